@@ -1,0 +1,76 @@
+"""Exceptions and warnings of the package."""
+
+from __future__ import annotations
+
+
+class StopProcessGroup(Exception):
+    """Raised by a task to end the worker that runs it, quietly.
+
+    The task gives no result, the other workers go on, and tasks that no worker is left to run
+    are left out of the list that :meth:`sharedmem.MapReduce.map` returns.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> def work(i):
+    ...     if i == 1:
+    ...         raise sharedmem.StopProcessGroup
+    ...     return i
+    >>> with sharedmem.MapReduce(np=2) as pool:
+    ...     pool.map(work, range(2))
+    [0]
+    """
+
+
+class LostExceptionType(Warning):
+    """Issued when an exception of a task cannot be pickled, so that its type is lost.
+
+    The :attr:`WorkerException.reason` is then a plain :class:`Exception` with the text of the
+    original one.
+    """
+
+
+class WorkerException(Exception):
+    """A task, or the worker that ran it, has failed.
+
+    Parameters
+    ----------
+    reason : BaseException
+        What went wrong: the exception that the task raised, or an error that says how the worker
+        ended.
+    traceback : str
+        The formatted traceback in the worker, empty where there is none.
+
+    Attributes
+    ----------
+    reason : BaseException
+        As above. Where the exception could not be pickled it is an :class:`Exception` with
+        the same text, and a :class:`LostExceptionType` warning is issued.
+    traceback : str
+        As above.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> with sharedmem.MapReduce(np=2) as pool:
+    ...     try:
+    ...         pool.map(lambda x: 1 / x, [1, 0])
+    ...     except sharedmem.WorkerException as error:
+    ...         error.reason
+    ZeroDivisionError('division by zero')
+    """
+
+    def __init__(self, reason: BaseException, traceback: str = "") -> None:
+        super().__init__(reason, traceback)
+        self.reason = reason
+        self.traceback = traceback
+
+    def __str__(self) -> str:
+        """Return the reason, followed by the traceback in the worker."""
+        try:
+            text = str(self.reason)
+        except Exception:
+            text = ""
+        name = type(self.reason).__name__
+        summary = f"{name}: {text}" if text else name
+        return f"{summary}\n\n{self.traceback}" if self.traceback else summary

@@ -1,0 +1,189 @@
+"""What the machine offers: cores, memory, and the debug switch."""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+_PROC = Path("/proc")
+_CPU_VARIABLES = ("OMP_NUM_THREADS", "PBS_NUM_PPN", "SLURM_CPUS_PER_TASK")
+
+_debug = False
+
+
+def cpu_count() -> int:
+    """Return the number of workers that a pool starts unless told otherwise.
+
+    The first of these that gives a number is taken: ``OMP_NUM_THREADS`` (of a list such as
+    ``"4,2"`` the first entry), ``PBS_NUM_PPN``, ``SLURM_CPUS_PER_TASK``, and the cores that the
+    affinity mask and the CPU quota of the control group leave to this process.
+
+    Returns
+    -------
+    int
+        At least 1. A quota of 1.5 cores counts as 2.
+
+    Warns
+    -----
+    RuntimeWarning
+        A variable is set to something that is not a positive integer; it is then ignored.
+
+    Examples
+    --------
+    >>> import os, sharedmem
+    >>> os.environ["OMP_NUM_THREADS"] = "3,2"
+    >>> sharedmem.cpu_count()
+    3
+    >>> del os.environ["OMP_NUM_THREADS"]
+    """
+    return _count_cpus()[0]
+
+
+def cpu_source() -> str:
+    """Return where the number of :func:`cpu_count` comes from, in words."""
+    return _count_cpus()[1]
+
+
+def total_memory() -> int:
+    """Return the memory that this process may use at most, in bytes.
+
+    That is the memory of the machine, or the limit of the control group (version 1 or 2) where
+    that is less. Swap space does not count.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> sharedmem.total_memory() >= sharedmem.available_memory() > 0
+    True
+    """
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min([machine, *(limit for limit, _ in _memory_limits())])
+
+
+def available_memory() -> int:
+    """Return the memory that can still be used without swapping, in bytes.
+
+    That is what the machine has left, or what the control group (version 1 or 2) has left
+    below its limit where that is less. Memory of the page cache that can be dropped counts as
+    available.
+    """
+    left = [limit - used for limit, used in _memory_limits()]
+    for line in _lines(_PROC / "meminfo"):
+        if line.startswith("MemAvailable:"):
+            left.append(int(line.split()[1]) * 1024)
+    return max(0, min([total_memory(), *left]))
+
+
+def set_debug(flag: bool) -> None:
+    """Switch debug mode on or off.
+
+    In debug mode every pool runs its tasks serially in the coordinator, and exceptions reach
+    the caller as they are, so that a debugger such as :mod:`pdb` sees them.
+
+    Parameters
+    ----------
+    flag : bool
+        True for debug mode, False for parallel work.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> sharedmem.set_debug(True)
+    >>> sharedmem.get_debug()
+    True
+    >>> sharedmem.set_debug(False)
+    """
+    global _debug
+    _debug = bool(flag)
+
+
+def get_debug() -> bool:
+    """Return whether debug mode is on; see :func:`set_debug`."""
+    return _debug
+
+
+def _count_cpus() -> tuple[int, str]:
+    for name in _CPU_VARIABLES:
+        text = os.environ.get(name, "").strip()
+        if not text:
+            continue
+        try:
+            count = int(text.split(",")[0])
+        except ValueError:
+            count = 0
+        if count > 0:
+            return count, name
+        warnings.warn(
+            f"{name}={text!r} is not a positive number of cores and is ignored; "
+            f"set it to one, or unset it",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    if hasattr(os, "sched_getaffinity"):
+        cores, source = len(os.sched_getaffinity(0)), "affinity mask"
+    else:
+        cores, source = os.cpu_count() or 1, "number of cores"
+    quota = math.ceil(min([cores, *_cpu_quotas()]))
+    return (quota, "quota of the control group") if quota < cores else (cores, source)
+
+
+def _cpu_quotas() -> Iterator[float]:
+    """Yield the quotas, in cores, of this process's control groups."""
+    for directory in _control_groups("cpu"):
+        version_2 = _lines(directory / "cpu.max")
+        version_1 = [*_lines(directory / "cpu.cfs_quota_us"), *_lines(directory / "cpu.cfs_period_us")]
+        fields = version_2[0].split() if version_2 else version_1
+        if len(fields) == 2 and fields[0].isdecimal():
+            yield int(fields[0]) / int(fields[1])
+
+
+def _memory_limits() -> Iterator[tuple[int, int]]:
+    """Yield limit and use, in bytes, of this process's control groups."""
+    names = (
+        ("memory.max", "memory.current", "inactive_file "),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file "),
+    )
+    for directory in _control_groups("memory"):
+        for limit, used, droppable in names:
+            numbers = [*_lines(directory / limit), *_lines(directory / used)]
+            if len(numbers) == 2 and numbers[0].isdecimal():
+                cached = (line for line in _lines(directory / "memory.stat") if line.startswith(droppable))
+                yield int(numbers[0]), int(numbers[1]) - sum(int(line.split()[1]) for line in cached)
+
+
+@functools.cache
+def _control_groups(controller: str) -> tuple[Path, ...]:
+    """Return the folders of this process's control group and of those above it.
+
+    A limit holds at every level. The root of a mount may lie below the root of the hierarchy
+    (in a container), so the path is taken relative to it.
+    """
+    paths = {}
+    for line in _lines(_PROC / "self/cgroup"):
+        _, controllers, path = line.split(":", 2)
+        paths.update(dict.fromkeys(controllers.split(","), path))
+    folders: list[Path] = []
+    for line in _lines(_PROC / "self/mountinfo"):
+        mount, _, filesystem = line.partition(" - ")
+        root, mount_point = mount.split()[3:5]
+        kind, _, options = filesystem.split()[:3]
+        name = "" if kind == "cgroup2" else controller  # version 2 has one unnamed hierarchy
+        known = kind == "cgroup2" or (kind == "cgroup" and controller in options.split(","))
+        if known and name in paths:
+            top = Path(mount_point)
+            inside = os.path.relpath(paths[name], root)
+            folder = top if inside.startswith("..") else top / inside
+            folders += [level for level in (folder, *folder.parents) if level.is_relative_to(top)]
+    return tuple(folders)
+
+
+def _lines(path: Path) -> list[str]:
+    """Return the lines of a file, none where it cannot be read."""
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []

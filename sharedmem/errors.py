@@ -74,3 +74,29 @@ class WorkerException(Exception):
         name = type(self.reason).__name__
         summary = f"{name}: {text}" if text else name
         return f"{summary}\n\n{self.traceback}" if self.traceback else summary
+
+
+class DeadWorkerError(ChildProcessError):
+    """A worker has ended before it was done; the `reason` of a `WorkerException`.
+
+    Parameters
+    ----------
+    message : str
+        How it ended, and what it was doing.
+    exitcode : int or None
+        Its exit code; minus the number of the signal that killed it; None if somebody else in
+        this process has taken its status.
+
+    Attributes
+    ----------
+    exitcode : int or None
+        As above.
+    """
+
+    def __init__(self, message: str, exitcode: int | None) -> None:
+        super().__init__(message)
+        self.exitcode = exitcode
+
+    def __reduce__(self) -> tuple[type[DeadWorkerError], tuple[str, int | None]]:
+        """Pickle by both arguments."""
+        return type(self), (str(self), self.exitcode)

@@ -1,0 +1,156 @@
+"""Parallel programming on one shared-memory machine, for people who think in NumPy arrays."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+if sys.platform == "win32":
+    raise ImportError(
+        "sharedmem needs the fork of a POSIX system, and Windows has none; it runs in the Windows "
+        "Subsystem for Linux"
+    )
+
+from sharedmem.array import (
+    SharedArray,
+    copy,
+    empty,
+    empty_like,
+    full,
+    full_like,
+    ones,
+    ones_like,
+    zeros,
+    zeros_like,
+)
+try:
+    from sharedmem.array import array, fromfile, fromiter, is_shared
+except ImportError: pass
+from sharedmem.background import background
+try:
+    from sharedmem.chunks import Chunk, chunks
+except ImportError: pass
+from sharedmem.errors import (
+    DeadWorkerError,
+    LostExceptionType,
+    StopProcessGroup,
+    WorkerException,
+)
+from sharedmem.machine import (
+    available_memory,
+    cpu_count,
+    get_debug,
+    set_debug,
+    total_memory,
+)
+from sharedmem.mapreduce import MapReduce, MapReduceByThread
+from sharedmem.processes import ProcessBackend
+from sharedmem.threads import ThreadBackend
+
+if TYPE_CHECKING:
+    from sharedmem.functions import (
+        apply_ufunc,
+        count_nonzero,
+        histogram,
+        map_chunks,
+        max,
+        mean,
+        min,
+        minmax,
+        moments,
+        reduce,
+        std,
+        sum,
+        var,
+    )
+    from sharedmem.kernels import Reduction
+
+__version__ = "1.0.0"
+
+Pool = MapReduce
+TPool = MapReduceByThread
+anonymousmemmap = SharedArray
+
+# These need numba, and come with their first use.
+_FUNCTIONS = frozenset(
+    {
+        "apply_ufunc",
+        "count_nonzero",
+        "histogram",
+        "map_chunks",
+        "max",
+        "mean",
+        "min",
+        "minmax",
+        "moments",
+        "reduce",
+        "std",
+        "sum",
+        "var",
+    }
+)
+# A star import must not hide Python's own.
+_BUILTINS = frozenset({"max", "min", "sum"})
+
+__all__ = [
+    "Chunk",
+    "DeadWorkerError",
+    "LostExceptionType",
+    "MapReduce",
+    "MapReduceByThread",
+    "Pool",
+    "ProcessBackend",
+    "Reduction",
+    "SharedArray",
+    "StopProcessGroup",
+    "TPool",
+    "ThreadBackend",
+    "WorkerException",
+    "anonymousmemmap",
+    "apply_ufunc",
+    "array",
+    "available_memory",
+    "background",
+    "chunks",
+    "copy",
+    "count_nonzero",
+    "cpu_count",
+    "empty",
+    "empty_like",
+    "fromfile",
+    "fromiter",
+    "full",
+    "full_like",
+    "get_debug",
+    "histogram",
+    "is_shared",
+    "map_chunks",
+    "mean",
+    "minmax",
+    "moments",
+    "ones",
+    "ones_like",
+    "reduce",
+    "set_debug",
+    "std",
+    "total_memory",
+    "var",
+    "zeros",
+    "zeros_like",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _FUNCTIONS:
+        from sharedmem import functions
+
+        return getattr(functions, name)
+    if name == "Reduction":
+        from sharedmem.kernels import Reduction
+
+        return Reduction
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_BUILTINS})

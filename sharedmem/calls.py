@@ -1,0 +1,254 @@
+"""One call of the pool: a team is started, its results are collected, it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any, NamedTuple
+
+from sharedmem.claims import CLAIM_SECONDS, claims
+from sharedmem.failures import exception_of
+from sharedmem.sync import CoordinatorSync, TeamSync, WorkerSync
+from sharedmem.tasks import Context, item_text, run_claims, run_fed, run_to_the_end
+from sharedmem.team import Backend, Port, Team
+from sharedmem.transport import INLINE_BYTES, Kind
+
+MISSING = object()
+"""Stands in the list of results for a task that gave none."""
+
+
+class Setting(NamedTuple):
+    """What all calls of a pool have in common.
+
+    Attributes
+    ----------
+    backend : Backend
+        Makes the team.
+    n_workers : int
+        How many workers to start.
+    enter : callable
+        Called in each worker with its part in the team, before its first task.
+    conduct : callable
+        Called in the coordinator with its part in the team; gives a context manager.
+    timeout : float or None
+        Seconds that the call may take.
+    """
+
+    backend: Backend
+    n_workers: int
+    enter: Callable[[WorkerSync], None]
+    conduct: Callable[[WorkerSync], contextlib.AbstractContextManager[None]]
+    timeout: float | None
+
+
+@contextlib.contextmanager
+def _team(
+    setting: Setting,
+    run: Callable[[WorkerSync, Port], None],
+    item: Callable[[int], str],
+    *,
+    fed: bool,
+) -> Iterator[tuple[Team, TeamSync]]:
+    """Start a team whose workers call `run`, and leave nothing of it behind."""
+    sync = TeamSync(setting.n_workers, processes=setting.backend.uses_processes, fed=fed)
+
+    def work(rank: int, port: Port) -> None:
+        part = WorkerSync(sync, rank)
+
+        def prepared() -> None:
+            setting.enter(part)
+            run(part, port)
+
+        run_to_the_end(prepared, part, port)
+
+    def whereabouts(rank: int) -> str:
+        index = sync.index(rank)
+        if index < 0:
+            return "before its first task."
+        if sync.has_left(rank):
+            return f"after its last task, {index}."
+        return f"while it ran task {index} (item: {item(index)})."
+
+    with contextlib.closing(sync):
+        team = setting.backend.team(setting.n_workers, work, whereabouts, fed=fed)
+        patient = True
+        try:
+            yield team, sync
+        except (TimeoutError, KeyboardInterrupt):
+            patient = False
+            raise
+        finally:
+            team.end(patient=patient)
+
+
+def run_map(
+    setting: Setting,
+    func: Callable[[Any], Any],
+    sequence: Any,
+    chunksize: int | None,
+    collect: Callable[[int, list[Any]], None],
+) -> None:
+    """Run `func` on the items of `sequence`; `collect` gets the results of runs of tasks.
+
+    Raises
+    ------
+    WorkerException
+        If a task raises, or a worker dies.
+    TimeoutError
+        If the call takes longer than the setting allows.
+    """
+    n_tasks = len(sequence)
+    n_workers = setting.n_workers
+    n_done = 0
+    deadline = None if setting.timeout is None else time.monotonic() + setting.timeout
+    cursor = setting.backend.cursor(n_workers * (chunksize or 1))
+
+    def run(part: WorkerSync, port: Port) -> None:
+        claimed = claims(
+            cursor, part.rank, n_workers, n_tasks, chunksize, part.team.turns_used
+        )
+        run_claims(func, sequence, claimed, part, port)
+
+    with (
+        contextlib.closing(cursor),
+        _team(setting, run, lambda index: item_text(sequence, index), fed=False) as (team, sync),
+        setting.conduct(CoordinatorSync(sync, team.watch)),
+    ):
+        while messages := _receive(team, deadline, setting.timeout, lambda: n_done):
+            for rank, message in messages:
+                if message.kind == Kind.FAILURE:
+                    raise exception_of(message.value)
+                if message.kind == Kind.RESULTS:
+                    n_done += len(message.value)
+                    collect(message.index, message.value)
+                    team.acknowledge(rank, message)
+
+
+def _receive(
+    team: Team, deadline: float | None, timeout: float | None, n_done: Callable[[], int]
+) -> list[Any]:
+    try:
+        return team.receive(deadline)
+    except TimeoutError:
+        raise TimeoutError(
+            f"the call took longer than timeout={timeout} seconds, with {n_done()} tasks done; "
+            "its workers were told to end"
+        ) from None
+
+
+class _Feed:
+    """Hands the items of an iterable to the workers, a few batches ahead of their results.
+
+    Attributes
+    ----------
+    n_items : int
+        How many items have been handed out.
+    """
+
+    # One batch to work on and one to go on with.
+    _BATCHES_AHEAD = 2
+    # A batch must fit the socket, or it travels through a segment.
+    _LARGEST_BATCH = 1024
+
+    def __init__(
+        self, team: Team, sync: TeamSync, items: Iterable[Any], chunksize: int | None
+    ) -> None:
+        self._team = team
+        self._sync = sync
+        self._items = iter(items)
+        self._grows = chunksize is None
+        self._size = chunksize or 1
+        self._batches: list[deque[tuple[int, int, float]]] = [deque() for _ in range(team.size)]
+        self._present = set(range(team.size))
+        self.n_items = 0
+        self.is_exhausted = False
+
+    def refill(self, n_taken: int) -> None:
+        """Hand out items while a worker has room and the consumer, at `n_taken`, is near."""
+        while self._present and not self.is_exhausted:
+            rank = min(self._present, key=lambda rank: len(self._batches[rank]))
+            bound = 2 * self._BATCHES_AHEAD * self._team.size * self._size
+            if len(self._batches[rank]) >= self._BATCHES_AHEAD or self.n_items - n_taken >= bound:
+                return
+            batch = list(islice(self._items, self._size))
+            if not batch:
+                self.is_exhausted = True
+                for other in self._present:
+                    self._team.dismiss(other)
+                return
+            self._batches[rank].append((self.n_items, len(batch), time.perf_counter()))
+            self._sync.given[rank] = self.n_items
+            self._team.send(rank, self.n_items, batch)
+            self.n_items += len(batch)
+
+    def settle(self, rank: int, n_results: int) -> None:
+        """Note that results have come from a worker."""
+        start, length, sent = self._batches[rank].popleft()
+        if n_results < length:
+            self._batches[rank].appendleft((start + n_results, length - n_results, sent))
+        elif self._grows:
+            elapsed = (time.perf_counter() - sent) / self._BATCHES_AHEAD
+            if elapsed < CLAIM_SECONDS:
+                self._size = min(2 * self._size, self._LARGEST_BATCH)
+            elif elapsed > 4 * CLAIM_SECONDS:
+                self._size = max(1, self._size // 2)
+
+    def lose(self, rank: int) -> list[int]:
+        """Note that a worker has stopped; return the tasks that it leaves undone."""
+        self._present.discard(rank)
+        return [
+            index
+            for start, length, _ in self._batches[rank]
+            for index in range(start, start + length)
+        ]
+
+
+def run_imap(
+    setting: Setting,
+    func: Callable[[Any], Any],
+    items: Iterable[Any],
+    chunksize: int | None,
+    *,
+    in_order: bool,
+) -> Iterator[Any]:
+    """Yield the results of `func` on `items`, with a bounded number of both in memory.
+
+    Raises
+    ------
+    WorkerException
+        If a task raises, or a worker dies.
+    TimeoutError
+        If a result takes longer than the setting allows.
+    """
+    n_taken = 0
+    waiting: dict[int, Any] = {}
+
+    with _team(
+        setting, lambda part, port: run_fed(func, part, port), lambda _: "from imap", fed=True
+    ) as (team, sync):
+        feed = _Feed(team, sync, items, chunksize)
+        while True:
+            feed.refill(n_taken)
+            index = n_taken if in_order else next(iter(waiting), None)
+            if index in waiting:
+                result = waiting.pop(index)
+                n_taken += 1
+                if result is not MISSING:
+                    yield result
+                continue
+            deadline = None if setting.timeout is None else time.monotonic() + setting.timeout
+            messages = _receive(team, deadline, setting.timeout, lambda: n_taken)
+            if not messages:
+                return
+            for rank, message in messages:
+                if message.kind == Kind.FAILURE:
+                    raise exception_of(message.value)
+                if message.kind == Kind.RESULTS:
+                    feed.settle(rank, len(message.value))
+                    waiting.update(enumerate(message.value, message.index))
+                    team.acknowledge(rank, message)
+                else:
+                    waiting.update(dict.fromkeys(feed.lose(rank), MISSING))

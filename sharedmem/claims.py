@@ -1,0 +1,118 @@
+"""How workers claim runs of tasks from a cursor that they share."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from sharedmem.files import anonymous_file
+
+# A claim costs about 10 us (one message, one wake-up of the coordinator); at this length
+# that is 2%, and a claim is still too short to leave the other workers idle at the end.
+CLAIM_SECONDS = 0.0005
+
+
+class Cursor(Protocol):
+    """Hands out the numbers of tasks, each one once."""
+
+    def claim(self, n_tasks: int) -> int:
+        """Return the first of `n_tasks` numbers that are now the caller's."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the cursor holds of the system."""
+        ...
+
+
+class FileCursor:
+    """A cursor for processes: the offset of an open file, which the kernel moves under its lock.
+
+    Guarantees: no number is handed out twice, and a worker that is killed at any moment leaves
+    nothing locked.
+    """
+
+    def __init__(self, start: int) -> None:
+        raw = anonymous_file("sharedmem-cursor")
+        try:
+            # Only a file that came through open() has its offset locked; on the descriptor that
+            # memfd_create returns, 0.6% of the numbers were handed out twice.
+            self._descriptor = os.open(f"/proc/self/fd/{raw}", os.O_RDWR | os.O_CLOEXEC)
+        finally:
+            os.close(raw)
+        os.lseek(self._descriptor, start, os.SEEK_SET)
+
+    def claim(self, n_tasks: int) -> int:
+        """Return the first of `n_tasks` numbers that are now the caller's."""
+        return os.lseek(self._descriptor, n_tasks, os.SEEK_CUR) - n_tasks
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
+
+
+class LockedCursor:
+    """A cursor for threads."""
+
+    def __init__(self, start: int) -> None:
+        self._next = start
+        self._lock = threading.Lock()
+
+    def claim(self, n_tasks: int) -> int:
+        """Return the first of `n_tasks` numbers that are now the caller's."""
+        with self._lock:
+            first = self._next
+            self._next += n_tasks
+        return first
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to give back."""
+
+
+def claims(
+    cursor: Cursor,
+    rank: int,
+    n_workers: int,
+    n_tasks: int,
+    size: int | None,
+    one_by_one: Callable[[], bool],
+) -> Iterator[tuple[int, int]]:
+    """Claim tasks until there are none left.
+
+    The first claim of each worker needs no cursor: it begins at its rank, so that every worker
+    gets a task while there are enough. With `size` None a claim grows while it takes less than
+    `CLAIM_SECONDS`, but never over half of a fair share of what is left.
+
+    Parameters
+    ----------
+    cursor : Cursor
+        Starts behind the first claims, at ``n_workers * (size or 1)``.
+    rank, n_workers, n_tasks : int
+        The worker's number, how many there are, and the number of tasks.
+    size : int or None
+        Tasks a claim; None lets it grow.
+    one_by_one : callable
+        Says whether claims must be single tasks, since they take turns.
+
+    Yields
+    ------
+    start, stop : int
+        The claim: tasks `start` to `stop`, without `stop`.
+    """
+    length = size or 1
+    start = rank * length
+    while start < n_tasks:
+        stop = min(start + length, n_tasks)
+        began = time.perf_counter()
+        yield start, stop
+        if size is None:
+            elapsed = time.perf_counter() - began
+            if one_by_one():
+                length = 1
+            elif elapsed < CLAIM_SECONDS / 2:
+                length = min(4 * length, max(1, (n_tasks - stop) // (2 * n_workers)))
+            elif elapsed > 2 * CLAIM_SECONDS:
+                length = max(1, int(length * CLAIM_SECONDS / elapsed))
+        start = cursor.claim(length)

@@ -1,0 +1,504 @@
+"""The pool: map and reduce, imap, ordered and critical sections."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import secrets
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import SimpleNamespace, TracebackType
+from typing import Any, Self
+
+import numpy
+
+from sharedmem import blas, machine
+from sharedmem.calls import MISSING, Setting, run_imap, run_map
+from sharedmem.errors import StopProcessGroup
+from sharedmem.processes import ProcessBackend
+from sharedmem.sync import TeamSync, WorkerSync
+from sharedmem.tasks import Context
+from sharedmem.team import Backend
+from sharedmem.threads import ThreadBackend
+from sharedmem.worker import in_worker, reseed_global_generators
+
+
+class Section:
+    """A block of code that tasks run one after the other; made by the pool."""
+
+    def __init__(self, enter: Callable[[], None], leave: Callable[[], None]) -> None:
+        self._enter = enter
+        self._leave = leave
+
+    def __enter__(self) -> Self:
+        """Wait for the block to be free."""
+        self._enter()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Let the next one in."""
+        self._leave()
+
+
+class MapReduce:
+    """A pool of workers, forked at each call, with a reduction in the coordinator.
+
+    Workers are forked when `map` is called. So the function may be any closure: it sees all
+    variables as they are at that moment, and nothing of it is pickled. What it changes is
+    seen outside only where it lies in shared memory.
+
+    Parameters
+    ----------
+    backend : {ProcessBackend, ThreadBackend}
+        What workers are: forked processes, or threads for functions that release the
+        interpreter's lock, or where forking is not allowed.
+    np : int, optional
+        Number of workers; by default `cpu_count()`, and 0 inside a worker. With 0 all is done
+        serially by the caller, and exceptions come as they are.
+    progress : bool
+        Whether to show a progress bar of the tasks.
+    initializer : callable, optional
+        Called without arguments in each worker before its first task.
+    timeout : float, optional
+        Seconds after which a call ends with :class:`TimeoutError` and its workers are killed.
+        For `imap`, seconds to wait for a result. A thread, and a serial call, cannot be
+        interrupted: a thread goes on to the end of its task, a serial call takes what it takes.
+    seed : int, optional
+        What `rng` derives from; by default fresh entropy for each pool.
+    blas_threads : int, optional
+        Threads that BLAS and OpenMP libraries may use in each worker; None leaves them alone.
+
+    Attributes
+    ----------
+    np : int
+        Number of workers.
+    critical, ordered : context manager
+        Blocks that one worker at a time may be in; `ordered` ones in the order of the tasks.
+
+    Notes
+    -----
+    The same pool may be used in many ``with`` blocks, and from several threads at once.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> squares = sharedmem.empty(4)
+    >>> with sharedmem.MapReduce(np=2) as pool:
+    ...     def work(i):
+    ...         squares[i] = i * i
+    ...         return i
+    ...     pool.map(work, range(4), reduce=lambda i: -i)
+    [0, -1, -2, -3]
+    >>> squares.tolist()
+    [0.0, 1.0, 4.0, 9.0]
+    """
+
+    def __init__(
+        self,
+        backend: Backend = ProcessBackend,
+        np: int | None = None,
+        *,
+        progress: bool = False,
+        initializer: Callable[[], object] | None = None,
+        timeout: float | None = None,
+        seed: int | None = None,
+        blas_threads: int | None = 1,
+    ) -> None:
+        if np is not None:
+            np = _check_count("np", np, smallest=0)
+        if initializer is not None and not callable(initializer):
+            raise TypeError(f"initializer must be callable, got {initializer!r}")
+        if timeout is not None and not timeout > 0:
+            raise ValueError(f"timeout must be a positive number of seconds, got {timeout!r}")
+        if blas_threads is not None:
+            blas_threads = _check_count("blas_threads", blas_threads, smallest=1)
+        self.backend = backend
+        self._np = np
+        self._progress = progress
+        self._initializer = initializer
+        self._timeout = timeout
+        self._entropy = secrets.randbits(128) if seed is None else _check_count("seed", seed, 0)
+        self._blas_threads = blas_threads
+        self._calls = itertools.count()
+        self._worker_context: Context | None = None
+        self._thread = threading.local()
+        self.critical = Section(
+            lambda: self._context().sync.enter_critical(),
+            lambda: self._context().sync.leave_critical(),
+        )
+        self.ordered = Section(
+            lambda: self._context().sync.enter_turn(), lambda: self._context().sync.leave_turn()
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({getattr(self.backend, '__name__', self.backend)}, np={self.np})"
+
+    def __enter__(self) -> Self:
+        """Make this the pool that array functions use in this thread."""
+        _entered().append((os.getpid(), self))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Go back to the pool that was in use before."""
+        _entered().remove((os.getpid(), self))
+
+    @property
+    def np(self) -> int:
+        """Number of workers; 0 means that the caller does the work."""
+        if self._np is not None:
+            return self._np
+        return 0 if in_worker() else machine.cpu_count()
+
+    @property
+    def local(self) -> SimpleNamespace:
+        """What belongs to the worker that asks: its `rank`, and whatever its tasks store."""
+        return self._context().local
+
+    @property
+    def rng(self) -> numpy.random.Generator:
+        """A random generator for the current task.
+
+        Its numbers depend on the pool's `seed`, on how many calls the pool has had before, and on
+        the number of the task, but not on the workers.
+
+        Raises
+        ------
+        RuntimeError
+            Outside of a task.
+        """
+        return self._context().rng
+
+    def barrier(self) -> None:
+        """Wait until every worker has come here.
+
+        A map that uses it needs a multiple of `np` tasks, and ``chunksize=1``.
+
+        Raises
+        ------
+        threading.BrokenBarrierError
+            If a worker has no more tasks, or the tasks come from `imap`.
+        """
+        self._context().sync.barrier()
+
+    def map(
+        self,
+        func: Callable[..., Any],
+        sequence: Iterable[Any],
+        reduce: Callable[..., Any] | None = None,
+        star: bool = False,
+        minlength: int = 0,
+        *,
+        chunksize: int | None = None,
+    ) -> list[Any]:
+        """Call `func` on each item of `sequence`, in parallel.
+
+        Parameters
+        ----------
+        func : callable
+            Called in the workers. What it returns is pickled, large arrays and shared arrays
+            without a copy through a pipe.
+        sequence : sequence or iterable
+            The items. A sequence is indexed in the workers; what cannot be indexed is made a list
+            first.
+        reduce : callable, optional
+            Called in the coordinator on each result as it comes; a tuple is spread over its
+            arguments. It need not be pure, since it never runs twice at the same time.
+        star : bool
+            Whether an item is spread over the arguments of `func`.
+        minlength : int
+            Ignored; programs written for version 0.3 pass it.
+        chunksize : int, optional
+            Tasks that a worker takes at once. By default as many as take about half a
+            millisecond.
+
+        Returns
+        -------
+        list
+            The results, or what `reduce` made of them, in the order of `sequence`.
+
+        Raises
+        ------
+        WorkerException
+            If `func` raises, with the exception as `reason`, or if a worker dies.
+        TimeoutError
+            If the pool has a time limit and it has passed.
+        TypeError, ValueError
+            If an argument cannot be used; nothing has been run then.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> with sharedmem.MapReduce(np=2) as pool:
+        ...     pool.map(lambda a, b: a * b, [(1, 2), (3, 4)], star=True)
+        [2, 12]
+        """
+        func = _check_function(func, star)
+        items = _check_sequence(sequence)
+        chunksize = None if chunksize is None else _check_count("chunksize", chunksize, 1)
+        n_tasks = len(items)
+        results: list[Any] = [MISSING] * n_tasks
+        with self._bar(n_tasks) as advance:
+
+            def collect(start: int, values: list[Any]) -> None:
+                if reduce is not None:
+                    values = [
+                        reduce(*value) if isinstance(value, tuple) else reduce(value)
+                        for value in values
+                    ]
+                results[start : start + len(values)] = values
+                advance(len(values))
+
+            n_workers = min(self._n_workers(), n_tasks)
+            if n_workers:
+                run_map(self._setting(n_workers), func, items, chunksize, collect)
+            else:
+                for index, value in enumerate(self._run_serially(func, items)):
+                    collect(index, [value])
+        # A task that raised StopProcessGroup gave no result.
+        return [result for result in results if result is not MISSING]
+
+    def imap(
+        self,
+        func: Callable[..., Any],
+        iterable: Iterable[Any],
+        star: bool = False,
+        *,
+        chunksize: int | None = None,
+    ) -> Iterator[Any]:
+        """Yield the results of `func` on the items of `iterable`, in order.
+
+        Unlike `map` it holds only a few items and results in memory, also if the iterable is
+        endless or nobody reads. The workers are forked at the first result that is asked for, and
+        end with the iterator.
+
+        Parameters
+        ----------
+        func : callable
+            Called in the workers.
+        iterable : iterable
+            The items; they are pickled.
+        star : bool
+            Whether an item is spread over the arguments of `func`.
+        chunksize : int, optional
+            Items that are sent at once. By default it grows while tasks are short.
+
+        Returns
+        -------
+        iterator
+
+        Raises
+        ------
+        WorkerException, TimeoutError, TypeError, ValueError
+            As `map`, the first two when a result is asked for.
+
+        Examples
+        --------
+        >>> import itertools, sharedmem
+        >>> with sharedmem.MapReduce(np=2) as pool:
+        ...     squares = pool.imap(lambda i: i * i, itertools.count())
+        ...     list(itertools.islice(squares, 4))
+        [0, 1, 4, 9]
+        """
+        return self._imap(func, iterable, star, chunksize, in_order=True)
+
+    def imap_unordered(
+        self,
+        func: Callable[..., Any],
+        iterable: Iterable[Any],
+        star: bool = False,
+        *,
+        chunksize: int | None = None,
+    ) -> Iterator[Any]:
+        """Yield the results of `func` on the items of `iterable`, as they come.
+
+        Parameters
+        ----------
+        func, iterable, star, chunksize
+            As for `imap`.
+
+        Returns
+        -------
+        iterator
+
+        Raises
+        ------
+        WorkerException, TimeoutError, TypeError, ValueError
+            As `imap`.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> with sharedmem.MapReduce(np=2) as pool:
+        ...     sorted(pool.imap_unordered(abs, [-3, 1, -2]))
+        [1, 2, 3]
+        """
+        return self._imap(func, iterable, star, chunksize, in_order=False)
+
+    def _imap(
+        self,
+        func: Callable[..., Any],
+        iterable: Iterable[Any],
+        star: bool,
+        chunksize: int | None,
+        *,
+        in_order: bool,
+    ) -> Iterator[Any]:
+        func = _check_function(func, star)
+        if not isinstance(iterable, Iterable):
+            raise TypeError(f"imap needs something to iterate over, got {iterable!r}")
+        chunksize = None if chunksize is None else _check_count("chunksize", chunksize, 1)
+        n_workers = self._n_workers()
+        if not n_workers:
+            return self._run_serially(func, iterable)
+        setting = self._setting(n_workers)
+        return run_imap(setting, func, iterable, chunksize, in_order=in_order)
+
+    def _n_workers(self) -> int:
+        return 0 if machine.get_debug() else self.np
+
+    def _setting(self, n_workers: int) -> Setting:
+        call = next(self._calls)
+        uses_processes = self.backend.uses_processes
+        libraries = None if self._blas_threads is None else blas.libraries()
+
+        def enter(part: WorkerSync) -> None:
+            context = Context(part, self._entropy, call)
+            if uses_processes:
+                self._worker_context = context
+                self._thread.context = None
+                reseed_global_generators(context.worker_seeds())
+                if libraries is not None:
+                    libraries.limit(limits=self._blas_threads)
+            else:
+                self._thread.context = context
+            if self._initializer is not None:
+                self._initializer()
+
+        @contextlib.contextmanager
+        def conduct(part: WorkerSync) -> Iterator[None]:
+            with contextlib.ExitStack() as stack:
+                if libraries is not None and not uses_processes:
+                    stack.enter_context(libraries.limit(limits=self._blas_threads))
+                stack.enter_context(self._acting(Context(part, self._entropy, call)))
+                yield
+
+        return Setting(self.backend, n_workers, enter, conduct, self._timeout)
+
+    def _run_serially(self, func: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        part = WorkerSync(TeamSync(1, processes=False), 0)
+        context = Context(part, self._entropy, next(self._calls))
+        with self._acting(context):
+            if self._initializer is not None:
+                self._initializer()
+        for index, item in enumerate(items):
+            part.team.words[part.slot] = index
+            part.advance(index)
+            # Between tasks the pool is the consumer's.
+            with self._acting(context):
+                try:
+                    result = func(item)
+                except StopProcessGroup:
+                    return
+            yield result
+
+    @contextlib.contextmanager
+    def _acting(self, context: Context) -> Iterator[None]:
+        """Let `critical`, `local` and the like, in this thread, be those of `context`."""
+        before = getattr(self._thread, "context", None)
+        self._thread.context = context
+        try:
+            yield
+        finally:
+            self._thread.context = before
+
+    def _context(self) -> Context:
+        context: Context | None = getattr(self._thread, "context", None) or self._worker_context
+        if context is None:
+            # Outside of a call the caller is alone, and need not wait for anybody.
+            context = Context(WorkerSync(TeamSync(1, processes=False), 0), self._entropy, 0)
+            self._thread.context = context
+        return context
+
+    @contextlib.contextmanager
+    def _bar(self, n_tasks: int) -> Iterator[Callable[[int], object]]:
+        if not self._progress:
+            yield lambda _: None
+            return
+        from tqdm import tqdm
+
+        with tqdm(total=n_tasks) as bar:
+            yield bar.update
+
+
+def MapReduceByThread(np: int | None = None) -> MapReduce:  # noqa: N802 - the name is 0.3.8's
+    """Return a pool whose workers are threads.
+
+    Parameters
+    ----------
+    np : int, optional
+        Number of threads, by default `cpu_count()`.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> with sharedmem.MapReduceByThread(np=2) as pool:
+    ...     pool.map(lambda i: i + 1, range(3))
+    [1, 2, 3]
+    """
+    return MapReduce(ThreadBackend, np)
+
+
+class _Entered(threading.local):
+    def __init__(self) -> None:
+        self.pools: list[tuple[int, MapReduce]] = []
+
+
+_stack = _Entered()
+
+
+def _entered() -> list[tuple[int, MapReduce]]:
+    return _stack.pools
+
+
+def current_pool() -> MapReduce:
+    """Return the innermost pool that this thread has entered, or else a new one.
+
+    A pool that was entered before a worker was forked is the coordinator's, and not the worker's.
+    """
+    pools = [pool for pid, pool in _entered() if pid == os.getpid()]
+    return pools[-1] if pools else MapReduce()
+
+
+def _check_count(name: str, value: Any, smallest: int) -> int:
+    try:
+        count = value.__index__()
+    except (AttributeError, TypeError):
+        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+    if count < smallest:
+        raise ValueError(f"{name} must be at least {smallest}, got {count}")
+    return int(count)
+
+
+def _check_function(func: Callable[..., Any], star: bool) -> Callable[[Any], Any]:
+    if not callable(func):
+        raise TypeError(f"func must be callable, got {func!r}")
+    return (lambda item: func(*item)) if star else func
+
+
+def _check_sequence(sequence: Any) -> Any:
+    if isinstance(sequence, Mapping):
+        raise TypeError(
+            f"a {type(sequence).__name__} has no order to index: pass list(it), or "
+            "list(it.items()) with star=True"
+        )
+    if hasattr(sequence, "__getitem__") and hasattr(sequence, "__len__"):
+        return sequence
+    if isinstance(sequence, Iterable):
+        return list(sequence)
+    raise TypeError(f"map needs a sequence or something to iterate over, got {sequence!r}")

@@ -1,0 +1,209 @@
+"""Teams of forked processes."""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+from collections.abc import Callable
+from typing import Any
+
+from sharedmem.claims import FileCursor
+from sharedmem.errors import DeadWorkerError, WorkerException
+from sharedmem.failures import Failure, portable
+from sharedmem.team import Team, Work, remaining
+from sharedmem.transport import Channel, Kind, Message, Outbox, UnpackingError, pack
+from sharedmem.worker import WorkerProcess, signals_blocked
+
+
+class _Member:
+    """One worker as the coordinator sees it."""
+
+    def __init__(self, rank: int, process: WorkerProcess, channel: Channel) -> None:
+        self.rank = rank
+        self.process = process
+        self.channel = channel
+        self.has_finished = False
+        self.has_ended = False
+
+
+class ProcessTeam:
+    """A team of forked processes.
+
+    Guarantees: the coordinator waits for sockets and for the ends of processes, never polls, and
+    after `end`, which an exception or a signal may demand at any moment, no worker is left.
+
+    Parameters
+    ----------
+    n_workers : int
+        How many to fork.
+    work : callable
+        Called in each worker with its rank and its port.
+    whereabouts : callable
+        Says what the worker of a rank was doing, for the error that reports its end.
+    fed : bool
+        Whether tasks come from the coordinator, which then bounds the results by itself.
+
+    Raises
+    ------
+    OSError
+        If the system refuses a process, a socket or a descriptor.
+    """
+
+    def __init__(
+        self, n_workers: int, work: Work, whereabouts: Callable[[int], str], *, fed: bool
+    ) -> None:
+        self.size = n_workers
+        self._whereabouts = whereabouts
+        self._members: list[_Member] = []
+        self._selector = selectors.DefaultSelector()
+        try:
+            with signals_blocked() as mask:
+                for rank in range(n_workers):
+                    self._start(rank, work, mask, windowed=not fed)
+        except BaseException:
+            self.end(patient=False)
+            raise
+
+    def _start(self, rank: int, work: Work, mask: set[int], *, windowed: bool) -> None:
+        channel, theirs = Channel.pair(windowed=windowed)
+        try:
+            process = WorkerProcess(lambda: work(rank, ProcessPort(theirs)), mask)
+        except OSError as error:
+            channel.close()
+            error.add_note(
+                f"Worker {rank} of {self.size} could not be started. See `ulimit -u` and "
+                "`ulimit -n` for the limits on processes and descriptors, or take a smaller np."
+            )
+            raise
+        finally:
+            theirs.close()
+        member = _Member(rank, process, channel)
+        self._members.append(member)
+        self._selector.register(channel.socket, selectors.EVENT_READ, member)
+        self._selector.register(process.sentinel, selectors.EVENT_READ, member)
+
+    def send(self, rank: int, index: int, items: list[Any]) -> None:
+        """Give a worker tasks, `items`, of which the first has the number `index`."""
+        # A worker that has died is reported by `receive`.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._members[rank].channel.send(Kind.TASKS, index, pack(items))
+
+    def dismiss(self, rank: int) -> None:
+        """Tell a worker that there are no more tasks."""
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._members[rank].channel.send(Kind.FINISHED, 0, pack(None))
+
+    def receive(self, deadline: float | None) -> list[tuple[int, Message]]:
+        """Wait for messages; see :class:`Team`."""
+        messages: list[tuple[int, Message]] = []
+        while not messages and not all(member.has_ended for member in self._members):
+            events = self._selector.select(remaining(deadline))
+            if not events:
+                raise TimeoutError
+            for key, _ in events:
+                member: _Member = key.data
+                if member.has_ended:
+                    continue
+                if key.fileobj is member.channel.socket:
+                    self._listen(member, messages)
+                else:
+                    # What it has sent before its end counts.
+                    while self._listen(member, messages):
+                        pass
+                    self._bury(member)
+        return messages
+
+    def _listen(self, member: _Member, messages: list[tuple[int, Message]]) -> bool:
+        """Take one message of `member`; return False if there is none."""
+        if member.channel.socket.fileno() not in self._selector.get_map():
+            return False
+        try:
+            message = member.channel.receive(block=False)
+        except BlockingIOError:
+            return False
+        except UnpackingError as error:
+            raise WorkerException(
+                error.reason,
+                f"The result of task {error.index}, sent by worker {member.rank} "
+                f"(pid {member.process.pid}), cannot be unpickled in the coordinator.",
+            ) from error.reason
+        if message is None:
+            self._selector.unregister(member.channel.socket)
+            return False
+        member.has_finished |= message.kind == Kind.FINISHED
+        messages.append((member.rank, message))
+        return True
+
+    def _bury(self, member: _Member) -> None:
+        how = self._end(member)
+        code = member.process.wait()
+        if not member.has_finished or code not in (0, None):
+            reason = (
+                f"Worker {member.rank} (pid {member.process.pid}) {how} "
+                f"{self._whereabouts(member.rank)}"
+            )
+            if code == -9:
+                reason += (
+                    " The system may have run out of memory; see sharedmem.available_memory()."
+                )
+            raise WorkerException(DeadWorkerError(reason, code))
+
+    def _end(self, member: _Member) -> str:
+        for waited_on in (member.channel.socket, member.process.sentinel):
+            with contextlib.suppress(KeyError, ValueError):
+                self._selector.unregister(waited_on)
+        member.has_ended = True
+        how = member.process.end()
+        member.channel.close()
+        return how
+
+    def acknowledge(self, rank: int, message: Message) -> None:
+        """Give back to a worker its part of the result window."""
+        if message.window_bytes:
+            self._members[rank].channel.acknowledge(message)
+
+    def watch(self) -> None:
+        """Raise if a worker has died."""
+        for member in self._members:
+            if not member.has_ended and not member.has_finished and member.process.has_ended():
+                self._bury(member)
+
+    def end(self, *, patient: bool) -> None:
+        """Kill and await all workers that are left."""
+        # A second Ctrl-C must not keep this from its end.
+        with signals_blocked():
+            left = [member for member in self._members if not member.has_ended]
+            for member in left:
+                member.process.kill()
+            for member in left:
+                self._end(member)
+            self._selector.close()
+
+
+class ProcessPort(Outbox):
+    """A forked worker's side of its team."""
+
+    def fail(self, index: int, failure: Failure) -> None:
+        """Tell that task `index` has failed."""
+        self._channel.send(Kind.FAILURE, index, pack(portable(failure)))
+
+    def finish(self) -> None:
+        """Tell that this worker has no more tasks."""
+        self._channel.send(Kind.FINISHED, 0, pack(None))
+
+    def receive(self) -> Message | None:
+        """Wait for tasks; None when there are no more."""
+        message = self._channel.receive(block=True)
+        return message if message is not None and message.kind == Kind.TASKS else None
+
+    def stopped(self) -> bool:
+        """Say False: a worker that is no longer wanted is killed."""
+        return False
+
+
+class ProcessBackend:
+    """Workers are forked processes, which share what lies in shared memory."""
+
+    uses_processes = True
+    cursor = FileCursor
+    team = ProcessTeam

@@ -1,0 +1,361 @@
+"""How the workers of one call take turns: critical, ordered and barrier."""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import threading
+from collections.abc import Callable
+from threading import BrokenBarrierError
+from typing import Protocol
+
+from sharedmem.files import anonymous_file
+
+_CACHE_LINE = 8  # int64 words; the index that each task writes stays on a line of its worker
+_PAST_ALL = 2**63 - 1
+_ARRIVED, _GENERATION, _LEFT, _TURNS_USED, _N_COUNTERS = range(5)
+
+
+class Lock(Protocol):
+    """What the locks of `threading` and `multiprocessing` have in common."""
+
+    def acquire(self, block: bool = True, timeout: float | None = None, /) -> bool:
+        """Take the lock."""
+        ...
+
+    def release(self) -> None:
+        """Give the lock back."""
+        ...
+
+
+class Bell(Protocol):
+    """Wakes one sleeping worker; rung before the sleep, it is not missed."""
+
+    def ring(self) -> None:
+        """Wake the owner, now or when it next sleeps."""
+        ...
+
+    def sleep(self) -> None:
+        """Sleep until the bell rings."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the bell holds of the system."""
+        ...
+
+
+class FileLock:
+    """A lock between processes where the system has no semaphores, as without ``/dev/shm``.
+
+    The kernel lets go of it when its holder dies, so that a time limit is not needed.
+    """
+
+    def __init__(self) -> None:
+        self._descriptor = anonymous_file("sharedmem-lock")
+        self._threads = threading.Lock()
+
+    def acquire(self, block: bool = True, timeout: float | None = None, /) -> bool:
+        """Take the lock, however long that takes."""
+        self._threads.acquire()
+        fcntl.lockf(self._descriptor, fcntl.LOCK_EX)
+        return True
+
+    def release(self) -> None:
+        """Give the lock back."""
+        fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
+        self._threads.release()
+
+    def __del__(self) -> None:
+        os.close(self._descriptor)
+
+
+def process_lock() -> Lock:
+    """Return a new lock that forked workers share."""
+    import multiprocessing
+
+    try:
+        return multiprocessing.get_context("fork").Lock()
+    except (OSError, ImportError):
+        return FileLock()
+
+
+class EventBell:
+    """A bell for processes: an event counter in the kernel."""
+
+    def __init__(self) -> None:
+        self._descriptor = os.eventfd(0, os.EFD_CLOEXEC)
+
+    def ring(self) -> None:
+        """Wake the owner, now or when it next sleeps."""
+        os.eventfd_write(self._descriptor, 1)
+
+    def sleep(self) -> None:
+        """Sleep until the bell rings."""
+        os.eventfd_read(self._descriptor)
+
+    def close(self) -> None:
+        """Close the counter."""
+        os.close(self._descriptor)
+
+
+class ThreadBell:
+    """A bell for threads."""
+
+    def __init__(self) -> None:
+        self._rings = threading.Semaphore(0)
+
+    def ring(self) -> None:
+        """Wake the owner, now or when it next sleeps."""
+        self._rings.release()
+
+    def sleep(self) -> None:
+        """Sleep until the bell rings."""
+        self._rings.acquire()
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to give back."""
+
+
+class TeamSync:
+    """What the workers of one call share in order to take turns.
+
+    Guarantees: a task that skips its ordered block, enters it twice or raises before it never
+    holds up the others; nobody spins; the coordinator takes none of the locks that a worker may
+    die with, but `critical`, and that with a time limit.
+
+    Each worker publishes a front: it has passed every task of its own before that. A task's turn
+    has come when the fronts of all other workers have reached it. Tasks are claimed in rising order,
+    so that this is exact. Where the coordinator gives out the tasks, also in rising order, a worker
+    that has handed in all that it was given holds nobody up, since what it is given next is later.
+
+    Parameters
+    ----------
+    n_workers : int
+        How many workers there are.
+    processes : bool
+        Whether they are processes that will be forked, or threads.
+    fed : bool
+        Whether tasks are handed out by the coordinator instead of claimed.
+    """
+
+    def __init__(self, n_workers: int, *, processes: bool, fed: bool = False) -> None:
+        self.n_workers = n_workers
+        self.fed = fed
+        n_words = n_workers * (_CACHE_LINE + 4) + _N_COUNTERS
+        self._bytes = mmap.mmap(-1, n_words * 8) if processes else bytearray(n_words * 8)
+        self.words = memoryview(self._bytes).cast("q")
+        fields = self.words[n_workers * _CACHE_LINE :]
+        self.fronts, self.awaited, self.given, self.finished = (
+            fields[k * n_workers : (k + 1) * n_workers] for k in range(4)
+        )
+        self.counters = fields[4 * n_workers :]
+        for rank in range(n_workers):
+            self.words[rank * _CACHE_LINE] = -1
+            self.fronts[rank] = 0 if fed else rank
+            self.awaited[rank] = -1
+            self.given[rank] = -1
+            self.finished[rank] = -1 if fed else _PAST_ALL
+        self.critical: Lock = process_lock() if processes else threading.Lock()  # type: ignore[assignment]
+        self.mutex: Lock = process_lock() if processes else threading.Lock()  # type: ignore[assignment]
+        bell: type[Bell] = EventBell if processes else ThreadBell
+        self.bells: list[Bell] = []
+        try:
+            for _ in range(n_workers):
+                self.bells.append(bell())
+        except OSError:
+            self.close()
+            raise
+
+    def index(self, rank: int) -> int:
+        """Return the task that worker `rank` is at, or was at last; -1 before its first."""
+        return self.words[rank * _CACHE_LINE]
+
+    def has_left(self, rank: int) -> bool:
+        """Say whether worker `rank` has told that it has no more tasks."""
+        return self.fronts[rank] == _PAST_ALL
+
+    def turns_used(self) -> bool:
+        """Say whether any task has entered an ordered block."""
+        return bool(self.counters[_TURNS_USED])
+
+    def close(self) -> None:
+        """Give back what the bells hold of the system."""
+        for bell in self.bells:
+            bell.close()
+
+
+class WorkerSync:
+    """One worker's part in the `TeamSync` of its team."""
+
+    def __init__(self, team: TeamSync, rank: int) -> None:
+        self.team = team
+        self.rank = rank
+        self.slot = rank * _CACHE_LINE
+        self._critical_owner: int | None = None
+
+    @property
+    def index(self) -> int:
+        """The task that the worker is at."""
+        return self.team.words[self.slot]
+
+    def advance(self, index: int) -> None:
+        """Publish that the worker has passed its tasks before `index`."""
+        team = self.team
+        if team.counters[_TURNS_USED]:
+            team.mutex.acquire()
+            team.fronts[self.rank] = index
+            self._wake_next()
+            team.mutex.release()
+        else:
+            team.fronts[self.rank] = index
+
+    def hand_in(self, index: int) -> None:
+        """Publish that the worker has done the tasks given to it that begin at `index`."""
+        team = self.team
+        team.mutex.acquire()
+        team.finished[self.rank] = index
+        self._wake_next()
+        team.mutex.release()
+
+    def leave(self) -> None:
+        """Publish that the worker has no more tasks."""
+        team = self.team
+        team.mutex.acquire()
+        team.fronts[self.rank] = _PAST_ALL
+        team.counters[_LEFT] = 1
+        self._wake_next()
+        if team.counters[_ARRIVED]:
+            for bell in team.bells:
+                bell.ring()
+        team.mutex.release()
+
+    def enter_turn(self) -> None:
+        """Wait until all tasks before this one have passed their ordered block."""
+        team, index = self.team, self.index
+        if team.fronts[self.rank] > index:
+            raise RuntimeError(
+                f"task {index} entered pool.ordered a second time, when its turn had passed: "
+                "put all that must be in order into one block"
+            )
+        team.counters[_TURNS_USED] = 1
+        team.mutex.acquire()
+        team.fronts[self.rank] = index
+        team.awaited[self.rank] = index
+        self._wake_next()
+        team.mutex.release()
+        self._sleep_until(lambda: self._is_turn(index, self.rank))
+        team.awaited[self.rank] = -1
+
+    def leave_turn(self) -> None:
+        """Let the next task have its turn."""
+        self.advance(self.index + 1)
+
+    def _is_turn(self, index: int, rank: int) -> bool:
+        team = self.team
+        for other, front in enumerate(team.fronts.tolist()):
+            if front < index and other != rank and team.given[other] != team.finished[other]:
+                return False
+        return True
+
+    def _wake_next(self) -> None:
+        awaited = self.team.awaited.tolist()
+        waiting = [index for index in awaited if index >= 0]
+        if waiting:
+            index = min(waiting)
+            rank = awaited.index(index)
+            if rank != self.rank and self._is_turn(index, rank):
+                self.team.bells[rank].ring()
+
+    def _sleep_until(self, condition: Callable[[], bool]) -> None:
+        team = self.team
+        while True:
+            team.mutex.acquire()
+            met = condition()
+            team.mutex.release()
+            if met:
+                return
+            team.bells[self.rank].sleep()
+
+    def enter_critical(self) -> None:
+        """Wait until no other worker is in a critical section."""
+        me = threading.get_ident()
+        if self._critical_owner == me:
+            raise RuntimeError(
+                f"task {self.index} entered pool.critical inside pool.critical, and would wait "
+                "for itself: leave the first block before the second"
+            )
+        self.team.critical.acquire()
+        self._critical_owner = me
+
+    def leave_critical(self) -> None:
+        """Let another worker in."""
+        self._critical_owner = None
+        self.team.critical.release()
+
+    def barrier(self) -> None:
+        """Wait until all workers have come here.
+
+        Raises
+        ------
+        threading.BrokenBarrierError
+            If a worker has no more tasks, or the tasks come from `imap`.
+        """
+        team = self.team
+        if team.fed:
+            raise BrokenBarrierError(
+                "pool.barrier() needs pool.map: imap cannot promise a task to every worker"
+            )
+        team.mutex.acquire()
+        generation = team.counters[_GENERATION]
+        team.counters[_ARRIVED] += 1
+        if team.counters[_ARRIVED] == team.n_workers:
+            team.counters[_ARRIVED] = 0
+            team.counters[_GENERATION] += 1
+            for rank, bell in enumerate(team.bells):
+                if rank != self.rank:
+                    bell.ring()
+        team.mutex.release()
+        self._sleep_until(
+            lambda: team.counters[_GENERATION] != generation or bool(team.counters[_LEFT])
+        )
+        if team.counters[_GENERATION] == generation:
+            raise BrokenBarrierError(
+                f"task {self.index} waits in pool.barrier(), but a worker has no more tasks: "
+                f"give map at least {team.n_workers} tasks, a multiple of that, and chunksize=1"
+            )
+
+
+class CoordinatorSync(WorkerSync):
+    """The coordinator's part: `reduce` may use `critical`, and has nothing to wait for else.
+
+    Parameters
+    ----------
+    team : TeamSync
+        What the workers share.
+    watch : callable
+        Raises if a worker has died, with the lock perhaps.
+    """
+
+    def __init__(self, team: TeamSync, watch: Callable[[], None]) -> None:
+        super().__init__(team, 0)
+        self._watch = watch
+
+    @property
+    def index(self) -> int:
+        """No task: the coordinator runs none."""
+        return -1
+
+    def enter_critical(self) -> None:
+        """Wait until no worker is in a critical section."""
+        while not self.team.critical.acquire(True, 0.1):
+            self._watch()
+
+    def enter_turn(self) -> None:
+        """Do nothing: results are reduced one after the other."""
+
+    def leave_turn(self) -> None:
+        """Do nothing: results are reduced one after the other."""
+
+    def barrier(self) -> None:
+        """Do nothing: the coordinator is no worker."""

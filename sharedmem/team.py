@@ -1,0 +1,136 @@
+"""What a team is, to the coordinator and to its workers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from sharedmem.claims import Cursor
+from sharedmem.failures import Failure
+from sharedmem.transport import Message
+
+Work = Callable[[int, "Port"], None]
+
+
+class Port(Protocol):
+    """A worker's side of its team: where tasks come from and results go.
+
+    Attributes
+    ----------
+    pending : list
+        Takes small immutable results.
+    """
+
+    pending: list[Any]
+
+    def start(self, index: int) -> None:
+        """Say that the next result is that of task `index`."""
+        ...
+
+    def add(self, result: object) -> None:
+        """Take any result."""
+        ...
+
+    def flush(self) -> None:
+        """Send what is pending."""
+        ...
+
+    def fail(self, index: int, failure: Failure) -> None:
+        """Tell that task `index` has failed."""
+        ...
+
+    def finish(self) -> None:
+        """Tell that this worker has no more tasks."""
+        ...
+
+    def receive(self) -> Message | None:
+        """Wait for tasks; None when there are no more."""
+        ...
+
+    def stopped(self) -> bool:
+        """Say whether the coordinator wants no more results."""
+        ...
+
+
+class Team(Protocol):
+    """The coordinator's side of a team.
+
+    Attributes
+    ----------
+    size : int
+        How many workers there are.
+    """
+
+    size: int
+
+    def send(self, rank: int, index: int, items: list[Any]) -> None:
+        """Give a worker tasks, `items`, of which the first has the number `index`."""
+        ...
+
+    def dismiss(self, rank: int) -> None:
+        """Tell a worker that there are no more tasks."""
+        ...
+
+    def receive(self, deadline: float | None) -> list[tuple[int, Message]]:
+        """Wait for messages, with the ranks they come from; none once all workers have ended.
+
+        Raises
+        ------
+        TimeoutError
+            If none has come at `deadline`, in seconds of the monotonic clock.
+        WorkerException
+            If a worker has died.
+        """
+        ...
+
+    def acknowledge(self, rank: int, message: Message) -> None:
+        """Give back to a worker its part of the result window."""
+        ...
+
+    def watch(self) -> None:
+        """Raise if a worker has died."""
+        ...
+
+    def end(self, *, patient: bool) -> None:
+        """End all workers; `patient` waits for tasks that cannot be interrupted."""
+        ...
+
+
+def remaining(deadline: float | None) -> float | None:
+    """Return the seconds until `deadline`, at least 0."""
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+
+class Backend(Protocol):
+    """Makes the teams of one kind.
+
+    Attributes
+    ----------
+    uses_processes : bool
+        Whether workers are forked, and share only what lies in shared memory.
+    """
+
+    uses_processes: bool
+
+    def cursor(self, start: int) -> Cursor:
+        """Return a cursor that the workers of such a team share."""
+        ...
+
+    def team(
+        self, n_workers: int, work: Work, whereabouts: Callable[[int], str], *, fed: bool
+    ) -> Team:
+        """Start a team.
+
+        Parameters
+        ----------
+        n_workers : int
+            How many workers to start.
+        work : callable
+            Called in each worker with its rank and its port.
+        whereabouts : callable
+            Says what the worker of a rank was doing, for the error that reports its end.
+        fed : bool
+            Whether tasks come from the coordinator, which then bounds the results by itself.
+        """
+        ...

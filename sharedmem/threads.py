@@ -1,0 +1,147 @@
+"""Teams of threads."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from sharedmem.claims import LockedCursor
+from sharedmem.failures import Failure
+from sharedmem.team import Work, remaining
+from sharedmem.transport import Kind, Message
+from sharedmem.worker import mark_thread_as_worker
+
+# Messages that a thread may be ahead of the coordinator.
+_THREAD_WINDOW = 64
+
+
+class ThreadTeam:
+    """A team of threads, for tasks that release the interpreter's lock or must not be forked.
+
+    A thread cannot be killed: after a time limit or Ctrl-C it goes on to the end of its task.
+
+    Parameters
+    ----------
+    n_workers, work, whereabouts, fed
+        As for `ProcessTeam`.
+    """
+
+    def __init__(
+        self, n_workers: int, work: Work, whereabouts: Callable[[int], str], *, fed: bool
+    ) -> None:
+        self.size = n_workers
+        self.stopped = False
+        self.messages: queue.SimpleQueue[tuple[int, Message]] = queue.SimpleQueue()
+        self._n_running = n_workers
+        self._ports = [ThreadPort(self, rank) for rank in range(n_workers)]
+        self._threads = [
+            threading.Thread(target=partial(self._run, work, port), daemon=True)
+            for port in self._ports
+        ]
+        try:
+            for thread in self._threads:
+                thread.start()
+        except BaseException:
+            self.end(patient=True)
+            raise
+
+    def _run(self, work: Work, port: ThreadPort) -> None:
+        mark_thread_as_worker()
+        try:
+            work(port.rank, port)
+        finally:
+            self.messages.put((port.rank, Message(Kind.FINISHED, -1, None)))
+
+    def send(self, rank: int, index: int, items: list[Any]) -> None:
+        """Give a worker tasks, `items`, of which the first has the number `index`."""
+        self._ports[rank].tasks.put(Message(Kind.TASKS, index, items))
+
+    def dismiss(self, rank: int) -> None:
+        """Tell a worker that there are no more tasks."""
+        self._ports[rank].tasks.put(None)
+
+    def receive(self, deadline: float | None) -> list[tuple[int, Message]]:
+        """Wait for messages; see :class:`Team`."""
+        if self._n_running == 0:
+            for thread in self._threads:
+                thread.join()
+            return []
+        try:
+            rank, message = self.messages.get(timeout=remaining(deadline))
+        except queue.Empty:
+            raise TimeoutError from None
+        self._n_running -= message.kind == Kind.FINISHED
+        return [(rank, message)]
+
+    def acknowledge(self, rank: int, message: Message) -> None:
+        """Give back to a worker its part of the result window."""
+        self._ports[rank].window.release()
+
+    def watch(self) -> None:
+        """Do nothing: a thread does not die."""
+
+    def end(self, *, patient: bool) -> None:
+        """Take no more results; `patient` waits for the tasks that run."""
+        self.stopped = True
+        for port in self._ports:
+            port.window.release(_THREAD_WINDOW)
+            port.tasks.put(None)
+        if patient:
+            for thread in self._threads:
+                if thread.ident is not None:
+                    thread.join()
+
+
+class ThreadPort:
+    """A thread's side of its team."""
+
+    def __init__(self, team: ThreadTeam, rank: int) -> None:
+        self.rank = rank
+        self.window = threading.Semaphore(_THREAD_WINDOW)
+        self.tasks: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self.pending: list[Any] = []
+        self.add = self.pending.append
+        self._team = team
+        self._first = 0
+
+    def start(self, index: int) -> None:
+        """Say that the next result is that of task `index`."""
+        self._first = index
+
+    def flush(self) -> None:
+        """Hand over what is pending."""
+        if self.pending:
+            self._put(Message(Kind.RESULTS, self._first, self.pending.copy()))
+            self._first += len(self.pending)
+            self.pending.clear()
+
+    def fail(self, index: int, failure: Failure) -> None:
+        """Tell that task `index` has failed."""
+        self._put(Message(Kind.FAILURE, index, failure))
+
+    def _put(self, message: Message) -> None:
+        self.window.acquire()
+        if not self._team.stopped:
+            self._team.messages.put((self.rank, message))
+
+    def finish(self) -> None:
+        """Do nothing: the end of the thread says it."""
+
+    def receive(self) -> Message | None:
+        """Wait for tasks; None when there are no more."""
+        return self.tasks.get()
+
+    def stopped(self) -> bool:
+        """Say whether the coordinator wants no more results."""
+        return self._team.stopped
+
+
+class ThreadBackend:
+    """Workers are threads of the coordinator, which share everything."""
+
+    uses_processes = False
+    cursor = LockedCursor
+    team = ThreadTeam

@@ -1,0 +1,239 @@
+"""One forked worker: how it starts, what its wait status means, how it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import gc
+import os
+import random
+import select
+import signal
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from typing import NoReturn
+
+import numpy as np
+
+_in_worker = threading.local()
+
+
+def in_worker() -> bool:
+    """Say whether the caller is a worker, or was called by one."""
+    return getattr(_in_worker, "flag", False) or _forked
+
+
+def mark_thread_as_worker() -> None:
+    """Make `in_worker` true in this thread."""
+    _in_worker.flag = True
+
+
+_forked = False
+
+
+class LifeLine:
+    """A pipe whose end of file tells the workers that their coordinator is gone.
+
+    The kernel sends SIGKILL to each worker when the last write end is closed, so that one goes too
+    that is inside a kernel and holds the interpreter's lock. (A watcher thread could not run
+    then, and PR_SET_PDEATHSIG fires already when the thread that forked ends.)
+    """
+
+    def __init__(self) -> None:
+        self._ends: tuple[int, int] | None = None
+        self._lock = threading.Lock()
+        self._forking = threading.local()
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Fork a worker inside this block; children that are forked elsewhere hold no end."""
+        with self._lock:
+            if self._ends is None:
+                self._ends = os.pipe()
+        self._forking.flag = True
+        try:
+            yield
+        finally:
+            self._forking.flag = False
+
+    def let_go(self) -> None:
+        """Close in a child what it must not hold: the write end, and for others the read end."""
+        if self._ends is not None:
+            read_end, write_end = self._ends
+            os.close(write_end)
+            if getattr(self._forking, "flag", False):
+                self._follow(read_end)
+            os.close(read_end)
+        self._ends = None
+        self._lock = threading.Lock()
+
+    def _follow(self, read_end: int) -> None:
+        # Owner and signal belong to an open file, so each worker needs one of its own.
+        own = os.open(f"/proc/self/fd/{read_end}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        fcntl.fcntl(own, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(own, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(own, fcntl.F_SETFL, fcntl.fcntl(own, fcntl.F_GETFL) | os.O_ASYNC)
+        # The coordinator may have died before the signal was armed.
+        try:
+            if os.read(own, 1) == b"":
+                os._exit(1)
+        except BlockingIOError:
+            return
+
+
+_life_line = LifeLine()
+os.register_at_fork(after_in_child=_life_line.let_go)
+
+
+@contextlib.contextmanager
+def signals_blocked() -> Iterator[set[int]]:
+    """Hold back all signals of this thread: one that arrives in the block is delivered after it.
+
+    Yields
+    ------
+    mask : set of int
+        What was blocked before, for a child to restore.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield before
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class WorkerProcess:
+    """A forked process that runs `main` and exits.
+
+    Parameters
+    ----------
+    main : callable
+        Called in the worker, without arguments; it inherits all that the coordinator has.
+    mask : set of int
+        The signals that the worker blocks. The coordinator blocks all of them until it has noted
+        the worker: a KeyboardInterrupt in between would lose it.
+
+    Raises
+    ------
+    OSError
+        If the system refuses another process or descriptor.
+    """
+
+    def __init__(self, main: Callable[[], None], mask: set[int]) -> None:
+        self._status: int | None = None
+        self._status_taken = False
+        end_of_pipe, kept_by_worker = (-1, -1) if _PIDFD_WORKS else os.pipe()
+        try:
+            self.pid = _fork(main, mask)
+        finally:
+            if kept_by_worker >= 0:
+                os.close(kept_by_worker)
+        self.sentinel = os.pidfd_open(self.pid) if _PIDFD_WORKS else end_of_pipe
+
+    def has_ended(self) -> bool:
+        """Say whether the process has ended, without waiting."""
+        poll = select.poll()
+        poll.register(self.sentinel, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def kill(self) -> None:
+        """Send SIGKILL, unless the process has been waited for."""
+        if self._status is None and not self._status_taken:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self) -> int | None:
+        """Wait for the end and return the exit code; minus the number of the signal that ended it.
+
+        None if somebody else in this process (a handler of SIGCHLD, ``os.wait()``) took the status.
+        """
+        if self._status is None and not self._status_taken:
+            try:
+                self._status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+            except ChildProcessError:
+                self._status_taken = True
+            os.close(self.sentinel)
+        return self._status
+
+    def end(self) -> str:
+        """Wait for the end and say in words how it came."""
+        code = self.wait()
+        if code is None:
+            return (
+                "has ended; how cannot be said, since its status was taken by another wait in "
+                "this process (a SIGCHLD handler, os.wait())"
+            )
+        if code >= 0:
+            return f"exited with status {code}"
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = f"signal {-code}"
+        return f"was killed by {name}"
+
+
+def _pidfd_works() -> bool:
+    # Linux before 5.3 (RHEL 8) has none; there a pipe serves that ends with the worker.
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):
+        return False
+    return True
+
+
+_PIDFD_WORKS = _pidfd_works()
+
+
+def _fork(main: Callable[[], None], mask: set[int]) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        # What is pending would be written by the worker once more.
+        with contextlib.suppress(AttributeError, ValueError, OSError):
+            stream.flush()
+    with warnings.catch_warnings(), _life_line.held():
+        # Python 3.12 warns when other threads run. Their locks are what is dangerous, and a
+        # worker takes none but those that Python itself renews after a fork.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+        if pid == 0:
+            _run(main, mask)
+    return pid
+
+
+def _run(main: Callable[[], None], mask: set[int]) -> NoReturn:
+    code = 1
+    try:
+        _become_worker(mask)
+        main()
+        code = 0
+    except BaseException:
+        with contextlib.suppress(Exception):
+            traceback.print_exc()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
+        # The interpreter, its exit handlers and its finalizers belong to the coordinator.
+        os._exit(code)
+
+
+def _become_worker(mask: set[int]) -> None:
+    global _forked
+    _forked = True
+    gc.freeze()  # A collection would write to, and so copy, every page of inherited objects.
+    signal.set_wakeup_fd(-1)
+    for number in signal.valid_signals():
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_DFL)
+    # Ctrl-C reaches the whole process group, and the coordinator ends its workers. A handler, and
+    # not SIG_IGN, since programs that the worker starts would inherit that.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def reseed_global_generators(seeds: np.random.SeedSequence) -> None:
+    """Give `random` and ``numpy.random`` a state of their own, lest all workers draw the same."""
+    words = seeds.generate_state(8)
+    random.seed(words.tobytes())
+    np.random.seed(words)

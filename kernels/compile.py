@@ -1,0 +1,81 @@
+"""How kernels are compiled: the one place that says so."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numba
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def kernel(function: F) -> F:
+    """Compile a kernel for each type of its arguments when it is first called with them.
+
+    Kernels release the GIL, divide as NumPy does (by zero too), keep to IEEE arithmetic (fast-math
+    would undo compensated sums and the rules for NaN), and are kept on disk where a place can
+    be written to. A kernel may be a closure over other kernels.
+    """
+    dispatcher = numba.njit(nogil=True, error_model="numpy")(function)
+    with contextlib.suppress(RuntimeError, OSError):  # no place to write: compiled in each process
+        dispatcher._cache = _KernelCache(function)
+    return cast(F, dispatcher)
+
+
+def formula(function: F) -> F:
+    """Give back the Python form of a kernel that is a formula, which works on arrays as well."""
+    return cast(F, getattr(function, "py_func", function))
+
+
+@cache
+def _folder_digest() -> str:
+    """Digest of all kernel sources: kernels are compiled into each other across files."""
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+
+
+class _Files(IndexDataCacheFile):  # type: ignore[misc]  # numba has no types
+    """Files named after what they hold.
+
+    numba numbers them, and two processes that compile for different types at once may give one
+    number to both: the next process would then run code made for the wrong type.
+    """
+
+    def save(self, key: Any, data: Any) -> None:
+        name = f"{self._index_name}.{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.nbc"
+        self._save_data(name, data)
+        self._save_index({**self._load_index(), key: name})
+
+
+class _KernelCache(FunctionCache):  # type: ignore[misc]  # numba has no types
+    """A cache of compiled code that is only slower when it fails, and works for closures.
+
+    numba's own raises OSError on a full disk, and keys closures over kernels by a number that
+    is new in each process, so that they are never found.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        cells = [formula(cell.cell_contents) for cell in function.__closure__ or ()]
+        self._closure = tuple(f"{cell.__module__}.{cell.__qualname__}" for cell in cells)
+        self._cache_file = _Files(
+            self._cache_path, self._impl.filename_base, source_stamp=_folder_digest()
+        )
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        with contextlib.suppress(Exception):  # a damaged file is a miss
+            return super().load_overload(sig, target_context)
+        return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        with contextlib.suppress(Exception):
+            super().save_overload(sig, data)
+
+    def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
+        return (sig, codegen.magic_tuple(), self._closure)

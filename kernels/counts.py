@@ -1,0 +1,56 @@
+"""Counts of elements that are not zero."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from sharedmem.kernels.compile import kernel
+from sharedmem.kernels.lines import as_numbers, has_kernel, line_kernel, reduce_lines
+from sharedmem.kernels.reduction import Reduction
+
+Array = NDArray[Any]
+
+
+@kernel
+def _add_rows(
+    x: Array, start: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
+) -> None:
+    count = state[0, at : at + width]
+    for i in range(n):
+        row = x[start + i * stride : start + i * stride + width]
+        for j in range(width):
+            count[j] += row[j] != 0
+
+
+@kernel
+def _fold(state: Array, half: int) -> None:
+    for j in range(half):
+        state[0, j] += state[0, j + half]
+
+
+_count_lines = line_kernel(_add_rows, _fold)
+
+
+def count_nonzero(dtype: DTypeLike) -> Reduction:
+    """Return how many elements are not zero; NaN is not zero."""
+    chunk = _chunk if has_kernel(np.dtype(dtype), "biuf") else _numpy_chunk
+    return Reduction(chunk, _combine, _count, identity=(0,), lines=True)
+
+
+def _chunk(x: Array) -> tuple[Array, ...]:
+    return reduce_lines(_count_lines, as_numbers(x), (0,), np.int64)
+
+
+def _numpy_chunk(x: Array) -> tuple[Array, ...]:
+    return (np.asarray(np.count_nonzero(x, axis=1)),)
+
+
+def _combine(a: tuple[Array, ...], b: tuple[Array, ...]) -> tuple[Array, ...]:
+    return (a[0] + b[0],)
+
+
+def _count(state: tuple[Array, ...]) -> Array:
+    return state[0]

@@ -1,0 +1,130 @@
+"""Sums and means, compensated: a state is a sum and what it lost to rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from sharedmem.kernels.compile import formula, kernel
+from sharedmem.kernels.lines import as_numbers, has_kernel, line_kernel, reduce_lines
+from sharedmem.kernels.reduction import Reduction
+
+Array = NDArray[Any]
+
+
+@kernel
+def two_sum(a: Any, b: Any) -> Any:
+    """Return the rounded sum of `a` and `b`, and its exact rounding error.
+
+    References
+    ----------
+    D. E. Knuth, The Art of Computer Programming, vol. 2, section 4.2.2, theorem B.
+    """
+    s = a + b
+    t = s - a
+    return s, (a - (s - t)) + (b - t)
+
+
+# For integers the compiler finds that nothing is ever lost, and drops the compensation.
+@kernel
+def _add_rows(
+    x: Array, start: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
+) -> None:
+    total = state[0, at : at + width]
+    lost = state[1, at : at + width]
+    for i in range(n):
+        row = x[start + i * stride : start + i * stride + width]
+        for j in range(width):
+            total[j], error = two_sum(total[j], row[j])
+            lost[j] += error
+
+
+@kernel
+def _fold(state: Array, half: int) -> None:
+    for j in range(half):
+        state[0, j], error = two_sum(state[0, j], state[0, j + half])
+        state[1, j] += state[1, j + half] + error
+
+
+_add_lines = line_kernel(_add_rows, _fold)
+
+
+def add(dtype: DTypeLike, result: DTypeLike) -> Reduction:
+    """Return the sum of elements of `dtype`, as `result`."""
+    dtype, result = np.dtype(dtype), np.dtype(result)
+    return _reduction(dtype, result, partial(_total, result=result))
+
+
+def mean(dtype: DTypeLike, result: DTypeLike, count: int) -> Reduction:
+    """Return the mean of `count` elements of `dtype`, as `result`."""
+    dtype, result = np.dtype(dtype), np.dtype(result)
+    # Small integers have an exact sum in int64, which is also faster.
+    exact = dtype.kind in "biu" and dtype.itemsize <= 4 and count < 2**31
+    summed = np.dtype(np.int64) if exact else result
+    return _reduction(dtype, summed, partial(_mean, result=result, count=count))
+
+
+def _reduction(
+    dtype: np.dtype[Any], summed: np.dtype[Any], finalize: Callable[[Any], Any]
+) -> Reduction:
+    zero = summed.type(0)
+    chunk = _chunk if _has_kernel(dtype, summed) else _numpy_chunk
+    return Reduction(partial(chunk, summed=summed), _combine, finalize, (zero, zero), lines=True)
+
+
+def _has_kernel(dtype: np.dtype[Any], summed: np.dtype[Any]) -> bool:
+    if summed.kind in "fc":
+        return has_kernel(dtype, "biufc") and has_kernel(summed, "fc") and (
+            dtype.kind != "c" or summed.kind == "c"
+        )
+    # numba would add int64 to uint64 in float64.
+    return (summed == np.int64 and np.can_cast(dtype, np.int64)) or (
+        summed == np.uint64 and dtype.kind == "u"
+    )
+
+
+def _chunk(x: Array, summed: np.dtype[Any]) -> tuple[Array, ...]:
+    accumulator = np.dtype(np.float64) if summed.kind in "fc" else summed
+    parts = reduce_lines(_add_lines, as_numbers(x), (0, 0), accumulator)
+    if x.dtype.kind == "c":
+        return tuple(part.view(np.complex128) for part in parts)
+    return parts
+
+
+def _numpy_chunk(x: Array, summed: np.dtype[Any]) -> tuple[Array, ...]:
+    total = np.add.reduce(x, axis=1, dtype=summed)
+    return total, np.zeros_like(total)
+
+
+def _combine(a: tuple[Array, ...], b: tuple[Array, ...]) -> tuple[Array, ...]:
+    with np.errstate(all="ignore"):
+        total, error = formula(two_sum)(a[0], b[0])
+        return total, a[1] + b[1] + error
+
+
+def compensated(total: Array, lost: Array) -> Array:
+    """Return the best value of a sum, or the plain sum where it is not finite.
+
+    What was lost to an infinity is NaN, but the plain sum follows the rules of IEEE arithmetic.
+    """
+    if total.dtype.kind == "c":
+        parts = compensated(_real_parts(total), _real_parts(lost))
+        return parts.view(total.dtype)[..., 0]
+    with np.errstate(all="ignore"):
+        return np.where(np.isfinite(lost), total + lost, total)
+
+
+def _real_parts(x: Array) -> Array:
+    return np.ascontiguousarray(x)[..., None].view(x.real.dtype)
+
+
+def _total(state: tuple[Array, ...], result: np.dtype[Any]) -> Array:
+    return compensated(*state).astype(result)
+
+
+def _mean(state: tuple[Array, ...], result: np.dtype[Any], count: int) -> Array:
+    return np.true_divide(compensated(*state), count).astype(result)

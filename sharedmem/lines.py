@@ -1,0 +1,135 @@
+"""An array as lines to reduce: its canonical view, and the grid of its chunks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+from numpy.typing import NDArray
+
+from sharedmem.chunks import DEFAULT_CHUNK_BYTES, Grid, chunks
+
+Array = NDArray[Any]
+
+# Where lines lie side by side and are too long for one chunk, a chunk has at least this many of
+# them, so that its states are few beside its elements, and memory is read in long runs.
+MIN_LINES = 1024
+
+
+@dataclass(frozen=True)
+class Group:
+    """Axes of an array that are walked as one: of the same role, and evenly strided."""
+
+    length: int
+    stride: int
+    reduced: bool
+
+
+@dataclass(frozen=True)
+class Lines:
+    """An array of shape (kept..., reduced..., kept...) after merging axes, and its chunks.
+
+    Which element is in which chunk depends on the shape, the strides and the dtype of the
+    array, and on the axes, and on nothing else.
+
+    Attributes
+    ----------
+    view : ndarray
+        The array, its axes in the order of memory as far as their roles allow.
+    n_outer, n_reduced : int
+        How many axes of `view` come before the reduced ones, and how many those are.
+    grid : Grid
+        The chunks of `view`, cut along all of its axes.
+    """
+
+    view: Array
+    n_outer: int
+    n_reduced: int
+    grid: Grid
+
+    @property
+    def n_pieces(self) -> int:
+        """How many chunks a line is in."""
+        return math.prod(self._split(self.grid.counts)[1])
+
+    @property
+    def kept_shape(self) -> tuple[int, ...]:
+        outer, _, inner = self._split(self.view.shape)
+        return outer + inner
+
+    @property
+    def n_lines(self) -> tuple[int, int]:
+        """The canonical (n_outer, n_inner)."""
+        outer, _, inner = self._split(self.view.shape)
+        return math.prod(outer), math.prod(inner)
+
+    def chunk(self, index: int) -> Array:
+        """Return a chunk in the shape (n_outer, n, n_inner), copied where that needs it."""
+        chunk = self.view[self.grid[index]]
+        return chunk.reshape([math.prod(part) for part in self._split(chunk.shape)])
+
+    def place(self, index: int) -> tuple[int, tuple[slice, ...]]:
+        """Return which piece of its lines a chunk is, and where its lines are in `kept_shape`."""
+        outer, _, inner = self._split(self.grid[index])
+        n_pieces, n_inner_chunks = (math.prod(part) for part in self._split(self.grid.counts)[1:])
+        return index // n_inner_chunks % n_pieces, outer + inner
+
+    def _split(self, per_axis: tuple[Any, ...]) -> tuple[tuple[Any, ...], ...]:
+        """Split what belongs to the axes of `view` into that of outer, reduced, and inner ones."""
+        first, last = self.n_outer, self.n_outer + self.n_reduced
+        return tuple(per_axis[:first]), tuple(per_axis[first:last]), tuple(per_axis[last:])
+
+
+def memory_order(strides: Sequence[int]) -> list[int]:
+    """Return the axes from the one with the largest steps in memory to the smallest."""
+    return sorted(range(len(strides)), key=lambda axis: -abs(strides[axis]))
+
+
+def as_lines(a: Array, axes: frozenset[int]) -> Lines:
+    """See `a`, which is not empty, as lines along the reduced `axes`."""
+    forward = a[tuple(slice(None, None, -1 if stride < 0 else 1) for stride in a.strides)]
+    groups: list[Group] = []
+    for axis in memory_order(a.strides):
+        group = Group(a.shape[axis], abs(a.strides[axis]), axis in axes)
+        if group.length == 1:
+            continue
+        last = groups[-1] if groups else None
+        if last and last.reduced == group.reduced and last.stride == group.length * group.stride:
+            groups[-1] = Group(last.length * group.length, group.stride, group.reduced)
+        else:
+            groups.append(group)
+    inner = [] if not groups or groups[-1].reduced else [groups.pop()]
+    outer = [group for group in groups if not group.reduced]
+    reduced = [group for group in groups if group.reduced]
+    if not reduced:  # lines of one element: all of them lie side by side
+        inner, outer = [], outer + inner
+    ordered = outer + reduced + inner
+    view = as_strided(forward, [g.length for g in ordered], [g.stride for g in ordered])
+    parts = [[group.length for group in part] for part in (outer, reduced, inner)]
+    grid = chunks(view.shape, range(view.ndim), size=_chunk_shape(parts, a.itemsize))
+    return Lines(view, len(outer), len(reduced), grid)
+
+
+def _chunk_shape(parts: list[list[int]], itemsize: int) -> list[int]:
+    """Choose the lengths of a chunk along the outer, reduced and inner axes.
+
+    Lines stay whole where a chunk has room for a line: then no states need to be combined.
+    """
+    elements = max(1, DEFAULT_CHUNK_BYTES // itemsize)
+    _, n, n_inner = (math.prod(part) for part in parts)
+    if n * n_inner <= elements:
+        wanted = (elements // (n * n_inner), n, n_inner)
+    elif n * min(n_inner, MIN_LINES) <= elements:
+        wanted = (1, n, elements // n)
+    else:
+        width = min(n_inner, MIN_LINES)
+        wanted = (1, max(1, elements // width), width)
+    shape = []
+    for lengths, length in zip(parts, wanted, strict=True):
+        for at, whole in enumerate(lengths):
+            shape.append(max(1, min(whole, length // math.prod(lengths[at + 1 :]))))
+    return shape

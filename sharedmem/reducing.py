@@ -1,0 +1,229 @@
+"""Reductions of arrays on a team: chunks to states, states to a result, in a fixed order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
+from numpy.typing import NDArray
+
+from sharedmem import array
+from sharedmem.compiling import compile_for
+from sharedmem.kernels import Reduction
+from sharedmem.lines import Lines, as_lines, memory_order
+
+Array = NDArray[Any]
+State = tuple[Array, ...]
+Run = Callable[[Callable[[int], Any], Sequence[int]], list[Any]]
+Axis = int | tuple[int, ...] | None
+
+# Arrays up to this size are reduced by the caller: starting workers would take longer.
+SERIAL_BYTES = 32 << 20
+
+
+def run_serially(func: Callable[[int], Any], sequence: Sequence[int]) -> list[Any]:
+    """Do the tasks in the coordinator."""
+    return [func(item) for item in sequence]
+
+
+def reduce(
+    run: Run,
+    reduction: Reduction,
+    a: Any,
+    axis: Axis = None,
+    keepdims: bool = False,
+    *,
+    private_ok: bool = False,
+) -> Any:
+    """Reduce an array over some of its axes.
+
+    Parameters
+    ----------
+    run : callable
+        ``run(func, sequence)`` gives the list of ``func(item)``, from a team.
+    reduction : Reduction
+        What to do to chunks, and how to combine what comes of them.
+    a : array_like
+        The array.
+    axis : int or tuple of int, optional
+        Axes to reduce; by default all.
+    keepdims : bool
+        Whether reduced axes stay, with length one.
+    private_ok : bool
+        Whether the workers share all memory with the coordinator.
+
+    Returns
+    -------
+    scalar, ndarray, or tuple of them
+        What `reduction` gives for each line.
+
+    Raises
+    ------
+    ValueError
+        If lines are empty and the reduction has no identity.
+    AxisError
+        If there is no such axis, or one is named twice.
+    """
+    a = np.asarray(a)
+    axes = frozenset(range(a.ndim) if axis is None else normalize_axis_tuple(axis, a.ndim, "axis"))
+    if a.nbytes <= SERIAL_BYTES:
+        run, private_ok = run_serially, True
+    whole = reduction if reduction.lines else _by_line(reduction)
+    trial = _trial(reduction, a.dtype)
+    if a.size == 0:
+        state = _state_of_nothing(whole, trial, a, axes)
+    else:
+        lines = as_lines(a, axes)
+        if reduction.lines and len(lines.grid) > lines.n_pieces == 1:
+            result = _reduce_whole_lines(run, reduction, trial, lines, private_ok)
+            return _map_parts(lambda part: _restore(part, a, axes, keepdims), result)
+        state = _reduce_pieces(run, whole, trial, lines)
+    if not reduction.lines and len(axes) == a.ndim and not keepdims:
+        return reduction.finalize(state[0].item())
+    return _map_parts(lambda part: _restore(part, a, axes, keepdims), whole.finalize(state))
+
+
+@dataclass(frozen=True)
+class _Pieces:
+    """A task that reduces a piece of its lines, and returns the state."""
+
+    lines: Lines
+    reduction: Reduction
+
+    def __call__(self, index: int) -> State:
+        return self.reduction.chunk(self.lines.chunk(index))  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class _WholeLines:
+    """A task that reduces all of its lines, and writes the results."""
+
+    lines: Lines
+    reduction: Reduction
+    outs: tuple[Array, ...]
+
+    def __call__(self, index: int) -> None:
+        state = self.reduction.chunk(self.lines.chunk(index))
+        _, place = self.lines.place(index)
+        for out, part in zip(self.outs, _parts(self.reduction.finalize(state)), strict=True):
+            here = out[(*place, ...)]
+            here[...] = part.reshape(here.shape)
+
+
+def _reduce_whole_lines(
+    run: Run, reduction: Reduction, trial: State, lines: Lines, private_ok: bool
+) -> Any:
+    result = reduction.finalize(trial)
+    allocate = np.empty if private_ok else array.empty
+    outs = [allocate(lines.kept_shape + part.shape[2:], part.dtype) for part in _parts(result)]
+    run(_WholeLines(lines, reduction, tuple(outs)), range(len(lines.grid)))
+    written = iter(outs)
+    return _map_parts(
+        lambda part: next(written).reshape(*lines.n_lines, *part.shape[2:]).view(np.ndarray), result
+    )
+
+
+def _reduce_pieces(run: Run, reduction: Reduction, trial: State, lines: Lines) -> State:
+    states = [
+        np.empty((lines.n_pieces, *lines.kept_shape, *part.shape[2:]), part.dtype)
+        for part in trial
+    ]
+    for index, parts in enumerate(run(_Pieces(lines, reduction), range(len(lines.grid)))):
+        piece, place = lines.place(index)
+        for state, part in zip(states, parts, strict=True):
+            here = state[(piece, *place, ...)]
+            here[...] = part.reshape(here.shape)
+    return _combine_pieces(
+        reduction,
+        tuple(
+            state.reshape(-1, *lines.n_lines, *part.shape[2:])
+            for state, part in zip(states, trial, strict=True)
+        ),
+    )
+
+
+def _combine_pieces(reduction: Reduction, states: State) -> State:
+    """Combine the states of neighbouring pieces in pairs, until one state is left."""
+    while len(states[0]) > 1:
+        even = len(states[0]) // 2 * 2
+        pairs = reduction.combine(
+            tuple(part[0:even:2] for part in states), tuple(part[1:even:2] for part in states)
+        )
+        states = tuple(
+            np.concatenate([pair, part[even:]]) for pair, part in zip(pairs, states, strict=True)
+        )
+    return tuple(part[0] for part in states)
+
+
+def _trial(reduction: Reduction, dtype: np.dtype[Any]) -> State:
+    """Return a state of one element, and have the kernel compiled before any work starts."""
+    if reduction.lines:
+        return reduction.chunk(np.zeros((1, 1, 1), dtype))  # type: ignore[no-any-return]
+    line = np.empty(0, dtype)
+    line.flags.writeable = False
+    compile_for(reduction.chunk, line)
+    return (np.empty((1, 1), object),)
+
+
+def _state_of_nothing(
+    reduction: Reduction, trial: State, a: Array, axes: frozenset[int]
+) -> State:
+    n_lines = math.prod(length for axis, length in enumerate(a.shape) if axis not in axes)
+    if n_lines and reduction.identity is None:
+        msg = (
+            f"an array without elements cannot be reduced by what has no identity: "
+            f"shape {a.shape}, axes {tuple(sorted(axes))}"
+        )
+        raise ValueError(msg)
+    state = tuple(np.empty((n_lines, 1, *part.shape[2:]), part.dtype) for part in trial)
+    for part, value in zip(state, reduction.identity or (), strict=False):
+        part[...] = value
+    return state
+
+
+def _restore(part: Array, a: Array, axes: frozenset[int], keepdims: bool) -> Any:
+    """Give a result, of shape (n_outer, n_inner, ...) in the order of memory, the axes of `a`."""
+    kept = [axis for axis in memory_order(a.strides) if axis not in axes]
+    part = part.reshape([a.shape[axis] for axis in kept] + list(part.shape[2:]))
+    part = part[tuple(slice(None, None, -1 if a.strides[axis] < 0 else 1) for axis in kept)]
+    order = [kept.index(axis) for axis in sorted(kept)]
+    part = part.transpose(order + list(range(len(kept), part.ndim)))
+    return np.expand_dims(part, tuple(axes))[()] if keepdims else part[()]
+
+
+def _parts(result: Any) -> tuple[Array, ...]:
+    return result if isinstance(result, tuple) else (result,)
+
+
+def _map_parts(func: Callable[[Array], Any], result: Any) -> Any:
+    """Apply `func` to a result, or to each part of it, in a tuple of the same type."""
+    if not isinstance(result, tuple):
+        return func(result)
+    mapped = map(func, result)
+    return type(result)._make(mapped) if hasattr(result, "_make") else tuple(mapped)
+
+
+def _by_line(reduction: Reduction) -> Reduction:
+    """Make a user's reduction one of lines, whose states are objects."""
+
+    def chunk(x: Array) -> State:
+        states = np.empty((x.shape[0], x.shape[2]), object)
+        for outer, inner in np.ndindex(states.shape):
+            line = np.ascontiguousarray(x[outer, :, inner])
+            line.flags.writeable = False
+            states[outer, inner] = reduction.chunk(line)
+        return (states,)
+
+    def combine(a: State, b: State) -> State:
+        return (np.frompyfunc(reduction.combine, 2, 1)(a[0], b[0]),)
+
+    def finalize(state: State) -> Array:
+        results = np.array([reduction.finalize(value) for value in state[0].flat])
+        return results.reshape(state[0].shape + results.shape[1:])
+
+    identity = None if reduction.identity is None else (reduction.identity,)
+    return Reduction(chunk, combine, finalize, identity, lines=True)

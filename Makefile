@@ -1,0 +1,67 @@
+# make demo     the main job on real input, with all set-up
+# make test     lint, types, tests, doctests
+# make versions the tests on the other Pythons of this machine
+# make compat   the programs of tests/compat against sharedmem 0.3.8
+# make bench    the table of benchmarks/foundation.py
+# make clean    removes the environments
+
+usable = $(1) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$(call usable,$$p) && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+OLD := $(VENV)-0.3.8
+FAST := -m "not slow" -q
+
+.PHONY: demo test lint types versions compat bench clean
+
+demo: $(VENV)/with-plot
+	$(BIN)/python examples/demo.py
+
+test: lint types
+	$(BIN)/pytest --cov --cov-report=term:skip-covered
+	$(BIN)/pytest --doctest-modules sharedmem
+
+lint: $(VENV)/with-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/with-test
+	$(BIN)/mypy
+
+# pyenv's shims are there for versions that are not in use, so each is tried.
+versions:
+	@for v in 3.11 3.12 3.13; do \
+		python=$$(ls -d $$HOME/.pyenv/versions/$$v.*/bin/python 2>/dev/null | tail -1); \
+		python=$${python:-python$$v}; \
+		$(call usable,$$python) || { echo "Python $$v: not on this machine"; continue; }; \
+		$(MAKE) --no-print-directory VENV=.venv-$$v PYTHON=$$python version || exit 1; \
+	done
+
+.PHONY: version
+version: $(VENV)/with-test
+	$(BIN)/pytest $(FAST)
+	$(BIN)/pytest $(FAST) --doctest-modules sharedmem
+
+# -p no:cacheprovider and the copy outside: the checkout would hide the installed 0.3.8.
+compat: $(OLD)/with-0.3.8
+	$(OLD)/bin/python -P -m pytest -q --rootdir=tests/compat -c tests/compat/pytest.ini tests/compat
+
+bench: $(VENV)/with-bench $(OLD)/with-0.3.8
+	$(BIN)/python benchmarks/foundation.py --old-python $(OLD)/bin/python
+
+clean:
+	rm -rf .venv .venv-*
+
+.PRECIOUS: $(VENV)/bin/python
+$(VENV)/bin/python $(OLD)/bin/python:
+	@test -n "$(PYTHON)" || { echo "sharedmem needs Python 3.11 or newer; none was found" >&2; exit 1; }
+	$(PYTHON) -m venv $(@D)/..
+
+$(VENV)/with-%: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	touch $@
+
+$(OLD)/with-0.3.8: | $(OLD)/bin/python
+	$(OLD)/bin/pip install --quiet --disable-pip-version-check sharedmem==0.3.8 pytest pytest-timeout
+	touch $@

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.typing import NDArray
 
-from sharedmem import array
+from sharedmem.array import empty
 from sharedmem.compiling import compile_for
 from sharedmem.kernels import Reduction
 from sharedmem.lines import Lines, as_lines, memory_order
@@ -118,7 +118,7 @@ def _reduce_whole_lines(
     run: Run, reduction: Reduction, trial: State, lines: Lines, private_ok: bool
 ) -> Any:
     result = reduction.finalize(trial)
-    allocate = np.empty if private_ok else array.empty
+    allocate = np.empty if private_ok else empty
     outs = [allocate(lines.kept_shape + part.shape[2:], part.dtype) for part in _parts(result)]
     run(_WholeLines(lines, reduction, tuple(outs)), range(len(lines.grid)))
     written = iter(outs)

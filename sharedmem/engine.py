@@ -1,0 +1,262 @@
+"""Kernels and ufuncs over the chunks of arrays, on a team."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sharedmem.array import empty, is_shared
+from sharedmem.chunks import Grid, chunks
+from sharedmem.compiling import compile_for
+from sharedmem.lines import memory_order
+from sharedmem.reducing import Run, reduce, run_serially
+
+__all__ = ["apply_ufunc", "map_chunks", "reduce"]
+
+Array = NDArray[Any]
+Slices = tuple[slice, ...]
+
+
+@dataclass(frozen=True)
+class _KernelTask:
+    """A task that calls a kernel on one chunk of the arrays."""
+
+    kernel: Callable[..., Any]
+    arrays: tuple[Array, ...]
+    args: tuple[Any, ...]
+
+    def __call__(self, chunk: Slices) -> None:
+        self.kernel(*self.arguments(chunk))
+
+    def arguments(self, chunk: Slices) -> tuple[Any, ...]:
+        return (*(part[chunk] for part in self.arrays), *self.args)
+
+
+def map_chunks(
+    run: Run,
+    kernel: Callable[..., Any],
+    *arrays: Any,
+    args: tuple[Any, ...] = (),
+    axis: int = 0,
+    chunks: Grid | None = None,
+    out: Any = None,
+    private_ok: bool = False,
+) -> Any:
+    """Call a kernel on each chunk of arrays that are split together.
+
+    Parameters
+    ----------
+    run : callable
+        ``run(func, sequence)`` gives the list of ``func(item)``, from a team.
+    kernel, arrays, args, axis, chunks, out
+        See :func:`sharedmem.map_chunks`.
+    private_ok : bool
+        Whether the workers share all memory with the coordinator.
+
+    Returns
+    -------
+    ndarray, or tuple of ndarray
+        `out`, or the first array.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the arguments do not fit together, or workers could not write where they have to.
+    """
+    if not callable(kernel):
+        raise TypeError(f"kernel must be callable, got {kernel!r}")
+    if not arrays:
+        raise TypeError("map_chunks needs at least one array")
+    outs = _as_tuple(out)
+    for target in outs:
+        check_writable(target, "out", private_ok)
+    if not outs:
+        check_writable(arrays[0], "an array to be worked on in place", private_ok)
+    views = (*(_as_input(a, private_ok) for a in arrays), *(np.asarray(part) for part in outs))
+    grid = _grid_along(axis, views) if chunks is None else _check_grid(chunks, views)
+    task = _KernelTask(kernel, views, args)
+    for chunk in (grid[0], grid[-1]) if len(grid) else ():  # chunks are of one size or of two
+        compile_for(kernel, *task.arguments(chunk))
+    (run if len(grid) > 1 else run_serially)(task, grid)
+    return arrays[0] if out is None else out
+
+
+@dataclass(frozen=True)
+class _UfuncTask:
+    """A task that applies a ufunc to one chunk of its loop."""
+
+    ufunc: Any
+    inputs: tuple[Any, ...]
+    outs: tuple[Array, ...]
+    options: dict[str, Any]
+
+    def __call__(self, chunk: Slices) -> None:
+        self.apply(chunk)
+
+    def apply(self, chunk: Slices) -> Any:
+        # Without the ellipsis, the chunk of an array of shape () would be a scalar.
+        where = (*chunk, ...)
+        inputs = (part[where] if isinstance(part, np.ndarray) else part for part in self.inputs)
+        out = {"out": tuple(part[where] for part in self.outs)} if self.outs else {}
+        return self.ufunc(*inputs, **out, **self.options)
+
+
+def apply_ufunc(
+    run: Run, ufunc: Any, *inputs: Any, out: Any = None, private_ok: bool = False, **options: Any
+) -> Any:
+    """Apply a ufunc, chunk by chunk of its loop.
+
+    Parameters
+    ----------
+    run : callable
+        ``run(func, sequence)`` gives the list of ``func(item)``, from a team.
+    ufunc, inputs, out, **options
+        See :func:`sharedmem.apply_ufunc`.
+    private_ok : bool
+        Whether the workers share all memory with the coordinator.
+
+    Returns
+    -------
+    ndarray, or tuple of ndarray
+        `out`, or new shared arrays.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the arguments do not fit together, or workers could not write to `out`.
+    """
+    n_core_axes = _core_axes(ufunc)
+    if len(inputs) != ufunc.nin:
+        raise TypeError(f"{_name(ufunc)} takes {ufunc.nin} inputs, got {len(inputs)}")
+    refused = sorted({"where", "axes", "axis", "keepdims", "subok", "signature"} & set(options))
+    if refused:
+        raise TypeError(f"apply_ufunc does not take {', '.join(refused)}")
+    given = _as_tuple(out)
+    if given and len(given) != ufunc.nout:
+        raise TypeError(f"{_name(ufunc)} has {ufunc.nout} outputs, got {len(given)} in out")
+    for target in given:
+        check_writable(target, "out", private_ok)
+    given = tuple(np.asarray(target) for target in given)
+    operands, loop = _broadcast(inputs, given, n_core_axes)
+    # No elements are enough to compile a ufunc of numba's, and to know or refuse the types.
+    trial = _UfuncTask(ufunc, operands, given, options).apply((slice(0, 0),) * len(loop))
+    outs = given or tuple(
+        empty(loop + part.shape[len(loop) :], part.dtype) for part in _as_tuple(trial)
+    )
+    operands = tuple(_apart(operand, outs) for operand in operands)
+    grid = chunks(outs[0], memory_order(outs[0].strides[: len(loop)]))
+    (run if len(grid) > 1 else run_serially)(_UfuncTask(ufunc, operands, outs, options), grid)
+    if out is None:
+        return outs if len(outs) > 1 else outs[0] if loop or outs[0].ndim else outs[0][()]
+    return out if ufunc.nout > 1 or not isinstance(out, tuple) else out[0]
+
+
+def check_writable(target: Any, role: str, private_ok: bool) -> None:
+    """Refuse an array that workers could not write to, or whose changes would be lost."""
+    if not isinstance(target, np.ndarray):
+        raise TypeError(f"{role} must be an ndarray, got {type(target).__name__}")
+    what = f"{role}, of shape {target.shape} and dtype {target.dtype},"
+    if not target.flags.writeable:
+        raise ValueError(f"{what} is read-only; give a writable array as out")
+    if not private_ok and not is_shared(target):
+        raise ValueError(
+            f"{what} is in private memory, where the writes of worker processes are lost; "
+            "make it with sharedmem.copy(a) or sharedmem.empty_like(a), or use MapReduceByThread"
+        )
+
+
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    return () if value is None else value if isinstance(value, tuple) else (value,)
+
+
+def _as_input(a: Any, private_ok: bool) -> Array:
+    """Return an array that a stray write fails on, if the write would be lost."""
+    view = np.asarray(a).view()
+    if not (private_ok or is_shared(view)):
+        view.flags.writeable = False
+    return view
+
+
+def _grid_along(axis: int, views: Sequence[Array]) -> Grid:
+    """Split the arrays together along `axis`, by the size of the first one."""
+    for view in views:
+        if not -view.ndim <= axis < view.ndim:
+            raise ValueError(f"axis {axis} is not in an array of shape {view.shape}")
+    axes = {axis % view.ndim for view in views}
+    lengths = {view.shape[axis] for view in views}
+    if len(axes) > 1 or len(lengths) > 1:
+        shapes = ", ".join(str(view.shape) for view in views)
+        raise ValueError(f"arrays that are split together along axis {axis} differ: {shapes}")
+    return chunks(views[0], axis)
+
+
+def _check_grid(grid: Any, views: Sequence[Array]) -> Grid:
+    if not isinstance(grid, Grid):
+        raise TypeError(f"chunks must come from sharedmem.chunks, got {type(grid).__name__}")
+    if any(grid.overlap):
+        raise ValueError(f"chunks that are written to must not overlap, got overlap {grid.overlap}")
+    axes = (grid.axis,) if isinstance(grid.axis, int) else grid.axis
+    for view in views:
+        if max(axes, default=-1) >= view.ndim or grid.extents != tuple(
+            view.shape[axis] for axis in axes
+        ):
+            raise ValueError(
+                f"the chunks are of lengths {grid.extents} along axes {axes}, "
+                f"which an array of shape {view.shape} does not have"
+            )
+    return grid
+
+
+def _name(ufunc: Any) -> str:
+    return str(getattr(ufunc, "__name__", ufunc))
+
+
+def _core_axes(ufunc: Any) -> list[int]:
+    """Return how many axes of each input and output a ufunc works on at once."""
+    if not (callable(ufunc) and hasattr(ufunc, "nin") and hasattr(ufunc, "nout")):
+        raise TypeError(f"apply_ufunc needs a ufunc, got {ufunc!r}; for functions, see map_chunks")
+    signature = getattr(ufunc, "signature", None)
+    if signature is None:
+        return [0] * (ufunc.nin + ufunc.nout)
+    return [len(re.findall(r"[^\s,]+", part)) for part in re.findall(r"\(([^()]*)\)", signature)]
+
+
+def _broadcast(
+    inputs: Sequence[Any], outs: Sequence[Array], n_core_axes: Sequence[int]
+) -> tuple[tuple[Any, ...], tuple[int, ...]]:
+    """Broadcast the loop axes of the inputs, and return them with the shape of the loop."""
+    # Python's numbers stay as they are: they take the type of the arrays.
+    operands = [x if isinstance(x, int | float | complex) else np.asarray(x) for x in inputs]
+    loops, cores = [], []
+    for operand, n_core in zip([*operands, *outs], n_core_axes, strict=False):
+        shape = np.shape(operand)
+        if len(shape) < n_core:
+            raise ValueError(f"an operand of shape {shape} needs at least {n_core} axes")
+        loops.append(shape[: len(shape) - n_core])
+        cores.append(shape[len(shape) - n_core :])
+    loop = np.broadcast_shapes(*loops)
+    for out, out_loop in zip(outs, loops[len(operands) :], strict=True):
+        if out_loop != loop:
+            raise ValueError(f"out has shape {out.shape}, but the inputs broadcast to {loop}")
+    return tuple(
+        np.broadcast_to(x, loop + core) if isinstance(x, np.ndarray) else x
+        for x, core in zip(operands, cores, strict=False)
+    ), loop
+
+
+def _apart(operand: Any, outs: Sequence[Array]) -> Any:
+    """Return an input that no chunk of the outputs overlaps, but for the same chunk of it."""
+    for out in outs:
+        same = isinstance(operand, np.ndarray) and (
+            operand.__array_interface__["data"][0] == out.__array_interface__["data"][0]
+            and operand.strides == out.strides
+            and operand.shape == out.shape
+        )
+        if not same and np.may_share_memory(operand, out):
+            return operand.copy()
+    return operand

@@ -150,8 +150,8 @@ class _Feed:
 
     # One batch to work on and one to go on with.
     _BATCHES_AHEAD = 2
-    # A batch must fit the socket, or it travels through a segment.
-    _LARGEST_BATCH = 1024
+    # Sending a batch costs about 20 us, 0.2 us an item then.
+    _LARGEST_BATCH = 128
 
     def __init__(
         self, team: Team, sync: TeamSync, items: Iterable[Any], chunksize: int | None
@@ -181,8 +181,10 @@ class _Feed:
                 return
             self._batches[rank].append((self.n_items, len(batch), time.perf_counter()))
             self._sync.given[rank] = self.n_items
-            self._team.send(rank, self.n_items, batch)
+            n_bytes = self._team.send(rank, self.n_items, batch)
             self.n_items += len(batch)
+            if self._grows and n_bytes > INLINE_BYTES:
+                self._size = max(1, self._size // 2)
 
     def settle(self, rank: int, n_results: int) -> None:
         """Note that results have come from a worker."""

@@ -17,7 +17,7 @@ from sharedmem import blas, machine
 from sharedmem.calls import MISSING, Setting, run_imap, run_map
 from sharedmem.errors import StopProcessGroup
 from sharedmem.processes import ProcessBackend
-from sharedmem.sync import TeamSync, WorkerSync
+from sharedmem.sync import CoordinatorSync, TeamSync, WorkerSync
 from sharedmem.tasks import Context
 from sharedmem.team import Backend
 from sharedmem.threads import ThreadBackend
@@ -421,7 +421,8 @@ class MapReduce:
         context: Context | None = getattr(self._thread, "context", None) or self._worker_context
         if context is None:
             # Outside of a call the caller is alone, and need not wait for anybody.
-            context = Context(WorkerSync(TeamSync(1, processes=False), 0), self._entropy, 0)
+            alone = CoordinatorSync(TeamSync(1, processes=False), watch=lambda: None)
+            context = Context(alone, self._entropy, 0)
             self._thread.context = context
         return context
 
@@ -432,7 +433,10 @@ class MapReduce:
             return
         from tqdm import tqdm
 
-        with tqdm(total=n_tasks) as bar:
+        class Bar(tqdm):  # type: ignore[type-arg]
+            monitor_interval = 0  # No thread, which would be there at each fork.
+
+        with Bar(total=n_tasks) as bar:
             yield bar.update
 
 

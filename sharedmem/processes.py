@@ -12,7 +12,7 @@ from sharedmem.errors import DeadWorkerError, WorkerException
 from sharedmem.failures import Failure, portable
 from sharedmem.team import Team, Work, remaining
 from sharedmem.transport import Channel, Kind, Message, Outbox, UnpackingError, pack
-from sharedmem.worker import WorkerProcess, signals_blocked
+from sharedmem.worker import LifeLine, WorkerProcess, signals_blocked
 
 
 class _Member:
@@ -56,6 +56,8 @@ class ProcessTeam:
         self._whereabouts = whereabouts
         self._members: list[_Member] = []
         self._selector = selectors.DefaultSelector()
+        self._line = LifeLine()
+        self._is_closed = False
         try:
             with signals_blocked() as mask:
                 for rank in range(n_workers):
@@ -67,7 +69,9 @@ class ProcessTeam:
     def _start(self, rank: int, work: Work, mask: set[int], *, windowed: bool) -> None:
         channel, theirs = Channel.pair(windowed=windowed)
         try:
-            process = WorkerProcess(lambda: work(rank, ProcessPort(theirs)), mask)
+            process = WorkerProcess(
+                lambda: work(rank, ProcessPort(theirs)), self._line, mask
+            )
         except OSError as error:
             channel.close()
             error.add_note(
@@ -82,11 +86,13 @@ class ProcessTeam:
         self._selector.register(channel.socket, selectors.EVENT_READ, member)
         self._selector.register(process.sentinel, selectors.EVENT_READ, member)
 
-    def send(self, rank: int, index: int, items: list[Any]) -> None:
-        """Give a worker tasks, `items`, of which the first has the number `index`."""
+    def send(self, rank: int, index: int, items: list[Any]) -> int:
+        """Give a worker tasks; see :class:`Team`."""
+        parcel = pack(items)
         # A worker that has died is reported by `receive`.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self._members[rank].channel.send(Kind.TASKS, index, pack(items))
+            self._members[rank].channel.send(Kind.TASKS, index, parcel)
+        return len(parcel.stream) + sum(buffer.nbytes for buffer in parcel.buffers)
 
     def dismiss(self, rank: int) -> None:
         """Tell a worker that there are no more tasks."""
@@ -130,7 +136,7 @@ class ProcessTeam:
         if message is None:
             self._selector.unregister(member.channel.socket)
             return False
-        member.has_finished |= message.kind == Kind.FINISHED
+        member.has_finished |= message.kind in (Kind.FINISHED, Kind.FAILURE)
         messages.append((member.rank, message))
         return True
 
@@ -177,7 +183,10 @@ class ProcessTeam:
                 member.process.kill()
             for member in left:
                 self._end(member)
-            self._selector.close()
+            if not self._is_closed:
+                self._line.close()
+                self._selector.close()
+                self._is_closed = True
 
 
 class ProcessPort(Outbox):

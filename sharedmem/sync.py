@@ -282,11 +282,14 @@ class WorkerSync:
         me = threading.get_ident()
         if self._critical_owner == me:
             raise RuntimeError(
-                f"task {self.index} entered pool.critical inside pool.critical, and would wait "
-                "for itself: leave the first block before the second"
+                "pool.critical was entered inside pool.critical, and would wait for itself: "
+                "leave the first block before the second"
             )
-        self.team.critical.acquire()
+        self._acquire_critical()
         self._critical_owner = me
+
+    def _acquire_critical(self) -> None:
+        self.team.critical.acquire()
 
     def leave_critical(self) -> None:
         """Let another worker in."""
@@ -346,8 +349,7 @@ class CoordinatorSync(WorkerSync):
         """No task: the coordinator runs none."""
         return -1
 
-    def enter_critical(self) -> None:
-        """Wait until no worker is in a critical section."""
+    def _acquire_critical(self) -> None:
         while not self.team.critical.acquire(True, 0.1):
             self._watch()
 

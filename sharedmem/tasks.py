@@ -110,8 +110,8 @@ def run_to_the_end(run: Callable[[], None], sync: WorkerSync, port: Port) -> Non
         index = sync.index
         what = f"Task {index}" if index >= 0 else "The initializer"
         port.fail(index, describe_failure(error, f"{what} in worker {sync.rank}"))
-        return
-    sync.leave()
+    finally:
+        sync.leave()
     port.finish()
 
 

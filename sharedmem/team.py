@@ -64,8 +64,14 @@ class Team(Protocol):
 
     size: int
 
-    def send(self, rank: int, index: int, items: list[Any]) -> None:
-        """Give a worker tasks, `items`, of which the first has the number `index`."""
+    def send(self, rank: int, index: int, items: list[Any]) -> int:
+        """Give a worker tasks, `items`, of which the first has the number `index`.
+
+        Returns
+        -------
+        int
+            Bytes that were copied.
+        """
         ...
 
     def dismiss(self, rank: int) -> None:

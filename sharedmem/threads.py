@@ -55,9 +55,10 @@ class ThreadTeam:
         finally:
             self.messages.put((port.rank, Message(Kind.FINISHED, -1, None)))
 
-    def send(self, rank: int, index: int, items: list[Any]) -> None:
-        """Give a worker tasks, `items`, of which the first has the number `index`."""
+    def send(self, rank: int, index: int, items: list[Any]) -> int:
+        """Give a worker tasks; see :class:`Team`."""
         self._ports[rank].tasks.put(Message(Kind.TASKS, index, items))
+        return 0
 
     def dismiss(self, rank: int) -> None:
         """Tell a worker that there are no more tasks."""

@@ -14,7 +14,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from typing import NoReturn
+from typing import ClassVar, NoReturn
 
 import numpy as np
 
@@ -35,57 +35,52 @@ _forked = False
 
 
 class LifeLine:
-    """A pipe whose end of file tells the workers that their coordinator is gone.
+    """A pipe whose end of file tells the workers of a team that their coordinator is gone.
 
     The kernel sends SIGKILL to each worker when the last write end is closed, so that one goes too
     that is inside a kernel and holds the interpreter's lock. (A watcher thread could not run
     then, and PR_SET_PDEATHSIG fires already when the thread that forked ends.)
     """
 
+    _open: ClassVar[set[LifeLine]] = set()
+
     def __init__(self) -> None:
-        self._ends: tuple[int, int] | None = None
-        self._lock = threading.Lock()
-        self._forking = threading.local()
+        self._read_end, self._write_end = os.pipe()
+        self._open.add(self)
 
-    @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Fork a worker inside this block; children that are forked elsewhere hold no end."""
-        with self._lock:
-            if self._ends is None:
-                self._ends = os.pipe()
-        self._forking.flag = True
-        try:
-            yield
-        finally:
-            self._forking.flag = False
+    def close(self) -> None:
+        """Close both ends; workers that are left are killed."""
+        self._open.discard(self)
+        os.close(self._read_end)
+        os.close(self._write_end)
 
-    def let_go(self) -> None:
-        """Close in a child what it must not hold: the write end, and for others the read end."""
-        if self._ends is not None:
-            read_end, write_end = self._ends
-            os.close(write_end)
-            if getattr(self._forking, "flag", False):
-                self._follow(read_end)
-            os.close(read_end)
-        self._ends = None
-        self._lock = threading.Lock()
+    @classmethod
+    def let_go(cls) -> None:
+        """Close all lines in a child, which would otherwise keep workers alive."""
+        for line in list(cls._open):
+            if line is not getattr(_forking, "line", None):
+                os.close(line._read_end)
+            os.close(line._write_end)
+        cls._open.clear()
 
-    def _follow(self, read_end: int) -> None:
+    def follow(self) -> None:
+        """Be killed, from now on, when the coordinator is gone."""
         # Owner and signal belong to an open file, so each worker needs one of its own.
-        own = os.open(f"/proc/self/fd/{read_end}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        path = f"/proc/self/fd/{self._read_end}"
+        own = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        os.close(self._read_end)
         fcntl.fcntl(own, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(own, fcntl.F_SETSIG, signal.SIGKILL)
         fcntl.fcntl(own, fcntl.F_SETFL, fcntl.fcntl(own, fcntl.F_GETFL) | os.O_ASYNC)
         # The coordinator may have died before the signal was armed.
-        try:
-            if os.read(own, 1) == b"":
-                os._exit(1)
-        except BlockingIOError:
-            return
+        with contextlib.suppress(BlockingIOError):
+            os.read(own, 1)
+            os._exit(1)
 
 
-_life_line = LifeLine()
-os.register_at_fork(after_in_child=_life_line.let_go)
+# The line of the worker that this thread forks now.
+_forking = threading.local()
+os.register_at_fork(after_in_child=LifeLine.let_go)
 
 
 @contextlib.contextmanager
@@ -111,6 +106,8 @@ class WorkerProcess:
     ----------
     main : callable
         Called in the worker, without arguments; it inherits all that the coordinator has.
+    line : LifeLine
+        What ties it to the coordinator.
     mask : set of int
         The signals that the worker blocks. The coordinator blocks all of them until it has noted
         the worker: a KeyboardInterrupt in between would lose it.
@@ -121,12 +118,12 @@ class WorkerProcess:
         If the system refuses another process or descriptor.
     """
 
-    def __init__(self, main: Callable[[], None], mask: set[int]) -> None:
+    def __init__(self, main: Callable[[], None], line: LifeLine, mask: set[int]) -> None:
         self._status: int | None = None
         self._status_taken = False
         end_of_pipe, kept_by_worker = (-1, -1) if _PIDFD_WORKS else os.pipe()
         try:
-            self.pid = _fork(main, mask)
+            self.pid = _fork(main, line, mask)
         finally:
             if kept_by_worker >= 0:
                 os.close(kept_by_worker)
@@ -186,24 +183,28 @@ def _pidfd_works() -> bool:
 _PIDFD_WORKS = _pidfd_works()
 
 
-def _fork(main: Callable[[], None], mask: set[int]) -> int:
+def _fork(main: Callable[[], None], line: LifeLine, mask: set[int]) -> int:
     for stream in (sys.stdout, sys.stderr):
         # What is pending would be written by the worker once more.
         with contextlib.suppress(AttributeError, ValueError, OSError):
             stream.flush()
-    with warnings.catch_warnings(), _life_line.held():
+    _forking.line = line
+    with contextlib.ExitStack() as stack:
+        stack.callback(_forking.__dict__.clear)
+        stack.enter_context(warnings.catch_warnings())
         # Python 3.12 warns when other threads run. Their locks are what is dangerous, and a
         # worker takes none but those that Python itself renews after a fork.
         warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
         if pid == 0:
-            _run(main, mask)
+            _run(main, line, mask)
     return pid
 
 
-def _run(main: Callable[[], None], mask: set[int]) -> NoReturn:
+def _run(main: Callable[[], None], line: LifeLine, mask: set[int]) -> NoReturn:
     code = 1
     try:
+        line.follow()
         _become_worker(mask)
         main()
         code = 0

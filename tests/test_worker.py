@@ -1,0 +1,202 @@
+"""What forked workers do when the world around them changes; each program in a fresh interpreter."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+import sharedmem
+from sharedmem import MapReduce, WorkerException
+
+PRELUDE = """
+import os, signal, sys, time, numpy as np, sharedmem
+from sharedmem import MapReduce
+pids = sharedmem.zeros(2, "i8")
+def announce(i):
+    pids[i] = os.getpid()
+    while not pids.all():
+        time.sleep(0.001)
+    if i == 0:
+        print(*pids, flush=True)
+"""
+
+
+def start(program, **options):
+    source = PRELUDE + textwrap.dedent(program)
+    return subprocess.Popen(
+        [sys.executable, "-c", source], stdout=subprocess.PIPE, text=True, **options
+    )
+
+
+def is_alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def assert_gone(pids, seconds=2.0):
+    limit = time.monotonic() + seconds
+    while any(map(is_alive, pids)):
+        assert time.monotonic() < limit, f"still alive: {[pid for pid in pids if is_alive(pid)]}"
+        time.sleep(0.005)
+
+
+BUSY = {
+    "sleep": "time.sleep(60)",
+    "python": "while True: pass",
+    "kernel": "spin(10**15)",
+}
+SPIN = """
+import numba
+@numba.njit("i8(i8)", nogil={nogil})
+def spin(n):
+    total = 0
+    for i in range(n):
+        total += total ^ i
+    return total
+"""
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
+@pytest.mark.parametrize("task", BUSY)
+def test_workers_go_with_their_coordinator(task, end):
+    program = (SPIN.format(nogil=False) if task == "kernel" else "") + textwrap.dedent(f"""
+        def work(i):
+            announce(i)
+            {BUSY[task]}
+        MapReduce(np=2).map(work, range(2))
+        """)
+    with start(program) as process:
+        pids = [int(pid) for pid in process.stdout.readline().split()]
+        assert all(map(is_alive, pids))
+        process.send_signal(end)
+        assert process.wait(5) == -end
+        assert_gone(pids)
+
+
+def test_workers_go_though_another_child_of_the_coordinator_lives():
+    program = """
+        def work(i):
+            announce(i)
+            time.sleep(60)
+        def fork_another():
+            time.sleep(0.2)
+            if os.fork() == 0:
+                os.close(1)
+                time.sleep(5)
+                os._exit(0)
+        import threading
+        threading.Thread(target=fork_another).start()
+        MapReduce(np=2).map(work, range(2))
+        """
+    with start(program) as process:
+        pids = [int(pid) for pid in process.stdout.readline().split()]
+        time.sleep(0.4)
+        process.kill()
+        assert_gone(pids)
+
+
+def test_control_c_gives_one_interrupt_and_no_word_from_workers():
+    program = """
+        def work(i):
+            announce(i)
+            time.sleep(60)
+        try:
+            MapReduce(np=2).map(work, range(2))
+        except KeyboardInterrupt:
+            print("interrupted", MapReduce(np=2).map(abs, [-1, -2]))
+        """
+    with start(program, stderr=subprocess.PIPE, start_new_session=True) as process:
+        pids = [int(pid) for pid in process.stdout.readline().split()]
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=5)
+        assert out == "interrupted [1, 2]\n"
+        assert err == ""
+        assert_gone(pids)
+
+
+def test_exit_handlers_and_finalizers_of_the_coordinator_run_once():
+    program = """
+        import atexit, weakref
+        class Thing: pass
+        thing = Thing()
+        weakref.finalize(thing, print, "finalized")
+        atexit.register(print, "at exit")
+        MapReduce(np=3).map(abs, range(3))
+        """
+    with start(program) as process:
+        out, _ = process.communicate(timeout=10)
+    assert sorted(out.splitlines()) == ["at exit", "finalized"]
+
+
+def test_a_handler_that_reaps_our_workers():
+    def reap(*_):
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            pass
+
+    before = signal.signal(signal.SIGCHLD, reap)
+    try:
+        pool = MapReduce(np=2)
+        assert pool.map(lambda i: i, range(100)) == list(range(100))
+        with pytest.raises(WorkerException, match="SIGCHLD|SIGKILL"):
+            pool.map(lambda i: os.kill(os.getpid(), signal.SIGKILL), range(2))
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def test_a_worker_that_closes_all_its_descriptors():
+    with pytest.raises(WorkerException, match="exited with status 1"):
+        MapReduce(np=1).map(lambda i: os.closerange(3, 1000), range(1))
+
+
+def test_a_grandchild_that_outlives_its_task():
+    def work(i):
+        if os.fork() == 0:
+            time.sleep(0.3)
+            os._exit(0)
+        return i
+
+    assert MapReduce(np=2).map(work, range(2)) == [0, 1]
+
+
+def test_a_stopped_worker_does_not_outlive_a_time_limit():
+    pool = MapReduce(np=2, timeout=0.3)
+    with pytest.raises(TimeoutError):
+        pool.map(lambda i: os.kill(os.getpid(), signal.SIGSTOP), range(2))
+
+
+def test_without_process_descriptors(monkeypatch):
+    monkeypatch.setattr("sharedmem.worker._PIDFD_WORKS", False)
+    pool = MapReduce(np=2)
+    assert pool.map(lambda i: i, range(100)) == list(range(100))
+    with pytest.raises(WorkerException, match="SIGKILL"):
+        pool.map(lambda i: os.kill(os.getpid(), signal.SIGKILL), range(2))
+
+
+def test_without_semaphores(monkeypatch):
+    import multiprocessing.context
+
+    def refuse(self):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(multiprocessing.context.BaseContext, "Lock", refuse)
+    pool = MapReduce(np=3)
+    count = sharedmem.zeros((), "i8")
+
+    def work(i):
+        with pool.ordered, pool.critical:
+            count[()] += 1
+
+    pool.map(work, range(200))
+    assert count == 200

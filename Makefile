@@ -43,9 +43,10 @@ version: $(VENV)/with-test
 	$(BIN)/pytest $(FAST)
 	$(BIN)/pytest $(FAST) --doctest-modules sharedmem
 
-# -p no:cacheprovider and the copy outside: the checkout would hide the installed 0.3.8.
+# The files are named outside of the package, which would hide the installed 0.3.8 otherwise.
 compat: $(OLD)/with-0.3.8
-	$(OLD)/bin/python -P -m pytest -q --rootdir=tests/compat -c tests/compat/pytest.ini tests/compat
+	$(OLD)/bin/python -P -m pytest -q -c /dev/null --rootdir=tests/compat --confcutdir=tests/compat \
+		-p no:cacheprovider --timeout=30 tests/compat
 
 bench: $(VENV)/with-bench $(OLD)/with-0.3.8
 	$(BIN)/python benchmarks/foundation.py --old-python $(OLD)/bin/python

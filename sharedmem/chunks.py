@@ -1,0 +1,263 @@
+"""Grids of chunks: how the axes of an array are cut into slices for the tasks of a team."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+from numpy.lib.array_utils import normalize_axis_tuple
+
+# Large enough to hide the cost of a task, small enough to balance the load and to stay in
+# cache. A constant, so that no result depends on the machine.
+DEFAULT_CHUNK_BYTES = 4 << 20
+
+
+class Chunk(tuple[slice, ...]):
+    """A tuple of slices that indexes part of an array: ``a[chunk]``.
+
+    The tuple ends with the last axis that is cut, so that a chunk of rows serves all arrays
+    with that many rows. Chunks are made by :func:`chunks`.
+
+    Attributes
+    ----------
+    index : int
+        Number of the chunk in its grid, from 0.
+    axis : int or tuple of ints
+        The axis or axes that are cut.
+    """
+
+    index: int  # type: ignore[assignment]  # the name that users expect hides tuple.index
+    axis: int | tuple[int, ...]
+    _interior: Chunk | None
+
+    def __new__(
+        cls,
+        slices: Iterable[slice],
+        index: int,
+        axis: int | tuple[int, ...],
+        interior: Chunk | None = None,
+    ) -> Chunk:
+        """Make a chunk; `interior` is None where that is the chunk itself."""
+        chunk = super().__new__(cls, slices)
+        chunk.index, chunk.axis, chunk._interior = index, axis, interior
+        return chunk
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        """Return what a pickle of the chunk is made from."""
+        return tuple(self), self.index, self.axis, self._interior
+
+    @property
+    def start(self) -> Any:
+        """First index along the axis that is cut: an int, or a tuple if `axis` is one."""
+        if isinstance(self.axis, int):
+            return self[self.axis].start
+        return tuple(self[axis].start for axis in self.axis)
+
+    @property
+    def stop(self) -> Any:
+        """One past the last index along the axis that is cut: an int, or a tuple of them."""
+        if isinstance(self.axis, int):
+            return self[self.axis].stop
+        return tuple(self[axis].stop for axis in self.axis)
+
+    @property
+    def interior(self) -> Chunk:
+        """The chunk without its overlap.
+
+        The interiors of a grid are disjoint and cover the array. They index the array, like the
+        chunk itself; ``chunk.interior.start - chunk.start`` is the width of the halo in front.
+        """
+        return self if self._interior is None else self._interior
+
+
+@dataclass(frozen=True)
+class Grid(Sequence[Chunk]):
+    """An immutable sequence of chunks, each made when it is asked for.
+
+    Attributes
+    ----------
+    axis : int or tuple of ints
+        The axis or axes that are cut. The last one runs fastest.
+    extents : tuple of ints
+        Length of the array along each of them.
+    counts : tuple of ints
+        Number of chunks along each of them.
+    overlap : tuple of ints
+        How far a chunk reaches into its neighbours along each of them.
+    indices : range
+        Which chunks of the grid are in this sequence; slicing gives a part of them.
+    """
+
+    axis: int | tuple[int, ...]
+    extents: tuple[int, ...]
+    counts: tuple[int, ...]
+    overlap: tuple[int, ...]
+    indices: range
+
+    def __len__(self) -> int:
+        """Return the number of chunks."""
+        return len(self.indices)
+
+    @overload
+    def __getitem__(self, key: int) -> Chunk: ...
+    @overload
+    def __getitem__(self, key: slice) -> Grid: ...
+    def __getitem__(self, key: int | slice) -> Chunk | Grid:
+        """Return a chunk, or for a slice the grid of these chunks."""
+        if isinstance(key, slice):
+            return Grid(self.axis, self.extents, self.counts, self.overlap, self.indices[key])
+        try:
+            index = self.indices[key]
+        except IndexError:
+            message = f"chunk {key} is not in this grid of {len(self)} chunks"
+            raise IndexError(message) from None
+        bounds = []
+        position = index
+        for extent, count in zip(reversed(self.extents), reversed(self.counts), strict=True):
+            position, coordinate = divmod(position, count)
+            size, longer = divmod(extent, count)
+            start = coordinate * size + min(coordinate, longer)
+            bounds.append((start, start + size + (coordinate < longer)))
+        bounds.reverse()
+        interior = self._chunk(index, bounds, None)
+        if not any(self.overlap):
+            return interior
+        halo = [
+            (max(start - width, 0), min(stop + width, extent))
+            for (start, stop), width, extent in zip(
+                bounds, self.overlap, self.extents, strict=True
+            )
+        ]
+        return self._chunk(index, halo, interior)
+
+    def _chunk(self, index: int, bounds: list[tuple[int, int]], interior: Chunk | None) -> Chunk:
+        axes = (self.axis,) if isinstance(self.axis, int) else self.axis
+        slices = [slice(None)] * (max(axes, default=-1) + 1)
+        for axis, (start, stop) in zip(axes, bounds, strict=True):
+            slices[axis] = slice(start, stop)
+        return Chunk(slices, index, self.axis, interior)
+
+
+def chunks(
+    shape_or_array: Any,
+    axis: int | Sequence[int] = 0,
+    *,
+    size: int | Sequence[int] | None = None,
+    n: int | Sequence[int] | None = None,
+    nbytes: int | None = None,
+    overlap: int | Sequence[int] = 0,
+) -> Grid:
+    """Cut an array into chunks along one axis or several.
+
+    Without overlap the chunks are disjoint; they always cover the array. Along an axis their
+    sizes differ by at most one. Nothing is stored per chunk, so that a grid of 10^9 chunks costs
+    nothing, and a grid can be the sequence of :meth:`sharedmem.MapReduce.map`.
+
+    Parameters
+    ----------
+    shape_or_array : array, int or sequence of ints
+        An array (anything with `shape` and `dtype`), or a shape.
+    axis : int or sequence of ints, optional
+        The axis or axes to cut. Of several, the last one runs fastest.
+    size : int or sequence of ints, optional
+        Largest size of a chunk along the axis, or along each of the axes.
+    n : int or sequence of ints, optional
+        Number of chunks along the axis, or along each of the axes. An axis that is shorter than
+        that gives one chunk per index.
+    nbytes : int, optional
+        Largest size of a chunk in bytes, as far as one index along each axis fits in. The first
+        axis is cut first. An element of a bare shape counts 8 bytes. Without `size`, `n`
+        and `nbytes`: 4 MiB.
+    overlap : int or sequence of ints, optional
+        How far a chunk reaches into its neighbours along the axis, or along each of the axes;
+        see :attr:`Chunk.interior`.
+
+    Returns
+    -------
+    Grid
+        An immutable sequence of :class:`Chunk`.
+
+    Raises
+    ------
+    ValueError
+        More than one of `size`, `n` and `nbytes`, or one that is not positive, or a negative
+        overlap.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> a = sharedmem.ones((10, 3))
+    >>> [(chunk.start, chunk.stop) for chunk in sharedmem.chunks(a, n=4)]
+    [(0, 3), (3, 6), (6, 8), (8, 10)]
+    >>> for chunk in a.chunks(size=5):
+    ...     a[chunk] *= 2
+    >>> chunk = sharedmem.chunks(10, size=5, overlap=1)[1]
+    >>> chunk.start, chunk.interior.start
+    (4, 5)
+    """
+    shape, itemsize = _check_shape(shape_or_array)
+    axes = normalize_axis_tuple(axis, len(shape))
+    extents = tuple(shape[a] for a in axes)
+    if sum(option is not None for option in (size, n, nbytes)) > 1:
+        message = f"give at most one of size={size}, n={n} and nbytes={nbytes}"
+        raise ValueError(message)
+    if n is not None:
+        wanted = _check_per_axis("n", n, len(axes), 1)
+        counts = tuple(map(min, wanted, extents))
+    else:
+        if size is not None:
+            sizes = _check_per_axis("size", size, len(axes), 1)
+        else:
+            limit = DEFAULT_CHUNK_BYTES if nbytes is None else nbytes
+            _check_per_axis("nbytes", limit, 1, 1)
+            sizes = _sizes_within(limit, extents, math.prod(shape) * itemsize)
+        counts = tuple(-(-extent // s) for extent, s in zip(extents, sizes, strict=True))
+    return Grid(
+        axes if isinstance(axis, Iterable) else axes[0],
+        extents,
+        counts,
+        _check_per_axis("overlap", overlap, len(axes), 0),
+        range(math.prod(counts)),
+    )
+
+
+def _sizes_within(limit: int, extents: Sequence[int], nbytes: int) -> list[int]:
+    """Return the size along each axis of a chunk that has at most `limit` bytes."""
+    sizes = []
+    for extent in extents:
+        size = extent
+        if nbytes > limit:
+            row = nbytes // extent
+            size = max(limit // row, 1)
+            nbytes = row * size
+        sizes.append(max(size, 1))
+    return sizes
+
+
+def _check_shape(shape_or_array: Any) -> tuple[tuple[int, ...], int]:
+    """Return the shape and the size of an element in bytes."""
+    shape = getattr(shape_or_array, "shape", shape_or_array)
+    dtype = getattr(shape_or_array, "dtype", None)
+    sizes = tuple(map(operator.index, shape if isinstance(shape, Iterable) else (shape,)))
+    if min(sizes, default=0) < 0:
+        message = f"a shape has no negative sizes, but {sizes} was given"
+        raise ValueError(message)
+    return sizes, 8 if dtype is None else dtype.itemsize
+
+
+def _check_per_axis(
+    name: str, value: int | Sequence[int], n_axes: int, least: int
+) -> tuple[int, ...]:
+    """Return one value for each axis; refuse values below `least`."""
+    given = value if isinstance(value, Sequence) else [value] * n_axes
+    values = tuple(map(operator.index, given))
+    if len(values) != n_axes:
+        message = f"{name}={value} has {len(values)} entries, but {n_axes} axes are cut"
+        raise ValueError(message)
+    if min(values, default=least) < least:
+        message = f"{name} must be at least {least}, not {value}"
+        raise ValueError(message)
+    return values

@@ -23,13 +23,17 @@ from sharedmem.array import (
     zeros,
     zeros_like,
 )
+
 try:
     from sharedmem.array import array, fromfile, fromiter, is_shared
-except ImportError: pass
+except ImportError:
+    pass
 from sharedmem.background import background
+
 try:
     from sharedmem.chunks import Chunk, chunks
-except ImportError: pass
+except ImportError:
+    pass
 from sharedmem.errors import (
     DeadWorkerError,
     LostExceptionType,

@@ -76,7 +76,8 @@ class background:  # noqa: N801 - the name is 0.3.8's
 
         for call in list(_running):
             call.done()
-        self._team: Team = backend.team(1, work, lambda _: f"in background({self._name}).", fed=True)
+        where = f"in background({self._name})."
+        self._team: Team = backend.team(1, work, lambda _: where, fed=True)
         _running.add(self)
 
     def __repr__(self) -> str:

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 from sharedmem.claims import CLAIM_SECONDS, claims
 from sharedmem.failures import exception_of
 from sharedmem.sync import CoordinatorSync, TeamSync, WorkerSync
-from sharedmem.tasks import Context, item_text, run_claims, run_fed, run_to_the_end
+from sharedmem.tasks import item_text, run_claims, run_fed, run_to_the_end
 from sharedmem.team import Backend, Port, Team
-from sharedmem.transport import INLINE_BYTES, Kind
+from sharedmem.transport import INLINE_BYTES, Kind, Message
 
 MISSING = object()
 """Stands in the list of results for a task that gave none."""
@@ -102,14 +102,11 @@ def run_map(
     """
     n_tasks = len(sequence)
     n_workers = setting.n_workers
-    n_done = 0
     deadline = None if setting.timeout is None else time.monotonic() + setting.timeout
     cursor = setting.backend.cursor(n_workers * (chunksize or 1))
 
     def run(part: WorkerSync, port: Port) -> None:
-        claimed = claims(
-            cursor, part.rank, n_workers, n_tasks, chunksize, part.team.turns_used
-        )
+        claimed = claims(cursor, part.rank, n_workers, n_tasks, chunksize, part.team.turns_used)
         run_claims(func, sequence, claimed, part, port)
 
     with (
@@ -117,25 +114,23 @@ def run_map(
         _team(setting, run, lambda index: item_text(sequence, index), fed=False) as (team, sync),
         setting.conduct(CoordinatorSync(sync, team.watch)),
     ):
-        while messages := _receive(team, deadline, setting.timeout, lambda: n_done):
+        while messages := _receive(team, deadline, setting.timeout):
             for rank, message in messages:
                 if message.kind == Kind.FAILURE:
                     raise exception_of(message.value)
                 if message.kind == Kind.RESULTS:
-                    n_done += len(message.value)
                     collect(message.index, message.value)
                     team.acknowledge(rank, message)
 
 
 def _receive(
-    team: Team, deadline: float | None, timeout: float | None, n_done: Callable[[], int]
-) -> list[Any]:
+    team: Team, deadline: float | None, timeout: float | None
+) -> list[tuple[int, Message]]:
     try:
         return team.receive(deadline)
     except TimeoutError:
         raise TimeoutError(
-            f"the call took longer than timeout={timeout} seconds, with {n_done()} tasks done; "
-            "its workers were told to end"
+            f"the call took longer than timeout={timeout} seconds; its workers were told to end"
         ) from None
 
 
@@ -242,7 +237,7 @@ def run_imap(
                     yield result
                 continue
             deadline = None if setting.timeout is None else time.monotonic() + setting.timeout
-            messages = _receive(team, deadline, setting.timeout, lambda: n_taken)
+            messages = _receive(team, deadline, setting.timeout)
             if not messages:
                 return
             for rank, message in messages:

@@ -3,42 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import secrets
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from types import SimpleNamespace, TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy
 
 from sharedmem import blas, machine
 from sharedmem.calls import MISSING, Setting, run_imap, run_map
+from sharedmem.checks import check_count, check_function, check_sequence
+from sharedmem.contexts import Contexts, Section
 from sharedmem.errors import StopProcessGroup
 from sharedmem.processes import ProcessBackend
-from sharedmem.sync import CoordinatorSync, TeamSync, WorkerSync
-from sharedmem.tasks import Context
+from sharedmem.sync import TeamSync, WorkerSync
 from sharedmem.team import Backend
 from sharedmem.threads import ThreadBackend
 from sharedmem.worker import in_worker, reseed_global_generators
 
-
-class Section:
-    """A block of code that tasks run one after the other; made by the pool."""
-
-    def __init__(self, enter: Callable[[], None], leave: Callable[[], None]) -> None:
-        self._enter = enter
-        self._leave = leave
-
-    def __enter__(self) -> Self:
-        """Wait for the block to be free."""
-        self._enter()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        """Let the next one in."""
-        self._leave()
+if TYPE_CHECKING:
+    from sharedmem.chunks import Grid
+    from sharedmem.kernels import Reduction
 
 
 class MapReduce:
@@ -106,33 +93,32 @@ class MapReduce:
         blas_threads: int | None = 1,
     ) -> None:
         if np is not None:
-            np = _check_count("np", np, smallest=0)
+            np = check_count("np", np, smallest=0)
         if initializer is not None and not callable(initializer):
             raise TypeError(f"initializer must be callable, got {initializer!r}")
         if timeout is not None and not timeout > 0:
             raise ValueError(f"timeout must be a positive number of seconds, got {timeout!r}")
         if blas_threads is not None:
-            blas_threads = _check_count("blas_threads", blas_threads, smallest=1)
+            blas_threads = check_count("blas_threads", blas_threads, smallest=1)
         self.backend = backend
         self._np = np
         self._progress = progress
         self._initializer = initializer
         self._timeout = timeout
-        self._entropy = secrets.randbits(128) if seed is None else _check_count("seed", seed, 0)
+        entropy = secrets.randbits(128) if seed is None else check_count("seed", seed, 0)
         self._blas_threads = blas_threads
-        self._calls = itertools.count()
-        self._worker_context: Context | None = None
-        self._thread = threading.local()
+        self._contexts = Contexts(entropy)
+        current = self._contexts.current
         self.critical = Section(
-            lambda: self._context().sync.enter_critical(),
-            lambda: self._context().sync.leave_critical(),
+            lambda: current().sync.enter_critical(), lambda: current().sync.leave_critical()
         )
         self.ordered = Section(
-            lambda: self._context().sync.enter_turn(), lambda: self._context().sync.leave_turn()
+            lambda: current().sync.enter_turn(), lambda: current().sync.leave_turn()
         )
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({getattr(self.backend, '__name__', self.backend)}, np={self.np})"
+        backend = getattr(self.backend, "__name__", self.backend)
+        return f"{type(self).__name__}({backend}, np={self.np})"
 
     def __enter__(self) -> Self:
         """Make this the pool that array functions use in this thread."""
@@ -158,7 +144,7 @@ class MapReduce:
     @property
     def local(self) -> SimpleNamespace:
         """What belongs to the worker that asks: its `rank`, and whatever its tasks store."""
-        return self._context().local
+        return self._contexts.current().local
 
     @property
     def rng(self) -> numpy.random.Generator:
@@ -172,7 +158,7 @@ class MapReduce:
         RuntimeError
             Outside of a task.
         """
-        return self._context().rng
+        return self._contexts.current().rng
 
     def barrier(self) -> None:
         """Wait until every worker has come here.
@@ -184,7 +170,7 @@ class MapReduce:
         threading.BrokenBarrierError
             If a worker has no more tasks, or the tasks come from `imap`.
         """
-        self._context().sync.barrier()
+        self._contexts.current().sync.barrier()
 
     def map(
         self,
@@ -238,9 +224,9 @@ class MapReduce:
         ...     pool.map(lambda a, b: a * b, [(1, 2), (3, 4)], star=True)
         [2, 12]
         """
-        func = _check_function(func, star)
-        items = _check_sequence(sequence)
-        chunksize = None if chunksize is None else _check_count("chunksize", chunksize, 1)
+        func = check_function(func, star)
+        items = check_sequence(sequence)
+        chunksize = None if chunksize is None else check_count("chunksize", chunksize, 1)
         n_tasks = len(items)
         results: list[Any] = [MISSING] * n_tasks
         with self._bar(n_tasks) as advance:
@@ -349,34 +335,118 @@ class MapReduce:
         *,
         in_order: bool,
     ) -> Iterator[Any]:
-        func = _check_function(func, star)
+        func = check_function(func, star)
         if not isinstance(iterable, Iterable):
             raise TypeError(f"imap needs something to iterate over, got {iterable!r}")
-        chunksize = None if chunksize is None else _check_count("chunksize", chunksize, 1)
+        chunksize = None if chunksize is None else check_count("chunksize", chunksize, 1)
         n_workers = self._n_workers()
         if not n_workers:
             return self._run_serially(func, iterable)
         setting = self._setting(n_workers)
         return run_imap(setting, func, iterable, chunksize, in_order=in_order)
 
+    def map_chunks(
+        self,
+        kernel: Callable[..., Any],
+        *arrays: Any,
+        args: tuple[Any, ...] = (),
+        axis: int = 0,
+        chunks: Grid | None = None,
+        out: Any = None,
+    ) -> Any:
+        """Call a kernel on each chunk of arrays that are split together.
+
+        The parameters, and what is returned and raised, are those of
+        :func:`sharedmem.map_chunks`; the workers are those of this pool.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> a = sharedmem.full(5, 4.0)
+        >>> def halve(x):
+        ...     x /= 2
+        >>> with sharedmem.MapReduce(np=2) as pool:
+        ...     pool.map_chunks(halve, a)
+        SharedArray([2., 2., 2., 2., 2.])
+        """
+        from sharedmem import engine
+
+        return engine.map_chunks(
+            self.map,
+            kernel,
+            *arrays,
+            args=args,
+            axis=axis,
+            chunks=chunks,
+            out=out,
+            private_ok=self._shares_all_memory(),
+        )
+
+    def reduce(
+        self,
+        reduction: Reduction,
+        a: Any,
+        axis: int | tuple[int, ...] | None = None,
+        keepdims: bool = False,
+    ) -> Any:
+        """Reduce an array over some of its axes.
+
+        The parameters, and what is returned and raised, are those of
+        :func:`sharedmem.reduce`; the workers are those of this pool.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> from sharedmem.kernels.sums import sum_
+        >>> with sharedmem.MapReduce(np=2) as pool:
+        ...     pool.reduce(sum_, sharedmem.full((2, 3), 0.5), axis=1)
+        array([1.5, 1.5])
+        """
+        private_ok = self._shares_all_memory()
+        from sharedmem import engine
+
+        return engine.reduce(self.map, reduction, a, axis, keepdims, private_ok=private_ok)
+
+    def apply_ufunc(self, ufunc: Any, *inputs: Any, out: Any = None, **options: Any) -> Any:
+        """Apply a ufunc, chunk by chunk.
+
+        The parameters, and what is returned and raised, are those of
+        :func:`sharedmem.apply_ufunc`; the workers are those of this pool.
+
+        Examples
+        --------
+        >>> import numpy, sharedmem
+        >>> with sharedmem.MapReduce(np=2) as pool:
+        ...     pool.apply_ufunc(numpy.add, sharedmem.full(3, 2.0), 1)
+        SharedArray([3., 3., 3.])
+        """
+        private_ok = self._shares_all_memory()
+        from sharedmem import engine
+
+        return engine.apply_ufunc(
+            self.map, ufunc, *inputs, out=out, private_ok=private_ok, **options
+        )
+
+    def _shares_all_memory(self) -> bool:
+        return self._n_workers() == 0 or not self.backend.uses_processes
+
     def _n_workers(self) -> int:
         return 0 if machine.get_debug() else self.np
 
     def _setting(self, n_workers: int) -> Setting:
-        call = next(self._calls)
+        context_of = self._contexts.for_next_call()
         uses_processes = self.backend.uses_processes
         libraries = None if self._blas_threads is None else blas.libraries()
 
         def enter(part: WorkerSync) -> None:
-            context = Context(part, self._entropy, call)
+            context = context_of(part)
             if uses_processes:
-                self._worker_context = context
-                self._thread.context = None
+                self._contexts.enter_process(context)
                 reseed_global_generators(context.worker_seeds())
                 if libraries is not None:
                     libraries.limit(limits=self._blas_threads)
             else:
-                self._thread.context = context
+                self._contexts.enter_thread(context)
             if self._initializer is not None:
                 self._initializer()
 
@@ -385,46 +455,26 @@ class MapReduce:
             with contextlib.ExitStack() as stack:
                 if libraries is not None and not uses_processes:
                     stack.enter_context(libraries.limit(limits=self._blas_threads))
-                stack.enter_context(self._acting(Context(part, self._entropy, call)))
+                stack.enter_context(self._contexts.acting(context_of(part)))
                 yield
 
         return Setting(self.backend, n_workers, enter, conduct, self._timeout)
 
     def _run_serially(self, func: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
         part = WorkerSync(TeamSync(1, processes=False), 0)
-        context = Context(part, self._entropy, next(self._calls))
-        with self._acting(context):
+        context = self._contexts.for_next_call()(part)
+        with self._contexts.acting(context):
             if self._initializer is not None:
                 self._initializer()
         for index, item in enumerate(items):
-            part.team.words[part.slot] = index
-            part.advance(index)
+            part.begin(index)
             # Between tasks the pool is the consumer's.
-            with self._acting(context):
+            with self._contexts.acting(context):
                 try:
                     result = func(item)
                 except StopProcessGroup:
                     return
             yield result
-
-    @contextlib.contextmanager
-    def _acting(self, context: Context) -> Iterator[None]:
-        """Let `critical`, `local` and the like, in this thread, be those of `context`."""
-        before = getattr(self._thread, "context", None)
-        self._thread.context = context
-        try:
-            yield
-        finally:
-            self._thread.context = before
-
-    def _context(self) -> Context:
-        context: Context | None = getattr(self._thread, "context", None) or self._worker_context
-        if context is None:
-            # Outside of a call the caller is alone, and need not wait for anybody.
-            alone = CoordinatorSync(TeamSync(1, processes=False), watch=lambda: None)
-            context = Context(alone, self._entropy, 0)
-            self._thread.context = context
-        return context
 
     @contextlib.contextmanager
     def _bar(self, n_tasks: int) -> Iterator[Callable[[int], object]]:
@@ -477,32 +527,3 @@ def current_pool() -> MapReduce:
     """
     pools = [pool for pid, pool in _entered() if pid == os.getpid()]
     return pools[-1] if pools else MapReduce()
-
-
-def _check_count(name: str, value: Any, smallest: int) -> int:
-    try:
-        count = value.__index__()
-    except (AttributeError, TypeError):
-        raise TypeError(f"{name} must be an integer, got {value!r}") from None
-    if count < smallest:
-        raise ValueError(f"{name} must be at least {smallest}, got {count}")
-    return int(count)
-
-
-def _check_function(func: Callable[..., Any], star: bool) -> Callable[[Any], Any]:
-    if not callable(func):
-        raise TypeError(f"func must be callable, got {func!r}")
-    return (lambda item: func(*item)) if star else func
-
-
-def _check_sequence(sequence: Any) -> Any:
-    if isinstance(sequence, Mapping):
-        raise TypeError(
-            f"a {type(sequence).__name__} has no order to index: pass list(it), or "
-            "list(it.items()) with star=True"
-        )
-    if hasattr(sequence, "__getitem__") and hasattr(sequence, "__len__"):
-        return sequence
-    if isinstance(sequence, Iterable):
-        return list(sequence)
-    raise TypeError(f"map needs a sequence or something to iterate over, got {sequence!r}")

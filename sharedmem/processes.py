@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import pickle
 import selectors
 from collections.abc import Callable
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 from sharedmem.claims import FileCursor
 from sharedmem.errors import DeadWorkerError, WorkerException
 from sharedmem.failures import Failure, portable
-from sharedmem.team import Team, Work, remaining
-from sharedmem.transport import Channel, Kind, Message, Outbox, UnpackingError, pack
+from sharedmem.parcels import Parcel, UnpackingError, pack
+from sharedmem.team import Work, remaining
+from sharedmem.transport import INLINE_BYTES, Channel, Kind, Message
 from sharedmem.worker import LifeLine, WorkerProcess, signals_blocked
 
 
@@ -69,9 +71,7 @@ class ProcessTeam:
     def _start(self, rank: int, work: Work, mask: set[int], *, windowed: bool) -> None:
         channel, theirs = Channel.pair(windowed=windowed)
         try:
-            process = WorkerProcess(
-                lambda: work(rank, ProcessPort(theirs)), self._line, mask
-            )
+            process = WorkerProcess(lambda: work(rank, ProcessPort(theirs)), self._line, mask)
         except OSError as error:
             channel.close()
             error.add_note(
@@ -189,8 +189,44 @@ class ProcessTeam:
                 self._is_closed = True
 
 
-class ProcessPort(Outbox):
-    """A forked worker's side of its team."""
+class ProcessPort:
+    """A forked worker's side of its team.
+
+    Small immutable results wait in `pending` and leave together; all others are pickled at once,
+    so that a task may use the same buffer as the one before. In a list of results an item of type
+    bytes is always such a pickle, since bytes themselves are not of an atomic type.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._first = 0
+        self._pending_bytes = 0
+        self.pending: list[Any] = []
+
+    def start(self, index: int) -> None:
+        """Say that the next result is that of task `index`."""
+        self._first = index
+
+    def add(self, result: object) -> None:
+        """Take a result that is not of an atomic type."""
+        parcel = pack(result)
+        if parcel.buffers or parcel.segments:
+            self.flush()
+            self._channel.send(Kind.RESULTS, self._first, pack([result]))
+            self._first += 1
+            return
+        self.pending.append(parcel.stream)
+        self._pending_bytes += len(parcel.stream)
+        if self._pending_bytes > INLINE_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what is pending."""
+        if self.pending:
+            self._channel.send(Kind.RESULTS, self._first, Parcel(pickle.dumps(self.pending, 5)))
+            self._first += len(self.pending)
+            self.pending.clear()
+            self._pending_bytes = 0
 
     def fail(self, index: int, failure: Failure) -> None:
         """Tell that task `index` has failed."""

@@ -2,119 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import mmap
-import os
 import threading
 from collections.abc import Callable
 from threading import BrokenBarrierError
-from typing import Protocol
 
-from sharedmem.files import anonymous_file
+from sharedmem.locks import Bell, EventBell, Lock, ThreadBell, process_lock
 
 _CACHE_LINE = 8  # int64 words; the index that each task writes stays on a line of its worker
 _PAST_ALL = 2**63 - 1
 _ARRIVED, _GENERATION, _LEFT, _TURNS_USED, _N_COUNTERS = range(5)
-
-
-class Lock(Protocol):
-    """What the locks of `threading` and `multiprocessing` have in common."""
-
-    def acquire(self, block: bool = True, timeout: float | None = None, /) -> bool:
-        """Take the lock."""
-        ...
-
-    def release(self) -> None:
-        """Give the lock back."""
-        ...
-
-
-class Bell(Protocol):
-    """Wakes one sleeping worker; rung before the sleep, it is not missed."""
-
-    def ring(self) -> None:
-        """Wake the owner, now or when it next sleeps."""
-        ...
-
-    def sleep(self) -> None:
-        """Sleep until the bell rings."""
-        ...
-
-    def close(self) -> None:
-        """Give back what the bell holds of the system."""
-        ...
-
-
-class FileLock:
-    """A lock between processes where the system has no semaphores, as without ``/dev/shm``.
-
-    The kernel lets go of it when its holder dies, so that a time limit is not needed.
-    """
-
-    def __init__(self) -> None:
-        self._descriptor = anonymous_file("sharedmem-lock")
-        self._threads = threading.Lock()
-
-    def acquire(self, block: bool = True, timeout: float | None = None, /) -> bool:
-        """Take the lock, however long that takes."""
-        self._threads.acquire()
-        fcntl.lockf(self._descriptor, fcntl.LOCK_EX)
-        return True
-
-    def release(self) -> None:
-        """Give the lock back."""
-        fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
-        self._threads.release()
-
-    def __del__(self) -> None:
-        os.close(self._descriptor)
-
-
-def process_lock() -> Lock:
-    """Return a new lock that forked workers share."""
-    import multiprocessing
-
-    try:
-        return multiprocessing.get_context("fork").Lock()
-    except (OSError, ImportError):
-        return FileLock()
-
-
-class EventBell:
-    """A bell for processes: an event counter in the kernel."""
-
-    def __init__(self) -> None:
-        self._descriptor = os.eventfd(0, os.EFD_CLOEXEC)
-
-    def ring(self) -> None:
-        """Wake the owner, now or when it next sleeps."""
-        os.eventfd_write(self._descriptor, 1)
-
-    def sleep(self) -> None:
-        """Sleep until the bell rings."""
-        os.eventfd_read(self._descriptor)
-
-    def close(self) -> None:
-        """Close the counter."""
-        os.close(self._descriptor)
-
-
-class ThreadBell:
-    """A bell for threads."""
-
-    def __init__(self) -> None:
-        self._rings = threading.Semaphore(0)
-
-    def ring(self) -> None:
-        """Wake the owner, now or when it next sleeps."""
-        self._rings.release()
-
-    def sleep(self) -> None:
-        """Sleep until the bell rings."""
-        self._rings.acquire()
-
-    def close(self) -> None:
-        """Do nothing: there is nothing to give back."""
 
 
 class TeamSync:
@@ -125,9 +22,9 @@ class TeamSync:
     die with, but `critical`, and that with a time limit.
 
     Each worker publishes a front: it has passed every task of its own before that. A task's turn
-    has come when the fronts of all other workers have reached it. Tasks are claimed in rising order,
-    so that this is exact. Where the coordinator gives out the tasks, also in rising order, a worker
-    that has handed in all that it was given holds nobody up, since what it is given next is later.
+    has come when the fronts of all other workers have reached it. Tasks are claimed in rising
+    order, so that this is exact. Where the coordinator gives out the tasks, also in rising order,
+    a worker that has handed in all that it was given holds nobody up: what it gets next is later.
 
     Parameters
     ----------
@@ -156,13 +53,15 @@ class TeamSync:
             self.awaited[rank] = -1
             self.given[rank] = -1
             self.finished[rank] = -1 if fed else _PAST_ALL
-        self.critical: Lock = process_lock() if processes else threading.Lock()  # type: ignore[assignment]
-        self.mutex: Lock = process_lock() if processes else threading.Lock()  # type: ignore[assignment]
-        bell: type[Bell] = EventBell if processes else ThreadBell
+        make_lock, make_bell = (
+            (process_lock, EventBell) if processes else (threading.Lock, ThreadBell)
+        )
+        self.critical: Lock = make_lock()
+        self.mutex: Lock = make_lock()
         self.bells: list[Bell] = []
         try:
             for _ in range(n_workers):
-                self.bells.append(bell())
+                self.bells.append(make_bell())
         except OSError:
             self.close()
             raise
@@ -198,6 +97,11 @@ class WorkerSync:
     def index(self) -> int:
         """The task that the worker is at."""
         return self.team.words[self.slot]
+
+    def begin(self, index: int) -> None:
+        """Publish that the worker is at task `index`."""
+        self.team.words[self.slot] = index
+        self.advance(index)
 
     def advance(self, index: int) -> None:
         """Publish that the worker has passed its tasks before `index`."""

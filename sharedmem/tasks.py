@@ -4,63 +4,13 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
-
-import numpy as np
 
 from sharedmem.errors import StopProcessGroup
 from sharedmem.failures import describe_failure
+from sharedmem.parcels import ATOMIC_TYPES
 from sharedmem.sync import WorkerSync
 from sharedmem.team import Port
-from sharedmem.transport import ATOMIC_TYPES
-
-
-class Context:
-    """What a task sees of the worker that runs it.
-
-    Parameters
-    ----------
-    sync : WorkerSync
-        The worker's part in the team.
-    entropy : int
-        What all random numbers of the pool derive from.
-    call : int
-        The number of the call in the pool.
-
-    Attributes
-    ----------
-    local : SimpleNamespace
-        The worker's `rank`, and whatever its tasks store.
-    """
-
-    def __init__(self, sync: WorkerSync, entropy: int, call: int) -> None:
-        self.sync = sync
-        self.local = SimpleNamespace(rank=sync.rank)
-        self._entropy = entropy
-        self._call = call
-        self._rng_index = -1
-        self._rng: np.random.Generator | None = None
-
-    @property
-    def rng(self) -> np.random.Generator:
-        """The generator of the current task."""
-        index = self.sync.index
-        if index < 0:
-            raise RuntimeError(
-                "pool.rng belongs to a task: use it in the function that pool.map calls, or "
-                "numpy.random.default_rng() outside"
-            )
-        if self._rng is None or index != self._rng_index:
-            seeds = np.random.SeedSequence(self._entropy, spawn_key=(self._call, index))
-            self._rng = np.random.default_rng(seeds)
-            self._rng_index = index
-        return self._rng
-
-    def worker_seeds(self) -> np.random.SeedSequence:
-        """Return what this worker seeds the global generators with."""
-        # Keys of another length than a task's, so that the two never meet.
-        return np.random.SeedSequence(self._entropy, spawn_key=(self._call, self.sync.rank, 0))
 
 
 def run_claims(

@@ -89,7 +89,7 @@ class TestMap:
         factor = 1
         with pool:
             for factor in (2, 3):
-                assert pool.map(lambda i: i * factor, [5]) == [5 * factor]  # noqa: B023
+                assert pool.map(lambda i: i * factor, [5]) == [5 * factor]
 
     def test_many_short_tasks(self, pool):
         assert pool.map(lambda i: i, range(20_000)) == list(range(20_000))
@@ -346,7 +346,7 @@ class TestFailures:
     @pytest.mark.parametrize("n", [1, 2, 5, 13])
     def test_a_killed_worker_ends_the_call(self, n):
         pool = MapReduce(np=n)
-        with pytest.raises(WorkerException, match="was killed by SIGKILL while it ran task") as e:
+        with pytest.raises(WorkerException, match="was killed by SIGKILL while") as e:
             pool.map(lambda i: i == n - 1 and os.kill(os.getpid(), signal.SIGKILL), range(n))
         assert isinstance(e.value.reason, DeadWorkerError)
         assert e.value.reason.exitcode == -9
@@ -364,9 +364,8 @@ class TestFailures:
             if i == 0:
                 with pool.critical, pool.ordered:
                     os.kill(os.getpid(), signal.SIGKILL)
-            else:
-                with pool.ordered, pool.critical:
-                    return i
+            with pool.ordered, pool.critical:
+                return i
 
         for _ in range(5):
             with pytest.raises(WorkerException, match="SIGKILL"):
@@ -374,7 +373,7 @@ class TestFailures:
 
     def test_a_time_limit(self, backend):
         pool = MapReduce(backend, np=2, timeout=0.2)
-        with pytest.raises(TimeoutError, match="timeout=0.2"):
+        with pytest.raises(TimeoutError, match=r"timeout=0\.2"):
             pool.map(lambda i: time.sleep(i), [0, 0.6, 0.6])
         time.sleep(0.5)  # A thread goes on to the end of its task.
         assert pool.map(abs, [-1]) == [1]
@@ -590,7 +589,7 @@ class TestWorkers:
 
     def test_rng_depends_on_seed_and_task_alone(self, pool):
         draws = [
-            each.map(lambda i: each.rng.random(), range(10))  # noqa: B023
+            each.map(lambda i: each.rng.random(), range(10))
             for each in (pool, MapReduce(pool.backend, np=pool.np, seed=5), MapReduce(np=2, seed=5))
         ]
         assert draws[1] == draws[2]

@@ -1,4 +1,4 @@
-"""What forked workers do when the world around them changes; each program in a fresh interpreter."""
+"""What forked workers do when the world around them changes."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_a_handler_that_reaps_our_workers():
     try:
         pool = MapReduce(np=2)
         assert pool.map(lambda i: i, range(100)) == list(range(100))
-        with pytest.raises(WorkerException, match="SIGCHLD|SIGKILL"):
+        with pytest.raises(WorkerException, match=r"SIGCHLD|SIGKILL"):
             pool.map(lambda i: os.kill(os.getpid(), signal.SIGKILL), range(2))
     finally:
         signal.signal(signal.SIGCHLD, before)

@@ -1,0 +1,110 @@
+"""Locks and bells, for workers that are processes and for those that are threads."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from typing import Protocol
+
+from sharedmem.files import anonymous_file
+
+
+class Lock(Protocol):
+    """What the locks of `threading` and `multiprocessing` have in common."""
+
+    def acquire(self, block: bool = True, timeout: float = ..., /) -> bool:
+        """Take the lock."""
+        ...
+
+    def release(self) -> None:
+        """Give the lock back."""
+        ...
+
+
+class Bell(Protocol):
+    """Wakes one sleeping worker; rung before the sleep, it is not missed."""
+
+    def ring(self) -> None:
+        """Wake the owner, now or when it next sleeps."""
+        ...
+
+    def sleep(self) -> None:
+        """Sleep until the bell rings."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the bell holds of the system."""
+        ...
+
+
+class FileLock:
+    """A lock between processes where the system has no semaphores, as without ``/dev/shm``.
+
+    The kernel lets go of it when its holder dies, so that a time limit is not needed.
+    """
+
+    def __init__(self) -> None:
+        self._descriptor = anonymous_file("sharedmem-lock")
+        self._threads = threading.Lock()
+
+    def acquire(self, block: bool = True, timeout: float = -1, /) -> bool:
+        """Take the lock, however long that takes."""
+        self._threads.acquire()
+        fcntl.lockf(self._descriptor, fcntl.LOCK_EX)
+        return True
+
+    def release(self) -> None:
+        """Give the lock back."""
+        fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
+        self._threads.release()
+
+    def __del__(self) -> None:
+        os.close(self._descriptor)
+
+
+def process_lock() -> Lock:
+    """Return a new lock that forked workers share."""
+    import multiprocessing
+
+    try:
+        return multiprocessing.get_context("fork").Lock()
+    except (OSError, ImportError):
+        return FileLock()
+
+
+class EventBell:
+    """A bell for processes: an event counter in the kernel."""
+
+    def __init__(self) -> None:
+        self._descriptor = os.eventfd(0, os.EFD_CLOEXEC)
+
+    def ring(self) -> None:
+        """Wake the owner, now or when it next sleeps."""
+        os.eventfd_write(self._descriptor, 1)
+
+    def sleep(self) -> None:
+        """Sleep until the bell rings."""
+        os.eventfd_read(self._descriptor)
+
+    def close(self) -> None:
+        """Close the counter."""
+        os.close(self._descriptor)
+
+
+class ThreadBell:
+    """A bell for threads."""
+
+    def __init__(self) -> None:
+        self._rings = threading.Semaphore(0)
+
+    def ring(self) -> None:
+        """Wake the owner, now or when it next sleeps."""
+        self._rings.release()
+
+    def sleep(self) -> None:
+        """Sleep until the bell rings."""
+        self._rings.acquire()
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to give back."""

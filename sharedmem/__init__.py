@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -57,14 +58,14 @@ if TYPE_CHECKING:
         count_nonzero,
         histogram,
         map_chunks,
-        max,
+        max,  # noqa: F401 - public, but not by a star import
         mean,
-        min,
+        min,  # noqa: F401 - public, but not by a star import
         minmax,
         moments,
         reduce,
         std,
-        sum,
+        sum,  # noqa: F401 - public, but not by a star import
         var,
     )
     from sharedmem.kernels import Reduction
@@ -153,6 +154,8 @@ def __getattr__(name: str) -> Any:
         from sharedmem.kernels import Reduction
 
         return Reduction
+    if name == "sharedmem":
+        return importlib.import_module("sharedmem.sharedmem")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

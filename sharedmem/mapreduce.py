@@ -92,8 +92,10 @@ class MapReduce:
         seed: int | None = None,
         blas_threads: int | None = 1,
     ) -> None:
-        if np is not None:
-            np = check_count("np", np, smallest=0)
+        # Nested pools would have more workers than cores, so they have none unless asked to.
+        self._is_serial_in_workers = np is None
+        if np is None:
+            np = 0 if in_worker() else machine.cpu_count()
         if initializer is not None and not callable(initializer):
             raise TypeError(f"initializer must be callable, got {initializer!r}")
         if timeout is not None and not timeout > 0:
@@ -101,7 +103,7 @@ class MapReduce:
         if blas_threads is not None:
             blas_threads = check_count("blas_threads", blas_threads, smallest=1)
         self.backend = backend
-        self._np = np
+        self.np = check_count("np", np, smallest=0)
         self._progress = progress
         self._initializer = initializer
         self._timeout = timeout
@@ -133,13 +135,6 @@ class MapReduce:
     ) -> None:
         """Go back to the pool that was in use before."""
         _entered().remove((os.getpid(), self))
-
-    @property
-    def np(self) -> int:
-        """Number of workers; 0 means that the caller does the work."""
-        if self._np is not None:
-            return self._np
-        return 0 if in_worker() else machine.cpu_count()
 
     @property
     def local(self) -> SimpleNamespace:
@@ -431,7 +426,8 @@ class MapReduce:
         return self._n_workers() == 0 or not self.backend.uses_processes
 
     def _n_workers(self) -> int:
-        return 0 if machine.get_debug() else self.np
+        serially = machine.get_debug() or (self._is_serial_in_workers and in_worker())
+        return 0 if serially else self.np
 
     def _setting(self, n_workers: int) -> Setting:
         context_of = self._contexts.for_next_call()

@@ -798,6 +798,10 @@ class TestPool:
         assert sharedmem.MapReduceByThread().np == 3
         assert MapReduce(np=0).np == 0
 
+    def test_np_is_the_same_in_its_tasks(self):
+        pool = MapReduce()
+        assert pool.map(lambda i: pool.np, range(2)) == [pool.np] * 2
+
     def test_the_short_names(self):
         assert sharedmem.Pool is MapReduce
         assert sharedmem.TPool(2).map(abs, [-1]) == [1]

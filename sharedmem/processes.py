@@ -165,8 +165,9 @@ class ProcessTeam:
 
     def acknowledge(self, rank: int, message: Message) -> None:
         """Give back to a worker its part of the result window."""
-        if message.window_bytes:
-            self._members[rank].channel.acknowledge(message)
+        member = self._members[rank]
+        if message.window_bytes and not member.has_ended:
+            member.channel.acknowledge(message)
 
     def watch(self) -> None:
         """Raise if a worker has died."""

@@ -1,0 +1,7 @@
+"""The command line as `python -m sharedmem`."""
+
+import sys
+
+from sharedmem.cli import main
+
+sys.exit(main())

@@ -1,0 +1,201 @@
+"""How `sharedmem stats` shows what it found: in the terminal, as JSON, and as a picture."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sharedmem.kernels.summaries import Summary
+from sharedmem.stats import Statistics
+
+# A table of more lines shows the first and the last of them.
+SHOWN_LINES = 20
+_LABELS = dict(zip(Summary._fields, Summary._fields, strict=True)) | {
+    "n_nan": "NaN",
+    "n_inf": "inf",
+}
+_EIGHTHS = "▏▎▍▌▋▊▉█"
+
+
+def as_text(found: Statistics) -> str:
+    """Return what to print for one array."""
+    source = found.source
+    rows = [
+        ("shape", " x ".join(map(str, source.shape)) or "()"),
+        ("dtype", f"{source.dtype}, {_in_bytes(found.nbytes)}"),
+    ]
+    lines = [source.name]
+    if found.axis is None:
+        rows += [(_LABELS[name], _number(value)) for name, value in found.summary._asdict().items()]
+        lines += _aligned(rows)
+        lines += ["", *_histogram(found)] if found.counts is not None else []
+    else:
+        rows.append(("axis", str(found.axis)))
+        lines += [*_aligned(rows), "", *_table(found.summary)]
+    return "\n".join([*lines, ""])
+
+
+def throughput(all_found: Sequence[Statistics]) -> str:
+    """Return the closing line."""
+    nbytes = sum(found.nbytes for found in all_found)
+    nbytes_read = sum(found.nbytes * found.passes for found in all_found)
+    seconds = sum(found.seconds for found in all_found)
+    twice = " twice (--range LO HI needs one pass)" if nbytes_read > nbytes else ""
+    speed = nbytes_read / seconds / 1e9
+    return f"Read {_in_bytes(nbytes)}{twice} in {seconds:.3g} s: {speed:.3g} GB/s"
+
+
+def as_json(all_found: Sequence[Statistics]) -> str:
+    """Return one JSON object for all arrays; what is not a finite number is null."""
+    arrays = []
+    for found in all_found:
+        entry: dict[str, Any] = {
+            "name": found.source.name,
+            "shape": found.source.shape,
+            "dtype": str(found.source.dtype),
+            "nbytes": found.nbytes,
+            "axis": found.axis,
+            **{name: _plain(value) for name, value in found.summary._asdict().items()},
+            "histogram": None,
+            "passes": found.passes,
+            "seconds": found.seconds,
+        }
+        if found.counts is not None and found.edges is not None:
+            entry["histogram"] = {"counts": found.counts.tolist(), "edges": found.edges.tolist()}
+        arrays.append(entry)
+    return json.dumps({"arrays": arrays}, indent=2, allow_nan=False)
+
+
+def save_picture(all_found: Sequence[Statistics], path: Path) -> None:
+    """Draw a panel for each array: its histogram, or with an axis the statistics of its lines."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5 * len(all_found)), layout="constrained")
+    panels = figure.subplots(len(all_found), squeeze=False)[:, 0]
+    for panel, found in zip(panels, all_found, strict=True):
+        source = found.source
+        shape = " x ".join(map(str, source.shape))
+        panel.set_title(f"{source.name}: {shape} {source.dtype}, {_in_bytes(found.nbytes)}")
+        panel.spines[["top", "right"]].set_visible(False)
+        if found.axis is not None:
+            _draw_lines(panel, found)
+        elif found.counts is not None:
+            _draw_histogram(panel, found)
+        else:
+            panel.text(0.5, 0.5, "no finite elements", ha="center", transform=panel.transAxes)
+    figure.savefig(path, dpi=120)
+
+
+def _draw_histogram(panel: Any, found: Statistics) -> None:
+    summary = found.summary
+    panel.stairs(found.counts, found.edges, fill=True, color="#4477aa")
+    panel.axvline(summary.mean, color="#bb5566", label=f"mean {summary.mean:.4g}")
+    low, high = summary.mean - summary.std, summary.mean + summary.std
+    panel.axvspan(low, high, color="#bb5566", alpha=0.15, label=f"± std {summary.std:.4g}")
+    panel.set_xlim(found.edges[0], found.edges[-1])  # type: ignore[index]
+    panel.set_xlabel("value")
+    panel.set_ylabel("elements in bin")
+    panel.legend(frameon=False, title=_remarks(found))
+
+
+def _remarks(found: Statistics) -> str:
+    summary = found.summary
+    outside = summary.count - summary.n_nan - summary.n_inf - found.counts.sum()  # type: ignore[union-attr]
+    parts = [f"skew {summary.skew:.3g}, kurtosis {summary.kurtosis:.3g}"]
+    counted = (("NaN", summary.n_nan), ("inf", summary.n_inf), ("outside", outside))
+    parts += [f"{_number(number)} {name}" for name, number in counted if number]
+    return "\n".join(parts)
+
+
+def _draw_lines(panel: Any, found: Statistics) -> None:
+    summary = Summary(*(np.ravel(value) for value in found.summary))
+    at = np.arange(len(summary.mean))
+    panel.fill_between(at, summary.min, summary.max, alpha=0.2, color="#4477aa", label="min to max")
+    panel.fill_between(
+        at, summary.mean - summary.std, summary.mean + summary.std,
+        alpha=0.4, color="#4477aa", label="mean ± std",
+    )  # fmt: skip
+    panel.plot(at, summary.mean, color="#bb5566", label="mean")
+    panel.set_xlabel(f"line along axis {found.axis}")
+    panel.set_ylabel("value")
+    panel.legend(frameon=False)
+
+
+def _histogram(found: Statistics) -> Iterator[str]:
+    counts, edges = found.counts, found.edges
+    if counts is None or edges is None:
+        return
+    digits = max(4, 1 + math.ceil(math.log10(np.abs(edges).max() / (edges[1] - edges[0]) + 1)))
+    labels = [f"{edge:.{digits}g}" for edge in edges]
+    width = max(map(len, labels))
+    numbers = [_number(count) for count in counts]
+    number_width = max(map(len, numbers))
+    room = max(10, shutil.get_terminal_size().columns - 2 * width - number_width - 9)
+    for i, count in enumerate(counts):
+        closing = "]" if i == len(counts) - 1 else ")"
+        bar = _bar(count / max(1, counts.max()), room)
+        interval = f"[{labels[i]:>{width}}, {labels[i + 1]:>{width}}{closing}"
+        yield f"  {interval} {numbers[i]:>{number_width}} {bar}".rstrip()
+
+
+def _bar(fraction: float, room: int) -> str:
+    """Return a bar in eighths of a character; whatever is not nothing is seen."""
+    eighths = math.ceil(fraction * room * 8)
+    full, rest = divmod(eighths, 8)
+    try:
+        _EIGHTHS.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        return "#" * math.ceil(fraction * room)
+    return "█" * full + (_EIGHTHS[rest - 1] if rest else "")
+
+
+def _table(summary: Summary) -> list[str]:
+    columns: list[NDArray[Any]] = [np.asarray(value) for value in summary]
+    indices = list(np.ndindex(columns[0].shape))
+    shown: list[tuple[int, ...] | None] = list(indices)
+    if len(shown) > SHOWN_LINES:
+        shown[SHOWN_LINES // 2 : -SHOWN_LINES // 2] = [None]
+    rows = [["line", *_LABELS.values()]]
+    for index in shown:
+        if index is None:
+            rows.append(["..."] * len(rows[0]))
+        else:
+            name = ", ".join(map(str, index)) or "all"
+            rows.append([name, *(_number(column[index]) for column in columns)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  " + "  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    ]
+
+
+def _aligned(rows: Sequence[tuple[str, str]]) -> list[str]:
+    width = max(len(name) for name, _ in rows)
+    return [f"  {name:<{width}}  {value}" for name, value in rows]
+
+
+def _number(value: Any) -> str:
+    if np.asarray(value).dtype.kind in "biu":
+        return f"{int(value):,}"
+    return "-" if np.isnan(value) else f"{value:.6g}"
+
+
+def _in_bytes(nbytes: int) -> str:
+    power = min(4, (len(str(nbytes)) - 1) // 3)
+    return f"{nbytes / 1000**power:.4g} {('bytes', 'kB', 'MB', 'GB', 'TB')[power]}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(element) for element in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -12,11 +12,17 @@ if sys.platform == "win32":
         "Subsystem for Linux"
     )
 
-from sharedmem.array import (
-    SharedArray,
+from sharedmem.array import SharedArray, anonymousmemmap, is_shared
+from sharedmem.background import background
+
+from sharedmem.chunks import Chunk, chunks
+from sharedmem.constructors import (
+    array,
     copy,
     empty,
     empty_like,
+    fromfile,
+    fromiter,
     full,
     full_like,
     ones,
@@ -24,17 +30,6 @@ from sharedmem.array import (
     zeros,
     zeros_like,
 )
-
-try:
-    from sharedmem.array import array, fromfile, fromiter, is_shared
-except ImportError:
-    pass
-from sharedmem.background import background
-
-try:
-    from sharedmem.chunks import Chunk, chunks
-except ImportError:
-    pass
 from sharedmem.errors import (
     DeadWorkerError,
     LostExceptionType,
@@ -74,7 +69,6 @@ __version__ = "1.0.0"
 
 Pool = MapReduce
 TPool = MapReduceByThread
-anonymousmemmap = SharedArray
 
 # These need numba, and come with their first use.
 _FUNCTIONS = frozenset(

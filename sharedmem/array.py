@@ -1,26 +1,18 @@
-"""SharedArray: the ndarray that all processes of a team see, and its constructors."""
+"""SharedArray: the ndarray that lies in a segment, and all that finds out whether one does."""
 
 from __future__ import annotations
 
-import functools
 import math
 import operator
-import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from sharedmem.memory import (
-    Segment,
-    SegmentKey,
-    find_segment,
-    in_threads,
-    open_segment,
-)
-
-_PIECE_BYTES = 4 << 20
+from sharedmem.chunks import Grid, chunks
+from sharedmem.keys import SegmentKey, key_of, open_segment
+from sharedmem.memory import Segment, find_segment, is_mapped_shared
 
 
 class Layout(NamedTuple):
@@ -70,8 +62,8 @@ class SharedArray(np.ndarray[Any, np.dtype[Any]]):
     Notes
     -----
     A SharedArray is pickled by reference: loaded in any process of this user on this machine
-    while a process that pickled it lives, it is the same memory. Use ``array.copy()`` to send a copy. The
-    memory is freed when the last process has dropped its last view.
+    while the process that pickled it lives, it is the same memory; ``array.copy()`` is a copy to
+    send. The memory is freed when the last process has dropped its last view.
 
     Examples
     --------
@@ -88,13 +80,14 @@ class SharedArray(np.ndarray[Any, np.dtype[Any]]):
     """
 
     def __new__(
-        cls, shape: int | Sequence[int], dtype: DTypeLike = "f8", order: str = "C"
+        cls, shape: int | Sequence[int], dtype: DTypeLike | None = "f8", order: str = "C"
     ) -> SharedArray:
+        """Make a new array, as :func:`sharedmem.empty` does."""
         sizes = _check_shape(shape)
         axes = range(len(sizes))
         if order not in ("C", "F"):
             raise ValueError(f"order must be 'C' or 'F', not {order!r}")
-        return _allocate(sizes, dtype, axes if order == "C" else axes[::-1])
+        return allocate(sizes, dtype, axes if order == "C" else axes[::-1])
 
     def __array_finalize__(self, obj: object) -> None:
         # A base that is a SharedArray contains this view: NumPy checks the bounds. All else
@@ -102,9 +95,7 @@ class SharedArray(np.ndarray[Any, np.dtype[Any]]):
         if type(self.base) is not SharedArray and _segment_of(self) is None:
             self.__class__ = _PrivateArray  # type: ignore[assignment]
 
-    def __array_wrap__(
-        self, array: Any, context: Any = None, return_scalar: bool = False
-    ) -> Any:
+    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
         return array[()] if return_scalar else array
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
@@ -113,15 +104,29 @@ class SharedArray(np.ndarray[Any, np.dtype[Any]]):
     def __getitem__(self, key: Any) -> Any:
         return _plain(super().__getitem__(key))
 
-    def __copy__(self) -> NDArray[Any]:
+    def __copy__(self) -> NDArray[Any]:  # type: ignore[override]  # a copy is private
         return self.view(np.ndarray).__copy__()
 
-    def __deepcopy__(self, memo: dict[int, Any] | None) -> NDArray[Any]:
+    def __deepcopy__(  # type: ignore[override]  # a copy is private
+        self, memo: dict[int, Any] | None
+    ) -> NDArray[Any]:
         return self.view(np.ndarray).__deepcopy__(memo)
 
     def __reduce__(self) -> Any:
         segment, layout = describe(self)
-        return _load, (segment.key, layout)
+        return _load, (key_of(segment), layout)
+
+    def chunks(
+        self,
+        axis: int | Sequence[int] = 0,
+        *,
+        size: int | Sequence[int] | None = None,
+        n: int | Sequence[int] | None = None,
+        nbytes: int | None = None,
+        overlap: int | Sequence[int] = 0,
+    ) -> Grid:
+        """Cut the array into chunks; see :func:`sharedmem.chunks`."""
+        return chunks(self, axis, size=size, n=n, nbytes=nbytes, overlap=overlap)
 
     def __setstate__(self, state: Any) -> None:
         raise TypeError("the memory of a SharedArray cannot be exchanged; assign to array[...]")
@@ -131,18 +136,21 @@ def _fresh_as_plain(name: str) -> Callable[..., Any]:
     """Return the method of ndarray with fresh results as ndarrays."""
     method = getattr(np.ndarray, name)
 
-    @functools.wraps(method)
     def call(self: SharedArray, *args: Any, **kwargs: Any) -> Any:
         return _plain(method(self, *args, **kwargs))
 
+    call.__name__ = name
+    call.__doc__ = f"Do what :meth:`numpy.ndarray.{name}` does; fresh memory is a plain ndarray."
     return call
 
 
 # The methods that allocate in C and keep the subclass.
-for _name in (
-    "argmax argmin argpartition argsort astype byteswap choose compress copy diagonal dot flatten "
-    "nonzero ravel repeat reshape searchsorted take trace"
-).split():
+_ALLOCATING = (
+    *("argmax", "argmin", "argpartition", "argsort", "astype", "byteswap", "choose", "compress"),
+    *("copy", "diagonal", "dot", "flatten", "nonzero", "ravel", "repeat", "reshape"),
+    *("searchsorted", "take", "trace"),
+)
+for _name in _ALLOCATING:
     setattr(SharedArray, _name, _fresh_as_plain(_name))
 
 
@@ -152,9 +160,7 @@ def describe(array: NDArray[Any]) -> tuple[Segment, Layout]:
     if segment is None:
         raise ValueError("the array lies in no segment; copy it by sharedmem.copy first")
     offset = _address(array) - segment.address
-    return segment, Layout(
-        offset, array.shape, array.strides, array.dtype, array.flags.writeable
-    )
+    return segment, Layout(offset, array.shape, array.strides, array.dtype, array.flags.writeable)
 
 
 def restore(segment: Segment, layout: Layout) -> SharedArray:
@@ -166,10 +172,10 @@ def restore(segment: Segment, layout: Layout) -> SharedArray:
         The layout does not lie inside of the segment.
     """
     offset, shape, strides, dtype, writeable = layout
-    _check_dtype(dtype)
-    low, high = _extent(shape, strides, dtype.itemsize)
+    check_dtype(dtype)
     if len(shape) != len(strides) or min(shape, default=0) < 0:
         raise ValueError(f"no array has shape {shape} and strides {strides}")
+    low, high = _extent(shape, strides, dtype.itemsize)
     if offset + low < 0 or offset + high > segment.nbytes:
         raise ValueError(
             f"an array of shape {shape}, strides {strides} and type {dtype} at offset {offset} "
@@ -204,7 +210,7 @@ def _extent(shape: Sequence[int], strides: Sequence[int], itemsize: int) -> tupl
     if 0 in shape:
         return 0, 0
     low = high = 0
-    for size, stride in zip(shape, strides):
+    for size, stride in zip(shape, strides, strict=True):
         span = (size - 1) * stride
         low += min(span, 0)
         high += max(span, 0)
@@ -230,7 +236,7 @@ def _check_shape(shape: int | Sequence[int]) -> tuple[int, ...]:
     return checked
 
 
-def _check_dtype(dtype: DTypeLike) -> np.dtype[Any]:
+def check_dtype(dtype: DTypeLike | None) -> np.dtype[Any]:
     """Return the dtype; refuse one that holds Python objects."""
     checked = np.dtype(dtype)
     if checked.hasobject:
@@ -241,10 +247,10 @@ def _check_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     return checked
 
 
-def _allocate(shape: tuple[int, ...], dtype: DTypeLike, axes: Sequence[int]) -> SharedArray:
+def allocate(shape: tuple[int, ...], dtype: DTypeLike | None, axes: Sequence[int]) -> SharedArray:
     """Return a fresh array whose memory runs through `axes`, the last one fastest."""
     # NumPy gives 'S' a size of one byte, and a subarray type further axes.
-    template = np.empty(0, _check_dtype(dtype))
+    template = np.empty(0, check_dtype(dtype))
     axes = (*axes, *range(len(axes), len(axes) + template.ndim - 1))
     shape += template.shape[1:]
     segment = Segment(math.prod(shape) * template.itemsize)
@@ -252,7 +258,7 @@ def _allocate(shape: tuple[int, ...], dtype: DTypeLike, axes: Sequence[int]) -> 
     return array.transpose(sorted(range(len(axes)), key=axes.__getitem__))
 
 
-def _memory_order(array: NDArray[Any], order: str) -> Sequence[int]:
+def memory_order(array: NDArray[Any], order: str) -> Sequence[int]:
     """Return the axes of an array from slowest to fastest, as NumPy reads `order`."""
     if order not in ("C", "F", "A", "K"):
         raise ValueError(f"order must be one of 'C', 'F', 'A' or 'K', not {order!r}")
@@ -264,91 +270,40 @@ def _memory_order(array: NDArray[Any], order: str) -> Sequence[int]:
     return axes
 
 
-def _fill(array: SharedArray, values: NDArray[Any]) -> SharedArray:
-    """Copy broadcast values into a fresh array, in parallel threads."""
-    axes = _memory_order(array, "K")
-    target = array.transpose(axes)
-    source = np.broadcast_to(values, array.shape).transpose(axes)
-    if source.flags.c_contiguous:
-        target, source = target.reshape(-1), source.reshape(-1)
-    elif values.ndim == 0:
-        target = target.reshape(-1)
-        source = np.broadcast_to(values, target.shape)
-    segment, _ = describe(array)
+def is_shared(x: Any) -> bool:
+    """Return whether what is written to an array reaches other processes.
 
-    def fill(index: tuple[int | slice, ...]) -> None:
-        piece = target[(*index, ...)]
-        start = _address(piece) - segment.address
-        segment.populate(start, start + piece.nbytes)
-        np.copyto(piece, source[index], casting="unsafe")
+    Parameters
+    ----------
+    x : object
+        Any array.
 
-    in_threads(fill, _pieces(target), target.nbytes // _PIECE_BYTES)
-    return array
+    Returns
+    -------
+    bool
+        True for arrays in shared memory: a :class:`SharedArray` and its views, a
+        :class:`numpy.memmap` opened with mode ``'r+'`` or ``'w+'``, and (on Linux) any other array
+        in a writable shared mapping. False for private memory, for a memmap of mode
+        ``'r'``, which no one can write to, or ``'c'``, and for what is no ndarray.
 
-
-def _pieces(array: NDArray[Any]) -> Iterable[tuple[int | slice, ...]]:
-    """Cut a C-contiguous array along its memory; yield the index of each piece."""
-    axis = 0
-    while axis < array.ndim and array.strides[axis] > _PIECE_BYTES:
-        axis += 1
-    if axis == array.ndim:
-        yield from np.ndindex(array.shape)
-        return
-    step = _PIECE_BYTES // max(array.strides[axis], 1)
-    for index in np.ndindex(array.shape[:axis]):
-        for start in range(0, array.shape[axis], step):
-            yield (*index, slice(start, start + step))
-
-
-def empty(shape: int | Sequence[int], dtype: DTypeLike = "f8", *, order: str = "C") -> SharedArray:
-    return SharedArray(shape, dtype, order)
-
-
-def empty_like(array: ArrayLike, dtype: DTypeLike = None, *, order: str = "K") -> SharedArray:
-    prototype = np.asarray(array)
-    dtype = prototype.dtype if dtype is None else dtype
-    return _allocate(prototype.shape, dtype, _memory_order(prototype, order))
-
-
-def zeros(shape: int | Sequence[int], dtype: DTypeLike = "f8", *, order: str = "C") -> SharedArray:
-    return _clear(empty(shape, dtype, order=order))
-
-
-def zeros_like(array: ArrayLike, dtype: DTypeLike = None, *, order: str = "K") -> SharedArray:
-    return _clear(empty_like(array, dtype, order=order))
-
-
-def ones(shape: int | Sequence[int], dtype: DTypeLike = "f8", *, order: str = "C") -> SharedArray:
-    return full(shape, 1, dtype, order=order)
-
-
-def ones_like(array: ArrayLike, dtype: DTypeLike = None, *, order: str = "K") -> SharedArray:
-    return full_like(array, 1, dtype, order=order)
-
-
-def full(
-    shape: int | Sequence[int], value: ArrayLike, dtype: DTypeLike = "f8", *, order: str = "C"
-) -> SharedArray:
-    return _fill(empty(shape, dtype, order=order), np.asarray(value))
-
-
-def full_like(
-    array: ArrayLike, value: ArrayLike, dtype: DTypeLike = None, *, order: str = "K"
-) -> SharedArray:
-    return _fill(empty_like(array, dtype, order=order), np.asarray(value))
-
-
-def copy(a: ArrayLike, *, order: str = "K") -> SharedArray:
-    values = np.asarray(a)
-    return _fill(empty_like(values, order=order), values)
-
-
-def _clear(array: SharedArray) -> SharedArray:
-    """Make the pages of a fresh array present; the kernel has zeroed them."""
-    segment, _ = describe(array)
-    starts = range(0, segment.nbytes, _PIECE_BYTES)
-    in_threads(lambda start: segment.populate(start, min(start + _PIECE_BYTES, segment.nbytes)), starts, len(starts))
-    return array
+    Examples
+    --------
+    >>> import numpy as np, sharedmem
+    >>> a = sharedmem.zeros(3)
+    >>> sharedmem.is_shared(a), sharedmem.is_shared(np.asarray(a)), sharedmem.is_shared(a + 1)
+    (True, True, False)
+    """
+    if not isinstance(x, np.ndarray):
+        return False
+    if _segment_of(x) is not None:
+        return True
+    owner: Any = x
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    if owner is None:  # NumPy has allocated it
+        return False
+    low, high = _extent(x.shape, x.strides, x.itemsize)
+    return is_mapped_shared(_address(x) + low, _address(x) + high)
 
 
 anonymousmemmap = SharedArray

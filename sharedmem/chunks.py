@@ -127,9 +127,7 @@ class Grid(Sequence[Chunk]):
             return interior
         halo = [
             (max(start - width, 0), min(stop + width, extent))
-            for (start, stop), width, extent in zip(
-                bounds, self.overlap, self.extents, strict=True
-            )
+            for (start, stop), width, extent in zip(bounds, self.overlap, self.extents, strict=True)
         ]
         return self._chunk(index, halo, interior)
 
@@ -224,7 +222,7 @@ def chunks(
     )
 
 
-def _sizes_within(limit: int, extents: Sequence[int], nbytes: int) -> list[int]:
+def _sizes_within(limit: int, extents: Sequence[int], nbytes: int) -> tuple[int, ...]:
     """Return the size along each axis of a chunk that has at most `limit` bytes."""
     sizes = []
     for extent in extents:
@@ -234,7 +232,7 @@ def _sizes_within(limit: int, extents: Sequence[int], nbytes: int) -> list[int]:
             size = max(limit // row, 1)
             nbytes = row * size
         sizes.append(max(size, 1))
-    return sizes
+    return tuple(sizes)
 
 
 def _check_shape(shape_or_array: Any) -> tuple[tuple[int, ...], int]:

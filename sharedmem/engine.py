@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.array import empty, is_shared
+from sharedmem.array import is_shared
 from sharedmem.chunks import Grid, chunks
 from sharedmem.compiling import compile_for
+from sharedmem.constructors import empty
 from sharedmem.lines import memory_order
 from sharedmem.reducing import Run, reduce, run_serially
 

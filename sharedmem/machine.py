@@ -71,11 +71,10 @@ def available_memory() -> int:
     below its limit where that is less. Memory of the page cache that can be dropped counts as
     available.
     """
-    left = [limit - used for limit, used in _memory_limits()]
-    for line in _lines(_PROC / "meminfo"):
-        if line.startswith("MemAvailable:"):
-            left.append(int(line.split()[1]) * 1024)
-    return max(0, min([total_memory(), *left]))
+    meminfo = (line.split() for line in _lines(_PROC / "meminfo"))
+    machine = [int(fields[1]) * 1024 for fields in meminfo if fields[0] == "MemAvailable:"]
+    groups = [limit - used for limit, used in _memory_limits()]
+    return max(0, min([total_memory(), *machine, *groups]))
 
 
 def set_debug(flag: bool) -> None:
@@ -135,7 +134,10 @@ def _cpu_quotas() -> Iterator[float]:
     """Yield the quotas, in cores, of this process's control groups."""
     for directory in _control_groups("cpu"):
         version_2 = _lines(directory / "cpu.max")
-        version_1 = [*_lines(directory / "cpu.cfs_quota_us"), *_lines(directory / "cpu.cfs_period_us")]
+        version_1 = [
+            *_lines(directory / "cpu.cfs_quota_us"),
+            *_lines(directory / "cpu.cfs_period_us"),
+        ]
         fields = version_2[0].split() if version_2 else version_1
         if len(fields) == 2 and fields[0].isdecimal():
             yield int(fields[0]) / int(fields[1])
@@ -151,8 +153,13 @@ def _memory_limits() -> Iterator[tuple[int, int]]:
         for limit, used, droppable in names:
             numbers = [*_lines(directory / limit), *_lines(directory / used)]
             if len(numbers) == 2 and numbers[0].isdecimal():
-                cached = (line for line in _lines(directory / "memory.stat") if line.startswith(droppable))
-                yield int(numbers[0]), int(numbers[1]) - sum(int(line.split()[1]) for line in cached)
+                cached = (
+                    line for line in _lines(directory / "memory.stat") if line.startswith(droppable)
+                )
+                yield (
+                    int(numbers[0]),
+                    int(numbers[1]) - sum(int(line.split()[1]) for line in cached),
+                )
 
 
 @functools.cache

@@ -1,9 +1,8 @@
-"""Segments: pieces of anonymous shared memory, and the short-lived threads that fill them."""
+"""Segments: pieces of anonymous shared memory, on huge pages where that works."""
 
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import ctypes
 import errno
 import fcntl
@@ -11,19 +10,17 @@ import functools
 import mmap
 import os
 import resource
-import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sharedmem.machine import cpu_count, total_memory
+from sharedmem.machine import total_memory
 
 HUGE_PAGE = 2 << 20
-_COLLAPSE_BYTES = 4 << 20
+# The kernel drains its page lists once a call: 1 GiB in 79 ms by 32 MiB, in 85 ms by 2 MiB.
+_COLLAPSE_BYTES = 16 << 20
 _MADV_COLLAPSE = 25
 _MAP_FIXED = 0x10
 _READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
@@ -49,18 +46,6 @@ _by_identity: weakref.WeakValueDictionary[tuple[int, int], Segment] = weakref.We
 _by_page: dict[int, weakref.ref[Segment]] = {}
 
 
-class SegmentKey(NamedTuple):
-    """What a process needs to find a segment of another one, and to be sure that it is that one."""
-
-    boot: str
-    pid_namespace: str
-    pid: int
-    started: int
-    fd: int
-    identity: tuple[int, int]
-    nbytes: int
-
-
 class Segment:
     """One piece of anonymous shared memory, freed when nothing refers to it any more.
 
@@ -79,7 +64,7 @@ class Segment:
         Where it is mapped; a multiple of 2 MiB if the segment has 1 MiB or more.
     identity : tuple of two ints
         The same in all processes that map the segment, and in no other segment: device and
-        inode of the memory file.
+        inode of the memory file, or without memfd the process and the time that made it.
 
     Raises
     ------
@@ -114,7 +99,7 @@ class Segment:
         """
         try:
             _check_memory_file(fd, nbytes)
-            segment = _by_identity.get(_identify(fd))
+            segment = find_identity(identify(os.fstat(fd)))
         except BaseException:
             os.close(fd)
             raise
@@ -136,11 +121,10 @@ class Segment:
             raise
         self.fd = fd
         self.nbytes = nbytes
-        self.identity = _identify(fd)
+        self.identity = identify(os.fstat(fd)) if fd >= 0 else (-os.getpid(), time.monotonic_ns())
         # Not at exit: arrays may still be in use then, and the process ends anyway.
-        weakref.finalize(
-            self, _release, self.address, length, fd, self.identity
-        ).atexit = False
+        release = weakref.finalize(self, _release, self.address, length, fd, self.identity)
+        release.atexit = False
         _by_identity[self.identity] = self
         _by_page.update(dict.fromkeys(_pages(self.address, length), weakref.ref(self)))
 
@@ -156,16 +140,7 @@ class Segment:
     @property
     def buffer(self) -> memoryview:
         """The bytes, writable; the memoryview keeps the segment alive."""
-        return memoryview(np.asarray(self))
-
-    @property
-    def key(self) -> SegmentKey:
-        """What :func:`open_segment` needs in any process of this user on this machine."""
-        pid = os.getpid()
-        started = _start_time(pid) or 0
-        return SegmentKey(
-            _boot(), _pid_namespace(), pid, started, self.fd, self.identity, self.nbytes
-        )
+        return np.asarray(self).data
 
     def populate(self, start: int, stop: int) -> None:
         """Make the pages of bytes `start` to `stop` present, as huge pages where that works.
@@ -195,82 +170,29 @@ def find_segment(address: int, nbytes: int) -> Segment | None:
     return None
 
 
-def open_segment(key: SegmentKey) -> Segment:
-    """Return the segment that `key` names, attaching it if this process does not have it.
-
-    Raises
-    ------
-    ReferenceError
-        The segment is gone, or on another machine.
-    PermissionError
-        The system forbids access to the descriptors of the process that has it.
-    """
-    gone = f"the shared array of {key.nbytes} bytes that process {key.pid} pickled"
-    if key.boot != _boot():
-        raise ReferenceError(
-            f"{gone} was on another machine, or before a restart; send a copy (`array.copy()`)"
-        )
-    segment = _by_identity.get(key.identity)
-    if segment is not None:
-        return segment
-    if key.pid_namespace != _pid_namespace():
-        raise ReferenceError(
-            f"{gone} is in another container; send a copy (`array.copy()`)"
-        )
-    if key.started != _start_time(key.pid):
-        raise ReferenceError(
-            f"{gone} is gone: the process has ended; keep it alive while others use the array"
-        )
-    try:
-        fd = os.open(f"/proc/{key.pid}/fd/{key.fd}", os.O_RDWR | os.O_CLOEXEC)
-    except PermissionError as error:
-        raise PermissionError(
-            error.errno,
-            f"this process may not open the descriptors of process {key.pid} (another user, "
-            f"or a restriction on ptrace); send a copy (`array.copy()`)",
-        ) from error
-    except OSError as error:
-        raise ReferenceError(f"{gone} has been freed there: {error.strerror}") from error
-    if _identify(fd) != key.identity:
-        os.close(fd)
-        raise ReferenceError(f"{gone} has been freed there; keep it alive while others use it")
-    return Segment.attach(fd, key.nbytes)
+def find_identity(identity: tuple[int, int]) -> Segment | None:
+    """Return the live segment of this identity, if this process has it."""
+    return _by_identity.get(identity)
 
 
-def in_threads(function: Callable[[Any], object], items: Iterable[Any], n_threads: int) -> None:
-    """Call `function` on each item, in short-lived threads; this one is one of them.
+def identify(status: os.stat_result) -> tuple[int, int]:
+    """Return what tells one memory file from all others."""
+    return status.st_dev, status.st_ino
 
-    An exception stops all of them and is raised here.
-    """
-    lock = threading.Lock()
-    iterator = iter(items)
-    errors: list[BaseException] = []
 
-    def work() -> None:
-        try:
-            while not errors:
-                with lock:
-                    item = next(iterator)
-                function(item)
-        except StopIteration:
-            pass
-        except BaseException as error:
-            errors.append(error)
-
-    threads = []
-    for _ in range(min(n_threads, cpu_count()) - 1):
-        # NumPy's error state lives in the context, which a thread does not inherit.
-        thread = threading.Thread(target=contextvars.copy_context().run, args=(work,))
-        try:
-            thread.start()
-        except RuntimeError:  # no thread to be had: those that run do the work
-            break
-        threads.append(thread)
-    work()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
+def is_mapped_shared(start: int, stop: int) -> bool:
+    """Return whether writes to these addresses reach other processes, by /proc/self/maps."""
+    with contextlib.suppress(OSError), open("/proc/self/maps") as file:
+        for line in file:
+            addresses, flags, _ = line.split(maxsplit=2)
+            first, last = (int(address, 16) for address in addresses.split("-"))
+            if first <= start < last:
+                if "w" not in flags or "s" not in flags:
+                    return False
+                start = last
+                if stop <= last:
+                    return True
+    return False
 
 
 @functools.cache
@@ -336,7 +258,7 @@ def _raise_descriptor_limit() -> None:
 
 
 def _check_memory_file(fd: int, nbytes: int) -> None:
-    """Refuse a file that is shorter than the segment, or could become so (a read is SIGBUS then)."""
+    """Refuse a file that is shorter than its mapping, or may become so: a read ends in SIGBUS."""
     try:
         sealed = fcntl.fcntl(fd, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK
     except OSError:
@@ -383,14 +305,6 @@ def _memory_error(code: int, length: int) -> Exception:
     return OSError(code, reason)
 
 
-def _identify(fd: int) -> tuple[int, int]:
-    """Return what tells the memory file from all others."""
-    if fd < 0:
-        return -os.getpid(), time.monotonic_ns()
-    status = os.fstat(fd)
-    return status.st_dev, status.st_ino
-
-
 def _release(address: int, length: int, fd: int, identity: tuple[int, int]) -> None:
     # First of all: the kernel may give the address to another mapping at once.
     for page in _pages(address, length):
@@ -398,32 +312,5 @@ def _release(address: int, length: int, fd: int, identity: tuple[int, int]) -> N
     _libc.munmap(address, length)
     # User code may have closed the descriptor, and its number may be another file's by now.
     with contextlib.suppress(OSError):
-        if fd >= 0 and _identify(fd) == identity:
+        if fd >= 0 and identify(os.fstat(fd)) == identity:
             os.close(fd)
-
-
-@functools.cache
-def _boot() -> str:
-    try:
-        with open("/proc/sys/kernel/random/boot_id") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
-
-
-def _pid_namespace() -> str:
-    try:
-        return os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return ""
-
-
-def _start_time(pid: int) -> int | None:
-    """Return when a process started, in clock ticks since boot, or None if there is none."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            # The name in parentheses may hold anything, also parentheses and spaces.
-            fields = file.read().rpartition(b")")[2].split()
-            return None if fields[0] == b"Z" else int(fields[19])
-    except OSError:
-        return None

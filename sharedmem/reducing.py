@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.typing import NDArray
 
-from sharedmem.array import empty
+from sharedmem.constructors import empty
 from sharedmem.compiling import compile_for
 from sharedmem.kernels import Reduction
 from sharedmem.lines import Lines, as_lines, memory_order

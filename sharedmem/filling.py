@@ -1,0 +1,126 @@
+"""Short-lived threads that give fresh segments their pages and first contents."""
+
+from __future__ import annotations
+
+import contextvars
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sharedmem.machine import cpu_count
+from sharedmem.memory import HUGE_PAGE, Segment
+
+# A piece is cleared by the kernel, then filled while it is in the cache. full of 1 GiB takes 0.78
+# of np.full's time with pieces of 2 MiB, 0.80 with 4 to 16 MiB, 0.85 if pages come first.
+_PIECE_BYTES = HUGE_PAGE
+# A value is copied from a row of this size: 0.78 of np.full's time, against 0.85 for a plain fill.
+_ROW_BYTES = 16 << 10
+# Nothing but the kernel writes: 0.47 of np.full's time, against 0.51 with 2 MiB.
+_CLEARED_BYTES = 16 << 20
+
+_Index = tuple[int | slice, ...]
+
+
+def clear(segment: Segment) -> None:
+    """Make the pages of a fresh segment present; the kernel has zeroed them."""
+    in_threads(
+        lambda start: segment.populate(start, start + _CLEARED_BYTES),
+        range(0, segment.nbytes, _CLEARED_BYTES),
+        segment.nbytes // _CLEARED_BYTES,
+    )
+
+
+def fill(segment: Segment, target: NDArray[Any], source: NDArray[Any]) -> None:
+    """Copy `source` to `target`, a C-contiguous array of the same shape in a fresh segment."""
+    if source.flags.c_contiguous:
+        target, source = target.reshape(-1), source.reshape(-1)
+
+    def fill_piece(index: _Index) -> None:
+        piece = target[(*index, ...)]
+        start = piece.__array_interface__["data"][0] - segment.address
+        segment.populate(start, start + piece.nbytes)
+        np.copyto(piece, source[index], casting="unsafe")
+
+    in_threads(fill_piece, _pieces(target), target.nbytes // _PIECE_BYTES)
+
+
+def fill_value(segment: Segment, target: NDArray[Any], value: Any) -> None:
+    """Set all elements of `target`, a C-contiguous array in a fresh segment, to one value."""
+    target = target.reshape(-1)
+    row = np.full(max(_ROW_BYTES // max(target.itemsize, 1), 1), value, target.dtype)
+    n_rows, rest = divmod(target.size, row.size)
+    rows = target[: n_rows * row.size].reshape(n_rows, row.size)
+    fill(segment, rows, np.broadcast_to(row, rows.shape))
+    target[target.size - rest :] = row[:rest]
+
+
+def read(segment: Segment, fd: int, offset: int) -> None:
+    """Read all of a fresh segment from an open file, from byte `offset` on."""
+    buffer = segment.buffer
+
+    def read_piece(start: int) -> None:
+        stop = min(start + _PIECE_BYTES, segment.nbytes)
+        segment.populate(start, stop)
+        while start < stop:
+            n_read = os.preadv(fd, [buffer[start:stop]], offset + start)
+            if not n_read:
+                raise EOFError(f"the file ended at byte {offset + start} while it was read")
+            start += n_read
+
+    starts = range(0, segment.nbytes, _PIECE_BYTES)
+    in_threads(read_piece, starts, len(starts))
+
+
+def in_threads(function: Callable[[Any], object], items: Iterable[Any], n_threads: int) -> None:
+    """Call `function` on each item, in at most `n_threads` threads; this one is one of them.
+
+    There are never more than :func:`cpu_count`, and all have ended on return. An exception
+    stops them and is raised here.
+    """
+    lock = threading.Lock()
+    iterator = iter(items)
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            while not errors:
+                with lock:
+                    item = next(iterator)
+                function(item)
+        except StopIteration:
+            pass
+        except BaseException as error:
+            errors.append(error)
+
+    threads = []
+    for _ in range(min(n_threads, cpu_count()) - 1 if n_threads > 1 else 0):
+        # NumPy's error state lives in the context, which a thread does not inherit.
+        thread = threading.Thread(target=contextvars.copy_context().run, args=(work,))
+        try:
+            thread.start()
+        except RuntimeError:  # no thread to be had: those that run do the work
+            break
+        threads.append(thread)
+    work()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors.pop(0)
+
+
+def _pieces(array: NDArray[Any]) -> Iterator[_Index]:
+    """Cut a C-contiguous array along its memory; yield the index of each piece."""
+    axis = 0
+    while axis < array.ndim and array.strides[axis] > _PIECE_BYTES:
+        axis += 1
+    if axis == array.ndim:
+        yield from np.ndindex(array.shape)
+        return
+    step = _PIECE_BYTES // max(array.strides[axis], 1)
+    for index in np.ndindex(array.shape[:axis]):
+        for start in range(0, array.shape[axis], step):
+            yield (*index, slice(start, start + step))

@@ -14,7 +14,6 @@ if sys.platform == "win32":
 
 from sharedmem.array import SharedArray, anonymousmemmap, is_shared
 from sharedmem.background import background
-
 from sharedmem.chunks import Chunk, chunks
 from sharedmem.constructors import (
     array,

@@ -23,3 +23,10 @@ def libraries() -> ThreadpoolController:
     if _found is None or _found[0] != n_modules:
         _found = n_modules, ThreadpoolController()
     return _found[1]
+
+
+def limit(found: ThreadpoolController, n_threads: int) -> None:
+    """Limit the threads of libraries that were found before, in this process, for good."""
+    # 100 x faster than ThreadpoolController.limit, which first notes what to restore.
+    for library in found.lib_controllers:
+        library.set_num_threads(n_threads)

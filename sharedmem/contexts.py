@@ -99,6 +99,7 @@ class Contexts:
     def for_next_call(self) -> Callable[[WorkerSync], Context]:
         """Return what makes the contexts of one more call."""
         call = next(self._n_calls)
+        np.random  # noqa: B018 - imports it, which else each worker would have to do
         return lambda part: Context(part, self._entropy, call)
 
     def enter_process(self, context: Context) -> None:

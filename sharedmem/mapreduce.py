@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy
 
-from sharedmem import blas, machine
+from sharedmem import blas, engine, machine
 from sharedmem.calls import MISSING, Setting, run_imap, run_map
 from sharedmem.checks import check_count, check_function, check_sequence
 from sharedmem.contexts import Contexts, Section
@@ -364,8 +364,6 @@ class MapReduce:
         ...     pool.map_chunks(halve, a)
         SharedArray([2., 2., 2., 2., 2.])
         """
-        from sharedmem import engine
-
         return engine.map_chunks(
             self.map,
             kernel,
@@ -398,8 +396,6 @@ class MapReduce:
         array([1.5, 1.5])
         """
         private_ok = self._shares_all_memory()
-        from sharedmem import engine
-
         return engine.reduce(self.map, reduction, a, axis, keepdims, private_ok=private_ok)
 
     def apply_ufunc(self, ufunc: Any, *inputs: Any, out: Any = None, **options: Any) -> Any:
@@ -416,8 +412,6 @@ class MapReduce:
         SharedArray([3., 3., 3.])
         """
         private_ok = self._shares_all_memory()
-        from sharedmem import engine
-
         return engine.apply_ufunc(
             self.map, ufunc, *inputs, out=out, private_ok=private_ok, **options
         )
@@ -439,8 +433,8 @@ class MapReduce:
             if uses_processes:
                 self._contexts.enter_process(context)
                 reseed_global_generators(context.worker_seeds())
-                if libraries is not None:
-                    libraries.limit(limits=self._blas_threads)
+                if libraries is not None and self._blas_threads is not None:
+                    blas.limit(libraries, self._blas_threads)
             else:
                 self._contexts.enter_thread(context)
             if self._initializer is not None:

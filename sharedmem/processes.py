@@ -14,7 +14,7 @@ from sharedmem.failures import Failure, portable
 from sharedmem.parcels import Parcel, UnpackingError, pack
 from sharedmem.team import Work, remaining
 from sharedmem.transport import INLINE_BYTES, Channel, Kind, Message
-from sharedmem.worker import LifeLine, WorkerProcess, signals_blocked
+from sharedmem.worker import LifeLine, Signals, WorkerProcess, signals_held
 
 
 class _Member:
@@ -61,17 +61,17 @@ class ProcessTeam:
         self._line = LifeLine()
         self._is_closed = False
         try:
-            with signals_blocked() as mask:
+            with signals_held() as signals:
                 for rank in range(n_workers):
-                    self._start(rank, work, mask, windowed=not fed)
+                    self._start(rank, work, signals, windowed=not fed)
         except BaseException:
             self.end(patient=False)
             raise
 
-    def _start(self, rank: int, work: Work, mask: set[int], *, windowed: bool) -> None:
+    def _start(self, rank: int, work: Work, signals: Signals, *, windowed: bool) -> None:
         channel, theirs = Channel.pair(windowed=windowed)
         try:
-            process = WorkerProcess(lambda: work(rank, ProcessPort(theirs)), self._line, mask)
+            process = WorkerProcess(lambda: work(rank, ProcessPort(theirs)), self._line, signals)
         except OSError as error:
             channel.close()
             error.add_note(
@@ -178,7 +178,7 @@ class ProcessTeam:
     def end(self, *, patient: bool) -> None:
         """Kill and await all workers that are left."""
         # A second Ctrl-C must not keep this from its end.
-        with signals_blocked():
+        with signals_held():
             left = [member for member in self._members if not member.has_ended]
             for member in left:
                 member.process.kill()

@@ -14,7 +14,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from typing import ClassVar, NoReturn
+from typing import ClassVar, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -83,20 +83,33 @@ _forking = threading.local()
 os.register_at_fork(after_in_child=LifeLine.let_go)
 
 
-@contextlib.contextmanager
-def signals_blocked() -> Iterator[set[int]]:
-    """Hold back all signals of this thread: one that arrives in the block is delivered after it.
+class Signals(NamedTuple):
+    """What a fork must know of signals.
 
-    Yields
-    ------
+    Attributes
+    ----------
     mask : set of int
-        What was blocked before, for a child to restore.
+        What the coordinator blocks, but for the time of the fork.
+    handled : list of int
+        What it handles in Python.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+
+    mask: set[int]
+    handled: list[int]
+
+
+@contextlib.contextmanager
+def signals_held() -> Iterator[Signals]:
+    """Hold back the signals that Python handles: in this block no handler raises anything."""
+    handled = [number for number in _SIGNALS if callable(signal.getsignal(number))]
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, handled)
     try:
-        yield before
+        yield Signals(mask, handled)
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+_SIGNALS = sorted(signal.valid_signals())
 
 
 class WorkerProcess:
@@ -108,9 +121,9 @@ class WorkerProcess:
         Called in the worker, without arguments; it inherits all that the coordinator has.
     line : LifeLine
         What ties it to the coordinator.
-    mask : set of int
-        The signals that the worker blocks. The coordinator blocks all of them until it has noted
-        the worker: a KeyboardInterrupt in between would lose it.
+    signals : Signals
+        The coordinator holds them back until it has noted the worker: a KeyboardInterrupt in
+        between would lose it.
 
     Raises
     ------
@@ -118,12 +131,12 @@ class WorkerProcess:
         If the system refuses another process or descriptor.
     """
 
-    def __init__(self, main: Callable[[], None], line: LifeLine, mask: set[int]) -> None:
+    def __init__(self, main: Callable[[], None], line: LifeLine, signals: Signals) -> None:
         self._status: int | None = None
         self._status_taken = False
         end_of_pipe, kept_by_worker = (-1, -1) if _PIDFD_WORKS else os.pipe()
         try:
-            self.pid = _fork(main, line, mask)
+            self.pid = _fork(main, line, signals)
         finally:
             if kept_by_worker >= 0:
                 os.close(kept_by_worker)
@@ -183,7 +196,7 @@ def _pidfd_works() -> bool:
 _PIDFD_WORKS = _pidfd_works()
 
 
-def _fork(main: Callable[[], None], line: LifeLine, mask: set[int]) -> int:
+def _fork(main: Callable[[], None], line: LifeLine, signals: Signals) -> int:
     for stream in (sys.stdout, sys.stderr):
         # What is pending would be written by the worker once more.
         with contextlib.suppress(AttributeError, ValueError, OSError):
@@ -197,15 +210,15 @@ def _fork(main: Callable[[], None], line: LifeLine, mask: set[int]) -> int:
         warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
         if pid == 0:
-            _run(main, line, mask)
+            _run(main, line, signals)
     return pid
 
 
-def _run(main: Callable[[], None], line: LifeLine, mask: set[int]) -> NoReturn:
+def _run(main: Callable[[], None], line: LifeLine, signals: Signals) -> NoReturn:
     code = 1
     try:
         line.follow()
-        _become_worker(mask)
+        _become_worker(signals)
         main()
         code = 0
     except BaseException:
@@ -219,18 +232,17 @@ def _run(main: Callable[[], None], line: LifeLine, mask: set[int]) -> NoReturn:
         os._exit(code)
 
 
-def _become_worker(mask: set[int]) -> None:
+def _become_worker(signals: Signals) -> None:
     global _forked
     _forked = True
     gc.freeze()  # A collection would write to, and so copy, every page of inherited objects.
     signal.set_wakeup_fd(-1)
-    for number in signal.valid_signals():
-        if callable(signal.getsignal(number)):
-            signal.signal(number, signal.SIG_DFL)
+    for number in signals.handled:
+        signal.signal(number, signal.SIG_DFL)
     # Ctrl-C reaches the whole process group, and the coordinator ends its workers. A handler, and
     # not SIG_IGN, since programs that the worker starts would inherit that.
     signal.signal(signal.SIGINT, lambda *_: None)
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    signal.pthread_sigmask(signal.SIG_SETMASK, signals.mask)
 
 
 def reseed_global_generators(seeds: np.random.SeedSequence) -> None:

@@ -1,0 +1,75 @@
+"""Claims: every task is claimed once, whoever claims and however much at once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sharedmem.claims import FileCursor, LockedCursor, claims
+
+
+@pytest.fixture(params=[FileCursor, LockedCursor])
+def make_cursor(request):
+    return request.param
+
+
+@given(
+    n_tasks=st.integers(0, 300),
+    n_workers=st.integers(1, 5),
+    size=st.none() | st.integers(1, 400),
+    ordered=st.booleans(),
+    data=st.data(),
+)
+def test_claims_cover_all_tasks_once(n_tasks, n_workers, size, ordered, data):
+    cursor = LockedCursor(n_workers * (size or 1))
+    workers = [
+        claims(cursor, rank, n_workers, n_tasks, size, lambda: ordered) for rank in range(n_workers)
+    ]
+    taken = []
+    while workers:
+        worker = data.draw(st.sampled_from(workers))
+        try:
+            taken.extend(range(*next(worker)))
+        except StopIteration:
+            workers.remove(worker)
+    assert sorted(taken) == list(range(n_tasks))
+
+
+def test_the_first_claim_is_the_rank(make_cursor):
+    with contextlib.closing(make_cursor(3)) as cursor:
+        assert [next(claims(cursor, rank, 3, 9, None, bool)) for rank in range(3)] == [
+            (0, 1),
+            (1, 2),
+            (2, 3),
+        ]
+
+
+def test_claims_grow_while_they_are_short_but_not_where_turns_are_taken(make_cursor):
+    for ordered in (False, True):
+        with contextlib.closing(make_cursor(1)) as cursor:
+            lengths = [
+                stop - start for start, stop in claims(cursor, 0, 1, 10_000, None, lambda: ordered)
+            ]
+        assert (max(lengths) == 1) is ordered
+
+
+def test_processes_never_claim_the_same(tmp_path):
+    n_workers, n_claims = 4, 5000
+    with contextlib.closing(FileCursor(0)) as cursor:
+        pids = []
+        for rank in range(n_workers):
+            pid = os.fork()
+            if pid == 0:
+                numbers = [cursor.claim(3) for _ in range(n_claims)]
+                np.array(numbers).tofile(tmp_path / str(rank))
+                os._exit(0)
+            pids.append(pid)
+        for pid in pids:
+            os.waitpid(pid, 0)
+    claimed = np.concatenate([np.fromfile(path, int) for path in tmp_path.iterdir()])
+    np.testing.assert_array_equal(np.sort(claimed), range(0, 3 * n_workers * n_claims, 3))

@@ -29,17 +29,37 @@ def two_sum(a: Any, b: Any) -> Any:
     return s, (a - (s - t)) + (b - t)
 
 
-# For integers the compiler finds that nothing is ever lost, and drops the compensation.
+# Eight rows are summed plainly before the sum is compensated: the fewer stores and operations
+# there are to a load, the further ahead the processor reads (one core: 9 GB/s with one row,
+# 13 with two, 16 with eight, where a bare loop of reads has 19.5). For integers the compiler
+# finds that nothing is ever lost, and drops the compensation.
 @kernel
-def _add_rows(
+def add_rows(
     x: Array, start: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
 ) -> None:
+    """Add rows to the sums in ``state[0]`` and to what these have lost in ``state[1]``."""
     total = state[0, at : at + width]
     lost = state[1, at : at + width]
-    for i in range(n):
+    number = total.dtype.type
+    for first in range(0, n - 7, 8):
+        p = start + first * stride
+        a, p = x[p : p + width], p + stride
+        b, p = x[p : p + width], p + stride
+        c, p = x[p : p + width], p + stride
+        d, p = x[p : p + width], p + stride
+        e, p = x[p : p + width], p + stride
+        f, p = x[p : p + width], p + stride
+        g, p = x[p : p + width], p + stride
+        h = x[p : p + width]
+        for j in range(width):
+            four = (number(a[j]) + number(b[j])) + (number(c[j]) + number(d[j]))
+            more = (number(e[j]) + number(f[j])) + (number(g[j]) + number(h[j]))
+            total[j], error = two_sum(total[j], four + more)
+            lost[j] += error
+    for i in range(n // 8 * 8, n):
         row = x[start + i * stride : start + i * stride + width]
         for j in range(width):
-            total[j], error = two_sum(total[j], row[j])
+            total[j], error = two_sum(total[j], number(row[j]))
             lost[j] += error
 
 
@@ -50,7 +70,7 @@ def _fold(state: Array, half: int) -> None:
         state[1, j] += state[1, j + half] + error
 
 
-_add_lines = line_kernel(_add_rows, _fold)
+_add_lines = line_kernel(add_rows, _fold)
 
 
 def add(dtype: DTypeLike, result: DTypeLike) -> Reduction:
@@ -96,7 +116,7 @@ def _chunk(x: Array, summed: np.dtype[Any]) -> tuple[Array, ...]:
 
 
 def _numpy_chunk(x: Array, summed: np.dtype[Any]) -> tuple[Array, ...]:
-    total = np.add.reduce(x, axis=1, dtype=summed)
+    total = np.add.reduce(x, axis=1, dtype=summed.type)  # has no unit of time
     return total, np.zeros_like(total)
 
 

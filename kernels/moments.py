@@ -1,0 +1,185 @@
+"""Variance and standard deviation, in one pass: counts, compensated sums, and squares about means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from sharedmem.kernels.compile import formula, kernel
+from sharedmem.kernels.lines import as_numbers, has_kernel, line_kernel, reduce_lines
+from sharedmem.kernels.reduction import Reduction
+from sharedmem.kernels.sums import add_rows, two_sum
+
+Array = NDArray[Any]
+
+# So many elements are read twice, first for their mean and then for their squares about it;
+# 128 KiB of float64 stay in the L2 cache in between.
+SPAN = 16384
+
+
+@kernel
+def mean_difference(
+    n_a: Any, total_a: Any, lost_a: Any, n_b: Any, total_b: Any, lost_b: Any
+) -> Any:
+    """Return how much larger the mean of set b is than that of set a, free of cancellation.
+
+    Both means are rounded, which would be an error of first order in their difference. So it
+    takes in what the division has left over, found by splitting the mean into two halves whose
+    products with the counts are exact.
+
+    References
+    ----------
+    T. J. Dekker, A floating-point technique for extending the available precision, Numerische
+    Mathematik 18, 1971, section 5.
+    """
+    mean_a = (total_a + lost_a) / n_a
+    mean_b = (total_b + lost_b) / n_b
+    c_a = 134217729.0 * mean_a
+    c_b = 134217729.0 * mean_b
+    high_a = c_a - (c_a - mean_a)
+    high_b = c_b - (c_b - mean_b)
+    rest_a = ((total_a - n_a * high_a) - n_a * (mean_a - high_a) + lost_a) / n_a
+    rest_b = ((total_b - n_b * high_b) - n_b * (mean_b - high_b) + lost_b) / n_b
+    return (mean_b - mean_a) + (rest_b - rest_a)
+
+
+@kernel
+def merge_squares(n_a: Any, m2_a: Any, n_b: Any, m2_b: Any, delta: Any) -> Any:
+    """Return the sum of squares about the mean of two sets together, of means `delta` apart.
+
+    References
+    ----------
+    T. F. Chan, G. H. Golub and R. J. LeVeque, Updating formulae and a pairwise algorithm for
+    computing sample variances, COMPSTAT 1982, eq. 2.1b.
+    """
+    return m2_a + m2_b + delta * delta * (n_a * (n_b / (n_a + n_b)))
+
+
+# A state: count, sum, what the sum has lost to rounding, sum of squares about the mean.
+@kernel
+def _add_rows(
+    x: Array, start: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
+) -> None:
+    count = state[0, at : at + width]
+    total = state[1, at : at + width]
+    lost = state[2, at : at + width]
+    squares = state[3, at : at + width]
+    part = scratch[0, :width]
+    part_lost = scratch[1, :width]
+    mean = scratch[2, :width]
+    part_squares = scratch[3, :width]
+    step = max(1, SPAN // width)
+    for first in range(0, n, step):
+        rows = min(step, n - first)
+        scratch[:, :width] = 0
+        add_rows(x, start + first * stride, rows, stride, scratch, 0, width, scratch)
+        for j in range(width):
+            mean[j] = (part[j] + part_lost[j]) / rows
+        for i in range(first, first + rows - 3, 4):
+            p = start + i * stride
+            a, p = x[p : p + width], p + stride
+            b, p = x[p : p + width], p + stride
+            c, p = x[p : p + width], p + stride
+            d = x[p : p + width]
+            for j in range(width):
+                first_two = (a[j] - mean[j]) ** 2 + (b[j] - mean[j]) ** 2
+                part_squares[j] += first_two + ((c[j] - mean[j]) ** 2 + (d[j] - mean[j]) ** 2)
+        for i in range(first + rows // 4 * 4, first + rows):
+            row = x[start + i * stride : start + i * stride + width]
+            for j in range(width):
+                part_squares[j] += (row[j] - mean[j]) ** 2
+        before = count[0]
+        for j in range(width):
+            if before > 0:
+                delta = mean_difference(before, total[j], lost[j], rows, part[j], part_lost[j])
+                squares[j] = merge_squares(before, squares[j], rows, part_squares[j], delta)
+            else:
+                squares[j] = part_squares[j]
+        for j in range(width):
+            total[j], error = two_sum(total[j], part[j])
+            lost[j] += part_lost[j] + error
+            count[j] = before + rows
+
+
+@kernel
+def _fold(state: Array, half: int) -> None:
+    count, total, lost, squares = state[0], state[1], state[2], state[3]
+    for j in range(half):
+        k = j + half
+        delta = mean_difference(count[j], total[j], lost[j], count[k], total[k], lost[k])
+        squares[j] = merge_squares(count[j], squares[j], count[k], squares[k], delta)
+        count[j] += count[k]
+        total[j], error = two_sum(total[j], total[k])
+        lost[j] += lost[k] + error
+
+
+_add_lines = line_kernel(_add_rows, _fold)
+
+
+def variance(dtype: DTypeLike, result: DTypeLike, ddof: float = 0) -> Reduction:
+    """Return the variance of elements of `dtype`, as `result`."""
+    return _reduction(np.dtype(dtype), np.dtype(result), partial(_variance, ddof=ddof))
+
+
+def deviation(dtype: DTypeLike, result: DTypeLike, ddof: float = 0) -> Reduction:
+    """Return the standard deviation of elements of `dtype`, as `result`."""
+    return _reduction(np.dtype(dtype), np.dtype(result), partial(_deviation, ddof=ddof))
+
+
+def _reduction(
+    dtype: np.dtype[Any], result: np.dtype[Any], finalize: Callable[..., Array]
+) -> Reduction:
+    if has_kernel(dtype, "biufc") and has_kernel(result, "f"):
+        reduce_numbers: Callable[[Array], tuple[Array, ...]] = _kernel_chunk
+    else:
+        reduce_numbers = partial(_numpy_chunk, result=result)
+    chunk = partial(_chunk, reduce_numbers=reduce_numbers)
+    finalize = partial(finalize, result=result)
+    return Reduction(chunk, _combine, finalize, identity=(0, 0, 0, 0), lines=True)
+
+
+def _chunk(
+    x: Array, reduce_numbers: Callable[[Array], tuple[Array, ...]]
+) -> tuple[Array, ...]:
+    parts = reduce_numbers(as_numbers(x))
+    if x.dtype.kind == "c":  # the real and the imaginary part side by side
+        return tuple(part.reshape(len(part), -1, 2) for part in parts)
+    return parts
+
+
+def _kernel_chunk(x: Array) -> tuple[Array, ...]:
+    return reduce_lines(_add_lines, x, (0, 0, 0, 0), np.float64, n_scratch=4)
+
+
+def _numpy_chunk(x: Array, result: np.dtype[Any]) -> tuple[Array, ...]:
+    total = np.add.reduce(x, axis=1, dtype=result)
+    count = np.full(total.shape, x.shape[1], result)
+    return count, total, np.zeros_like(total), np.var(x, axis=1, dtype=result) * count
+
+
+def _combine(a: tuple[Array, ...], b: tuple[Array, ...]) -> tuple[Array, ...]:
+    with np.errstate(all="ignore"):
+        total, error = formula(two_sum)(a[1], b[1])
+        delta = formula(mean_difference)(*a[:3], *b[:3])
+        squares = formula(merge_squares)(a[0], a[3], b[0], b[3], delta)
+        return a[0] + b[0], total, a[2] + b[2] + error, squares
+
+
+def _variance(state: tuple[Array, ...], result: np.dtype[Any], ddof: float) -> Array:
+    return _wide_variance(state, ddof).astype(result)
+
+
+def _deviation(state: tuple[Array, ...], result: np.dtype[Any], ddof: float) -> Array:
+    return np.sqrt(_wide_variance(state, ddof)).astype(result)
+
+
+def _wide_variance(state: tuple[Array, ...], ddof: float) -> Array:
+    count, _, _, squares = state
+    if squares.ndim > 2:
+        count, squares = count[..., 0], squares.sum(axis=-1)
+    with np.errstate(all="ignore"):
+        return squares / np.maximum(count - ddof, 0)

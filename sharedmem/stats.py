@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -147,7 +148,8 @@ def _member(path: Path, archive: zipfile.ZipFile, name: str) -> Source:
 
 
 def _map_raw(path: Path, dtype: np.dtype[Any] | None, shape: tuple[int, ...] | None) -> Array:
-    nbytes = path.stat().st_size
+    with path.open("rb") as file:
+        nbytes = file.seek(0, os.SEEK_END)
     if dtype is None:
         raise ValueError("not .npy or .npz, so --dtype has to say what it holds")
     if shape is None:
@@ -206,7 +208,7 @@ def statistics(
         summary = summary._replace(min=smallest, max=largest)
     passes = 1
     if axis is None and edges is None and np.isfinite(float(summary.max) - float(summary.min)):
-        extent = np.array([summary.min, summary.max])
+        extent = np.array([summary.min, summary.max], np.float64)
         edges = np.histogram_bin_edges(extent, bins)
         counts = pool.reduce(histograms.histogram(source.dtype, edges, uniform=True), array)
         passes = 2

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
+from sharedmem import blas
 from sharedmem.claims import CLAIM_SECONDS, claims
 from sharedmem.failures import exception_of
 from sharedmem.sync import CoordinatorSync, TeamSync, WorkerSync
@@ -29,16 +30,19 @@ class Setting(NamedTuple):
         Makes the team.
     n_workers : int
         How many workers to start.
+    blas_threads : int or None
+        Threads of BLAS and OpenMP libraries in each worker.
     enter : callable
         Called in each worker with its part in the team, before its first task.
     conduct : callable
-        Called in the coordinator with its part in the team; gives a context manager.
+        Called in the coordinator with its part in the team; gives the block that it acts in.
     timeout : float or None
         Seconds that the call may take.
     """
 
     backend: Backend
     n_workers: int
+    blas_threads: int | None
     enter: Callable[[WorkerSync], None]
     conduct: Callable[[WorkerSync], contextlib.AbstractContextManager[None]]
     timeout: float | None
@@ -72,8 +76,15 @@ def _team(
             return f"after its last task, {index}."
         return f"while it ran task {index} (item: {item(index)})."
 
-    with contextlib.closing(sync):
-        team = setting.backend.team(setting.n_workers, work, whereabouts, fed=fed)
+    limited = blas.limited(setting.blas_threads)
+    # Forked workers inherit the limit; threads need it as long as they run.
+    at_start: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+    at_work: contextlib.AbstractContextManager[None] = limited
+    if setting.backend.uses_processes:
+        at_start, at_work = at_work, at_start
+    with contextlib.closing(sync), at_work:
+        with at_start:
+            team = setting.backend.team(setting.n_workers, work, whereabouts, fed=fed)
         patient = True
         try:
             yield team, sync
@@ -119,7 +130,7 @@ def run_map(
                 if message.kind == Kind.FAILURE:
                     raise exception_of(message.value)
                 if message.kind == Kind.RESULTS:
-                    collect(message.index, message.value)
+                    collect(message.task, message.value)
                     team.acknowledge(rank, message)
 
 
@@ -245,7 +256,7 @@ def run_imap(
                     raise exception_of(message.value)
                 if message.kind == Kind.RESULTS:
                     feed.settle(rank, len(message.value))
-                    waiting.update(enumerate(message.value, message.index))
+                    waiting.update(enumerate(message.value, message.task))
                     team.acknowledge(rank, message)
                 else:
                     waiting.update(dict.fromkeys(feed.lose(rank), MISSING))

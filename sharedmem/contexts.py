@@ -7,11 +7,41 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sharedmem.sync import CoordinatorSync, TeamSync, WorkerSync
+
+
+class Call(NamedTuple):
+    """One call of a pool, of which each has random numbers of its own.
+
+    Attributes
+    ----------
+    entropy : int
+        What all random numbers of the pool derive from.
+    number : int
+        How many calls the pool has had before.
+    """
+
+    entropy: int
+    number: int
+
+    def context(self, part: WorkerSync) -> Context:
+        """Return the context of one of its workers."""
+        return Context(part, self)
+
+    def task_seeds(self, index: int) -> np.random.SeedSequence:
+        """Return what the generator of a task starts from."""
+        return np.random.SeedSequence(self.entropy, spawn_key=(self.number, index))
+
+    def worker_seeds(self, n_workers: int) -> NDArray[np.unsignedinteger]:
+        """Return what each worker seeds NumPy's global generator with, in rows."""
+        # A key of another length than a task's, so that the two never meet.
+        seeds = np.random.SeedSequence(self.entropy, spawn_key=(self.number,))
+        return seeds.generate_state(8 * n_workers).reshape(n_workers, 8)
 
 
 class Context:
@@ -21,10 +51,8 @@ class Context:
     ----------
     sync : WorkerSync
         The worker's part in the team.
-    entropy : int
-        What all random numbers of the pool derive from.
-    call : int
-        The number of the call in the pool.
+    call : Call
+        The call that it works for.
 
     Attributes
     ----------
@@ -32,10 +60,9 @@ class Context:
         The worker's `rank`, and whatever its tasks store.
     """
 
-    def __init__(self, sync: WorkerSync, entropy: int, call: int) -> None:
+    def __init__(self, sync: WorkerSync, call: Call) -> None:
         self.sync = sync
         self.local = SimpleNamespace(rank=sync.rank)
-        self._entropy = entropy
         self._call = call
         self._rng_index = -1
         self._rng: np.random.Generator | None = None
@@ -50,15 +77,9 @@ class Context:
                 "numpy.random.default_rng() outside"
             )
         if self._rng is None or index != self._rng_index:
-            seeds = np.random.SeedSequence(self._entropy, spawn_key=(self._call, index))
-            self._rng = np.random.default_rng(seeds)
+            self._rng = np.random.default_rng(self._call.task_seeds(index))
             self._rng_index = index
         return self._rng
-
-    def worker_seeds(self) -> np.random.SeedSequence:
-        """Return what this worker seeds the global generators with."""
-        # Keys of another length than a task's, so that the two never meet.
-        return np.random.SeedSequence(self._entropy, spawn_key=(self._call, self.sync.rank, 0))
 
 
 class Section:
@@ -96,11 +117,9 @@ class Contexts:
         self._of_process: Context | None = None
         self._of_thread = threading.local()
 
-    def for_next_call(self) -> Callable[[WorkerSync], Context]:
-        """Return what makes the contexts of one more call."""
-        call = next(self._n_calls)
-        np.random  # noqa: B018 - imports it, which else each worker would have to do
-        return lambda part: Context(part, self._entropy, call)
+    def next_call(self) -> Call:
+        """Return one more call."""
+        return Call(self._entropy, next(self._n_calls))
 
     def enter_process(self, context: Context) -> None:
         """Make `context` that of this process, for good."""
@@ -127,5 +146,5 @@ class Contexts:
         if context is None:
             # Outside of a call the caller is alone, and need not wait for anybody.
             alone = CoordinatorSync(TeamSync(1, processes=False), watch=lambda: None)
-            context = self._of_thread.context = Context(alone, self._entropy, 0)
+            context = self._of_thread.context = Context(alone, Call(self._entropy, 0))
         return context

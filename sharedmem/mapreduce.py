@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from types import SimpleNamespace, TracebackType
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy
 
-from sharedmem import blas, engine, machine
+from sharedmem import engine, machine
 from sharedmem.calls import MISSING, Setting, run_imap, run_map
 from sharedmem.checks import check_count, check_function, check_sequence
 from sharedmem.contexts import Contexts, Section
@@ -21,7 +22,7 @@ from sharedmem.processes import ProcessBackend
 from sharedmem.sync import TeamSync, WorkerSync
 from sharedmem.team import Backend
 from sharedmem.threads import ThreadBackend
-from sharedmem.worker import in_worker, reseed_global_generators
+from sharedmem.worker import in_worker
 
 if TYPE_CHECKING:
     from sharedmem.chunks import Grid
@@ -107,6 +108,7 @@ class MapReduce:
         self._progress = progress
         self._initializer = initializer
         self._timeout = timeout
+        self._has_seed = seed is not None
         entropy = secrets.randbits(128) if seed is None else check_count("seed", seed, 0)
         self._blas_threads = blas_threads
         self._contexts = Contexts(entropy)
@@ -424,35 +426,35 @@ class MapReduce:
         return 0 if serially else self.np
 
     def _setting(self, n_workers: int) -> Setting:
-        context_of = self._contexts.for_next_call()
-        uses_processes = self.backend.uses_processes
-        libraries = None if self._blas_threads is None else blas.libraries()
+        call = self._contexts.next_call()
+        # Python's `random` seeds itself after a fork; NumPy's generator, once imported, does not.
+        seeds = None
+        if self.backend.uses_processes and (self._has_seed or "numpy.random" in sys.modules):
+            seeds = call.worker_seeds(n_workers)
 
         def enter(part: WorkerSync) -> None:
-            context = context_of(part)
-            if uses_processes:
+            context = call.context(part)
+            if self.backend.uses_processes:
                 self._contexts.enter_process(context)
-                reseed_global_generators(context.worker_seeds())
-                if libraries is not None and self._blas_threads is not None:
-                    blas.limit(libraries, self._blas_threads)
             else:
                 self._contexts.enter_thread(context)
+            if seeds is not None:
+                numpy.random.seed(seeds[part.rank])
             if self._initializer is not None:
                 self._initializer()
 
-        @contextlib.contextmanager
-        def conduct(part: WorkerSync) -> Iterator[None]:
-            with contextlib.ExitStack() as stack:
-                if libraries is not None and not uses_processes:
-                    stack.enter_context(libraries.limit(limits=self._blas_threads))
-                stack.enter_context(self._contexts.acting(context_of(part)))
-                yield
-
-        return Setting(self.backend, n_workers, enter, conduct, self._timeout)
+        return Setting(
+            self.backend,
+            n_workers,
+            self._blas_threads,
+            enter,
+            lambda part: self._contexts.acting(call.context(part)),
+            self._timeout,
+        )
 
     def _run_serially(self, func: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
         part = WorkerSync(TeamSync(1, processes=False), 0)
-        context = self._contexts.for_next_call()(part)
+        context = self._contexts.next_call().context(part)
         with self._contexts.acting(context):
             if self._initializer is not None:
                 self._initializer()

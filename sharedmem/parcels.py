@@ -91,14 +91,13 @@ def write_parts(file: int, stream: bytes, buffers: Sequence[memoryview]) -> int:
     """Write the lengths of `buffers`, the stream and the buffers; return the bytes written."""
     lengths = struct.pack(f"={len(buffers)}q", *(buffer.nbytes for buffer in buffers))
     offset = 0
-    for part in (lengths, stream, *buffers):
+    parts: list[memoryview] = [memoryview(lengths), memoryview(stream), *buffers]
+    for part in parts:
         # Writing is 2 x faster than to map the fresh file and to fault its pages in one by one.
         offset = _aligned(offset)
-        view = memoryview(part)
-        while view:
-            n_written = os.pwrite(file, view, offset)
-            view = view[n_written:]
-            offset += n_written
+        end = offset + part.nbytes
+        while offset < end:
+            offset += os.pwrite(file, part[offset - end :], offset)
     return offset
 
 

@@ -177,17 +177,17 @@ class ProcessTeam:
 
     def end(self, *, patient: bool) -> None:
         """Kill and await all workers that are left."""
+        left = [member for member in self._members if not member.has_ended]
         # A second Ctrl-C must not keep this from its end.
-        with signals_held():
-            left = [member for member in self._members if not member.has_ended]
+        with signals_held() if left else contextlib.nullcontext():
             for member in left:
                 member.process.kill()
             for member in left:
                 self._end(member)
-            if not self._is_closed:
-                self._line.close()
-                self._selector.close()
-                self._is_closed = True
+        if not self._is_closed:
+            self._is_closed = True
+            self._line.close()
+            self._selector.close()
 
 
 class ProcessPort:

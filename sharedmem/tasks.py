@@ -41,13 +41,13 @@ def run_fed(func: Callable[[Any], Any], sync: WorkerSync, port: Port) -> None:
     """Run `func` on the items that the coordinator sends."""
     words, slot = sync.team.words, sync.slot
     while (message := port.receive()) is not None:
-        sync.advance(message.index)
-        port.start(message.index)
-        for index, item in enumerate(message.value, message.index):
+        sync.advance(message.task)
+        port.start(message.task)
+        for index, item in enumerate(message.value, message.task):
             words[slot] = index
             port.add(func(item))
         port.flush()
-        sync.hand_in(message.index)
+        sync.hand_in(message.task)
 
 
 def run_to_the_end(run: Callable[[], None], sync: WorkerSync, port: Port) -> None:

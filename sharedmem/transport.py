@@ -41,8 +41,8 @@ class Message(NamedTuple):
     ----------
     kind : Kind
         What it says.
-    index : int
-        The task that it is about, the first one where there are several.
+    task : int
+        The number of the task that it is about, the first one where there are several.
     value : object
         Results, a failure, or items to work on.
     window_bytes : int
@@ -50,7 +50,7 @@ class Message(NamedTuple):
     """
 
     kind: Kind
-    index: int
+    task: int
     value: Any
     window_bytes: int = 0
 

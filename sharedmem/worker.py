@@ -6,17 +6,14 @@ import contextlib
 import fcntl
 import gc
 import os
-import random
 import select
 import signal
 import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar, NamedTuple, NoReturn
-
-import numpy as np
 
 _in_worker = threading.local()
 
@@ -95,7 +92,7 @@ class Signals(NamedTuple):
     """
 
     mask: set[int]
-    handled: list[int]
+    handled: Sequence[int]
 
 
 @contextlib.contextmanager
@@ -202,15 +199,16 @@ def _fork(main: Callable[[], None], line: LifeLine, signals: Signals) -> int:
         with contextlib.suppress(AttributeError, ValueError, OSError):
             stream.flush()
     _forking.line = line
-    with contextlib.ExitStack() as stack:
-        stack.callback(_forking.__dict__.clear)
-        stack.enter_context(warnings.catch_warnings())
+    try:
         # Python 3.12 warns when other threads run. Their locks are what is dangerous, and a
         # worker takes none but those that Python itself renews after a fork.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        pid = os.fork()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
         if pid == 0:
             _run(main, line, signals)
+    finally:
+        _forking.line = None
     return pid
 
 
@@ -243,10 +241,3 @@ def _become_worker(signals: Signals) -> None:
     # not SIG_IGN, since programs that the worker starts would inherit that.
     signal.signal(signal.SIGINT, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_SETMASK, signals.mask)
-
-
-def reseed_global_generators(seeds: np.random.SeedSequence) -> None:
-    """Give `random` and ``numpy.random`` a state of their own, lest all workers draw the same."""
-    words = seeds.generate_state(8)
-    random.seed(words.tobytes())
-    np.random.seed(words)

@@ -31,6 +31,9 @@ class _PrivateArray(np.ndarray[Any, np.dtype[Any]]):
     NumPy makes such arrays in C (``np.array(x, subok=True)``); they copy and pickle by value.
     """
 
+    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
+        return array[()] if return_scalar else array
+
     def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
         return self.view(np.ndarray).__reduce_ex__(protocol)
 
@@ -95,8 +98,7 @@ class SharedArray(np.ndarray[Any, np.dtype[Any]]):
         if type(self.base) is not SharedArray and _segment_of(self) is None:
             self.__class__ = _PrivateArray  # type: ignore[assignment]
 
-    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
-        return array[()] if return_scalar else array
+    __array_wrap__ = _PrivateArray.__array_wrap__
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         return _plain(super().__array_function__(func, types, args, kwargs))

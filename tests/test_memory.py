@@ -1,0 +1,257 @@
+"""Segments: mapped, shared by fork, freed with their last user, and refused clearly."""
+
+import gc
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sharedmem
+from sharedmem import memory
+from sharedmem.memory import HUGE_PAGE, Segment, find_segment
+
+MAPS = Path("/proc/self/maps")
+SIZES = [0, 1, 4095, 4096, 4097, HUGE_PAGE // 2 - 1, HUGE_PAGE // 2, HUGE_PAGE, 2 * HUGE_PAGE + 1]
+
+
+@pytest.fixture
+def no_memfd(monkeypatch):
+    monkeypatch.setattr(memory, "supports_memfd", lambda: False)
+
+
+def descriptors():
+    return len(os.listdir("/proc/self/fd"))
+
+
+def in_child(function):
+    """Call a function in a forked process and return whether it gave True."""
+    pid = os.fork()
+    if not pid:
+        code = 1
+        try:
+            code = 0 if function() else 1
+        finally:
+            os._exit(code)
+    return os.waitpid(pid, 0)[1] == 0
+
+
+def python(program):
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("nbytes", SIZES)
+def test_a_segment_is_zero_writable_and_aligned(nbytes):
+    segment = Segment(nbytes)
+    buffer = segment.buffer
+    assert (segment.nbytes, len(buffer), buffer.readonly) == (nbytes, nbytes, False)
+    assert not any(buffer[:: max(nbytes // 100, 1)])
+    buffer[:] = b"x" * nbytes
+    assert nbytes < HUGE_PAGE // 2 or segment.address % HUGE_PAGE == 0
+
+
+@pytest.mark.parametrize("nbytes", SIZES)
+def test_a_forked_process_shares_it(nbytes):
+    segment = Segment(nbytes)
+    where = segment.address, segment.identity
+
+    def work():
+        segment.buffer[:] = b"y" * nbytes
+        return (segment.address, segment.identity) == where
+
+    assert in_child(work)
+    assert segment.buffer == b"y" * nbytes
+
+
+def test_a_forked_process_shares_it_without_memfd(no_memfd):
+    array = sharedmem.zeros(3 << 18)
+    assert memory.find_segment(array.ctypes.data, 1).fd == -1
+
+    def work():
+        array[:] = 3
+        return True
+
+    assert in_child(work)
+    assert (array == 3).all()
+
+
+def test_it_is_freed_with_its_last_user():
+    before = descriptors()
+    segment = Segment(HUGE_PAGE)
+    address, identity = segment.address, segment.identity
+    view = np.asarray(segment)[5:10].view()
+    gc.disable()  # reference counts alone must do
+    try:
+        del segment
+        assert find_segment(address, 1) is not None
+        del view
+        assert find_segment(address, 1) is None
+    finally:
+        gc.enable()
+    assert memory.find_identity(identity) is None
+    assert descriptors() == before
+    assert f"{address:x}-" not in MAPS.read_text()
+
+
+def test_a_child_that_frees_it_leaves_it_to_the_parent():
+    segment = Segment(4096)
+    buffer = segment.buffer
+
+    def work():
+        nonlocal segment, buffer
+        address = segment.address
+        del segment, buffer
+        return find_segment(address, 1) is None
+
+    assert in_child(work)
+    buffer[:] = b"z" * 4096
+    assert find_segment(segment.address, 4096) is segment
+
+
+def test_closed_and_reused_descriptors_stay_with_their_new_owner():
+    segment = Segment(4096)
+    fd = segment.fd
+    os.close(fd)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, fd)
+    del segment
+    assert os.read(fd, 1) == b""
+    os.close(fd)
+    if null != fd:
+        os.close(null)
+
+
+def test_find_segment_knows_the_bounds():
+    small, large = Segment(5000), Segment(3 * HUGE_PAGE + 7)
+    for segment in (small, large):
+        for start, nbytes, expected in (
+            (0, segment.nbytes, segment),
+            (segment.nbytes - 1, 1, segment),
+            (4097, 900, segment),
+            (0, segment.nbytes + 1, None),
+            (segment.nbytes, 1, None),
+            (-1, 2, None),
+        ):
+            assert find_segment(segment.address + start, nbytes) is expected
+    assert find_segment(np.ones(3).ctypes.data, 8) is None
+
+
+def test_attach_gives_the_same_memory():
+    segment = Segment(5000)
+    assert Segment.attach(os.dup(segment.fd), 5000) is segment
+
+    fd, identity = os.dup(segment.fd), segment.identity
+    segment.buffer[:3] = b"abc"
+    del segment
+    other = Segment.attach(fd, 5000)
+    assert (other.identity, bytes(other.buffer[:3])) == (identity, b"abc")
+
+
+@pytest.mark.parametrize("nbytes", [0, 4096, 4097, 2**40])
+def test_attach_refuses_a_file_of_another_size(nbytes):
+    segment = Segment(8193)
+    fd = os.dup(segment.fd)
+    with pytest.raises(ValueError, match=f"not the memory of a shared array of {nbytes} bytes"):
+        Segment.attach(fd, nbytes)
+    with pytest.raises(OSError, match="descriptor"):
+        os.fstat(fd)
+
+
+def test_attach_refuses_a_file_that_may_shrink(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(bytes(4096))
+    for fd in (os.open(path, os.O_RDWR), os.memfd_create("x")):
+        os.ftruncate(fd, 4096)
+        with pytest.raises(ValueError, match="may shrink"):
+            Segment.attach(fd, 4096)
+
+
+def test_nobody_can_shrink_a_segment():
+    segment = Segment(4096)
+    with pytest.raises(PermissionError):
+        os.ftruncate(segment.fd, 0)
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 1), (0, 5 << 20), (3 << 20, 4 << 20), (7, 7)])
+def test_populate_keeps_the_content(start, stop):
+    segment = Segment(5 << 20)
+    content = np.asarray(segment)
+    content[::4096] = np.arange(1280) % 251
+    segment.populate(start, stop)
+    assert (content[::4096] == np.arange(1280) % 251).all()
+    assert content.astype(int).sum() == (np.arange(1280) % 251).sum()
+
+
+def test_huge_pages_where_the_system_has_them():
+    if not memory.supports_collapse():
+        pytest.skip("MADV_COLLAPSE does not work here")
+    array = sharedmem.full(1 << 20, 1.0)
+    start = f"{array.ctypes.data:x}-"
+    smaps = Path("/proc/self/smaps").read_text().split(start)[1]
+    line = next(line for line in smaps.splitlines() if line.startswith("ShmemPmdMapped"))
+    assert int(line.split()[1]) == 8 * 1024
+
+
+def test_plain_pages_where_it_does_not(monkeypatch):
+    monkeypatch.setattr(memory, "supports_collapse", lambda: False)
+    assert (sharedmem.full(1 << 20, 1.0) == 1).all()
+
+
+def test_probes():
+    assert memory.supports_memfd() is True
+    assert memory.supports_collapse() in (True, False)
+
+
+def test_the_limit_on_descriptors_is_raised():
+    done = python(
+        "import resource as r; hard = r.getrlimit(r.RLIMIT_NOFILE)[1]\n"
+        "r.setrlimit(r.RLIMIT_NOFILE, (64, hard)); import sharedmem\n"
+        "arrays = [sharedmem.empty(1) for _ in range(100)]\n"
+        "print(r.getrlimit(r.RLIMIT_NOFILE)[0] == hard)"
+    )
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+def test_no_descriptor_left():
+    done = python(
+        "import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (64, 64)); import sharedmem\n"
+        "arrays = [sharedmem.empty(1) for _ in range(100)]"
+    )
+    assert "OSError: [Errno 24] cannot create shared memory" in done.stderr
+    assert "one of 64 descriptors, see `ulimit -n`" in done.stderr
+
+
+@pytest.mark.parametrize("n", [100_000_000, 1000])
+def test_no_address_space_left(n):
+    done = python(
+        "import resource as r, sharedmem\n"
+        "used = int(open('/proc/self/statm').read().split()[0]) * r.getpagesize()\n"
+        "r.setrlimit(r.RLIMIT_AS, (used + (8 << 20), -1))\n"
+        f"arrays = [sharedmem.empty({n}) for _ in range(5000)]"
+    )
+    assert "MemoryError: cannot get " in done.stderr
+    assert "bytes of shared memory: Cannot allocate memory" in done.stderr
+
+
+def test_a_thousand_segments_come_and_go():
+    sharedmem.ones(1)
+    before = descriptors(), len(MAPS.read_text().splitlines())
+    for _ in range(1000):
+        sharedmem.ones(1000)
+    segments = [Segment(1 + k) for k in range(1000)]
+    assert all(find_segment(segment.address, segment.nbytes) is segment for segment in segments)
+    del segments
+    assert descriptors() == before[0]
+    assert len(MAPS.read_text().splitlines()) <= before[1] + 5
+    assert all(ref() for ref in memory._by_page.values())
+
+
+def test_is_mapped_shared():
+    segment = Segment(HUGE_PAGE)
+    start = segment.address
+    assert memory.is_mapped_shared(start, start + HUGE_PAGE)
+    assert not memory.is_mapped_shared(0, 1)
+    assert not memory.is_mapped_shared(np.ones(3).ctypes.data, np.ones(3).ctypes.data + 8)

@@ -83,7 +83,8 @@ def save_picture(all_found: Sequence[Statistics], path: Path) -> None:
     for panel, found in zip(panels, all_found, strict=True):
         source = found.source
         shape = " x ".join(map(str, source.shape))
-        panel.set_title(f"{source.name}: {shape} {source.dtype}, {_in_bytes(found.nbytes)}")
+        size = f"{shape} {source.dtype}, {_in_bytes(found.nbytes)}"
+        panel.set_title(f"{Path(source.name).name}: {size}", loc="left")
         panel.spines[["top", "right"]].set_visible(False)
         if found.axis is not None:
             _draw_lines(panel, found)
@@ -99,7 +100,7 @@ def _draw_histogram(panel: Any, found: Statistics) -> None:
     panel.stairs(found.counts, found.edges, fill=True, color="#4477aa")
     panel.axvline(summary.mean, color="#bb5566", label=f"mean {summary.mean:.4g}")
     low, high = summary.mean - summary.std, summary.mean + summary.std
-    panel.axvspan(low, high, color="#bb5566", alpha=0.15, label=f"± std {summary.std:.4g}")
+    panel.axvspan(low, high, color="#f2dde0", zorder=0, label=f"± std {summary.std:.4g}")
     panel.set_xlim(found.edges[0], found.edges[-1])  # type: ignore[index]
     panel.set_xlabel("value")
     panel.set_ylabel("elements in bin")
@@ -108,9 +109,8 @@ def _draw_histogram(panel: Any, found: Statistics) -> None:
 
 def _remarks(found: Statistics) -> str:
     summary = found.summary
-    outside = summary.count - summary.n_nan - summary.n_inf - found.counts.sum()  # type: ignore[union-attr]
     parts = [f"skew {summary.skew:.3g}, kurtosis {summary.kurtosis:.3g}"]
-    counted = (("NaN", summary.n_nan), ("inf", summary.n_inf), ("outside", outside))
+    counted = (("NaN", summary.n_nan), ("inf", summary.n_inf), ("outside", found.n_outside))
     parts += [f"{_number(number)} {name}" for name, number in counted if number]
     return "\n".join(parts)
 
@@ -144,6 +144,8 @@ def _histogram(found: Statistics) -> Iterator[str]:
         bar = _bar(count / max(1, counts.max()), room)
         interval = f"[{labels[i]:>{width}}, {labels[i + 1]:>{width}}{closing}"
         yield f"  {interval} {numbers[i]:>{number_width}} {bar}".rstrip()
+    if found.n_outside:
+        yield f"  {'outside':<{2 * width + 4}} {_number(found.n_outside):>{number_width}}"
 
 
 def _bar(fraction: float, room: int) -> str:

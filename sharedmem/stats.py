@@ -75,6 +75,12 @@ class Statistics(NamedTuple):
         """How many bytes the array has."""
         return math.prod(self.source.shape) * self.source.dtype.itemsize
 
+    @property
+    def n_outside(self) -> int:
+        """How many finite elements are in no bin of the histogram."""
+        counted = 0 if self.counts is None else int(self.counts.sum())
+        return int(self.summary.count - self.summary.n_nan - self.summary.n_inf) - counted
+
 
 def open_sources(
     files: Sequence[str], dtype: np.dtype[Any] | None, shape: tuple[int, ...] | None

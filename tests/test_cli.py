@@ -163,6 +163,14 @@ def test_text(field, capsys):
     assert re.fullmatch(r"Read 9.6 kB twice \(.*\) in \S+ s: \S+ GB/s", lines[-1])
 
 
+def test_text_says_how_many_elements_are_outside_of_the_range(capsys):
+    np.save("numbers.npy", np.arange(10))
+    assert main(["stats", "numbers.npy", "--range", "2", "5", "--bins", "3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert next(line.split() for line in lines if "outside" in line) == ["outside", "6"]
+    assert lines[-1].startswith("Read 80 bytes in")
+
+
 def test_table_of_an_axis(capsys):
     np.save("field.npy", np.arange(300.0).reshape(100, 3))
     assert main(["stats", "field.npy", "--axis", "1"]) == 0

@@ -1,0 +1,120 @@
+"""The main job on real input: words of Python's own sources, then 1 GiB of numbers on disk."""
+
+import math
+import re
+import shutil
+import statistics
+import sys
+import sysconfig
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import numba
+import numpy as np
+
+import sharedmem
+from sharedmem.cli import main
+
+PICTURE = Path("demo.png")
+SHAPE = (16384, 8192)  # 1 GiB of float64
+SIGMA = 0.4
+N_GROUPS = 32
+
+
+def count_words() -> None:
+    library = Path(sysconfig.get_path("stdlib"))
+    files = [file for file in library.rglob("*.py") if "site-packages" not in file.parts]
+    nbytes = sum(len(file.read_bytes()) for file in files)  # and so they are in the page cache
+    print(f"Words of 3 letters and more in {len(files)} files of Python's library", end=", ")
+    print(f"{nbytes / 1e6:.0f} MB")
+
+    def count(group: int) -> Counter[str]:
+        words: Counter[str] = Counter()
+        for file in files[group::N_GROUPS]:
+            words.update(re.findall(r"[a-z]{3,}", file.read_text("utf-8", "replace").lower()))
+        return words
+
+    n_workers = sharedmem.cpu_count()
+    seconds: dict[int, list[float]] = {0: [], n_workers: []}
+    totals = []
+    for n in [0, n_workers] * 3:
+        total: Counter[str] = Counter()
+        start = time.perf_counter()
+        with sharedmem.MapReduce(np=n) as pool:
+            pool.map(count, range(N_GROUPS), reduce=total.update)
+        seconds[n].append(time.perf_counter() - start)
+        totals.append(total)
+    if any(total != totals[0] for total in totals):
+        sys.exit("the parallel count differs from the serial one")
+    for word, number in totals[0].most_common(10):
+        print(f"  {word:<12} {number:>8,}")
+    serial, parallel = statistics.median(seconds[0]), statistics.median(seconds[n_workers])
+    print(
+        f"Serial {serial:.2f} s, with {n_workers} workers {parallel:.2f} s: "
+        f"{serial / parallel:.2f} times as fast (medians of 3), and the same counts\n"
+    )
+
+
+@numba.njit(nogil=True)
+def to_lognormal(x, sigma):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    for i in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            x[i, j] = math.exp(sigma * x[i, j])
+
+
+def make_field(file: Path) -> None:
+    clock = [time.perf_counter()]
+    field = sharedmem.empty(SHAPE)
+    with sharedmem.MapReduce(seed=1) as pool:
+
+        def fill(chunk: sharedmem.Chunk) -> None:
+            pool.rng.standard_normal(out=field[chunk])
+
+        pool.map(fill, field.chunks())
+        clock.append(time.perf_counter())
+        pool.map_chunks(to_lognormal, field, args=(SIGMA,))
+    clock.append(time.perf_counter())
+    np.save(file, field)
+    clock.append(time.perf_counter())
+    filled, transformed, saved = np.diff(clock)
+    print(
+        f"1 GiB of normal numbers drawn in {filled:.2f} s, made lognormal in place by a kernel in "
+        f"{transformed:.2f} s, saved in {saved:.2f} s\n"
+    )
+
+
+def describe_field(file: Path) -> None:
+    arguments = ["stats", str(file), "--range", "0", "4", "--bins", "32", "--plot", str(PICTURE)]
+    print(f"$ sharedmem {' '.join(arguments)}")
+    if main(arguments) != 0:
+        sys.exit("sharedmem stats has failed")
+    square = math.exp(SIGMA**2)
+    skew = (square + 2) * math.sqrt(square - 1)
+    print(
+        f"In theory: mean {math.exp(SIGMA**2 / 2):.6g}, "
+        f"std {math.exp(SIGMA**2 / 2) * math.sqrt(square - 1):.6g}, skew {skew:.6g}\n"
+    )
+
+
+def run() -> None:
+    start = time.perf_counter()
+    count_words()
+    with tempfile.TemporaryDirectory(prefix="sharedmem-demo-") as folder:
+        free = shutil.disk_usage(folder).free
+        if free < 2 << 30:
+            sys.exit(f"{folder} has {free >> 20} MiB left, and 2 GiB are needed: set TMPDIR")
+        file = Path(folder) / "field.npy"
+        make_field(file)
+        describe_field(file)
+    print(
+        f"Done in {time.perf_counter() - start:.0f} s: counted words by MapReduce; filled 1 GiB of "
+        "shared memory, changed it in\nplace by a kernel, saved it, and described the file by "
+        "`sharedmem stats`. The file is gone again;\n"
+        f"the picture is {PICTURE.resolve()}"
+    )
+
+
+if __name__ == "__main__":
+    run()

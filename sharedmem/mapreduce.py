@@ -392,10 +392,10 @@ class MapReduce:
         Examples
         --------
         >>> import sharedmem
-        >>> from sharedmem.kernels.sums import sum_
+        >>> largest = sharedmem.Reduction(chunk=max, combine=max)
         >>> with sharedmem.MapReduce(np=2) as pool:
-        ...     pool.reduce(sum_, sharedmem.full((2, 3), 0.5), axis=1)
-        array([1.5, 1.5])
+        ...     pool.reduce(largest, sharedmem.array([[1, 5], [7, 3]]), axis=1)
+        array([5, 7])
         """
         private_ok = self._shares_all_memory()
         return engine.reduce(self.map, reduction, a, axis, keepdims, private_ok=private_ok)

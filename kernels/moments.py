@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 from sharedmem.kernels.compile import formula, kernel
 from sharedmem.kernels.lines import as_numbers, has_kernel, line_kernel, reduce_lines
 from sharedmem.kernels.reduction import Reduction
-from sharedmem.kernels.sums import add_rows, two_sum
+from sharedmem.kernels.sums import two_sum
 
 Array = NDArray[Any]
 
@@ -22,29 +22,39 @@ SPAN = 16384
 
 
 @kernel
+def exact_product(n: Any, x: Any) -> Any:
+    """Return the rounded product of a count and a number, and its rounding error.
+
+    References
+    ----------
+    T. J. Dekker, A floating-point technique for extending the available precision, Numerische
+    Mathematik 18, 1971, section 5: the halves of `x` have exact products with counts below 2**27.
+    """
+    c = 134217729.0 * x
+    high = c - (c - x)
+    product = n * x
+    return product, (n * high - product) + n * (x - high)
+
+
+@kernel
 def mean_difference(
     n_a: Any, total_a: Any, lost_a: Any, n_b: Any, total_b: Any, lost_b: Any
 ) -> Any:
     """Return how much larger the mean of set b is than that of set a, free of cancellation.
 
-    Both means are rounded, which would be an error of first order in their difference. So it
-    takes in what the division has left over, found by splitting the mean into two halves whose
-    products with the counts are exact.
-
-    References
-    ----------
-    T. J. Dekker, A floating-point technique for extending the available precision, Numerische
-    Mathematik 18, 1971, section 5.
+    The rounding of either mean would be an error of first order in their difference, and hence in
+    the variance: so what is left over by the divisions is taken in.
     """
     mean_a = (total_a + lost_a) / n_a
     mean_b = (total_b + lost_b) / n_b
+    # exact_product(n, mean) twice, written out: as a formula for arrays this calls no kernel.
     c_a = 134217729.0 * mean_a
     c_b = 134217729.0 * mean_b
     high_a = c_a - (c_a - mean_a)
     high_b = c_b - (c_b - mean_b)
-    rest_a = ((total_a - n_a * high_a) - n_a * (mean_a - high_a) + lost_a) / n_a
-    rest_b = ((total_b - n_b * high_b) - n_b * (mean_b - high_b) + lost_b) / n_b
-    return (mean_b - mean_a) + (rest_b - rest_a)
+    rest_a = (total_a - n_a * high_a) - n_a * (mean_a - high_a) + lost_a
+    rest_b = (total_b - n_b * high_b) - n_b * (mean_b - high_b) + lost_b
+    return (mean_b - mean_a) + (rest_b / n_b - rest_a / n_a)
 
 
 @kernel
@@ -69,39 +79,36 @@ def _add_rows(
     lost = state[2, at : at + width]
     squares = state[3, at : at + width]
     part = scratch[0, :width]
-    part_lost = scratch[1, :width]
-    mean = scratch[2, :width]
+    mean = scratch[1, :width]
+    deviations = scratch[2, :width]
     part_squares = scratch[3, :width]
     step = max(1, SPAN // width)
     for first in range(0, n, step):
         rows = min(step, n - first)
         scratch[:, :width] = 0
-        add_rows(x, start + first * stride, rows, stride, scratch, 0, width, scratch)
-        for j in range(width):
-            mean[j] = (part[j] + part_lost[j]) / rows
-        for i in range(first, first + rows - 3, 4):
-            p = start + i * stride
-            a, p = x[p : p + width], p + stride
-            b, p = x[p : p + width], p + stride
-            c, p = x[p : p + width], p + stride
-            d = x[p : p + width]
-            for j in range(width):
-                first_two = (a[j] - mean[j]) ** 2 + (b[j] - mean[j]) ** 2
-                part_squares[j] += first_two + ((c[j] - mean[j]) ** 2 + (d[j] - mean[j]) ** 2)
-        for i in range(first + rows // 4 * 4, first + rows):
+        for i in range(first, first + rows):
             row = x[start + i * stride : start + i * stride + width]
             for j in range(width):
-                part_squares[j] += (row[j] - mean[j]) ** 2
+                part[j] += row[j]
+        for j in range(width):
+            mean[j] = part[j] / rows
+        for i in range(first, first + rows):
+            row = x[start + i * stride : start + i * stride + width]
+            for j in range(width):
+                deviation = row[j] - mean[j]
+                deviations[j] += deviation
+                part_squares[j] += deviation * deviation
         before = count[0]
         for j in range(width):
+            part[j], error = exact_product(rows, mean[j])
+            part_lost = error + deviations[j]
             if before > 0:
-                delta = mean_difference(before, total[j], lost[j], rows, part[j], part_lost[j])
+                delta = mean_difference(before, total[j], lost[j], rows, part[j], part_lost)
                 squares[j] = merge_squares(before, squares[j], rows, part_squares[j], delta)
             else:
                 squares[j] = part_squares[j]
-        for j in range(width):
             total[j], error = two_sum(total[j], part[j])
-            lost[j] += part_lost[j] + error
+            lost[j] += part_lost + error
             count[j] = before + rows
 
 

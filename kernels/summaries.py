@@ -9,7 +9,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.kernels.compile import formula, kernel
 from sharedmem.kernels.lines import as_numbers, has_kernel, line_kernel, reduce_lines
-from sharedmem.kernels.moments import SPAN, mean_difference
+from sharedmem.kernels.moments import SPAN, exact_product, mean_difference
 from sharedmem.kernels.reduction import Reduction
 from sharedmem.kernels.sums import add_rows, compensated, two_sum
 
@@ -147,6 +147,7 @@ def _add_rows(
     m3 = scratch[M3, :width]
     m4 = scratch[M4, :width]
     mean = scratch[M4 + 1, :width]
+    deviations = scratch[M4 + 2, :width]
     step = max(1, SPAN // width)
     for first in range(0, n, step):
         rows = min(step, n - first)
@@ -179,8 +180,11 @@ def _add_rows(
             for j in range(width):
                 deviation = row[j] - mean[j]
                 deviation = deviation if deviation - deviation == 0 else 0.0
+                deviations[j] += deviation
                 m3[j] += deviation * deviation * deviation
         for j in range(width):
+            total[j], error = exact_product(scratch[COUNT, j], mean[j])
+            lost[j] = error + deviations[j]
             _merge_lane(state, at + j, scratch, j)
 
 
@@ -216,7 +220,7 @@ def _reduction(dtype: np.dtype[Any], finalize: Any) -> Reduction:
 
 def _chunk(x: Array) -> State:
     numbers = as_numbers(x) if has_kernel(x.dtype, "biuf") else x.astype(np.float64)
-    return reduce_lines(_add_lines, numbers, _IDENTITY, np.float64, n_scratch=M4 + 2)
+    return reduce_lines(_add_lines, numbers, _IDENTITY, np.float64, n_scratch=M4 + 3)
 
 
 def _combine(a: State, b: State) -> State:

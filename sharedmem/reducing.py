@@ -173,7 +173,7 @@ def _state_of_nothing(
     reduction: Reduction, trial: State, a: Array, axes: frozenset[int]
 ) -> State:
     n_lines = math.prod(length for axis, length in enumerate(a.shape) if axis not in axes)
-    if n_lines and reduction.identity is None:
+    if reduction.identity is None and any(a.shape[axis] == 0 for axis in axes):
         msg = (
             f"an array without elements cannot be reduced by what has no identity: "
             f"shape {a.shape}, axes {tuple(sorted(axes))}"

@@ -1,0 +1,21 @@
+"""Slow and obvious references."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+
+
+def exact_sum(values):
+    return math.fsum(values.ravel().tolist())
+
+
+def exact_variance(values):
+    numbers = [Fraction(value) for value in values.ravel().tolist()]
+    mean = sum(numbers) / len(numbers)
+    return float(sum((number - mean) ** 2 for number in numbers) / len(numbers))
+
+
+def ulps(value, reference):
+    """How many units in the last place `value` is away from `reference`."""
+    return abs(float(value) - float(reference)) / np.spacing(abs(float(reference)) or 1.0)

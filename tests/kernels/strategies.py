@@ -1,0 +1,37 @@
+"""Arrays of any layout, and axes to reduce them over."""
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+# A kernel is compiled for each: one of every way through the code is enough.
+DTYPES = ("f8", "f4", "i2", "?", "c16", "f2", "g", ">f8")
+
+
+def numbers(dtype):
+    """Elements whose sums are exact, so that any order of additions gives the same."""
+    if dtype.kind == "b":
+        return st.booleans()
+    if dtype.kind == "c":
+        return st.builds(complex, st.integers(-40, 40), st.integers(-40, 40))
+    return st.integers(-40, 40).map(dtype.type)
+
+
+@st.composite
+def arrays(draw, dtypes=DTYPES, min_side=1):
+    """Arrays of 0 to 5 dimensions: in C or F order, transposed, reversed, strided, or broadcast."""
+    dtype = np.dtype(draw(st.sampled_from(dtypes)))
+    shape = draw(hnp.array_shapes(min_dims=0, max_dims=5, min_side=min_side, max_side=7))
+    a = draw(hnp.arrays(dtype, shape, elements=numbers(dtype.newbyteorder("=")), fill=st.nothing()))
+    a = np.asarray(a, order=draw(st.sampled_from("CF")))
+    a = a.transpose(draw(st.permutations(range(a.ndim))))
+    steps = st.sampled_from([1, 1, -1, 2, -2])
+    a = a[tuple(slice(None, None, draw(steps)) for _ in shape)]
+    return np.broadcast_to(a, (3, *a.shape)) if draw(st.integers(0, 9)) == 0 else a
+
+
+@st.composite
+def arrays_and_axes(draw, **options):
+    a = draw(arrays(**options))
+    axes = draw(st.none() | hnp.valid_tuple_axes(a.ndim, max_size=a.ndim))
+    return a, axes[0] if axes and len(axes) == 1 else axes

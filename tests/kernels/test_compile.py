@@ -1,0 +1,68 @@
+"""How kernels are compiled and kept."""
+
+import subprocess
+import sys
+
+import numba
+import numpy as np
+import pytest
+
+from sharedmem.kernels.compile import kernel
+from sharedmem.kernels.sums import two_sum
+
+CHILD = """
+from sharedmem.kernels import counts, extrema, histograms, moments, summaries, sums
+from sharedmem.kernels.lines import reduce_lines
+assert not sums._add_lines.signatures, "importing has compiled a kernel"
+import numpy as np
+sums.add("f8", "f8").chunk(np.ones((1, 10, 1)))
+print(sum(sums._add_lines.stats.cache_hits.values()))
+"""
+
+
+def run(code, **env):
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env
+    ).stdout.strip()
+
+
+def test_kernels_are_found_in_the_cache(monkeypatch, tmp_path):
+    env = {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": "."}
+    assert run(CHILD, **env) == "0"
+    assert run(CHILD, **env) == "1"
+    for file in tmp_path.rglob("*.nbc"):
+        file.write_bytes(b"damaged")
+    assert run(CHILD, **env) == "0"
+
+
+def test_a_cache_that_cannot_be_written_to_is_done_without(monkeypatch):
+    def fail(*args):
+        raise OSError(28, "No space left on device")
+
+    @kernel
+    def double(x):
+        return 2 * x
+
+    monkeypatch.setattr(type(double._cache._cache_file), "_save_data", fail)
+    assert double(2) == 4
+
+
+def test_kernels_can_be_called_by_users_kernels():
+    @numba.njit
+    def error_of(a, b):
+        return two_sum(a, b)[1]
+
+    assert error_of(1.0, 1e-20) == 1e-20
+
+
+def test_kernels_divide_as_numpy_does():
+    @kernel
+    def divide(a, b):
+        return a / b
+
+    assert np.isinf(divide(1.0, 0.0))
+
+
+@pytest.mark.parametrize("threads", [2])
+def test_kernels_release_the_lock(threads):
+    assert two_sum.targetoptions["nogil"]

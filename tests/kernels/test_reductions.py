@@ -1,0 +1,134 @@
+"""All reductions against NumPy's, over dtypes, orders, strides and axes."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.kernels.strategies import arrays_and_axes
+
+from sharedmem.kernels import counts, extrema, moments, summaries, sums
+from sharedmem.reducing import reduce, run_serially
+
+several = settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def shuffled(seed):
+    """Run tasks in a random order: what workers do, as far as results can show it."""
+
+    def run(func, sequence):
+        results = [None] * len(sequence)
+        for at in np.random.default_rng(seed).permutation(len(sequence)):
+            results[at] = func(sequence[at])
+        return results
+
+    return run
+
+
+def assert_same(result, expected):
+    assert type(result) is type(expected)
+    assert result.dtype == expected.dtype
+    np.testing.assert_array_equal(result, expected)
+
+
+def sum_reduction(a):
+    return sums.add(a.dtype, np.add.reduce(np.zeros(1, a.dtype)).dtype)
+
+
+@several
+@given(case=arrays_and_axes(), keepdims=st.booleans())
+def test_sum_is_numpys(case, keepdims):
+    a, axis = case
+    expected = np.sum(a, axis=axis, keepdims=keepdims)
+    assert_same(reduce(run_serially, sum_reduction(a), a, axis, keepdims), expected)
+
+
+@several
+@given(case=arrays_and_axes(dtypes=("f8", "i2", "?", "f2", "g", ">f8")), keepdims=st.booleans())
+def test_extrema_are_numpys(case, keepdims):
+    a, axis = case
+    smallest, largest = reduce(run_serially, extrema.minmax(a.dtype), a, axis, keepdims)
+    assert_same(smallest, np.min(a, axis=axis, keepdims=keepdims))
+    assert_same(largest, np.max(a, axis=axis, keepdims=keepdims))
+
+
+@several
+@given(case=arrays_and_axes(dtypes=("f8", "i2", "?", "c16", ">f8")))
+def test_count_nonzero_is_numpys(case):
+    a, axis = case
+    result = reduce(run_serially, counts.count_nonzero(a.dtype), a, axis)
+    np.testing.assert_array_equal(result, np.count_nonzero(a, axis=axis))
+
+
+@several
+@given(case=arrays_and_axes(dtypes=("f8", "i2", "c16", "g")))
+def test_variance_is_numpys(case):
+    a, axis = case
+    expected = np.var(a, axis=axis)
+    result = reduce(run_serially, moments.variance(a.dtype, expected.dtype), a, axis)
+    assert result.dtype == expected.dtype
+    np.testing.assert_allclose(result, expected, rtol=1e-12, atol=1e-12)
+
+
+@several
+@given(case=arrays_and_axes(dtypes=("f8", "i2")), seed=st.integers(0, 2**32))
+def test_no_bit_depends_on_who_computes_when(case, seed):
+    a, axis = case
+    a = a / 3
+    for reduction in (
+        sums.add("f8", "f8"),
+        moments.variance("f8", "f8"),
+        summaries.moments("f8"),
+        extrema.minmax("f8"),
+    ):
+        first = reduce(run_serially, reduction, a, axis)
+        again = reduce(shuffled(seed), reduction, a, axis)
+        np.testing.assert_array_equal(np.array(first), np.array(again))
+
+
+@pytest.mark.parametrize("n", [1, 7, 64, 65, 1000, 4097])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_follows_numpy(n, value):
+    for at in {0, n // 2, n - 1}:
+        a = np.ones(n)
+        a[at] = value
+        assert_same(reduce(run_serially, sums.add("f8", "f8"), a), np.sum(a))
+        assert_same(reduce(run_serially, extrema.maximum("f8"), a), np.max(a))
+        assert_same(reduce(run_serially, extrema.minimum("f8"), a), np.min(a))
+    assert np.isnan(reduce(run_serially, sums.add("f8", "f8"), np.array([np.inf, -np.inf])))
+
+
+STATES = {
+    "sum": (sums.add("f8", "f8"), 1e-15),
+    "variance": (moments.variance("f8", "f8"), 1e-11),
+    "moments": (summaries.moments("f8"), 1e-9),
+    "minmax": (extrema.minmax("f8"), 0),
+    "count_nonzero": (counts.count_nonzero("f8"), 0),
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+@several
+@given(
+    values=st.lists(st.lists(st.integers(-999, 999), min_size=1, max_size=9), min_size=3, max_size=3)
+)
+def test_states_combine_associatively(name, values):
+    reduction, rtol = STATES[name]
+    a, b, c = (reduction.chunk(np.array(part, "f8").reshape(1, -1, 1)) for part in values)
+    left = reduction.combine(reduction.combine(a, b), c)
+    right = reduction.combine(a, reduction.combine(b, c))
+    for one, other in zip(left, right, strict=True):
+        np.testing.assert_allclose(one, other, rtol=rtol, atol=rtol * 1e12)
+
+
+@pytest.mark.parametrize("name", ["sum", "moments", "count_nonzero"])
+def test_the_identity_changes_nothing(name):
+    reduction, _ = STATES[name]
+    state = reduction.chunk(np.array([3.0, 0.0, 5.0]).reshape(1, -1, 1))
+    nothing = tuple(
+        np.full_like(part, value) for part, value in zip(state, reduction.identity, strict=True)
+    )
+    for sides in ((state, nothing), (nothing, state)):
+        for one, other in zip(reduction.combine(*sides), state, strict=True):
+            np.testing.assert_array_equal(one, other)

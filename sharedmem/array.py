@@ -173,8 +173,8 @@ def restore(segment: Segment, layout: Layout) -> SharedArray:
     ValueError
         The layout does not lie inside of the segment.
     """
-    offset, shape, strides, dtype, writeable = layout
-    check_dtype(dtype)
+    offset, shape, strides, _, writeable = layout
+    dtype = check_dtype(layout.dtype)
     if len(shape) != len(strides) or min(shape, default=0) < 0:
         raise ValueError(f"no array has shape {shape} and strides {strides}")
     low, high = _extent(shape, strides, dtype.itemsize)

@@ -285,6 +285,7 @@ def test_a_pickle_is_small_and_holds_no_address():
         {"shape": (-1,)},
         {"shape": (2**62,)},
         {"shape": (2, 2)},
+        {"shape": (4, 4)},
         {"strides": (-8,)},
         {"strides": (2**62,)},
         {"strides": (9,)},
@@ -296,6 +297,12 @@ def test_a_tampered_layout_is_refused(change):
     segment, layout = describe(sharedmem.ones(4))
     with pytest.raises(ValueError, match=r"outside of its segment|no array has shape"):
         restore(segment, layout._replace(**change))
+
+
+def test_a_layout_too_large_for_numpy_is_refused():
+    segment, layout = describe(sharedmem.ones(4))
+    with pytest.raises(ValueError, match=r"too big|dimension"):
+        restore(segment, layout._replace(shape=(2**40, 2**40), strides=(0, 0)))
 
 
 def test_a_tampered_layout_cannot_hold_objects():

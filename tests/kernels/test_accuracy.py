@@ -15,7 +15,12 @@ def total(a, **options):
 @pytest.mark.parametrize("n", [3, 100, 1_000, 100_000])
 def test_sums_are_within_one_ulp(n):
     rng = np.random.default_rng(n)
-    for a in (rng.random(n), rng.exponential(size=n), rng.lognormal(0, 9, n), 1e300 * rng.random(n)):
+    for a in (
+        rng.random(n),
+        rng.exponential(size=n),
+        rng.lognormal(0, 9, n),
+        1e300 * rng.random(n),
+    ):
         assert ulps(total(a), exact_sum(a)) <= 1
 
 

@@ -111,7 +111,9 @@ STATES = {
 @pytest.mark.parametrize("name", STATES)
 @several
 @given(
-    values=st.lists(st.lists(st.integers(-999, 999), min_size=1, max_size=9), min_size=3, max_size=3)
+    values=st.lists(
+        st.lists(st.integers(-999, 999), min_size=1, max_size=9), min_size=3, max_size=3
+    )
 )
 def test_states_combine_associatively(name, values):
     reduction, rtol = STATES[name]

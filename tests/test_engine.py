@@ -1,0 +1,269 @@
+"""Kernels, ufuncs and users' reductions over chunks, on every kind of team."""
+
+import operator
+
+import numba
+import numpy as np
+import pytest
+from scipy import special
+
+import sharedmem
+from sharedmem import engine, lines, reducing
+from sharedmem.kernels import Reduction, extrema, sums
+
+TEAMS = {
+    "serial": lambda: sharedmem.MapReduce(np=0),
+    "processes": lambda: sharedmem.MapReduce(np=2),
+    "threads": lambda: sharedmem.MapReduceByThread(np=3),
+}
+
+
+@pytest.fixture(params=TEAMS)
+def pool(request, monkeypatch):
+    monkeypatch.setattr(reducing, "SERIAL_BYTES", 0)
+    monkeypatch.setattr(lines, "DEFAULT_CHUNK_BYTES", 1 << 10)
+    return TEAMS[request.param]()
+
+
+def make_array():
+    a = sharedmem.empty((300, 4))
+    a[:] = np.arange(1200).reshape(300, 4)
+    return a
+
+
+@numba.njit(nogil=True)
+def double(x):
+    x *= 2
+
+
+@numba.njit(nogil=True)
+def scale_and_add(x, y, result, factor):
+    result[:] = factor * x + y
+
+
+def test_a_kernel_works_in_place(pool):
+    a = make_array()
+    assert pool.map_chunks(double, a, chunks=a.chunks(n=7)) is a
+    np.testing.assert_array_equal(a, 2 * np.arange(1200).reshape(300, 4))
+
+
+def test_a_kernel_writes_to_out_and_private_arrays_are_read(pool):
+    a = make_array()
+    out = sharedmem.empty_like(a)
+    ones = np.ones((300, 4))
+    grid = a.chunks(n=7)
+    assert pool.map_chunks(scale_and_add, a, ones, args=(3,), out=out, chunks=grid) is out
+    np.testing.assert_array_equal(out, 3 * a + 1)
+
+
+def test_several_outputs_and_a_python_function(pool):
+    a = make_array()
+    sines, cosines = sharedmem.empty_like(a), sharedmem.empty_like(a)
+
+    def split(x, y, z):
+        y[:], z[:] = np.sin(x), np.cos(x)
+
+    pool.map_chunks(split, a, out=(sines, cosines), chunks=a.chunks(axis=1, n=3))
+    np.testing.assert_array_equal(sines, np.sin(a))
+    np.testing.assert_array_equal(cosines, np.cos(a))
+
+
+def test_the_default_chunks_are_of_four_mebibytes(pool):
+    a = sharedmem.zeros((3, 1 << 20))
+    lengths = sharedmem.zeros(3, int)
+
+    def measure(x, length):
+        length[:] = x.shape[0]
+
+    pool.map_chunks(measure, a, out=lengths)
+    assert lengths.tolist() == [1, 1, 1]
+
+
+def test_nothing_is_done_to_an_empty_array(pool):
+    empty = sharedmem.empty((0, 3))
+    assert pool.map_chunks(double, empty) is empty
+
+
+def test_a_write_that_would_be_lost_is_refused():
+    pool = sharedmem.MapReduce(np=2)
+    private = np.ones(5)
+    with pytest.raises(ValueError, match=r"private memory.*sharedmem\.copy"):
+        pool.map_chunks(double, private)
+    with pytest.raises(ValueError, match=r"out, of shape \(5,\)"):
+        pool.map_chunks(scale_and_add, private, private, args=(1,), out=private)
+
+    def write_to_the_second(x, y):
+        y[:] = 0
+
+    with pytest.raises(ValueError, match="read-only"):
+        pool.map_chunks(write_to_the_second, sharedmem.ones(5), private)
+    np.testing.assert_array_equal(private, 1)
+
+
+def test_threads_may_write_to_private_arrays():
+    a = np.ones(5)
+    sharedmem.MapReduceByThread(np=2).map_chunks(double, a, chunks=sharedmem.chunks(a, n=2))
+    np.testing.assert_array_equal(a, 2)
+
+
+def test_a_read_only_array_is_refused(pool):
+    a = make_array()
+    a.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        pool.map_chunks(double, a)
+
+
+def test_an_error_of_the_compiler_comes_before_any_work():
+    a = make_array()
+    started = sharedmem.zeros(1)
+
+    @numba.njit
+    def wrong(x, flag):
+        flag[0] = 1
+        x.no_such_attribute  # noqa: B018
+
+    with pytest.raises(numba.core.errors.TypingError, match="no_such_attribute"):
+        sharedmem.MapReduce(np=2).map_chunks(wrong, a, args=(started,))
+    assert started[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        ((double,), {}, "at least one array"),
+        (("double", np.ones(3)), {}, "callable"),
+        ((double, np.ones(3), np.ones(4)), {}, r"\(3,\), \(4,\)"),
+        ((double, np.ones(3)), {"axis": 1}, "axis 1"),
+        ((double, np.ones(3)), {"chunks": [(slice(3),)]}, "sharedmem.chunks"),
+        ((double, np.ones(3)), {"chunks": sharedmem.chunks(4, n=2)}, r"lengths \(4,\)"),
+        ((double, np.ones(3)), {"chunks": sharedmem.chunks(3, n=2, overlap=1)}, "overlap"),
+        ((double, [1.0]), {}, "ndarray, got list"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(arguments, options, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        sharedmem.MapReduce(np=0).map_chunks(*arguments, **options)
+
+
+@numba.vectorize(["float64(float64, float64)"])
+def hypotenuse(x, y):
+    return np.sqrt(x * x + y * y)
+
+
+@pytest.mark.parametrize(
+    ("ufunc", "inputs"),
+    [
+        (np.sqrt, (np.arange(12.0).reshape(3, 4).T,)),
+        (np.add, (np.arange(3, dtype="i2")[:, None], np.float32(0.5))),
+        (np.add, (np.arange(3, dtype="i2"), 1)),
+        (np.divmod, (np.arange(10.0), 3)),
+        (np.hypot, (np.ones((4, 1, 3)), np.ones((5, 1)))),
+        (np.matmul, (np.arange(24.0).reshape(4, 2, 3), np.ones((3, 2)))),
+        (np.exp, (np.zeros((0, 3)),)),
+        (np.add, (1, 2)),
+        (special.erf, (np.linspace(-1, 1, 50),)),
+        (hypotenuse, (np.ones(50), np.arange(50))),
+    ],
+)
+def test_ufuncs_give_what_numpy_gives(pool, ufunc, inputs):
+    result, expected = pool.apply_ufunc(ufunc, *inputs), ufunc(*inputs)
+    assert isinstance(result, tuple) is isinstance(expected, tuple)
+    for part, wanted in zip(np.atleast_1d(result), np.atleast_1d(expected), strict=True):
+        np.testing.assert_array_equal(part, wanted)
+        assert part.dtype == wanted.dtype
+
+
+def test_a_ufunc_over_many_chunks(pool):
+    a = sharedmem.full((5, 1 << 19), 4.0)
+    result = pool.apply_ufunc(np.sqrt, a)
+    assert sharedmem.is_shared(result)
+    assert (result == 2).all()
+    assert pool.apply_ufunc(np.add, a.T, 1, out=a.T) is not None
+    assert (a == 5).all()
+
+
+def test_a_ufunc_whose_input_overlaps_its_output(pool):
+    a = sharedmem.empty(1 << 20)
+    a[:] = np.arange(1 << 20)
+    pool.apply_ufunc(np.add, a[:-1], a[1:], out=a[1:])
+    np.testing.assert_array_equal(a[1:], 2 * np.arange(1, 1 << 20) - 1)
+
+
+@pytest.mark.parametrize(
+    ("ufunc", "inputs", "options", "message"),
+    [
+        (len, (1,), {}, "needs a ufunc"),
+        (np.add, (1,), {}, "takes 2 inputs, got 1"),
+        (np.add, (np.ones(3), np.ones(2)), {}, "broadcast"),
+        (np.add, (np.ones(3), 1), {"out": sharedmem.empty(4)}, "broadcast"),
+        (np.divmod, (np.ones(3), 1), {"out": sharedmem.empty(3)}, "2 outputs"),
+        (np.add, (np.ones(3), 1), {"where": np.ones(3, bool)}, "where"),
+        (np.add, (np.ones(3), 1), {"out": sharedmem.empty(3, "i4")}, "Cannot cast"),
+        (np.add, (np.ones(3), 1), {"out": np.empty(3)}, "private memory"),
+    ],
+)
+def test_what_a_ufunc_cannot_do_is_refused(ufunc, inputs, options, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        sharedmem.MapReduce(np=2).apply_ufunc(ufunc, *inputs, **options)
+
+
+@numba.njit(nogil=True)
+def count_and_sum(x):
+    return x.size, x.sum()
+
+
+def add_pairs(a, b):
+    return a[0] + b[0], a[1] + b[1]
+
+
+MEAN = Reduction(count_and_sum, add_pairs, lambda state: state[1] / state[0])
+
+
+@pytest.mark.parametrize("axis", [None, 0, (0, 1)])
+def test_users_reductions(pool, axis):
+    a = make_array()
+    np.testing.assert_allclose(pool.reduce(MEAN, a, axis), a.mean(axis), rtol=1e-14)
+    np.testing.assert_allclose(pool.reduce(MEAN, a[::-1, ::2].T), a[:, ::2].mean(), rtol=1e-14)
+
+
+def test_a_state_may_be_an_array_and_keeps_the_order_of_memory(pool):
+    a = make_array()
+    joined = Reduction(lambda x: x.copy(), lambda x, y: np.concatenate([x, y]))
+    np.testing.assert_array_equal(pool.reduce(joined, a), a.ravel())
+
+
+def test_an_identity_is_the_result_for_nothing(pool):
+    counted = Reduction(len, operator.add, identity=0)
+    assert pool.reduce(counted, np.empty((0, 3))) == 0
+    assert pool.reduce(counted, np.empty((0, 3)), axis=0).tolist() == [0, 0, 0]
+    with pytest.raises(ValueError, match=r"no identity: shape \(0, 3\)"):
+        pool.reduce(MEAN, np.empty((0, 3)))
+
+
+@pytest.mark.parametrize("shape", [(2000,), (3, 900), (900, 3), (40, 5, 30), (7, 90, 2, 4)])
+def test_all_teams_give_the_same_bits(shape, monkeypatch):
+    monkeypatch.setattr(reducing, "SERIAL_BYTES", 0)
+    monkeypatch.setattr(lines, "DEFAULT_CHUNK_BYTES", 1 << 10)
+    a = np.random.default_rng(0).normal(size=shape)
+    teams = [make() for make in TEAMS.values()]
+    teams += [sharedmem.MapReduce(np=np_) for np_ in (1, 3, 7)]
+    for axis in (None, 0, -1):
+        expected, *others = (pool.reduce(sums.add("f8", "f8"), a, axis) for pool in teams)
+        for other in others:
+            np.testing.assert_array_equal(other, expected)
+
+
+def test_long_results_are_written_by_the_workers(pool):
+    a = np.random.default_rng(0).random((3, 5000))
+    np.testing.assert_array_equal(pool.reduce(extrema.maximum("f8"), a, 0), a.max(0))
+    np.testing.assert_array_equal(
+        pool.reduce(extrema.maximum("f8"), a.T, 1, True), a.T.max(1, keepdims=True)
+    )
+
+
+def test_an_axis_that_is_not_there_is_refused():
+    a = make_array()
+    run = reducing.run_serially
+    for axis in (2, -3, (0, 0)):
+        with pytest.raises(ValueError, match="axis"):
+            engine.reduce(run, MEAN, a, axis)

@@ -153,13 +153,9 @@ def _memory_limits() -> Iterator[tuple[int, int]]:
         for limit, used, droppable in names:
             numbers = [*_lines(directory / limit), *_lines(directory / used)]
             if len(numbers) == 2 and numbers[0].isdecimal():
-                cached = (
-                    line for line in _lines(directory / "memory.stat") if line.startswith(droppable)
-                )
-                yield (
-                    int(numbers[0]),
-                    int(numbers[1]) - sum(int(line.split()[1]) for line in cached),
-                )
+                lines = _lines(directory / "memory.stat")
+                cached = sum(int(line.split()[1]) for line in lines if line.startswith(droppable))
+                yield int(numbers[0]), int(numbers[1]) - cached
 
 
 @functools.cache

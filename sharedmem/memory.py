@@ -10,6 +10,7 @@ import functools
 import mmap
 import os
 import resource
+import sys
 import time
 import weakref
 from typing import Any
@@ -210,6 +211,8 @@ def supports_memfd() -> bool:
 @functools.cache
 def supports_collapse() -> bool:
     """Return whether shared memory can be put on huge pages by MADV_COLLAPSE."""
+    if sys.platform != "linux":  # the number means something else there
+        return False
     segment = Segment(HUGE_PAGE)
     np.asarray(segment)[0] = 0
     return not _libc.madvise(segment.address, HUGE_PAGE, _MADV_COLLAPSE)
@@ -308,7 +311,7 @@ def _memory_error(code: int, length: int) -> Exception:
 def _release(address: int, length: int, fd: int, identity: tuple[int, int]) -> None:
     # First of all: the kernel may give the address to another mapping at once.
     for page in _pages(address, length):
-        del _by_page[page]
+        _by_page.pop(page, None)
     _libc.munmap(address, length)
     # User code may have closed the descriptor, and its number may be another file's by now.
     with contextlib.suppress(OSError):

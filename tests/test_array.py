@@ -261,6 +261,20 @@ def test_pickle_keeps_the_type(dtype):
     assert loaded.tobytes() == a.tobytes()
 
 
+def test_misaligned_and_swapped_fields_are_pickled():
+    a = sharedmem.zeros(3, [("flag", "u1"), ("value", ">f8")])
+    field = a["value"][::-1]
+    pickle.loads(pickle.dumps(field))[...] = [1, 2, 3]
+    assert a["value"].tolist() == [3, 2, 1]
+
+
+def test_more_elements_than_an_int_counts():
+    a = sharedmem.empty(2**31 + 1, "i1")  # lazy: it takes two pages
+    a[-1] = 5
+    loaded = pickle.loads(pickle.dumps(a[::-1]))
+    assert (loaded[0], loaded[-1], loaded.size) == (5, 0, 2**31 + 1)
+
+
 def test_a_read_only_view_stays_read_only():
     view = np.broadcast_to(sharedmem.ones(3), (2, 3), subok=True)
     loaded = pickle.loads(pickle.dumps(view))

@@ -50,9 +50,10 @@ def _describe_huge_pages() -> str:
 def _describe_threading_layer() -> str:
     # The kernels here run on the pool; `prange` in a user's own kernel runs on these.
     import numba
+    from numba.np.ufunc.parallel import threading_layer
 
     n_threads = numba.get_num_threads()  # which loads the layer
-    return f"{n_threads}, threading layer {numba.threading_layer()}"
+    return f"{n_threads}, threading layer {threading_layer()}"
 
 
 def _describe_cache() -> str:

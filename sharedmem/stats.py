@@ -148,7 +148,7 @@ def _member(path: Path, archive: zipfile.ZipFile, name: str) -> Source:
 
     def load() -> Array:
         with zipfile.ZipFile(path) as again, again.open(name) as file:
-            return np.lib.format.read_array(file, allow_pickle=False)  # type: ignore[no-any-return]
+            return np.lib.format.read_array(file, allow_pickle=False)
 
     return Source(f"{path}[{name.removesuffix('.npy')}]", shape, dtype, load)
 
@@ -196,7 +196,7 @@ def statistics(
         array is read once more for the histogram.
     """
     parts = [summaries.summary(source.dtype)]
-    if source.dtype.kind in "biu" and math.prod(source.shape):
+    if source.dtype.kind in "biu" and 0 not in source.shape:
         parts.append(extrema.minmax(source.dtype))  # a summary has them in float64
     edges = None
     if axis is None and limits is not None:

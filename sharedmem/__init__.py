@@ -52,14 +52,14 @@ if TYPE_CHECKING:
         count_nonzero,
         histogram,
         map_chunks,
-        max,  # noqa: F401 - public, but not by a star import
+        max as max,
         mean,
-        min,  # noqa: F401 - public, but not by a star import
+        min as min,
         minmax,
         moments,
         reduce,
         std,
-        sum,  # noqa: F401 - public, but not by a star import
+        sum as sum,
         var,
     )
     from sharedmem.kernels import Reduction

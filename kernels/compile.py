@@ -1,5 +1,8 @@
 """How kernels are compiled: the one place that says so."""
 
+# mypy: allow-untyped-calls, disable-error-code="misc, unused-ignore"
+# (numba is typed in parts, and in other parts from version to version)
+
 from __future__ import annotations
 
 import contextlib
@@ -22,7 +25,7 @@ def kernel(function: F) -> F:
     would undo compensated sums and the rules for NaN), and are kept on disk where a place can
     be written to. A kernel may be a closure over other kernels.
     """
-    dispatcher = numba.njit(nogil=True, error_model="numpy")(function)
+    dispatcher: Any = numba.njit(nogil=True, error_model="numpy")(function)
     with contextlib.suppress(RuntimeError, OSError):  # no place to write: compiled in each process
         dispatcher._cache = _KernelCache(function)
     return cast(F, dispatcher)
@@ -40,7 +43,7 @@ def _folder_digest() -> str:
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
 
 
-class _Files(IndexDataCacheFile):  # type: ignore[misc]  # numba has no types
+class _Files(IndexDataCacheFile):
     """Files named after what they hold.
 
     numba numbers them, and two processes that compile for different types at once may give one
@@ -53,7 +56,7 @@ class _Files(IndexDataCacheFile):  # type: ignore[misc]  # numba has no types
         self._save_index({**self._load_index(), key: name})
 
 
-class _KernelCache(FunctionCache):  # type: ignore[misc]  # numba has no types
+class _KernelCache(FunctionCache):
     """A cache of compiled code that is only slower when it fails, and works for closures.
 
     numba's own raises OSError on a full disk, and keys closures over kernels by a number that

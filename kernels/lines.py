@@ -125,7 +125,7 @@ def reduce_lines(
 
 
 def has_kernel(dtype: np.dtype[Any], kinds: str) -> bool:
-    """Say whether numba can work on `dtype`, perhaps after a conversion, and its kind is asked for."""
+    """Say whether `dtype` is of one of the kinds, and numba can work on it once converted."""
     return dtype.kind in kinds and dtype.char not in "gG"
 
 

@@ -1,4 +1,4 @@
-"""Variance and standard deviation, in one pass: counts, compensated sums, and squares about means."""
+"""Variance and standard deviation in one pass, from squares about the means of parts."""
 
 from __future__ import annotations
 
@@ -149,9 +149,7 @@ def _reduction(
     return Reduction(chunk, _combine, finalize, identity=(0, 0, 0, 0), lines=True)
 
 
-def _chunk(
-    x: Array, reduce_numbers: Callable[[Array], tuple[Array, ...]]
-) -> tuple[Array, ...]:
+def _chunk(x: Array, reduce_numbers: Callable[[Array], tuple[Array, ...]]) -> tuple[Array, ...]:
     parts = reduce_numbers(as_numbers(x))
     if x.dtype.kind == "c":  # the real and the imaginary part side by side
         return tuple(part.reshape(len(part), -1, 2) for part in parts)

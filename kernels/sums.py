@@ -98,8 +98,10 @@ def _reduction(
 
 def _has_kernel(dtype: np.dtype[Any], summed: np.dtype[Any]) -> bool:
     if summed.kind in "fc":
-        return has_kernel(dtype, "biufc") and has_kernel(summed, "fc") and (
-            dtype.kind != "c" or summed.kind == "c"
+        return (
+            has_kernel(dtype, "biufc")
+            and has_kernel(summed, "fc")
+            and (dtype.kind != "c" or summed.kind == "c")
         )
     # numba would add int64 to uint64 in float64.
     return (summed == np.int64 and np.can_cast(dtype, np.int64)) or (
@@ -143,8 +145,10 @@ def _real_parts(x: Array) -> Array:
 
 
 def _total(state: tuple[Array, ...], result: np.dtype[Any]) -> Array:
-    return compensated(*state).astype(result)
+    with np.errstate(all="ignore"):
+        return compensated(*state).astype(result)
 
 
 def _mean(state: tuple[Array, ...], result: np.dtype[Any], count: int) -> Array:
-    return np.true_divide(compensated(*state), count).astype(result)
+    with np.errstate(all="ignore"):
+        return np.true_divide(compensated(*state), count).astype(result)

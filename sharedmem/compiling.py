@@ -13,6 +13,7 @@ def compile_for(kernel: Any, *args: Any) -> None:
     if hasattr(kernel, "py_func") and hasattr(kernel, "compile"):
         import numba
 
-        types = tuple(numba.typeof(arg) for arg in args)
+        typeof: Any = numba.typeof
+        types = tuple(typeof(arg) for arg in args)
         if types not in kernel.overloads:
             kernel.compile(types)

@@ -101,7 +101,7 @@ class _UfuncTask:
 
     def apply(self, chunk: Slices) -> Any:
         # Without the ellipsis, the chunk of an array of shape () would be a scalar.
-        where = (*chunk, ...)
+        where: Any = (*chunk, ...)
         inputs = (part[where] if isinstance(part, np.ndarray) else part for part in self.inputs)
         out = {"out": tuple(part[where] for part in self.outs)} if self.outs else {}
         return self.ufunc(*inputs, **out, **self.options)

@@ -158,7 +158,7 @@ def reduce(reduction: Reduction, a: ArrayLike, axis: Axis = None, *, keepdims: b
 
 
 def sum(
-    a: ArrayLike, axis: Axis = None, dtype: DTypeLike = None, *, keepdims: bool = False
+    a: ArrayLike, axis: Axis = None, dtype: DTypeLike | None = None, *, keepdims: bool = False
 ) -> Any:
     """Return the sum of array elements, as `numpy.sum` does but compensated.
 
@@ -190,7 +190,7 @@ def sum(
 
 
 def mean(
-    a: ArrayLike, axis: Axis = None, dtype: DTypeLike = None, *, keepdims: bool = False
+    a: ArrayLike, axis: Axis = None, dtype: DTypeLike | None = None, *, keepdims: bool = False
 ) -> Any:
     """Return the mean of array elements, as `numpy.mean` does but compensated.
 
@@ -290,7 +290,7 @@ def minmax(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> tuple[
 def var(
     a: ArrayLike,
     axis: Axis = None,
-    dtype: DTypeLike = None,
+    dtype: DTypeLike | None = None,
     *,
     ddof: float = 0,
     keepdims: bool = False,
@@ -324,7 +324,7 @@ def var(
 def std(
     a: ArrayLike,
     axis: Axis = None,
-    dtype: DTypeLike = None,
+    dtype: DTypeLike | None = None,
     *,
     ddof: float = 0,
     keepdims: bool = False,
@@ -492,7 +492,8 @@ def _weighted_histogram(
         return np.histogram(a[chunk], bins, limits, weights=weights[chunk])[0]
 
     parts = current_pool().map(chunk_histogram, make_chunks(a))
-    return np.add.reduce(parts, axis=0)
+    hist: NDArray[Any] = np.add.reduce(parts, axis=0)
+    return hist
 
 
 def _line_length(a: NDArray[Any], axis: Axis) -> int:
@@ -501,7 +502,7 @@ def _line_length(a: NDArray[Any], axis: Axis) -> int:
 
 
 def _deviation_dtype(
-    a: NDArray[Any], axis: Axis, dtype: DTypeLike, ddof: float
+    a: NDArray[Any], axis: Axis, dtype: DTypeLike | None, ddof: float
 ) -> np.dtype[Any]:
     if _line_length(a, axis) <= ddof:
         warnings.warn("Degrees of freedom <= 0 for slice", RuntimeWarning, stacklevel=3)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
@@ -58,6 +57,7 @@ class Lines:
 
     @property
     def kept_shape(self) -> tuple[int, ...]:
+        """The lengths of the axes that are kept."""
         outer, _, inner = self._split(self.view.shape)
         return outer + inner
 
@@ -72,11 +72,11 @@ class Lines:
         chunk = self.view[self.grid[index]]
         return chunk.reshape([math.prod(part) for part in self._split(chunk.shape)])
 
-    def place(self, index: int) -> tuple[int, tuple[slice, ...]]:
+    def place(self, index: int) -> tuple[int, tuple[Any, ...]]:
         """Return which piece of its lines a chunk is, and where its lines are in `kept_shape`."""
         outer, _, inner = self._split(self.grid[index])
         n_pieces, n_inner_chunks = (math.prod(part) for part in self._split(self.grid.counts)[1:])
-        return index // n_inner_chunks % n_pieces, outer + inner
+        return index // n_inner_chunks % n_pieces, (*outer, *inner, ...)
 
     def _split(self, per_axis: tuple[Any, ...]) -> tuple[tuple[Any, ...], ...]:
         """Split what belongs to the axes of `view` into that of outer, reduced, and inner ones."""

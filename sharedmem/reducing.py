@@ -11,21 +11,21 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.typing import NDArray
 
-from sharedmem.constructors import empty
 from sharedmem.compiling import compile_for
+from sharedmem.constructors import empty
 from sharedmem.kernels import Reduction
 from sharedmem.lines import Lines, as_lines, memory_order
 
 Array = NDArray[Any]
 State = tuple[Array, ...]
-Run = Callable[[Callable[[int], Any], Sequence[int]], list[Any]]
+Run = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
 Axis = int | tuple[int, ...] | None
 
-# Arrays up to this size are reduced by the caller: starting workers would take longer.
+# Smaller arrays are reduced by the caller: starting workers would take longer.
 SERIAL_BYTES = 32 << 20
 
 
-def run_serially(func: Callable[[int], Any], sequence: Sequence[int]) -> list[Any]:
+def run_serially(func: Callable[[Any], Any], sequence: Sequence[Any]) -> list[Any]:
     """Do the tasks in the coordinator."""
     return [func(item) for item in sequence]
 
@@ -110,7 +110,7 @@ class _WholeLines:
         state = self.reduction.chunk(self.lines.chunk(index))
         _, place = self.lines.place(index)
         for out, part in zip(self.outs, _parts(self.reduction.finalize(state)), strict=True):
-            here = out[(*place, ...)]
+            here = out[place]
             here[...] = part.reshape(here.shape)
 
 
@@ -129,13 +129,12 @@ def _reduce_whole_lines(
 
 def _reduce_pieces(run: Run, reduction: Reduction, trial: State, lines: Lines) -> State:
     states = [
-        np.empty((lines.n_pieces, *lines.kept_shape, *part.shape[2:]), part.dtype)
-        for part in trial
+        np.empty((lines.n_pieces, *lines.kept_shape, *part.shape[2:]), part.dtype) for part in trial
     ]
     for index, parts in enumerate(run(_Pieces(lines, reduction), range(len(lines.grid)))):
         piece, place = lines.place(index)
         for state, part in zip(states, parts, strict=True):
-            here = state[(piece, *place, ...)]
+            here = state[(piece, *place)]
             here[...] = part.reshape(here.shape)
     return _combine_pieces(
         reduction,
@@ -169,9 +168,7 @@ def _trial(reduction: Reduction, dtype: np.dtype[Any]) -> State:
     return (np.empty((1, 1), object),)
 
 
-def _state_of_nothing(
-    reduction: Reduction, trial: State, a: Array, axes: frozenset[int]
-) -> State:
+def _state_of_nothing(reduction: Reduction, trial: State, a: Array, axes: frozenset[int]) -> State:
     n_lines = math.prod(length for axis, length in enumerate(a.shape) if axis not in axes)
     if reduction.identity is None and any(a.shape[axis] == 0 for axis in axes):
         msg = (

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from tests.kernels.oracles import exact_sum, exact_variance, ulps
 
 from sharedmem.kernels import moments, sums
 from sharedmem.reducing import reduce, run_serially
+from tests.kernels.oracles import exact_sum, exact_variance, ulps
 
 
 def total(a, **options):
@@ -26,7 +26,10 @@ def test_sums_are_within_one_ulp(n):
 
 def test_column_sums_are_within_one_ulp():
     a = np.random.default_rng(0).random((5000, 30))
-    assert max(ulps(s, exact_sum(column)) for s, column in zip(total(a, axis=0), a.T)) <= 1
+    assert (
+        max(ulps(s, exact_sum(column)) for s, column in zip(total(a, axis=0), a.T, strict=True))
+        <= 1
+    )
 
 
 def test_float32_is_summed_more_exactly_than_numpy_does():

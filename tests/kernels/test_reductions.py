@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.kernels.strategies import arrays_and_axes
 
 from sharedmem.kernels import counts, extrema, moments, summaries, sums
 from sharedmem.reducing import reduce, run_serially
+from tests.kernels.strategies import arrays_and_axes
 
 several = settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -8,18 +8,7 @@ import os
 import tempfile
 import weakref
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.mmap.restype = ctypes.c_void_p
-_libc.mmap.argtypes = (
-    ctypes.c_void_p,
-    ctypes.c_size_t,
-    ctypes.c_int,
-    ctypes.c_int,
-    ctypes.c_int,
-    ctypes.c_long,
-)
-_libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
-_MAP_FAILED = ctypes.c_void_p(-1).value
+from sharedmem.mapping import map_memory, unmap
 
 
 def anonymous_file(name: str) -> int:
@@ -58,12 +47,9 @@ def map_privately(descriptor: int, nbytes: int) -> memoryview:
     OSError
         If the system refuses.
     """
-    address = _libc.mmap(
-        None, nbytes, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE, descriptor, 0
+    address = map_memory(
+        None, nbytes, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE, descriptor
     )
-    if address == _MAP_FAILED:
-        error = ctypes.get_errno()
-        raise OSError(error, f"a result of {nbytes} bytes cannot be mapped: {os.strerror(error)}")
     content = (ctypes.c_ubyte * nbytes).from_address(address)
-    weakref.finalize(content, _libc.munmap, address, nbytes).atexit = False
+    weakref.finalize(content, unmap, address, nbytes).atexit = False
     return memoryview(content).cast("B")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import fcntl
 import functools
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from sharedmem.machine import total_memory
+from sharedmem.mapping import advise, map_memory, unmap
 
 HUGE_PAGE = 2 << 20
 # The kernel drains its page lists once a call: 1 GiB in 79 ms by 32 MiB, in 85 ms by 2 MiB.
@@ -25,20 +25,6 @@ _COLLAPSE_BYTES = 16 << 20
 _MADV_COLLAPSE = 25
 _MAP_FIXED = 0x10
 _READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
-_MAP_FAILED = ctypes.c_void_p(-1).value
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.mmap.restype = ctypes.c_void_p
-_libc.mmap.argtypes = [
-    ctypes.c_void_p,
-    ctypes.c_size_t,
-    ctypes.c_int,
-    ctypes.c_int,
-    ctypes.c_int,
-    ctypes.c_long,
-]
-_libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-_libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
 # The live segments of this process: by identity, and by the address of each of their pages (2 MiB
 # ones from 1 MiB on), which serves a look-up in two steps. Finalizers change these at any moment,
@@ -158,7 +144,7 @@ class Segment:
             last = min(first + _COLLAPSE_BYTES, stop)
             # The kernel refuses a range without any page; reading makes one.
             pages[first:last:HUGE_PAGE].max()
-            _libc.madvise(self.address + first, last - first, _MADV_COLLAPSE)
+            advise(self.address + first, last - first, _MADV_COLLAPSE)
 
 
 def find_segment(address: int, nbytes: int) -> Segment | None:
@@ -215,7 +201,7 @@ def supports_collapse() -> bool:
         return False
     segment = Segment(HUGE_PAGE)
     np.asarray(segment)[0] = 0
-    return not _libc.madvise(segment.address, HUGE_PAGE, _MADV_COLLAPSE)
+    return advise(segment.address, HUGE_PAGE, _MADV_COLLAPSE)
 
 
 def _mapped_bytes(nbytes: int) -> int:
@@ -278,27 +264,27 @@ def _map_shared(fd: int, length: int) -> int:
     """Map `length` bytes of a memory file and return the address."""
     flags = mmap.MAP_SHARED | (mmap.MAP_ANONYMOUS if fd < 0 else 0)
     if length % HUGE_PAGE:
-        return _mmap(None, length, _READ_WRITE, flags, fd)
+        return _map(None, length, _READ_WRITE, flags, fd)
     # The kernel maps a memory file at any page, but collapses only 2 MiB that are aligned.
     private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-    reserved = _mmap(None, length + HUGE_PAGE, 0, private, -1)
+    reserved = _map(None, length + HUGE_PAGE, 0, private, -1)
     address = -(-reserved // HUGE_PAGE) * HUGE_PAGE
     try:
-        _mmap(address, length, _READ_WRITE, flags | _MAP_FIXED, fd)
+        _map(address, length, _READ_WRITE, flags | _MAP_FIXED, fd)
     except BaseException:
-        _libc.munmap(reserved, length + HUGE_PAGE)
+        unmap(reserved, length + HUGE_PAGE)
         raise
     if address > reserved:
-        _libc.munmap(reserved, address - reserved)
-    _libc.munmap(address + length, reserved + HUGE_PAGE - address)
+        unmap(reserved, address - reserved)
+    unmap(address + length, reserved + HUGE_PAGE - address)
     return address
 
 
-def _mmap(address: int | None, length: int, protection: int, flags: int, fd: int) -> int:
-    result: int = _libc.mmap(address, length, protection, flags, fd, 0)
-    if result == _MAP_FAILED:
-        raise _memory_error(ctypes.get_errno(), length)
-    return result
+def _map(address: int | None, length: int, protection: int, flags: int, fd: int) -> int:
+    try:
+        return map_memory(address, length, protection, flags, fd)
+    except OSError as error:
+        raise _memory_error(error.errno or 0, length) from error
 
 
 def _memory_error(code: int, length: int) -> Exception:
@@ -312,7 +298,7 @@ def _release(address: int, length: int, fd: int, identity: tuple[int, int]) -> N
     # First of all: the kernel may give the address to another mapping at once.
     for page in _pages(address, length):
         _by_page.pop(page, None)
-    _libc.munmap(address, length)
+    unmap(address, length)
     # User code may have closed the descriptor, and its number may be another file's by now.
     with contextlib.suppress(OSError):
         if fd >= 0 and identify(os.fstat(fd)) == identity:

@@ -12,10 +12,10 @@ ROOT = Path(__file__).parents[1]
 
 # A module imports only what stands before it, so that no cycle can arise.
 FLOORS = {
-    "ground": "errors checks files machine memory keys filling kernels",
+    "ground": "errors checks mapping files machine memory keys filling kernels",
     "1": "chunks array constructors claims failures locks sync parcels transport blas",
     "2": "team tasks worker processes threads",
-    "3": "lines compiling reducing mapping engine calls contexts background",
+    "3": "lines compiling reducing engine calls contexts background",
     "4": "mapreduce",
     "5": "functions",
     "roof": "__init__ sharedmem stats report info cli __main__",

@@ -1,5 +1,6 @@
 """Fail each test that leaves anything behind: a process, a thread, a descriptor, or memory."""
 
+import contextlib
 import gc
 import os
 import threading
@@ -15,10 +16,13 @@ GRACE_SECONDS = 2.0
 
 def children() -> set[str]:
     """Processes, zombies among them, that this one has started."""
-    lists = Path("/proc/self/task").glob("*/children")
+    found: set[str] = set()
+    for file in Path("/proc/self/task").glob("*/children"):
+        # A thread that has been joined may end while the kernel still lists it.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found.update(file.read_text().split())
     # multiprocessing keeps this one, and its pipe, until the interpreter ends.
-    kept = {str(resource_tracker._resource_tracker._pid)}
-    return {pid for file in lists for pid in file.read_text().split()} - kept
+    return found - {str(resource_tracker._resource_tracker._pid)}
 
 
 def descriptors() -> set[str]:

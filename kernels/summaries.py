@@ -229,6 +229,11 @@ def _combine(a: State, b: State) -> State:
         powers = formula(merge_powers)(
             a[COUNT], a[M2], a[M3], a[M4], b[COUNT], b[M2], b[M3], b[M4], delta
         )
+        # Where one side has no finite elements, the other one stands for both.
+        powers = tuple(
+            np.where(b[COUNT] == 0, a[s], np.where(a[COUNT] == 0, b[s], power))
+            for s, power in zip((M2, M3, M4), powers, strict=True)
+        )
         total, error = formula(two_sum)(a[TOTAL], b[TOTAL])
         return (
             total,

@@ -11,10 +11,16 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from sharedmem.chunks import Grid
-from sharedmem.chunks import chunks as make_chunks
-from sharedmem.kernels import Reduction, counts, extrema, histograms, summaries, sums
-from sharedmem.kernels import moments as variances
+from sharedmem.chunks import Grid, chunks as make_chunks
+from sharedmem.kernels import (
+    Reduction,
+    counts,
+    extrema,
+    histograms,
+    moments as variances,
+    summaries,
+    sums,
+)
 from sharedmem.kernels.summaries import Moments, Summary
 from sharedmem.mapreduce import current_pool
 

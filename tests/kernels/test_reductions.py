@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from sharedmem.kernels import counts, extrema, moments, summaries, sums
 from sharedmem.reducing import reduce, run_serially

@@ -106,7 +106,7 @@ def reduce_lines(
         while 2 * groups * n_inner <= LANES and 16 * groups <= n:
             groups *= 2
     start_values = np.array(identity, dtype)
-    state = _empty_aligned((len(identity), n_outer * n_inner), dtype)
+    state = np.empty((len(identity), n_outer * n_inner), dtype)
     state[...] = start_values[:, None]
     kernel(
         flat,
@@ -117,8 +117,8 @@ def reduce_lines(
         n_inner,
         groups,
         start_values,
-        _empty_aligned((len(identity), LANES), dtype),
-        _empty_aligned((n_scratch, PANEL), dtype),
+        np.empty((len(identity), LANES), dtype),
+        np.empty((n_scratch, PANEL), dtype),
         state,
     )
     return tuple(state.reshape(-1, n_outer, n_inner))
@@ -139,14 +139,6 @@ def as_numbers(x: Array) -> Array:
         x = np.ascontiguousarray(x, x.dtype.newbyteorder("="))
         return x.reshape(-1).view(x.real.dtype).reshape(*x.shape[:2], 2 * x.shape[2])
     return x
-
-
-def _empty_aligned(shape: tuple[int, int], dtype: DTypeLike) -> Array:
-    """Make an array that begins with a cache line: vectors across two lines halve the speed."""
-    nbytes = shape[0] * shape[1] * np.dtype(dtype).itemsize
-    raw = np.empty(nbytes + 64, np.uint8)
-    first = -raw.ctypes.data % 64
-    return raw[first : first + nbytes].view(dtype).reshape(shape)
 
 
 def _flatten(x: Array) -> tuple[Array, int, int, int]:

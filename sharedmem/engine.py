@@ -75,9 +75,9 @@ def map_chunks(
         raise TypeError("map_chunks needs at least one array")
     outs = _as_tuple(out)
     for target in outs:
-        check_writable(target, "out", private_ok)
+        _check_writable(target, "out", private_ok)
     if not outs:
-        check_writable(arrays[0], "an array to be worked on in place", private_ok)
+        _check_writable(arrays[0], "an array to be worked on in place", private_ok)
     views = (*(_as_input(a, private_ok) for a in arrays), *(np.asarray(part) for part in outs))
     grid = _grid_along(axis, views) if chunks is None else _check_grid(chunks, views)
     task = _KernelTask(kernel, views, args)
@@ -141,7 +141,7 @@ def apply_ufunc(
     if given and len(given) != ufunc.nout:
         raise TypeError(f"{_name(ufunc)} has {ufunc.nout} outputs, got {len(given)} in out")
     for target in given:
-        check_writable(target, "out", private_ok)
+        _check_writable(target, "out", private_ok)
     given = tuple(np.asarray(target) for target in given)
     operands, loop = _broadcast(inputs, given, n_core_axes)
     # No elements are enough to compile a ufunc of numba's, and to know or refuse the types.
@@ -157,7 +157,7 @@ def apply_ufunc(
     return out if ufunc.nout > 1 or not isinstance(out, tuple) else out[0]
 
 
-def check_writable(target: Any, role: str, private_ok: bool) -> None:
+def _check_writable(target: Any, role: str, private_ok: bool) -> None:
     """Refuse an array that workers could not write to, or whose changes would be lost."""
     if not isinstance(target, np.ndarray):
         raise TypeError(f"{role} must be an ndarray, got {type(target).__name__}")

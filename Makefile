@@ -1,6 +1,7 @@
 # make demo     the main job on real input, with all set-up
 # make test     lint, types, tests, doctests
-# make versions the tests on the other Pythons of this machine
+# make versions the tests on each Python of this machine that is supported
+# make coverage which lines the tests reach, without those that only workers run
 # make compat   the programs of tests/compat against sharedmem 0.3.8
 # make bench    the table of benchmarks/foundation.py
 # make clean    removes the environments
@@ -8,18 +9,18 @@
 usable = $(1) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$(call usable,$$p) && echo $$p && break; done)
+VERSIONS ?= 3.11 3.12 3.13
 VENV := .venv
 BIN := $(VENV)/bin
 OLD := $(VENV)-0.3.8
-FAST := -m "not slow" -q
 
-.PHONY: demo test lint types versions compat bench clean
+.PHONY: demo test lint types versions version coverage compat bench clean
 
 demo: $(VENV)/with-plot
 	$(BIN)/python examples/demo.py
 
 test: lint types
-	$(BIN)/pytest --cov --cov-report=term:skip-covered
+	$(BIN)/pytest
 	$(BIN)/pytest --doctest-modules sharedmem
 
 lint: $(VENV)/with-test
@@ -29,19 +30,22 @@ lint: $(VENV)/with-test
 types: $(VENV)/with-test
 	$(BIN)/mypy
 
-# pyenv's shims are there for versions that are not in use, so each is tried.
+# The shims of pyenv are there for versions that are not in use, too, so each is tried.
 versions:
-	@for v in 3.11 3.12 3.13; do \
+	@for v in $(VERSIONS); do \
 		python=$$(ls -d $$HOME/.pyenv/versions/$$v.*/bin/python 2>/dev/null | tail -1); \
 		python=$${python:-python$$v}; \
 		$(call usable,$$python) || { echo "Python $$v: not on this machine"; continue; }; \
 		$(MAKE) --no-print-directory VENV=.venv-$$v PYTHON=$$python version || exit 1; \
 	done
 
-.PHONY: version
+# Kernels take minutes to compile, and do not depend on the version; doctests call them all.
 version: $(VENV)/with-test
-	$(BIN)/pytest $(FAST)
-	$(BIN)/pytest $(FAST) --doctest-modules sharedmem
+	$(BIN)/pytest -q -m "not slow" --ignore=tests/kernels
+	$(BIN)/pytest -q --doctest-modules sharedmem
+
+coverage: $(VENV)/with-test
+	$(BIN)/pytest --cov --cov-report=term:skip-covered
 
 # The files are named outside of the package, which would hide the installed 0.3.8 otherwise.
 compat: $(OLD)/with-0.3.8

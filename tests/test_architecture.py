@@ -61,9 +61,12 @@ def imported_floors(path: Path) -> set[str]:
     return found
 
 
+def test_each_module_has_a_place():
+    assert sorted(ORDER) == sorted(["kernels", *map(name_of, MODULES)])
+
+
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_modules_import_downward_only(path):
-    assert path.stem in ORDER, "a new module needs a place on a floor"
     above = ORDER[ORDER.index(path.stem) :]
     assert not imported_floors(path) & {*above}
 

@@ -79,7 +79,7 @@ def test_large_npy_for_any_number_of_workers(workers, capsys):
     assert found["passes"] == 1
 
 
-@pytest.mark.parametrize("dtype", ["?", "i1", "u2", ">i4", "i8", "u8", "f2", "f4", ">f8"])
+@pytest.mark.parametrize("dtype", ["?", ">i4", "u8", "f2"])
 def test_dtypes(dtype, capsys):
     values = np.random.default_rng(3).integers(0, 100, 500).astype(dtype)
     np.save("numbers.npy", values)

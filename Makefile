@@ -47,7 +47,7 @@ version: $(VENV)/with-test
 coverage: $(VENV)/with-test
 	$(BIN)/pytest --cov --cov-report=term:skip-covered
 
-# The files are named outside of the package, which would hide the installed 0.3.8 otherwise.
+# -P: from this folder, Python would find this package instead of 0.3.8.
 compat: $(OLD)/with-0.3.8
 	$(OLD)/bin/python -P -m pytest -q -c /dev/null --rootdir=tests/compat --confcutdir=tests/compat \
 		-p no:cacheprovider --timeout=30 tests/compat

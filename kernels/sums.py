@@ -91,7 +91,7 @@ def mean(dtype: DTypeLike, result: DTypeLike, count: int) -> Reduction:
 def _reduction(
     dtype: np.dtype[Any], summed: np.dtype[Any], finalize: Callable[[Any], Any]
 ) -> Reduction:
-    zero = summed.type(0)
+    zero = np.zeros((), summed)[()]
     chunk = _chunk if _has_kernel(dtype, summed) else _numpy_chunk
     return Reduction(partial(chunk, summed=summed), _combine, finalize, (zero, zero), lines=True)
 

@@ -15,9 +15,10 @@ from sharedmem.chunks import Grid, chunks
 from sharedmem.compiling import compile_for
 from sharedmem.constructors import empty
 from sharedmem.lines import memory_order
-from sharedmem.reducing import Run, reduce, run_serially
+from sharedmem.reducing import reduce
+from sharedmem.runs import Run, run_serially
 
-__all__ = ["apply_ufunc", "map_chunks", "reduce"]
+__all__ = ["Run", "apply_ufunc", "map_chunks", "reduce"]
 
 Array = NDArray[Any]
 Slices = tuple[slice, ...]

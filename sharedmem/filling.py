@@ -30,7 +30,7 @@ def clear(segment: Segment) -> None:
     in_threads(
         lambda start: segment.populate(start, start + _CLEARED_BYTES),
         range(0, segment.nbytes, _CLEARED_BYTES),
-        segment.nbytes // _CLEARED_BYTES,
+        _n_threads(segment.nbytes // _CLEARED_BYTES),
     )
 
 
@@ -45,7 +45,7 @@ def fill(segment: Segment, target: NDArray[Any], source: NDArray[Any]) -> None:
         segment.populate(start, start + piece.nbytes)
         np.copyto(piece, source[index], casting="unsafe")
 
-    in_threads(fill_piece, _pieces(target), target.nbytes // _PIECE_BYTES)
+    in_threads(fill_piece, _pieces(target), _n_threads(target.nbytes // _PIECE_BYTES))
 
 
 def fill_value(segment: Segment, target: NDArray[Any], value: Any) -> None:
@@ -72,14 +72,17 @@ def read(segment: Segment, fd: int, offset: int) -> None:
             start += n_read
 
     starts = range(0, segment.nbytes, _PIECE_BYTES)
-    in_threads(read_piece, starts, len(starts))
+    in_threads(read_piece, starts, _n_threads(len(starts)))
+
+
+def _n_threads(n_pieces: int) -> int:
+    return min(n_pieces, cpu_count()) if n_pieces > 1 else 1
 
 
 def in_threads(function: Callable[[Any], object], items: Iterable[Any], n_threads: int) -> None:
     """Call `function` on each item, in at most `n_threads` threads; this one is one of them.
 
-    There are never more than :func:`cpu_count`, and all have ended on return. An exception
-    stops them and is raised here.
+    All have ended on return. An exception stops them and is raised here.
     """
     lock = threading.Lock()
     iterator = iter(items)
@@ -97,7 +100,7 @@ def in_threads(function: Callable[[Any], object], items: Iterable[Any], n_thread
             errors.append(error)
 
     threads = []
-    for _ in range(min(n_threads, cpu_count()) - 1 if n_threads > 1 else 0):
+    for _ in range(n_threads - 1):
         # NumPy's error state lives in the context, which a thread does not inherit.
         thread = threading.Thread(target=contextvars.copy_context().run, args=(work,))
         try:

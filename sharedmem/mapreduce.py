@@ -19,6 +19,7 @@ from sharedmem.checks import check_count, check_function, check_sequence
 from sharedmem.contexts import Contexts, Section
 from sharedmem.errors import StopProcessGroup
 from sharedmem.processes import ProcessBackend
+from sharedmem.runs import run_in_threads
 from sharedmem.sync import TeamSync, WorkerSync
 from sharedmem.team import Backend
 from sharedmem.threads import ThreadBackend
@@ -397,8 +398,12 @@ class MapReduce:
         ...     pool.reduce(largest, sharedmem.array([[1, 5], [7, 3]]), axis=1)
         array([5, 7])
         """
-        private_ok = self._shares_all_memory()
-        return engine.reduce(self.map, reduction, a, axis, keepdims, private_ok=private_ok)
+        if not reduction.lines:
+            private_ok = self._shares_all_memory()
+            return engine.reduce(self.map, reduction, a, axis, keepdims, private_ok=private_ok)
+        a = numpy.asarray(a)
+        run = self._run_in_threads(a.nbytes)
+        return engine.reduce(run, reduction, a, axis, keepdims, private_ok=True)
 
     def apply_ufunc(self, ufunc: Any, *inputs: Any, out: Any = None, **options: Any) -> Any:
         """Apply a ufunc, chunk by chunk.
@@ -413,10 +418,12 @@ class MapReduce:
         ...     pool.apply_ufunc(numpy.add, sharedmem.full(3, 2.0), 1)
         SharedArray([3., 3., 3.])
         """
-        private_ok = self._shares_all_memory()
-        return engine.apply_ufunc(
-            self.map, ufunc, *inputs, out=out, private_ok=private_ok, **options
-        )
+        nbytes = sum(numpy.asarray(x).nbytes for x in inputs)
+        run = self._run_in_threads(nbytes)
+        return engine.apply_ufunc(run, ufunc, *inputs, out=out, private_ok=True, **options)
+
+    def _run_in_threads(self, nbytes: int) -> engine.Run:
+        return run_in_threads(self._n_workers(), nbytes, self._blas_threads, self._bar)
 
     def _shares_all_memory(self) -> bool:
         return self._n_workers() == 0 or not self.backend.uses_processes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,19 +15,14 @@ from sharedmem.compiling import compile_for
 from sharedmem.constructors import empty
 from sharedmem.kernels import Reduction
 from sharedmem.lines import Lines, as_lines, memory_order
+from sharedmem.runs import Run, run_serially
 
 Array = NDArray[Any]
 State = tuple[Array, ...]
-Run = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
 Axis = int | tuple[int, ...] | None
 
 # Smaller arrays are reduced by the caller: starting workers would take longer.
 SERIAL_BYTES = 32 << 20
-
-
-def run_serially(func: Callable[[Any], Any], sequence: Sequence[Any]) -> list[Any]:
-    """Do the tasks in the coordinator."""
-    return [func(item) for item in sequence]
 
 
 def reduce(
@@ -70,14 +65,14 @@ def reduce(
     """
     a = np.asarray(a)
     axes = frozenset(range(a.ndim) if axis is None else normalize_axis_tuple(axis, a.ndim, "axis"))
-    if a.nbytes <= SERIAL_BYTES:
-        run, private_ok = run_serially, True
     whole = reduction if reduction.lines else _by_line(reduction)
     trial = _trial(reduction, a.dtype)
     if a.size == 0:
         state = _state_of_nothing(whole, trial, a, axes)
     else:
         lines = as_lines(a, axes)
+        if len(lines.grid) == 1:
+            run, private_ok = run_serially, True
         if reduction.lines and len(lines.grid) > lines.n_pieces == 1:
             result = _reduce_whole_lines(run, reduction, trial, lines, private_ok)
             return _map_parts(lambda part: _restore(part, a, axes, keepdims), result)

@@ -15,7 +15,7 @@ FLOORS = {
     "ground": "errors checks mapping files machine memory keys filling kernels",
     "1": "chunks array constructors claims failures locks sync parcels transport blas",
     "2": "team tasks worker processes threads",
-    "3": "lines compiling reducing engine calls contexts background",
+    "3": "lines compiling runs reducing engine calls contexts background",
     "4": "mapreduce",
     "5": "functions",
     "roof": "__init__ sharedmem stats report info cli __main__",

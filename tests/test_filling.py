@@ -24,7 +24,7 @@ def test_each_item_is_taken_once():
         seen.append(item)
         names.add(threading.get_ident())
 
-    in_threads(work, range(40), 9)
+    in_threads(work, range(40), 4)
     assert sorted(seen) == list(range(40))
     assert 1 < len(names) <= 4
     assert threading.active_count() == 1

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 import sharedmem
-from sharedmem import functions, lines, reducing
+from sharedmem import functions, lines
 from tests.kernels.strategies import arrays_and_axes
 
 several = settings(
@@ -173,7 +173,7 @@ def test_histograms_that_cannot_be_made(arguments, message):
 
 
 def test_the_pool_in_use_does_the_work(monkeypatch):
-    monkeypatch.setattr(reducing, "SERIAL_BYTES", 0)
+    monkeypatch.setattr(lines, "DEFAULT_CHUNK_BYTES", 1 << 10)
     parts = sharedmem.zeros(8, int)
 
     def count(x):

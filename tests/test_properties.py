@@ -29,11 +29,6 @@ OTHERS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def workers_for_small_arrays(monkeypatch):
-    monkeypatch.setattr("sharedmem.reducing.SERIAL_BYTES", 0)
-
-
 @pytest.fixture(scope="module")
 def data():
     generator = np.random.default_rng(1)

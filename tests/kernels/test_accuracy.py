@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from sharedmem.kernels import moments, sums
-from sharedmem.reducing import reduce, run_serially
+from sharedmem.reducing import reduce
+from sharedmem.runs import run_serially
 from tests.kernels.oracles import exact_sum, exact_variance, ulps
 
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from sharedmem.kernels import counts, extrema, moments, summaries, sums
-from sharedmem.reducing import reduce, run_serially
+from sharedmem.reducing import reduce
+from sharedmem.runs import run_serially
 from tests.kernels.strategies import arrays_and_axes
 
 several = settings(

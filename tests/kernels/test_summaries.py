@@ -5,7 +5,8 @@ import pytest
 from scipy import stats
 
 from sharedmem.kernels import summaries
-from sharedmem.reducing import reduce, run_serially
+from sharedmem.reducing import reduce
+from sharedmem.runs import run_serially
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import secrets
 import sys
@@ -520,9 +521,14 @@ def _entered() -> list[tuple[int, MapReduce]]:
 
 
 def current_pool() -> MapReduce:
-    """Return the innermost pool that this thread has entered, or else a new one.
+    """Return the innermost pool that this thread has entered, or else the default one.
 
     A pool that was entered before a worker was forked is the coordinator's, and not the worker's.
     """
-    pools = [pool for pid, pool in _entered() if pid == os.getpid()]
-    return pools[-1] if pools else MapReduce()
+    me = os.getpid()
+    return next((pool for pid, pool in reversed(_entered()) if pid == me), None) or _default(me)
+
+
+@functools.cache
+def _default(_: int) -> MapReduce:
+    return MapReduce()

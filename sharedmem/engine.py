@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.array import is_shared
+from sharedmem.array import is_shared, populate
 from sharedmem.chunks import Grid, chunks
 from sharedmem.compiling import compile_for
 from sharedmem.constructors import empty
@@ -29,14 +29,17 @@ class _KernelTask:
     """A task that calls a kernel on one chunk of the arrays."""
 
     kernel: Callable[..., Any]
-    arrays: tuple[Array, ...]
+    inputs: tuple[Array, ...]
+    outs: tuple[Array, ...]
     args: tuple[Any, ...]
 
     def __call__(self, chunk: Slices) -> None:
+        for part in self.outs:
+            populate(part[chunk])
         self.kernel(*self.arguments(chunk))
 
     def arguments(self, chunk: Slices) -> tuple[Any, ...]:
-        return (*(part[chunk] for part in self.arrays), *self.args)
+        return (*(part[chunk] for part in self.inputs + self.outs), *self.args)
 
 
 def map_chunks(
@@ -79,9 +82,11 @@ def map_chunks(
         _check_writable(target, "out", private_ok)
     if not outs:
         _check_writable(arrays[0], "an array to be worked on in place", private_ok)
-    views = (*(_as_input(a, private_ok) for a in arrays), *(np.asarray(part) for part in outs))
+    inputs = tuple(_as_input(a, private_ok) for a in arrays)
+    targets = tuple(np.asarray(part) for part in outs)
+    views = inputs + targets
     grid = _grid_along(axis, views) if chunks is None else _check_grid(chunks, views)
-    task = _KernelTask(kernel, views, args)
+    task = _KernelTask(kernel, inputs, targets, args)
     for chunk in (grid[0], grid[-1]) if len(grid) else ():  # chunks are of one size or of two
         compile_for(kernel, *task.arguments(chunk))
     (run if len(grid) > 1 else run_serially)(task, grid)
@@ -104,8 +109,10 @@ class _UfuncTask:
         # Without the ellipsis, the chunk of an array of shape () would be a scalar.
         where: Any = (*chunk, ...)
         inputs = (part[where] if isinstance(part, np.ndarray) else part for part in self.inputs)
-        out = {"out": tuple(part[where] for part in self.outs)} if self.outs else {}
-        return self.ufunc(*inputs, **out, **self.options)
+        outs = tuple(part[where] for part in self.outs)
+        for part in outs:
+            populate(part)
+        return self.ufunc(*inputs, **({"out": outs} if outs else {}), **self.options)
 
 
 def apply_ufunc(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import math
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,6 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(f"sharedmem {options.command}: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # the reader has seen enough; the flush at exit must not raise again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (sharedmem.WorkerException, OSError, MemoryError) as error:
         print(f"sharedmem {options.command}: {error}", file=sys.stderr)
         return 1
@@ -97,7 +101,8 @@ def _run_info(_: argparse.Namespace) -> None:
 def _run_stats(options: argparse.Namespace) -> None:
     _check(options)
     from sharedmem import report
-    from sharedmem.stats import open_sources, statistics
+    from sharedmem.sources import open_sources
+    from sharedmem.stats import statistics
 
     try:
         sources = open_sources(options.files, options.dtype, options.shape)

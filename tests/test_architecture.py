@@ -18,7 +18,7 @@ FLOORS = {
     "3": "lines compiling runs reducing engine calls contexts background",
     "4": "mapreduce",
     "5": "functions",
-    "roof": "__init__ sharedmem stats report info cli __main__",
+    "roof": "__init__ sharedmem sources stats report info cli __main__",
 }
 ORDER = " ".join(FLOORS.values()).split()
 

@@ -292,6 +292,14 @@ def test_module_is_the_same_command():
     assert done.stderr == "sharedmem stats: missing.npy: No such file or directory\n"
 
 
+def test_a_reader_may_stop_reading():
+    np.save("numbers.npy", np.arange(10))
+    command = f"{sys.executable} -m sharedmem stats {'numbers.npy ' * 50} | head -1"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, shell=True, env=environment, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("numbers.npy\n", "")
+
+
 def test_progress_is_shown_on_a_terminal_only(tmp_path):
     np.save("large.npy", np.ones(5_000_000))
     command = [sys.executable, "-m", "sharedmem", "stats", "large.npy"]

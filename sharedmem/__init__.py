@@ -45,6 +45,7 @@ from sharedmem.machine import (
 from sharedmem.mapreduce import MapReduce, MapReduceByThread
 from sharedmem.processes import ProcessBackend
 from sharedmem.threads import ThreadBackend
+from sharedmem.tracing import Trace
 
 if TYPE_CHECKING:
     from sharedmem.functions import (
@@ -103,6 +104,7 @@ __all__ = [
     "StopProcessGroup",
     "TPool",
     "ThreadBackend",
+    "Trace",
     "WorkerException",
     "anonymousmemmap",
     "apply_ufunc",

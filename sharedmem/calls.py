@@ -15,6 +15,7 @@ from sharedmem.failures import exception_of
 from sharedmem.sync import CoordinatorSync, TeamSync, WorkerSync
 from sharedmem.tasks import item_text, run_claims, run_fed, run_to_the_end
 from sharedmem.team import Backend, Port, Team
+from sharedmem.tracing import Recorder, Trace
 from sharedmem.transport import INLINE_BYTES, Kind, Message
 
 MISSING = object()
@@ -38,6 +39,8 @@ class Setting(NamedTuple):
         Called in the coordinator with its part in the team; gives the block that it acts in.
     timeout : float or None
         Seconds that the call may take.
+    trace : Trace or None
+        Where to note what the workers do.
     """
 
     backend: Backend
@@ -46,6 +49,7 @@ class Setting(NamedTuple):
     enter: Callable[[WorkerSync], None]
     conduct: Callable[[WorkerSync], contextlib.AbstractContextManager[None]]
     timeout: float | None
+    trace: Trace | None
 
 
 @contextlib.contextmanager
@@ -60,13 +64,18 @@ def _team(
     sync = TeamSync(setting.n_workers, processes=setting.backend.uses_processes, fed=fed)
 
     def work(rank: int, port: Port) -> None:
-        part = WorkerSync(sync, rank)
+        part: WorkerSync
+        if setting.trace is None:
+            part, events = WorkerSync(sync, rank), None
+        else:
+            part = Recorder(sync, rank, lambda: port.sent_bytes)
+            events = part.events
 
         def prepared() -> None:
             setting.enter(part)
             run(part, port)
 
-        run_to_the_end(prepared, part, port)
+        run_to_the_end(prepared, part, port, lambda: events)
 
     def whereabouts(rank: int) -> str:
         index = sync.index(rank)
@@ -88,6 +97,8 @@ def _team(
         patient = True
         try:
             yield team, sync
+            if setting.trace is not None:
+                setting.trace.finish()
         except (TimeoutError, KeyboardInterrupt):
             patient = False
             raise
@@ -132,6 +143,8 @@ def run_map(
                 if message.kind == Kind.RESULTS:
                     collect(message.task, message.value)
                     team.acknowledge(rank, message)
+                elif setting.trace is not None:
+                    setting.trace.events[rank] = message.value
 
 
 def _receive(
@@ -260,3 +273,5 @@ def run_imap(
                     team.acknowledge(rank, message)
                 else:
                     waiting.update(dict.fromkeys(feed.lose(rank), MISSING))
+                    if setting.trace is not None:
+                        setting.trace.events[rank] = message.value

@@ -24,6 +24,7 @@ from sharedmem.runs import run_in_threads
 from sharedmem.sync import TeamSync, WorkerSync
 from sharedmem.team import Backend
 from sharedmem.threads import ThreadBackend
+from sharedmem.tracing import Trace
 from sharedmem.worker import in_worker
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ class MapReduce:
         What `rng` derives from; by default fresh entropy for each pool.
     blas_threads : int, optional
         Threads that BLAS and OpenMP libraries may use in each worker; None leaves them alone.
+    trace : bool
+        Whether to note what each worker does, and when, for the attribute `trace`.
 
     Attributes
     ----------
@@ -65,6 +68,9 @@ class MapReduce:
         Number of workers.
     critical, ordered : context manager
         Blocks that one worker at a time may be in; `ordered` ones in the order of the tasks.
+    trace : Trace or None
+        What the workers of the last call did. Not noted are calls that the caller does itself:
+        serial ones, and array calls that run in its threads.
 
     Notes
     -----
@@ -94,6 +100,7 @@ class MapReduce:
         timeout: float | None = None,
         seed: int | None = None,
         blas_threads: int | None = 1,
+        trace: bool = False,
     ) -> None:
         # Nested pools would have more workers than cores, so they have none unless asked to.
         self._is_serial_in_workers = np is None
@@ -113,6 +120,8 @@ class MapReduce:
         self._has_seed = seed is not None
         entropy = secrets.randbits(128) if seed is None else check_count("seed", seed, 0)
         self._blas_threads = blas_threads
+        self._has_trace = trace
+        self.trace: Trace | None = None
         self._contexts = Contexts(entropy)
         current = self._contexts.current
         self.critical = Section(
@@ -451,6 +460,7 @@ class MapReduce:
             if self._initializer is not None:
                 self._initializer()
 
+        self.trace = Trace(n_workers) if self._has_trace else None
         return Setting(
             self.backend,
             n_workers,
@@ -458,6 +468,7 @@ class MapReduce:
             enter,
             lambda part: self._contexts.acting(call.context(part)),
             self._timeout,
+            self.trace,
         )
 
     def _run_serially(self, func: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:

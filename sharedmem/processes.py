@@ -233,9 +233,14 @@ class ProcessPort:
         """Tell that task `index` has failed."""
         self._channel.send(Kind.FAILURE, index, pack(portable(failure)))
 
-    def finish(self) -> None:
-        """Tell that this worker has no more tasks."""
-        self._channel.send(Kind.FINISHED, 0, pack(None))
+    def finish(self, note: object = None) -> None:
+        """Tell that this worker has no more tasks, and what else it has to say."""
+        self._channel.send(Kind.FINISHED, 0, pack(note))
+
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes of results that have been sent."""
+        return self._channel.sent_bytes
 
     def receive(self) -> Message | None:
         """Wait for tasks; None when there are no more."""

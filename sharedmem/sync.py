@@ -103,6 +103,10 @@ class WorkerSync:
         self.team.words[self.slot] = index
         self.advance(index)
 
+    def claim(self, index: int) -> None:
+        """Publish that the worker has claimed tasks from `index` on."""
+        self.advance(index)
+
     def advance(self, index: int) -> None:
         """Publish that the worker has passed its tasks before `index`."""
         team = self.team

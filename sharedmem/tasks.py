@@ -25,7 +25,7 @@ def run_claims(
     for start, stop in claims:
         if port.stopped():
             break
-        sync.advance(start)
+        sync.claim(start)
         port.start(start)
         for index in range(start, stop):
             words[slot] = index
@@ -41,7 +41,7 @@ def run_fed(func: Callable[[Any], Any], sync: WorkerSync, port: Port) -> None:
     """Run `func` on the items that the coordinator sends."""
     words, slot = sync.team.words, sync.slot
     while (message := port.receive()) is not None:
-        sync.advance(message.task)
+        sync.claim(message.task)
         port.start(message.task)
         for index, item in enumerate(message.value, message.task):
             words[slot] = index
@@ -50,8 +50,10 @@ def run_fed(func: Callable[[Any], Any], sync: WorkerSync, port: Port) -> None:
         sync.hand_in(message.task)
 
 
-def run_to_the_end(run: Callable[[], None], sync: WorkerSync, port: Port) -> None:
-    """Run a worker's tasks, and tell the coordinator how that ended."""
+def run_to_the_end(
+    run: Callable[[], None], sync: WorkerSync, port: Port, note: Callable[[], object]
+) -> None:
+    """Run a worker's tasks, and tell the coordinator how that ended, with a last note."""
     try:
         run()
     except StopProcessGroup:
@@ -62,7 +64,7 @@ def run_to_the_end(run: Callable[[], None], sync: WorkerSync, port: Port) -> Non
         port.fail(index, describe_failure(error, f"{what} in worker {sync.rank}"))
     finally:
         sync.leave()
-    port.finish()
+    port.finish(note())
 
 
 def item_text(sequence: Any, index: int) -> str:

@@ -24,6 +24,11 @@ class Port(Protocol):
 
     pending: list[Any]
 
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes of results that have been sent."""
+        ...
+
     def start(self, index: int) -> None:
         """Say that the next result is that of task `index`."""
         ...
@@ -40,8 +45,8 @@ class Port(Protocol):
         """Tell that task `index` has failed."""
         ...
 
-    def finish(self) -> None:
-        """Tell that this worker has no more tasks."""
+    def finish(self, note: object = None) -> None:
+        """Tell that this worker has no more tasks, and what else it has to say."""
         ...
 
     def receive(self) -> Message | None:

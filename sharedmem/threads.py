@@ -53,7 +53,7 @@ class ThreadTeam:
         try:
             work(port.rank, port)
         finally:
-            self.messages.put((port.rank, Message(Kind.FINISHED, -1, None)))
+            self.messages.put((port.rank, Message(Kind.FINISHED, -1, port.note)))
 
     def send(self, rank: int, index: int, items: list[Any]) -> int:
         """Give a worker tasks; see :class:`Team`."""
@@ -104,6 +104,8 @@ class ThreadPort:
         self.window = threading.Semaphore(_THREAD_WINDOW)
         self.tasks: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self.pending: list[Any] = []
+        self.sent_bytes = 0  # Threads hand over objects.
+        self.note: object = None
         self.add = self.pending.append
         self._team = team
         self._first = 0
@@ -128,8 +130,9 @@ class ThreadPort:
         if not self._team.stopped:
             self._team.messages.put((self.rank, message))
 
-    def finish(self) -> None:
-        """Do nothing: the end of the thread says it."""
+    def finish(self, note: object = None) -> None:
+        """Leave a note for the end of the thread."""
+        self.note = note
 
     def receive(self) -> Message | None:
         """Wait for tasks; None when there are no more."""

@@ -77,6 +77,7 @@ class Channel:
         self._windowed = windowed
         self._outstanding = 0
         self._unacknowledged = 0
+        self.sent_bytes = 0
         self._known_segments: set[tuple[int, int]] = set()
         self._attached: list[Segment] = []
 
@@ -103,6 +104,7 @@ class Channel:
             self._send(Kind.SEGMENTS, 0, 0, Parcel(b"", (), segments[:_MAX_SEGMENTS]), -1)
             segments = segments[_MAX_SEGMENTS:]
         parcel = Parcel(stream, buffers, segments)
+        self.sent_bytes += len(stream) + sum(buffer.nbytes for buffer in buffers)
         file = -1
         if buffers or len(stream) > INLINE_BYTES:
             file = anonymous_file("sharedmem-result")

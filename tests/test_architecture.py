@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = {
     "ground": "errors checks mapping files machine memory keys filling kernels",
     "1": "chunks array constructors claims failures locks sync parcels transport blas",
-    "2": "team tasks worker processes threads",
+    "2": "team tasks tracing worker processes threads",
     "3": "lines compiling runs reducing engine calls contexts background",
     "4": "mapreduce",
     "5": "functions",

@@ -1,6 +1,7 @@
 """The floors of the package, what its import costs, and the sizes that it keeps to."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -63,6 +64,11 @@ def imported_floors(path: Path) -> set[str]:
 
 def test_each_module_has_a_place():
     assert sorted(ORDER) == sorted(["kernels", *map(name_of, MODULES)])
+
+
+def test_the_design_says_what_each_module_does():
+    table = re.findall(r"^\|[^|]*\|([^|]*)\|", (ROOT / "docs/design.md").read_text(), re.MULTILINE)
+    assert sorted(re.findall(r"`(\w+)/?`", "".join(table))) == sorted(ORDER)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

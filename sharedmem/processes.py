@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import pickle
 import selectors
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -54,6 +56,12 @@ class ProcessTeam:
     def __init__(
         self, n_workers: int, work: Work, whereabouts: Callable[[int], str], *, fed: bool
     ) -> None:
+        if sys.platform != "linux":
+            raise OSError(
+                errno.ENOSYS,
+                f"forked workers need system calls of Linux that {sys.platform} does not have; "
+                "use MapReduceByThread, or np=0",
+            )
         self.size = n_workers
         self._whereabouts = whereabouts
         self._members: list[_Member] = []

@@ -182,15 +182,16 @@ class _Feed:
         self._size = chunksize or 1
         self._batches: list[deque[tuple[int, int, float]]] = [deque() for _ in range(team.size)]
         self._present = set(range(team.size))
+        self._n_batches = 0
         self.n_items = 0
         self.is_exhausted = False
 
     def refill(self, n_taken: int) -> None:
         """Hand out items while a worker has room and the consumer, at `n_taken`, is near."""
-        while self._present and not self.is_exhausted:
+        while self._n_batches < self._BATCHES_AHEAD * len(self._present) and not self.is_exhausted:
             rank = min(self._present, key=lambda rank: len(self._batches[rank]))
             bound = 2 * self._BATCHES_AHEAD * self._team.size * self._size
-            if len(self._batches[rank]) >= self._BATCHES_AHEAD or self.n_items - n_taken >= bound:
+            if self.n_items - n_taken >= bound:
                 return
             batch = list(islice(self._items, self._size))
             if not batch:
@@ -199,6 +200,7 @@ class _Feed:
                     self._team.dismiss(other)
                 return
             self._batches[rank].append((self.n_items, len(batch), time.perf_counter()))
+            self._n_batches += 1
             self._sync.given[rank] = self.n_items
             n_bytes = self._team.send(rank, self.n_items, batch)
             self.n_items += len(batch)
@@ -210,7 +212,9 @@ class _Feed:
         start, length, sent = self._batches[rank].popleft()
         if n_results < length:
             self._batches[rank].appendleft((start + n_results, length - n_results, sent))
-        elif self._grows:
+            return
+        self._n_batches -= 1
+        if self._grows:
             elapsed = (time.perf_counter() - sent) / self._BATCHES_AHEAD
             if elapsed < CLAIM_SECONDS:
                 self._size = min(2 * self._size, self._LARGEST_BATCH)
@@ -220,6 +224,7 @@ class _Feed:
     def lose(self, rank: int) -> list[int]:
         """Note that a worker has stopped; return the tasks that it leaves undone."""
         self._present.discard(rank)
+        self._n_batches -= len(self._batches[rank])
         return [
             index
             for start, length, _ in self._batches[rank]

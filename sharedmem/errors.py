@@ -6,8 +6,9 @@ from __future__ import annotations
 class StopProcessGroup(Exception):
     """Raised by a task to end the worker that runs it, quietly.
 
-    The task gives no result, the other workers go on, and tasks that no worker is left to run
-    are left out of the list that :meth:`sharedmem.MapReduce.map` returns.
+    The task gives no result, and the other workers go on. Tasks that no worker is left to run are
+    left out of the list that :meth:`sharedmem.MapReduce.map` returns, and so are, from `imap`,
+    items that had been sent to the worker already.
 
     Examples
     --------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import pickle
 import selectors
 import sys
@@ -67,6 +68,7 @@ class ProcessTeam:
         self._members: list[_Member] = []
         self._selector = selectors.DefaultSelector()
         self._line = LifeLine()
+        self._owner = os.getpid()
         self._is_closed = False
         try:
             with signals_held() as signals:
@@ -109,6 +111,11 @@ class ProcessTeam:
 
     def receive(self, deadline: float | None) -> list[tuple[int, Message]]:
         """Wait for messages; see :class:`Team`."""
+        if os.getpid() != self._owner:
+            raise RuntimeError(
+                f"this call belongs to process {self._owner}, of which process {os.getpid()} is "
+                "a fork: ask for its results there"
+            )
         messages: list[tuple[int, Message]] = []
         while not messages and not all(member.has_ended for member in self._members):
             events = self._selector.select(remaining(deadline))
@@ -185,6 +192,9 @@ class ProcessTeam:
 
     def end(self, *, patient: bool) -> None:
         """Kill and await all workers that are left."""
+        if self._is_closed or os.getpid() != self._owner:
+            return
+        self._is_closed = True
         left = [member for member in self._members if not member.has_ended]
         # A second Ctrl-C must not keep this from its end.
         with signals_held() if left else contextlib.nullcontext():
@@ -192,10 +202,13 @@ class ProcessTeam:
                 member.process.kill()
             for member in left:
                 self._end(member)
-        if not self._is_closed:
-            self._is_closed = True
-            self._line.close()
-            self._selector.close()
+        self._line.close()
+        self._selector.close()
+
+    def __del__(self) -> None:
+        # An interrupt may come between the start of a team and the block that is to end it.
+        if hasattr(self, "_is_closed"):
+            self.end(patient=False)
 
 
 class ProcessPort:
@@ -221,7 +234,7 @@ class ProcessPort:
         parcel = pack(result)
         if parcel.buffers or parcel.segments:
             self.flush()
-            self._channel.send(Kind.RESULTS, self._first, pack([result]))
+            self._channel.send(Kind.RESULT, self._first, parcel)
             self._first += 1
             return
         self.pending.append(parcel.stream)

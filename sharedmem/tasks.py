@@ -24,17 +24,27 @@ def run_claims(
     words, slot, pending = sync.team.words, sync.slot, port.pending
     for start, stop in claims:
         if port.stopped():
-            break
+            return
         sync.claim(start)
-        port.start(start)
-        for index in range(start, stop):
-            words[slot] = index
-            result = func(sequence[index])
-            if type(result) in ATOMIC_TYPES:
-                pending.append(result)
-            else:
-                port.add(result)
-        port.flush()
+        has_stopped = False
+        first = start
+        while first < stop:
+            port.start(first)
+            try:
+                for index in range(first, stop):
+                    words[slot] = index
+                    result = func(sequence[index])
+                    if type(result) in ATOMIC_TYPES:
+                        pending.append(result)
+                    else:
+                        port.add(result)
+            except StopProcessGroup:
+                # Nobody else can do what this worker has claimed, so that comes before its end.
+                has_stopped = True
+            port.flush()
+            first = words[slot] + 1
+        if has_stopped:
+            return
 
 
 def run_fed(func: Callable[[Any], Any], sync: WorkerSync, port: Port) -> None:

@@ -8,6 +8,7 @@ import errno
 import os
 import socket
 import struct
+import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -28,10 +29,11 @@ class Kind(enum.IntEnum):
     """What a message says."""
 
     RESULTS = 0
-    FAILURE = 1
-    FINISHED = 2
-    TASKS = 3
-    SEGMENTS = 4
+    RESULT = 1
+    FAILURE = 2
+    FINISHED = 3
+    TASKS = 4
+    SEGMENTS = 5
 
 
 class Message(NamedTuple):
@@ -128,10 +130,20 @@ class Channel:
         descriptors = [segment.fd for segment in segments]
         if file >= 0:
             descriptors.append(file)
-        if descriptors:
-            socket.send_fds(self.socket, data, descriptors)
-        else:
+        if not descriptors:
             self.socket.sendmsg(data)
+            return
+        while True:
+            try:
+                socket.send_fds(self.socket, data, descriptors)
+            except OSError as error:
+                # The kernel bounds the descriptors on their way by the limit on open ones; the
+                # coordinator takes them out, but nothing tells when.
+                if error.errno != errno.ETOOMANYREFS:
+                    raise
+                time.sleep(0.001)
+            else:
+                return
 
     def _wait_for_window(self, nbytes: int) -> None:
         # A result larger than the window must pass too, so the bound is the window and one result.
@@ -211,6 +223,8 @@ class Channel:
             for descriptor in (file, *descriptors):
                 if descriptor >= 0:
                     os.close(descriptor)
+        if kind == Kind.RESULT:
+            kind, value = Kind.RESULTS, [value]
         return Message(Kind(kind), index, value, nbytes)
 
 

@@ -149,7 +149,10 @@ class WorkerProcess:
         """Send SIGKILL, unless the process has been waited for."""
         if self._status is None and not self._status_taken:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
+                if _PIDFD_WORKS:  # The number of a process that others waited for may be reused.
+                    signal.pidfd_send_signal(self.sentinel, signal.SIGKILL)
+                else:
+                    os.kill(self.pid, signal.SIGKILL)
 
     def wait(self) -> int | None:
         """Wait for the end and return the exit code; minus the number of the signal that ended it.

@@ -385,6 +385,16 @@ class TestFailures:
 
         assert MapReduce(backend, np=2).map(work, range(50)) == list(range(1, 50))
 
+    @pytest.mark.parametrize("chunksize", [1, 7, 100])
+    def test_a_worker_that_stops_leaves_out_no_other_task(self, backend, chunksize):
+        def work(i):
+            if i == 3:
+                raise StopProcessGroup
+            return i
+
+        results = MapReduce(backend, np=2).map(work, range(50), chunksize=chunksize)
+        assert results == [i for i in range(50) if i != 3]
+
     def test_no_more_processes(self, monkeypatch):
         forks = itertools.count()
         fork = os.fork

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -200,3 +201,21 @@ def test_without_semaphores(monkeypatch):
 
     pool.map(work, range(200))
     assert count == 200
+
+
+def test_a_fork_of_the_coordinator_leaves_its_workers_alone():
+    pool = MapReduce(np=2)
+    results = pool.imap(lambda i: i, range(100))
+    assert next(results) == 0
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            next(itertools.islice(results, 90, None))
+        except RuntimeError as error:
+            status = "is a fork" not in str(error)
+        finally:
+            del results
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert list(results) == list(range(1, 100))

@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import math
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,6 +73,8 @@ def _parser() -> argparse.ArgumentParser:
         "distribution.",
     )
     stats.set_defaults(run=_run_stats)
+    # Python before 3.13 takes -1e3 for an option.
+    stats._negative_number_matcher = re.compile(r"-\.?\d")
     stats.add_argument("files", nargs="+", metavar="FILE", help=".npy, .npz, or raw")
     raw = stats.add_argument_group("raw files")
     raw.add_argument("--dtype", type=_dtype, help="type of the elements, such as float32 or >i2")
@@ -157,7 +160,7 @@ def _check_plot(path: Path) -> None:
 def _dtype(text: str) -> np.dtype[np.generic]:
     try:
         dtype = np.dtype(text)
-    except TypeError:
+    except (TypeError, ValueError, SyntaxError):
         raise argparse.ArgumentTypeError(f"{text!r} is not a dtype of NumPy") from None
     if dtype.itemsize == 0:
         raise argparse.ArgumentTypeError(f"{text!r} has elements of no size")

@@ -153,25 +153,25 @@ def _bar(fraction: float, room: int) -> str:
     eighths = math.ceil(fraction * room * 8)
     full, rest = divmod(eighths, 8)
     try:
-        _EIGHTHS.encode(sys.stdout.encoding)
+        _EIGHTHS.encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:
         return "#" * math.ceil(fraction * room)
     return "█" * full + (_EIGHTHS[rest - 1] if rest else "")
 
 
 def _table(summary: Summary) -> list[str]:
-    columns: list[NDArray[Any]] = [np.asarray(value) for value in summary]
-    indices = list(np.ndindex(columns[0].shape))
-    shown: list[tuple[int, ...] | None] = list(indices)
-    if len(shown) > SHOWN_LINES:
-        shown[SHOWN_LINES // 2 : -SHOWN_LINES // 2] = [None]
+    shape = np.shape(summary.mean)
+    columns: list[NDArray[Any]] = [np.ravel(value) for value in summary]
+    n_lines, half = columns[0].size, SHOWN_LINES // 2
+    shown: Sequence[int] = range(n_lines)
+    if n_lines > SHOWN_LINES:
+        shown = [*shown[:half], *shown[-half:]]
     rows = [["line", *_LABELS.values()]]
-    for index in shown:
-        if index is None:
-            rows.append(["..."] * len(rows[0]))
-        else:
-            name = ", ".join(map(str, index)) or "all"
-            rows.append([name, *(_number(column[index]) for column in columns)])
+    for line in shown:
+        name = ", ".join(map(str, np.unravel_index(line, shape))) or "all"
+        rows.append([name, *(_number(column[line]) for column in columns)])
+    if n_lines > SHOWN_LINES:
+        rows.insert(1 + half, ["..."] * len(rows[0]))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  " + "  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))

@@ -81,6 +81,8 @@ def _open(
         yield Source(str(path), array.shape, array.dtype, lambda: array)
     elif path.suffix == ".npz":
         with zipfile.ZipFile(path) as archive:
+            if not archive.namelist():
+                raise ValueError("it holds no array")
             for name in archive.namelist():
                 yield _member(path, archive, name)
     else:

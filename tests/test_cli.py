@@ -95,6 +95,13 @@ def test_large_integers_are_exact(capsys):
     assert (found["min"], found["max"]) == (3, 2**62 + 1)
 
 
+def test_ends_of_the_range_may_be_negative_and_in_scientific_notation(capsys):
+    values = np.linspace(-3, 3, 100)
+    np.save("numbers.npy", values)
+    (found,) = describe(capsys, "numbers.npy", "--range", "-2e-1", "-.1")
+    assert_histogram(found, values, 20, (-0.2, -0.1))
+
+
 def test_fortran_order(field, capsys):
     np.save("field.npy", np.asfortranarray(field))
     (found,) = describe(capsys, "field.npy")
@@ -183,6 +190,13 @@ def test_table_of_an_axis(capsys):
     assert rows[0][:7] == ["0", "3", "0", "0", "0", "2", "1"]
     assert set(rows[10]) == {"..."}
     assert rows[-1][0] == "99"
+    assert float(rows[-1][6]) == 298
+
+
+def test_lines_of_more_axes_are_named_by_all_their_indices(capsys):
+    np.save("field.npy", np.zeros((2, 5, 3)))
+    assert main(["stats", "field.npy", "--axis", "1"]) == 0
+    assert "\n  1, 2      5" in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")
@@ -208,6 +222,7 @@ def faulty_files(field):
     np.save("objects.npy", np.array([{}, []], object))
     Path("damaged.npy").write_bytes(b"no array at all")
     Path("short.npy").write_bytes(Path("good.npy").read_bytes()[:500])
+    np.savez("nothing.npz")
     Path("damaged.npz").write_bytes(b"no archive at all")
     Path("raw.dat").write_bytes(bytes(20))
     Path("folder").mkdir()
@@ -225,6 +240,7 @@ def faulty_files(field):
         ("damaged.npy", "damaged.npy: .*"),
         ("short.npy", "short.npy: .*"),
         ("damaged.npz", "damaged.npz: File is not a zip file"),
+        ("nothing.npz", "nothing.npz: it holds no array"),
         ("raw.dat", "raw.dat: not .npy or .npz, so --dtype has to say what it holds"),
         ("raw.dat --dtype f8", "raw.dat: its 20 bytes are no multiple of the 8 of float64"),
         ("raw.dat --dtype f4 --shape 2,3", r"raw.dat: it has 20 bytes, but .*\(2, 3\).* needs 24"),

@@ -237,6 +237,7 @@ class MapReduce:
         chunksize = None if chunksize is None else check_count("chunksize", chunksize, 1)
         n_tasks = len(items)
         results: list[Any] = [MISSING] * n_tasks
+        n_results = 0
         with self._bar(n_tasks) as advance:
 
             def collect(start: int, values: list[Any]) -> None:
@@ -245,6 +246,8 @@ class MapReduce:
                         reduce(*value) if isinstance(value, tuple) else reduce(value)
                         for value in values
                     ]
+                nonlocal n_results
+                n_results += len(values)
                 results[start : start + len(values)] = values
                 advance(len(values))
 
@@ -255,6 +258,8 @@ class MapReduce:
                 for index, value in enumerate(self._run_serially(func, items)):
                     collect(index, [value])
         # A task that raised StopProcessGroup gave no result.
+        if n_results == n_tasks:
+            return results
         return [result for result in results if result is not MISSING]
 
     def imap(

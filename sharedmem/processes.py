@@ -215,8 +215,8 @@ class ProcessPort:
     """A forked worker's side of its team.
 
     Small immutable results wait in `pending` and leave together; all others are pickled at once,
-    so that a task may use the same buffer as the one before. In a list of results an item of type
-    bytes is always such a pickle, since bytes themselves are not of an atomic type.
+    so that a task may use the same buffer as the one before. An item of type bytes is always such a
+    pickle, since bytes themselves are not of an atomic type.
     """
 
     def __init__(self, channel: Channel) -> None:
@@ -245,7 +245,8 @@ class ProcessPort:
     def flush(self) -> None:
         """Send what is pending."""
         if self.pending:
-            self._channel.send(Kind.RESULTS, self._first, Parcel(pickle.dumps(self.pending, 5)))
+            kind = Kind.PICKLED_RESULTS if self._pending_bytes else Kind.RESULTS
+            self._channel.send(kind, self._first, Parcel(pickle.dumps(self.pending, 5)))
             self._first += len(self.pending)
             self.pending.clear()
             self._pending_bytes = 0

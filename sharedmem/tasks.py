@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from sharedmem.errors import StopProcessGroup
@@ -21,43 +21,54 @@ def run_claims(
     port: Port,
 ) -> None:
     """Run `func` on the items of `sequence` that this worker claims."""
-    words, slot, pending = sync.team.words, sync.slot, port.pending
+    # To iterate over a slice takes a quarter less time than to index one by one.
+    can_slice = type(sequence) in (range, list, tuple)
     for start, stop in claims:
         if port.stopped():
             return
         sync.claim(start)
         has_stopped = False
-        first = start
-        while first < stop:
-            port.start(first)
+        while start < stop:
+            items = (
+                sequence[start:stop] if can_slice else map(sequence.__getitem__, range(start, stop))
+            )
             try:
-                for index in range(first, stop):
-                    words[slot] = index
-                    result = func(sequence[index])
-                    if type(result) in ATOMIC_TYPES:
-                        pending.append(result)
-                    else:
-                        port.add(result)
+                _run(func, items, start, sync, port)
             except StopProcessGroup:
                 # Nobody else can do what this worker has claimed, so that comes before its end.
                 has_stopped = True
             port.flush()
-            first = words[slot] + 1
+            start = sync.index + 1
         if has_stopped:
             return
 
 
 def run_fed(func: Callable[[Any], Any], sync: WorkerSync, port: Port) -> None:
     """Run `func` on the items that the coordinator sends."""
-    words, slot = sync.team.words, sync.slot
     while (message := port.receive()) is not None:
         sync.claim(message.task)
-        port.start(message.task)
-        for index, item in enumerate(message.value, message.task):
-            words[slot] = index
-            port.add(func(item))
+        _run(func, message.value, message.task, sync, port)
         port.flush()
         sync.hand_in(message.task)
+
+
+def _run(
+    func: Callable[[Any], Any], items: Iterable[Any], start: int, sync: WorkerSync, port: Port
+) -> None:
+    words, slot, pending = sync.team.words, sync.slot, port.pending
+    index = start
+    port.start(start)
+    # Published before each item is taken, so that a failing `__getitem__` is named, too.
+    words[slot] = index
+    for item in items:
+        result = func(item)
+        if type(result) in ATOMIC_TYPES:
+            pending.append(result)
+        else:
+            port.add(result)
+        index += 1
+        words[slot] = index
+    words[slot] = index - 1
 
 
 def run_to_the_end(

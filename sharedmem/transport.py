@@ -26,14 +26,15 @@ _MAX_SEGMENTS = 250
 
 
 class Kind(enum.IntEnum):
-    """What a message says."""
+    """What a message says; a receiver knows one kind of results."""
 
     RESULTS = 0
-    RESULT = 1
-    FAILURE = 2
-    FINISHED = 3
-    TASKS = 4
-    SEGMENTS = 5
+    PICKLED_RESULTS = 1
+    RESULT = 2
+    FAILURE = 3
+    FINISHED = 4
+    TASKS = 5
+    SEGMENTS = 6
 
 
 class Message(NamedTuple):
@@ -215,7 +216,7 @@ class Channel:
                 value = read_parts(file, index, n_stream, n_buffers)
             else:
                 value = unpack(index, memoryview(data)[_HEADER.size + 8 * n_segments :])
-            if kind == Kind.RESULTS and bytes in map(type, value):
+            if kind == Kind.PICKLED_RESULTS:
                 for k, item in enumerate(value):
                     if type(item) is bytes:
                         value[k] = unpack(index + k, item)
@@ -224,7 +225,9 @@ class Channel:
                 if descriptor >= 0:
                     os.close(descriptor)
         if kind == Kind.RESULT:
-            kind, value = Kind.RESULTS, [value]
+            value = [value]
+        if kind in (Kind.RESULT, Kind.PICKLED_RESULTS):
+            kind = Kind.RESULTS
         return Message(Kind(kind), index, value, nbytes)
 
 

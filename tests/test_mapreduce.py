@@ -721,7 +721,7 @@ class TestImap:
         results = pool.imap(lambda i: i + 1, taken, chunksize=chunksize)
         assert list(itertools.islice(results, 5)) == [1, 2, 3, 4, 5]
         results.close()
-        assert next(taken) <= 5 + (4 * max(pool.np, 1) + 1) * (chunksize or 128)
+        assert next(taken) <= 5 + (4 * max(pool.np, 1) + 1) * (chunksize or 256)
 
     def test_nothing_starts_before_the_first_result_is_asked_for(self, pool):
         items = iter([1])

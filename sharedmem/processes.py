@@ -17,7 +17,7 @@ from sharedmem.failures import Failure, portable
 from sharedmem.parcels import Parcel, UnpackingError, pack
 from sharedmem.team import Work, remaining
 from sharedmem.transport import INLINE_BYTES, Channel, Kind, Message
-from sharedmem.worker import LifeLine, Signals, WorkerProcess, signals_held
+from sharedmem.worker import LifeLine, Signals, WorkerProcess, flush_output, signals_held
 
 
 class _Member:
@@ -70,31 +70,39 @@ class ProcessTeam:
         self._line = LifeLine()
         self._owner = os.getpid()
         self._is_closed = False
+        pairs: list[tuple[Channel, Channel]] = []
         try:
+            pairs += (Channel.pair(windowed=not fed) for _ in range(n_workers))
+            flush_output()
             with signals_held() as signals:
-                for rank in range(n_workers):
-                    self._start(rank, work, signals, windowed=not fed)
+                # Each fork write-protects all memory again, and the first write to a page then
+                # takes 3 us here: what can be done before the first or after the last one, is.
+                for rank, (ours, theirs) in enumerate(pairs):
+                    self._start(rank, work, ours, theirs, signals)
+                for member in self._members:
+                    self._selector.register(member.channel.socket, selectors.EVENT_READ, member)
+                    self._selector.register(member.process.watch(), selectors.EVENT_READ, member)
         except BaseException:
             self.end(patient=False)
+            for ours, _ in pairs:
+                ours.close()
             raise
+        finally:
+            for _, theirs in pairs:
+                theirs.close()
 
-    def _start(self, rank: int, work: Work, signals: Signals, *, windowed: bool) -> None:
-        channel, theirs = Channel.pair(windowed=windowed)
+    def _start(
+        self, rank: int, work: Work, ours: Channel, theirs: Channel, signals: Signals
+    ) -> None:
         try:
             process = WorkerProcess(lambda: work(rank, ProcessPort(theirs)), self._line, signals)
         except OSError as error:
-            channel.close()
             error.add_note(
                 f"Worker {rank} of {self.size} could not be started. See `ulimit -u` and "
                 "`ulimit -n` for the limits on processes and descriptors, or take a smaller np."
             )
             raise
-        finally:
-            theirs.close()
-        member = _Member(rank, process, channel)
-        self._members.append(member)
-        self._selector.register(channel.socket, selectors.EVENT_READ, member)
-        self._selector.register(process.sentinel, selectors.EVENT_READ, member)
+        self._members.append(_Member(rank, process, ours))
 
     def send(self, rank: int, index: int, items: list[Any]) -> int:
         """Give a worker tasks; see :class:`Team`."""

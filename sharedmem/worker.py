@@ -131,18 +131,27 @@ class WorkerProcess:
     def __init__(self, main: Callable[[], None], line: LifeLine, signals: Signals) -> None:
         self._status: int | None = None
         self._status_taken = False
-        end_of_pipe, kept_by_worker = (-1, -1) if _PIDFD_WORKS else os.pipe()
+        self.sentinel, kept_by_worker = (-1, -1) if _PIDFD_WORKS else os.pipe()
         try:
             self.pid = _fork(main, line, signals)
+        except OSError:
+            if self.sentinel >= 0:
+                os.close(self.sentinel)
+            raise
         finally:
             if kept_by_worker >= 0:
                 os.close(kept_by_worker)
-        self.sentinel = os.pidfd_open(self.pid) if _PIDFD_WORKS else end_of_pipe
+
+    def watch(self) -> int:
+        """Return a descriptor that can be read once the process has ended."""
+        if self.sentinel < 0:
+            self.sentinel = os.pidfd_open(self.pid)
+        return self.sentinel
 
     def has_ended(self) -> bool:
         """Say whether the process has ended, without waiting."""
         poll = select.poll()
-        poll.register(self.sentinel, select.POLLIN)
+        poll.register(self.watch(), select.POLLIN)
         return bool(poll.poll(0))
 
     def kill(self) -> None:
@@ -150,7 +159,7 @@ class WorkerProcess:
         if self._status is None and not self._status_taken:
             with contextlib.suppress(ProcessLookupError):
                 if _PIDFD_WORKS:  # The number of a process that others waited for may be reused.
-                    signal.pidfd_send_signal(self.sentinel, signal.SIGKILL)
+                    signal.pidfd_send_signal(self.watch(), signal.SIGKILL)
                 else:
                     os.kill(self.pid, signal.SIGKILL)
 
@@ -164,7 +173,8 @@ class WorkerProcess:
                 self._status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
             except ChildProcessError:
                 self._status_taken = True
-            os.close(self.sentinel)
+            if self.sentinel >= 0:
+                os.close(self.sentinel)
         return self._status
 
     def end(self) -> str:
@@ -196,11 +206,14 @@ def _pidfd_works() -> bool:
 _PIDFD_WORKS = _pidfd_works()
 
 
-def _fork(main: Callable[[], None], line: LifeLine, signals: Signals) -> int:
+def flush_output() -> None:
+    """Write what is pending, which forked workers would write once more."""
     for stream in (sys.stdout, sys.stderr):
-        # What is pending would be written by the worker once more.
-        with contextlib.suppress(AttributeError, ValueError, OSError):
+        with contextlib.suppress(Exception):  # A stream may be None, closed, or of any class.
             stream.flush()
+
+
+def _fork(main: Callable[[], None], line: LifeLine, signals: Signals) -> int:
     _forking.line = line
     try:
         # Python 3.12 warns when other threads run. Their locks are what is dangerous, and a
@@ -226,9 +239,7 @@ def _run(main: Callable[[], None], line: LifeLine, signals: Signals) -> NoReturn
         with contextlib.suppress(Exception):
             traceback.print_exc()
     finally:
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(Exception):
-                stream.flush()
+        flush_output()
         # The interpreter, its exit handlers and its finalizers belong to the coordinator.
         os._exit(code)
 

@@ -116,7 +116,7 @@ def test_a_dropped_call_goes_on(tmp_path):
     while not path.exists():
         time.sleep(0.01)
     time.sleep(0.1)
-    background(abs, -1).wait()  # Reaps the one that was dropped.
+    assert background(abs, -1).wait() == 1  # Reaps the one that was dropped.
 
 
 def test_inside_a_pool_and_a_pool_inside():

@@ -3,7 +3,7 @@
 # make versions the tests on each Python of this machine that is supported
 # make coverage which lines the tests reach, without those that only workers run
 # make compat   the programs of tests/compat against sharedmem 0.3.8
-# make bench    the table of benchmarks/foundation.py
+# make bench    the tables and the curves of benchmarks/
 # make clean    removes the environments
 
 usable = $(1) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
@@ -54,6 +54,8 @@ compat: $(OLD)/with-0.3.8
 
 bench: $(VENV)/with-bench $(OLD)/with-0.3.8
 	$(BIN)/python benchmarks/foundation.py --old-python $(OLD)/bin/python
+	$(BIN)/python benchmarks/pool.py --old-python $(OLD)/bin/python
+	$(BIN)/python benchmarks/growth.py --old-python $(OLD)/bin/python --plot docs/growth.png
 
 clean:
 	rm -rf .venv .venv-*

@@ -6,22 +6,53 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+SMALL = ["--quick", "--rounds", "1"]
 
 
-@pytest.mark.slow
-def test_contenders_agree_and_make_a_table(tmp_path):
-    # This package stands in for 0.3.8, whose programs it runs.
+@pytest.fixture
+def bench(tmp_path):
+    """Run a script, with this package in the place of 0.3.8, whose programs it runs."""
     old_python = tmp_path / "python"
     old_python.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" "$@"\n')
     old_python.chmod(0o755)
-    command = [sys.executable, ROOT / "benchmarks/foundation.py", "--quick", "--rounds", "1"]
-    done = subprocess.run(
-        [*command, "--old-python", old_python],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
-    assert len(rows) == 10
-    assert all(len(row.split(" | ")) == 6 for row in rows)
+
+    def run(script, *options):
+        done = subprocess.run(
+            [sys.executable, ROOT / "benchmarks" / script, "--old-python", old_python, *options],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return [line.split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")]
+
+    return run
+
+
+@pytest.mark.slow
+def test_contenders_agree_and_make_a_table(bench):
+    rows = bench("foundation.py", *SMALL)
+    assert len(rows) == 6
+    assert {len(row) for row in rows} == {5}
+
+
+# One of each kind of contender; all rows take longer than a test should.
+POOL_ROWS = ["start-shared", "tasks-2", "equal-2", "results-mixed", "results-shared"]
+POOL_ROWS += ["memory-shared", "imap-unordered", "imap-memory", "ordered-cpu", "critical", "blas"]
+
+
+@pytest.mark.slow
+def test_rows_of_the_pool_are_measured(bench, tmp_path):
+    table = tmp_path / "table.md"
+    rows = bench("pool.py", *SMALL, "--output", table, "--only", *POOL_ROWS)
+    assert len(rows) == 2 + len(POOL_ROWS)
+    assert len({len(row) for row in rows}) == 1
+    assert rows[-1][0][2:] in table.read_text()
+
+
+@pytest.mark.slow
+def test_growth_is_drawn(bench, tmp_path):
+    picture = tmp_path / "growth.png"
+    rows = bench("growth.py", *SMALL, "--max-bytes", "2048", "--plot", picture)
+    assert [row[0] for row in rows].count("| exponent of the last 3") == 3
+    assert picture.read_bytes().startswith(b"\x89PNG")

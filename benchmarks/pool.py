@@ -1,0 +1,188 @@
+"""Compare the pool with multiprocessing.Pool, mpire and sharedmem 0.3.8, as a table."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import results
+import sections
+import sharedmem
+from contenders import MPIRE, REFERENCE, Items, but, by_ours, by_pool, everyone, negative
+from timing import GIB, MIB, OLD, OURS, POOL, Call, Measured, Row, SetUp, per_item, print_table
+
+# Start-up.
+
+
+def importing(module: str, set_up: SetUp) -> SetUp:
+    def set_up_after(size: int) -> Call:
+        importlib.import_module(module)
+        return set_up(size)
+
+    return set_up_after
+
+
+def holding(make: Callable[[int], Any], set_up: SetUp) -> SetUp:
+    """Time a map of two tasks in a process that holds memory."""
+
+    def set_up_beside(size: int) -> Call:
+        held, call = make(size), set_up(2)
+        return lambda: call() if held is not None else None
+
+    return set_up_beside
+
+
+def shared_memory(n_bytes: int) -> np.ndarray:
+    return sharedmem.full(n_bytes // 8, 1.0)
+
+
+def private_memory(n_bytes: int) -> np.ndarray:
+    return np.full(n_bytes // 8, 1.0)
+
+
+# Tasks. Those that burn the processor do so by its own clock: what the coordinator, or anybody
+# else, takes from them makes them longer. More workers than cores can only sleep at once.
+
+TASK_SECONDS = 1e-3
+
+
+def burn(seconds: float) -> int:
+    stop = time.thread_time() + seconds
+    while time.thread_time() < stop:
+        pass
+    return 0
+
+
+def sleep(seconds: float) -> int:
+    time.sleep(seconds)
+    return 0
+
+
+def equal_lengths(n: int) -> list[float]:
+    return [TASK_SECONDS] * n
+
+
+def uneven_lengths(n: int) -> list[float]:
+    """Return lengths from 0.1 to 100 ms, in a random order."""
+    lengths: list[float] = np.random.default_rng(1).permutation(np.geomspace(1e-4, 0.1, n)).tolist()
+    return lengths
+
+
+def no_schedule_is_shorter(task: Callable[[float], int], items: Items, workers: int) -> SetUp:
+    """Measure each task alone, and return what no schedule can beat."""
+
+    def set_up(size: int) -> Call:
+        def call() -> Measured:
+            lengths = []
+            for item in items(size):
+                start = time.perf_counter()
+                task(item)
+                lengths.append(time.perf_counter() - start)
+            # Alone, too, a task is interrupted now and then: equal ones should have been equal.
+            if items is equal_lengths:
+                lengths = [float(np.median(lengths))] * size
+            return Measured(max(max(lengths), sum(lengths) / workers))
+
+        return call
+
+    return set_up
+
+
+def schedules(items: Items, workers: int) -> dict[str, SetUp]:
+    task = burn if workers <= (os.cpu_count() or 1) else sleep
+    return {
+        **but([MPIRE, OLD], everyone(task, items, workers)),
+        REFERENCE: no_schedule_is_shorter(task, items, workers),
+    }
+
+
+# BLAS.
+
+N_PRODUCTS = 40
+
+
+def product(n: int) -> float:
+    a = np.ones((n, n))
+    return float((a @ a)[0, 0])
+
+
+def products(n: int) -> list[int]:
+    return [n] * N_PRODUCTS
+
+
+SMALL = {n: everyone(negative, range, n) for n in (1, 2, 8, 64)}
+TRIVIAL = "0.25 us, and no slower than Pool"
+ROWS = {
+    "start-2": Row("map of 2 tasks, np=2", 2, 2, SMALL[2], "4 ms, and faster than Pool"),
+    "start-64": Row("map of 64 tasks, np=64", 64, 8, but([MPIRE, OLD], SMALL[64]), "150 ms"),
+    "start-64-numba": Row(
+        "the same, numba loaded", 64, 8,
+        {w: importing("numba", SMALL[64][w]) for w in (OURS, POOL)}, "250 ms",
+    ),
+    "start-shared": Row(
+        "map of 2 tasks, beside {size} of SharedArrays (reference: none)", 8 * GIB, MIB,
+        {OURS: holding(shared_memory, SMALL[2][OURS]), POOL: holding(shared_memory, SMALL[2][POOL]),
+         REFERENCE: holding(bool, SMALL[2][OURS])},
+        "2 ms more than with none",
+    ),
+    "start-private": Row(
+        "map of 2 tasks, beside {size} of private memory (reference: none)", 4 * GIB, MIB,
+        {OURS: holding(private_memory, SMALL[2][OURS]),
+         POOL: holding(private_memory, SMALL[2][POOL]),
+         REFERENCE: holding(bool, SMALL[2][OURS])},
+        "measured and explained",
+    ),
+    **{
+        f"tasks-{workers}": Row(
+            f"a trivial task of 100,000, np={workers}", 100_000, 1000,
+            SMALL[workers] if workers == 2 else but([MPIRE, OLD], SMALL[workers]),
+            TRIVIAL, per_item,
+        )
+        for workers in (1, 2, 8, 64)
+    },
+    "tasks-million": Row(
+        "a trivial task of 1,000,000, np=2", 1_000_000, 1000, but([MPIRE, OLD], SMALL[2]),
+        TRIVIAL, per_item,
+    ),
+    **{
+        f"equal-{workers}": Row(
+            f"1,000 tasks of 1 ms, np={workers} (reference: ideal)", 1000, 100,
+            schedules(equal_lengths, workers), "0.98 x of the ideal",
+        )
+        for workers in (1, 2, 8, 64)
+    },
+    **{
+        f"uneven-{workers}": Row(
+            f"100 tasks of 0.1 to 100 ms, np={workers} (reference: ideal)", 100, 5,
+            schedules(uneven_lengths, workers), "0.9 x of the ideal",
+        )
+        for workers in (1, 2, 8, 64)
+    },
+    **results.ROWS,
+    **sections.ROWS,
+    "blas": Row(
+        "40 A @ B of 500 x 500, 2 workers (reference: blas_threads=None)", 500, 50,
+        {OURS: by_ours(product, products, 2), POOL: by_pool(product, products, 2),
+         REFERENCE: by_ours(product, products, 2, blas_threads=None)},
+        "faster than without the limit",
+    ),
+    "trace-equal": Row(
+        "1,000 tasks of 1 ms, with a trace (reference: without)", 1000, 100,
+        {OURS: by_ours(burn, equal_lengths, 2, trace=True),
+         REFERENCE: by_ours(burn, equal_lengths, 2)},
+        "2% more",
+    ),
+    "trace-trivial": Row(
+        "a trivial task of 100,000, with a trace (reference: without)", 100_000, 1000,
+        {OURS: by_ours(negative, range, 2, trace=True), REFERENCE: by_ours(negative, range, 2)},
+        "2% more", per_item,
+    ),
+}  # fmt: skip
+
+if __name__ == "__main__":
+    print_table(__doc__, ROWS)

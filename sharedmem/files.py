@@ -30,6 +30,13 @@ def anonymous_file(name: str) -> int:
         return os.dup(file.fileno())
 
 
+def write_all(descriptor: int, content: memoryview, offset: int) -> None:
+    """Write all bytes of `content` to a file, from byte `offset` on."""
+    end = offset + content.nbytes
+    while offset < end:
+        offset += os.pwrite(descriptor, content[offset - end :], offset)
+
+
 def map_privately(descriptor: int, nbytes: int) -> memoryview:
     """Map a file so that writes stay in this process; the mapping ends with its last view.
 

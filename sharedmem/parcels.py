@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sharedmem.array import SharedArray, describe
-from sharedmem.files import map_privately
-from sharedmem.memory import Segment
+from sharedmem.files import anonymous_file, map_privately, write_all
+from sharedmem.memory import HUGE_PAGE, Segment, supports_memfd
 
 # Buffers from this size on are mapped by the coordinator, not copied.
 MAPPED_BYTES = 64 * 1024
@@ -87,22 +87,39 @@ def _aligned(offset: int) -> int:
     return -(-offset // _ALIGNMENT) * _ALIGNMENT
 
 
-def write_parts(file: int, stream: bytes, buffers: Sequence[memoryview]) -> int:
-    """Write the lengths of `buffers`, the stream and the buffers; return the bytes written."""
+def store(stream: bytes, buffers: Sequence[memoryview]) -> tuple[int, int]:
+    """Put the lengths of `buffers`, the stream and the buffers into an anonymous file.
+
+    Returns
+    -------
+    descriptor, nbytes : int
+        The file, for the caller to close, and its length.
+    """
     lengths = struct.pack(f"={len(buffers)}q", *(buffer.nbytes for buffer in buffers))
-    offset = 0
     parts: list[memoryview] = [memoryview(lengths), memoryview(stream), *buffers]
+    starts, nbytes = [], 0
     for part in parts:
-        # Writing is 2 x faster than to map the fresh file and to fault its pages in one by one.
-        offset = _aligned(offset)
-        end = offset + part.nbytes
-        while offset < end:
-            offset += os.pwrite(file, part[offset - end :], offset)
-    return offset
+        starts.append(_aligned(nbytes))
+        nbytes = starts[-1] + part.nbytes
+    if nbytes >= HUGE_PAGE and supports_memfd():
+        # 32 MiB take 5 ms on huge pages, and 10 ms when written to a file of small ones.
+        segment = Segment(nbytes)
+        segment.populate(0, nbytes)
+        for start, part in zip(starts, parts, strict=True):
+            segment.buffer[start : start + part.nbytes] = part
+        return os.dup(segment.fd), nbytes
+    file = anonymous_file("sharedmem-result")
+    try:
+        for start, part in zip(starts, parts, strict=True):
+            write_all(file, part, start)
+    except BaseException:
+        os.close(file)
+        raise
+    return file, nbytes
 
 
 def read_parts(file: int, index: int, n_stream: int, n_buffers: int) -> Any:
-    """Undo `pack` and `write_parts`; large buffers stay where they are, mapped privately."""
+    """Undo `pack` and `store`; large buffers stay where they are, mapped privately."""
     content = map_privately(file, os.fstat(file).st_size)
     lengths = struct.unpack_from(f"={n_buffers}q", content)
     start = _aligned(8 * n_buffers)

@@ -12,9 +12,8 @@ import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from sharedmem.files import anonymous_file
 from sharedmem.memory import Segment
-from sharedmem.parcels import Parcel, read_parts, unpack, write_parts
+from sharedmem.parcels import Parcel, read_parts, store, unpack
 
 # What fits goes through the socket, and the rest through a segment. A sequenced-packet socket
 # keeps each message whole: a worker that is killed leaves a message or none.
@@ -110,10 +109,9 @@ class Channel:
         self.sent_bytes += len(stream) + sum(buffer.nbytes for buffer in buffers)
         file = -1
         if buffers or len(stream) > INLINE_BYTES:
-            file = anonymous_file("sharedmem-result")
+            file, file_bytes = store(stream, buffers)
+            nbytes += file_bytes
         try:
-            if file >= 0:
-                nbytes += write_parts(file, stream, buffers)
             if nbytes and self._windowed:
                 self._wait_for_window(nbytes)
             self._send(kind, index, nbytes, parcel, file)

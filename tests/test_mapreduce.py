@@ -371,10 +371,10 @@ class TestFailures:
                 pool.map(work, range(2))
 
     def test_a_time_limit(self, backend):
-        pool = MapReduce(backend, np=2, timeout=0.2)
-        with pytest.raises(TimeoutError, match=r"timeout=0\.2"):
-            pool.map(lambda i: time.sleep(i), [0, 0.6, 0.6])
-        time.sleep(0.5)  # A thread goes on to the end of its task.
+        pool = MapReduce(backend, np=2, timeout=0.5)
+        with pytest.raises(TimeoutError, match=r"timeout=0\.5"):
+            pool.map(lambda i: time.sleep(i), [0, 0.8, 0.8])
+        time.sleep(0.4)  # A thread goes on to the end of its task.
         assert pool.map(abs, [-1]) == [1]
 
     def test_stop_process_group_ends_one_worker_quietly(self, backend):

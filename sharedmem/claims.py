@@ -112,7 +112,7 @@ def claims(
             if one_by_one():
                 length = 1
             elif elapsed < CLAIM_SECONDS / 2:
-                length = min(4 * length, max(1, (n_tasks - stop) // (2 * n_workers)))
+                length = min(8 * length, max(1, (n_tasks - stop) // (2 * n_workers)))
             elif elapsed > 2 * CLAIM_SECONDS:
                 length = max(1, int(length * CLAIM_SECONDS / elapsed))
         start = cursor.claim(length)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import operator
-from collections.abc import Callable, Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
@@ -116,6 +118,8 @@ class SharedArray(np.ndarray[Any, np.dtype[Any]]):
 
     def __reduce__(self) -> Any:
         segment, layout = describe(self)
+        if _noted.segments is not None and segment.fd >= 0:
+            _noted.segments[segment.identity] = segment
         return _load, (key_of(segment), layout)
 
     def chunks(
@@ -154,6 +158,23 @@ _ALLOCATING = (
 )
 for _name in _ALLOCATING:
     setattr(SharedArray, _name, _fresh_as_plain(_name))
+
+
+class _Noted(threading.local):
+    segments: dict[tuple[int, int], Segment] | None = None
+
+
+_noted = _Noted()
+
+
+@contextlib.contextmanager
+def segments_noted() -> Iterator[dict[tuple[int, int], Segment]]:
+    """Note the segments of all arrays that this thread pickles in the block, by identity."""
+    before, _noted.segments = _noted.segments, {}
+    try:
+        yield _noted.segments
+    finally:
+        _noted.segments = before
 
 
 def describe(array: NDArray[Any]) -> tuple[Segment, Layout]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import NamedTuple, Self
 
@@ -82,23 +82,6 @@ class Context:
         return self._rng
 
 
-class Section:
-    """A block of code that tasks run one after the other; made by the pool."""
-
-    def __init__(self, enter: Callable[[], None], leave: Callable[[], None]) -> None:
-        self._enter = enter
-        self._leave = leave
-
-    def __enter__(self) -> Self:
-        """Wait for the block to be free."""
-        self._enter()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        """Let the next one in."""
-        self._leave()
-
-
 class Contexts:
     """Knows in which worker of a pool the caller is.
 
@@ -125,6 +108,7 @@ class Contexts:
         """Make `context` that of this process, for good."""
         self._of_process = context
         self._of_thread = threading.local()
+        self._of_thread.context = context
 
     def enter_thread(self, context: Context) -> None:
         """Make `context` that of this thread, for good."""
@@ -142,9 +126,43 @@ class Contexts:
 
     def current(self) -> Context:
         """Return the context of the caller."""
-        context: Context | None = getattr(self._of_thread, "context", None) or self._of_process
+        context: Context | None = getattr(self._of_thread, "context", None)
+        if context is None:
+            context = self._of_process
         if context is None:
             # Outside of a call the caller is alone, and need not wait for anybody.
             alone = CoordinatorSync(TeamSync(1, processes=False), watch=lambda: None)
             context = self._of_thread.context = Context(alone, Call(self._entropy, 0))
         return context
+
+
+class Critical:
+    """A block that one worker at a time may be in; made by the pool."""
+
+    def __init__(self, contexts: Contexts) -> None:
+        self._current = contexts.current
+
+    def __enter__(self) -> Self:
+        """Wait for the block to be free."""
+        self._current().sync.enter_critical()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Let the next one in."""
+        self._current().sync.leave_critical()
+
+
+class Ordered:
+    """A block that tasks enter one by one, in their order; made by the pool."""
+
+    def __init__(self, contexts: Contexts) -> None:
+        self._current = contexts.current
+
+    def __enter__(self) -> Self:
+        """Wait for the turn."""
+        self._current().sync.enter_turn()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Let the next one in."""
+        self._current().sync.leave_turn()

@@ -17,7 +17,7 @@ import numpy
 from sharedmem import engine, machine
 from sharedmem.calls import MISSING, Setting, run_imap, run_map
 from sharedmem.checks import check_count, check_function, check_sequence
-from sharedmem.contexts import Contexts, Section
+from sharedmem.contexts import Contexts, Critical, Ordered
 from sharedmem.errors import StopProcessGroup
 from sharedmem.processes import ProcessBackend
 from sharedmem.runs import run_in_threads
@@ -123,13 +123,8 @@ class MapReduce:
         self._has_trace = trace
         self.trace: Trace | None = None
         self._contexts = Contexts(entropy)
-        current = self._contexts.current
-        self.critical = Section(
-            lambda: current().sync.enter_critical(), lambda: current().sync.leave_critical()
-        )
-        self.ordered = Section(
-            lambda: current().sync.enter_turn(), lambda: current().sync.leave_turn()
-        )
+        self.critical = Critical(self._contexts)
+        self.ordered = Ordered(self._contexts)
 
     def __repr__(self) -> str:
         backend = getattr(self.backend, "__name__", self.backend)

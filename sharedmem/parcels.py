@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import pickle
 import struct
@@ -11,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sharedmem.array import SharedArray, describe
+from sharedmem.array import segments_noted
 from sharedmem.files import anonymous_file, map_privately, write_all
 from sharedmem.memory import HUGE_PAGE, Segment, supports_memfd
 
@@ -36,29 +35,6 @@ class UnpackingError(RuntimeError):
         self.reason = reason
 
 
-class _Pickler(pickle.Pickler):
-    """Keeps large buffers and the segments of shared arrays out of the stream."""
-
-    def __init__(self, stream: io.BytesIO) -> None:
-        super().__init__(stream, protocol=5, buffer_callback=self._keep_apart)
-        self.buffers: list[memoryview] = []
-        self.segments: list[Segment] = []
-
-    def _keep_apart(self, buffer: pickle.PickleBuffer) -> bool:
-        raw = buffer.raw()
-        if raw.nbytes < MAPPED_BYTES:
-            return True
-        self.buffers.append(raw)
-        return False
-
-    def reducer_override(self, value: Any) -> Any:
-        if type(value) is SharedArray:
-            segment = describe(value)[0]
-            if segment.fd >= 0 and segment not in self.segments:
-                self.segments.append(segment)
-        return NotImplemented
-
-
 class Parcel(NamedTuple):
     """A pickled object: its stream, the buffers kept out of it, the segments that it refers to."""
 
@@ -69,10 +45,18 @@ class Parcel(NamedTuple):
 
 def pack(value: object) -> Parcel:
     """Pickle `value`, large buffers and shared arrays apart; the buffers are not copied yet."""
-    stream = io.BytesIO()
-    pickler = _Pickler(stream)
-    pickler.dump(value)
-    return Parcel(stream.getvalue(), pickler.buffers, pickler.segments)
+    buffers: list[memoryview] = []
+
+    def keep_apart(buffer: pickle.PickleBuffer) -> bool:
+        raw = buffer.raw()
+        if raw.nbytes < MAPPED_BYTES:
+            return True
+        buffers.append(raw)
+        return False
+
+    with segments_noted() as segments:
+        stream = pickle.dumps(value, 5, buffer_callback=keep_apart)
+    return Parcel(stream, buffers, list(segments.values()))
 
 
 def unpack(index: int, stream: bytes | memoryview, buffers: Iterable[memoryview] = ()) -> Any:
@@ -87,14 +71,8 @@ def _aligned(offset: int) -> int:
     return -(-offset // _ALIGNMENT) * _ALIGNMENT
 
 
-def store(stream: bytes, buffers: Sequence[memoryview]) -> tuple[int, int]:
-    """Put the lengths of `buffers`, the stream and the buffers into an anonymous file.
-
-    Returns
-    -------
-    descriptor, nbytes : int
-        The file, for the caller to close, and its length.
-    """
+def store(stream: bytes, buffers: Sequence[memoryview]) -> int:
+    """Put the lengths of `buffers`, the stream and the buffers into a new anonymous file."""
     lengths = struct.pack(f"={len(buffers)}q", *(buffer.nbytes for buffer in buffers))
     parts: list[memoryview] = [memoryview(lengths), memoryview(stream), *buffers]
     starts, nbytes = [], 0
@@ -107,7 +85,7 @@ def store(stream: bytes, buffers: Sequence[memoryview]) -> tuple[int, int]:
         segment.populate(0, nbytes)
         for start, part in zip(starts, parts, strict=True):
             segment.buffer[start : start + part.nbytes] = part
-        return os.dup(segment.fd), nbytes
+        return os.dup(segment.fd)
     file = anonymous_file("sharedmem-result")
     try:
         for start, part in zip(starts, parts, strict=True):
@@ -115,7 +93,7 @@ def store(stream: bytes, buffers: Sequence[memoryview]) -> tuple[int, int]:
     except BaseException:
         os.close(file)
         raise
-    return file, nbytes
+    return file
 
 
 def read_parts(file: int, index: int, n_stream: int, n_buffers: int) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import threading
 from collections.abc import Callable
-from threading import BrokenBarrierError
+from threading import BrokenBarrierError, get_ident
 
 from sharedmem.locks import Bell, EventBell, Lock, ThreadBell, process_lock
 
@@ -187,7 +187,7 @@ class WorkerSync:
 
     def enter_critical(self) -> None:
         """Wait until no other worker is in a critical section."""
-        me = threading.get_ident()
+        me = get_ident()
         if self._critical_owner == me:
             raise RuntimeError(
                 "pool.critical was entered inside pool.critical, and would wait for itself: "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import enum
 import errno
 import os
 import socket
@@ -24,8 +23,8 @@ WINDOW_BYTES = 32 * 1024 * 1024
 _MAX_SEGMENTS = 250
 
 
-class Kind(enum.IntEnum):
-    """What a message says; a receiver knows one kind of results."""
+class Kind:
+    """What a message says, in plain integers; a receiver knows one kind of results."""
 
     RESULTS = 0
     PICKLED_RESULTS = 1
@@ -41,7 +40,7 @@ class Message(NamedTuple):
 
     Attributes
     ----------
-    kind : Kind
+    kind : int
         What it says.
     task : int
         The number of the task that it is about, the first one where there are several.
@@ -51,7 +50,7 @@ class Message(NamedTuple):
         What it holds of the result window.
     """
 
-    kind: Kind
+    kind: int
     task: int
     value: Any
     window_bytes: int = 0
@@ -94,32 +93,30 @@ class Channel:
         self.socket.close()
         self._attached.clear()
 
-    def send(self, kind: Kind, index: int, parcel: Parcel) -> None:
+    def send(self, kind: int, index: int, parcel: Parcel) -> None:
         """Send `parcel`, which is about task `index`; its buffers may be changed afterwards."""
         stream, buffers, segments = parcel
-        nbytes = 0
+        size = len(stream) + sum(buffer.nbytes for buffer in buffers)
+        self.sent_bytes += size
+        is_apart = bool(buffers) or size > INLINE_BYTES
+        window_bytes = size if is_apart else 0
         for segment in segments:
             if segment.identity not in self._known_segments:
                 self._known_segments.add(segment.identity)
-                nbytes += segment.nbytes
+                window_bytes += segment.nbytes
+        if window_bytes and self._windowed:
+            self._wait_for_window(window_bytes)
         while len(segments) > _MAX_SEGMENTS:
             self._send(Kind.SEGMENTS, 0, 0, Parcel(b"", (), segments[:_MAX_SEGMENTS]), -1)
             segments = segments[_MAX_SEGMENTS:]
-        parcel = Parcel(stream, buffers, segments)
-        self.sent_bytes += len(stream) + sum(buffer.nbytes for buffer in buffers)
-        file = -1
-        if buffers or len(stream) > INLINE_BYTES:
-            file, file_bytes = store(stream, buffers)
-            nbytes += file_bytes
+        file = store(stream, buffers) if is_apart else -1
         try:
-            if nbytes and self._windowed:
-                self._wait_for_window(nbytes)
-            self._send(kind, index, nbytes, parcel, file)
+            self._send(kind, index, window_bytes, Parcel(stream, buffers, segments), file)
         finally:
             if file >= 0:
                 os.close(file)
 
-    def _send(self, kind: Kind, index: int, nbytes: int, parcel: Parcel, file: int) -> None:
+    def _send(self, kind: int, index: int, nbytes: int, parcel: Parcel, file: int) -> None:
         stream, buffers, segments = parcel
         data = [
             _HEADER.pack(kind, file >= 0, index, nbytes, len(stream), len(buffers), len(segments)),
@@ -226,7 +223,7 @@ class Channel:
             value = [value]
         if kind in (Kind.RESULT, Kind.PICKLED_RESULTS):
             kind = Kind.RESULTS
-        return Message(Kind(kind), index, value, nbytes)
+        return Message(kind, index, value, nbytes)
 
 
 def _descriptors(ancillary: Iterable[tuple[int, int, bytes]]) -> list[int]:

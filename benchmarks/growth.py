@@ -28,7 +28,7 @@ from timing import (
 )
 
 COLORS = {OURS: "#4477aa", POOL: "#ee6677", OLD: "#999933"}
-# A contender leaves its curve after a point that took longer: the rest would take minutes.
+# Seconds: a contender leaves its curve after a point that took longer.
 LONGEST = 4.0
 # A result is in the worker, on its way and in the coordinator; each contender has one.
 COPIES = 4

@@ -85,19 +85,19 @@ def waiting_memory(call: Callable[[Call], Any]) -> Call:
 
 def reduce_slowly(n: int, look: Call = lambda: None) -> list[float]:
     def reduce(a: np.ndarray) -> float:
-        time.sleep(0.01)
+        time.sleep(0.05)
         look()
         return float(a[0])
 
     with sharedmem.MapReduce(np=2) as pool:
-        return pool.map(array_of, [n] * 4 * N_RESULTS, reduce=reduce)
+        return pool.map(array_of, [n] * 2 * N_RESULTS, reduce=reduce)
 
 
 def reduce_slowly_by_pool(n: int) -> list[float]:
     found = []
     with FORK.Pool(2) as pool:
-        for a in pool.imap(array_of, [n] * 4 * N_RESULTS):
-            time.sleep(0.01)
+        for a in pool.imap(array_of, [n] * 2 * N_RESULTS):
+            time.sleep(0.05)
             found.append(float(a[0]))
     return found
 
@@ -190,7 +190,7 @@ ROWS = {
         "no copy",
     ),
     "memory-reduce": Row(
-        "growth of the coordinator, 64 results of 8 MiB, slow reduce (reference: the window)",
+        "growth of the coordinator, 32 results of 8 MiB, slow reduce (reference: the window)",
         MIB, MIB // 8,
         {OURS: lambda n: peak_memory(lambda: reduce_slowly(n)),
          POOL: lambda n: peak_memory(lambda: reduce_slowly_by_pool(n)),

@@ -22,6 +22,7 @@ from timing import (
     Row,
     SetUp,
     heading,
+    in_bytes,
     in_seconds,
     measure,
     options_of,
@@ -29,7 +30,7 @@ from timing import (
 
 COLORS = {OURS: "#4477aa", POOL: "#ee6677", OLD: "#999933"}
 # Seconds: a contender leaves its curve after a point that took longer.
-LONGEST = 4.0
+LONGEST = 2.0
 # A result is in the worker, on its way and in the coordinator; each contender has one.
 COPIES = 4
 TAIL = 3  # points, at the large end, where what is constant no longer counts
@@ -89,6 +90,10 @@ def sizes_of(name: str, largest: int) -> list[int]:
     return [*sizes, largest]
 
 
+def size_text(name: str, size: int) -> str:
+    return in_bytes(size) if name == "bytes" else f"{size:,}"
+
+
 def curves_of(name: str, largest: int, options: argparse.Namespace) -> dict[str, Curve]:
     curves = {which: Curve([], []) for which in ROWS[name].contenders}
     late: set[str] = set()
@@ -110,7 +115,7 @@ def table(name: str, curves: dict[str, Curve]) -> Iterator[str]:
             in_seconds(curve.seconds[k]) if k < len(curve.seconds) else "-"
             for curve in curves.values()
         ]
-        yield f"| {size:,} | {' | '.join(cells)} |"
+        yield f"| {size_text(name, size)} | {' | '.join(cells)} |"
     exponents = [f"{curve.exponent():.2f}" for curve in curves.values()]
     yield f"| exponent of the last {TAIL} | {' | '.join(exponents)} |\n"
 
@@ -125,6 +130,10 @@ def draw(found: dict[str, dict[str, Curve]], title: str, path: Path) -> None:
             label = f"{which}: exponent {curve.exponent():.2f}"
             ax.loglog(curve.sizes, curve.seconds, "o-", color=COLORS[which], label=label)
         ax.set(xlabel=ROWS[name].title, ylabel="seconds of a call")
+        sizes = curves[OURS].sizes
+        ax.set_xticks(sizes, [size_text(name, size) for size in sizes])
+        ax.tick_params(axis="x", rotation=30 if name == "bytes" else 0, which="major", labelsize=8)
+        ax.minorticks_off()
         ax.grid(alpha=0.3)
         ax.legend(frameon=False)
     figure.suptitle(title, fontsize=9)

@@ -77,10 +77,11 @@ def root_by_old(n: int) -> Call:
 ROWS = {
     "full": Row(
         "full, 1 GiB", GIB // 8, MIB, {OURS: full, NUMPY: full_by_numpy, OLD: full},
-        "0.8 of NumPy's time; 0.35 of 0.3.8's",
+        "0.8 of NumPy's time; 0.35 of 0.3.8's", warms_up=True,
     ),
     "copy": Row(
         "copy, 1 GiB", GIB // 8, MIB, {OURS: copy, NUMPY: copy_by_numpy, OLD: copy},
+        warms_up=True,
     ),
     "sum": Row(
         "sum, 1 GiB", GIB // 8, MIB, {OURS: add, NUMPY: add_by_numpy, OLD: add_by_old},

@@ -147,6 +147,9 @@ ROWS = {
         )
         for workers in (1, 2, 8, 64)
     },
+    "tasks-thousand": Row(
+        "1,000 trivial tasks, np=2", 1000, 100, SMALL[2], "no slower than Pool",
+    ),
     "tasks-million": Row(
         "a trivial task of 1,000,000, np=2", 1_000_000, 1000, but([MPIRE, OLD], SMALL[2]),
         TRIVIAL, per_item,

@@ -30,7 +30,7 @@ from timing import (
 
 COLORS = {OURS: "#4477aa", POOL: "#ee6677", OLD: "#999933"}
 # Seconds: a contender leaves its curve after a point that took longer.
-LONGEST = 2.0
+LONGEST = 1.0
 # A result is in the worker, on its way and in the coordinator; each contender has one.
 COPIES = 4
 TAIL = 3  # points, at the large end, where what is constant no longer counts
@@ -59,7 +59,7 @@ ROWS = {
     "tasks": Row("trivial tasks, np=2", 10**6, 1000, {OURS: ours, POOL: pool, OLD: ours}),
     "bytes": Row(
         "bytes of one result, np=2", 3 * GIB, 16 * KIB,
-        {OURS: our_result, POOL: pool_result, OLD: our_result},
+        {OURS: our_result, POOL: pool_result, OLD: our_result}, warms_up=True,
     ),
     "workers": Row(
         "workers, a task for each", 64, 4, {OURS: many, POOL: by_as_many_pool_workers, OLD: many}

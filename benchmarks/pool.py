@@ -120,24 +120,28 @@ def products(n: int) -> list[int]:
 SMALL = {n: everyone(negative, range, n) for n in (1, 2, 8, 64)}
 TRIVIAL = "0.25 us, and no slower than Pool"
 ROWS = {
-    "start-2": Row("map of 2 tasks, np=2", 2, 2, SMALL[2], "4 ms, and faster than Pool"),
-    "start-64": Row("map of 64 tasks, np=64", 64, 8, but([MPIRE, OLD], SMALL[64]), "150 ms"),
+    "start-2": Row(
+        "map of 2 tasks, np=2", 2, 2, SMALL[2], "4 ms, and faster than Pool", warms_up=True
+    ),
+    "start-64": Row(
+        "map of 64 tasks, np=64", 64, 8, but([MPIRE, OLD], SMALL[64]), "150 ms", warms_up=True
+    ),
     "start-64-numba": Row(
         "the same, numba loaded", 64, 8,
-        {w: importing("numba", SMALL[64][w]) for w in (OURS, POOL)}, "250 ms",
+        {w: importing("numba", SMALL[64][w]) for w in (OURS, POOL)}, "250 ms", warms_up=True,
     ),
     "start-shared": Row(
         "map of 2 tasks, beside {size} of SharedArrays (reference: none)", 8 * GIB, MIB,
         {OURS: holding(shared_memory, SMALL[2][OURS]), POOL: holding(shared_memory, SMALL[2][POOL]),
          REFERENCE: holding(bool, SMALL[2][OURS])},
-        "2 ms more than with none",
+        "2 ms more than with none", warms_up=True,
     ),
     "start-private": Row(
         "map of 2 tasks, beside {size} of private memory (reference: none)", 4 * GIB, MIB,
         {OURS: holding(private_memory, SMALL[2][OURS]),
          POOL: holding(private_memory, SMALL[2][POOL]),
          REFERENCE: holding(bool, SMALL[2][OURS])},
-        "measured and explained",
+        "measured and explained", warms_up=True,
     ),
     **{
         f"tasks-{workers}": Row(

@@ -12,7 +12,7 @@ import numpy as np
 
 from sharedmem.array import segments_noted
 from sharedmem.files import anonymous_file, map_privately, write_all
-from sharedmem.memory import HUGE_PAGE, Segment, supports_memfd
+from sharedmem.memory import Segment
 
 # Buffers from this size on are mapped by the coordinator, not copied.
 MAPPED_BYTES = 64 * 1024
@@ -75,21 +75,15 @@ def store(stream: bytes, buffers: Sequence[memoryview]) -> int:
     """Put the lengths of `buffers`, the stream and the buffers into a new anonymous file."""
     lengths = struct.pack(f"={len(buffers)}q", *(buffer.nbytes for buffer in buffers))
     parts: list[memoryview] = [memoryview(lengths), memoryview(stream), *buffers]
-    starts, nbytes = [], 0
-    for part in parts:
-        starts.append(_aligned(nbytes))
-        nbytes = starts[-1] + part.nbytes
-    if nbytes >= HUGE_PAGE and supports_memfd():
-        # 32 MiB take 5 ms on huge pages, and 10 ms when written to a file of small ones.
-        segment = Segment(nbytes)
-        segment.populate(0, nbytes)
-        for start, part in zip(starts, parts, strict=True):
-            segment.buffer[start : start + part.nbytes] = part
-        return os.dup(segment.fd)
+    # Pages come faster by writing than by touching them: 16 results of 32 MiB from two workers take
+    # 155 ms, and 237 ms where they are copied to huge pages.
     file = anonymous_file("sharedmem-result")
     try:
-        for start, part in zip(starts, parts, strict=True):
-            write_all(file, part, start)
+        offset = 0
+        for part in parts:
+            offset = _aligned(offset)
+            write_all(file, part, offset)
+            offset += part.nbytes
     except BaseException:
         os.close(file)
         raise

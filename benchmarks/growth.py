@@ -84,7 +84,7 @@ def sizes_of(name: str, largest: int) -> list[int]:
     """Return sizes in equal ratios, and the largest one."""
     size, factor = FIRST_AND_FACTOR[name]
     sizes = []
-    while size < largest:
+    while size <= largest / 2:
         sizes.append(size)
         size *= factor
     return [*sizes, largest]
@@ -135,7 +135,8 @@ def draw(found: dict[str, dict[str, Curve]], title: str, path: Path) -> None:
         ax.tick_params(axis="x", rotation=30 if name == "bytes" else 0, which="major", labelsize=8)
         ax.minorticks_off()
         ax.grid(alpha=0.3)
-        ax.legend(frameon=False)
+        ax.set_ylim(top=10 * ax.get_ylim()[1])  # room for the legend
+        ax.legend(frameon=False, loc="upper left")
     figure.suptitle(title, fontsize=9)
     figure.savefig(path, dpi=120)
 

@@ -408,12 +408,9 @@ class MapReduce:
         ...     pool.reduce(largest, sharedmem.array([[1, 5], [7, 3]]), axis=1)
         array([5, 7])
         """
-        if not reduction.lines:
-            private_ok = self._shares_all_memory()
-            return engine.reduce(self.map, reduction, a, axis, keepdims, private_ok=private_ok)
         a = numpy.asarray(a)
-        run = self._run_in_threads(a.nbytes)
-        return engine.reduce(run, reduction, a, axis, keepdims, private_ok=True)
+        run = self._run_in_threads(a.nbytes) if reduction.lines else self.map
+        return engine.reduce(run, reduction, a, axis, keepdims, private_ok=reduction.lines)
 
     def apply_ufunc(self, ufunc: Any, *inputs: Any, out: Any = None, **options: Any) -> Any:
         """Apply a ufunc, chunk by chunk.

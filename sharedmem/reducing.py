@@ -21,9 +21,6 @@ Array = NDArray[Any]
 State = tuple[Array, ...]
 Axis = int | tuple[int, ...] | None
 
-# Smaller arrays are reduced by the caller: starting workers would take longer.
-SERIAL_BYTES = 32 << 20
-
 
 def reduce(
     run: Run,

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from sharedmem import blas
-from sharedmem.claims import CLAIM_SECONDS, claims
+from sharedmem.claims import claims
 from sharedmem.failures import exception_of
 from sharedmem.sync import CoordinatorSync, TeamSync, WorkerSync
 from sharedmem.tasks import item_text, run_claims, run_fed, run_to_the_end
@@ -61,7 +61,8 @@ def _team(
     fed: bool,
 ) -> Iterator[tuple[Team, TeamSync]]:
     """Start a team whose workers call `run`, and leave nothing of it behind."""
-    sync = TeamSync(setting.n_workers, processes=setting.backend.uses_processes, fed=fed)
+    in_processes, blas_threads = setting.backend.uses_processes, setting.blas_threads
+    sync = TeamSync(setting.n_workers, processes=in_processes, fed=fed)
 
     def work(rank: int, port: Port) -> None:
         part: WorkerSync
@@ -72,6 +73,8 @@ def _team(
             events = part.events
 
         def prepared() -> None:
+            if in_processes and blas_threads is not None:
+                blas.limit(blas_threads)
             setting.enter(part)
             run(part, port)
 
@@ -85,15 +88,11 @@ def _team(
             return f"after its last task, {index}."
         return f"while it ran task {index} (item: {item(index)})."
 
-    limited = blas.limited(setting.blas_threads)
-    # Forked workers inherit the limit; threads need it as long as they run.
-    at_start: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
-    at_work: contextlib.AbstractContextManager[None] = limited
-    if setting.backend.uses_processes:
-        at_start, at_work = at_work, at_start
+    at_work = blas.limited(None if in_processes else blas_threads)
     with contextlib.closing(sync), at_work:
-        with at_start:
-            team = setting.backend.team(setting.n_workers, work, whereabouts, fed=fed)
+        if in_processes and blas_threads is not None:
+            blas.libraries()  # Found once here, and not in each worker.
+        team = setting.backend.team(setting.n_workers, work, whereabouts, fed=fed)
         patient = True
         try:
             yield team, sync
@@ -128,7 +127,7 @@ def run_map(
     cursor = setting.backend.cursor(n_workers * (chunksize or 1))
 
     def run(part: WorkerSync, port: Port) -> None:
-        claimed = claims(cursor, part.rank, n_workers, n_tasks, chunksize, part.team.turns_used)
+        claimed = claims(cursor, part.rank, n_workers, n_tasks, chunksize, part.turns_waited)
         run_claims(func, sequence, claimed, part, port)
 
     with (
@@ -171,6 +170,7 @@ class _Feed:
     _BATCHES_AHEAD = 2
     # Sending a batch costs about 50 us, 0.2 us an item then.
     _LARGEST_BATCH = 256
+    _BATCH_SECONDS = 0.0005
 
     def __init__(
         self, team: Team, sync: TeamSync, items: Iterable[Any], chunksize: int | None
@@ -216,9 +216,9 @@ class _Feed:
         self._n_batches -= 1
         if self._grows:
             elapsed = (time.perf_counter() - sent) / self._BATCHES_AHEAD
-            if elapsed < CLAIM_SECONDS:
+            if elapsed < self._BATCH_SECONDS:
                 self._size = min(2 * self._size, self._LARGEST_BATCH)
-            elif elapsed > 4 * CLAIM_SECONDS:
+            elif elapsed > 4 * self._BATCH_SECONDS:
                 self._size = max(1, self._size // 2)
 
     def lose(self, rank: int) -> dict[int, list[Any]]:

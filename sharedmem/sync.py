@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import threading
+import time
 from collections.abc import Callable
 from threading import BrokenBarrierError, get_ident
 
@@ -74,10 +75,6 @@ class TeamSync:
         """Say whether worker `rank` has told that it has no more tasks."""
         return self.fronts[rank] == _PAST_ALL
 
-    def turns_used(self) -> bool:
-        """Say whether any task has entered an ordered block."""
-        return bool(self.counters[_TURNS_USED])
-
     def close(self) -> None:
         """Give back what the bells hold of the system."""
         for bell in self.bells:
@@ -92,6 +89,7 @@ class WorkerSync:
         self.rank = rank
         self.slot = rank * _CACHE_LINE
         self._critical_owner: int | None = None
+        self._seconds_waited = 0.0
 
     @property
     def index(self) -> int:
@@ -148,16 +146,26 @@ class WorkerSync:
             )
         team.counters[_TURNS_USED] = 1
         team.mutex.acquire()
-        team.fronts[self.rank] = index
-        team.awaited[self.rank] = index
-        self._wake_next()
+        if team.fronts[self.rank] < index:
+            team.fronts[self.rank] = index
+            self._wake_next()
+        is_turn = self._is_turn(index, self.rank)
+        if not is_turn:
+            team.awaited[self.rank] = index
         team.mutex.release()
-        self._sleep_until(lambda: self._is_turn(index, self.rank))
-        team.awaited[self.rank] = -1
+        if not is_turn:
+            began = time.perf_counter()
+            self._sleep_until(lambda: self._is_turn(index, self.rank))
+            team.awaited[self.rank] = -1
+            self._seconds_waited += time.perf_counter() - began
 
     def leave_turn(self) -> None:
         """Let the next task have its turn."""
         self.advance(self.index + 1)
+
+    def turns_waited(self) -> float | None:
+        """Return the seconds waited for turns; None if no task has entered an ordered block."""
+        return self._seconds_waited if self.team.counters[_TURNS_USED] else None
 
     def _is_turn(self, index: int, rank: int) -> bool:
         team = self.team

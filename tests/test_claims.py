@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
 from sharedmem.claims import FileCursor, LockedCursor, claims
+
+
+def no_turns() -> None:
+    """Say that no task waits for its turn."""
 
 
 @pytest.fixture(params=[FileCursor, LockedCursor])
@@ -21,13 +26,13 @@ def make_cursor(request):
     n_tasks=st.integers(0, 300),
     n_workers=st.integers(1, 5),
     size=st.none() | st.integers(1, 400),
-    ordered=st.booleans(),
+    waited=st.none() | st.floats(0, 1),
     data=st.data(),
 )
-def test_claims_cover_all_tasks_once(n_tasks, n_workers, size, ordered, data):
+def test_claims_cover_all_tasks_once(n_tasks, n_workers, size, waited, data):
     cursor = LockedCursor(n_workers * (size or 1))
     workers = [
-        claims(cursor, rank, n_workers, n_tasks, size, lambda: ordered) for rank in range(n_workers)
+        claims(cursor, rank, n_workers, n_tasks, size, lambda: waited) for rank in range(n_workers)
     ]
     taken = []
     while workers:
@@ -41,20 +46,29 @@ def test_claims_cover_all_tasks_once(n_tasks, n_workers, size, ordered, data):
 
 def test_the_first_claim_is_the_rank(make_cursor):
     with contextlib.closing(make_cursor(3)) as cursor:
-        assert [next(claims(cursor, rank, 3, 9, None, bool)) for rank in range(3)] == [
+        assert [next(claims(cursor, rank, 3, 9, None, no_turns)) for rank in range(3)] == [
             (0, 1),
             (1, 2),
             (2, 3),
         ]
 
 
-def test_claims_grow_while_they_are_short_but_not_where_turns_are_taken(make_cursor):
-    for ordered in (False, True):
-        with contextlib.closing(make_cursor(1)) as cursor:
-            lengths = [
-                stop - start for start, stop in claims(cursor, 0, 1, 10_000, None, lambda: ordered)
-            ]
-        assert (max(lengths) == 1) is ordered
+def test_claims_grow_while_they_are_short(make_cursor):
+    with contextlib.closing(make_cursor(1)) as cursor:
+        assert max(stop - start for start, stop in claims(cursor, 0, 1, 9999, None, no_turns)) > 1
+
+
+@pytest.mark.parametrize("is_waiting", [False, True])
+def test_claims_of_tasks_in_turns_are_short_but_for_the_time_waited(make_cursor, is_waiting):
+    slept = 0.0
+    lengths = []
+    with contextlib.closing(make_cursor(1)) as cursor:
+        for start, stop in claims(cursor, 0, 1, 100, None, lambda: slept if is_waiting else 0.0):
+            before = time.perf_counter()
+            time.sleep(2e-4)
+            slept += time.perf_counter() - before
+            lengths.append(stop - start)
+    assert (max(lengths) > 1) is is_waiting
 
 
 def test_processes_never_claim_the_same(tmp_path):

@@ -14,12 +14,14 @@ import warnings
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
+from threadpoolctl import threadpool_info
 
 import sharedmem
 from sharedmem import (
     DeadWorkerError,
     LostExceptionType,
     MapReduce,
+    MapReduceByThread,
     ProcessBackend,
     StopProcessGroup,
     ThreadBackend,
@@ -44,6 +46,10 @@ def pool(request):
 @pytest.fixture(params=BACKENDS, ids=lambda backend: backend.__name__)
 def backend(request):
     return request.param
+
+
+def n_blas_threads(_=None):
+    return [library["num_threads"] for library in threadpool_info()]
 
 
 class TestMap:
@@ -691,15 +697,34 @@ class TestWorkers:
             thread.join()
 
     def test_blas_threads_are_limited_in_workers_only(self):
-        from threadpoolctl import threadpool_info
+        before = n_blas_threads()
+        assert MapReduce(np=1).map(n_blas_threads, range(1)) == [[1] * len(before)]
+        assert MapReduce(np=1, blas_threads=None).map(n_blas_threads, range(1)) == [before]
+        assert n_blas_threads() == before
 
+    def test_limiting_blas_threads_starts_none(self):
         def n_threads(_=None):
-            return [library["num_threads"] for library in threadpool_info()]
+            return len(os.listdir("/proc/self/task"))
 
+        MapReduce(np=2).map(abs, range(2))  # A fork ends the threads that BLAS has.
         before = n_threads()
-        assert MapReduce(np=1).map(n_threads, range(1)) == [[1] * len(before)]
-        assert MapReduce(np=1, blas_threads=None).map(n_threads, range(1)) == [before]
+        assert MapReduce(np=2).map(n_threads, range(2)) == [1, 1]
+        MapReduceByThread(np=2).map(abs, range(2))
         assert n_threads() == before
+
+    def test_blas_threads_are_limited_until_the_last_of_two_calls_ends(self):
+        before = n_blas_threads()
+        starts, ends = threading.Barrier(2), threading.Event()
+
+        def short_call():
+            MapReduceByThread(np=1).map(lambda _: starts.wait(), range(1))
+            ends.set()
+
+        thread = threading.Thread(target=short_call)
+        thread.start()
+        MapReduceByThread(np=1).map(lambda _: (starts.wait(), ends.wait()), range(1))
+        thread.join()
+        assert n_blas_threads() == before
 
 
 class TestImap:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+import copyreg
+import io
 import os
 import pickle
 import struct
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sharedmem.array import segments_noted
 from sharedmem.files import anonymous_file, map_privately, write_all
@@ -24,6 +29,11 @@ ATOMIC_TYPES = frozenset({int, float, complex, bool, type(None)}) | {
     for scalar in np.sctypeDict.values()
     if not issubclass(scalar, (np.object_, np.void, np.str_, np.bytes_))
 }
+_IMMUTABLE_TYPES = ATOMIC_TYPES | {str, bytes}
+_COLLECTIONS = frozenset({tuple, list, dict})
+# What is larger takes longer to look through than to pickle.
+_FEW_ITEMS = 64
+_SMALL_BYTES = 1024
 
 
 class UnpackingError(RuntimeError):
@@ -43,6 +53,22 @@ class Parcel(NamedTuple):
     segments: Sequence[Segment] = ()
 
 
+class _Reducers(dict[type, Callable[[Any], Any]]):
+    """How a pickler reduces objects: with what is registered for all, but for arrays."""
+
+    def __missing__(self, kind: type) -> Callable[[Any], Any]:
+        return copyreg.dispatch_table[kind]
+
+
+def _reduce_array(array: NDArray[Any]) -> Any:
+    # Protocol 5 takes a third longer, and twice the memory, to load an array that stays in the
+    # stream: 494 ms for 16 lists of 10,000 arrays, 304 ms like this.
+    return array.__reduce__() if array.nbytes < MAPPED_BYTES else array.__reduce_ex__(5)
+
+
+_REDUCERS = _Reducers({np.ndarray: _reduce_array})
+
+
 def pack(value: object) -> Parcel:
     """Pickle `value`, large buffers and shared arrays apart; the buffers are not copied yet."""
     buffers: list[memoryview] = []
@@ -54,9 +80,33 @@ def pack(value: object) -> Parcel:
         buffers.append(raw)
         return False
 
+    stream = io.BytesIO()
+    pickler = pickle.Pickler(stream, 5, buffer_callback=keep_apart)
+    pickler.dispatch_table = _REDUCERS
     with segments_noted() as segments:
-        stream = pickle.dumps(value, 5, buffer_callback=keep_apart)
-    return Parcel(stream, buffers, list(segments.values()))
+        pickler.dump(value)
+    return Parcel(stream.getvalue(), buffers, list(segments.values()))
+
+
+def snapshot(value: Any) -> tuple[object, int] | None:
+    """Return what may be pickled later in place of `value`, and about how many bytes it has.
+
+    A task may change what it has returned. To copy a small result, and to pickle many of them at
+    once, takes a third of the time of pickling each; None says that this one is not of that sort.
+    """
+    kind = type(value)
+    if kind is str:
+        return value, len(value)
+    if kind is np.ndarray:
+        if value.nbytes <= _SMALL_BYTES and not value.dtype.hasobject:
+            return value.copy("K"), value.nbytes
+    elif kind in _COLLECTIONS and len(value) <= _FEW_ITEMS:
+        parts = [*value, *value.values()] if kind is dict else value
+        if ATOMIC_TYPES.issuperset(map(type, parts)):
+            return copy.copy(value), 8 * len(parts)
+        if _IMMUTABLE_TYPES.issuperset(map(type, parts)):
+            return copy.copy(value), sum(map(sys.getsizeof, parts))
+    return None
 
 
 def unpack(index: int, stream: bytes | memoryview, buffers: Iterable[memoryview] = ()) -> Any:

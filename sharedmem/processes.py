@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import pickle
 import selectors
 import sys
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from typing import Any
 from sharedmem.claims import FileCursor
 from sharedmem.errors import DeadWorkerError, WorkerException
 from sharedmem.failures import Failure, portable
-from sharedmem.parcels import Parcel, UnpackingError, pack
+from sharedmem.parcels import UnpackingError, pack, snapshot
 from sharedmem.team import Work, remaining
 from sharedmem.transport import INLINE_BYTES, Channel, Kind, Message
 from sharedmem.worker import LifeLine, Signals, WorkerProcess, flush_output, signals_held
@@ -222,15 +221,16 @@ class ProcessTeam:
 class ProcessPort:
     """A forked worker's side of its team.
 
-    Small immutable results wait in `pending` and leave together; all others are pickled at once,
-    so that a task may use the same buffer as the one before. An item of type bytes is always such a
-    pickle, since bytes themselves are not of an atomic type.
+    Small results wait in `pending`, as they are or as copies, and leave together; others are
+    pickled at once, since a task may use the same buffer as the one before. An item of type bytes
+    is always such a pickle.
     """
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._first = 0
         self._pending_bytes = 0
+        self._has_pickles = False
         self.pending: list[Any] = []
 
     def start(self, index: int) -> None:
@@ -239,25 +239,30 @@ class ProcessPort:
 
     def add(self, result: object) -> None:
         """Take a result that is not of an atomic type."""
-        parcel = pack(result)
-        if parcel.buffers or parcel.segments:
+        kept = snapshot(result)
+        if kept is None:
+            parcel = pack(result)
+            kept = parcel.stream, len(parcel.stream)
+            if parcel.buffers or parcel.segments or kept[1] > INLINE_BYTES:
+                self.flush()
+                self._channel.send(Kind.RESULT, self._first, parcel)
+                self._first += 1
+                return
+            self._has_pickles = True
+        if self._pending_bytes + kept[1] > INLINE_BYTES:
             self.flush()
-            self._channel.send(Kind.RESULT, self._first, parcel)
-            self._first += 1
-            return
-        self.pending.append(parcel.stream)
-        self._pending_bytes += len(parcel.stream)
-        if self._pending_bytes > INLINE_BYTES:
-            self.flush()
+        self.pending.append(kept[0])
+        self._pending_bytes += kept[1]
 
     def flush(self) -> None:
         """Send what is pending."""
         if self.pending:
-            kind = Kind.PICKLED_RESULTS if self._pending_bytes else Kind.RESULTS
-            self._channel.send(kind, self._first, Parcel(pickle.dumps(self.pending, 5)))
+            kind = Kind.PICKLED_RESULTS if self._has_pickles else Kind.RESULTS
+            self._channel.send(kind, self._first, pack(self.pending))
             self._first += len(self.pending)
             self.pending.clear()
             self._pending_bytes = 0
+            self._has_pickles = False
 
     def fail(self, index: int, failure: Failure) -> None:
         """Tell that task `index` has failed."""

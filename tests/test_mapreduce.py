@@ -33,6 +33,20 @@ BACKENDS = [ProcessBackend, ThreadBackend]
 POOLS = [(ProcessBackend, 0)] + [(b, n) for b in BACKENDS for n in (1, 2, 5)]
 
 
+# What tasks return: of every sort that travels in a way of its own.
+ATOMS = st.none() | st.integers() | st.floats() | st.text(max_size=5) | st.binary(max_size=5)
+RESULTS = st.recursive(
+    ATOMS,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.tuples(inner, inner)
+        | st.dictionaries(st.integers() | st.text(max_size=3), inner, max_size=3)
+        | st.frozensets(st.integers(), max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
 def names(pools):
     return [f"{backend.__name__}-{n}" for backend, n in pools]
 
@@ -214,15 +228,53 @@ class TestResults:
             pytest.skip("threads hand over the buffer itself")
         if not pool.np:
             pytest.skip("so does a serial pool")
-        small, large = np.zeros(3), np.zeros(100_000)
+        buffers = [
+            np.zeros(3),
+            np.zeros(100_000),
+            [0],
+            {0: 0},
+            [[0]],
+            {0: [0]},
+            ([0],),
+            np.zeros(1, "O"),
+        ]
 
         def work(i):
-            buffer = large if i % 2 else small
-            buffer[:] = i
+            buffer = buffers[i % len(buffers)]
+            if isinstance(buffer, tuple) or isinstance(buffer[0], list):
+                buffer[0][0] = i
+            else:
+                buffer[0] = i
             return buffer
 
-        results = pool.map(work, range(40))
-        assert [result[-1] for result in results] == list(range(40))
+        results = pool.map(work, range(80))
+        numbers = [r[0] if np.isscalar(r[0]) else r[0][0] for r in results]
+        assert numbers == list(range(80))
+
+    @given(results=st.lists(RESULTS, min_size=1, max_size=30), n_workers=st.integers(1, 3))
+    @settings(max_examples=25, deadline=None)
+    def test_results_come_back_as_they_were(self, results, n_workers):
+        assert repr(MapReduce(np=n_workers).map(results.__getitem__, range(len(results)))) == repr(
+            results
+        )
+
+    def test_the_order_and_type_of_small_arrays_is_kept(self):
+        arrays = [
+            np.asfortranarray(np.arange(6, dtype=dtype).reshape(2, 3))
+            for dtype in ("i2", "c16", "m8[s]")
+        ] + [
+            np.array(5),
+            np.zeros((0, 3)),
+            np.zeros(2, [("a", "i4"), ("b", "O")]),
+            np.arange(9)[::-2],
+        ]
+        for array, result in zip(
+            arrays, MapReduce(np=2).map(lambda i: arrays[i], range(7)), strict=True
+        ):
+            assert result.dtype == array.dtype
+            assert result.flags.f_contiguous == array.copy("K").flags.f_contiguous
+            assert result.flags.writeable
+            np.testing.assert_array_equal(result, array)
 
     def test_large_text_and_bytes(self, pool):
         texts = pool.map(lambda i: (str(i) * 3_000_000, b"x" * i), range(3))

@@ -31,6 +31,14 @@ def small_arrays(n: int) -> list[np.ndarray]:
     return [np.full(16, float(i)) for i in range(n)]
 
 
+def two_numbers(i: int) -> tuple[int, float]:
+    return i, i / 2
+
+
+def vector(i: int) -> np.ndarray:
+    return np.full(4, i / 2)
+
+
 def mixed_arrays(n: int) -> dict[str, np.ndarray]:
     return {f"1/{part}": np.full(n // part, 2.0) for part in (1, 4, 16, 256, 4096, 65536)}
 
@@ -177,6 +185,14 @@ ROWS = {
     "results-small": Row(
         "16 lists of 10,000 small arrays", 10_000, 100, everyone(small_arrays, several, 2),
         "no slower than the others", warms_up=True,
+    ),
+    "results-tuples": Row(
+        "a task of 100,000 that returns a tuple", 100_000, 1000, everyone(two_numbers, range, 2),
+        "no slower than the others", per_item,
+    ),
+    "results-vectors": Row(
+        "a task of 100,000 that returns an array of 4", 100_000, 1000, everyone(vector, range, 2),
+        "no slower than the others", per_item,
     ),
     "results-mixed": Row(
         "16 dicts of arrays of 512 B to 32 MiB", 4 * MIB, MIB // 8,

@@ -41,7 +41,7 @@ RESULTS = st.recursive(
         st.lists(inner, max_size=4)
         | st.tuples(inner, inner)
         | st.dictionaries(st.integers() | st.text(max_size=3), inner, max_size=3)
-        | st.frozensets(st.integers(), max_size=3)
+        | st.frozensets(st.integers(), max_size=1)
     ),
     max_leaves=8,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ def _fold(state: Array, half: int) -> None:
 _count_lines = line_kernel(_add_rows, _fold)
 
 
+@lru_cache
 def count_nonzero(dtype: DTypeLike) -> Reduction:
     """Return how many elements are not zero; NaN is not zero."""
     chunk = _chunk if has_kernel(np.dtype(dtype), "biuf") else _numpy_chunk

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -60,16 +60,19 @@ def _fold(state: Array, half: int) -> None:
 _extrema = line_kernel(_add_rows, _fold)
 
 
+@lru_cache
 def minimum(dtype: DTypeLike) -> Reduction:
     """Return the smallest element."""
     return _reduction(np.dtype(dtype), _first)
 
 
+@lru_cache
 def maximum(dtype: DTypeLike) -> Reduction:
     """Return the largest element."""
     return _reduction(np.dtype(dtype), _second)
 
 
+@lru_cache
 def minmax(dtype: DTypeLike) -> Reduction:
     """Return the smallest and the largest element."""
     return _reduction(np.dtype(dtype), tuple)

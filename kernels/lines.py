@@ -121,7 +121,7 @@ def reduce_lines(
         np.empty((n_scratch, PANEL), dtype),
         state,
     )
-    return tuple(state.reshape(-1, n_outer, n_inner))
+    return tuple(state.reshape(len(identity), n_outer, n_inner))
 
 
 def has_kernel(dtype: np.dtype[Any], kinds: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -127,11 +127,13 @@ def _fold(state: Array, half: int) -> None:
 _add_lines = line_kernel(_add_rows, _fold)
 
 
+@lru_cache
 def variance(dtype: DTypeLike, result: DTypeLike, ddof: float = 0) -> Reduction:
     """Return the variance of elements of `dtype`, as `result`."""
     return _reduction(np.dtype(dtype), np.dtype(result), partial(_variance, ddof=ddof))
 
 
+@lru_cache
 def deviation(dtype: DTypeLike, result: DTypeLike, ddof: float = 0) -> Reduction:
     """Return the standard deviation of elements of `dtype`, as `result`."""
     return _reduction(np.dtype(dtype), np.dtype(result), partial(_deviation, ddof=ddof))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -202,11 +203,13 @@ def _fold(state: Array, half: int) -> None:
 _add_lines = line_kernel(_add_rows, _fold)
 
 
+@lru_cache
 def moments(dtype: DTypeLike) -> Reduction:
     """Return the :class:`Moments`; they are NaN where an element is."""
     return _reduction(np.dtype(dtype), _moments)
 
 
+@lru_cache
 def summary(dtype: DTypeLike) -> Reduction:
     """Return the :class:`Summary`."""
     return _reduction(np.dtype(dtype), _summary)

@@ -82,6 +82,10 @@ class Context:
         return self._rng
 
 
+class _OfThread(threading.local):
+    context: Context | None = None
+
+
 class Contexts:
     """Knows in which worker of a pool the caller is.
 
@@ -98,7 +102,7 @@ class Contexts:
         self._entropy = entropy
         self._n_calls = itertools.count()
         self._of_process: Context | None = None
-        self._of_thread = threading.local()
+        self._of_thread = _OfThread()
 
     def next_call(self) -> Call:
         """Return one more call."""
@@ -107,7 +111,7 @@ class Contexts:
     def enter_process(self, context: Context) -> None:
         """Make `context` that of this process, for good."""
         self._of_process = context
-        self._of_thread = threading.local()
+        self._of_thread = _OfThread()
         self._of_thread.context = context
 
     def enter_thread(self, context: Context) -> None:
@@ -117,7 +121,7 @@ class Contexts:
     @contextlib.contextmanager
     def acting(self, context: Context) -> Iterator[None]:
         """Make `context` that of this thread, for a while."""
-        before = getattr(self._of_thread, "context", None)
+        before = self._of_thread.context
         self._of_thread.context = context
         try:
             yield
@@ -126,9 +130,7 @@ class Contexts:
 
     def current(self) -> Context:
         """Return the context of the caller."""
-        context: Context | None = getattr(self._of_thread, "context", None)
-        if context is None:
-            context = self._of_process
+        context = self._of_thread.context or self._of_process
         if context is None:
             # Outside of a call the caller is alone, and need not wait for anybody.
             alone = CoordinatorSync(TeamSync(1, processes=False), watch=lambda: None)

@@ -1,11 +1,9 @@
-"""Short-lived threads that give fresh segments their pages and first contents."""
+"""Threads give fresh segments their pages and first contents."""
 
 from __future__ import annotations
 
-import contextvars
 import os
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +11,7 @@ from numpy.typing import NDArray
 
 from sharedmem.machine import cpu_count
 from sharedmem.memory import Segment
+from sharedmem.thread_pool import in_threads
 
 # 1 GiB: full takes 0.79 of np.full's time and copy 0.56 of np.copy's. Pieces of 2 MiB stay in the
 # cache (0.78, 0.62), but each collapse waits for all cores: up to 1.7 while others keep them busy.
@@ -77,42 +76,6 @@ def read(segment: Segment, fd: int, offset: int) -> None:
 
 def _n_threads(n_pieces: int) -> int:
     return min(n_pieces, cpu_count()) if n_pieces > 1 else 1
-
-
-def in_threads(function: Callable[[Any], object], items: Iterable[Any], n_threads: int) -> None:
-    """Call `function` on each item, in at most `n_threads` threads; this one is one of them.
-
-    All have ended on return. An exception stops them and is raised here.
-    """
-    lock = threading.Lock()
-    iterator = iter(items)
-    errors: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            while not errors:
-                with lock:
-                    item = next(iterator)
-                function(item)
-        except StopIteration:
-            pass
-        except BaseException as error:
-            errors.append(error)
-
-    threads = []
-    for _ in range(n_threads - 1):
-        # NumPy's error state lives in the context, which a thread does not inherit.
-        thread = threading.Thread(target=contextvars.copy_context().run, args=(work,))
-        try:
-            thread.start()
-        except RuntimeError:  # no thread to be had: those that run do the work
-            break
-        threads.append(thread)
-    work()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors.pop(0)
 
 
 def _pieces(array: NDArray[Any]) -> Iterator[_Index]:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import statistics
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 import sharedmem
 from sharedmem import machine, memory
+from sharedmem.runs import THREAD_BYTES
+from sharedmem.thread_pool import in_threads
 
-GIB = 1 << 30
+MIB, GIB = 1 << 20, 1 << 30
 _SHMEM_HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/shmem_enabled")
 _PACKAGES = ("numpy", "numba", "threadpoolctl", "tqdm", "dask", "matplotlib")
 
@@ -30,6 +36,7 @@ def describe_machine() -> dict[str, str]:
         "numba threads": _describe_threading_layer(),
         "numba cache": _describe_cache(),
         "BLAS threads": _describe_blas(),
+        "threads of array calls": _describe_threads(),
         "sharedmem": sharedmem.__version__,
         "system": f"{platform.system()} {platform.release()}, {platform.machine()}",
         "Python": platform.python_version(),
@@ -69,6 +76,28 @@ def _describe_blas() -> str:
     pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
     found = [f"{pool['num_threads']} ({pool['internal_api']} {pool['version']})" for pool in pools]
     return f"{', '.join(found) or 'none found'}; 1 in each worker"
+
+
+def _describe_threads() -> str:
+    array = np.ones(MIB)
+    reading, waking = [], []
+    for _ in range(50):
+        starts: list[float] = []
+
+        def read(_: int, starts: list[float] = starts) -> None:
+            starts.append(time.perf_counter())
+            array.sum()
+
+        called = time.perf_counter()
+        in_threads(read, range(2), 2)
+        waking.append(max(starts) - called)
+        reading.append((time.perf_counter() - called) / array.nbytes)
+    seconds = statistics.median(waking)
+    n_bytes = seconds / statistics.median(reading)
+    return (
+        f"one wakes up in {seconds * 1e6:.0f} us, while a core reads {n_bytes / MIB:.1f} MiB; "
+        f"each gets {THREAD_BYTES // MIB} MiB or more"
+    )
 
 
 def _versions() -> Iterator[str]:

@@ -410,7 +410,7 @@ class MapReduce:
         """
         a = numpy.asarray(a)
         run = self._run_in_threads(a.nbytes) if reduction.lines else self.map
-        return engine.reduce(run, reduction, a, axis, keepdims, private_ok=reduction.lines)
+        return engine.reduce(run, reduction, a, axis, keepdims, n_workers=self._n_workers())
 
     def apply_ufunc(self, ufunc: Any, *inputs: Any, out: Any = None, **options: Any) -> Any:
         """Apply a ufunc, chunk by chunk.
@@ -426,11 +426,11 @@ class MapReduce:
         SharedArray([3., 3., 3.])
         """
         nbytes = sum(numpy.asarray(x).nbytes for x in inputs)
-        run = self._run_in_threads(nbytes)
+        run = self._run_in_threads(nbytes, self._blas_threads)
         return engine.apply_ufunc(run, ufunc, *inputs, out=out, private_ok=True, **options)
 
-    def _run_in_threads(self, nbytes: int) -> engine.Run:
-        return run_in_threads(self._n_workers(), nbytes, self._blas_threads, self._bar)
+    def _run_in_threads(self, nbytes: int, blas_threads: int | None = None) -> engine.Run:
+        return run_in_threads(self._n_workers(), nbytes, blas_threads, self._bar)
 
     def _shares_all_memory(self) -> bool:
         return self._n_workers() == 0 or not self.backend.uses_processes

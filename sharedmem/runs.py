@@ -8,11 +8,12 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from sharedmem import blas
-from sharedmem.filling import in_threads
+from sharedmem.thread_pool import in_threads
 
 Run = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
 
-# One more thread takes 0.1 ms, in which a core reads 2 MiB.
+# A sleeping thread wakes up in 0.06 ms, in which a core reads 1 to 2 MiB; `sharedmem info` measures
+# that again.
 THREAD_BYTES = 2 << 20
 
 
@@ -29,9 +30,9 @@ def run_in_threads(
 ) -> Run:
     """Return what runs tasks that let go of the interpreter's lock in threads of the caller.
 
-    Threads that live for one call start in a fiftieth of the time of forked workers, which
+    Sleeping threads wake up in a fiftieth of the time that it takes to fork workers, which
     moreover fault in every page of the array again (a sum of 1 GiB by two workers: 46 ms against
-    172). There is nothing to keep hot, and nothing that could be stale.
+    172). Nothing in them can be stale.
 
     Parameters
     ----------

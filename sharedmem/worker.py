@@ -100,10 +100,20 @@ def signals_held() -> Iterator[Signals]:
     """Hold back the signals that Python handles: in this block no handler raises anything."""
     handled = [number for number in _SIGNALS if callable(signal.getsignal(number))]
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, handled)
+    handlers = {}
+    caught: list[int] = []
+    # What is blocked in this thread goes to another one, and is then handled in the main thread.
+    if threading.current_thread() is threading.main_thread():
+        for number in handled:
+            handlers[number] = signal.signal(number, lambda which, _: caught.append(which))
     try:
         yield Signals(mask, handled)
     finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for which in caught:
+            signal.raise_signal(which)
 
 
 _SIGNALS = sorted(signal.valid_signals())
@@ -145,7 +155,12 @@ class WorkerProcess:
     def watch(self) -> int:
         """Return a descriptor that can be read once the process has ended."""
         if self.sentinel < 0:
-            self.sentinel = os.pidfd_open(self.pid)
+            try:
+                self.sentinel = os.pidfd_open(self.pid)
+            except ProcessLookupError:  # It has ended, and somebody else has waited for it.
+                self._status_taken = True
+                self.sentinel, write_end = os.pipe()
+                os.close(write_end)
         return self.sentinel
 
     def has_ended(self) -> bool:
@@ -156,12 +171,16 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """Send SIGKILL, unless the process has been waited for."""
-        if self._status is None and not self._status_taken:
-            with contextlib.suppress(ProcessLookupError):
-                if _PIDFD_WORKS:  # The number of a process that others waited for may be reused.
-                    signal.pidfd_send_signal(self.watch(), signal.SIGKILL)
-                else:
-                    os.kill(self.pid, signal.SIGKILL)
+        if self._status is not None or self._status_taken:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            if not _PIDFD_WORKS:
+                os.kill(self.pid, signal.SIGKILL)
+                return
+            # The number of a process that others waited for may be reused.
+            descriptor = self.watch()
+            if not self._status_taken:
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
 
     def wait(self) -> int | None:
         """Wait for the end and return the exit code; minus the number of the signal that ended it.
@@ -173,8 +192,9 @@ class WorkerProcess:
                 self._status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
             except ChildProcessError:
                 self._status_taken = True
-            if self.sentinel >= 0:
-                os.close(self.sentinel)
+        if self.sentinel >= 0:
+            os.close(self.sentinel)
+            self.sentinel = -1
         return self._status
 
     def end(self) -> str:

@@ -39,7 +39,12 @@ def descriptors() -> set[str]:
 
 
 def threads() -> set[str]:
-    return {f"{thread.name} ({thread.ident})" for thread in threading.enumerate()}
+    # Array calls keep their helpers asleep until the process ends.
+    return {
+        f"{thread.name} ({thread.ident})"
+        for thread in threading.enumerate()
+        if thread.name != "sharedmem"
+    }
 
 
 def segments() -> set[str]:

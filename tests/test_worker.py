@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
 import pytest
 
 import sharedmem
 from sharedmem import MapReduce, WorkerException
+from sharedmem.worker import signals_held
 
 PRELUDE = """
 import os, signal, sys, time, numpy as np, sharedmem
@@ -157,6 +160,46 @@ def test_a_handler_that_reaps_our_workers():
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
         signal.signal(signal.SIGCHLD, before)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+
+
+def test_a_signal_while_workers_are_forked_waits_though_another_thread_takes_it():
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait)  # does not block the signal
+    thread.start()
+    inside = []
+
+    def interrupt():
+        with signals_held():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.05)
+            inside.append(True)
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            interrupt()
+    finally:
+        stop.set()
+        thread.join()
+    assert inside
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_thread_that_waits_for_every_child():
+    stop = threading.Event()
+
+    def reap():
+        while not stop.is_set():
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(-1, os.WNOHANG)
+
+    thread = threading.Thread(target=reap)
+    thread.start()
+    try:
+        for _ in range(20):
+            assert MapReduce(np=3).map(abs, range(3)) == [0, 1, 2]
+    finally:
+        stop.set()
+        thread.join()
 
 
 def test_a_worker_that_closes_all_its_descriptors():

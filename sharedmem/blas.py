@@ -31,23 +31,45 @@ def libraries() -> list[LibController]:
     return controllers
 
 
+def can_limit_after_fork() -> bool:
+    """Say whether `limit` in a forked process starts no threads there.
+
+    After a fork, here and in the child, OpenBLAS answers a call that sets the number by starting
+    its threads, which then spin for 0.1 s. Most builds let its variables be set instead.
+    """
+    return all(_variables(library) or not _starts_threads(library) for library in libraries())
+
+
 def limit(n_threads: int) -> None:
     """Limit the threads of all libraries in this process, for good."""
     for library in libraries():
         _set(library, n_threads)
 
 
+def _starts_threads(library: LibController) -> bool:
+    return bool(library.internal_api == "openblas" and library.threading_layer == "pthreads")
+
+
+def _variables(library: LibController) -> tuple[ctypes.c_int, ctypes.c_int] | None:
+    """Return how many threads OpenBLAS uses, and how many it has; None if this build hides it."""
+    if not _starts_threads(library):
+        return None
+    try:
+        used, most = (
+            ctypes.c_int.in_dll(library.dynlib, name)
+            for name in ("blas_cpu_number", "blas_num_threads")
+        )
+    except ValueError:
+        return None
+    return used, most
+
+
 def _set(library: LibController, n_threads: int) -> None:
-    if library.internal_api == "openblas" and library.threading_layer == "pthreads":
-        # After a fork, here and in the child, OpenBLAS answers any call that sets the number by
-        # starting its threads, which then spin for 0.1 s: a tenth of the time of 1,000 tasks of
-        # 1 ms in two workers. Its variables are set instead; a build that hides them is asked.
-        with contextlib.suppress(ValueError):
-            most = ctypes.c_int.in_dll(library.dynlib, "blas_num_threads").value
-            if n_threads <= most:
-                ctypes.c_int.in_dll(library.dynlib, "blas_cpu_number").value = n_threads
-                return
-    library.set_num_threads(n_threads)
+    variables = _variables(library)
+    if variables and n_threads <= variables[1].value:
+        variables[0].value = n_threads
+    else:
+        library.set_num_threads(n_threads)
 
 
 _lock = threading.Lock()

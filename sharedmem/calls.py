@@ -62,6 +62,9 @@ def _team(
 ) -> Iterator[tuple[Team, TeamSync]]:
     """Start a team whose workers call `run`, and leave nothing of it behind."""
     in_processes, blas_threads = setting.backend.uses_processes, setting.blas_threads
+    limit_of_workers = None
+    if in_processes and blas_threads is not None and blas.can_limit_after_fork():
+        limit_of_workers, blas_threads = blas_threads, None
     sync = TeamSync(setting.n_workers, processes=in_processes, fed=fed)
 
     def work(rank: int, port: Port) -> None:
@@ -73,8 +76,8 @@ def _team(
             events = part.events
 
         def prepared() -> None:
-            if in_processes and blas_threads is not None:
-                blas.limit(blas_threads)
+            if limit_of_workers is not None:
+                blas.limit(limit_of_workers)
             setting.enter(part)
             run(part, port)
 
@@ -88,11 +91,12 @@ def _team(
             return f"after its last task, {index}."
         return f"while it ran task {index} (item: {item(index)})."
 
-    at_work = blas.limited(None if in_processes else blas_threads)
-    with contextlib.closing(sync), at_work:
-        if in_processes and blas_threads is not None:
-            blas.libraries()  # Found once here, and not in each worker.
+    with contextlib.closing(sync), contextlib.ExitStack() as limit:
+        limit.enter_context(blas.limited(blas_threads))
         team = setting.backend.team(setting.n_workers, work, whereabouts, fed=fed)
+        if in_processes and fed:
+            # Between results the coordinator is the consumer's, who may use BLAS.
+            limit.close()
         patient = True
         try:
             yield team, sync

@@ -1,7 +1,7 @@
 # make demo     the main job on real input, with all set-up
 # make test     lint, types, tests, doctests
 # make versions the tests on each Python of this machine that is supported
-# make coverage which lines the tests reach, without those that only workers run
+# make coverage which lines the tests reach
 # make compat   the programs of tests/compat against sharedmem 0.3.8
 # make bench    the tables and the curves of benchmarks/
 # make clean    removes the environments

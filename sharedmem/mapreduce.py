@@ -58,7 +58,9 @@ class MapReduce:
     seed : int, optional
         What `rng` derives from; by default fresh entropy for each pool.
     blas_threads : int, optional
-        Threads that BLAS and OpenMP libraries may use in each worker; None leaves them alone.
+        Threads that BLAS and OpenMP libraries may use in each worker; None leaves them alone. Where
+        a build of OpenBLAS cannot be limited after a fork, the coordinator has the same limit until
+        `map` returns.
     trace : bool
         Whether to note what each worker does, and when, for the attribute `trace`.
 
@@ -75,6 +77,9 @@ class MapReduce:
     Notes
     -----
     The same pool may be used in many ``with`` blocks, and from several threads at once.
+
+    A worker exits without the exit handlers of the coordinator. What it has printed is written, and
+    what coverage.py measures in it goes to a file of its own, for ``coverage combine --append``.
 
     Examples
     --------

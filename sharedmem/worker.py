@@ -253,7 +253,8 @@ def _run(main: Callable[[], None], line: LifeLine, signals: Signals) -> NoReturn
     try:
         line.follow()
         _become_worker(signals)
-        main()
+        with _coverage_kept():
+            main()
         code = 0
     except BaseException:
         with contextlib.suppress(Exception):
@@ -262,6 +263,36 @@ def _run(main: Callable[[], None], line: LifeLine, signals: Signals) -> NoReturn
         flush_output()
         # The interpreter, its exit handlers and its finalizers belong to the coordinator.
         os._exit(code)
+
+
+@contextlib.contextmanager
+def _coverage_kept() -> Iterator[None]:
+    """Measure coverage into a file of this worker, if the coordinator measures it.
+
+    At the exit of an interpreter coverage.py would write what it has, but a worker has no such
+    exit; and the file that it has from the coordinator is the coordinator's.
+    """
+    current = sys.modules["coverage"].Coverage.current() if "coverage" in sys.modules else None
+    if current is None:
+        yield
+        return
+    from coverage import Coverage
+
+    current.stop()
+    names = ("data_file", "branch", "source", "include", "omit")
+    options = {name: current.get_option(f"run:{name}") for name in names}
+    mine = Coverage(
+        **options,
+        data_suffix=True,
+        config_file=current.config.config_file or False,
+        check_preimported=False,
+    )
+    mine.start()
+    try:
+        yield
+    finally:
+        mine.stop()
+        mine.save()
 
 
 def _become_worker(signals: Signals) -> None:

@@ -11,6 +11,7 @@ import sys
 import textwrap
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -182,6 +183,28 @@ def test_a_signal_while_workers_are_forked_waits_though_another_thread_takes_it(
         thread.join()
     assert inside
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_coverage_of_what_workers_run_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(sharedmem.__file__).parents[1]))
+    program = tmp_path / "program.py"
+    program.write_text(
+        textwrap.dedent("""
+        import sharedmem
+        def work(i):
+            if i % 2:
+                return "odd"
+            return "even"
+        sharedmem.MapReduce(np=2).map(work, range(10))
+        """)
+    )
+    monkeypatch.chdir(tmp_path)
+    for command in (
+        ["run", "--branch", f"--include={program}", str(program)],
+        ["combine", "--append"],
+        ["report", "--fail-under=100"],
+    ):
+        subprocess.run([sys.executable, "-m", "coverage", *command], check=True, timeout=60)
 
 
 def test_a_thread_that_waits_for_every_child():

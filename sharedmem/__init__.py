@@ -48,22 +48,18 @@ from sharedmem.threads import ThreadBackend
 from sharedmem.tracing import Trace
 
 if TYPE_CHECKING:
-    from sharedmem.functions import (
-        apply_ufunc,
+    from sharedmem.chunkwise import apply_ufunc, map_chunks, reduce
+    from sharedmem.histograms import histogram
+    from sharedmem.kernels import Reduction
+    from sharedmem.reductions import (
         count_nonzero,
-        histogram,
-        map_chunks,
         max as max,
         mean,
         min as min,
         minmax,
-        moments,
-        reduce,
-        std,
         sum as sum,
-        var,
     )
-    from sharedmem.kernels import Reduction
+    from sharedmem.statistics import moments, std, var
 
 __version__ = "1.0.0"
 
@@ -71,23 +67,14 @@ Pool = MapReduce
 TPool = MapReduceByThread
 
 # These need numba, and come with their first use.
-_FUNCTIONS = frozenset(
-    {
-        "apply_ufunc",
-        "count_nonzero",
-        "histogram",
-        "map_chunks",
-        "max",
-        "mean",
-        "min",
-        "minmax",
-        "moments",
-        "reduce",
-        "std",
-        "sum",
-        "var",
-    }
-)
+_LATE = {
+    "chunkwise": "apply_ufunc map_chunks reduce",
+    "histograms": "histogram",
+    "kernels": "Reduction",
+    "reductions": "count_nonzero max mean min minmax sum",
+    "statistics": "moments std var",
+}
+_MODULE_OF = {name: module for module, names in _LATE.items() for name in names.split()}
 # A star import must not hide Python's own.
 _BUILTINS = frozenset({"max", "min", "sum"})
 
@@ -141,14 +128,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _FUNCTIONS:
-        from sharedmem import functions
-
-        return getattr(functions, name)
-    if name == "Reduction":
-        from sharedmem.kernels import Reduction
-
-        return Reduction
+    if name in _MODULE_OF:
+        return getattr(importlib.import_module(f"sharedmem.{_MODULE_OF[name]}"), name)
     if name == "sharedmem":
         return importlib.import_module("sharedmem.sharedmem")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

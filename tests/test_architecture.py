@@ -18,7 +18,7 @@ FLOORS = {
     "2": "team tasks tracing worker processes threads",
     "3": "lines compiling runs reducing engine calls contexts background",
     "4": "mapreduce",
-    "5": "functions",
+    "5": "chunkwise reductions statistics histograms",
     "roof": "__init__ sharedmem sources stats report info cli __main__",
 }
 ORDER = " ".join(FLOORS.values()).split()

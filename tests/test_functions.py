@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 import sharedmem
-from sharedmem import functions, lines
+from sharedmem import lines, statistics
 from tests.kernels.strategies import arrays_and_axes
 
 several = settings(
@@ -193,7 +193,7 @@ def test_moments_and_summary():
     a = np.random.default_rng(0).normal(size=(50, 6))
     assert sharedmem.moments(a).mean == pytest.approx(sharedmem.mean(a), rel=1e-15)
     assert sharedmem.moments(a, 0, keepdims=True).kurtosis.shape == (1, 6)
-    result = functions.summary(a, 1)
+    result = statistics.summary(a, 1)
     np.testing.assert_array_equal(result.min, a.min(1))
     np.testing.assert_allclose(result.std, a.std(1), rtol=1e-12)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import operator
 from collections.abc import Iterable, Sequence
@@ -87,6 +88,8 @@ class Grid(Sequence[Chunk]):
         Number of chunks along each of them.
     overlap : tuple of ints
         How far a chunk reaches into its neighbours along each of them.
+    units : tuple of ints
+        What chunks begin at a multiple of along each of them: 1, or the length of a file's chunks.
     indices : range
         Which chunks of the grid are in this sequence; slicing gives a part of them.
     """
@@ -95,6 +98,7 @@ class Grid(Sequence[Chunk]):
     extents: tuple[int, ...]
     counts: tuple[int, ...]
     overlap: tuple[int, ...]
+    units: tuple[int, ...]
     indices: range
 
     def __len__(self) -> int:
@@ -108,7 +112,7 @@ class Grid(Sequence[Chunk]):
     def __getitem__(self, key: int | slice) -> Chunk | Grid:
         """Return a chunk, or for a slice the grid of these chunks."""
         if isinstance(key, slice):
-            return Grid(self.axis, self.extents, self.counts, self.overlap, self.indices[key])
+            return dataclasses.replace(self, indices=self.indices[key])
         try:
             index = self.indices[key]
         except IndexError:
@@ -116,11 +120,13 @@ class Grid(Sequence[Chunk]):
             raise IndexError(message) from None
         bounds = []
         position = index
-        for extent, count in zip(reversed(self.extents), reversed(self.counts), strict=True):
+        axes = zip(self.extents, self.counts, self.units, strict=True)
+        for extent, count, unit in reversed(list(axes)):
             position, coordinate = divmod(position, count)
-            size, longer = divmod(extent, count)
+            size, longer = divmod(-(-extent // unit), count)
             start = coordinate * size + min(coordinate, longer)
-            bounds.append((start, start + size + (coordinate < longer)))
+            stop = start + size + (coordinate < longer)
+            bounds.append((start * unit, min(stop * unit, extent)))
         bounds.reverse()
         interior = self._chunk(index, bounds, None)
         if not any(self.overlap):
@@ -154,10 +160,13 @@ def chunks(
     sizes differ by at most one. Nothing is stored per chunk, so that a grid of 10^9 chunks costs
     nothing, and a grid can be the sequence of :meth:`sharedmem.MapReduce.map`.
 
+    An array in a file that is stored in chunks itself, of zarr or h5py, is cut between those alone,
+    so that each is read, or written, once; sizes then differ by at most one of them.
+
     Parameters
     ----------
     shape_or_array : array, int or sequence of ints
-        An array (anything with `shape` and `dtype`), or a shape.
+        An array (anything with `shape` and `dtype`, and perhaps `chunks`), or a shape.
     axis : int or sequence of ints, optional
         The axis or axes to cut. Of several, the last one runs fastest.
     size : int or sequence of ints, optional
@@ -202,34 +211,49 @@ def chunks(
     if sum(option is not None for option in (size, n, nbytes)) > 1:
         message = f"give at most one of size={size}, n={n} and nbytes={nbytes}"
         raise ValueError(message)
+    units = tuple(_units_of(shape_or_array, shape)[a] for a in axes)
+    lengths = tuple(-(-extent // unit) for extent, unit in zip(extents, units, strict=True))
     if n is not None:
         wanted = _check_per_axis("n", n, len(axes), 1)
-        counts = tuple(map(min, wanted, extents))
+        counts = tuple(map(min, wanted, lengths))
     else:
         if size is not None:
             sizes = _check_per_axis("size", size, len(axes), 1)
         else:
             limit = DEFAULT_CHUNK_BYTES if nbytes is None else nbytes
             _check_per_axis("nbytes", limit, 1, 1)
-            sizes = _sizes_within(limit, extents, math.prod(shape) * itemsize)
-        counts = tuple(-(-extent // s) for extent, s in zip(extents, sizes, strict=True))
+            sizes = _sizes_within(limit, extents, units, math.prod(shape) * itemsize)
+        counts = tuple(
+            -(-length // max(s // unit, 1))
+            for length, unit, s in zip(lengths, units, sizes, strict=True)
+        )
     return Grid(
         axes if isinstance(axis, Iterable) else axes[0],
         extents,
         counts,
         _check_per_axis("overlap", overlap, len(axes), 0),
+        units,
         range(math.prod(counts)),
     )
 
 
-def _sizes_within(limit: int, extents: Sequence[int], nbytes: int) -> tuple[int, ...]:
+def _units_of(shape_or_array: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of the chunks, or shards, that a file stores an array in."""
+    # A method of this name is that of SharedArray.
+    stored = getattr(shape_or_array, "shards", None) or getattr(shape_or_array, "chunks", None)
+    return stored if isinstance(stored, tuple) else (1,) * len(shape)
+
+
+def _sizes_within(
+    limit: int, extents: Sequence[int], units: Sequence[int], nbytes: int
+) -> tuple[int, ...]:
     """Return the size along each axis of a chunk that has at most `limit` bytes."""
     sizes = []
-    for extent in extents:
+    for extent, unit in zip(extents, units, strict=True):
         size = extent
         if nbytes > limit:
             row = nbytes // extent
-            size = max(limit // row, 1)
+            size = max(limit // row // unit, 1) * unit
             nbytes = row * size
         sizes.append(max(size, 1))
     return tuple(sizes)

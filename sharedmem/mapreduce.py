@@ -21,6 +21,7 @@ from sharedmem.contexts import Contexts, Critical, Ordered
 from sharedmem.errors import StopProcessGroup
 from sharedmem.processes import ProcessBackend
 from sharedmem.runs import run_in_threads
+from sharedmem.stores import as_array, is_store, reduce_store
 from sharedmem.sync import TeamSync, WorkerSync
 from sharedmem.team import Backend
 from sharedmem.threads import ThreadBackend
@@ -413,9 +414,10 @@ class MapReduce:
         ...     pool.reduce(largest, sharedmem.array([[1, 5], [7, 3]]), axis=1)
         array([5, 7])
         """
-        a = numpy.asarray(a)
+        a = as_array(a)
+        reduce = reduce_store if is_store(a) else engine.reduce
         run = self._run_in_threads(a.nbytes) if reduction.lines else self.map
-        return engine.reduce(run, reduction, a, axis, keepdims, n_workers=self._n_workers())
+        return reduce(run, reduction, a, axis, keepdims, n_workers=self._n_workers())
 
     def apply_ufunc(self, ufunc: Any, *inputs: Any, out: Any = None, **options: Any) -> Any:
         """Apply a ufunc, chunk by chunk.

@@ -65,9 +65,7 @@ def reduce(
     """
     a = np.asarray(a)
     axes = frozenset(range(a.ndim) if axis is None else normalize_axis_tuple(axis, a.ndim, "axis"))
-    whole = reduction if reduction.lines else _by_line(reduction)
-    if not reduction.lines:
-        _compile(reduction, a.dtype)
+    whole = reduction if reduction.lines else by_line(reduction, a.dtype)
     if a.size == 0:
         state = _state_of_nothing(whole, a, axes)
     else:
@@ -76,14 +74,14 @@ def reduce(
             state = whole.chunk(lines.chunk(0))
         elif reduction.lines and lines.n_pieces == 1:
             result = _reduce_whole_lines(run, reduction, lines)
-            return _map_parts(lambda part: _restore(part, a, axes, keepdims), result)
+            return map_parts(lambda part: _restore(part, a, axes, keepdims), result)
         elif lines.view.ndim == 1:
             state = _reduce_line(run, whole, lines, n_workers)
         else:
             state = _reduce_pieces(run, whole, lines)
     if not reduction.lines and len(axes) == a.ndim and not keepdims:
         return reduction.finalize(state[0].item())
-    return _map_parts(lambda part: _restore(part, a, axes, keepdims), whole.finalize(state))
+    return map_parts(lambda part: _restore(part, a, axes, keepdims), whole.finalize(state))
 
 
 @dataclass(frozen=True)
@@ -118,7 +116,7 @@ def _reduce_whole_lines(run: Run, reduction: Reduction, lines: Lines) -> Any:
     outs = [np.empty(lines.kept_shape + part.shape[2:], part.dtype) for part in _parts(result)]
     run(_WholeLines(lines, reduction, tuple(outs)), range(len(lines.grid)))
     written = iter(outs)
-    return _map_parts(
+    return map_parts(
         lambda part: next(written).reshape(*lines.n_lines, *part.shape[2:]).view(np.ndarray), result
     )
 
@@ -181,12 +179,6 @@ def _combine_pieces(reduction: Reduction, states: State) -> State:
     return tuple(part[0] for part in states)
 
 
-def _compile(reduction: Reduction, dtype: np.dtype[Any]) -> None:
-    line = np.empty(0, dtype)
-    line.flags.writeable = False
-    compile_for(reduction.chunk, line)
-
-
 def _state_of_nothing(reduction: Reduction, a: Array, axes: frozenset[int]) -> State:
     n_lines = math.prod(length for axis, length in enumerate(a.shape) if axis not in axes)
     if reduction.identity is None and any(a.shape[axis] == 0 for axis in axes):
@@ -206,7 +198,8 @@ def _restore(part: Array, a: Array, axes: frozenset[int], keepdims: bool) -> Any
     """Give a result, of shape (n_outer, n_inner, ...) in the order of memory, the axes of `a`."""
     kept = [axis for axis in memory_order(a.strides) if axis not in axes]
     part = part.reshape([a.shape[axis] for axis in kept] + list(part.shape[2:]))
-    part = part[tuple(slice(None, None, -1 if a.strides[axis] < 0 else 1) for axis in kept)]
+    forward = (slice(None, None, -1 if a.strides[axis] < 0 else 1) for axis in kept)
+    part = part[(*forward, ...)]  # an array, also of no axes
     order = [kept.index(axis) for axis in sorted(kept)]
     part = part.transpose(order + list(range(len(kept), part.ndim)))
     return np.expand_dims(part, tuple(axes))[()] if keepdims else part[()]
@@ -216,16 +209,19 @@ def _parts(result: Any) -> tuple[Array, ...]:
     return result if isinstance(result, tuple) else (result,)
 
 
-def _map_parts(func: Callable[[Array], Any], result: Any) -> Any:
-    """Apply `func` to a result, or to each part of it, in a tuple of the same type."""
+def map_parts(func: Callable[..., Any], result: Any, *others: Any) -> Any:
+    """Apply `func` to results, or to each of their parts, in a tuple of the same type."""
     if not isinstance(result, tuple):
-        return func(result)
-    mapped = map(func, result)
+        return func(result, *others)
+    mapped = map(func, result, *others)
     return type(result)._make(mapped) if hasattr(result, "_make") else tuple(mapped)
 
 
-def _by_line(reduction: Reduction) -> Reduction:
-    """Make a user's reduction one of lines, whose states are objects."""
+def by_line(reduction: Reduction, dtype: np.dtype[Any]) -> Reduction:
+    """Make a user's reduction one of lines, whose states are objects; compile it for `dtype`."""
+    nothing = np.empty(0, dtype)
+    nothing.flags.writeable = False
+    compile_for(reduction.chunk, nothing)
 
     def chunk(x: Array) -> State:
         states = np.empty((x.shape[0], x.shape[2]), object)

@@ -1,0 +1,126 @@
+"""Arrays in files of zarr and h5py: reduced chunk by chunk, never read as a whole."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
+
+from sharedmem.chunks import Chunk, chunks
+from sharedmem.kernels import Reduction
+from sharedmem.reducing import Array, Axis, State, by_line, map_parts, reduce
+from sharedmem.runs import Run, run_serially
+
+# Chunks are read so many at a time for each worker, and only their states are kept.
+_CHUNKS_A_WORKER = 8
+
+# Where chunks begin and end along the axes that are kept.
+Place = tuple[tuple[int, int], ...]
+
+
+def is_store(a: Any) -> bool:
+    """Say whether `a` is an array in a file, of zarr or h5py or with the same attributes."""
+    return not isinstance(a, np.ndarray) and all(
+        hasattr(a, name) for name in ("shape", "dtype", "ndim", "chunks", "__getitem__")
+    )
+
+
+def as_array(a: Any) -> Any:
+    """Return `a` as an ndarray, unless it is an array in a file."""
+    return a if is_store(a) else np.asarray(a)
+
+
+def reduce_store(
+    run: Run,
+    reduction: Reduction,
+    store: Any,
+    axis: Axis = None,
+    keepdims: bool = False,
+    *,
+    n_workers: int = 0,
+) -> Any:
+    """Reduce an array in a file over some of its axes.
+
+    The parameters, and what is returned and raised, are those of
+    :func:`sharedmem.reducing.reduce`. Which elements are in a chunk depends on the shape, the dtype
+    and the chunks of the file; states are combined over neighbours, in the order of the chunks.
+    """
+    if store.ndim == 0 or 0 in store.shape:
+        return reduce(run_serially, reduction, np.asarray(store[...]), axis, keepdims)
+    axes = normalize_axis_tuple(range(store.ndim) if axis is None else axis, store.ndim, "axis")
+    kept = [at for at in range(store.ndim) if at not in axes]
+    whole = reduction if reduction.lines else by_line(reduction, np.dtype(store.dtype))
+    trees = _reduce_chunks(run, _ChunkTask(store, whole, axes), kept, max(n_workers, 1))
+    if not (reduction.lines or kept or keepdims):
+        return reduction.finalize(trees[()].root()[0].item())
+    results = {
+        place: _finalize(whole, tree.root(), place, store.ndim) for place, tree in trees.items()
+    }
+    kept_shape = [store.shape[at] for at in kept]
+
+    def join(*parts: Array) -> Any:
+        joined = np.empty([*kept_shape, *parts[0].shape[len(kept) :]], parts[0].dtype)
+        for place, part in zip(results, parts, strict=True):
+            joined[tuple(slice(*bounds) for bounds in place)] = part
+        return np.expand_dims(joined, axes)[()] if keepdims else joined[()]
+
+    return map_parts(join, *results.values())
+
+
+@dataclasses.dataclass(frozen=True)
+class _ChunkTask:
+    """A task that reads a chunk and reduces it to a state, of arrays with all axes."""
+
+    store: Any
+    reduction: Reduction
+    axes: tuple[int, ...]
+
+    def __call__(self, chunk: Chunk) -> State:
+        to_state = dataclasses.replace(self.reduction, finalize=tuple)
+        values = np.asarray(self.store[tuple(chunk)])
+        return reduce(run_serially, to_state, values, self.axes, keepdims=True)  # type: ignore[no-any-return]
+
+
+class _Tree:
+    """States of neighbours that come in order, combined in pairs: it keeps log2 of them."""
+
+    def __init__(self, combine: Callable[[State, State], State]) -> None:
+        self._combine = combine
+        self._levels: list[State | None] = []
+
+    def add(self, state: State) -> None:
+        for level, earlier in enumerate(self._levels):
+            if earlier is None:
+                self._levels[level] = state
+                return
+            state = self._combine(earlier, state)
+            self._levels[level] = None
+        self._levels.append(state)
+
+    def root(self) -> State:
+        states = [state for state in self._levels if state is not None]
+        return functools.reduce(lambda later, earlier: self._combine(earlier, later), states)
+
+
+def _reduce_chunks(
+    run: Run, task: _ChunkTask, kept: Sequence[int], n_workers: int
+) -> dict[Place, _Tree]:
+    trees: dict[Place, _Tree] = {}
+    grid = chunks(task.store, range(task.store.ndim))
+    step = _CHUNKS_A_WORKER * n_workers
+    for start in range(0, len(grid), step):
+        part = grid[start : start + step]
+        for chunk, state in zip(part, run(task, part), strict=True):
+            place = tuple((chunk[at].start, chunk[at].stop) for at in kept)
+            trees.setdefault(place, _Tree(task.reduction.combine)).add(state)
+    return trees
+
+
+def _finalize(reduction: Reduction, state: State, place: Place, ndim: int) -> Any:
+    lines = tuple(part.reshape([-1, 1, *part.shape[ndim:]]) for part in state)
+    kept = [stop - start for start, stop in place]
+    return map_parts(lambda part: part.reshape([*kept, *part.shape[2:]]), reduction.finalize(lines))

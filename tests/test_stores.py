@@ -1,0 +1,132 @@
+"""Arrays in files of zarr and h5py: the results of the arrays that they hold, chunk by chunk."""
+
+import operator
+import sys
+from contextlib import contextmanager
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+import sharedmem
+from sharedmem import MapReduce
+from sharedmem.kernels import Reduction, extrema, histograms, moments, sums
+
+h5py = pytest.importorskip("h5py")
+zarr = pytest.importorskip("zarr")
+cleanup_resources = pytest.importorskip("zarr.core.sync").cleanup_resources
+
+CHUNK_BYTES = 1 << 14
+VALUES = np.random.default_rng(0).normal(size=(100, 30, 9))
+
+
+@pytest.fixture(autouse=True)
+def many_chunks(monkeypatch):
+    monkeypatch.setattr(sys.modules["sharedmem.chunks"], "DEFAULT_CHUNK_BYTES", CHUNK_BYTES)
+
+
+@contextmanager
+def stored(kind, values, path, chunks):
+    """Put an array into a file, and give what reads it from there."""
+    if kind == "zarr":
+        yield zarr.create_array(str(path / "a.zarr"), data=values, chunks=chunks)
+        cleanup_resources()  # zarr keeps its threads for the next call
+    else:
+        with h5py.File(path / "a.h5", "w") as file:
+            yield file.create_dataset("a", data=values, chunks=None if kind == "flat" else chunks)
+
+
+@pytest.fixture(params=["zarr", "h5py", "flat"])
+def store(request, tmp_path):
+    with stored(request.param, VALUES, tmp_path, (30, 20, 9)) as array:
+        yield array
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1, -1, (0, 2), (2, 1), (0, 1, 2)])
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_a_reduction_is_that_of_the_array(store, axis, keepdims):
+    with MapReduce(np=2) as pool:
+        for reduction, expected in (
+            (sums.add("f8", "f8"), np.sum),
+            (extrema.minimum("f8"), np.min),
+            (moments.variance("f8", "f8"), np.var),
+        ):
+            result = pool.reduce(reduction, store, axis, keepdims)
+            wanted = expected(VALUES, axis=axis, keepdims=keepdims)
+            assert np.shape(result) == wanted.shape
+            np.testing.assert_allclose(result, wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_several_results_and_those_with_axes_of_their_own(store):
+    edges = np.linspace(-1, 1, 6)
+    with MapReduce(np=2) as pool:
+        smallest, largest = pool.reduce(extrema.minmax("f8"), store, axis=1)
+        counts = pool.reduce(histograms.histogram("f8", edges, True), store, axis=(0, 2))
+    np.testing.assert_array_equal(smallest, VALUES.min(1))
+    np.testing.assert_array_equal(largest, VALUES.max(1))
+    for row, count in enumerate(counts):
+        np.testing.assert_array_equal(count, np.histogram(VALUES[:, row], 5, (-1, 1))[0])
+
+
+def test_a_reduction_of_your_own(store):
+    @numba.njit(nogil=True)
+    def count_negative(x):
+        return (x < 0).sum()
+
+    negative = Reduction(count_negative, operator.add, identity=0)
+    with MapReduce(np=2):
+        assert sharedmem.reduce(negative, store) == (VALUES < 0).sum()
+        np.testing.assert_array_equal(
+            sharedmem.reduce(negative, store, axis=0), (VALUES < 0).sum(0)
+        )
+
+
+def test_any_number_of_workers_gives_the_same_bits(store):
+    results = {MapReduce(np=n).reduce(sums.add("f8", "f8"), store) for n in (0, 1, 2, 3, 7)}
+    assert len(results) == 1
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (3, 0)])
+def test_arrays_without_axes_or_elements(tmp_path, shape):
+    with stored("zarr", np.zeros(shape), tmp_path, "auto") as array:
+        assert MapReduce(np=2).reduce(sums.add("f8", "f8"), array) == 0
+
+
+def test_only_slices_are_read(store):
+    class Guarded:
+        shape, dtype, ndim = store.shape, np.dtype(store.dtype), store.ndim
+        chunks, nbytes = store.chunks, store.nbytes
+        largest = 0
+
+        def __getitem__(self, key):
+            values = store[key]
+            self.largest = max(self.largest, values.nbytes)
+            return values
+
+        def __array__(self, *_):
+            raise AssertionError("the whole array was asked for")
+
+    guarded = Guarded()
+    MapReduce(np=2).reduce(sums.add("f8", "f8"), guarded, axis=0)
+    assert 0 < guarded.largest <= 3 * CHUNK_BYTES
+
+
+@given(
+    extents=st.lists(st.integers(1, 50), min_size=1, max_size=3),
+    data=st.data(),
+    n_bytes=st.integers(1, 4000),
+)
+@settings(max_examples=50, deadline=None)
+def test_chunks_begin_where_those_of_the_file_do(extents, data, n_bytes):
+    class Stored:
+        shape, dtype = tuple(extents), np.dtype("u1")
+        chunks = tuple(data.draw(st.integers(1, 60)) for _ in extents)
+
+    visits = np.zeros(extents, int)
+    for chunk in sharedmem.chunks(Stored(), range(len(extents)), nbytes=n_bytes):
+        visits[chunk] += 1
+        for part, unit, extent in zip(chunk, Stored.chunks, extents, strict=True):
+            assert part.start % unit == 0
+            assert part.stop % unit == 0 or part.stop == extent
+    assert (visits == 1).all()

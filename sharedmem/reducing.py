@@ -198,7 +198,7 @@ def _restore(part: Array, a: Array, axes: frozenset[int], keepdims: bool) -> Any
     """Give a result, of shape (n_outer, n_inner, ...) in the order of memory, the axes of `a`."""
     kept = [axis for axis in memory_order(a.strides) if axis not in axes]
     part = part.reshape([a.shape[axis] for axis in kept] + list(part.shape[2:]))
-    forward = (slice(None, None, -1 if a.strides[axis] < 0 else 1) for axis in kept)
+    forward: Any = [slice(None, None, -1 if a.strides[axis] < 0 else 1) for axis in kept]
     part = part[(*forward, ...)]  # an array, also of no axes
     order = [kept.index(axis) for axis in sorted(kept)]
     part = part.transpose(order + list(range(len(kept), part.ndim)))

@@ -36,6 +36,13 @@ def test_contenders_agree_and_make_a_table(bench):
     assert {len(row) for row in rows} == {5}
 
 
+@pytest.mark.slow
+def test_reductions_are_compared(bench):
+    rows = bench("reductions.py", *SMALL, "--only", "sum-1MiB", "minmax-1MiB", "count_nonzero-1MiB")
+    assert len(rows) == 5
+    assert len({len(row) for row in rows}) == 1
+
+
 # One of each kind of contender; all rows take longer than a test should.
 POOL_ROWS = ["start-shared", "tasks-2", "equal-2", "results-mixed", "results-shared"]
 POOL_ROWS += ["memory-shared", "imap-unordered", "imap-memory", "ordered-cpu", "critical", "blas"]

@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     stats.set_defaults(run=_run_stats)
     # Python before 3.13 takes -1e3 for an option.
     stats._negative_number_matcher = re.compile(r"-\.?\d")
-    stats.add_argument("files", nargs="+", metavar="FILE", help=".npy, .npz, or raw")
+    stats.add_argument("files", nargs="+", metavar="FILE", help=".npy, .npz, .h5, .zarr, or raw")
     raw = stats.add_argument_group("raw files")
     raw.add_argument("--dtype", type=_dtype, help="type of the elements, such as float32 or >i2")
     raw.add_argument("--shape", type=_shape, help="such as 100,200; by default one axis")

@@ -1,11 +1,13 @@
-"""Where `sharedmem stats` finds arrays: .npy, .npz and raw files, mapped where that works."""
+"""Where `sharedmem stats` finds arrays: .npy, .npz, .h5, .zarr and raw files."""
 
 from __future__ import annotations
 
+import importlib
 import math
 import os
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+
+_SUFFIXES = {".npy", ".npz", ".h5", ".hdf5", ".zarr"}
 
 
 class Source(NamedTuple):
@@ -25,13 +29,14 @@ class Source(NamedTuple):
     shape : tuple of int
     dtype : dtype
     load : callable
-        ``load()`` gives the array; mapped, except for members of .npz files.
+        ``load()`` gives the array: mapped, or to be read in chunks, except for members of .npz
+        files.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    load: Callable[[], Array]
+    load: Callable[[], Any]
 
 
 def open_sources(
@@ -42,7 +47,7 @@ def open_sources(
     Parameters
     ----------
     files : sequence of str
-        Names that end in .npy or .npz; all others are raw.
+        Names that end in .npy, .npz, .h5, .hdf5 or .zarr; all others are raw.
     dtype : dtype, optional
         What raw files hold.
     shape : tuple of int, optional
@@ -68,8 +73,8 @@ def open_sources(
                     f"dtype {source.dtype}"
                 )
         sources += found
-    if dtype is not None and all(Path(file).suffix in {".npy", ".npz"} for file in files):
-        raise ValueError("--dtype and --shape are for raw files; .npy and .npz files say their own")
+    if dtype is not None and all(Path(file).suffix in _SUFFIXES for file in files):
+        raise ValueError("--dtype and --shape are for raw files; all others say their own")
     return sources
 
 
@@ -85,6 +90,10 @@ def _open(
                 raise ValueError("it holds no array")
             for name in archive.namelist():
                 yield _member(path, archive, name)
+    elif path.suffix in {".h5", ".hdf5"}:
+        yield from _datasets(path)
+    elif path.suffix == ".zarr":
+        yield from _zarr_arrays(path)
     else:
         raw = _map_raw(path, dtype, shape)
         yield Source(str(path), raw.shape, raw.dtype, lambda: raw)
@@ -107,11 +116,46 @@ def _member(path: Path, archive: zipfile.ZipFile, name: str) -> Source:
     return Source(f"{path}[{name.removesuffix('.npy')}]", shape, dtype, load)
 
 
+def _datasets(path: Path) -> Iterator[Source]:
+    h5py = _import_extra("h5py")
+    with h5py.File(path, "r") as file:
+        names: list[str] = []
+        file.visit(names.append)
+        datasets = [name for name in names if isinstance(file[name], h5py.Dataset)]
+        if not datasets:
+            raise ValueError("it holds no array")
+        for name in datasets:
+            # A file stays open as long as there is a dataset of it.
+            load = partial(lambda name: h5py.File(path, "r")[name], name)
+            yield Source(f"{path}[{name}]", file[name].shape, file[name].dtype, load)
+
+
+def _zarr_arrays(path: Path) -> Iterator[Source]:
+    zarr = _import_extra("zarr")
+    opened = zarr.open(str(path), mode="r")
+    if isinstance(opened, zarr.Array):
+        yield Source(str(path), opened.shape, opened.dtype, lambda: opened)
+        return
+    members = opened.members(max_depth=None)
+    arrays = [(name, member) for name, member in members if isinstance(member, zarr.Array)]
+    if not arrays:
+        raise ValueError("it holds no array")
+    for name, array in arrays:
+        yield Source(f"{path}[{name}]", array.shape, array.dtype, partial(opened.get, name))
+
+
+def _import_extra(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ValueError(f"reading it takes {name}: pip install 'sharedmem[io]'") from error
+
+
 def _map_raw(path: Path, dtype: np.dtype[Any] | None, shape: tuple[int, ...] | None) -> Array:
     with path.open("rb") as file:
         nbytes = file.seek(0, os.SEEK_END)
     if dtype is None:
-        raise ValueError("not .npy or .npz, so --dtype has to say what it holds")
+        raise ValueError("it has no suffix that tells, so --dtype has to say what it holds")
     if shape is None:
         if nbytes % dtype.itemsize:
             raise ValueError(

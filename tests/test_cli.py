@@ -8,10 +8,13 @@ import sys
 import termios
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
+import zarr
 from matplotlib.figure import Figure
 from scipy import stats as scipy_stats
+from zarr.core.sync import cleanup_resources
 
 from sharedmem.cli import main
 
@@ -114,6 +117,30 @@ def test_members_of_npz(field, capsys):
     assert [first["name"], second["name"]] == ["fields.npz[first]", "fields.npz[second]"]
     assert_describes(first, field)
     assert_describes(second, np.arange(5))
+
+
+def test_datasets_of_h5(field, capsys):
+    with h5py.File("fields.h5", "w") as file:
+        file["group/first"] = field
+        file.create_dataset("second", data=np.arange(5), chunks=(2,))
+    first, second = describe(capsys, "fields.h5")
+    assert [first["name"], second["name"]] == ["fields.h5[group/first]", "fields.h5[second]"]
+    assert_describes(first, field)
+    assert_describes(second, np.arange(5))
+
+
+def test_zarr(field, capsys):
+    group = zarr.open_group("fields.zarr", mode="w")
+    group.create_array("first", data=field, chunks=(7, 11))
+    group.create_array("group/second", data=np.arange(5))
+    zarr.create_array("field.zarr", data=field)
+    alone, first, second = describe(capsys, "field.zarr", "fields.zarr")
+    cleanup_resources()
+    assert alone["name"] == "field.zarr"
+    assert {first["name"], second["name"]} == {"fields.zarr[first]", "fields.zarr[group/second]"}
+    assert_describes(alone, field)
+    for found in (first, second):
+        assert_describes(found, field if "first" in found["name"] else np.arange(5))
 
 
 def test_raw(field, capsys):
@@ -226,6 +253,11 @@ def faulty_files(field):
     Path("damaged.npz").write_bytes(b"no archive at all")
     Path("raw.dat").write_bytes(bytes(20))
     Path("folder").mkdir()
+    h5py.File("nothing.h5", "w").close()
+    Path("damaged.h5").write_bytes(b"no file at all")
+    zarr.open_group("nothing.zarr", mode="w")
+    yield
+    cleanup_resources()
 
 
 @pytest.mark.usefixtures("faulty_files")
@@ -241,7 +273,11 @@ def faulty_files(field):
         ("short.npy", "short.npy: .*"),
         ("damaged.npz", "damaged.npz: File is not a zip file"),
         ("nothing.npz", "nothing.npz: it holds no array"),
-        ("raw.dat", "raw.dat: not .npy or .npz, so --dtype has to say what it holds"),
+        ("nothing.h5", "nothing.h5: it holds no array"),
+        ("damaged.h5", "damaged.h5: .*"),
+        ("nothing.zarr", "nothing.zarr: it holds no array"),
+        ("missing.zarr", "missing.zarr: .*"),
+        ("raw.dat", "raw.dat: it has no suffix that tells, so --dtype has to say what it holds"),
         ("raw.dat --dtype f8", "raw.dat: its 20 bytes are no multiple of the 8 of float64"),
         ("raw.dat --dtype f4 --shape 2,3", r"raw.dat: it has 20 bytes, but .*\(2, 3\).* needs 24"),
         ("raw.dat --dtype f4 --shape 2,x", ".*'2,x' is not a shape; write 100,200"),

@@ -4,18 +4,17 @@ import operator
 import sys
 from contextlib import contextmanager
 
+import h5py
 import numba
 import numpy as np
 import pytest
+import zarr
 from hypothesis import given, settings, strategies as st
+from zarr.core.sync import cleanup_resources
 
 import sharedmem
 from sharedmem import MapReduce
 from sharedmem.kernels import Reduction, extrema, histograms, moments, sums
-
-h5py = pytest.importorskip("h5py")
-zarr = pytest.importorskip("zarr")
-cleanup_resources = pytest.importorskip("zarr.core.sync").cleanup_resources
 
 CHUNK_BYTES = 1 << 14
 VALUES = np.random.default_rng(0).normal(size=(100, 30, 9))

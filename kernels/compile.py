@@ -43,6 +43,12 @@ def _folder_digest() -> str:
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
 
 
+def _closure_key(function: Callable[..., Any]) -> tuple[Any, ...]:
+    """Name the kernels that a function is a closure over, and what those are closures over."""
+    cells = [formula(cell.cell_contents) for cell in function.__closure__ or ()]
+    return tuple((cell.__module__, cell.__qualname__, _closure_key(cell)) for cell in cells)
+
+
 class _Files(IndexDataCacheFile):
     """Files named after what they hold.
 
@@ -65,8 +71,7 @@ class _KernelCache(FunctionCache):
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
-        cells = [formula(cell.cell_contents) for cell in function.__closure__ or ()]
-        self._closure = tuple(f"{cell.__module__}.{cell.__qualname__}" for cell in cells)
+        self._closure = _closure_key(function)
         self._cache_file = _Files(
             self._cache_path, self._impl.filename_base, source_stamp=_folder_digest()
         )

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from sharedmem.chunkwise import apply_ufunc, map_chunks, reduce
     from sharedmem.histograms import histogram
     from sharedmem.kernels import Reduction
+    from sharedmem.products import average, dot, norm, vdot
     from sharedmem.reductions import (
         count_nonzero,
         max as max,
@@ -71,6 +72,7 @@ _LATE = {
     "chunkwise": "apply_ufunc map_chunks reduce",
     "histograms": "histogram",
     "kernels": "Reduction",
+    "products": "average dot norm vdot",
     "reductions": "count_nonzero max mean min minmax sum",
     "statistics": "moments std var",
 }
@@ -97,11 +99,13 @@ __all__ = [
     "apply_ufunc",
     "array",
     "available_memory",
+    "average",
     "background",
     "chunks",
     "copy",
     "count_nonzero",
     "cpu_count",
+    "dot",
     "empty",
     "empty_like",
     "fromfile",
@@ -115,6 +119,7 @@ __all__ = [
     "mean",
     "minmax",
     "moments",
+    "norm",
     "ones",
     "ones_like",
     "reduce",
@@ -122,6 +127,7 @@ __all__ = [
     "std",
     "total_memory",
     "var",
+    "vdot",
     "zeros",
     "zeros_like",
 ]

@@ -1,0 +1,129 @@
+"""Dot products, as if worked out in twice the precision."""
+
+# mypy: disable-error-code="call-arg, unused-ignore"
+# (numba hands an intrinsic its first argument)
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from sharedmem.kernels.compile import formula, kernel
+from sharedmem.kernels.lines import LANES
+from sharedmem.kernels.sums import compensated, two_sum
+
+Array = NDArray[Any]
+State = tuple[Array, ...]
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def fma(typing: Any, a: Any, b: Any, c: Any) -> Any:
+    """Return a * b + c, rounded once: one instruction, where the processor has it."""
+    double = types.float64
+    return double(double, double, double), lambda _, builder, __, args: builder.fma(*args)
+
+
+@kernel
+def two_product(a: float, b: float) -> tuple[float, float]:
+    """Return the rounded product of `a` and `b`, and its rounding error: exact but for underflow.
+
+    References
+    ----------
+    T. Ogita, S. M. Rump and S. Oishi, Accurate sum and dot product, SIAM J. Sci. Comput. 26, 2005,
+    algorithm 3.5.
+    """
+    product = a * b
+    return product, fma(a, b, -product)
+
+
+# Two cores read two arrays of 512 MiB at 33 GB/s like this, and a plain loop does the same.
+@kernel
+def _add_products(x: Array, y: Array, width: int, total: Array, lost: Array) -> None:
+    for j in range(width):
+        product, rest = two_product(np.float64(x[j]), np.float64(y[j]))
+        total[j], error = two_sum(total[j], product)
+        lost[j] += error + rest
+
+
+@kernel
+def _dot(x: Array, y: Array, total: Array, lost: Array) -> None:
+    """Add the products of elements to lanes, in `total`, and what these lose to rounding."""
+    whole = len(x) // LANES * LANES
+    for first in range(0, whole, LANES):
+        _add_products(x[first : first + LANES], y[first : first + LANES], LANES, total, lost)
+    _add_products(x[whole:], y[whole:], len(x) - whole, total, lost)
+
+
+@kernel
+def _complex_dot(x: Array, y: Array, total: Array, lost: Array) -> None:
+    """Add the products of real and imaginary parts, which are neighbours.
+
+    The first LANES are for parts of the same kind, and the others for those of different kinds.
+    """
+    crossed = np.empty(LANES, y.dtype)
+    for first in range(0, len(x), LANES):
+        width = min(LANES, len(x) - first)
+        row, other = x[first : first + width], y[first : first + width]
+        for j in range(0, width, 2):
+            crossed[j] = other[j + 1]
+            crossed[j + 1] = other[j]
+        if width == LANES:
+            _add_products(row, other, LANES, total, lost)
+            _add_products(row, crossed, LANES, total[LANES:], lost[LANES:])
+        else:
+            _add_products(row, other, width, total, lost)
+            _add_products(row, crossed, width, total[LANES:], lost[LANES:])
+
+
+def has_dot(dtype: np.dtype[Any]) -> bool:
+    """Say whether there is a kernel for lines of `dtype`."""
+    return dtype.char in "fdFD"
+
+
+def dot(x: Array, y: Array) -> State:
+    """Return the dot product of two chunks of lines as a state: a sum, and what that has lost.
+
+    Both are contiguous and of one dtype, which has a kernel. For complex numbers a sum has the
+    shape (2, 2): it is one of products with real or with imaginary parts of `x`, and with parts of
+    the same kind or of the other kind of `y`.
+    """
+    n_kinds = 2 if x.dtype.kind == "c" else 1
+    kernel = _complex_dot if n_kinds == 2 else _dot
+    lanes = np.zeros((2, n_kinds * LANES))
+    kernel(_as_real(x), _as_real(y), *lanes)
+    if n_kinds == 1:
+        return combine(tuple(lanes))
+    return combine(tuple(lanes.reshape(2, 2, LANES // 2, 2).transpose(0, 2, 3, 1)))
+
+
+def combine(states: State) -> State:
+    """Combine states in pairs, along the first axis, until one state is left."""
+    total, lost = states
+    with np.errstate(all="ignore"):
+        while len(total) > 1:
+            even = len(total) // 2 * 2
+            pairs, error = formula(two_sum)(total[0:even:2], total[1:even:2])
+            total = np.concatenate([pairs, total[even:]])
+            lost = np.concatenate([lost[0:even:2] + lost[1:even:2] + error, lost[even:]])
+    return total[0], lost[0]
+
+
+def value(state: State, conjugate: bool) -> Array:
+    """Return the number that a state stands for, perhaps with `x` conjugated."""
+    if np.ndim(state[0]) == 0:
+        return compensated(*state)
+    # i * i = -1, and the imaginary part of x has the other sign if it is conjugated.
+    signs = np.array([[1, 1], [1, -1]] if conjugate else [[1, 1], [-1, 1]])
+    parts = compensated(*combine((state[0] * signs, state[1] * signs)))
+    number: Array = parts.view(np.complex128)[0]
+    return number
+
+
+def _as_real(x: Array) -> Array:
+    x = x.view(x.real.dtype)
+    x.flags.writeable = False
+    return x

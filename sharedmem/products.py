@@ -1,0 +1,325 @@
+"""Products of arrays that are summed, on the pool in use: averages, dot products and norms."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, cast
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
+from numpy.typing import ArrayLike, NDArray
+
+from sharedmem.chunks import DEFAULT_CHUNK_BYTES, Chunk, Grid, chunks
+from sharedmem.chunkwise import reduce
+from sharedmem.kernels import dots, norms, sums
+from sharedmem.kernels.compile import formula
+from sharedmem.lines import memory_order
+from sharedmem.mapreduce import current_pool
+from sharedmem.reducing import Axis, reduce as reduce_array
+from sharedmem.reductions import count_nonzero, mean, sum
+from sharedmem.runs import Run, run_serially
+
+Array = NDArray[Any]
+
+# Squares of numbers beyond 2**512, and below 2**-480 or so, are worked out once more at this scale.
+_SCALE = 2.0**600
+_TINY = 2.0**-960
+
+
+def dot(a: ArrayLike, b: ArrayLike, out: Array | None = None) -> Any:
+    """Return the dot product of two arrays, as `numpy.dot` does.
+
+    Parameters
+    ----------
+    a, b : array_like
+        Of two lines, of float32, float64 or complex numbers, the products are summed as if in
+        twice the precision; all others are NumPy's dot products, of lines in parallel.
+        Those of matrices have the threads of NumPy's BLAS.
+    out : ndarray, optional
+        Where the result goes; of the very shape and type that it has.
+
+    Returns
+    -------
+    scalar or ndarray
+        Of lines, the same bits for any number of workers.
+
+    Raises
+    ------
+    ValueError
+        If shapes or `out` do not fit.
+
+    Notes
+    -----
+    Barring underflow, the error is at most ``u |a.b| + n**2 u**2 |a|.|b|`` with the rounding unit u
+    (2**-53, or 2**-24 in the first term for float32): half a unit in the last place, unless nearly
+    all of it cancels.
+
+    References
+    ----------
+    T. Ogita, S. M. Rump and S. Oishi, Accurate sum and dot product, SIAM J. Sci. Comput. 26, 2005,
+    algorithm 5.3.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> float(sharedmem.dot([1e20, 1.0, -1e20], [1.0, 0.5, 1.0]))
+    0.5
+    """
+    a, b = np.asarray(a), np.asarray(b)
+    if not a.ndim == b.ndim == 1 or len(a) != len(b):
+        return np.dot(a, b, out)
+    if out is None:
+        return _line_dot(a, b, conjugate=False)
+    np.dot(a[:0], b[:0], out)
+    out[...] = _line_dot(a, b, conjugate=False)
+    return out
+
+
+def vdot(a: ArrayLike, b: ArrayLike, /) -> Any:
+    """Return the dot product of all elements, the first ones conjugated, as `numpy.vdot` does.
+
+    Parameters
+    ----------
+    a, b : array_like
+        Of the same size; the elements are taken in C order.
+
+    Returns
+    -------
+    scalar
+        As accurate as that of :func:`dot`, and with the same bits for any number of workers.
+
+    Raises
+    ------
+    ValueError
+        If the sizes differ.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> complex(sharedmem.vdot([[1 + 2j], [3j]], [[1j], [1]]))
+    (2-2j)
+    """
+    a, b = np.asarray(a), np.asarray(b)
+    if a.size != b.size:
+        return np.vdot(a, b)
+    return _line_dot(a.reshape(-1), b.reshape(-1), conjugate=True)
+
+
+def _line_dot(a: Array, b: Array, conjugate: bool) -> Any:
+    """Return the dot product of two lines of the same length."""
+    numpy_dot: Any = np.vdot if conjugate else np.dot
+    nothing = numpy_dot(a[:0], b[:0])
+    dtype = nothing.dtype
+    grid = chunks(len(a), size=max(1, DEFAULT_CHUNK_BYTES // max(1, dtype.itemsize)))
+    if dtype.kind not in "biufc" or not len(grid):
+        return numpy_dot(a, b)
+    has_kernel = dots.has_dot(dtype)
+
+    def chunk_dot(chunk: Chunk) -> Any:
+        x, y = (np.ascontiguousarray(line[chunk], dtype) for line in (a, b))
+        return dots.dot(x, y) if has_kernel else numpy_dot(x, y)
+
+    parts = _run_over(grid, a.nbytes + b.nbytes)(chunk_dot, grid)
+    if not has_kernel:
+        return np.add.reduce(np.array(parts, dtype), dtype=dtype)
+    total, lost = (np.stack(part) for part in zip(*parts, strict=True))
+    with np.errstate(all="ignore"):
+        return dots.value(dots.combine((total, lost)), conjugate).astype(dtype)[()]
+
+
+def _run_over(grid: Grid, nbytes: int) -> Run:
+    """Return what runs tasks over chunks of so many bytes: threads, if there are several."""
+    return current_pool()._run_in_threads(nbytes) if len(grid) > 1 else run_serially
+
+
+def average(
+    a: ArrayLike,
+    axis: Axis = None,
+    weights: ArrayLike | None = None,
+    returned: bool = False,
+    *,
+    keepdims: bool = False,
+) -> Any:
+    """Return the weighted average, as `numpy.average` does but from compensated sums.
+
+    Parameters
+    ----------
+    a : array_like
+    axis : int or tuple of int, optional
+        Axes to average over; by default all.
+    weights : array_like, optional
+        Of the shape of `a`, or of that of its axes in `axis`; by default all are one.
+    returned : bool, optional
+        Whether the sum of the weights is returned too.
+    keepdims : bool, optional
+        Whether averaged axes stay, with length one.
+
+    Returns
+    -------
+    scalar or ndarray, or tuple of two of them
+        The average, of the type that `a` and `weights` have together; of float64 where `a` is of
+        integers.
+
+    Raises
+    ------
+    ZeroDivisionError
+        If weights sum to zero.
+    TypeError, ValueError
+        If the shape of the weights does not fit.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> float(sharedmem.average([1, 2, 6], weights=[3, 2, 1]))
+    2.1666666666666665
+    """
+    a = np.asarray(a)
+    axes = None if axis is None else normalize_axis_tuple(axis, a.ndim, "axis")
+    if weights is None:
+        result: Any = mean(a, axes, keepdims=keepdims)
+        total: Any = np.asarray(result).dtype.type(a.size / np.asarray(result).size)
+    else:
+        spread = _spread_weights(np.asarray(weights), a, axes)
+        dtype = np.result_type(a, spread, *(["f8"] if a.dtype.kind in "biu" else []))
+        if dtype.kind not in "biufc":
+            return cast(Any, np.average)(a, axis, weights, returned, keepdims=keepdims)
+        total = sum(spread, axes, dtype, keepdims=keepdims)
+        if np.any(total == 0):
+            raise ZeroDivisionError("the weights sum to zero, so there is no average")
+        result = _weighted_sum(a, spread, axes, dtype, keepdims) / total
+    if not returned:
+        return result
+    if np.shape(total) != np.shape(result):
+        total = np.broadcast_to(total, np.shape(result)).copy()
+    return result, total
+
+
+def _spread_weights(weights: Array, a: Array, axes: tuple[int, ...] | None) -> Array:
+    """Give weights the axes of `a`, of length one where they do not depend on it."""
+    if weights.shape == a.shape:
+        return weights
+    if axes is None:
+        raise TypeError(
+            f"weights of shape {weights.shape} need an axis of the array of shape {a.shape}"
+        )
+    if weights.shape != tuple(a.shape[axis] for axis in axes):
+        raise ValueError(
+            f"weights of shape {weights.shape} do not fit axes {axes} of an array of {a.shape}"
+        )
+    shape = [a.shape[axis] if axis in axes else 1 for axis in range(a.ndim)]
+    return weights.transpose(np.argsort(axes)).reshape(shape)
+
+
+def _weighted_sum(
+    a: Array, weights: Array, axes: tuple[int, ...] | None, dtype: np.dtype[Any], keepdims: bool
+) -> Any:
+    """Return the sum of products over axes; those of a chunk are made while it is in cache."""
+    axes = tuple(range(a.ndim)) if axes is None else axes
+    weights = np.broadcast_to(weights, a.shape)
+    in_order = a.flags.c_contiguous and weights.flags.c_contiguous
+    if len(axes) == a.ndim and in_order and np.result_type(a, weights) == dtype:
+        total = _line_dot(a.reshape(-1), weights.reshape(-1), conjugate=False)
+        return total.reshape((1,) * a.ndim) if keepdims else total
+    add = sums.add(dtype, dtype)
+    shape = [1 if axis in axes else length for axis, length in enumerate(a.shape)]
+    total, lost = np.zeros(shape, dtype), np.zeros(shape, dtype)
+    grid = chunks(a, memory_order(a.strides), nbytes=DEFAULT_CHUNK_BYTES // 4)
+
+    def chunk_sum(chunk: Chunk) -> Any:
+        where = (*chunk, ...)
+        products = np.multiply(a[where], weights[where], dtype=dtype)
+        return reduce_array(run_serially, add, products, axes, keepdims=True)
+
+    parts = _run_over(grid, a.nbytes + weights.nbytes)(chunk_sum, grid)
+    for chunk, part in zip(grid, parts, strict=True):
+        place = tuple(slice(None) if axis in axes else where for axis, where in enumerate(chunk))
+        with np.errstate(all="ignore"):
+            total[place], error = formula(sums.two_sum)(total[place], part)
+            lost[place] += error
+    result = sums.compensated(total, lost)
+    return (result if keepdims else result.squeeze(axes))[()]
+
+
+def norm(
+    x: ArrayLike,
+    ord: float | str | None = None,
+    axis: Axis = None,
+    keepdims: bool = False,
+) -> Any:
+    """Return the norm of a vector or a matrix, as `numpy.linalg.norm` does.
+
+    Parameters
+    ----------
+    x : array_like
+    ord : int, float, inf, -inf, 'fro' or 'nuc', optional
+        Which norm; by default the root of the sum of squares, of an array of any shape. Norms of
+        matrices other than 'fro' are left to NumPy.
+    axis : int or tuple of two ints, optional
+        The axis of vectors, or the axes of matrices.
+    keepdims : bool, optional
+        Whether the axes of vectors or matrices stay, with length one.
+
+    Returns
+    -------
+    scalar or ndarray
+        With the same bits for any number of workers.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where NumPy does.
+
+    Notes
+    -----
+    Sums are compensated, and in float64 where `x` is of a smaller type. The 2-norm and that of
+    Frobenius neither overflow nor lose precision where only the squares are too large or too small,
+    unlike NumPy's, whose norm of ``[1e200, 1e200]`` is inf, and of ``[1e-200]`` zero.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> float(sharedmem.norm([1e200] * 4))
+    2e+200
+    >>> sharedmem.norm([[3, 4], [0, 1]], 1, axis=1).tolist()
+    [7.0, 1.0]
+    """
+    x = np.asarray(x)
+    axes = axis if axis is None or isinstance(axis, tuple) else (axis,)
+    n_axes = x.ndim if axes is None else len(axes)
+    is_default = ord is None and (axes is None or n_axes in {1, 2})
+    is_frobenius = ord in ("fro", "f") and n_axes == 2
+    is_vector = n_axes == 1 and not isinstance(ord, str)
+    if not (is_default or is_frobenius or is_vector) or x.dtype.kind not in "biufc" or not x.size:
+        return np.linalg.norm(x, cast(Any, ord), axis, keepdims)
+    x = x.astype(float) if x.dtype.kind in "biu" else x
+    if is_default or is_frobenius or ord == 2:
+        return _euclidean(x, axes, keepdims)
+    return _vector_norm(x, ord, axes, keepdims)
+
+
+def _euclidean(x: Array, axes: Axis, keepdims: bool) -> Any:
+    result = norms.real_type(x.dtype)
+    square = partial(reduce, a=x, axis=axes, keepdims=keepdims)
+    squares = square(norms.sum_of_squares(x.dtype))
+    with np.errstate(all="ignore"):
+        values = np.sqrt(squares)
+        if x.dtype.char in "dD":
+            for beyond, scale in ((squares == np.inf, 1 / _SCALE), (squares < _TINY, _SCALE)):
+                if np.any(beyond):
+                    scaled = np.sqrt(square(norms.sum_of_squares(x.dtype, scale))) / scale
+                    values = np.where(beyond, scaled, values)
+        return values.astype(result)[()]
+
+
+def _vector_norm(x: Array, order: Any, axes: Axis, keepdims: bool) -> Any:
+    result = norms.real_type(x.dtype)
+    if order == np.inf:
+        return reduce(norms.largest_magnitude(x.dtype), x, axes, keepdims=keepdims)
+    if order == -np.inf:
+        return reduce(norms.smallest_magnitude(x.dtype), x, axes, keepdims=keepdims)
+    if order == 0:
+        return np.asarray(count_nonzero(x, axes, keepdims=keepdims)).astype(result)[()]
+    if order == 1:
+        return reduce(norms.sum_of_magnitudes(x.dtype), x, axes, keepdims=keepdims)
+    powers = reduce(norms.sum_of_powers(x.dtype, order), x, axes, keepdims=keepdims)
+    return powers ** np.reciprocal(order, dtype=result)

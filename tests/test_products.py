@@ -1,0 +1,265 @@
+"""Dot products, norms and averages are NumPy's, or nearer to the exact ones."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+import sharedmem
+from sharedmem import lines, products
+from tests.kernels.oracles import ulps
+from tests.kernels.strategies import arrays, arrays_and_axes
+
+several = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+DTYPES = ("f8", "f4", "i2", "i1", "i8", "?", "c16", "c8", "f2", "g", ">f8")
+INEXACT = ("f8", "f4", "i2", "c16", "c8", "f2", "g", ">f8")
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    monkeypatch.setattr(lines, "DEFAULT_CHUNK_BYTES", 256)
+    monkeypatch.setattr(products, "DEFAULT_CHUNK_BYTES", 256)
+
+
+def assert_like(result, expected, rtol=1e-13):
+    """Check values, with a tolerance for those of the smaller types, and all that is around."""
+    result, expected = np.asarray(result), np.asarray(expected)
+    assert (result.dtype, result.shape) == (expected.dtype, expected.shape)
+    if expected.dtype.kind in "fc":
+        rtol = max(rtol, 4 * float(np.finfo(expected.dtype).eps))
+        np.testing.assert_allclose(result, expected, rtol=rtol, atol=rtol)
+    else:
+        np.testing.assert_array_equal(result, expected)
+
+
+def exact_dot(a, b):
+    return float(
+        sum(Fraction(x) * Fraction(y) for x, y in zip(a.tolist(), b.tolist(), strict=True))
+    )
+
+
+@several
+@given(a=arrays(dtypes=DTYPES, min_side=0), dtype=st.sampled_from(DTYPES), seed=st.integers(0, 9))
+def test_vdot_and_dot_are_numpys(a, dtype, seed):
+    b = np.random.default_rng(seed).integers(0, 9, a.shape).astype(dtype)
+    if a.dtype.char in "gG" and dtype.startswith("c"):
+        b = b.real
+    assert_like(sharedmem.vdot(a, b), np.vdot(a, b))
+    a, b = a.ravel()[::-2], b.ravel()[::-2]
+    assert_like(sharedmem.dot(a, b), np.dot(a, b))
+    assert type(sharedmem.dot(a, b)) is type(np.dot(a, b))
+
+
+@pytest.mark.parametrize("n", [1, 10, 1000, 30_000])
+def test_dot_products_are_within_one_ulp(n):
+    rng = np.random.default_rng(n)
+    for a, b in (
+        (rng.random(n), rng.random(n)),
+        (rng.lognormal(0, 9, n), rng.lognormal(0, 9, n)),
+        (rng.normal(size=n), rng.normal(size=n)),
+    ):
+        assert ulps(sharedmem.dot(a, b), exact_dot(a, b)) <= 1
+        assert sharedmem.vdot(a.astype("f4"), b.astype("f4")) == np.float32(
+            exact_dot(a.astype("f4"), b.astype("f4"))
+        )
+        a, b = a + 1j * b, b - 2j * a
+        assert ulps(sharedmem.dot(a, b).real, exact_dot(*real_products(a, b))) <= 1
+        assert ulps(sharedmem.vdot(a, b).imag, exact_dot(*crossed_products(a, b))) <= 1
+
+
+def real_products(a, b):
+    return np.append(a.real, a.imag), np.append(b.real, -b.imag)
+
+
+def crossed_products(a, b):
+    return np.append(a.real, -a.imag), np.append(b.imag, b.real)
+
+
+def test_dot_products_that_cancel():
+    a = np.array([1e100, 1.0, -1e100, 1e-3, 3.0])
+    assert sharedmem.dot(a, np.ones(5)) == pytest.approx(math.fsum(a), rel=1e-15)
+    n = 5000
+    a, b = np.random.default_rng(0).normal(size=(2, n))
+    a = np.concatenate([a, 1e7 * a, -a])
+    b = np.concatenate([b, b, 1e7 * b])
+    assert sharedmem.dot(a, b) == pytest.approx(exact_dot(a, b), rel=1e-9)
+
+
+@pytest.mark.parametrize("dtype", ["f8", "c16", "i4", "g", "f2"])
+def test_products_have_the_same_bits_for_any_number_of_workers(dtype, monkeypatch):
+    monkeypatch.setattr("sharedmem.runs.THREAD_BYTES", 64)
+    a, b = np.random.default_rng(0).normal(0, 9, (2, 60, 70)).astype(dtype)
+    results = []
+    for workers in (0, 1, 2, 3, 7):
+        with sharedmem.MapReduce(np=workers):
+            results.append(
+                [
+                    sharedmem.vdot(a, b).tolist(),
+                    sharedmem.norm(a, 3, axis=0).tolist(),
+                    sharedmem.norm(a).tolist(),
+                    sharedmem.average(a, axis=1, weights=abs(b) + 1).tolist(),
+                ]
+            )
+    assert len({str(result) for result in results}) == 1
+
+
+@pytest.mark.filterwarnings("ignore:(invalid value|overflow)")
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e308])
+@pytest.mark.parametrize("dtype", ["f8", "c16"])
+def test_products_that_are_not_finite_follow_numpy(value, dtype):
+    a = np.ones(300, dtype)
+    a[[3, 200]] = value
+    for b in (np.ones(300, dtype), np.full(300, -10, dtype)):
+        np.testing.assert_array_equal(sharedmem.vdot(a, b), np.vdot(a, b))
+    np.testing.assert_array_equal(sharedmem.norm(a[:3]), np.linalg.norm(a[:3]))
+    if value != 1e308:
+        np.testing.assert_array_equal(sharedmem.norm(a), np.linalg.norm(a))
+
+
+def test_dot_of_what_is_not_two_lines():
+    rng = np.random.default_rng(0)
+    a, b = rng.random((3, 4)), rng.random((4, 5))
+    np.testing.assert_array_equal(sharedmem.dot(a, b), a @ b)
+    np.testing.assert_array_equal(sharedmem.dot(a[0], b), a[0] @ b)
+    assert sharedmem.dot(2, 3) == 6
+    times = np.arange(3).astype("m8[s]")
+    assert sharedmem.dot(times, [1, 2, 3]) == np.timedelta64(8, "s")
+
+
+def test_dot_with_out():
+    out = np.zeros(())
+    assert sharedmem.dot([1.0, 2.0], [3.0, 4.0], out) is out
+    assert out == 11
+    with pytest.raises(ValueError, match="output array is not acceptable"):
+        sharedmem.dot([1.0], [2.0], np.zeros((), np.float32))
+
+
+@pytest.mark.parametrize("function", ["dot", "vdot"])
+def test_lines_that_do_not_fit(function):
+    with pytest.raises(ValueError, match=r"not aligned|cannot reshape"):
+        getattr(sharedmem, function)(np.ones(3), np.ones(4))
+
+
+ORDERS = [None, 0, 1, 2, 3, 0.5, -1, np.inf, -np.inf]
+
+
+@several
+@given(case=arrays_and_axes(dtypes=INEXACT), order=st.sampled_from(ORDERS), keepdims=st.booleans())
+@pytest.mark.filterwarnings("ignore:(divide by zero|overflow)")
+def test_norms_of_vectors_are_numpys(case, order, keepdims):
+    a, _ = case
+    for axis in (*range(-a.ndim, a.ndim), *([None] if a.ndim == 1 else [])):
+        result = sharedmem.norm(a, order, axis, keepdims)
+        assert_like(result, wide_norm(a, order, axis, keepdims), 1e-12)
+
+
+@several
+@given(case=arrays_and_axes(dtypes=INEXACT), keepdims=st.booleans())
+def test_norms_by_default_are_numpys(case, keepdims):
+    a, _ = case
+    assert_like(sharedmem.norm(a, keepdims=keepdims), wide_norm(a, keepdims=keepdims))
+
+
+def wide_norm(a, *args, **options):
+    """NumPy's norm worked out in long double, so that the squares of halves do not overflow."""
+    expected = np.linalg.norm(a.astype("G" if a.dtype.kind == "c" else "g"), *args, **options)
+    return expected.astype(np.linalg.norm(np.zeros(0, a.dtype)).dtype)
+
+
+@pytest.mark.parametrize("order", [None, "fro", "nuc", 1, -1, 2, -2, np.inf, -np.inf])
+def test_norms_of_matrices_are_numpys(order):
+    a = np.random.default_rng(0).normal(size=(4, 5, 6))
+    assert_like(sharedmem.norm(a[0], order), np.linalg.norm(a[0], order))
+    for axis in ((0, 2), (-1, 1)):
+        expected = np.linalg.norm(a, order, axis, keepdims=True)
+        assert_like(sharedmem.norm(a, order, axis, keepdims=True), expected)
+
+
+def test_norms_neither_overflow_nor_vanish():
+    a = np.array([[3e200, 4e200], [3e-200, 4e-200], [3, 4], [0, 0], [np.inf, 1e200], [5e-324, 0]])
+    expected = [5e200, 5e-200, 5, 0, np.inf, 5e-324]
+    np.testing.assert_allclose(sharedmem.norm(a, axis=1), expected, rtol=1e-15)
+    assert sharedmem.norm(a[0] * 1j) == pytest.approx(5e200, rel=1e-15)
+    assert sharedmem.norm(np.full(10_000, 300, np.float16)) == np.float16(30_000)
+    assert np.isnan(sharedmem.norm([1e300, np.nan]))
+
+
+@pytest.mark.parametrize(
+    ("x", "order", "axis", "error"),
+    [
+        (np.ones((2, 2, 2)), 2, None, ValueError),
+        (np.ones(3), "fro", None, ValueError),
+        (np.ones((3, 3)), "abc", None, ValueError),
+        (np.ones((3, 3)), None, (0, 0), ValueError),
+        (np.ones((3, 3)), None, 2, np.exceptions.AxisError),
+        (np.ones((3, 3)), None, "x", TypeError),
+        (np.array(["a"]), None, None, ValueError),
+        (np.ones(0), -np.inf, None, ValueError),
+    ],
+)
+def test_norms_that_numpy_refuses_are_refused(x, order, axis, error):
+    for norm in (np.linalg.norm, sharedmem.norm):
+        with pytest.raises(error):
+            norm(x, order, axis)
+
+
+def test_norms_of_nothing():
+    assert sharedmem.norm([]) == 0
+    assert sharedmem.norm(np.ones((0, 3)), 1, axis=0).tolist() == [0, 0, 0]
+
+
+@several
+@given(
+    case=arrays_and_axes(dtypes=DTYPES),
+    dtype=st.sampled_from(DTYPES),
+    seed=st.integers(0, 9),
+    keepdims=st.booleans(),
+)
+def test_averages_are_numpys(case, dtype, seed, keepdims):
+    a, axis = case
+    weights = np.random.default_rng(seed).integers(1, 2 if dtype == "?" else 9, a.shape)
+    weights = weights.astype(dtype)
+    for options in ({}, {"weights": weights}):
+        options |= {"axis": axis, "keepdims": keepdims}
+        expected, total = np.average(a, returned=True, **options)
+        assert_like(sharedmem.average(a, **options), expected, 1e-12)
+        assert_like(sharedmem.average(a, returned=True, **options)[1], total, 1e-12)
+
+
+def test_weights_of_an_axis():
+    a = np.random.default_rng(0).random((3, 4, 5))
+    for axis in (0, 1, -1, (2, 0), (0, 1)):
+        shape = [a.shape[at] for at in np.atleast_1d(axis)]
+        weights = 1 + np.arange(math.prod(shape)).reshape(shape)
+        assert_like(sharedmem.average(a, axis, weights), np.average(a, axis, weights), 1e-14)
+
+
+def test_averages_keep_what_cancels():
+    a = np.tile([1e17, 1.0, -1e17, 1.0], 300).reshape(40, 30)
+    assert sharedmem.average(a, weights=np.ones(a.shape)) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("shape", "weights", "axis", "error"),
+    [
+        (3, [1, -1, 0], None, ZeroDivisionError),
+        ((3, 2), [1, 2, 3], None, TypeError),
+        ((3, 2), [1, 2, 3], 1, ValueError),
+        ((3, 2), [1, 2], 2, np.exceptions.AxisError),
+    ],
+)
+def test_weights_that_numpy_refuses_are_refused(shape, weights, axis, error):
+    for average in (np.average, sharedmem.average):
+        with pytest.raises(error):
+            average(np.ones(shape), axis, weights)
+
+
+def test_times_have_no_weighted_average():
+    times = np.arange(4).astype("m8[s]")
+    for average in (np.average, sharedmem.average):
+        with pytest.raises(TypeError):
+            average(times, weights=[0, 0, 1, 1])

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.array import is_shared, populate
+from sharedmem.array import populate
 from sharedmem.chunks import Grid, chunks
 from sharedmem.compiling import compile_for
 from sharedmem.constructors import empty
 from sharedmem.lines import memory_order
+from sharedmem.operands import as_input, as_tuple, check_grid, check_kernel, check_writable
 from sharedmem.reducing import reduce
 from sharedmem.runs import Run, run_serially
 
@@ -73,19 +74,18 @@ def map_chunks(
     TypeError, ValueError
         If the arguments do not fit together, or workers could not write where they have to.
     """
-    if not callable(kernel):
-        raise TypeError(f"kernel must be callable, got {kernel!r}")
+    check_kernel(kernel)
     if not arrays:
         raise TypeError("map_chunks needs at least one array")
-    outs = _as_tuple(out)
+    outs = as_tuple(out)
     for target in outs:
-        _check_writable(target, "out", private_ok)
+        check_writable(target, "out", private_ok)
     if not outs:
-        _check_writable(arrays[0], "an array to be worked on in place", private_ok)
-    inputs = tuple(_as_input(a, private_ok) for a in arrays)
+        check_writable(arrays[0], "an array to be worked on in place", private_ok)
+    inputs = tuple(as_input(a, private_ok) for a in arrays)
     targets = tuple(np.asarray(part) for part in outs)
     views = inputs + targets
-    grid = _grid_along(axis, views) if chunks is None else _check_grid(chunks, views)
+    grid = _grid_along(axis, views) if chunks is None else check_grid(chunks, views)
     task = _KernelTask(kernel, inputs, targets, args)
     for chunk in (grid[0], grid[-1]) if len(grid) else ():  # chunks are of one size or of two
         compile_for(kernel, *task.arguments(chunk))
@@ -145,17 +145,17 @@ def apply_ufunc(
     refused = sorted({"where", "axes", "axis", "keepdims", "subok", "signature"} & set(options))
     if refused:
         raise TypeError(f"apply_ufunc does not take {', '.join(refused)}")
-    given = _as_tuple(out)
+    given = as_tuple(out)
     if given and len(given) != ufunc.nout:
         raise TypeError(f"{_name(ufunc)} has {ufunc.nout} outputs, got {len(given)} in out")
     for target in given:
-        _check_writable(target, "out", private_ok)
+        check_writable(target, "out", private_ok)
     given = tuple(np.asarray(target) for target in given)
     operands, loop = _broadcast(inputs, given, n_core_axes)
     # No elements are enough to compile a ufunc of numba's, and to know or refuse the types.
     trial = _UfuncTask(ufunc, operands, given, options).apply((slice(0, 0),) * len(loop))
     outs = given or tuple(
-        empty(loop + part.shape[len(loop) :], part.dtype) for part in _as_tuple(trial)
+        empty(loop + part.shape[len(loop) :], part.dtype) for part in as_tuple(trial)
     )
     operands = tuple(_apart(operand, outs) for operand in operands)
     grid = chunks(outs[0], memory_order(outs[0].strides[: len(loop)]))
@@ -163,32 +163,6 @@ def apply_ufunc(
     if out is None:
         return outs if len(outs) > 1 else outs[0] if loop or outs[0].ndim else outs[0][()]
     return out if ufunc.nout > 1 or not isinstance(out, tuple) else out[0]
-
-
-def _check_writable(target: Any, role: str, private_ok: bool) -> None:
-    """Refuse an array that workers could not write to, or whose changes would be lost."""
-    if not isinstance(target, np.ndarray):
-        raise TypeError(f"{role} must be an ndarray, got {type(target).__name__}")
-    what = f"{role}, of shape {target.shape} and dtype {target.dtype},"
-    if not target.flags.writeable:
-        raise ValueError(f"{what} is read-only; give a writable array as out")
-    if not private_ok and not is_shared(target):
-        raise ValueError(
-            f"{what} is in private memory, where the writes of worker processes are lost; "
-            "make it with sharedmem.copy(a) or sharedmem.empty_like(a), or use MapReduceByThread"
-        )
-
-
-def _as_tuple(value: Any) -> tuple[Any, ...]:
-    return () if value is None else value if isinstance(value, tuple) else (value,)
-
-
-def _as_input(a: Any, private_ok: bool) -> Array:
-    """Return an array that a stray write fails on, if the write would be lost."""
-    view = np.asarray(a).view()
-    if not (private_ok or is_shared(view)):
-        view.flags.writeable = False
-    return view
 
 
 def _grid_along(axis: int, views: Sequence[Array]) -> Grid:
@@ -202,23 +176,6 @@ def _grid_along(axis: int, views: Sequence[Array]) -> Grid:
         shapes = ", ".join(str(view.shape) for view in views)
         raise ValueError(f"arrays that are split together along axis {axis} differ: {shapes}")
     return chunks(views[0], axis)
-
-
-def _check_grid(grid: Any, views: Sequence[Array]) -> Grid:
-    if not isinstance(grid, Grid):
-        raise TypeError(f"chunks must come from sharedmem.chunks, got {type(grid).__name__}")
-    if any(grid.overlap):
-        raise ValueError(f"chunks that are written to must not overlap, got overlap {grid.overlap}")
-    axes = (grid.axis,) if isinstance(grid.axis, int) else grid.axis
-    for view in views:
-        if max(axes, default=-1) >= view.ndim or grid.extents != tuple(
-            view.shape[axis] for axis in axes
-        ):
-            raise ValueError(
-                f"the chunks are of lengths {grid.extents} along axes {axes}, "
-                f"which an array of shape {view.shape} does not have"
-            )
-    return grid
 
 
 def _name(ufunc: Any) -> str:

@@ -16,9 +16,9 @@ FLOORS = {
     "ground": "errors checks mapping files machine memory keys thread_pool filling kernels",
     "1": "chunks array constructors claims failures locks sync parcels transport blas",
     "2": "team tasks tracing worker processes threads",
-    "3": "lines compiling runs operands reducing stores engine calls contexts background",
+    "3": "lines compiling runs operands reducing stores engine expressions fusing calls contexts background",
     "4": "mapreduce",
-    "5": "chunkwise reductions statistics histograms products",
+    "5": "chunkwise elementwise reductions statistics histograms products",
     "roof": "__init__ sharedmem sources stats report info cli __main__",
 }
 ORDER = " ".join(FLOORS.values()).split()

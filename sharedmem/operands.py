@@ -1,0 +1,66 @@
+"""The arrays of a call on chunks: what is refused before any work, and what workers see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sharedmem.array import is_shared
+from sharedmem.chunks import Grid
+
+Array = NDArray[Any]
+
+
+def as_tuple(value: Any) -> tuple[Any, ...]:
+    """Return one array, or several, or none, as a tuple."""
+    return () if value is None else value if isinstance(value, tuple) else (value,)
+
+
+def as_input(a: Any, private_ok: bool) -> Array:
+    """Return an array that a stray write fails on, if the write would be lost."""
+    view = np.asarray(a).view()
+    if not (private_ok or is_shared(view)):
+        view.flags.writeable = False
+    return view
+
+
+def check_writable(target: Any, role: str, private_ok: bool) -> None:
+    """Refuse an array that workers could not write to, or whose changes would be lost."""
+    if not isinstance(target, np.ndarray):
+        raise TypeError(f"{role} must be an ndarray, got {type(target).__name__}")
+    what = f"{role}, of shape {target.shape} and dtype {target.dtype},"
+    if not target.flags.writeable:
+        raise ValueError(f"{what} is read-only; give a writable array as out")
+    if not private_ok and not is_shared(target):
+        raise ValueError(
+            f"{what} is in private memory, where the writes of worker processes are lost; "
+            "make it with sharedmem.copy(a) or sharedmem.empty_like(a), or use threads: "
+            "MapReduceByThread, or a kernel compiled with numba.njit(nogil=True)"
+        )
+
+
+def check_kernel(kernel: Any) -> None:
+    """Refuse what cannot be called."""
+    if not callable(kernel):
+        raise TypeError(f"kernel must be callable, got {kernel!r}")
+
+
+def check_grid(grid: Any, views: Sequence[Array]) -> Grid:
+    """Refuse chunks that are not of these arrays, or that would be written to twice."""
+    if not isinstance(grid, Grid):
+        raise TypeError(f"chunks must come from sharedmem.chunks, got {type(grid).__name__}")
+    if any(grid.overlap):
+        raise ValueError(f"chunks that are written to must not overlap, got overlap {grid.overlap}")
+    axes = (grid.axis,) if isinstance(grid.axis, int) else grid.axis
+    for view in views:
+        if max(axes, default=-1) >= view.ndim or grid.extents != tuple(
+            view.shape[axis] for axis in axes
+        ):
+            raise ValueError(
+                f"the chunks are of lengths {grid.extents} along axes {axes}, "
+                f"which an array of shape {view.shape} does not have"
+            )
+    return grid

@@ -23,7 +23,7 @@ def kernel(function: F) -> F:
 
     Kernels release the GIL, divide as NumPy does (by zero too), keep to IEEE arithmetic (fast-math
     would undo compensated sums and the rules for NaN), and are kept on disk where a place can
-    be written to. A kernel may be a closure over other kernels.
+    be written to. A kernel may be a closure over other kernels, and over numbers.
     """
     dispatcher: Any = numba.njit(nogil=True, error_model="numpy")(function)
     with contextlib.suppress(RuntimeError, OSError):  # no place to write: compiled in each process
@@ -44,9 +44,12 @@ def _folder_digest() -> str:
 
 
 def _closure_key(function: Callable[..., Any]) -> tuple[Any, ...]:
-    """Name the kernels that a function is a closure over, and what those are closures over."""
+    """Name the kernels and numbers that a function is a closure over, and what those are over."""
     cells = [formula(cell.cell_contents) for cell in function.__closure__ or ()]
-    return tuple((cell.__module__, cell.__qualname__, _closure_key(cell)) for cell in cells)
+    return tuple(
+        (cell.__module__, cell.__qualname__, _closure_key(cell)) if callable(cell) else cell
+        for cell in cells
+    )
 
 
 class _Files(IndexDataCacheFile):

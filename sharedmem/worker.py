@@ -13,7 +13,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import ClassVar, NamedTuple, NoReturn
+from typing import Any, ClassVar, NamedTuple, NoReturn
 
 _in_worker = threading.local()
 
@@ -272,16 +272,16 @@ def _coverage_kept() -> Iterator[None]:
     At the exit of an interpreter coverage.py would write what it has, but a worker has no such
     exit; and the file that it has from the coordinator is the coordinator's.
     """
-    current = sys.modules["coverage"].Coverage.current() if "coverage" in sys.modules else None
-    if current is None:
+    # A program may have a module of this name that is another.
+    coverage_class: Any = getattr(sys.modules.get("coverage"), "Coverage", None)
+    current = coverage_class and coverage_class.current()
+    if not current:
         yield
         return
-    from coverage import Coverage
-
     current.stop()
     names = ("data_file", "branch", "source", "include", "omit")
     options = {name: current.get_option(f"run:{name}") for name in names}
-    mine = Coverage(
+    mine = coverage_class(
         **options,
         data_suffix=True,
         config_file=current.config.config_file or False,

@@ -1,0 +1,135 @@
+"""Find out, by calling it, how each function works on each type, and write that as a table."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import pickle
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+import sharedmem
+from sharedmem import thread_pool
+
+N_BYTES = 16 << 20
+DTYPES = (
+    "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64 longdouble "
+    "complex64 complex128 datetime64[s] timedelta64[s]"
+).split()
+Function = Callable[[Any], Any]
+
+
+def small_counts(a: np.ndarray) -> np.ndarray:
+    return np.arange(len(a)) % 100
+
+
+# Functions that take more than an array; all others are called with it alone.
+CALLS: dict[str, Function] = {
+    "accumulate": lambda a: sharedmem.accumulate(np.add, a),
+    "average": lambda a: sharedmem.average(a, weights=np.ones(a.shape)),
+    "bincount": lambda a: sharedmem.bincount(small_counts(a).astype(a.dtype)),
+    "clip": lambda a: sharedmem.clip(a, a[0], a[1]),
+    "compress": lambda a: sharedmem.compress(small_counts(a) < 50, a),
+    "digitize": lambda a: sharedmem.digitize(a, np.sort(a[:10])),
+    "dot": lambda a: sharedmem.dot(a, a),
+    "histogram2d": lambda a: sharedmem.histogram2d(a, a),
+    "histogramdd": lambda a: sharedmem.histogramdd([a, a]),
+    "nanpercentile": lambda a: sharedmem.nanpercentile(a, 30),
+    "nanquantile": lambda a: sharedmem.nanquantile(a, 0.3),
+    "partition": lambda a: sharedmem.partition(a, len(a) // 2),
+    "percentile": lambda a: sharedmem.percentile(a, 30),
+    "quantile": lambda a: sharedmem.quantile(a, 0.3),
+    "searchsorted": lambda a: sharedmem.searchsorted(np.sort(a[:1000]), a),
+    "take": lambda a: sharedmem.take(a, np.arange(len(a))[::-1]),
+    "topk": lambda a: sharedmem.topk(a, 10),
+    "vdot": lambda a: sharedmem.vdot(a, a),
+    "where": lambda a: sharedmem.where(small_counts(a) < 50, a, a[::-1]),
+}
+# These run what they are given, or take no array.
+NOT_OF_AN_ARRAY = {"Reduction", "apply_ufunc", "evaluate", "map_chunks", "map_overlap", "reduce"}
+
+
+def functions() -> list[str]:
+    names = [name for name in sharedmem._MODULE_OF if name not in NOT_OF_AN_ARRAY]
+    return sorted(name for name in names if callable(getattr(sharedmem, name)))
+
+
+def values(dtype: str) -> np.ndarray:
+    numbers = np.random.default_rng(0).integers(0, 100, N_BYTES // np.dtype(dtype).itemsize)
+    return numbers.astype(dtype)
+
+
+def compiled() -> int:
+    """Return how many kernels there are, each counted once for each type that it is ready for."""
+    from numba.core.dispatcher import Dispatcher
+
+    return sum(len(x.signatures) for x in gc.get_objects() if isinstance(x, Dispatcher))
+
+
+def observe(function: Function, a: np.ndarray) -> str:
+    """Call a function, and say how it has worked."""
+    before = compiled()
+    n_jobs = 0
+    call = thread_pool._Helpers.call
+
+    def note(*arguments: Any) -> None:
+        nonlocal n_jobs
+        n_jobs += 1
+        call(*arguments)
+
+    with mock.patch.object(thread_pool._Helpers, "call", note):
+        try:
+            function(a)
+        except TypeError:
+            return "-"
+    if compiled() > before:
+        return "kernel" if n_jobs else "kernel, serial"
+    return "NumPy per chunk" if n_jobs else "NumPy"
+
+
+def observe_apart(function: Function, dtype: str) -> str:
+    """Observe in a fork, in which no kernel has been used before."""
+    read_end, write_end = os.pipe()
+    if os.fork() == 0:
+        warnings.simplefilter("ignore")
+        np.seterr(all="ignore")
+        os.write(write_end, pickle.dumps(observe(function, values(dtype))))
+        os._exit(0)
+    os.close(write_end)
+    with os.fdopen(read_end, "rb") as file:
+        found = file.read()
+    os.wait()
+    return str(pickle.loads(found)) if found else "failed"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=functions(), default=functions())
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=DTYPES)
+    parser.add_argument("--output", type=Path, metavar="FILE", help="keep what is printed here")
+    options = parser.parse_args()
+    lines = [
+        "How the functions work on an array of 16 MiB in one axis, by type. *kernel*: compiled, over",
+        "chunks in parallel. *NumPy per chunk*: in parallel too. *NumPy*: by NumPy, as a whole. -: NumPy",
+        "refuses the type as well. Found by `benchmarks/dtypes.py`.\n",
+        f"| function | {' | '.join(options.dtypes)} |",
+        "| --- " * (len(options.dtypes) + 1) + "|",
+    ]
+    print("\n".join(lines))
+    for name in options.only:
+        function = CALLS.get(name, getattr(sharedmem, name))
+        cells = [observe_apart(function, dtype) for dtype in options.dtypes]
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+        print(lines[-1], flush=True)
+    if options.output is not None:
+        options.output.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

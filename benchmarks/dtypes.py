@@ -18,10 +18,11 @@ import sharedmem
 from sharedmem import thread_pool
 
 N_BYTES = 16 << 20
-DTYPES = (
-    "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64 longdouble "
-    "complex64 complex128 datetime64[s] timedelta64[s]"
-).split()
+DTYPES = [
+    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *("float16", "float32", "float64", "longdouble", "complex64", "complex128"),
+    *("datetime64[s]", "timedelta64[s]"),
+]
 Function = Callable[[Any], Any]
 
 
@@ -115,9 +116,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, metavar="FILE", help="keep what is printed here")
     options = parser.parse_args()
     lines = [
-        "How the functions work on an array of 16 MiB in one axis, by type. *kernel*: compiled, over",
-        "chunks in parallel. *NumPy per chunk*: in parallel too. *NumPy*: by NumPy, as a whole. -: NumPy",
-        "refuses the type as well. Found by `benchmarks/dtypes.py`.\n",
+        "How the functions work on 16 MiB in one axis, by type. *kernel*: compiled, over",
+        "chunks in parallel. *NumPy per chunk*: in parallel too. *NumPy*: by NumPy, as a whole.",
+        "-: NumPy refuses the type as well. Found by `benchmarks/dtypes.py`.\n",
         f"| function | {' | '.join(options.dtypes)} |",
         "| --- " * (len(options.dtypes) + 1) + "|",
     ]

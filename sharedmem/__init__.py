@@ -48,10 +48,15 @@ from sharedmem.threads import ThreadBackend
 from sharedmem.tracing import Trace
 
 if TYPE_CHECKING:
-    from sharedmem.chunkwise import apply_ufunc, map_chunks, reduce
+    from sharedmem import random as random
+    from sharedmem.chunkwise import apply_ufunc, map_chunks, map_overlap, reduce
+    from sharedmem.elementwise import evaluate
     from sharedmem.histograms import histogram
     from sharedmem.kernels import Reduction
+    from sharedmem.ordering import argsort, partition, searchsorted, sort, topk, unique
     from sharedmem.products import average, dot, norm, vdot
+    from sharedmem.quantiles import median, percentile, quantile
+    from sharedmem.selection import clip, compress, flatnonzero, nonzero, take, where
     from sharedmem.reductions import (
         count_nonzero,
         max as max,
@@ -69,16 +74,20 @@ TPool = MapReduceByThread
 
 # These need numba, and come with their first use.
 _LATE = {
-    "chunkwise": "apply_ufunc map_chunks reduce",
+    "chunkwise": "apply_ufunc map_chunks map_overlap reduce",
+    "elementwise": "evaluate",
     "histograms": "histogram",
     "kernels": "Reduction",
+    "ordering": "argsort partition searchsorted sort topk unique",
     "products": "average dot norm vdot",
+    "quantiles": "median percentile quantile",
+    "selection": "clip compress flatnonzero nonzero take where",
     "reductions": "count_nonzero max mean min minmax sum",
     "statistics": "moments std var",
 }
 _MODULE_OF = {name: module for module, names in _LATE.items() for name in names.split()}
 # A star import must not hide Python's own.
-_BUILTINS = frozenset({"max", "min", "sum"})
+_BUILTINS = frozenset({"max", "min", "random", "sum"})
 
 __all__ = [
     "Chunk",
@@ -97,17 +106,22 @@ __all__ = [
     "WorkerException",
     "anonymousmemmap",
     "apply_ufunc",
+    "argsort",
     "array",
     "available_memory",
     "average",
     "background",
     "chunks",
+    "clip",
+    "compress",
     "copy",
     "count_nonzero",
     "cpu_count",
     "dot",
     "empty",
     "empty_like",
+    "evaluate",
+    "flatnonzero",
     "fromfile",
     "fromiter",
     "full",
@@ -116,18 +130,30 @@ __all__ = [
     "histogram",
     "is_shared",
     "map_chunks",
+    "map_overlap",
     "mean",
+    "median",
     "minmax",
     "moments",
+    "nonzero",
     "norm",
     "ones",
     "ones_like",
+    "partition",
+    "percentile",
+    "quantile",
     "reduce",
+    "searchsorted",
     "set_debug",
+    "sort",
     "std",
+    "take",
+    "topk",
     "total_memory",
+    "unique",
     "var",
     "vdot",
+    "where",
     "zeros",
     "zeros_like",
 ]
@@ -136,8 +162,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _MODULE_OF:
         return getattr(importlib.import_module(f"sharedmem.{_MODULE_OF[name]}"), name)
-    if name == "sharedmem":
-        return importlib.import_module("sharedmem.sharedmem")
+    if name in ("random", "sharedmem"):
+        return importlib.import_module(f"sharedmem.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

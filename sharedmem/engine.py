@@ -33,6 +33,7 @@ class _KernelTask:
     inputs: tuple[Array, ...]
     outs: tuple[Array, ...]
     args: tuple[Any, ...]
+    with_position: bool
 
     def __call__(self, chunk: Slices) -> None:
         for part in self.outs:
@@ -40,7 +41,12 @@ class _KernelTask:
         self.kernel(*self.arguments(chunk))
 
     def arguments(self, chunk: Slices) -> tuple[Any, ...]:
-        return (*(part[chunk] for part in self.inputs + self.outs), *self.args)
+        position = (self._position(chunk),) if self.with_position else ()
+        return (*(part[chunk] for part in self.inputs + self.outs), *position, *self.args)
+
+    def _position(self, chunk: Slices) -> tuple[int, ...]:
+        starts = [part.start or 0 for part in chunk]
+        return (*starts, *[0] * (self.inputs[0].ndim - len(starts)))
 
 
 def map_chunks(
@@ -51,6 +57,7 @@ def map_chunks(
     axis: int = 0,
     chunks: Grid | None = None,
     out: Any = None,
+    position: bool = False,
     private_ok: bool = False,
 ) -> Any:
     """Call a kernel on each chunk of arrays that are split together.
@@ -59,7 +66,7 @@ def map_chunks(
     ----------
     run : callable
         ``run(func, sequence)`` gives the list of ``func(item)``, from a team.
-    kernel, arrays, args, axis, chunks, out
+    kernel, arrays, args, axis, chunks, out, position
         See :func:`sharedmem.map_chunks`.
     private_ok : bool
         Whether the workers share all memory with the coordinator.
@@ -86,7 +93,7 @@ def map_chunks(
     targets = tuple(np.asarray(part) for part in outs)
     views = inputs + targets
     grid = _grid_along(axis, views) if chunks is None else check_grid(chunks, views)
-    task = _KernelTask(kernel, inputs, targets, args)
+    task = _KernelTask(kernel, inputs, targets, args, position)
     for chunk in (grid[0], grid[-1]) if len(grid) else ():  # chunks are of one size or of two
         compile_for(kernel, *task.arguments(chunk))
     (run if len(grid) > 1 else run_serially)(task, grid)

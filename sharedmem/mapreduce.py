@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import secrets
@@ -14,12 +13,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy
 
-from sharedmem import engine, machine
+from sharedmem import engine, machine, overlap
 from sharedmem.calls import MISSING, Setting, run_imap, run_map
 from sharedmem.checks import check_count, check_function, check_sequence
+from sharedmem.compiling import releases_gil
 from sharedmem.contexts import Contexts, Critical, Ordered
 from sharedmem.errors import StopProcessGroup
 from sharedmem.processes import ProcessBackend
+from sharedmem.progress import no_bar, shown_bar
 from sharedmem.runs import run_in_threads
 from sharedmem.stores import as_array, is_store, reduce_store
 from sharedmem.sync import TeamSync, WorkerSync
@@ -120,7 +121,7 @@ class MapReduce:
             blas_threads = check_count("blas_threads", blas_threads, smallest=1)
         self.backend = backend
         self.np = check_count("np", np, smallest=0)
-        self._progress = progress
+        self._bar = shown_bar if progress else no_bar
         self._initializer = initializer
         self._timeout = timeout
         self._has_seed = seed is not None
@@ -367,6 +368,7 @@ class MapReduce:
         axis: int = 0,
         chunks: Grid | None = None,
         out: Any = None,
+        position: bool = False,
     ) -> Any:
         """Call a kernel on each chunk of arrays that are split together.
 
@@ -383,16 +385,37 @@ class MapReduce:
         ...     pool.map_chunks(halve, a)
         SharedArray([2., 2., 2., 2., 2.])
         """
+        run, private_ok = self._run_of(kernel)
         return engine.map_chunks(
-            self.map,
+            run,
             kernel,
             *arrays,
             args=args,
             axis=axis,
             chunks=chunks,
             out=out,
-            private_ok=self._shares_all_memory(),
+            position=position,
+            private_ok=private_ok,
         )
+
+    def map_overlap(self, kernel: Callable[..., Any], a: Any, out: Any, **options: Any) -> Any:
+        """Call a kernel on each chunk of arrays and a halo around it.
+
+        The parameters, and what is returned and raised, are those of
+        :func:`sharedmem.map_overlap`; the workers are those of this pool.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> a = sharedmem.array([1, 2, 4, 8])
+        >>> def subtract_neighbour(x, steps):
+        ...     steps[:] = x[1:-1] - x[:-2]
+        >>> with sharedmem.MapReduce(np=2) as pool:
+        ...     pool.map_overlap(subtract_neighbour, a, sharedmem.empty_like(a), depth=1)
+        SharedArray([0, 1, 2, 4])
+        """
+        run, private_ok = self._run_of(kernel)
+        return overlap.map_overlap(run, kernel, a, out, private_ok=private_ok, **options)
 
     def reduce(
         self,
@@ -436,7 +459,13 @@ class MapReduce:
         run = self._run_in_threads(nbytes, self._blas_threads)
         return engine.apply_ufunc(run, ufunc, *inputs, out=out, private_ok=True, **options)
 
-    def _run_in_threads(self, nbytes: int, blas_threads: int | None = None) -> engine.Run:
+    def _run_of(self, kernel: Any) -> tuple[engine.Run, bool]:
+        """Return what runs a user's kernel, and whether it may write to private memory."""
+        if releases_gil(kernel):
+            return self._run_in_threads(None), True
+        return self.map, self._shares_all_memory()
+
+    def _run_in_threads(self, nbytes: int | None, blas_threads: int | None = None) -> engine.Run:
         return run_in_threads(self._n_workers(), nbytes, blas_threads, self._bar)
 
     def _shares_all_memory(self) -> bool:
@@ -490,19 +519,6 @@ class MapReduce:
                 except StopProcessGroup:
                     return
             yield result
-
-    @contextlib.contextmanager
-    def _bar(self, n_tasks: int) -> Iterator[Callable[[int], object]]:
-        if not self._progress:
-            yield lambda _: None
-            return
-        from tqdm import tqdm
-
-        class Bar(tqdm):  # type: ignore[type-arg]
-            monitor_interval = 0  # No thread, which would be there at each fork.
-
-        with Bar(total=n_tasks) as bar:
-            yield bar.update
 
 
 def MapReduceByThread(np: int | None = None) -> MapReduce:  # noqa: N802 - the name is 0.3.8's

@@ -24,7 +24,7 @@ def run_serially(func: Callable[[Any], Any], sequence: Sequence[Any]) -> list[An
 
 def run_in_threads(
     n_workers: int,
-    nbytes: int,
+    nbytes: int | None,
     blas_threads: int | None,
     bar: Callable[[int], AbstractContextManager[Callable[[int], object]]],
 ) -> Run:
@@ -38,14 +38,16 @@ def run_in_threads(
     ----------
     n_workers : int
         How many threads there may be, the caller's included.
-    nbytes : int
-        What the tasks read together; few bytes need few threads.
+    nbytes : int or None
+        What the tasks read together; few bytes need few threads. None if they may do anything.
     blas_threads : int or None
         Threads of BLAS libraries in each of them.
     bar : callable
         Makes the block in which progress is told, from the number of tasks.
     """
-    n_threads = max(1, min(n_workers, nbytes // THREAD_BYTES))
+    if nbytes is not None:
+        n_workers = min(n_workers, nbytes // THREAD_BYTES)
+    n_threads = max(1, n_workers)
 
     def run(func: Callable[[Any], Any], sequence: Sequence[Any]) -> list[Any]:
         results: list[Any] = [None] * len(sequence)

@@ -1,6 +1,8 @@
 """Kernels, ufuncs and users' reductions over chunks, on every kind of team."""
 
+import ctypes
 import operator
+import os
 
 import numba
 import numpy as np
@@ -9,6 +11,7 @@ from scipy import special
 
 import sharedmem
 from sharedmem import engine, lines, runs
+from sharedmem.compiling import releases_gil
 from sharedmem.kernels import Reduction, extrema, sums
 
 TEAMS = {
@@ -88,9 +91,9 @@ def test_a_write_that_would_be_lost_is_refused():
     pool = sharedmem.MapReduce(np=2)
     private = np.ones(5)
     with pytest.raises(ValueError, match=r"private memory.*sharedmem\.copy"):
-        pool.map_chunks(double, private)
+        pool.map_chunks(double.py_func, private)
     with pytest.raises(ValueError, match=r"out, of shape \(5,\)"):
-        pool.map_chunks(scale_and_add, private, private, args=(1,), out=private)
+        pool.map_chunks(scale_and_add.py_func, private, private, args=(1,), out=private)
 
     def write_to_the_second(x, y):
         y[:] = 0
@@ -102,8 +105,75 @@ def test_a_write_that_would_be_lost_is_refused():
 
 def test_threads_may_write_to_private_arrays():
     a = np.ones(5)
-    sharedmem.MapReduceByThread(np=2).map_chunks(double, a, chunks=sharedmem.chunks(a, n=2))
-    np.testing.assert_array_equal(a, 2)
+    grid = sharedmem.chunks(a, n=2)
+    sharedmem.MapReduceByThread(np=2).map_chunks(double.py_func, a, chunks=grid)
+    sharedmem.MapReduce(np=2).map_chunks(double, a, chunks=grid)
+    np.testing.assert_array_equal(a, 4)
+
+
+@pytest.mark.parametrize("options", [{"nogil": True}, {}])
+def test_a_kernel_that_lets_go_of_the_gil_runs_in_the_process_of_the_caller(options):
+    getpid = ctypes.CDLL(None).getpid
+    getpid.argtypes = ()
+    pids = sharedmem.zeros(6, "i8")
+
+    @numba.njit(**options)
+    def note(x):
+        x[:] = getpid()
+
+    sharedmem.MapReduce(np=2).map_chunks(note, pids, chunks=pids.chunks(n=6))
+    assert pids.all()
+    assert (pids == os.getpid()).all() == bool(options)
+
+
+def test_a_kernel_with_threads_of_its_own_does_not_run_in_threads():
+    assert not releases_gil(numba.njit(nogil=True, parallel=True)(double.py_func))
+
+
+def test_a_kernel_in_threads_raises_its_own_exception():
+    @numba.njit(nogil=True)
+    def fail(x):
+        raise ZeroDivisionError("in the kernel")
+
+    a = make_array()
+    with pytest.raises(ZeroDivisionError, match="in the kernel"):
+        sharedmem.MapReduce(np=2).map_chunks(fail, a, chunks=a.chunks(n=3))
+
+
+@pytest.mark.parametrize("kernel_of", [numba.njit(nogil=True), lambda function: function])
+def test_a_kernel_may_take_the_position_of_its_chunk(pool, kernel_of):
+    @kernel_of
+    def number(x, y, position, factor):
+        for i in range(y.shape[0]):
+            for j in range(y.shape[1]):
+                y[i, j] = factor * (position[0] + i) + position[1] + j
+
+    a = make_array()
+    for axis, n in [(0, 7), (1, 3), ((1, 0), (2, 5)), (0, 1)]:
+        out = sharedmem.empty_like(a)
+        grid = sharedmem.chunks(a, axis, n=n)
+        pool.map_chunks(number, a, args=(4,), out=out, chunks=grid, position=True)
+        np.testing.assert_array_equal(out, np.arange(1200).reshape(300, 4))
+
+
+def test_structured_arrays_and_outputs_of_other_dtypes(pool):
+    bodies = sharedmem.zeros(100, [("position", "f8", 3), ("mass", "f4")])
+    bodies["position"] = np.arange(300).reshape(100, 3)
+    bodies["mass"] = 2
+    heights, is_high = sharedmem.empty(100), sharedmem.empty(100, bool)
+
+    @numba.njit(nogil=True)
+    def measure(bodies, height, is_high):
+        for i in range(len(bodies)):
+            bodies[i].mass += 1
+            height[i] = bodies[i].position[2]
+            is_high[i] = height[i] > 100
+
+    outs = (heights, is_high)
+    assert pool.map_chunks(measure, bodies, out=outs, chunks=bodies.chunks(n=9)) is outs
+    np.testing.assert_array_equal(heights, np.arange(2, 300, 3))
+    np.testing.assert_array_equal(is_high, heights > 100)
+    assert (bodies["mass"] == 3).all()
 
 
 def test_a_read_only_array_is_refused(pool):

@@ -1,0 +1,248 @@
+"""Stencils: kernels over chunks of arrays that come with a halo of their neighbours."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sharedmem.array import populate
+from sharedmem.checks import check_count
+from sharedmem.chunks import Chunk, Grid, chunks
+from sharedmem.compiling import compile_for
+from sharedmem.lines import memory_order
+from sharedmem.operands import as_input, as_tuple, check_grid, check_kernel, check_writable
+from sharedmem.runs import Run, run_serially
+
+Array = NDArray[Any]
+Slices = tuple[slice, ...]
+
+BOUNDARIES = ("reflect", "periodic", "nearest", "none")
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """How far a kernel looks along an axis, and what it sees beyond the array's ends."""
+
+    length: int
+    depth: int
+    boundary: Any
+
+    def interior(self, start: int, stop: int) -> slice:
+        """Return the part of a chunk that has a halo on both sides."""
+        if self.boundary == "none":
+            start = max(start, self.depth)
+            stop = max(start, min(stop, self.length - self.depth))
+        return slice(start, stop)
+
+    def parts(self, start: int, stop: int) -> Iterator[tuple[slice, slice | None]]:
+        """Yield the parts of a range, which may leave the array, and where they come from.
+
+        The array goes on in copies of itself: 0 is the array, 1 the copy behind it, -1 the one in
+        front. A part that comes from nowhere is constant.
+        """
+        n = self.length
+        for copy in range(start // n, (stop - 1) // n + 1):
+            low, high = max(start, copy * n), min(stop, (copy + 1) * n)
+            first, last = low - copy * n, high - copy * n
+            source: slice | None = slice(first, last)
+            if copy == 0 or self.boundary == "periodic":
+                pass
+            elif self.boundary == "nearest":
+                source = slice(0, 1) if copy < 0 else slice(n - 1, n)
+            elif self.boundary != "reflect":
+                source = None
+            elif copy % 2:
+                source = slice(n - 1 - first, n - 1 - last if last < n else None, -1)
+            yield slice(low - start, high - start), source
+
+
+@dataclass(frozen=True)
+class _StencilTask:
+    """A task that calls a kernel on one chunk of the outputs, and that of the inputs around it."""
+
+    kernel: Callable[..., Any]
+    inputs: tuple[Array, ...]
+    outs: tuple[Array, ...]
+    axes: tuple[_Axis, ...]
+    args: tuple[Any, ...]
+    with_position: bool
+    # Of each thread, for chunks that are copied: fresh pages would take longer than the kernel.
+    buffers: threading.local = field(default_factory=threading.local)
+
+    def __call__(self, chunk: Chunk) -> None:
+        interior = self._interior(chunk)
+        if all(part.start < part.stop for part in interior):
+            for out in self.outs:
+                populate(out[interior])
+            self.kernel(*self._arguments(interior, fill=True))
+
+    def compile(self, grid: Grid) -> None:
+        """Compile the kernel for each layout in memory that the chunks of the grid have."""
+        layouts = set()
+        for chunk in _one_of_each_kind(grid):
+            arguments = self._arguments(self._interior(chunk), fill=False)
+            n_arrays = len(self.inputs + self.outs)
+            flags = [x.flags for x in arguments[:n_arrays]]
+            layout = tuple((flag.c_contiguous, flag.f_contiguous) for flag in flags)
+            if layout not in layouts:
+                layouts.add(layout)
+                compile_for(self.kernel, *arguments)
+
+    def _interior(self, chunk: Chunk) -> Slices:
+        whole = (*chunk, *[slice(None)] * (len(self.axes) - len(chunk)))
+        return tuple(
+            axis.interior(*part.indices(axis.length)[:2])
+            for axis, part in zip(self.axes, whole, strict=True)
+        )
+
+    def _arguments(self, interior: Slices, fill: bool) -> tuple[Any, ...]:
+        reach = [
+            (part.start - axis.depth, part.stop + axis.depth)
+            for axis, part in zip(self.axes, interior, strict=True)
+        ]
+        bounds = zip(self.axes, reach, strict=True)
+        if all(start >= 0 and stop <= axis.length for axis, (start, stop) in bounds):
+            around = [a[tuple(slice(*ends) for ends in reach)] for a in self.inputs]
+        else:
+            around = self._buffers(tuple(stop - start for start, stop in reach))
+            if fill:
+                self._fill(around, reach)
+        outs = [out[interior] for out in self.outs]
+        position = [tuple(part.start for part in interior)] if self.with_position else []
+        return (*around, *outs, *position, *self.args)
+
+    def _buffers(self, shape: tuple[int, ...]) -> list[Array]:
+        kept: dict[Any, list[Array]] = self.buffers.__dict__
+        if shape not in kept:
+            kept[shape] = [np.empty_like(a, shape=shape) for a in self.inputs]
+        return kept[shape]
+
+    def _fill(self, buffers: Sequence[Array], reach: Sequence[tuple[int, int]]) -> None:
+        """Copy the chunks that reach beyond the ends of the arrays, and what lies there."""
+        parts = [axis.parts(*ends) for axis, ends in zip(self.axes, reach, strict=True)]
+        for part in itertools.product(*parts):
+            places, sources = zip(*part, strict=True)
+            constants = [
+                axis.boundary
+                for axis, source in zip(self.axes, sources, strict=True)
+                if source is None
+            ]
+            for buffer, a in zip(buffers, self.inputs, strict=True):
+                buffer[places] = constants[-1] if constants else a[sources]
+
+
+def map_overlap(
+    run: Run,
+    kernel: Callable[..., Any],
+    a: Any,
+    out: Any,
+    *,
+    depth: Any,
+    boundary: Any = "reflect",
+    args: tuple[Any, ...] = (),
+    position: bool = False,
+    chunks: Grid | None = None,
+    private_ok: bool = False,
+) -> Any:
+    """Call a kernel on each chunk of arrays and a halo around it.
+
+    Parameters
+    ----------
+    run : callable
+        ``run(func, sequence)`` gives the list of ``func(item)``, from a team.
+    kernel, a, out, depth, boundary, args, position, chunks
+        See :func:`sharedmem.map_overlap`.
+    private_ok : bool
+        Whether the workers share all memory with the coordinator.
+
+    Returns
+    -------
+    ndarray, or tuple of ndarray
+        `out`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the arguments do not fit together, or workers could not write to `out`.
+    """
+    check_kernel(kernel)
+    targets = as_tuple(out) or (out,)
+    for target in targets:
+        check_writable(target, "out", private_ok)
+    inputs = tuple(as_input(x, private_ok) for x in as_tuple(a))
+    outs = tuple(np.asarray(target) for target in targets)
+    _check_arrays(inputs, outs)
+    axes = _axes_of(inputs, depth, boundary)
+    grid = _default_grid(inputs[0]) if chunks is None else check_grid(chunks, inputs)
+    if not all(outs[0].shape):
+        return out
+    task = _StencilTask(kernel, inputs, outs, axes, args, position)
+    task.compile(grid)
+    (run if len(grid) > 1 else run_serially)(task, grid)
+    return out
+
+
+def _default_grid(a: Array) -> Grid:
+    return chunks(a, memory_order(a.strides))
+
+
+def _one_of_each_kind(grid: Grid) -> Iterator[Chunk]:
+    """Yield the first two and the last two chunks along each axis, in all combinations.
+
+    Chunks at an edge may be copies, and those inside are views; along an axis sizes differ by one.
+    """
+    ends = [sorted({0, min(1, n - 1), max(n - 2, 0), n - 1}) for n in grid.counts]
+    for coordinates in itertools.product(*ends):
+        index = 0
+        for coordinate, count in zip(coordinates, grid.counts, strict=True):
+            index = index * count + coordinate
+        if index in grid.indices:
+            yield grid[grid.indices.index(index)]
+
+
+def _check_arrays(inputs: Sequence[Array], outs: Sequence[Array]) -> None:
+    if not inputs:
+        raise TypeError("map_overlap needs at least one array")
+    shapes = {x.shape for x in (*inputs, *outs)}
+    if len(shapes) > 1 or shapes == {()}:
+        listed = ", ".join(str(x.shape) for x in (*inputs, *outs))
+        raise ValueError(f"a and out need one shape, of at least one axis, got {listed}")
+    for a, out in itertools.product(inputs, outs):
+        if np.shares_memory(a, out):
+            raise ValueError(
+                "out shares memory with a, which other chunks still have to read; give another "
+                "array as out, such as sharedmem.empty_like(a), and swap the two after each call"
+            )
+
+
+def _axes_of(inputs: Sequence[Array], depth: Any, boundary: Any) -> tuple[_Axis, ...]:
+    shape = inputs[0].shape
+    depths = [check_count("depth", d, 0) for d in _per_axis("depth", depth, len(shape))]
+    boundaries = _per_axis("boundary", boundary, len(shape))
+    for value in boundaries:
+        for a in inputs:
+            _check_boundary(value, a.dtype)
+    return tuple(map(_Axis, shape, depths, boundaries))
+
+
+def _per_axis(name: str, value: Any, n_axes: int) -> Sequence[Any]:
+    values = value if isinstance(value, tuple | list) else [value] * n_axes
+    if len(values) != n_axes:
+        raise ValueError(f"{name}={value!r} has {len(values)} entries for arrays of {n_axes} axes")
+    return values
+
+
+def _check_boundary(value: Any, dtype: np.dtype[Any]) -> None:
+    if isinstance(value, str):
+        if value not in BOUNDARIES:
+            raise ValueError(f"boundary is one of {BOUNDARIES} or a number, got {value!r}")
+    elif not np.can_cast(np.min_scalar_type(value), dtype, "same_kind"):
+        raise TypeError(f"the constant boundary {value!r} is not of dtype {dtype}")
+    else:
+        np.full(1, value, dtype)  # raises OverflowError

@@ -1,0 +1,24 @@
+"""A bar that shows how many tasks of a call are done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def no_bar(_: int) -> Iterator[Callable[[int], object]]:
+    """Show nothing."""
+    yield lambda _: None
+
+
+@contextmanager
+def shown_bar(n_tasks: int) -> Iterator[Callable[[int], object]]:
+    """Give what is called with the number of tasks that have just been done."""
+    from tqdm import tqdm
+
+    class Bar(tqdm):  # type: ignore[type-arg]
+        monitor_interval = 0  # No thread, which would be there at each fork.
+
+    with Bar(total=n_tasks) as bar:
+        yield bar.update

@@ -56,7 +56,6 @@ if TYPE_CHECKING:
     from sharedmem.ordering import argsort, partition, searchsorted, sort, topk, unique
     from sharedmem.products import average, dot, norm, vdot
     from sharedmem.quantiles import median, percentile, quantile
-    from sharedmem.selection import clip, compress, flatnonzero, nonzero, take, where
     from sharedmem.reductions import (
         count_nonzero,
         max as max,
@@ -65,6 +64,7 @@ if TYPE_CHECKING:
         minmax,
         sum as sum,
     )
+    from sharedmem.selection import clip, compress, flatnonzero, nonzero, take, where
     from sharedmem.statistics import moments, std, var
 
 __version__ = "1.0.0"

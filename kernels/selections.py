@@ -1,0 +1,119 @@
+"""Elements and indices that a mask selects, each written to a place that is known before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sharedmem.kernels.compile import kernel
+
+Array = NDArray[Any]
+
+# So many elements of a mask are left out at once, where none of them is set.
+RUN = 32
+# Elements of these sizes are moved as integers by one kernel each.
+WORDS = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
+
+
+@kernel
+def count(mask: Array) -> int:
+    """Return how many elements of a mask, of zeros and ones, are set."""
+    total = 0
+    for i in range(len(mask)):
+        total += mask[i] != 0
+    return total
+
+
+@kernel
+def _is_empty(mask: Array) -> bool:
+    bits = np.uint8(0)
+    for i in range(len(mask)):
+        bits |= mask[i]
+    return bits == 0  # type: ignore[no-any-return, unused-ignore]
+
+
+@kernel
+def keep(mask: Array, x: Array, out: Array) -> None:
+    """Write the elements that the mask selects to `out`, which has room for exactly those.
+
+    An element that is not selected is overwritten by the next: that needs no branch, which would
+    be guessed wrong for each second element of a random mask.
+    """
+    at = 0
+    for first in range(0, len(mask), RUN):
+        run, elements = mask[first : first + RUN], x[first : first + RUN]
+        if _is_empty(run):
+            continue
+        if at + len(run) <= len(out):
+            target = out[at : at + len(run)]
+            n_kept = np.uintp(0)
+            for i in range(len(run)):
+                target[n_kept] = elements[i]
+                n_kept += np.uintp(run[i] != 0)
+            at += int(n_kept)
+        else:
+            for i in range(len(run)):
+                if run[i] and at < len(out):
+                    out[at] = elements[i]
+                    at += 1
+
+
+@kernel
+def locate(mask: Array, first: int, shape: Array, out: Array) -> None:
+    """Write the indices of what a part of a mask selects, an axis a row of `out`.
+
+    Parameters
+    ----------
+    mask : ndarray
+        Part of the mask, seen in one dimension.
+    first : int
+        Where it begins in the whole.
+    shape : ndarray of int
+        The lengths of the axes of the whole.
+    out : ndarray, shape (n_axes, n_selected)
+    """
+    last = len(shape) - 1
+    index = np.empty(len(shape), np.int64)
+    for axis in range(last, -1, -1):
+        index[axis] = first % shape[axis]
+        first //= shape[axis]
+    at = i = 0
+    while i < len(mask):
+        stop = min(len(mask), i + shape[last] - index[last])
+        before = at
+        at = _locate_in_row(mask[i:stop], index[last], out[last], at)
+        for axis in range(last):
+            out[axis, before:at] = index[axis]
+        i = stop
+        index[last] = 0
+        axis = last - 1
+        while axis >= 0:
+            index[axis] += 1
+            if index[axis] < shape[axis]:
+                break
+            index[axis] = 0
+            axis -= 1
+
+
+@kernel
+def _locate_in_row(mask: Array, first_index: int, out: Array, at: int) -> int:
+    for first in range(0, len(mask), RUN):
+        run = mask[first : first + RUN]
+        if _is_empty(run):
+            continue
+        index = first_index + first
+        if at + len(run) <= len(out):
+            target = out[at : at + len(run)]
+            n_found = np.uintp(0)
+            for i in range(len(run)):
+                target[n_found] = index + i
+                n_found += np.uintp(run[i] != 0)
+            at += int(n_found)
+        else:
+            for i in range(len(run)):
+                if run[i] and at < len(out):
+                    out[at] = index + i
+                    at += 1
+    return at

@@ -1,0 +1,369 @@
+"""Elements selected by indices, masks and limits, on the pool in use."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
+from numpy.typing import ArrayLike, NDArray
+
+from sharedmem.array import populate
+from sharedmem.chunks import DEFAULT_CHUNK_BYTES, Chunk, Grid, chunks
+from sharedmem.kernels import selections
+from sharedmem.lines import memory_order
+from sharedmem.mapreduce import current_pool
+from sharedmem.reductions import minmax
+
+Array = NDArray[Any]
+
+# Half of what a chunk is elsewhere: NumPy's intermediate results stay in the cache.
+_ELEMENTWISE_BYTES = DEFAULT_CHUNK_BYTES // 2
+
+
+def take(
+    a: ArrayLike,
+    indices: ArrayLike,
+    axis: int | None = None,
+    out: Array | None = None,
+    mode: str = "raise",
+) -> Any:
+    """Return the elements at some indices along an axis, as `numpy.take` does.
+
+    Parameters
+    ----------
+    a : array_like
+    indices : array_like of int
+        Of any shape; negative ones count from the end.
+    axis : int, optional
+        By default the elements of `a` are taken in C order, as if it had one axis.
+    out : ndarray, optional
+        Where the result goes; of its shape and dtype.
+    mode : {'raise', 'wrap', 'clip'}, optional
+        What is done about indices that are out of bounds. All of them are checked before anything
+        is written to `out`.
+
+    Returns
+    -------
+    ndarray or scalar
+        `out`, or an array of the shape of `a` with that of `indices` in the place of the axis.
+
+    Raises
+    ------
+    IndexError
+        If an index is out of bounds, and `mode` is 'raise'.
+    TypeError, ValueError
+        If indices are no integers, or `out` does not fit.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> sharedmem.take([4, 3, 5, 7], [0, -1, 1]).tolist()
+    [4, 7, 3]
+    """
+    data, places = np.asarray(a), np.asarray(indices)
+    at = 0 if axis is None else normalize_axis_index(axis, data.ndim)
+    shape = data.shape if axis is not None else (data.size,)
+    outer, n, inner = shape[:at], shape[at], shape[at + 1 :]
+    taken = outer + places.shape + inner
+    if (
+        math.prod(taken) * data.itemsize <= DEFAULT_CHUNK_BYTES
+        or data.size == 0
+        or data.dtype.hasobject
+        or not np.can_cast(places.dtype, np.intp)
+        or mode not in ("raise", "wrap", "clip")
+        or not _can_write(out, taken, data.dtype, data, places)
+    ):
+        return np.take(data, places, axis, out, mode)  # type: ignore[call-overload]
+    if mode == "raise":
+        _check_indices(places, n, at)
+        mode = "wrap"  # which lets NumPy write straight to the chunks of the result
+    source = np.ascontiguousarray(data).reshape(math.prod(outer), n, math.prod(inner))
+    result = np.empty(taken, data.dtype) if out is None else out
+    target = np.asarray(result).reshape(len(source), places.size, source.shape[2])
+    places = places.reshape(-1)
+
+    def take_chunk(chunk: Chunk) -> None:
+        part = target[chunk]
+        populate(part)
+        np.take(source[chunk[0]], places[chunk[1]], 1, part, mode)  # type: ignore[call-overload]
+
+    _run(take_chunk, chunks(target, (0, 1), nbytes=DEFAULT_CHUNK_BYTES), 2 * target.nbytes)
+    return result
+
+
+def compress(
+    condition: ArrayLike, a: ArrayLike, axis: int | None = None, out: Array | None = None
+) -> Any:
+    """Return the slices along an axis for which a condition holds, as `numpy.compress` does.
+
+    Parameters
+    ----------
+    condition : array_like, of one dimension
+        One that is shorter than the axis leaves out the rest of it.
+    a : array_like
+    axis : int, optional
+        By default elements are selected, in C order.
+    out : ndarray, optional
+        Where the result goes; of its shape and dtype.
+
+    Returns
+    -------
+    ndarray
+
+    Raises
+    ------
+    IndexError
+        If the condition holds for what is beyond the end of the axis.
+    ValueError
+        If the condition does not have one dimension, or `out` does not fit.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> sharedmem.compress([False, True, True], [[1, 2], [3, 4], [5, 6]], axis=0).tolist()
+    [[3, 4], [5, 6]]
+    """
+    data, chosen = np.asarray(a), np.asarray(condition)
+    if chosen.ndim != 1 or max(data.nbytes, chosen.nbytes) <= DEFAULT_CHUNK_BYTES:
+        return np.compress(chosen, data, axis, out)
+    is_line = data.ndim == 1 and axis in (None, 0, -1)
+    if out is not None or len(chosen) > data.size or not (is_line or axis is None):
+        return take(data, flatnonzero(chosen), axis, out)
+    mask = _mask(chosen)
+    line, word = data.reshape(-1)[: len(mask)], selections.WORDS.get(data.itemsize)
+    grid, starts = _places(mask)
+    result = np.empty(starts[-1], data.dtype)
+
+    def keep_chunk(chunk: Chunk) -> None:
+        part, target = line[chunk], result[starts[chunk.index] : starts[chunk.index + 1]]
+        if word is None or data.dtype.hasobject:
+            target[...] = part[mask[chunk].view(bool)]
+        else:
+            selections.keep(mask[chunk], _read_only(part).view(word), target.view(word))
+
+    _run(keep_chunk, grid, line.nbytes)
+    return result
+
+
+def nonzero(a: ArrayLike) -> tuple[Array, ...]:
+    """Return the indices of the elements that are not zero, as `numpy.nonzero` does.
+
+    Parameters
+    ----------
+    a : array_like
+        Of at least one dimension.
+
+    Returns
+    -------
+    tuple of ndarray of int
+        One array an axis; the elements are in C order.
+
+    Raises
+    ------
+    ValueError
+        If `a` has no dimension.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> [index.tolist() for index in sharedmem.nonzero([[3, 0], [0, 4]])]
+    [[0, 1], [0, 1]]
+    """
+    data = np.asarray(a)
+    if data.nbytes <= DEFAULT_CHUNK_BYTES or data.ndim == 0 or data.dtype.kind not in "biufcmM":
+        return np.nonzero(data)
+    mask = _mask(data)
+    grid, starts = _places(mask)
+    shape = np.array(data.shape)
+    indices = np.empty((data.ndim, starts[-1]), np.intp)
+
+    def locate_chunk(chunk: Chunk) -> None:
+        target = indices[:, starts[chunk.index] : starts[chunk.index + 1]]
+        selections.locate(mask[chunk], chunk.start, shape, target)
+
+    _run(locate_chunk, grid, mask.nbytes + indices.nbytes)
+    return tuple(indices)
+
+
+def flatnonzero(a: ArrayLike) -> Array:
+    """Return the indices, in C order, of the elements that are not zero, as NumPy does.
+
+    Parameters
+    ----------
+    a : array_like
+
+    Returns
+    -------
+    ndarray of int
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> sharedmem.flatnonzero([[3, 0], [0, 4]]).tolist()
+    [0, 3]
+    """
+    return nonzero(np.asarray(a).reshape(-1))[0]
+
+
+def where(condition: ArrayLike, *choices: ArrayLike) -> Any:
+    """Return elements of one array where a condition holds, of another elsewhere.
+
+    Parameters
+    ----------
+    condition : array_like
+    *choices : array_like
+        `x` and `y`, as `numpy.where` has them; all three are broadcast. Without them the result is
+        that of :func:`nonzero`.
+
+    Returns
+    -------
+    ndarray, or tuple of ndarray
+
+    Raises
+    ------
+    ValueError
+        If one of `x` and `y` is missing, or shapes do not fit.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> sharedmem.where([True, False], [1, 2], 7).tolist()
+    [1, 7]
+    """
+    if not choices:
+        return nonzero(condition)
+    if len(choices) != 2:
+        raise ValueError(f"where takes both of x and y, or neither; got {len(choices)} of them")
+    return _by_chunk(_choose, (condition, *choices))
+
+
+def _choose(condition: Any, x: Any, y: Any, out: Array | None = None) -> Any:
+    chosen = np.where(condition, x, y)
+    if out is None:
+        return chosen
+    out[...] = chosen
+    return out
+
+
+def clip(
+    a: ArrayLike,
+    a_min: ArrayLike | None = None,
+    a_max: ArrayLike | None = None,
+    out: Array | None = None,
+) -> Any:
+    """Return elements with those beyond a limit set to it, as `numpy.clip` does.
+
+    Parameters
+    ----------
+    a : array_like
+    a_min, a_max : array_like, optional
+        The limits, broadcast against `a`; None is no limit.
+    out : ndarray, optional
+        Where the result goes; it may be `a`.
+
+    Returns
+    -------
+    ndarray or scalar
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> sharedmem.clip([1, 5, 9], 3, 7).tolist()
+    [3, 5, 7]
+    """
+    return _by_chunk(np.clip, (a, a_min, a_max), out)
+
+
+def _by_chunk(
+    function: Callable[..., Any], given: tuple[Any, ...], out: Array | None = None
+) -> Any:
+    """Apply an elementwise function of NumPy, chunk by chunk; its results are not shared."""
+    operands: list[Any] = [x if x is None or np.isscalar(x) else np.asarray(x) for x in given]
+    arrays = [np.asarray(x) for x in operands if x is not None]
+    shape = np.broadcast_shapes(*(x.shape for x in arrays))
+    nothing = (slice(0, 0),) * len(shape)
+    views = [np.broadcast_to(x, shape) if np.ndim(x) else x for x in operands]
+
+    def apply(chunk: tuple[slice, ...], target: Array | None) -> Any:
+        return function(*(x[chunk] if np.ndim(x) else x for x in views), out=target)
+
+    if math.prod(shape) * max(x.itemsize for x in arrays) <= _ELEMENTWISE_BYTES:
+        return function(*operands, out=out)
+    others = [x for x in arrays if x is not out]
+    if out is not None and not _can_write(out, shape, np.asarray(out).dtype, *others):
+        return function(*operands, out=out)
+    # No elements are enough to know or refuse the types.
+    dtype = apply(nothing, None if out is None else np.asarray(out)[nothing]).dtype
+    if dtype.hasobject:
+        return function(*operands, out=out)
+    result: Any = out if out is not None else _empty_like(arrays, dtype)
+    target = np.asarray(result)
+    grid = chunks(target, memory_order(target.strides), nbytes=_ELEMENTWISE_BYTES)
+
+    def apply_to_chunk(chunk: Chunk) -> None:
+        part = target[chunk]
+        populate(part)
+        apply(chunk, part)
+
+    _run(apply_to_chunk, grid, 2 * target.nbytes)
+    return result
+
+
+def _empty_like(arrays: list[Array], dtype: np.dtype[Any]) -> Array:
+    """Allocate what the arrays broadcast to, in the order in memory that NumPy gives results."""
+    flags: Any = [["readonly"]] * len(arrays) + [["writeonly", "allocate"]]
+    dtypes = [*(x.dtype for x in arrays), dtype]
+    return np.nditer([*arrays, None], None, flags, dtypes).operands[-1]
+
+
+def _can_write(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], *inputs: Array) -> bool:
+    """Say whether chunks of `out`, if there is one, can be written to while others are read."""
+    return out is None or (
+        isinstance(out, np.ndarray)
+        and out.shape == shape
+        and out.dtype == dtype
+        and out.flags.c_contiguous
+        and out.flags.writeable
+        and out.flags.aligned
+        and not any(np.may_share_memory(out, x) for x in inputs)
+    )
+
+
+def _check_indices(places: Array, n: int, axis: int) -> None:
+    lowest, highest = minmax(places)
+    if lowest < -n or highest >= n:
+        wrong = places[(places < -n) | (places >= n)][0]
+        raise IndexError(f"index {wrong} is out of bounds for axis {axis} with size {n}")
+
+
+def _mask(a: Array) -> Array:
+    """Return which elements are not zero, as 0 or 1, in C order."""
+    if a.dtype.kind in "mM":
+        a = a.view(a.dtype.str[0] + "i8")
+    mask = a
+    if a.dtype.kind != "b" or not a.flags.c_contiguous:
+        mask = np.empty(a.shape, bool)
+        grid = chunks(a, memory_order(a.strides), nbytes=DEFAULT_CHUNK_BYTES)
+        _run(lambda chunk: np.not_equal(a[chunk], 0, out=mask[chunk]), grid, a.nbytes)
+    return _read_only(mask.reshape(-1)).view(np.uint8)
+
+
+def _places(mask: Array) -> tuple[Grid, list[int]]:
+    """Return chunks of a mask, and where in the result what each selects begins."""
+    grid = chunks(mask, nbytes=max(1, DEFAULT_CHUNK_BYTES // 8))
+    counts: list[int] = _run(lambda chunk: selections.count(mask[chunk]), grid, mask.nbytes)
+    return grid, [0, *np.cumsum(counts).tolist()]
+
+
+def _read_only(x: Array) -> Array:
+    """Return an array in the one layout that kernels are compiled for."""
+    x = np.require(x, requirements=["C", "A"]).view(np.ndarray)
+    x.flags.writeable = False
+    return x
+
+
+def _run(task: Callable[[Chunk], Any], grid: Grid, nbytes: int) -> list[Any]:
+    return current_pool()._run_in_threads(nbytes)(task, grid)

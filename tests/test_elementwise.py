@@ -1,0 +1,303 @@
+"""Expressions give what NumPy gives for them, bit by bit, in any type and layout."""
+
+import concurrent.futures
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+import sharedmem
+from sharedmem import elementwise, fusing, runs
+from tests.kernels.strategies import arrays
+
+several = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch):
+    monkeypatch.setattr(elementwise, "PIECE", 16)
+    # The module; sharedmem.chunks is its function.
+    monkeypatch.setattr(sys.modules["sharedmem.chunks"], "DEFAULT_CHUNK_BYTES", 1 << 10)
+    monkeypatch.setattr(runs, "THREAD_BYTES", 1)
+
+
+# What the language of expressions has, in Python's.
+MEANING = {name: getattr(np, name) for name in dir(np) if not name.startswith("_")}
+MEANING |= {"abs": np.abs, "conj": np.conj, "clip": lambda x, a, b: np.minimum(np.maximum(x, a), b)}
+
+
+def by_numpy(expression, arrays):
+    with np.errstate(all="ignore"):
+        return eval(expression, MEANING | arrays)
+
+
+def check(expression, **arrays):
+    """Compare with NumPy, which raises the same errors."""
+    try:
+        expected = by_numpy(expression, arrays)
+    except (TypeError, ValueError, OverflowError) as error:
+        with pytest.raises(type(error)):
+            sharedmem.evaluate(expression, **arrays)
+        return
+    result = sharedmem.evaluate(expression, **arrays)
+    assert np.asarray(result).dtype == np.asarray(expected).dtype
+    assert isinstance(result, np.ndarray) is isinstance(expected, np.ndarray)
+    np.testing.assert_array_equal(result, expected)
+
+
+KERNEL_DTYPES = ("?", "i1", "u2", "i8", "u8", "f4", "f8", "c8")
+OTHER_DTYPES = ("f2", "g", "G", ">f8", ">i2", "m8[s]", "M8[D]")
+
+
+def numbers(dtype, seed=0):
+    """Numbers of a type: small and large ones, zeros, and what is not finite."""
+    rng = np.random.default_rng(seed)
+    dtype = np.dtype(dtype)
+    if dtype.kind in "mM":
+        return rng.integers(-50, 50, 100).astype(dtype)
+    if dtype.kind in "biu":
+        low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+        a = rng.integers(max(low, -9), min(high, 9), 100, endpoint=True).astype(dtype)
+        a[:2] = low, high
+        return a
+    a = rng.normal(size=100).astype(dtype)
+    a[:5] = 0.0, -0.0, np.nan, np.inf, -np.inf
+    if dtype.kind == "c":
+        a.imag = rng.permutation(a.real)
+    return a
+
+
+BINARY = ["a + b", "a - b", "a * b", "a / b", "a // b", "a % b", "a ** b", "a & b", "a | b"]
+BINARY += ["a ^ b", "a << b", "a >> b", "a < b", "a <= b", "a > b", "a >= b", "a == b", "a != b"]
+BINARY += ["minimum(a, b)", "arctan2(a, b)", "hypot(a, b)", "fmod(a, b)", "power(a, b)"]
+BINARY += ["where(a, a, b)"]
+UNARY = [
+    "-a",
+    "+a",
+    "~a",
+    "a ** 2",
+    "a ** 2.0",
+    "a ** 3",
+    "a ** 0.5",
+    "a ** -1",
+    "a ** -1.0",
+    "2 * a + 1",
+    "a * 0.5",
+    "a",
+]
+UNARY += [
+    "a * 1j",
+    "a > 0",
+    "clip(a, 1, 3)",
+    "a << 1",
+    "a % 3",
+    "a // -2",
+    "a < 300",
+    "where(a, 1, a)",
+]
+UNARY += [f"{name}(a)" for name in ("abs", "conj", "real", "imag", "sqrt", "sign", "exp", "isnan")]
+
+
+@pytest.mark.parametrize("dtype", KERNEL_DTYPES)
+def test_two_arrays_of_a_type(dtype):
+    for expression in BINARY:
+        check(expression, a=numbers(dtype), b=numbers(dtype, 1))
+
+
+@pytest.mark.parametrize("dtype", KERNEL_DTYPES)
+def test_one_array_and_numbers(dtype):
+    for expression in UNARY:
+        check(expression, a=numbers(dtype))
+
+
+@pytest.mark.parametrize("dtype", OTHER_DTYPES)
+def test_types_without_kernels(dtype):
+    for expression in ("a + b", "a - b", "a < b", "where(a < b, a, b)"):
+        check(expression, a=numbers(dtype), b=numbers(dtype, 1))
+    for expression in ("-a", "a * 2", "a ** 2", "isnan(a)"):
+        check(expression, a=numbers(dtype))
+
+
+@pytest.mark.parametrize("first", ["?", "i1", "u8", "f4", "f2"])
+def test_mixed_types(first):
+    for second in ("u1", "i8", "f8", "c8"):
+        for expression in ("a + b", "where(b < a, a, b)", "a / 2 + sqrt(b)"):
+            check(expression, a=numbers(first), b=numbers(second, 1))
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "exp(-a*a) + b*0.5",
+        "a*b - 4.1*a > 2.5*b",
+        "sin(cos(a) * exp(b)) + cos(a) * b - log(abs(a)) % 3",
+        "where((a > 0) & ~isnan(b), arctan2(a, b), tanh(a)) // b",
+        "-1 < a < b <= 1",
+        "clip(a, -0.5, b)",
+        "2 ** 3 * a + (7 // 2) * pi - e",
+        "a + inf == b * nan",
+        "(a + b) * (a + b)",
+        "1",
+        "sqrt(2) * a",
+        "True * a",
+    ],
+)
+def test_long_expressions(expression):
+    arrays = {name: numbers("f8", seed) for seed, name in enumerate("ab") if name in expression}
+    written = expression.replace("-1 < a < b <= 1", "(-1 < a) & (a < b) & (b <= 1)")
+    with np.errstate(all="ignore"):
+        expected = by_numpy(written, arrays)
+    result = sharedmem.evaluate(expression, **arrays)
+    np.testing.assert_array_equal(result, expected)
+    assert np.asarray(result).dtype == np.asarray(expected).dtype
+
+
+LAYOUTS = ("a * 2 - b", "exp(a) + b")
+
+
+@several
+@given(a=arrays(dtypes=("f8", "i2", "?")), b=arrays(dtypes=("f4", ">f8")), seed=st.integers(0, 9))
+def test_any_layout(a, b, seed):
+    try:
+        np.broadcast_shapes(a.shape, b.shape)
+    except ValueError:
+        b = np.full(a.shape, b.flat[0]).T.copy().T
+    for expression in LAYOUTS:
+        check(expression, a=a, b=b)
+
+
+@pytest.mark.parametrize(
+    "shapes", [((50, 1), (7,)), ((3, 1, 40), (5, 1)), ((0, 3), (3,)), ((), (30,))]
+)
+def test_broadcasting(shapes):
+    a, b = (np.arange(np.prod(shape, dtype=int) * 1.0).reshape(shape) for shape in shapes)
+    check("a - b / 2", a=a, b=b)
+
+
+def test_shapes_that_do_not_fit():
+    with pytest.raises(ValueError, match="broadcast"):
+        sharedmem.evaluate("a + b", a=np.ones(3), b=np.ones(4))
+    with pytest.raises(ValueError, match="broadcast"):
+        sharedmem.evaluate("a + 1", a=np.ones(3), out=np.ones((2, 2)))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [2, 2.5, 1j, True, np.float32(2.5), np.float64(2.5), np.int8(3), np.array(2.5), -1, 300],
+)
+def test_numbers_are_as_weak_as_numpys(value):
+    for dtype in ("f4", "i2", "u1"):
+        for expression in ("a + k * k", "k < a", "where(a > 1, a, k)"):
+            check(expression, a=numbers(dtype), k=value)
+    check("k * k + 1", k=value)
+
+
+def test_a_number_that_does_not_fit_is_refused_as_by_numpy():
+    a = numbers("u1")
+    with pytest.raises(OverflowError, match="300"):
+        sharedmem.evaluate("a + 300", a=a)
+    assert sharedmem.evaluate("a < 300", a=a).all()
+
+
+def test_results_are_shared_and_out_is_returned():
+    a = numbers("f8")
+    assert sharedmem.is_shared(sharedmem.evaluate("a + 1", a=a))
+    out = np.empty(100)
+    assert sharedmem.evaluate("a + 1", a=a, out=out) is out
+    np.testing.assert_array_equal(out, a + 1)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "given"), [("f4", "f8"), ("f8", "f4"), (">f8", "f8"), ("c8", "f8")]
+)
+def test_out_of_another_type(wanted, given):
+    a = np.linspace(0, 1, 100).astype(given)
+    out = np.empty(200, wanted)[::2]
+    sharedmem.evaluate("exp(a)", a=a, out=out)
+    np.testing.assert_array_equal(out, np.exp(a).astype(wanted))
+
+
+def test_out_of_a_type_that_loses_is_refused():
+    out = np.ones(100, "i4")
+    with pytest.raises(TypeError, match=r"'a / 2' is of dtype float64.*int32"):
+        sharedmem.evaluate("a / 2", a=np.ones(100), out=out)
+    assert (out == 1).all()
+
+
+@pytest.mark.parametrize("expression", ["a + 1", "exp(a) + a", "sin(a)", "a ** 3"])
+@pytest.mark.parametrize("dtype", ["f8", "i4"])
+def test_in_place_and_overlapping(expression, dtype):
+    for take in (np.s_[:], np.s_[:-1], np.s_[::-1], np.s_[:-7]):
+        a = np.linspace(0, 3, 1000).astype(dtype)
+        # A copy: for reversed arrays NumPy has other loops, which round otherwise.
+        expected = by_numpy(expression, {"a": a[take].copy()})
+        whole = np.zeros(1000, expected.dtype)
+        whole[:] = a
+        if whole.dtype == a.dtype:
+            source, out = whole[take], whole[-len(a[take]) :]
+            sharedmem.evaluate(expression, a=source, out=out)
+            np.testing.assert_array_equal(out, expected)
+        else:
+            np.testing.assert_array_equal(sharedmem.evaluate(expression, a=a[take]), expected)
+
+
+@pytest.mark.parametrize("np_", [0, 1, 2, 3, 7])
+def test_all_teams_give_the_same_bits(np_):
+    a = np.random.default_rng(0).normal(size=(40, 50))
+    expected = np.exp(-a * a) + a.T.copy().T * 0.5
+    for pool in (sharedmem.MapReduce(np=np_), sharedmem.MapReduceByThread(np=np_)):
+        with pool:
+            result = sharedmem.evaluate("exp(-a*a) + b*0.5", a=a, b=a.T.copy().T)
+        np.testing.assert_array_equal(result, expected)
+
+
+def test_whole_arrays_at_once_are_numpys(monkeypatch):
+    monkeypatch.setattr(elementwise, "PIECE", 1 << 16)
+    monkeypatch.setattr(elementwise, "fuse", None)
+    check("exp(-a*a) + 1", a=numbers("f8"))
+
+
+def test_many_threads_may_evaluate_at_once():
+    a = np.arange(5000.0)
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        results = list(
+            pool.map(lambda k: sharedmem.evaluate("exp(a / 5e3) * k", a=a, k=k), range(40))
+        )
+    for k, result in enumerate(results):
+        np.testing.assert_array_equal(result, np.exp(a / 5e3) * k)
+
+
+def test_nothing_warns_and_nothing_raises_for_what_numpy_warns_about():
+    a = np.array([0, 1, -1, 127], "i1")
+    assert sharedmem.evaluate("a // 0", a=a).tolist() == [0, 0, 0, 0]
+    assert sharedmem.evaluate("1 / a", a=a)[0] == np.inf
+    assert np.isnan(sharedmem.evaluate("sqrt(-a)", a=np.ones(100))).all()
+    assert np.isnan(sharedmem.evaluate("sqrt(k)", k=np.float64(-1)))
+
+
+def test_errors_of_numpy_are_numpys():
+    with pytest.raises(ValueError, match="negative integer powers"):
+        sharedmem.evaluate("a ** b", a=np.ones(100, int), b=np.full(100, -1))
+    with pytest.raises(TypeError, match="boolean subtract"):
+        sharedmem.evaluate("a - a", a=np.ones(100, bool))
+    with pytest.raises(TypeError, match="ufunc"):
+        sharedmem.evaluate("a << 1", a=np.ones(100))
+
+
+def test_names_and_arrays_have_to_match():
+    with pytest.raises(ValueError, match="no array is given for b, c; given are a"):
+        sharedmem.evaluate("a + b * c", a=np.ones(3))
+    with pytest.raises(TypeError, match="b cannot be found"):
+        sharedmem.evaluate("a + 1", a=np.ones(3), b=1)
+    assert sharedmem.evaluate("e + a", a=np.ones(3), e=2).tolist() == [3, 3, 3]
+
+
+def test_a_broken_table_of_loops_leaves_the_work_to_numpy(monkeypatch):
+    fusing.fuse.cache_clear()
+    monkeypatch.setattr(fusing, "_HEAD", fusing._HEAD - 8)
+    check("exp(a) + 1", a=numbers("f8"))
+    assert fusing.fuse.cache_info().currsize == 1
+    fusing.fuse.cache_clear()

@@ -1,0 +1,201 @@
+"""Medians, percentiles and quantiles, on the pool in use."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
+from numpy.typing import NDArray
+
+from sharedmem import sorting
+from sharedmem.chunks import chunks
+from sharedmem.mapreduce import current_pool
+from sharedmem.ranks import is_selectable, order_statistics
+from sharedmem.reducing import Axis
+from sharedmem.runs import Run
+from sharedmem.sorting import lines_a_chunk, pieces_of
+
+Array = NDArray[Any]
+
+# A pass for each costs more than NumPy's partition from about here on.
+MAX_RANKS = 24
+
+
+def median(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """Return the median of array elements, as `numpy.median` does.
+
+    Parameters
+    ----------
+    a : array_like
+    axis : int or tuple of int, optional
+        Axes along which medians are taken; by default all.
+    keepdims : bool, optional
+        Whether reduced axes stay, with length one.
+
+    Returns
+    -------
+    scalar or ndarray
+        NaN where there is one among the elements.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> float(sharedmem.median([3, 1, 2, 9]))
+    2.5
+    """
+    return _of_lines(np.median, a, axis, keepdims, {})
+
+
+def quantile(
+    a: Any,
+    q: Any,
+    axis: Axis = None,
+    *,
+    method: Any = "linear",
+    keepdims: bool = False,
+    weights: Any = None,
+) -> Any:
+    """Return quantiles of array elements, as `numpy.quantile` does.
+
+    Parameters
+    ----------
+    a : array_like
+        Real numbers, or times with a method that allows them.
+    q : array_like of float
+        From 0 to 1.
+    axis : int or tuple of int, optional
+        Axes along which quantiles are taken; by default all.
+    method : str, optional
+        Any of NumPy's.
+    keepdims : bool, optional
+        Whether reduced axes stay, with length one.
+    weights : array_like, optional
+        How much each element counts; NumPy does these, serially.
+
+    Returns
+    -------
+    scalar or ndarray
+        The axes of `q`, and then those of `a` that are kept. NaN where there is one among the
+        elements.
+
+    Raises
+    ------
+    ValueError
+        If a quantile is not in the range, or there is no such method.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> sharedmem.quantile([1.0, 2.0, 3.0, 4.0], [0.5, 1]).tolist()
+    [2.5, 4.0]
+    """
+    if weights is not None:
+        return np.quantile(a, q, axis, method=method, keepdims=keepdims, weights=weights)
+    return _of_lines(np.quantile, a, axis, keepdims, {"q": q, "method": method})
+
+
+def percentile(
+    a: Any,
+    q: Any,
+    axis: Axis = None,
+    *,
+    method: Any = "linear",
+    keepdims: bool = False,
+    weights: Any = None,
+) -> Any:
+    """Return percentiles of array elements, as `numpy.percentile` does.
+
+    Parameters
+    ----------
+    a, axis, method, keepdims, weights
+        As for :func:`quantile`.
+    q : array_like of float
+        From 0 to 100.
+
+    Returns
+    -------
+    scalar or ndarray
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> float(sharedmem.percentile([1.0, 2.0, 3.0], 50))
+    2.0
+    """
+    if weights is not None:
+        return np.percentile(a, q, axis, method=method, keepdims=keepdims, weights=weights)
+    return _of_lines(np.percentile, a, axis, keepdims, {"q": q, "method": method})
+
+
+class _Line(np.ndarray[Any, np.dtype[Any]]):
+    """A copy of a line, which NumPy's functions may partition, and that selects in parallel.
+
+    They read no elements but those that they have asked for; so the others stay where they are.
+    """
+
+    run: Run
+
+    def __array_finalize__(self, obj: Any) -> None:
+        if hasattr(obj, "run"):
+            self.run = obj.run
+
+    def partition(
+        self, kth: Any, axis: Any = -1, kind: Any = "introselect", order: Any = None
+    ) -> None:
+        """Put the elements `kth` where sorting would put them."""
+        plain = self.view(np.ndarray)
+        ranks = np.unique(np.asarray(kth) % max(len(self), 1))
+        if len(ranks) > MAX_RANKS:
+            plain.partition(kth, axis, kind, order)
+        else:
+            plain[ranks] = order_statistics(self.run, plain, ranks.tolist())
+
+
+def _of_lines(
+    func: Callable[..., Any], a: Any, axis: Axis, keepdims: bool, options: dict[str, Any]
+) -> Any:
+    """Apply one of NumPy's functions along axes, in parallel."""
+    a = np.asarray(a)
+    if _is_numpys(a) or np.ndim(options.get("q", 0)) > 1:
+        return func(a, axis=axis, keepdims=keepdims, **options)
+    axes = range(a.ndim) if axis is None else normalize_axis_tuple(axis, a.ndim, "axis")
+    kept = [at for at in range(a.ndim) if at not in axes]
+    func(np.zeros(1, a.dtype), **options)  # refuses what NumPy refuses
+    lines = a.transpose(*kept, *axes).reshape(math.prod(a.shape[at] for at in kept), -1)
+    run = current_pool()._run_in_threads(a.nbytes)
+    line_bytes = lines.shape[-1] * lines.itemsize
+    if is_selectable(a) and (line_bytes >= sorting.LONG_BYTES or not kept):
+        found = [_of_line(run, func, line, options)[..., None] for line in lines]
+    else:
+
+        def of_chunk(chunk: tuple[slice, ...]) -> Array:
+            copied = np.array(lines[chunk], order="C", subok=False)
+            return np.asarray(func(copied, axis=-1, overwrite_input=True, **options))
+
+        grid = chunks(len(lines), size=lines_a_chunk([len(lines)], line_bytes)[0])
+        found = run(of_chunk, grid)
+    results = np.concatenate(found, axis=-1, dtype=found[0].dtype)
+    results = results.reshape(results.shape[:-1] + tuple(a.shape[at] for at in kept))
+    n_before = results.ndim - len(kept)
+    if keepdims:
+        results = np.expand_dims(results, tuple(n_before + at for at in axes))
+    return results[()]
+
+
+def _is_numpys(a: Array) -> bool:
+    """Say whether NumPy does an array at once."""
+    return a.ndim == 0 or a.nbytes < sorting.SMALL_BYTES or a.dtype.kind not in "biufmM"
+
+
+def _of_line(run: Run, func: Callable[..., Any], line: Array, options: dict[str, Any]) -> Array:
+    def copy(part: slice) -> None:
+        plain[part] = line[part]
+
+    plain = np.empty_like(line)
+    run(copy, pieces_of(len(line), line.itemsize))
+    copied = plain.view(_Line)
+    copied.run = run
+    return np.asarray(func(copied, overwrite_input=True, **options))

@@ -1,0 +1,274 @@
+"""Sorts and searches are NumPy's, whatever they are cut into."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis.extra import numpy as hnp
+
+import sharedmem
+from sharedmem import sorting
+from tests.kernels.strategies import arrays
+
+several = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+DTYPES = ("f8", "f4", "i8", "i2", "u1", "?", "c16", "f2", "g", ">f8", ">i4", "M8[s]", "m8[s]", "U2")
+NUMBERS = ("f8", "f4", "i8", "i2", "?", "c16", "f2", "g", ">f8", ">i4")
+WORKERS = (0, 1, 2, 3, 7)
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch):
+    monkeypatch.setattr(sorting, "SMALL_BYTES", 1)
+    monkeypatch.setattr(sorting, "RUN_BYTES", 64)
+    monkeypatch.setattr(sorting, "PIECE_BYTES", 128)
+    monkeypatch.setattr(sorting, "LONG_BYTES", 256)
+
+
+def hard_line(dtype, n=1001):
+    """A line with ties, zeros of both signs, NaN, NaT and infinities."""
+    rng = np.random.default_rng(n)
+    dtype = np.dtype(dtype)
+    a = rng.normal(size=n)
+    if dtype.kind not in "fc":
+        a = rng.integers(0, 100, n).astype("i8")
+        a = a.astype(dtype if dtype.kind != "?" else "i8") % 2 if dtype.kind == "b" else a
+    a = a.astype(dtype)
+    if dtype.kind in "fc":
+        a[::7], a[1::7], a[2::50], a[3::90], a[4::90] = 0, -0.0, np.nan, np.inf, -np.inf
+        a[5::9] = a[6]
+    if dtype.kind == "c":
+        a.imag[::11], a.imag[1::23] = 1, np.nan
+    if dtype.kind in "mM":
+        a[::13] = "NaT"
+    return a
+
+
+def same_bits(results):
+    return len({np.ascontiguousarray(result).tobytes() for result in results}) == 1
+
+
+def with_workers(call):
+    results = []
+    for n_workers in WORKERS:
+        with sharedmem.MapReduce(np=n_workers):
+            results.append(call())
+    return results
+
+
+@pytest.mark.parametrize("kind", [None, "stable"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_long_lines_are_sorted_as_numpy_does(dtype, kind):
+    a = hard_line(dtype)
+    results = with_workers(lambda: sharedmem.sort(a, kind=kind))
+    expected = np.sort(a, kind="stable")
+    np.testing.assert_array_equal(results[0], expected)
+    assert results[0].dtype == a.dtype
+    if dtype != "g":  # whose padding is anything
+        assert same_bits(results)
+        if kind:
+            assert same_bits([results[0], expected])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_long_lines_are_argsorted_in_order(dtype):
+    a = hard_line(dtype)
+    results = with_workers(lambda: sharedmem.argsort(a))
+    np.testing.assert_array_equal(results[0], np.argsort(a, kind="stable"))
+    assert same_bits(results)
+    assert results[0].dtype == np.intp
+
+
+@pytest.mark.parametrize("name", ["sort", "argsort"])
+@several
+@given(a=arrays(dtypes=NUMBERS), data=st.data())
+def test_any_axis_of_any_array(name, a, data):
+    axis = data.draw(st.none() | st.integers(-a.ndim, a.ndim - 1)) if a.ndim else None
+    result = getattr(sharedmem, name)(a, axis, stable=True)
+    expected = getattr(np, name)(a, axis, stable=True)
+    np.testing.assert_array_equal(result, expected)
+    assert result.dtype == expected.dtype
+    assert type(result) is np.ndarray
+
+
+@several
+@given(
+    a=hnp.arrays(
+        st.sampled_from(["f8", "i8", "u8", "f4", "u2"]),
+        st.integers(1, 300),
+        elements={"allow_subnormal": True},
+    ),
+    n_workers=st.sampled_from(WORKERS),
+)
+def test_argsort_of_any_numbers(a, n_workers):
+    with sharedmem.MapReduce(np=n_workers):
+        np.testing.assert_array_equal(sharedmem.argsort(a), np.argsort(a, kind="stable"))
+        np.testing.assert_array_equal(sharedmem.sort(a), np.sort(a))
+
+
+def test_keys_that_differ_in_their_low_bits_only_after_the_first():
+    rng = np.random.default_rng(0)
+    a = rng.integers(0, 1000, 3000).astype(np.int64)
+    a[0] = 2**62
+    np.testing.assert_array_equal(sharedmem.argsort(a), np.argsort(a, kind="stable"))
+    a = 1 + rng.permutation(3000) * 2.0**-52
+    a[0] = -1e300
+    np.testing.assert_array_equal(sharedmem.argsort(a), np.argsort(a))
+
+
+@several
+@given(a=arrays(dtypes=NUMBERS), data=st.data())
+def test_sorting_to_out(a, data):
+    axis = data.draw(st.integers(-a.ndim, a.ndim - 1)) if a.ndim else None
+    if axis is None:
+        return
+    expected = np.sort(a, axis)
+    out = np.empty_like(a)
+    assert sharedmem.sort(a, axis, out=out) is out
+    np.testing.assert_array_equal(out, expected)
+    itself = a.copy(order="K")
+    assert sharedmem.sort(itself, axis, out=itself) is itself
+    np.testing.assert_array_equal(itself, expected)
+
+
+def test_out_may_overlap():
+    a = np.random.default_rng(0).normal(size=500)
+    expected = np.sort(a[:-1])
+    np.testing.assert_array_equal(sharedmem.sort(a[:-1], out=a[1:]), expected)
+    shared = sharedmem.copy(a)
+    assert type(sharedmem.sort(shared, out=shared)) is sharedmem.SharedArray
+    assert type(sharedmem.sort(shared)) is np.ndarray
+
+
+@pytest.mark.parametrize(
+    ("out", "error"),
+    [
+        (np.empty(3), ValueError),
+        (np.empty(4, "f4"), TypeError),
+        ([0.0] * 4, TypeError),
+        (np.broadcast_to(0.0, 4), ValueError),
+    ],
+)
+def test_unfit_out_is_refused(out, error):
+    with pytest.raises(error, match="out"):
+        sharedmem.sort(np.ones(4), out=out)
+
+
+def test_structured_arrays_are_sorted_by_field():
+    a = np.zeros(100, [("x", "i4"), ("y", "f8")])
+    a["x"], a["y"] = np.arange(100) % 7, -np.arange(100)
+    for order in (None, "y", ["x", "y"]):
+        np.testing.assert_array_equal(sharedmem.sort(a, order=order), np.sort(a, order=order))
+        np.testing.assert_array_equal(sharedmem.argsort(a, order=order), np.argsort(a, order=order))
+
+
+@pytest.mark.parametrize("name", ["sort", "argsort"])
+@pytest.mark.parametrize(
+    ("arguments", "options", "error"),
+    [
+        ((np.ones(3), 1), {}, np.exceptions.AxisError),
+        ((np.ones(3),), {"kind": "bogus"}, ValueError),
+        ((np.ones(3),), {"kind": "stable", "stable": True}, ValueError),
+        ((np.ones(3),), {"order": "x"}, ValueError),
+    ],
+)
+def test_what_numpy_refuses_is_refused(name, arguments, options, error):
+    with pytest.raises(error):
+        getattr(np, name)(*arguments, **options)
+    with pytest.raises(error):
+        getattr(sharedmem, name)(*arguments, **options)
+
+
+@several
+@given(a=arrays(dtypes=("f8", "i2", "f2", "c16")), data=st.data())
+def test_partitions(a, data):
+    axis = data.draw(st.none() | st.integers(-a.ndim, a.ndim - 1)) if a.ndim else None
+    n = a.size if axis is None else a.shape[axis]
+    kth = data.draw(st.integers(-n, n - 1))
+    result = sharedmem.partition(a, kth, axis)
+    expected = np.partition(a, kth, axis)
+    at = -1 if axis is None else axis
+    np.testing.assert_array_equal(np.take(result, kth, at), np.take(expected, kth, at))
+    np.testing.assert_array_equal(np.sort(result, at), np.sort(expected, at))
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@several
+@given(
+    a=arrays(dtypes=("f8", "i2", "c16", "f2")).map(np.ravel), v=arrays(dtypes=("f8", "i2", "i8"))
+)
+def test_searches(side, a, v):
+    sorter = np.argsort(a)
+    expected = np.searchsorted(a, v, side, sorter)
+    result = sharedmem.searchsorted(a, v, side, sorter)
+    np.testing.assert_array_equal(result, expected)
+    assert np.asarray(result).dtype == np.intp
+    np.testing.assert_array_equal(
+        sharedmem.searchsorted(a[sorter], v, side), np.searchsorted(a[sorter], v, side)
+    )
+
+
+def test_searches_that_numpy_refuses():
+    for arguments in (([1, 2], [1], "middle"), ([[1]], [1]), ([1, 2], [1], "left", [0])):
+        with pytest.raises(ValueError):
+            sharedmem.searchsorted(*arguments)
+
+
+@pytest.mark.parametrize("equal_nan", [True, False])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_distinct_elements(dtype, equal_nan):
+    a = hard_line(dtype).reshape(7, -1).T
+    options = {"return_index": True, "return_inverse": True, "return_counts": True}
+    results = sharedmem.unique(a, **options, equal_nan=equal_nan)
+    expected = np.unique(a, **options, equal_nan=equal_nan)
+    for result, other in zip(results, expected, strict=True):
+        np.testing.assert_array_equal(result, other)
+        assert result.dtype == other.dtype
+    np.testing.assert_array_equal(sharedmem.unique(a, equal_nan=equal_nan), results[0])
+
+
+def test_distinct_rows_and_no_elements():
+    a = np.array([[1, 2], [3, 4], [1, 2]])
+    np.testing.assert_array_equal(sharedmem.unique(a, axis=0), np.unique(a, axis=0))
+    assert sharedmem.unique(np.empty(0)).shape == (0,)
+
+
+@pytest.mark.parametrize("largest", [True, False])
+@pytest.mark.parametrize("dtype", ["f8", "f4", "i8", "u1", "?", "f2", "c16", ">f8", "M8[s]"])
+@pytest.mark.parametrize("k", [0, 1, 5, 400, 1001])
+def test_the_largest_and_where_they_are(dtype, k, largest):
+    a = hard_line(dtype)
+    order = np.argsort(a, kind="stable")
+    if largest:
+        order = len(a) - 1 - np.argsort(a[::-1], kind="stable")[::-1]
+    results = with_workers(lambda: sharedmem.topk(a, k, largest=largest)[1])
+    np.testing.assert_array_equal(results[0], order[:k])
+    assert same_bits(results)
+    values, indices = sharedmem.topk(np.stack([a, a[::-1]], 1), k, axis=0, largest=largest)
+    assert values.shape == indices.shape == (k, 2)
+    np.testing.assert_array_equal(values[:, 0], a[order[:k]])
+    np.testing.assert_array_equal(values[:, 1], a[order[:k]])
+
+
+def test_the_largest_of_many_short_lines():
+    a = np.random.default_rng(0).integers(0, 9, (20, 5, 6))
+    for axis in (0, 1, -1):
+        values, indices = sharedmem.topk(a, 3, axis)
+        np.testing.assert_array_equal(values, -np.sort(-a, axis).take(range(3), axis))
+        np.testing.assert_array_equal(np.take_along_axis(a, indices, axis), values)
+
+
+def test_more_than_there_are():
+    with pytest.raises(ValueError, match="k must be from 0 to the length 3"):
+        sharedmem.topk([1, 2, 3], 4)
+    with pytest.raises(np.exceptions.AxisError):
+        sharedmem.topk([1, 2, 3], 1, axis=2)
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (3, 0), (2, 0, 3)])
+def test_empty_arrays(shape):
+    a = np.empty(shape)
+    for axis in (*range(a.ndim), None):
+        assert sharedmem.sort(a, axis).shape == np.sort(a, axis).shape
+        assert sharedmem.argsort(a, axis).shape == np.argsort(a, axis).shape

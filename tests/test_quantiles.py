@@ -1,0 +1,133 @@
+"""Medians and quantiles are NumPy's to the bit."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+import sharedmem
+from sharedmem import ranks, sorting
+from tests.kernels.strategies import arrays_and_axes
+
+several = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+METHODS = ["inverted_cdf", "averaged_inverted_cdf", "closest_observation", "hazen", "weibull"]
+METHODS += ["interpolated_inverted_cdf", "linear", "median_unbiased", "normal_unbiased", "lower"]
+METHODS += ["higher", "midpoint", "nearest"]
+DTYPES = ("f8", "f4", "i2", "f2", "g", ">f8")
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch):
+    monkeypatch.setattr(sorting, "SMALL_BYTES", 1)
+    monkeypatch.setattr(sorting, "PIECE_BYTES", 128)
+    monkeypatch.setattr(sorting, "LONG_BYTES", 256)
+    monkeypatch.setattr(ranks, "SAMPLE", 64)
+
+
+def assert_same(result, expected):
+    np.testing.assert_array_equal(result, expected)
+    assert np.asarray(result).dtype == np.asarray(expected).dtype
+    assert isinstance(result, np.ndarray) is isinstance(expected, np.ndarray)
+    assert type(result) is type(expected)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@several
+@given(
+    case=arrays_and_axes(dtypes=DTYPES),
+    q=st.floats(0, 1) | st.lists(st.floats(0, 1), min_size=1, max_size=4),
+    keepdims=st.booleans(),
+)
+def test_quantiles(method, case, q, keepdims):
+    a, axis = case
+    options = {"axis": axis, "method": method, "keepdims": keepdims}
+    assert_same(sharedmem.quantile(a, q, **options), np.quantile(a, q, **options))
+
+
+@several
+@given(case=arrays_and_axes(dtypes=(*DTYPES, "?", "c16")), keepdims=st.booleans())
+def test_medians(case, keepdims):
+    a, axis = case
+    expected = np.median(a, axis=axis, keepdims=keepdims)
+    assert_same(sharedmem.median(a, axis, keepdims), expected)
+
+
+LINES = {
+    "normal": lambda rng: rng.normal(size=2001),
+    "float32": lambda rng: rng.normal(size=2001).astype("f4"),
+    "integers": lambda rng: rng.integers(-(2**40), 2**40, 2000),
+    "few values": lambda rng: rng.integers(0, 3, 2000),
+    "one value": lambda rng: np.full(2000, 7.0),
+    "sorted": lambda rng: np.arange(2000.0),
+    "infinite": lambda rng: np.where(rng.random(2000) < 0.6, np.inf, rng.normal(size=2000)),
+    "NaN": lambda rng: np.where(np.arange(2000) == 77, np.nan, rng.normal(size=2000)),
+    "unlike its sample": lambda rng: np.where(
+        np.arange(2000) % (2000 // 64 | 1), rng.normal(size=2000), 1e6
+    ),
+    "all NaN": lambda rng: np.full(2000, np.nan),
+}
+
+
+@pytest.mark.parametrize("name", LINES)
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_long_lines_of_all_kinds(name):
+    a = LINES[name](np.random.default_rng(0))
+    for q in (0, 1, 0.5, 0.25, 1e-3, [0.1, 0.9], np.linspace(0, 1, 50)):
+        results = []
+        for n_workers in (0, 1, 2, 3, 7):
+            with sharedmem.MapReduce(np=n_workers):
+                results.append(sharedmem.quantile(a, q))
+        assert_same(results[0], np.quantile(a, q))
+        assert len({np.asarray(result).tobytes() for result in results}) == 1
+        assert_same(
+            sharedmem.percentile(a, np.multiply(q, 100)), np.percentile(a, np.multiply(q, 100))
+        )
+    assert_same(sharedmem.median(a), np.median(a))
+
+
+def test_the_array_stays_as_it_is():
+    a = np.random.default_rng(0).normal(size=(3, 700))
+    before = a.copy()
+    sharedmem.median(a)
+    sharedmem.quantile(a, 0.3, axis=1)
+    np.testing.assert_array_equal(a, before)
+
+
+def test_weights():
+    a, weights = np.arange(50.0), np.arange(50) % 3
+    options = {"weights": weights, "method": "inverted_cdf"}
+    assert sharedmem.quantile(a, 0.3, **options) == np.quantile(a, 0.3, **options)
+    assert sharedmem.percentile(a, 30, **options) == np.percentile(a, 30, **options)
+
+
+def test_times():
+    a = np.arange(301).astype("m8[s]")
+    assert sharedmem.median(a) == np.median(a)
+    dates = np.datetime64("2001-01-01") + np.arange(301)
+    assert sharedmem.quantile(dates, 0.5, method="nearest") == dates[150]
+
+
+@pytest.mark.parametrize(
+    ("a", "q", "options"),
+    [
+        (np.ones(3), 1.1, {}),
+        (np.ones(3), [-0.1], {}),
+        (np.ones(3), 0.5, {"method": "bogus"}),
+        (np.ones(3), 0.5, {"axis": 1}),
+        (np.ones(3, complex), 0.5, {}),
+        (np.zeros(3, bool), 0.5, {}),
+    ],
+)
+def test_what_numpy_refuses_is_refused(a, q, options):
+    with pytest.raises(Exception) as refused:
+        np.quantile(a, q, **options)
+    with pytest.raises(refused.type):
+        sharedmem.quantile(a, q, **options)
+
+
+@pytest.mark.filterwarnings("ignore:(Mean of empty|invalid value)")
+def test_medians_of_nothing():
+    assert np.isnan(sharedmem.median([]))
+    assert_same(sharedmem.median(np.empty((0, 3)), 0), np.median(np.empty((0, 3)), 0))

@@ -1,0 +1,104 @@
+"""The distances of all pairs of 100,000 particles: a warm crystal, seen as its g(r)."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import numba
+import numpy as np
+from matplotlib import pyplot as plt
+from numpy.typing import NDArray
+
+import sharedmem
+
+N_BINS, FARTHEST = 300, 4.0  # in edges of a cell
+JITTER = 0.06
+
+
+@numba.njit(nogil=True)
+def count_pairs(x, rows, columns, edge, counts):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Count the pairs i < j of a chunk by their distance in a periodic box."""
+    per_bin = counts.size / FARTHEST
+    for i in range(rows[0], rows[1]):
+        for j in range(max(i + 1, columns[0]), columns[1]):
+            square = 0.0
+            for k in range(3):
+                d = abs(x[k, i] - x[k, j])
+                d = min(d, edge - d)
+                square += d * d
+            if square < FARTHEST * FARTHEST:
+                counts[int(np.sqrt(square) * per_bin)] += 1
+
+
+def crystal(n_cells: int, n: int) -> NDArray[np.float64]:
+    """Return (3, n) positions: a body-centred cubic lattice with some vacancies, and jitter."""
+    rng = np.random.default_rng(2)
+    corners = np.indices((n_cells,) * 3).reshape(3, -1)
+    sites = np.concatenate([corners, corners + 0.5], axis=1)
+    sites = sites[:, rng.permutation(sites.shape[1])[:n]]
+    return (sites + JITTER * rng.normal(size=sites.shape)) % n_cells
+
+
+def count_on_pool(
+    pool: sharedmem.MapReduce, x: NDArray[np.float64], edge: float, size: int
+) -> NDArray[np.int64]:
+    n = x.shape[1]
+    pairs = sharedmem.chunks((n, n), axis=(0, 1), size=size)
+    upper = [chunk for chunk in pairs if chunk.start[0] < chunk.stop[1]]
+    total = np.zeros(N_BINS, np.int64)
+
+    def count(chunk: sharedmem.Chunk) -> NDArray[np.int64]:
+        counts = np.zeros(N_BINS, np.int64)
+        rows, columns = zip(chunk.start, chunk.stop, strict=True)
+        count_pairs(x, rows, columns, edge, counts)
+        return counts
+
+    pool.map(count, upper, reduce=lambda counts: np.add(total, counts, out=total))
+    return total
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="2,000 particles")
+    parser.add_argument("--output", type=Path, default=Path("docs/pair_distances.png"))
+    options = parser.parse_args()
+    n_cells, n, size = (10, 1900, 256) if options.quick else (37, 100_000, 4096)
+    x, edge = crystal(n_cells, n), float(n_cells)
+    counts = np.zeros(N_BINS, np.int64)
+    count_pairs(x, (0, 2), (0, 2), edge, np.zeros_like(counts))  # compiles
+
+    start = time.perf_counter()
+    count_pairs(x, (0, n), (0, n), edge, counts)
+    serial = time.perf_counter() - start
+    pool = sharedmem.MapReduce()
+    start = time.perf_counter()
+    total = count_on_pool(pool, x, edge, size)
+    parallel = time.perf_counter() - start
+    difference = np.abs(x[:, :1] - x[:, 1:])
+    distances = np.sqrt((np.minimum(difference, edge - difference) ** 2).sum(0))
+    first = np.zeros_like(counts)
+    count_pairs(x, (0, 1), (0, n), edge, first)
+    numpy_counts = np.histogram(distances, N_BINS, (0, FARTHEST))[0]
+    if not (np.array_equal(total, counts) and np.array_equal(first, numpy_counts)):
+        sys.exit("the counts differ")
+    print(
+        f"{n * (n - 1) // 2:,} pairs, {total.sum():,} of them nearer than {FARTHEST}; same counts"
+    )
+    print(
+        f"serial {serial:.2f} s, {pool.np} workers {parallel:.2f} s: {serial / parallel:.2f} times"
+    )
+    r = np.linspace(0, FARTHEST, N_BINS + 1)
+    shells = 4 / 3 * np.pi * np.diff(r**3) * n / 2 * n / edge**3
+    figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
+    axes.fill_between(r[1:], total / shells, step="pre", alpha=0.4)
+    axes.step(r[1:], total / shells, linewidth=1)
+    axes.axhline(1, color="gray", linewidth=0.8)
+    axes.set(xlabel="r / edge of a cell", ylabel="g(r)", xlim=(0, FARTHEST), ylim=(0, None))
+    axes.set_title(f"Pair distances of {n:,} particles: a warm body-centred cubic crystal")
+    figure.savefig(options.output, dpi=110)
+    print(f"wrote {options.output}")
+
+
+if __name__ == "__main__":
+    main()

@@ -31,8 +31,9 @@ def map_chunks(
         ``kernel(chunk_a, chunk_b, ..., chunk_out, *args)`` writes to the chunk of `out`, or those
         of several. Usually a function compiled with ``@numba.njit(nogil=True)``. What it returns is
         dropped.
-    *arrays : array_like
-        At least one; all as long as each other along `axis`.
+    *arrays : array_like, or arrays in files of zarr or h5py
+        At least one; all as long as each other along `axis`. An array in a file is cut between the
+        chunks that it is stored in, read chunk by chunk, and written to likewise if it is `out`.
     args : tuple
         Further arguments, given whole to every call.
     axis : int, optional
@@ -220,7 +221,8 @@ def reduce(reduction: Reduction, a: ArrayLike, axis: Axis = None, *, keepdims: b
     ----------
     reduction : Reduction
         See :class:`sharedmem.Reduction`. It sees the elements in the order of memory.
-    a : array_like
+    a : array_like, or an array in a file of zarr or h5py
+        One in a file is read chunk by chunk, and never as a whole.
     axis : int or tuple of int, optional
         Axes to reduce; by default all. With an axis, a reduction that is not made of lines is
         called for each line in turn, at the speed of Python.

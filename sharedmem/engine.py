@@ -15,7 +15,16 @@ from sharedmem.chunks import Grid, chunks
 from sharedmem.compiling import compile_for
 from sharedmem.constructors import empty
 from sharedmem.lines import memory_order
-from sharedmem.operands import as_input, as_tuple, check_grid, check_kernel, check_writable
+from sharedmem.operands import (
+    as_array,
+    as_input,
+    as_tuple,
+    check_grid,
+    check_kernel,
+    check_stored,
+    check_writable,
+    is_store,
+)
 from sharedmem.reducing import reduce
 from sharedmem.runs import Run, run_serially
 
@@ -37,12 +46,26 @@ class _KernelTask:
 
     def __call__(self, chunk: Slices) -> None:
         for part in self.outs:
-            populate(part[chunk])
-        self.kernel(*self.arguments(chunk))
+            if not is_store(part):
+                populate(part[chunk])
+        arguments = self.arguments(chunk)
+        self.kernel(*arguments)
+        first_out = len(self.inputs) if self.outs else 0
+        for part, values in zip(self.outs or self.inputs[:1], arguments[first_out:], strict=False):
+            if is_store(part):
+                part[tuple(chunk)] = values
 
     def arguments(self, chunk: Slices) -> tuple[Any, ...]:
         position = (self._position(chunk),) if self.with_position else ()
-        return (*(part[chunk] for part in self.inputs + self.outs), *position, *self.args)
+        return (
+            *(
+                _read(part, chunk, is_written=at == 0 and not self.outs)
+                for at, part in enumerate(self.inputs)
+            ),
+            *(_room(part, chunk) for part in self.outs),
+            *position,
+            *self.args,
+        )
 
     def _position(self, chunk: Slices) -> tuple[int, ...]:
         starts = [part.start or 0 for part in chunk]
@@ -85,19 +108,34 @@ def map_chunks(
     if not arrays:
         raise TypeError("map_chunks needs at least one array")
     outs = as_tuple(out)
-    for target in outs:
-        check_writable(target, "out", private_ok)
-    if not outs:
-        check_writable(arrays[0], "an array to be worked on in place", private_ok)
-    inputs = tuple(as_input(a, private_ok) for a in arrays)
-    targets = tuple(np.asarray(part) for part in outs)
+    role = "out" if outs else "an array to be worked on in place"
+    for target in outs or arrays[:1]:
+        (check_stored if is_store(target) else check_writable)(target, role, private_ok)
+    inputs = tuple(a if is_store(a) else as_input(a, private_ok) for a in arrays)
+    targets = tuple(as_array(part) for part in outs)
     views = inputs + targets
-    grid = _grid_along(axis, views) if chunks is None else check_grid(chunks, views)
+    grid = _grid_along(axis, inputs, targets) if chunks is None else check_grid(chunks, views)
     task = _KernelTask(kernel, inputs, targets, args, position)
     for chunk in (grid[0], grid[-1]) if len(grid) else ():  # chunks are of one size or of two
         compile_for(kernel, *task.arguments(chunk))
     (run if len(grid) > 1 else run_serially)(task, grid)
     return arrays[0] if out is None else out
+
+
+def _read(part: Any, chunk: Slices, *, is_written: bool) -> Any:
+    if not is_store(part):
+        return part[chunk]
+    values = np.asarray(part[tuple(chunk)])
+    values.flags.writeable = is_written
+    return values
+
+
+def _room(part: Any, chunk: Slices) -> Any:
+    """Return where a kernel writes: the chunk itself, or what is then written to its file."""
+    if not is_store(part):
+        return part[chunk]
+    lengths = [len(range(n)[where]) for n, where in zip(part.shape, chunk, strict=False)]
+    return np.empty([*lengths, *part.shape[len(lengths) :]], part.dtype)
 
 
 @dataclass(frozen=True)
@@ -172,17 +210,18 @@ def apply_ufunc(
     return out if ufunc.nout > 1 or not isinstance(out, tuple) else out[0]
 
 
-def _grid_along(axis: int, views: Sequence[Array]) -> Grid:
-    """Split the arrays together along `axis`, by the size of the first one."""
+def _grid_along(axis: int, inputs: Sequence[Array], outs: Sequence[Array]) -> Grid:
+    """Split arrays together along `axis`, by the first one, or by one in a file."""
+    views = (*outs, *inputs)
     for view in views:
         if not -view.ndim <= axis < view.ndim:
             raise ValueError(f"axis {axis} is not in an array of shape {view.shape}")
     axes = {axis % view.ndim for view in views}
     lengths = {view.shape[axis] for view in views}
     if len(axes) > 1 or len(lengths) > 1:
-        shapes = ", ".join(str(view.shape) for view in views)
+        shapes = ", ".join(str(view.shape) for view in (*inputs, *outs))
         raise ValueError(f"arrays that are split together along axis {axis} differ: {shapes}")
-    return chunks(views[0], axis)
+    return chunks(next(filter(is_store, views), inputs[0]), axis)
 
 
 def _name(ufunc: Any) -> str:

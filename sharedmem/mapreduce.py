@@ -19,10 +19,11 @@ from sharedmem.checks import check_count, check_function, check_sequence
 from sharedmem.compiling import releases_gil
 from sharedmem.contexts import Contexts, Critical, Ordered
 from sharedmem.errors import StopProcessGroup
+from sharedmem.operands import as_array, is_store
 from sharedmem.processes import ProcessBackend
 from sharedmem.progress import no_bar, shown_bar
 from sharedmem.runs import run_in_threads
-from sharedmem.stores import as_array, is_store, reduce_store
+from sharedmem.stores import reduce_store
 from sharedmem.sync import TeamSync, WorkerSync
 from sharedmem.team import Backend
 from sharedmem.threads import ThreadBackend

@@ -14,6 +14,18 @@ from sharedmem.chunks import Grid
 Array = NDArray[Any]
 
 
+def is_store(a: Any) -> bool:
+    """Say whether `a` is an array in a file, of zarr or h5py or with the same attributes."""
+    return not isinstance(a, np.ndarray) and all(
+        hasattr(a, name) for name in ("shape", "dtype", "ndim", "chunks", "__getitem__")
+    )
+
+
+def as_array(a: Any) -> Any:
+    """Return `a` as an ndarray, unless it is an array in a file."""
+    return a if is_store(a) else np.asarray(a)
+
+
 def as_tuple(value: Any) -> tuple[Any, ...]:
     """Return one array, or several, or none, as a tuple."""
     return () if value is None else value if isinstance(value, tuple) else (value,)
@@ -39,6 +51,19 @@ def check_writable(target: Any, role: str, private_ok: bool) -> None:
             f"{what} is in private memory, where the writes of worker processes are lost; "
             "make it with sharedmem.copy(a) or sharedmem.empty_like(a), or use threads: "
             "MapReduceByThread, or a kernel compiled with numba.njit(nogil=True)"
+        )
+
+
+def check_stored(target: Any, role: str, private_ok: bool) -> None:
+    """Refuse an array in a file that cannot be written to, or not by several processes."""
+    what = f"{role}, of shape {target.shape} and dtype {target.dtype},"
+    file = getattr(target, "file", None)  # of h5py
+    if getattr(target, "read_only", False) or getattr(file, "mode", "r+") == "r":
+        raise ValueError(f"{what} is in a file that was opened for reading: open it with mode 'r+'")
+    if not private_ok:
+        raise ValueError(
+            f"{what} is in a file, to which several processes must not write: use threads, which "
+            "are those of MapReduceByThread, or of a kernel compiled with numba.njit(nogil=True)"
         )
 
 

@@ -22,18 +22,6 @@ _CHUNKS_A_WORKER = 8
 Place = tuple[tuple[int, int], ...]
 
 
-def is_store(a: Any) -> bool:
-    """Say whether `a` is an array in a file, of zarr or h5py or with the same attributes."""
-    return not isinstance(a, np.ndarray) and all(
-        hasattr(a, name) for name in ("shape", "dtype", "ndim", "chunks", "__getitem__")
-    )
-
-
-def as_array(a: Any) -> Any:
-    """Return `a` as an ndarray, unless it is an array in a file."""
-    return a if is_store(a) else np.asarray(a)
-
-
 def reduce_store(
     run: Run,
     reduction: Reduction,

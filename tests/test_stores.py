@@ -86,6 +86,54 @@ def test_any_number_of_workers_gives_the_same_bits(store):
     assert len(results) == 1
 
 
+@numba.njit(nogil=True)
+def scale(x, y, factor):
+    y[:] = x * factor
+
+
+@numba.njit(nogil=True)
+def negate(x):
+    x[:] = -x
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_kernels_read_from_a_file_and_write_to_it(store, tmp_path, axis):
+    result = np.empty_like(VALUES)
+    with MapReduce(np=2):
+        sharedmem.map_chunks(scale, store, args=(3.0,), axis=axis, out=result)
+        np.testing.assert_array_equal(result, VALUES * 3)
+        with h5py.File(tmp_path / "out.h5", "w") as file:
+            out = file.create_dataset("out", VALUES.shape, "f8", chunks=(7, 30, 2))
+            sharedmem.map_chunks(scale, store, args=(2.0,), axis=axis, out=out)
+            np.testing.assert_array_equal(out[...], VALUES * 2)
+        sharedmem.map_chunks(negate, store, axis=axis)
+        np.testing.assert_array_equal(store[...], -VALUES)
+
+
+def test_a_file_that_workers_could_not_write_to_is_refused(store, tmp_path):
+    with MapReduce(np=2) as pool:
+        with pytest.raises(ValueError, match="in a file, to which several processes must not"):
+            pool.map_chunks(lambda x: None, store)
+        with h5py.File(tmp_path / "b.h5", "w") as file:
+            file["b"] = VALUES
+        with (
+            h5py.File(tmp_path / "b.h5", "r") as file,
+            pytest.raises(ValueError, match=r"opened for reading: open it with mode 'r\+'"),
+        ):
+            pool.map_chunks(negate, file["b"])
+
+
+def test_an_input_in_a_file_is_read_only_for_the_kernel(store):
+    out = np.empty_like(VALUES)
+
+    def spoil(x, y):
+        x[:] = 0
+
+    pool = sharedmem.MapReduceByThread(np=2)
+    with pytest.raises(sharedmem.WorkerException, match="read-only"):
+        pool.map_chunks(spoil, store, out=out)
+
+
 @pytest.mark.parametrize("shape", [(), (0,), (3, 0)])
 def test_arrays_without_axes_or_elements(tmp_path, shape):
     with stored("zarr", np.zeros(shape), tmp_path, "auto") as array:

@@ -87,7 +87,9 @@ class Kernel:
     def __call__(self, operands: list[Any], scalars: tuple[Any, ...], out: Any) -> None:
         """Compute `out`, which is contiguous and of one dimension, as the operands are."""
         strips = (np.empty(STRIP, dtype) for dtype in self.strip_dtypes)
-        self.function(out, np.empty(9, np.uintp), *operands, *scalars, *strips)
+        work = np.empty(10, np.uintp)
+        work[9] = any(np.may_share_memory(out, x) for x in operands)
+        self.function(out, work, *operands, *scalars, *strips)
 
 
 @functools.lru_cache(256)
@@ -162,6 +164,9 @@ class _Program:
         """Return the source of the kernel that writes `result`."""
         self.dtype = result.dtype
         self._lines[result.stage].append(f"out[j] = {self._use(result, result.stage)}")
+        # What LLVM cannot know to lie apart, it does not vectorize: sqrt in place takes three times
+        # as long, so that its results go by way of a strip.
+        spare = self._new_strip(result.dtype)
         operands = [f"x{index}" for index in range(len(self.operand_dtypes))]
         scalars = [f"q{index}" for index in sorted(self.scalars)]
         strips = [f"s{index}" for index in range(len(self.strips))]
@@ -171,7 +176,7 @@ class _Program:
             *(f"    k{name[1:]} = {name}[0]" for name in scalars),
             f"    for start in range(0, result.size, {STRIP}):",
             f"        n = min({STRIP}, result.size - start)",
-            "        out = result[start:start + n]",
+            f"        out = {spare}[:n] if work[9] else result[start:start + n]",
             *(f"        {x} = a{x}[start:start + n]" for x in operands),
         ]
         for body, calls in zip(self._lines, self._calls, strict=True):
@@ -179,6 +184,7 @@ class _Program:
                 lines.append("        for j in range(n):")
                 lines += [f"            {line}" for line in body]
             lines += [f"        {line}" for line in calls]
+        lines += ["        if work[9]:", "            result[start:start + n] = out"]
         return "\n".join(lines)
 
     def value_of(self, node: Node) -> _Value:

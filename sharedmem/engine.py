@@ -146,6 +146,7 @@ class _UfuncTask:
     inputs: tuple[Any, ...]
     outs: tuple[Array, ...]
     options: dict[str, Any]
+    mask: Array | None = None
 
     def __call__(self, chunk: Slices) -> None:
         self.apply(chunk)
@@ -157,19 +158,29 @@ class _UfuncTask:
         outs = tuple(part[where] for part in self.outs)
         for part in outs:
             populate(part)
-        return self.ufunc(*inputs, **({"out": outs} if outs else {}), **self.options)
+        options = {"out": outs, **self.options} if outs else self.options
+        if self.mask is not None:
+            options = {"where": self.mask[where], **options}
+        return self.ufunc(*inputs, **options)
 
 
 def apply_ufunc(
-    run: Run, ufunc: Any, *inputs: Any, out: Any = None, private_ok: bool = False, **options: Any
+    run_for: Callable[[int], Run],
+    ufunc: Any,
+    *inputs: Any,
+    out: Any = None,
+    where: Any = True,
+    private_ok: bool = False,
+    **options: Any,
 ) -> Any:
     """Apply a ufunc, chunk by chunk of its loop.
 
     Parameters
     ----------
-    run : callable
-        ``run(func, sequence)`` gives the list of ``func(item)``, from a team.
-    ufunc, inputs, out, **options
+    run_for : callable
+        ``run_for(nbytes)(func, sequence)`` gives the list of ``func(item)``, from a team that suits
+        tasks of so many bytes together.
+    ufunc, inputs, out, where, **options
         See :func:`sharedmem.apply_ufunc`.
     private_ok : bool
         Whether the workers share all memory with the coordinator.
@@ -187,7 +198,7 @@ def apply_ufunc(
     n_core_axes = _core_axes(ufunc)
     if len(inputs) != ufunc.nin:
         raise TypeError(f"{_name(ufunc)} takes {ufunc.nin} inputs, got {len(inputs)}")
-    refused = sorted({"where", "axes", "axis", "keepdims", "subok", "signature"} & set(options))
+    refused = sorted({"axes", "axis", "keepdims", "subok", "signature"} & set(options))
     if refused:
         raise TypeError(f"apply_ufunc does not take {', '.join(refused)}")
     given = as_tuple(out)
@@ -197,14 +208,22 @@ def apply_ufunc(
         check_writable(target, "out", private_ok)
     given = tuple(np.asarray(target) for target in given)
     operands, loop = _broadcast(inputs, given, n_core_axes)
+    mask = None
+    if where is not True:
+        if not given:
+            raise ValueError("where= needs out=, which keeps its values where the mask is False")
+        mask = np.broadcast_to(_apart(np.asarray(where), given), loop)
     # No elements are enough to compile a ufunc of numba's, and to know or refuse the types.
-    trial = _UfuncTask(ufunc, operands, given, options).apply((slice(0, 0),) * len(loop))
+    trial = _UfuncTask(ufunc, operands, given, options, mask).apply((slice(0, 0),) * len(loop))
     outs = given or tuple(
         empty(loop + part.shape[len(loop) :], part.dtype) for part in as_tuple(trial)
     )
     operands = tuple(_apart(operand, outs) for operand in operands)
     grid = chunks(outs[0], memory_order(outs[0].strides[: len(loop)]))
-    (run if len(grid) > 1 else run_serially)(_UfuncTask(ufunc, operands, outs, options), grid)
+    # Broadcast operands count as often as they are read: a small row and column make a large table.
+    run = run_for(sum(part.nbytes for part in (*operands, *outs) if hasattr(part, "nbytes")))
+    task = _UfuncTask(ufunc, operands, outs, options, mask)
+    (run if len(grid) > 1 else run_serially)(task, grid)
     if out is None:
         return outs if len(outs) > 1 else outs[0] if loop or outs[0].ndim else outs[0][()]
     return out if ufunc.nout > 1 or not isinstance(out, tuple) else out[0]

@@ -456,9 +456,8 @@ class MapReduce:
         ...     pool.apply_ufunc(numpy.add, sharedmem.full(3, 2.0), 1)
         SharedArray([3., 3., 3.])
         """
-        nbytes = sum(numpy.asarray(x).nbytes for x in inputs)
-        run = self._run_in_threads(nbytes, self._blas_threads)
-        return engine.apply_ufunc(run, ufunc, *inputs, out=out, private_ok=True, **options)
+        run_for = functools.partial(self._run_in_threads, blas_threads=self._blas_threads)
+        return engine.apply_ufunc(run_for, ufunc, *inputs, out=out, private_ok=True, **options)
 
     def _run_of(self, kernel: Any) -> tuple[engine.Run, bool]:
         """Return what runs a user's kernel, and whether it may write to private memory."""

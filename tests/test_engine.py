@@ -252,6 +252,16 @@ def test_a_ufunc_over_many_chunks(pool):
     assert (a == 5).all()
 
 
+def test_a_ufunc_writes_where_a_mask_says_so(pool):
+    a = sharedmem.ones((5, 1 << 19))
+    mask = np.arange(5)[:, None] % 2 == 0
+    pool.apply_ufunc(np.add, a, 1, where=mask, out=a)
+    assert a[:, ::1000].mean(axis=1).tolist() == [2, 1, 2, 1, 2]
+    flags = sharedmem.array([True, False, True, True])
+    pool.apply_ufunc(np.logical_not, flags, where=flags[::-1], out=flags)
+    assert flags.tolist() == [False, True, True, False]
+
+
 def test_a_ufunc_whose_input_overlaps_its_output(pool):
     a = sharedmem.empty(1 << 20)
     a[:] = np.arange(1 << 20)
@@ -267,7 +277,14 @@ def test_a_ufunc_whose_input_overlaps_its_output(pool):
         (np.add, (np.ones(3), np.ones(2)), {}, "broadcast"),
         (np.add, (np.ones(3), 1), {"out": sharedmem.empty(4)}, "broadcast"),
         (np.divmod, (np.ones(3), 1), {"out": sharedmem.empty(3)}, "2 outputs"),
-        (np.add, (np.ones(3), 1), {"where": np.ones(3, bool)}, "where"),
+        (np.add, (np.ones(3), 1), {"where": np.ones(3, bool)}, "needs out"),
+        (np.add, (np.ones(3), 1), {"where": np.ones(2, bool), "out": sharedmem.empty(3)}, "shape"),
+        (
+            np.matmul,
+            (np.ones((3, 3)),) * 2,
+            {"where": np.array(True), "out": sharedmem.empty((3, 3))},
+            "where",
+        ),
         (np.add, (np.ones(3), 1), {"out": sharedmem.empty(3, "i4")}, "Cannot cast"),
     ],
 )

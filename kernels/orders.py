@@ -14,6 +14,8 @@ Array = NDArray[Any]
 # How elements become keys, unsigned integers of the same order.
 UNSIGNED, SIGNED, FLOATING, TIME = range(4)
 
+# So many elements are counted in one loop, which is vectorized, and copied in another.
+RUN = 512
 ZERO, ONE = np.uint64(0), np.uint64(1)
 
 
@@ -221,12 +223,16 @@ def select_between(x: Array, low: Any, high: Any, inside: Array) -> tuple[int, i
         How many elements are less than `low`, equal to it, between, equal to `high`, and NaN.
     """
     n_less = n_low = n_inside = n_high = n_nan = 0
-    for i in range(len(x)):
-        value = x[i]
-        inside[n_inside] = value
-        n_inside += (value > low) & (value < high)
-        n_less += value < low
-        n_low += value == low
-        n_high += (value == high) & (low < high)
-        n_nan += value != value
+    for first in range(0, len(x), RUN):
+        part = x[first : first + RUN]
+        for i in range(len(part)):  # which is vectorized
+            n_less += part[i] < low
+            n_low += part[i] == low
+            n_high += part[i] == high
+            n_nan += part[i] != part[i]
+        for i in range(len(part)):
+            inside[n_inside] = part[i]
+            n_inside += (part[i] > low) & (part[i] < high)
+    if low == high:
+        n_high = 0
     return n_less, n_low, n_inside, n_high, n_nan

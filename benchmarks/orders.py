@@ -1,0 +1,89 @@
+"""Compare sorts and quantiles with NumPy, as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import sharedmem
+from timing import MIB, NUMPY, OURS, Call, Row, SetUp, print_table
+
+SIZES = {"1 MiB": MIB // 8, "8 MiB": MIB, "128 MiB": 16 * MIB}  # in elements
+
+
+def by(function: Callable[..., Any], *args: Any) -> SetUp:
+    """Return the set-up that calls a function on random numbers."""
+
+    def set_up(n: int) -> Call:
+        a = np.random.default_rng(0).normal(size=n)
+        return lambda: function(a, *args)
+
+    return set_up
+
+
+def into_out(n: int) -> Call:
+    a = np.random.default_rng(0).normal(size=n)
+    out = np.empty_like(a)
+    return lambda: sharedmem.sort(a, out=out)
+
+
+def searched(function: Callable[..., Any]) -> SetUp:
+    """Return the set-up that looks random numbers up among sorted ones."""
+
+    def set_up(n: int) -> Call:
+        rng = np.random.default_rng(0)
+        a, v = np.sort(rng.normal(size=MIB)), rng.normal(size=n)
+        return lambda: function(a, v)
+
+    return set_up
+
+
+def columns(function: Callable[..., Any]) -> SetUp:
+    def set_up(n: int) -> Call:
+        a = np.random.default_rng(0).normal(size=(n // 64, 64))
+        return lambda: function(a, axis=0)
+
+    return set_up
+
+
+def by_numpy(n: int) -> Call:
+    """Do what sharedmem.topk(a, 100) does."""
+    a = np.random.default_rng(0).normal(size=n)
+
+    def call() -> Any:
+        found = np.argpartition(a, n - 100)[n - 100 :]
+        order = found[np.argsort(-a[found])]
+        return a[order], order
+
+    return call
+
+
+CALLS = {
+    "sort-out": ("sort, out=", into_out, by(np.sort), "0.65 of NumPy's time"),
+    "sort": ("sort", by(sharedmem.sort), by(np.sort), "0.75 of NumPy's time"),
+    "argsort": ("argsort", by(sharedmem.argsort), by(np.argsort), "0.25 of NumPy's time"),
+    "columns": ("sort of 64 columns", columns(sharedmem.sort), columns(np.sort), ""),
+    "median": ("median", by(sharedmem.median), by(np.median), ""),
+    "quantile": (
+        "three quantiles",
+        by(sharedmem.quantile, [0.25, 0.5, 0.75]),
+        by(np.quantile, [0.25, 0.5, 0.75]),
+        "",
+    ),
+    "unique": ("unique", by(sharedmem.unique), by(np.unique), ""),
+    "search": ("searchsorted", searched(sharedmem.searchsorted), searched(np.searchsorted), ""),
+    "topk": ("topk of 100", by(sharedmem.topk, 100), by_numpy, ""),
+}
+
+ROWS = {
+    f"{name}-{size.removesuffix(' MiB')}": Row(
+        f"{title}, {size}", n, 1 << 14, {OURS: ours, NUMPY: numpys}, target, warms_up=True
+    )
+    for name, (title, ours, numpys, target) in CALLS.items()
+    for size, n in SIZES.items()
+}
+
+if __name__ == "__main__":
+    print_table(__doc__, ROWS)

@@ -1,0 +1,88 @@
+"""Merged runs, keys and limits, against sorting everything."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from hypothesis.extra import numpy as hnp
+
+from sharedmem.kernels import orders
+
+several = settings(max_examples=100, deadline=None)
+# Few values, so that many are equal.
+FLOATS = st.sampled_from([-np.inf, -1.5, -0.0, 0.0, 1.0, 2.0, np.inf, np.nan])
+LINES = hnp.arrays("f8", st.integers(0, 60), elements=FLOATS)
+
+
+@several
+@given(left=LINES, right=LINES, data=st.data())
+def test_any_piece_of_merged_runs(left, right, data):
+    left, right = (np.sort(run, kind="stable") for run in (left, right))
+    expected = np.sort(np.concatenate([left, right]), kind="stable")
+    start = data.draw(st.integers(0, len(expected)))
+    stop = data.draw(st.integers(start, len(expected)))
+    out = np.full(len(expected), 77.0)
+    orders.merge(left, right, out, start, stop)
+    np.testing.assert_array_equal(out[start:stop], expected[start:stop])
+    assert (np.delete(out, range(start, stop)) == 77).all()
+
+
+@several
+@given(left=st.lists(st.booleans()), right=st.lists(st.booleans()))
+def test_of_equals_the_left_come_first(left, right):
+    # -0.0 from the left, 0.0 from the right: equal, but told apart.
+    n_ones = sum(left) + sum(right)
+    runs = [np.sort(np.where(run, 1.0, zero)) for run, zero in ((left, -0.0), (right, 0.0))]
+    out = np.empty(len(left) + len(right))
+    orders.merge(*runs, out, 0, len(out))
+    n_left = len(left) - sum(left)
+    assert np.signbit(out[:n_left]).all()
+    assert not np.signbit(out[n_left:]).any()
+    assert np.count_nonzero(out) == n_ones
+
+
+@several
+@given(
+    x=hnp.arrays("f8", st.integers(1, 50), elements=FLOATS),
+    limits=st.tuples(FLOATS, FLOATS).filter(lambda pair: pair[0] <= pair[1]),
+)
+def test_what_is_between_limits(x, limits):
+    low, high = map(np.float64, limits)
+    inside = np.empty(len(x))
+    counts = orders.select_between(x, low, high, inside)
+    between = x[(x > low) & (x < high)]
+    n_high = np.count_nonzero(x == high) if low < high else 0
+    n_low, n_nan = np.count_nonzero(x == low), np.count_nonzero(np.isnan(x))
+    assert counts == (np.count_nonzero(x < low), n_low, len(between), n_high, n_nan)
+    np.testing.assert_array_equal(inside[: len(between)], between)
+
+
+@given(x=LINES)
+@several
+def test_equals_of_different_bits_are_counted(x):
+    assert orders.n_twins(x) == np.count_nonzero((x == 0) | np.isnan(x))
+
+
+def test_too_many_moves_are_refused():
+    n_bits = np.uint64(10)
+    x = np.arange(1000, dtype=np.uint64)[::-1].copy()
+    rules = (orders.UNSIGNED, np.uint64(1 << 63), np.uint64(0))
+    packed = np.arange(1000, dtype=np.uint64)  # all of them in one run
+    assert not orders.settle(packed, x, 0, 1000, n_bits, *rules)
+    packed = np.arange(1000, dtype=np.uint64)
+    x[:2] = x[1::-1]
+    x[2:] = 2000
+    assert orders.settle(packed, x, 0, 1000, n_bits, *rules)
+    np.testing.assert_array_equal(packed, np.argsort(x, kind="stable"))
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4", "f2"])
+def test_the_order_of_packed_floats(dtype):
+    x = np.array([np.nan, 1, -np.inf, 0.0, -0.0, np.inf, -2, -np.nan], dtype)
+    sign, infinity = 1 << (8 * x.itemsize - 1), np.array(np.inf, dtype).view(f"u{x.itemsize}")
+    packed = np.empty(len(x), np.uint64)
+    shift = max(0, 8 * x.itemsize - 60)
+    digit = map(np.uint64, (shift, 2**60 - 1, 4))
+    rules = orders.FLOATING, np.uint64(sign), np.uint64(infinity)
+    order = np.empty(0, np.intp)
+    orders.pack(x.view(f"u{x.itemsize}"), order, packed, 0, len(x), *digit, *rules)
+    assert (np.sort(packed) & np.uint64(15)).tolist() == np.argsort(x, kind="stable").tolist()

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from sharedmem.array import check_dtype, populate
 from sharedmem.chunks import chunks
 from sharedmem.constructors import empty
-from sharedmem.kernels import distributions, permutations
+from sharedmem.kernels import distributions, permutations, poisson as poisson_kernels
 from sharedmem.mapreduce import current_pool
 
 Array = NDArray[Any]
@@ -21,16 +21,18 @@ Seed = int | Sequence[int] | np.random.SeedSequence | None
 Filler = Callable[..., None]
 Key = tuple[np.uint64, np.uint64, np.uint64]
 
-# What is done at once, in a tenth of a millisecond.
-CHUNK_BYTES = 1 << 20
+# What a task makes, in a quarter of a millisecond or longer.
+CHUNK_BYTES = 2 << 20
 # An element takes several times as long to make as to read.
 _WORK = 4
 
 # Each distribution has a stream of its own: numbers of two of them never share their bits.
 _UNIFORM, _INTEGERS, _NORMAL, _EXPONENTIAL, _POISSON, _BUCKETS, _SHUFFLES = range(7)
 
+# What is shuffled stays in the second cache, and the counts of buckets are few beside the items.
 _BUCKET_ITEMS = 1 << 15
-_MAX_BUCKETS = 1 << 14
+_MAX_BUCKETS, _MAX_CHUNKS = 1 << 14, 64
+
 _MAX_LAM = 2.0**63 - 10 * 2.0**31.5
 
 
@@ -202,7 +204,7 @@ def normal(
 
     Notes
     -----
-    By the ziggurat of Marsaglia and Tsang (2000), with 256 layers. See :func:`uniform`.
+    By the ziggurat of Marsaglia and Tsang (2000), with 1024 layers. See :func:`uniform`.
 
     Examples
     --------
@@ -246,7 +248,7 @@ def exponential(
 
     Notes
     -----
-    By the ziggurat of Marsaglia and Tsang (2000), with 256 layers. See :func:`uniform`.
+    By the ziggurat of Marsaglia and Tsang (2000), with 1024 layers. See :func:`uniform`.
 
     Examples
     --------
@@ -303,7 +305,7 @@ def poisson(
         raise ValueError(f"lam < 0 or lam is NaN: {lam}")
     if mean > _MAX_LAM:
         raise ValueError(f"lam value too large: {lam} > {_MAX_LAM:.17g}")
-    kernel, parameters = distributions.poisson(mean)
+    kernel, parameters = poisson_kernels.poisson(mean)
     return _fill(kernel, target, parameters, _key(seed, _POISSON), size, out)
 
 
@@ -377,7 +379,7 @@ def _permuted(items: Callable[[slice], Array], n: int, dtype: DTypeLike, seed: S
     shift = 33 - n_buckets.bit_length()
     out = empty(n, dtype)
     plain = np.asarray(out)
-    grid = chunks(n, size=max(CHUNK_BYTES, -(-n // 64)))
+    grid = chunks(n, size=max(CHUNK_BYTES // 8, -(-n // _MAX_CHUNKS)))
     run = current_pool()._run_in_threads(_WORK * out.nbytes)
     counts = np.empty((len(grid), n_buckets), np.int64)
 
@@ -387,8 +389,8 @@ def _permuted(items: Callable[[slice], Array], n: int, dtype: DTypeLike, seed: S
         permutations.count(counts[index], part.start, part.stop - part.start, shift, buckets_key)
 
     run(count, range(len(grid)))
-    ends = np.cumsum(counts.T).reshape(n_buckets, len(grid)).T
-    places = ends - counts
+    places = np.cumsum(counts.T).reshape(n_buckets, len(grid)).T - counts
+    bounds = np.append(0, np.cumsum(counts.sum(axis=0)))
 
     def scatter(index: int) -> None:
         (part,) = grid[index]
@@ -397,8 +399,8 @@ def _permuted(items: Callable[[slice], Array], n: int, dtype: DTypeLike, seed: S
         permutations.scatter(some, part.start, shift, buckets_key, places[index].copy(), plain)
 
     def shuffle(bucket: int) -> None:
-        start = int(places[0, bucket])
-        permutations.shuffle(plain[start : int(ends[-1, bucket])], start, shuffles_key)
+        start, stop = int(bounds[bucket]), int(bounds[bucket + 1])
+        permutations.shuffle(plain[start:stop], start, shuffles_key)
 
     run(scatter, range(len(grid)))
     run(shuffle, range(n_buckets))
@@ -438,7 +440,7 @@ def _target(size: Size, dtype: np.dtype[Any], out: Any, kinds: str) -> Array:
         return np.empty((), dtype) if size is None else empty(size, dtype)
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be an ndarray, got {type(out).__name__}")
-    if out.dtype != dtype:
+    if out.dtype.newbyteorder("=") != dtype.newbyteorder("="):
         raise TypeError(f"out has dtype {out.dtype}, and the numbers {dtype}")
     if not out.flags.writeable:
         raise ValueError(f"out, of shape {out.shape} and dtype {out.dtype}, is read-only")

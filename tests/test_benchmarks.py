@@ -63,3 +63,15 @@ def test_growth_is_drawn(bench, tmp_path):
     rows = bench("growth.py", *SMALL, "--max-bytes", "2048", "--plot", picture)
     assert [row[0] for row in rows].count("| exponent of the last 3") == 3
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_expressions_are_timed(bench):
+    rows = bench("elementwise.py", *SMALL, "--only", "compare", "add-f4")
+    assert [row[0] for row in rows[2:]] == ["| a*b - 4.1*a > 2.5*b, 1 GiB", "| a + 1, 5e6 float32"]
+
+
+@pytest.mark.slow
+def test_random_numbers_are_timed(bench):
+    rows = bench("random_fill.py", *SMALL, "--only", "normal", "integers", "permutation")
+    assert len(rows) == 5

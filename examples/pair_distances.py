@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 import sharedmem
 
-N_BINS, FARTHEST = 300, 4.0  # in edges of a cell
-JITTER = 0.06
+N_BINS, FARTHEST, JITTER = 300, 4.0, 0.06  # in edges of a cell
+
+Positions = NDArray[np.float64]
+Counts = NDArray[np.int64]
 
 
 @numba.njit(nogil=True)
@@ -31,7 +33,7 @@ def count_pairs(x, rows, columns, edge, counts):  # type: ignore[no-untyped-def]
                 counts[int(np.sqrt(square) * per_bin)] += 1
 
 
-def crystal(n_cells: int, n: int) -> NDArray[np.float64]:
+def crystal(n_cells: int, n: int) -> Positions:
     """Return (3, n) positions: a body-centred cubic lattice with some vacancies, and jitter."""
     rng = np.random.default_rng(2)
     corners = np.indices((n_cells,) * 3).reshape(3, -1)
@@ -40,16 +42,14 @@ def crystal(n_cells: int, n: int) -> NDArray[np.float64]:
     return (sites + JITTER * rng.normal(size=sites.shape)) % n_cells
 
 
-def count_on_pool(
-    pool: sharedmem.MapReduce, x: NDArray[np.float64], edge: float, size: int
-) -> NDArray[np.int64]:
+def count_on_pool(pool: sharedmem.MapReduce, x: Positions, edge: float, size: int) -> Counts:
     n = x.shape[1]
-    pairs = sharedmem.chunks((n, n), axis=(0, 1), size=size)
+    pairs = sharedmem.chunks((n, n), axis=(0, 1), size=size)  # and of those the ones with i < j
     upper = [chunk for chunk in pairs if chunk.start[0] < chunk.stop[1]]
     total = np.zeros(N_BINS, np.int64)
 
-    def count(chunk: sharedmem.Chunk) -> NDArray[np.int64]:
-        counts = np.zeros(N_BINS, np.int64)
+    def count(chunk: sharedmem.Chunk) -> Counts:
+        counts = np.zeros_like(total)
         rows, columns = zip(chunk.start, chunk.stop, strict=True)
         count_pairs(x, rows, columns, edge, counts)
         return counts
@@ -60,27 +60,24 @@ def count_on_pool(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="2,000 particles")
+    parser.add_argument("--quick", action="store_true", help="1,900 particles")
     parser.add_argument("--output", type=Path, default=Path("docs/pair_distances.png"))
     options = parser.parse_args()
     n_cells, n, size = (10, 1900, 256) if options.quick else (37, 100_000, 4096)
     x, edge = crystal(n_cells, n), float(n_cells)
-    counts = np.zeros(N_BINS, np.int64)
-    count_pairs(x, (0, 2), (0, 2), edge, np.zeros_like(counts))  # compiles
+    counts, counted_first = np.zeros((2, N_BINS), np.int64)
+    count_pairs(x, (0, 1), (0, n), edge, counted_first)  # compiles, too
 
     start = time.perf_counter()
     count_pairs(x, (0, n), (0, n), edge, counts)
     serial = time.perf_counter() - start
-    pool = sharedmem.MapReduce()
-    start = time.perf_counter()
+    pool, start = sharedmem.MapReduce(), time.perf_counter()
     total = count_on_pool(pool, x, edge, size)
     parallel = time.perf_counter() - start
-    difference = np.abs(x[:, :1] - x[:, 1:])
-    distances = np.sqrt((np.minimum(difference, edge - difference) ** 2).sum(0))
-    first = np.zeros_like(counts)
-    count_pairs(x, (0, 1), (0, n), edge, first)
-    numpy_counts = np.histogram(distances, N_BINS, (0, FARTHEST))[0]
-    if not (np.array_equal(total, counts) and np.array_equal(first, numpy_counts)):
+    away = np.abs(x[:, :1] - x[:, 1:])
+    of_first = np.sqrt((np.minimum(away, edge - away) ** 2).sum(0))
+    by_numpy = np.histogram(of_first, N_BINS, (0, FARTHEST))[0]
+    if not (np.array_equal(total, counts) and np.array_equal(counted_first, by_numpy)):
         sys.exit("the counts differ")
     print(
         f"{n * (n - 1) // 2:,} pairs, {total.sum():,} of them nearer than {FARTHEST}; same counts"
@@ -91,10 +88,8 @@ def main() -> None:
     r = np.linspace(0, FARTHEST, N_BINS + 1)
     shells = 4 / 3 * np.pi * np.diff(r**3) * n / 2 * n / edge**3
     figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
-    axes.fill_between(r[1:], total / shells, step="pre", alpha=0.4)
-    axes.step(r[1:], total / shells, linewidth=1)
-    axes.axhline(1, color="gray", linewidth=0.8)
-    axes.set(xlabel="r / edge of a cell", ylabel="g(r)", xlim=(0, FARTHEST), ylim=(0, None))
+    axes.stairs(total / shells, r, fill=True)
+    axes.set(xlabel="r / edge of a cell", ylabel="g(r)", xlim=(0, FARTHEST))
     axes.set_title(f"Pair distances of {n:,} particles: a warm body-centred cubic crystal")
     figure.savefig(options.output, dpi=110)
     print(f"wrote {options.output}")

@@ -23,8 +23,3 @@ def test_examples_agree_with_their_serial_check(name, tmp_path):
     assert "same" in done.stdout
     assert done.stdout.endswith("wrote picture.png\n")
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
-
-
-@pytest.mark.parametrize("file", sorted((ROOT / "examples").glob("*.py")), ids=lambda f: f.stem)
-def test_examples_stay_short(file):
-    assert len(file.read_text().splitlines()) <= 120

@@ -51,17 +51,34 @@ if TYPE_CHECKING:
     from sharedmem import random as random
     from sharedmem.chunkwise import apply_ufunc, map_chunks, map_overlap, reduce
     from sharedmem.elementwise import evaluate
-    from sharedmem.histograms import histogram
+    from sharedmem.histograms import bincount, histogram, histogram2d, histogramdd
     from sharedmem.kernels import Reduction
+    from sharedmem.nanreductions import (
+        nanargmax,
+        nanargmin,
+        nanmax,
+        nanmean,
+        nanmin,
+        nanprod,
+        nanstd,
+        nansum,
+        nanvar,
+    )
     from sharedmem.ordering import argsort, partition, searchsorted, sort, topk, unique
     from sharedmem.products import average, dot, norm, vdot
     from sharedmem.quantiles import median, percentile, quantile
     from sharedmem.reductions import (
+        all as all,
+        any as any,
+        argmax,
+        argmin,
         count_nonzero,
         max as max,
         mean,
         min as min,
         minmax,
+        prod,
+        ptp,
         sum as sum,
     )
     from sharedmem.selection import clip, compress, flatnonzero, nonzero, take, where
@@ -76,18 +93,19 @@ TPool = MapReduceByThread
 _LATE = {
     "chunkwise": "apply_ufunc map_chunks map_overlap reduce",
     "elementwise": "evaluate",
-    "histograms": "histogram",
+    "histograms": "bincount histogram histogram2d histogramdd",
     "kernels": "Reduction",
+    "nanreductions": "nanargmax nanargmin nanmax nanmean nanmin nanprod nanstd nansum nanvar",
     "ordering": "argsort partition searchsorted sort topk unique",
     "products": "average dot norm vdot",
     "quantiles": "median percentile quantile",
     "selection": "clip compress flatnonzero nonzero take where",
-    "reductions": "count_nonzero max mean min minmax sum",
+    "reductions": "all any argmax argmin count_nonzero max mean min minmax prod ptp sum",
     "statistics": "moments std var",
 }
 _MODULE_OF = {name: module for module, names in _LATE.items() for name in names.split()}
 # A star import must not hide Python's own.
-_BUILTINS = frozenset({"max", "min", "random", "sum"})
+_BUILTINS = frozenset({"all", "any", "max", "min", "random", "sum"})
 
 __all__ = [
     "Chunk",
@@ -106,11 +124,14 @@ __all__ = [
     "WorkerException",
     "anonymousmemmap",
     "apply_ufunc",
+    "argmax",
+    "argmin",
     "argsort",
     "array",
     "available_memory",
     "average",
     "background",
+    "bincount",
     "chunks",
     "clip",
     "compress",
@@ -128,6 +149,8 @@ __all__ = [
     "full_like",
     "get_debug",
     "histogram",
+    "histogram2d",
+    "histogramdd",
     "is_shared",
     "map_chunks",
     "map_overlap",
@@ -135,12 +158,23 @@ __all__ = [
     "median",
     "minmax",
     "moments",
+    "nanargmax",
+    "nanargmin",
+    "nanmax",
+    "nanmean",
+    "nanmin",
+    "nanprod",
+    "nanstd",
+    "nansum",
+    "nanvar",
     "nonzero",
     "norm",
     "ones",
     "ones_like",
     "partition",
     "percentile",
+    "prod",
+    "ptp",
     "quantile",
     "reduce",
     "searchsorted",

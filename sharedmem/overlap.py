@@ -77,7 +77,7 @@ class _StencilTask:
 
     def __call__(self, chunk: Chunk) -> None:
         interior = self._interior(chunk)
-        if all(part.start < part.stop for part in interior):
+        if _has_elements(interior):
             for out in self.outs:
                 populate(out[interior])
             self.kernel(*self._arguments(interior, fill=True))
@@ -85,8 +85,9 @@ class _StencilTask:
     def compile(self, grid: Grid) -> None:
         """Compile the kernel for each layout in memory that the chunks of the grid have."""
         layouts = set()
-        for chunk in _one_of_each_kind(grid):
-            arguments = self._arguments(self._interior(chunk), fill=False)
+        interiors = map(self._interior, _one_of_each_kind(grid))
+        for interior in filter(_has_elements, interiors):
+            arguments = self._arguments(interior, fill=False)
             n_arrays = len(self.inputs + self.outs)
             flags = [x.flags for x in arguments[:n_arrays]]
             layout = tuple((flag.c_contiguous, flag.f_contiguous) for flag in flags)
@@ -190,6 +191,10 @@ def map_overlap(
 
 def _default_grid(a: Array) -> Grid:
     return chunks(a, memory_order(a.strides))
+
+
+def _has_elements(part: Slices) -> bool:
+    return all(axis.start < axis.stop for axis in part)
 
 
 def _one_of_each_kind(grid: Grid) -> Iterator[Chunk]:

@@ -170,6 +170,12 @@ def test_nothing_is_done_to_an_empty_array(shape):
     assert sharedmem.map_overlap(laplace, a, out, depth=2) is out
 
 
+def test_nothing_is_done_where_the_halo_leaves_no_interior():
+    a, out = sharedmem.ones((4, 4)), sharedmem.zeros((4, 4))
+    sharedmem.map_overlap(laplace, a, out, depth=1 << 40, boundary="none", chunks=a.chunks(n=2))
+    assert not out.any()
+
+
 def test_errors_of_the_compiler_come_before_any_work():
     a, out = sharedmem.zeros(40), sharedmem.zeros(40)
     n_calls = sharedmem.zeros(1, int)

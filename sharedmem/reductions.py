@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import math
+import operator
+import threading
 import warnings
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_tuple
+from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from sharedmem.chunkwise import reduce
-from sharedmem.kernels import counts, extrema, sums
+from sharedmem.kernels import Reduction, counts, extrema, positions, products, sums
+from sharedmem.lines import as_lines
+from sharedmem.mapreduce import current_pool
 from sharedmem.reducing import Axis
+
+Array = NDArray[Any]
+
+# NumPy's own do what no kernel does; their types do not say that all of it may be passed on.
+_numpy: Any = np
 
 
 def sum(
-    a: ArrayLike, axis: Axis = None, dtype: DTypeLike | None = None, *, keepdims: bool = False
+    a: ArrayLike,
+    axis: Axis = None,
+    dtype: DTypeLike | None = None,
+    out: Array | None = None,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = True,
 ) -> Any:
     """Return the sum of array elements, as `numpy.sum` does but compensated.
 
@@ -27,8 +42,14 @@ def sum(
         Axes to reduce; by default all.
     dtype : dtype, optional
         Type of the result, by default that of `a`, with small integers widened.
+    out : ndarray, optional
+        Where the result goes, of its shape. An `out` of another type is left to NumPy, serially.
     keepdims : bool, optional
         Whether reduced axes stay, with length one.
+    initial : scalar, optional
+        What the reduction starts from.
+    where : array_like of bool, optional
+        Which elements take part, broadcast to the shape of `a`. It is left to NumPy, serially.
 
     Returns
     -------
@@ -44,17 +65,61 @@ def sum(
     """
     a = np.asarray(a)
     result = np.add.reduce(np.zeros(1, a.dtype), dtype=dtype).dtype
-    return reduce(sums.add(a.dtype, result), a, axis, keepdims=keepdims)
+    if not is_covered(a, result, axis, out, keepdims, where):
+        return _numpy.sum(a, axis, dtype, out, keepdims, where=where, **given(initial=initial))
+    reduction = sums.add(a.dtype, result)
+    return store(reduce_from(np.add, initial, reduction, a, axis, keepdims), out)
+
+
+def prod(
+    a: ArrayLike,
+    axis: Axis = None,
+    dtype: DTypeLike | None = None,
+    out: Array | None = None,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = True,
+) -> Any:
+    """Return the product of array elements, as `numpy.prod` does.
+
+    Parameters
+    ----------
+    a, axis, dtype, out, keepdims, initial, where
+        As for :func:`sum`.
+
+    Returns
+    -------
+    scalar or ndarray
+        Products of numbers of up to 64 bits are made in float64, those of integers wrap around.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> int(sharedmem.prod([2, 3, 7]))
+    42
+    """
+    a = np.asarray(a)
+    result = np.multiply.reduce(np.ones(1, a.dtype), dtype=dtype).dtype
+    if not is_covered(a, result, axis, out, keepdims, where):
+        return _numpy.prod(a, axis, dtype, out, keepdims, where=where, **given(initial=initial))
+    reduction = products.multiply(a.dtype, result)
+    return store(reduce_from(np.multiply, initial, reduction, a, axis, keepdims), out)
 
 
 def mean(
-    a: ArrayLike, axis: Axis = None, dtype: DTypeLike | None = None, *, keepdims: bool = False
+    a: ArrayLike,
+    axis: Axis = None,
+    dtype: DTypeLike | None = None,
+    out: Array | None = None,
+    keepdims: bool = False,
+    *,
+    where: Any = True,
 ) -> Any:
     """Return the mean of array elements, as `numpy.mean` does but compensated.
 
     Parameters
     ----------
-    a, axis, keepdims
+    a, axis, out, keepdims, where
         As for :func:`sum`.
     dtype : dtype, optional
         Type of the result, by default that of `a`, or float64 for integers.
@@ -71,19 +136,28 @@ def mean(
     [2.0, 3.5]
     """
     a = np.asarray(a)
+    result = np.asarray(np.mean(np.zeros(1, a.dtype), dtype=dtype)).dtype
+    if a.size and not is_covered(a, result, axis, out, keepdims, where):
+        return _numpy.mean(a, axis, dtype, out, keepdims, where=where)
     count = line_length(a, axis)
     if count == 0:
         warnings.warn("Mean of empty slice", RuntimeWarning, stacklevel=2)
-    result = np.asarray(np.mean(np.zeros(1, a.dtype), dtype=dtype)).dtype
-    return reduce(sums.mean(a.dtype, result, count), a, axis, keepdims=keepdims)
+    return store(reduce(sums.mean(a.dtype, result, count), a, axis, keepdims=keepdims), out)
 
 
-def min(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Any:
+def min(
+    a: ArrayLike,
+    axis: Axis = None,
+    out: Array | None = None,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = True,
+) -> Any:
     """Return the smallest element, or NaN if there is one, as `numpy.min` does.
 
     Parameters
     ----------
-    a, axis, keepdims
+    a, axis, out, keepdims, initial, where
         As for :func:`sum`.
 
     Returns
@@ -97,15 +171,25 @@ def min(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Any:
     1
     """
     a = np.asarray(a)
-    return reduce(extrema.minimum(a.dtype), a, axis, keepdims=keepdims)
+    if not is_covered(a, a.dtype.newbyteorder("="), axis, out, keepdims, where):
+        return _numpy.min(a, axis, out, keepdims, where=where, **given(initial=initial))
+    reduction = extrema.minimum(a.dtype)
+    return store(reduce_from(np.minimum, initial, reduction, a, axis, keepdims), out)
 
 
-def max(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Any:
+def max(
+    a: ArrayLike,
+    axis: Axis = None,
+    out: Array | None = None,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = True,
+) -> Any:
     """Return the largest element, or NaN if there is one, as `numpy.max` does.
 
     Parameters
     ----------
-    a, axis, keepdims
+    a, axis, out, keepdims, initial, where
         As for :func:`sum`.
 
     Returns
@@ -119,7 +203,10 @@ def max(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Any:
     3
     """
     a = np.asarray(a)
-    return reduce(extrema.maximum(a.dtype), a, axis, keepdims=keepdims)
+    if not is_covered(a, a.dtype.newbyteorder("="), axis, out, keepdims, where):
+        return _numpy.max(a, axis, out, keepdims, where=where, **given(initial=initial))
+    reduction = extrema.maximum(a.dtype)
+    return store(reduce_from(np.maximum, initial, reduction, a, axis, keepdims), out)
 
 
 def minmax(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> tuple[Any, Any]:
@@ -145,6 +232,32 @@ def minmax(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> tuple[
     return smallest, largest
 
 
+def ptp(a: ArrayLike, axis: Axis = None, out: Array | None = None, keepdims: bool = False) -> Any:
+    """Return the largest element less the smallest, as `numpy.ptp` does, from one pass.
+
+    Parameters
+    ----------
+    a, axis, out, keepdims
+        As for :func:`sum`.
+
+    Returns
+    -------
+    scalar or ndarray
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> int(sharedmem.ptp([3, 1, 7]))
+    6
+    """
+    a = np.asarray(a)
+    result = np.subtract(*np.zeros((2, 1), a.dtype)).dtype
+    if not is_covered(a, result, axis, out, keepdims):
+        return _numpy.ptp(a, axis, out, keepdims)
+    smallest, largest = minmax(a, axis, keepdims=keepdims)
+    return store(np.subtract(largest, smallest), out)
+
+
 def count_nonzero(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Any:
     """Return the number of elements that are not zero, as `numpy.count_nonzero` does.
 
@@ -167,7 +280,235 @@ def count_nonzero(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) ->
     return reduce(counts.count_nonzero(a.dtype), a, axis, keepdims=keepdims)
 
 
-def line_length(a: NDArray[Any], axis: Axis) -> int:
+def any(
+    a: ArrayLike,
+    axis: Axis = None,
+    out: Array | None = None,
+    keepdims: bool = False,
+    *,
+    where: Any = True,
+) -> Any:
+    """Return whether any element is true, as `numpy.any` does.
+
+    Parameters
+    ----------
+    a, axis, out, keepdims, where
+        As for :func:`sum`.
+
+    Returns
+    -------
+    bool or ndarray of bool
+        Over all axes, the search ends with the first chunk that has one.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> bool(sharedmem.any([0, 0, 2]))
+    True
+    """
+    a = np.asarray(a)
+    if a.dtype.kind not in "biufc" or not is_covered(a, np.dtype(bool), axis, out, keepdims, where):
+        return _numpy.any(a, axis, out, keepdims, where=where)
+    if line_length(a, axis) == a.size:
+        result = np.bool_(_has(a, True))
+        return store(result.reshape((1,) * a.ndim) if keepdims else result, out)
+    count = count_nonzero(a, axis, keepdims=keepdims)
+    return store(count > 0, out)
+
+
+def all(
+    a: ArrayLike,
+    axis: Axis = None,
+    out: Array | None = None,
+    keepdims: bool = False,
+    *,
+    where: Any = True,
+) -> Any:
+    """Return whether all elements are true, as `numpy.all` does.
+
+    Parameters
+    ----------
+    a, axis, out, keepdims, where
+        As for :func:`sum`.
+
+    Returns
+    -------
+    bool or ndarray of bool
+        Over all axes, the search ends with the first chunk that lacks one.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> bool(sharedmem.all([1, 0, 2]))
+    False
+    """
+    a = np.asarray(a)
+    if a.dtype.kind not in "biufc" or not is_covered(a, np.dtype(bool), axis, out, keepdims, where):
+        return _numpy.all(a, axis, out, keepdims, where=where)
+    if line_length(a, axis) == a.size:
+        result = np.bool_(not _has(a, False))
+        return store(result.reshape((1,) * a.ndim) if keepdims else result, out)
+    count = count_nonzero(a, axis, keepdims=keepdims)
+    return store(count == line_length(a, axis), out)
+
+
+def argmin(
+    a: ArrayLike, axis: int | None = None, out: Array | None = None, *, keepdims: bool = False
+) -> Any:
+    """Return the index of the first smallest element, or NaN, as `numpy.argmin` does.
+
+    Parameters
+    ----------
+    a : array_like
+    axis : int, optional
+        The axis along which to search; by default the array is flattened in C order.
+    out, keepdims
+        As for :func:`sum`.
+
+    Returns
+    -------
+    int or ndarray of int
+
+    Raises
+    ------
+    ValueError
+        If there are no elements.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> int(sharedmem.argmin([3, 1, 7]))
+    1
+    """
+    a = np.asarray(a)
+    if not has_positions(a, axis, out, keepdims):
+        return _numpy.argmin(a, axis, out, keepdims=keepdims)
+    return store(reduce_positions(positions.argmin(a.dtype), a, axis, keepdims), out)
+
+
+def argmax(
+    a: ArrayLike, axis: int | None = None, out: Array | None = None, *, keepdims: bool = False
+) -> Any:
+    """Return the index of the first largest element, or NaN, as `numpy.argmax` does.
+
+    Parameters
+    ----------
+    a : array_like
+    axis : int, optional
+        The axis along which to search; by default the array is flattened in C order.
+    out, keepdims
+        As for :func:`sum`.
+
+    Returns
+    -------
+    int or ndarray of int
+
+    Raises
+    ------
+    ValueError
+        If there are no elements.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> int(sharedmem.argmax([3, 1, 7]))
+    2
+    """
+    a = np.asarray(a)
+    if not has_positions(a, axis, out, keepdims):
+        return _numpy.argmax(a, axis, out, keepdims=keepdims)
+    return store(reduce_positions(positions.argmax(a.dtype), a, axis, keepdims), out)
+
+
+def line_length(a: Array, axis: Axis) -> int:
     """Return how many elements each result is reduced from."""
     axes = tuple(np.arange(a.ndim)) if axis is None else normalize_axis_tuple(axis, a.ndim, "axis")
     return math.prod(a.shape[at] for at in axes)
+
+
+def kept_shape(a: Array, axis: Axis, keepdims: bool) -> tuple[int, ...]:
+    """Return the shape of what is left of an array that is reduced."""
+    axes = normalize_axis_tuple(range(a.ndim) if axis is None else axis, a.ndim, "axis")
+    if keepdims:
+        return tuple(1 if at in axes else length for at, length in enumerate(a.shape))
+    return tuple(length for at, length in enumerate(a.shape) if at not in axes)
+
+
+def is_covered(
+    a: Array, result: np.dtype[Any], axis: Axis, out: Any, keepdims: bool, where: Any = True
+) -> bool:
+    """Say whether kernels do this; NumPy has what is empty, masked, of objects or converted."""
+    if where is not True or a.size == 0 or a.dtype.kind == "O" or result.kind == "O":
+        return False
+    return out is None or (
+        isinstance(out, np.ndarray)
+        and out.flags.writeable
+        and out.dtype == result
+        and out.shape == kept_shape(a, axis, keepdims)
+    )
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """Return the options that are not None: for NumPy, None is a value of its own."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def store(result: Any, out: Any) -> Any:
+    """Return a result, or `out` with the result in it."""
+    if out is None:
+        return result
+    out[...] = result
+    return out
+
+
+def reduce_from(
+    ufunc: Any, initial: Any, reduction: Reduction, a: Array, axis: Axis, keepdims: bool
+) -> Any:
+    """Reduce an array, starting from `initial` unless that is None."""
+    if initial is None:
+        return reduce(reduction, a, axis, keepdims=keepdims)
+    rest = np.asarray(reduce(reduction, a, axis, keepdims=True))
+    return ufunc.reduce(rest, axis, rest.dtype, None, keepdims, initial)
+
+
+def has_positions(a: Array, axis: int | None, out: Any, keepdims: bool) -> bool:
+    """Say whether kernels find positions along an axis."""
+    if axis is not None and a.ndim:
+        normalize_axis_index(operator.index(axis), a.ndim)
+    return (
+        a.ndim > 0
+        and a.dtype.kind in "biufcmM"
+        and is_covered(a, np.dtype(np.intp), axis, out, keepdims)
+    )
+
+
+def reduce_positions(reduction: Reduction, a: Array, axis: int | None, keepdims: bool) -> Any:
+    """Reduce an array to positions along an axis, or in C order."""
+    line, along = (a.reshape(-1), 0) if axis is None else (a, axis)
+    if line.strides[along] < 0:  # reductions see elements in the order of memory
+        line = np.ascontiguousarray(line)
+    result = reduce(reduction, line, along, keepdims=keepdims)
+    if axis is not None or not keepdims:
+        return result
+    shape = (1,) * a.ndim
+    if isinstance(result, tuple):
+        return tuple(np.reshape(part, shape) for part in result)
+    return np.reshape(result, shape)
+
+
+def _has(a: Array, value: bool) -> bool:
+    """Say whether an element is as true as `value`; chunks are left out once one is found."""
+    lines = as_lines(a, frozenset(range(a.ndim)))
+    is_found = threading.Event()
+
+    def look(index: int) -> None:
+        if is_found.is_set():
+            return
+        chunk = lines.chunk(index)
+        if np.any(chunk) if value else not np.all(chunk):
+            is_found.set()
+
+    look(0)
+    if len(lines.grid) > 1 and not is_found.is_set():
+        current_pool()._run_in_threads(a.nbytes)(look, range(1, len(lines.grid)))
+    return is_found.is_set()

@@ -12,22 +12,27 @@ from sharedmem.chunkwise import reduce
 from sharedmem.kernels import moments as variances, summaries
 from sharedmem.kernels.summaries import Moments, Summary
 from sharedmem.reducing import Axis
-from sharedmem.reductions import line_length
+from sharedmem.reductions import is_covered, line_length, store
+
+# NumPy's own do what no kernel does; their types do not say that all of it may be passed on.
+_numpy: Any = np
 
 
 def var(
     a: ArrayLike,
     axis: Axis = None,
     dtype: DTypeLike | None = None,
-    *,
+    out: NDArray[Any] | None = None,
     ddof: float = 0,
     keepdims: bool = False,
+    *,
+    where: Any = True,
 ) -> Any:
     """Return the variance, as `numpy.var` does but from one pass over the array.
 
     Parameters
     ----------
-    a, axis, keepdims
+    a, axis, out, keepdims, where
         As for :func:`sum`.
     dtype : dtype, optional
         Type of the result, by default that of `a`, or float64 for integers.
@@ -45,23 +50,28 @@ def var(
     1.6666666666666667
     """
     a = np.asarray(a)
-    result = _deviation_dtype(a, axis, dtype, ddof)
-    return reduce(variances.variance(a.dtype, result, ddof), a, axis, keepdims=keepdims)
+    result = np.asarray(np.var(np.zeros(1, a.dtype), dtype=dtype)).dtype
+    if a.size and not is_covered(a, result, axis, out, keepdims, where):
+        return _numpy.var(a, axis, dtype, out, ddof, keepdims, where=where)
+    _check_freedom(a, axis, ddof)
+    return store(reduce(variances.variance(a.dtype, result, ddof), a, axis, keepdims=keepdims), out)
 
 
 def std(
     a: ArrayLike,
     axis: Axis = None,
     dtype: DTypeLike | None = None,
-    *,
+    out: NDArray[Any] | None = None,
     ddof: float = 0,
     keepdims: bool = False,
+    *,
+    where: Any = True,
 ) -> Any:
     """Return the standard deviation, the square root of :func:`var`.
 
     Parameters
     ----------
-    a, axis, dtype, ddof, keepdims
+    a, axis, dtype, out, ddof, keepdims, where
         As for :func:`var`.
 
     Returns
@@ -75,8 +85,13 @@ def std(
     1.0
     """
     a = np.asarray(a)
-    result = _deviation_dtype(a, axis, dtype, ddof)
-    return reduce(variances.deviation(a.dtype, result, ddof), a, axis, keepdims=keepdims)
+    result = np.asarray(np.var(np.zeros(1, a.dtype), dtype=dtype)).dtype
+    if a.size and not is_covered(a, result, axis, out, keepdims, where):
+        return _numpy.std(a, axis, dtype, out, ddof, keepdims, where=where)
+    _check_freedom(a, axis, ddof)
+    return store(
+        reduce(variances.deviation(a.dtype, result, ddof), a, axis, keepdims=keepdims), out
+    )
 
 
 def moments(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Moments:
@@ -134,9 +149,6 @@ def summary(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Summa
     return result
 
 
-def _deviation_dtype(
-    a: NDArray[Any], axis: Axis, dtype: DTypeLike | None, ddof: float
-) -> np.dtype[Any]:
+def _check_freedom(a: NDArray[Any], axis: Axis, ddof: float) -> None:
     if line_length(a, axis) <= ddof:
         warnings.warn("Degrees of freedom <= 0 for slice", RuntimeWarning, stacklevel=3)
-    return np.asarray(np.var(np.zeros(1, a.dtype), dtype=dtype)).dtype

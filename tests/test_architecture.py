@@ -18,7 +18,7 @@ FLOORS = {
     "2": "team tasks tracing worker processes threads",
     "3": "lines compiling runs sorting ranks operands reducing stores engine overlap expressions fusing progress calls contexts background",
     "4": "mapreduce",
-    "5": "chunkwise elementwise reductions statistics histograms selection ordering quantiles products random",
+    "5": "chunkwise elementwise reductions statistics nanreductions histograms selection ordering quantiles products random",
     "roof": "__init__ sharedmem sources stats report info cli __main__",
 }
 ORDER = " ".join(FLOORS.values()).split()

@@ -14,7 +14,7 @@ def numbers(dtype):
         return st.booleans()
     if dtype.kind == "c":
         return st.builds(complex, st.integers(-40, 40), st.integers(-40, 40))
-    return st.integers(-40, 40).map(dtype.type)
+    return st.integers(0 if dtype.kind == "u" else -40, 40).map(dtype.type)
 
 
 @st.composite

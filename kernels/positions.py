@@ -1,0 +1,129 @@
+"""Where the first of the smallest or largest elements is: a state has it, its place and a count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sharedmem.kernels.compile import kernel
+from sharedmem.kernels.lines import PANEL, SHORT, has_kernel
+from sharedmem.kernels.reduction import Reduction
+
+Array = NDArray[Any]
+State = tuple[Array, ...]
+
+
+@kernel
+def _precedes(a: Any, b: Any) -> Any:
+    """Say whether `a` is smaller than `b`, or the first NaN."""
+    return (a < b) | ((a != a) & (b == b))
+
+
+@kernel
+def _follows(a: Any, b: Any) -> Any:
+    """Say whether `a` is larger than `b`, or the first NaN."""
+    return (a > b) | ((a != a) & (b == b))
+
+
+def _locator(is_better: Callable[[Any, Any], Any]) -> Callable[..., None]:
+    @kernel
+    def locate(x: Array, values: Array, places: Array) -> None:
+        n_outer, n, n_inner = x.shape
+        for outer in range(n_outer):
+            for column in range(0, n_inner, PANEL):
+                stop = min(n_inner, column + PANEL)
+                value = values[outer, column:stop]
+                place = places[outer, column:stop]
+                value[:] = x[outer, 0, column:stop]
+                place[:] = 0
+                for i in range(1, n):
+                    row = x[outer, i, column:stop]
+                    for j in range(len(value)):
+                        better = is_better(row[j], value[j])
+                        place[j] = i if better else place[j]
+                        value[j] = row[j] if better else value[j]
+
+    return locate
+
+
+_locate_smallest = _locator(_precedes)
+_locate_largest = _locator(_follows)
+
+
+@lru_cache
+def argmin(dtype: np.dtype[Any]) -> Reduction:
+    """Return the place of the first of the smallest elements, or of the first NaN."""
+    return _reduction(dtype, _locate_smallest, np.argmin)
+
+
+@lru_cache
+def argmax(dtype: np.dtype[Any]) -> Reduction:
+    """Return the place of the first of the largest elements, or of the first NaN."""
+    return _reduction(dtype, _locate_largest, np.argmax)
+
+
+@lru_cache
+def nanargmin(dtype: np.dtype[Any]) -> Reduction:
+    """Return the place of the smallest, NaN as infinity, and whether all are NaN."""
+    return _nan_reduction(argmin(dtype), np.inf)
+
+
+@lru_cache
+def nanargmax(dtype: np.dtype[Any]) -> Reduction:
+    """Return the place of the largest, NaN as -infinity, and whether all are NaN."""
+    return _nan_reduction(argmax(dtype), -np.inf)
+
+
+def _reduction(
+    dtype: np.dtype[Any], locate: Callable[..., None], find: Callable[..., Any]
+) -> Reduction:
+    chunk = partial(
+        _chunk, locate=locate if has_kernel(dtype, "iuf") and dtype.char != "e" else None, find=find
+    )
+    return Reduction(chunk, partial(_combine, find=find), _place, lines=True)
+
+
+def _chunk(x: Array, locate: Callable[..., None] | None, find: Callable[..., Any]) -> State:
+    n_outer, n, n_inner = x.shape
+    if locate is None or (n_inner == 1 and n >= SHORT):  # NumPy is fast where lines are contiguous
+        places = np.asarray(find(x[:, :, 0], axis=1))[:, None] if n_inner == 1 else find(x, axis=1)
+        values = np.take_along_axis(x, places[:, None], axis=1)[:, 0]
+    else:
+        turned = x.transpose(2, 1, 0) if n_inner == 1 else x  # short lines side by side
+        turned = np.ascontiguousarray(turned, x.dtype.newbyteorder("=")).view()
+        turned.flags.writeable = False
+        values = np.empty((turned.shape[0], turned.shape[2]), turned.dtype)
+        places = np.empty(values.shape, np.intp)
+        locate(turned, values, places)
+        values, places = (part.reshape(n_outer, n_inner) for part in (values, places))
+    return values, places, np.full(places.shape, n, np.intp)
+
+
+def _combine(a: State, b: State, find: Callable[..., Any]) -> State:
+    is_later = find(np.stack([a[0], b[0]]), axis=0) == 1
+    return (
+        np.where(is_later, b[0], a[0]),
+        np.where(is_later, b[1] + a[2], a[1]),
+        a[2] + b[2],
+    )
+
+
+def _place(state: State) -> Array:
+    return state[1]
+
+
+def _nan_reduction(plain: Reduction, substitute: float) -> Reduction:
+    def chunk(x: Array) -> State:
+        is_nan = np.isnan(x)
+        numbers = x.copy()
+        np.copyto(numbers, substitute, where=is_nan)
+        return (*plain.chunk(numbers), is_nan.all(axis=1))
+
+    def combine(a: State, b: State) -> State:
+        return (*plain.combine(a[:3], b[:3]), a[3] & b[3])
+
+    return Reduction(chunk, combine, lambda state: (state[1], state[3]), lines=True)

@@ -1,0 +1,372 @@
+"""NumPy's reductions that leave out NaN, on the pool in use."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from sharedmem import reductions, statistics
+from sharedmem.chunkwise import reduce
+from sharedmem.kernels import Reduction, nans, positions
+from sharedmem.kernels.lines import has_kernel
+from sharedmem.reducing import Axis
+from sharedmem.reductions import given, has_positions, is_covered, reduce_from, store
+
+Array = NDArray[Any]
+
+# NumPy's own do what no kernel does; their types do not say that all of it may be passed on.
+_numpy: Any = np
+
+
+def nansum(
+    a: ArrayLike,
+    axis: Axis = None,
+    dtype: DTypeLike | None = None,
+    out: Array | None = None,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = True,
+) -> Any:
+    """Return the sum of the elements that are not NaN, as `numpy.nansum` does but compensated.
+
+    Parameters
+    ----------
+    a, axis, dtype, out, keepdims, initial, where
+        As for :func:`sum`.
+
+    Returns
+    -------
+    scalar or ndarray
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> float(sharedmem.nansum([1.0, float("nan"), 4.0]))
+    5.0
+    """
+    a = np.asarray(a)
+    if a.dtype.kind not in "fc":
+        return reductions.sum(a, axis, dtype, out, keepdims, initial, where)
+    result = np.add.reduce(np.ones(1, a.dtype), dtype=dtype).dtype
+    if not is_covered(a, result, axis, out, keepdims, where):
+        return _numpy.nansum(a, axis, dtype, out, keepdims, where=where, **given(initial=initial))
+    reduction = nans.add(a.dtype, result)
+    return store(reduce_from(np.add, initial, reduction, a, axis, keepdims), out)
+
+
+def nanprod(
+    a: ArrayLike,
+    axis: Axis = None,
+    dtype: DTypeLike | None = None,
+    out: Array | None = None,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = True,
+) -> Any:
+    """Return the product of the elements that are not NaN, as `numpy.nanprod` does.
+
+    Parameters
+    ----------
+    a, axis, dtype, out, keepdims, initial, where
+        As for :func:`sum`.
+
+    Returns
+    -------
+    scalar or ndarray
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> float(sharedmem.nanprod([1.0, float("nan"), 4.0]))
+    4.0
+    """
+    a = np.asarray(a)
+    if a.dtype.kind not in "fc":
+        return reductions.prod(a, axis, dtype, out, keepdims, initial, where)
+    result = np.multiply.reduce(np.ones(1, a.dtype), dtype=dtype).dtype
+    if not is_covered(a, result, axis, out, keepdims, where):
+        return _numpy.nanprod(a, axis, dtype, out, keepdims, where=where, **given(initial=initial))
+    reduction = nans.multiply(a.dtype, result)
+    return store(reduce_from(np.multiply, initial, reduction, a, axis, keepdims), out)
+
+
+def nanmean(
+    a: ArrayLike,
+    axis: Axis = None,
+    dtype: DTypeLike | None = None,
+    out: Array | None = None,
+    keepdims: bool = False,
+    *,
+    where: Any = True,
+) -> Any:
+    """Return the mean of the elements that are not NaN, as `numpy.nanmean` does but compensated.
+
+    Parameters
+    ----------
+    a, axis, dtype, out, keepdims, where
+        As for :func:`sum`.
+
+    Returns
+    -------
+    scalar or ndarray
+        NaN, with a RuntimeWarning, where all elements are NaN.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> float(sharedmem.nanmean([1.0, float("nan"), 4.0]))
+    2.5
+    """
+    a = np.asarray(a)
+    if a.dtype.kind not in "fc":
+        return reductions.mean(a, axis, dtype, out, keepdims, where=where)
+    result = np.add.reduce(np.zeros(1, a.dtype), dtype=dtype).dtype
+    if result.kind not in "fc" or not is_covered(a, result, axis, out, keepdims, where):
+        return _numpy.nanmean(a, axis, dtype, out, keepdims, where=where)
+    means, counts = reduce(nans.mean(a.dtype, result), a, axis, keepdims=keepdims)
+    if np.any(counts == 0):
+        warnings.warn("Mean of empty slice", RuntimeWarning, stacklevel=2)
+    return store(means, out)
+
+
+def nanmin(
+    a: ArrayLike,
+    axis: Axis = None,
+    out: Array | None = None,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = True,
+) -> Any:
+    """Return the smallest element that is not NaN, as `numpy.nanmin` does.
+
+    Parameters
+    ----------
+    a, axis, out, keepdims, initial, where
+        As for :func:`sum`.
+
+    Returns
+    -------
+    scalar or ndarray
+        NaN, with a RuntimeWarning, where all elements are NaN.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> float(sharedmem.nanmin([3.0, float("nan"), 1.0]))
+    1.0
+    """
+    a = np.asarray(a)
+    if a.dtype.kind in "biu":
+        return reductions.min(a, axis, out, keepdims, initial, where)
+    result = a.dtype.newbyteorder("=")
+    if result.kind not in "fc" or not is_covered(a, result, axis, out, keepdims, where):
+        return _numpy.nanmin(a, axis, out, keepdims, where=where, **given(initial=initial))
+    extremum = reduce_from(np.fmin, initial, nans.minimum(result), a, axis, keepdims)
+    if np.any(np.isnan(extremum)):
+        warnings.warn("All-NaN slice encountered", RuntimeWarning, stacklevel=2)
+    return store(extremum, out)
+
+
+def nanmax(
+    a: ArrayLike,
+    axis: Axis = None,
+    out: Array | None = None,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = True,
+) -> Any:
+    """Return the largest element that is not NaN, as `numpy.nanmax` does.
+
+    Parameters
+    ----------
+    a, axis, out, keepdims, initial, where
+        As for :func:`sum`.
+
+    Returns
+    -------
+    scalar or ndarray
+        NaN, with a RuntimeWarning, where all elements are NaN.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> float(sharedmem.nanmax([3.0, float("nan"), 1.0]))
+    3.0
+    """
+    a = np.asarray(a)
+    if a.dtype.kind in "biu":
+        return reductions.max(a, axis, out, keepdims, initial, where)
+    result = a.dtype.newbyteorder("=")
+    if result.kind not in "fc" or not is_covered(a, result, axis, out, keepdims, where):
+        return _numpy.nanmax(a, axis, out, keepdims, where=where, **given(initial=initial))
+    extremum = reduce_from(np.fmax, initial, nans.maximum(result), a, axis, keepdims)
+    if np.any(np.isnan(extremum)):
+        warnings.warn("All-NaN slice encountered", RuntimeWarning, stacklevel=2)
+    return store(extremum, out)
+
+
+def nanvar(
+    a: ArrayLike,
+    axis: Axis = None,
+    dtype: DTypeLike | None = None,
+    out: Array | None = None,
+    ddof: float = 0,
+    keepdims: bool = False,
+    *,
+    where: Any = True,
+) -> Any:
+    """Return the variance of the elements that are not NaN, from one pass.
+
+    Parameters
+    ----------
+    a, axis, dtype, out, keepdims, where
+        As for :func:`sum`.
+    ddof : float, optional
+        The sum of squares is divided by the number of elements that are not NaN, less `ddof`.
+
+    Returns
+    -------
+    scalar or ndarray
+        NaN, with a RuntimeWarning, where no more than `ddof` elements are not NaN.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> float(sharedmem.nanvar([1.0, float("nan"), 5.0]))
+    4.0
+    """
+    a = np.asarray(a)
+    if a.dtype.kind not in "fc":
+        return statistics.var(a, axis, dtype, out, ddof, keepdims, where=where)
+    result = np.asarray(np.var(np.zeros(1, a.dtype), dtype=dtype)).dtype
+    if not _has_variance(a, result) or not is_covered(a, result, axis, out, keepdims, where):
+        return _numpy.nanvar(a, axis, dtype, out, ddof, keepdims, where=where)
+    value = _variance(a, axis, ddof, keepdims)
+    return store(value.astype(result)[()], out)
+
+
+def nanstd(
+    a: ArrayLike,
+    axis: Axis = None,
+    dtype: DTypeLike | None = None,
+    out: Array | None = None,
+    ddof: float = 0,
+    keepdims: bool = False,
+    *,
+    where: Any = True,
+) -> Any:
+    """Return the standard deviation of the elements that are not NaN, from one pass.
+
+    Parameters
+    ----------
+    a, axis, dtype, out, keepdims, where
+        As for :func:`sum`.
+    ddof : float, optional
+        The sum of squares is divided by the number of elements that are not NaN, less `ddof`.
+
+    Returns
+    -------
+    scalar or ndarray
+        NaN, with a RuntimeWarning, where no more than `ddof` elements are not NaN.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> float(sharedmem.nanstd([1.0, float("nan"), 5.0]))
+    2.0
+    """
+    a = np.asarray(a)
+    if a.dtype.kind not in "fc":
+        return statistics.std(a, axis, dtype, out, ddof, keepdims, where=where)
+    result = np.asarray(np.var(np.zeros(1, a.dtype), dtype=dtype)).dtype
+    if not _has_variance(a, result) or not is_covered(a, result, axis, out, keepdims, where):
+        return _numpy.nanstd(a, axis, dtype, out, ddof, keepdims, where=where)
+    value = np.sqrt(_variance(a, axis, ddof, keepdims))
+    return store(value.astype(result)[()], out)
+
+
+def nanargmin(
+    a: ArrayLike, axis: int | None = None, out: Array | None = None, *, keepdims: bool = False
+) -> Any:
+    """Return the index of the first smallest element that is not NaN, as `numpy.nanargmin` does.
+
+    Parameters
+    ----------
+    a, axis, out, keepdims
+        As for :func:`argmin`.
+
+    Returns
+    -------
+    int or ndarray of int
+
+    Raises
+    ------
+    ValueError
+        If there are no elements, or all along the axis are NaN.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> int(sharedmem.nanargmin([3.0, float("nan"), 1.0]))
+    2
+    """
+    a = np.asarray(a)
+    if a.dtype.kind not in "fc":
+        return reductions.argmin(a, axis, out, keepdims=keepdims)
+    if not has_positions(a, axis, out, keepdims):
+        return _numpy.nanargmin(a, axis, out, keepdims=keepdims)
+    return store(_places(positions.nanargmin(a.dtype), a, axis, keepdims), out)
+
+
+def nanargmax(
+    a: ArrayLike, axis: int | None = None, out: Array | None = None, *, keepdims: bool = False
+) -> Any:
+    """Return the index of the first largest element that is not NaN, as `numpy.nanargmax` does.
+
+    Parameters
+    ----------
+    a, axis, out, keepdims
+        As for :func:`argmax`.
+
+    Returns
+    -------
+    int or ndarray of int
+
+    Raises
+    ------
+    ValueError
+        If there are no elements, or all along the axis are NaN.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> int(sharedmem.nanargmax([3.0, float("nan"), 1.0]))
+    0
+    """
+    a = np.asarray(a)
+    if a.dtype.kind not in "fc":
+        return reductions.argmax(a, axis, out, keepdims=keepdims)
+    if not has_positions(a, axis, out, keepdims):
+        return _numpy.nanargmax(a, axis, out, keepdims=keepdims)
+    return store(_places(positions.nanargmax(a.dtype), a, axis, keepdims), out)
+
+
+def _has_variance(a: Array, result: np.dtype[Any]) -> bool:
+    return has_kernel(a.dtype, "f") and has_kernel(result, "f")
+
+
+def _variance(a: Array, axis: Axis, ddof: float, keepdims: bool) -> Array:
+    value, counts = reduce(nans.variance(a.dtype, ddof), a, axis, keepdims=keepdims)
+    if np.any(counts <= ddof):
+        warnings.warn("Degrees of freedom <= 0 for slice.", RuntimeWarning, stacklevel=3)
+    return np.asarray(value)
+
+
+def _places(reduction: Reduction, a: Array, axis: int | None, keepdims: bool) -> Any:
+    places, is_nan = reductions.reduce_positions(reduction, a, axis, keepdims)
+    if np.any(is_nan):
+        raise ValueError("All-NaN slice encountered")
+    return places

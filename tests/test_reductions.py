@@ -1,0 +1,167 @@
+"""Reductions with all of NumPy's arguments give NumPy's results."""
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+import sharedmem
+from sharedmem import lines
+from tests.kernels.strategies import arrays_and_axes
+
+several = settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+NAMES = ["prod", "ptp", "any", "all", "sum", "mean", "min", "max", "var", "std"]
+DTYPES = ("f8", "f4", "i1", "u2", "i8", "u8", "?", "f2", "g", "c8", "c16", ">f8")
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    monkeypatch.setattr(lines, "DEFAULT_CHUNK_BYTES", 256)
+
+
+def outcome(function, *args, **options):
+    """What a call gives: a result, or the type of its error."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        try:
+            return function(*args, **options)
+        except (TypeError, ValueError) as error:
+            return next(kind for kind in (TypeError, ValueError) if isinstance(error, kind))
+
+
+def assert_same(name, *args, rtol=1e-12, **options):
+    result = outcome(getattr(sharedmem, name), *args, **options)
+    expected = outcome(getattr(np, name), *args, **options)
+    if isinstance(expected, type):
+        assert result is expected
+        return
+    assert np.shape(result) == np.shape(expected)
+    assert np.asarray(result).dtype == np.asarray(expected).dtype
+    if np.asarray(expected).dtype.kind in "fc":
+        rtol = max(rtol, 4 * float(np.finfo(expected.dtype).eps))
+        np.testing.assert_allclose(result, expected, rtol=rtol, atol=rtol)
+    else:
+        np.testing.assert_array_equal(result, expected)
+    assert isinstance(result, np.ndarray) is isinstance(expected, np.ndarray)
+
+
+@pytest.mark.parametrize("name", ["prod", "ptp", "any", "all"])
+@several
+@given(case=arrays_and_axes(dtypes=DTYPES, min_side=0), keepdims=st.booleans())
+def test_reductions_are_numpys(name, case, keepdims):
+    a, axis = case
+    if name == "prod" and a.dtype.kind in "fc":
+        a = np.where(a == 0, a, np.sign(a.real)).astype(a.dtype)  # products that no type overflows
+    assert_same(name, a, axis, keepdims=keepdims)
+
+
+@pytest.mark.parametrize("name", ["argmin", "argmax"])
+@several
+@given(case=arrays_and_axes(dtypes=(*DTYPES, "m8[s]")), keepdims=st.booleans(), data=st.data())
+def test_positions_are_those_of_the_first(name, case, keepdims, data):
+    a, _ = case
+    a = a // 20 if a.dtype.kind in "iuf" else a  # many are equal
+    axis = data.draw(st.none() | st.integers(-a.ndim, a.ndim - 1)) if a.ndim else None
+    assert_same(name, a, axis, keepdims=keepdims)
+
+
+@pytest.mark.parametrize("name", ["argmin", "argmax"])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("axis", [None, 0, 1, -1])
+def test_the_first_nan_is_smallest_and_largest(name, order, axis):
+    a = np.zeros((70, 50), order=order)
+    a[[3, 60, 3], [40, 40, 45]] = np.nan
+    for view in (a, a[::-1], a[:, ::-2]):
+        assert_same(name, view, axis)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("axis", [None, 0, (0, 1)])
+@pytest.mark.parametrize("dtype", ["f8", "i4", "i1"])
+def test_results_go_to_out(name, axis, dtype):
+    a = np.arange(1, 601).reshape(30, 20).astype(dtype)
+    expected = outcome(getattr(np, name), a, axis)
+    for out_dtype in {expected.dtype, np.dtype("f8"), np.dtype("i1")}:
+        out, reference = np.zeros((2, *expected.shape), out_dtype)[:, ...]
+        out, reference = np.asarray(out), np.asarray(reference)
+        result = outcome(getattr(sharedmem, name), a, axis, out=out)
+        wanted = outcome(getattr(np, name), a, axis, out=reference)
+        assert (result is out) is (wanted is reference)
+        np.testing.assert_allclose(out, reference, rtol=1e-12)
+    assert outcome(getattr(sharedmem, name), a, axis, out=np.zeros(7)) is ValueError
+
+
+@pytest.mark.parametrize("name", ["sum", "prod", "min", "max"])
+@pytest.mark.parametrize("shape", [(40, 9), (0, 9)])
+@pytest.mark.parametrize("axis", [None, 0, 1])
+@pytest.mark.parametrize("keepdims", [False, True])
+@pytest.mark.parametrize("initial", [3, -2.5, 1000])
+def test_initial_takes_part(name, shape, axis, keepdims, initial):
+    for dtype in ("f8", "i2"):
+        a = (np.arange(np.prod(shape)).reshape(shape) % 2 + 1).astype(dtype)
+        assert_same(name, a, axis, initial=initial, keepdims=keepdims)
+
+
+@pytest.mark.parametrize("name", ["sum", "prod", "mean", "any", "all", "var", "std"])
+def test_where_leaves_elements_out(name):
+    a = np.linspace(0, 1, 600).reshape(30, 20)
+    for axis in (None, 0, 1):
+        assert_same(name, a, axis, where=np.arange(20) % 3 > 0)
+    assert_same("max", a, 0, where=a > 0.5, initial=0)
+
+
+def test_products_of_integers_wrap():
+    a = np.arange(1, 200, dtype="i4")
+    assert_same("prod", a)
+    assert_same("prod", a.astype("u8"))
+    assert_same("prod", a, dtype="i1")
+
+
+def test_large_and_small_factors_in_turns_do_not_overflow():
+    assert_same("prod", np.tile([1e200, 1e-200], 1000))
+
+
+@pytest.mark.parametrize("name", ["any", "all"])
+@pytest.mark.parametrize("at", [0, 500, 9999, None])
+def test_a_single_element_decides(name, at):
+    a = np.full(10000, name == "all")
+    if at is not None:
+        a[at] = not a[at]
+    for dtype in ("?", "f4", "c8"):
+        assert_same(name, a.astype(dtype))
+    assert_same(name, np.array([np.nan, 0]))
+
+
+@pytest.mark.parametrize("name", ["argmin", "argmax"])
+def test_positions_that_are_not_there(name):
+    with pytest.raises(ValueError, match="empty"):
+        getattr(sharedmem, name)([])
+    with pytest.raises(TypeError, match="integer"):
+        getattr(sharedmem, name)(np.ones((2, 2)), (0, 1))
+    with pytest.raises(np.exceptions.AxisError):
+        getattr(sharedmem, name)(np.ones(3), 1)
+
+
+def test_times_have_positions_and_a_range():
+    dates = np.datetime64("2001-01-01") + np.arange(100) % 37
+    for name in ("ptp", "argmin", "argmax"):
+        assert_same(name, dates)
+    dates[70] = "NaT"
+    assert_same("argmin", dates)
+
+
+@pytest.mark.parametrize("n_workers", [0, 1, 2, 3, 7])
+def test_the_bits_do_not_depend_on_the_workers(n_workers):
+    a = np.random.default_rng(0).normal(1, 0.1, size=(50, 40))
+
+    def results():
+        return sharedmem.prod(a), sharedmem.prod(a, 0), sharedmem.argmin(a), sharedmem.argmax(a, 0)
+
+    with sharedmem.MapReduce(np=5):
+        expected = results()
+    with sharedmem.MapReduce(np=n_workers):
+        for one, other in zip(results(), expected, strict=True):
+            np.testing.assert_array_equal(one, other)

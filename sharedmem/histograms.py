@@ -270,7 +270,9 @@ def bincount(x: ArrayLike, /, weights: ArrayLike | None = None, minlength: int =
         if values is None:
             histograms.tally(bins, table)
         else:
-            histograms.weigh(bins, histograms.native(values[piece].astype(float)), table)
+            histograms.weigh(
+                bins, histograms.native(values[piece].astype(float, copy=False)), table
+            )
 
     return _sum_of_tables(len(x), max(int(highest) + 1, minlength), dtype, add)
 
@@ -307,7 +309,9 @@ def _in_cells(
             if weights is None:
                 histograms.tally(cells, table)
             else:
-                histograms.weigh(cells, histograms.native(weights[run].astype(dtype)), table)
+                histograms.weigh(
+                    cells, histograms.native(weights[run].astype(dtype, copy=False)), table
+                )
 
     return _sum_of_tables(len(columns[0]), n_cells + 1, dtype, add)[:-1]
 

@@ -99,7 +99,7 @@ def sort(
             np.copyto(sorted_line, numbers)
 
     n_workers = current_pool()._n_workers()
-    run = current_pool()._run_in_threads(a.nbytes)
+    run = current_pool()._run_in_threads(sorting.READS * a.nbytes)
     _along_lines(np.moveaxis(a, axis, -1), np.moveaxis(result, axis, -1), sort_lines, sort_long)
     return result if out is None else out
 
@@ -145,7 +145,7 @@ def argsort(
         indices[...] = argsort_line(run, line, n_workers)
 
     n_workers = current_pool()._n_workers()
-    run = current_pool()._run_in_threads(a.nbytes)
+    run = current_pool()._run_in_threads(sorting.READS * a.nbytes)
     if a.ndim == 1:
         return argsort_line(run, a, n_workers)
     result = np.empty_like(a, np.intp, order="K")
@@ -216,7 +216,8 @@ def searchsorted(a: ArrayLike, v: ArrayLike, side: Any = "left", sorter: Any = N
     [1, 2, 3]
     """
     a, v = np.asarray(a), np.asarray(v)
-    if _is_numpys(v) or a.dtype.kind not in _PARALLEL:
+    kinds = {a.dtype.kind, v.dtype.kind}
+    if v.ndim == 0 or v.nbytes < sorting.RUN_BYTES or not kinds <= {*_PARALLEL}:
         return np.searchsorted(a, v, side, sorter)
     a = np.asarray(a, np.result_type(a, v))  # else NumPy would convert it for every chunk
     np.searchsorted(a, v.reshape(-1)[:0], side, sorter)  # refuses what NumPy refuses
@@ -225,7 +226,8 @@ def searchsorted(a: ArrayLike, v: ArrayLike, side: Any = "left", sorter: Any = N
     def search(part: slice) -> None:
         found[part] = np.searchsorted(a, wanted[part], side, sorter)
 
-    current_pool()._run_in_threads(v.nbytes)(search, pieces_of(v.size, v.itemsize))
+    run = current_pool()._run_in_threads(sorting.READS * v.nbytes)
+    run(search, [part[0] for part in chunks(v.size, nbytes=sorting.RUN_BYTES)])
     return found.reshape(v.shape)
 
 
@@ -270,7 +272,7 @@ def unique(
         find: Any = np.unique
         return find(a, return_index, return_inverse, return_counts, axis, equal_nan=equal_nan)
     flat = a.reshape(-1)
-    run = current_pool()._run_in_threads(a.nbytes)
+    run = current_pool()._run_in_threads(sorting.READS * a.nbytes)
     perm = argsort(flat, stable=True) if return_index or return_inverse else None
     line = sort(flat) if perm is None else _take(run, flat, perm)
     starts = _starts_of_values(run, line, equal_nan)
@@ -343,7 +345,7 @@ def topk(a: ArrayLike, k: int, axis: int = -1, largest: bool = True) -> tuple[Ar
         found[...] = _topk_of_line(run, line, k, largest, n_workers)
 
     n_workers = current_pool()._n_workers()
-    run = current_pool()._run_in_threads(a.nbytes)
+    run = current_pool()._run_in_threads(sorting.READS * a.nbytes)
     if k:
         _along_lines(lines, indices, find, find_long)
     values = np.take_along_axis(lines, indices, -1)
@@ -446,4 +448,4 @@ def _along_lines(
             by_chunk(part, buffer)
             out[...] = buffer
 
-    current_pool()._run_in_threads(lines.nbytes)(do, grid)
+    current_pool()._run_in_threads(sorting.READS * lines.nbytes)(do, grid)

@@ -165,7 +165,7 @@ def _of_lines(
     kept = [at for at in range(a.ndim) if at not in axes]
     func(np.zeros(1, a.dtype), **options)  # refuses what NumPy refuses
     lines = a.transpose(*kept, *axes).reshape(math.prod(a.shape[at] for at in kept), -1)
-    run = current_pool()._run_in_threads(a.nbytes)
+    run = current_pool()._run_in_threads(sorting.READS * a.nbytes)
     line_bytes = lines.shape[-1] * lines.itemsize
     if is_selectable(a) and (line_bytes >= sorting.LONG_BYTES or not kept):
         found = [_of_line(run, func, line, options)[..., None] for line in lines]

@@ -17,12 +17,14 @@ Array = NDArray[Any]
 
 # A run shorter than this is not worth a thread: 1 MiB of float64 is sorted in 0.5 ms.
 RUN_BYTES = 256 << 10
-# Less than this is done by NumPy at once.
-SMALL_BYTES = 512 << 10
+# Less than this is done by NumPy at once: to wake threads up, and to merge, takes what they save.
+SMALL_BYTES = 2 << 20
+# A sort takes longer than so many reads of its elements: so much the sooner threads pay.
+READS = 8
 # Of several lines, those as long as this are cut; shorter ones are taken whole, many at a time.
 LONG_BYTES = 4 << 20
 # What a task merges, packs or unpacks.
-PIECE_BYTES = 2 << 20
+PIECE_BYTES = 1 << 20
 # Bits of a packed key and its position.
 WORD = 64
 

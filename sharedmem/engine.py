@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.array import populate
-from sharedmem.chunks import Grid, chunks
+from sharedmem.chunks import DEFAULT_CHUNK_BYTES, Grid, chunks
 from sharedmem.compiling import compile_for
 from sharedmem.constructors import empty
 from sharedmem.lines import memory_order
@@ -219,9 +219,13 @@ def apply_ufunc(
         empty(loop + part.shape[len(loop) :], part.dtype) for part in as_tuple(trial)
     )
     operands = tuple(_apart(operand, outs) for operand in operands)
-    grid = chunks(outs[0], memory_order(outs[0].strides[: len(loop)]))
+    arrays = [part for part in (*operands, *outs) if isinstance(part, np.ndarray)]
+    # A chunk is so large in its widest array: flags of float64 are not cut eight times too long.
+    share = outs[0].itemsize / max(1, *(part.itemsize for part in arrays))
+    nbytes = max(1, int(DEFAULT_CHUNK_BYTES * share))
+    grid = chunks(outs[0], memory_order(outs[0].strides[: len(loop)]), nbytes=nbytes)
     # Broadcast operands count as often as they are read: a small row and column make a large table.
-    run = run_for(sum(part.nbytes for part in (*operands, *outs) if hasattr(part, "nbytes")))
+    run = run_for(sum(part.nbytes for part in arrays))
     task = _UfuncTask(ufunc, operands, outs, options, mask)
     (run if len(grid) > 1 else run_serially)(task, grid)
     if out is None:

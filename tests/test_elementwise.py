@@ -1,14 +1,13 @@
 """Expressions give what NumPy gives for them, bit by bit, in any type and layout."""
 
 import concurrent.futures
-import sys
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 import sharedmem
-from sharedmem import elementwise, fusing, runs
+from sharedmem import elementwise, engine, fusing, runs
 from tests.kernels.strategies import arrays
 
 several = settings(
@@ -19,8 +18,7 @@ several = settings(
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch):
     monkeypatch.setattr(elementwise, "PIECE", 16)
-    # The module; sharedmem.chunks is its function.
-    monkeypatch.setattr(sys.modules["sharedmem.chunks"], "DEFAULT_CHUNK_BYTES", 1 << 10)
+    monkeypatch.setattr(engine, "DEFAULT_CHUNK_BYTES", 1 << 10)
     monkeypatch.setattr(runs, "THREAD_BYTES", 1)
 
 

@@ -346,7 +346,9 @@ def topk(a: ArrayLike, k: int, axis: int = -1, largest: bool = True) -> tuple[Ar
 
     n_workers = current_pool()._n_workers()
     run = current_pool()._run_in_threads(sorting.READS * a.nbytes)
-    if k:
+    if k and lines.ndim == 1 and lines.nbytes >= sorting.RUN_BYTES:
+        find_long(lines, indices)  # a limit first saves most of the sort
+    elif k:
         _along_lines(lines, indices, find, find_long)
     values = np.take_along_axis(lines, indices, -1)
     return np.moveaxis(values, -1, axis), np.moveaxis(indices, -1, axis)

@@ -21,9 +21,10 @@ def is_store(a: Any) -> bool:
     )
 
 
-def as_array(a: Any) -> Any:
-    """Return `a` as an ndarray, unless it is an array in a file."""
-    return a if is_store(a) else np.asarray(a)
+def as_array(a: Any) -> Array:
+    """Return `a` as an ndarray, or as what is read like one: an array in a file."""
+    array: Array = a if is_store(a) else np.asarray(a)
+    return array
 
 
 def as_tuple(value: Any) -> tuple[Any, ...]:

@@ -16,6 +16,7 @@ from sharedmem.chunkwise import reduce
 from sharedmem.kernels import Reduction, counts, extrema, positions, products, sums
 from sharedmem.lines import as_lines
 from sharedmem.mapreduce import current_pool
+from sharedmem.operands import as_array
 from sharedmem.reducing import Axis
 
 Array = NDArray[Any]
@@ -63,7 +64,7 @@ def sum(
     >>> float(sharedmem.sum([0.1] * 10))
     1.0
     """
-    a = np.asarray(a)
+    a = as_array(a)
     result = np.add.reduce(np.zeros(1, a.dtype), dtype=dtype).dtype
     if not is_covered(a, result, axis, out, keepdims, where):
         return _numpy.sum(a, axis, dtype, out, keepdims, where=where, **given(initial=initial))
@@ -98,7 +99,7 @@ def prod(
     >>> int(sharedmem.prod([2, 3, 7]))
     42
     """
-    a = np.asarray(a)
+    a = as_array(a)
     result = np.multiply.reduce(np.ones(1, a.dtype), dtype=dtype).dtype
     if not is_covered(a, result, axis, out, keepdims, where):
         return _numpy.prod(a, axis, dtype, out, keepdims, where=where, **given(initial=initial))
@@ -135,7 +136,7 @@ def mean(
     >>> sharedmem.mean([[1, 2], [3, 5]], axis=0).tolist()
     [2.0, 3.5]
     """
-    a = np.asarray(a)
+    a = as_array(a)
     result = np.asarray(np.mean(np.zeros(1, a.dtype), dtype=dtype)).dtype
     if a.size and not is_covered(a, result, axis, out, keepdims, where):
         return _numpy.mean(a, axis, dtype, out, keepdims, where=where)
@@ -170,7 +171,7 @@ def min(
     >>> int(sharedmem.min([3, 1, 2]))
     1
     """
-    a = np.asarray(a)
+    a = as_array(a)
     if not is_covered(a, a.dtype.newbyteorder("="), axis, out, keepdims, where):
         return _numpy.min(a, axis, out, keepdims, where=where, **given(initial=initial))
     reduction = extrema.minimum(a.dtype)
@@ -202,7 +203,7 @@ def max(
     >>> int(sharedmem.max([3, 1, 2]))
     3
     """
-    a = np.asarray(a)
+    a = as_array(a)
     if not is_covered(a, a.dtype.newbyteorder("="), axis, out, keepdims, where):
         return _numpy.max(a, axis, out, keepdims, where=where, **given(initial=initial))
     reduction = extrema.maximum(a.dtype)
@@ -227,7 +228,7 @@ def minmax(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> tuple[
     >>> sharedmem.minmax([[3, 1], [2, 5]], axis=1)
     (array([1, 2]), array([3, 5]))
     """
-    a = np.asarray(a)
+    a = as_array(a)
     smallest, largest = reduce(extrema.minmax(a.dtype), a, axis, keepdims=keepdims)
     return smallest, largest
 
@@ -250,7 +251,7 @@ def ptp(a: ArrayLike, axis: Axis = None, out: Array | None = None, keepdims: boo
     >>> int(sharedmem.ptp([3, 1, 7]))
     6
     """
-    a = np.asarray(a)
+    a = as_array(a)
     result = np.subtract(*np.zeros((2, 1), a.dtype)).dtype
     if not is_covered(a, result, axis, out, keepdims):
         return _numpy.ptp(a, axis, out, keepdims)
@@ -276,7 +277,7 @@ def count_nonzero(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) ->
     >>> int(sharedmem.count_nonzero([0, 1, 7]))
     2
     """
-    a = np.asarray(a)
+    a = as_array(a)
     return reduce(counts.count_nonzero(a.dtype), a, axis, keepdims=keepdims)
 
 

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from sharedmem.chunkwise import reduce
 from sharedmem.kernels import moments as variances, summaries
 from sharedmem.kernels.summaries import Moments, Summary
+from sharedmem.operands import as_array
 from sharedmem.reducing import Axis
 from sharedmem.reductions import is_covered, line_length, store
 
@@ -49,7 +50,7 @@ def var(
     >>> float(sharedmem.var([1, 2, 3, 4], ddof=1))
     1.6666666666666667
     """
-    a = np.asarray(a)
+    a = as_array(a)
     result = np.asarray(np.var(np.zeros(1, a.dtype), dtype=dtype)).dtype
     if a.size and not is_covered(a, result, axis, out, keepdims, where):
         return _numpy.var(a, axis, dtype, out, ddof, keepdims, where=where)
@@ -84,7 +85,7 @@ def std(
     >>> float(sharedmem.std([1, 1, 3, 3]))
     1.0
     """
-    a = np.asarray(a)
+    a = as_array(a)
     result = np.asarray(np.var(np.zeros(1, a.dtype), dtype=dtype)).dtype
     if a.size and not is_covered(a, result, axis, out, keepdims, where):
         return _numpy.std(a, axis, dtype, out, ddof, keepdims, where=where)
@@ -116,7 +117,7 @@ def moments(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Momen
     >>> float(result.mean), float(result.kurtosis)
     (2.5, -1.36)
     """
-    a = np.asarray(a)
+    a = as_array(a)
     result: Moments = reduce(summaries.moments(a.dtype), a, axis, keepdims=keepdims)
     return result
 
@@ -144,7 +145,7 @@ def summary(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Summa
     >>> int(result.n_nan), float(result.mean)
     (1, 2.0)
     """
-    a = np.asarray(a)
+    a = as_array(a)
     result: Summary = reduce(summaries.summary(a.dtype), a, axis, keepdims=keepdims)
     return result
 

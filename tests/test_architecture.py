@@ -16,9 +16,11 @@ FLOORS = {
     "ground": "errors checks mapping files machine memory keys thread_pool filling kernels",
     "1": "chunks array constructors claims failures locks sync parcels transport blas",
     "2": "team tasks tracing worker processes threads",
-    "3": "lines compiling runs sorting ranks operands reducing stores engine overlap expressions fusing progress calls contexts background",
+    "3": "lines compiling runs sorting ranks operands reducing stores "
+    "engine overlap expressions fusing progress calls contexts background",
     "4": "mapreduce",
-    "5": "chunkwise elementwise reductions statistics nanreductions histograms selection ordering quantiles products random",
+    "5": "chunkwise elementwise reductions statistics nanreductions "
+    "histograms selection ordering quantiles products random",
     "roof": "__init__ sharedmem sources stats report info cli __main__",
 }
 ORDER = " ".join(FLOORS.values()).split()

@@ -57,6 +57,17 @@ def test_a_reduction_is_that_of_the_array(store, axis, keepdims):
             np.testing.assert_allclose(result, wanted, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    "name", ["sum", "mean", "min", "max", "ptp", "var", "std", "count_nonzero"]
+)
+def test_functions_take_arrays_in_files(store, name):
+    for axis in (None, 1, (0, 2)):
+        result = getattr(sharedmem, name)(store, axis=axis)
+        np.testing.assert_allclose(
+            result, getattr(np, name)(VALUES, axis=axis), rtol=1e-12, atol=1e-12
+        )
+
+
 def test_several_results_and_those_with_axes_of_their_own(store):
     edges = np.linspace(-1, 1, 6)
     with MapReduce(np=2) as pool:

@@ -8,7 +8,7 @@ import sharedmem
 from sharedmem import histograms, lines
 
 several = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 DTYPES = ("f8", "f4", "f2", "i1", "u2", "i8", "u8", ">f8", "g", "?")
 

@@ -5,15 +5,18 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import HealthCheck, assume, given, settings, strategies as st
 
 import sharedmem
 from sharedmem import lines
 from tests.kernels.strategies import arrays_and_axes
 from tests.test_reductions import assert_same, outcome
 
+# Many kernels to compile, which do not depend on the version of Python.
+pytestmark = pytest.mark.slow
+
 several = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 NAMES = ["nansum", "nanprod", "nanmean", "nanmin", "nanmax", "nanvar", "nanstd"]
 DTYPES = ("f8", "f4", "i2", "?", "f2", "g", "c16", ">f8")
@@ -43,7 +46,8 @@ def test_nan_reductions_are_numpys(name, case, keepdims, seed):
     a = with_nans(a, seed)
     if name == "nanprod" and a.dtype.kind in "fc":
         a = np.where(a == a, np.sign(a.real), a).astype(a.dtype)
-    # NumPy sums up float16 in float16
+    # NumPy sums up float16 in float16, where squares of more than a few elements overflow.
+    assume(a.dtype.char != "e" or name not in ("nanvar", "nanstd"))
     assert_same(name, a, axis, keepdims=keepdims, rtol=2e-2 if a.dtype.char == "e" else 1e-5)
 
 

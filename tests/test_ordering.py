@@ -9,8 +9,11 @@ import sharedmem
 from sharedmem import sorting
 from tests.kernels.strategies import arrays
 
+# Many kernels to compile, which do not depend on the version of Python.
+pytestmark = pytest.mark.slow
+
 several = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 DTYPES = ("f8", "f4", "i8", "i2", "u1", "?", "c16", "f2", "g", ">f8", ">i4", "M8[s]", "m8[s]", "U2")

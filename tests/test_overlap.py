@@ -50,7 +50,7 @@ def problems(draw):
     return a, depths, draw(st.tuples(*[boundaries] * ndim)), grid
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(problems())
 def test_the_halo_is_that_of_a_padded_array(problem):
     a, depths, boundaries, grid = problem

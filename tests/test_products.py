@@ -12,8 +12,11 @@ from sharedmem import lines, products
 from tests.kernels.oracles import ulps
 from tests.kernels.strategies import arrays, arrays_and_axes
 
+# Many kernels to compile, which do not depend on the version of Python.
+pytestmark = pytest.mark.slow
+
 several = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 DTYPES = ("f8", "f4", "i2", "i1", "i8", "?", "c16", "c8", "f2", "g", ">f8")
 INEXACT = ("f8", "f4", "i2", "c16", "c8", "f2", "g", ">f8")

@@ -10,8 +10,11 @@ import sharedmem
 from sharedmem import lines
 from tests.kernels.strategies import arrays_and_axes
 
+# Many kernels to compile, which do not depend on the version of Python.
+pytestmark = pytest.mark.slow
+
 several = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 NAMES = ["prod", "ptp", "any", "all", "sum", "mean", "min", "max", "var", "std"]
 DTYPES = ("f8", "f4", "i1", "u2", "i8", "u8", "?", "f2", "g", "c8", "c16", ">f8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -9,21 +10,27 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.kernels.compile import kernel
-from sharedmem.kernels.lines import as_numbers, has_kernel, line_kernel, reduce_lines
+from sharedmem.kernels.lines import as_numbers, has_kernel, index, line_kernel, reduce_lines
 from sharedmem.kernels.reduction import Reduction
 
 Array = NDArray[Any]
 
 
-@kernel
-def _add_rows(
-    x: Array, start: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
-) -> None:
-    count = state[0, at : at + width]
-    for i in range(n):
-        row = x[start + i * stride : start + i * stride + width]
-        for j in range(width):
-            count[j] += row[j] != 0
+def _counter(known: int) -> Callable[..., None]:
+    """Make the kernel that counts elements of rows: see :func:`line_kernel`."""
+
+    @kernel
+    def add_rows(
+        x: Array, p: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
+    ) -> None:
+        width = known if known else width
+        count = state[0, at:]
+        for _ in range(n):
+            for j in range(width):
+                count[j] += x[index(p + j)] != 0
+            p += stride
+
+    return add_rows
 
 
 @kernel
@@ -32,7 +39,7 @@ def _fold(state: Array, half: int) -> None:
         state[0, j] += state[0, j + half]
 
 
-_count_lines = line_kernel(_add_rows, _fold)
+_count_lines = line_kernel(_counter, _fold)
 
 
 @lru_cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
 
@@ -9,14 +10,14 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.kernels.compile import kernel
-from sharedmem.kernels.lines import as_numbers, has_kernel, line_kernel, reduce_lines
+from sharedmem.kernels.lines import as_numbers, has_kernel, index, line_kernel, reduce_lines
 from sharedmem.kernels.reduction import Reduction
 
 Array = NDArray[Any]
 
 
 # A NaN in `a` stays, and one in `b` fails the first comparison: both are compared, never branched
-# on, so that the loops are vectorized.
+# on, so that loops are vectorized.
 @kernel
 def smaller(a: Any, b: Any) -> Any:
     """Return the smaller of two numbers, or NaN if one of them is."""
@@ -29,35 +30,72 @@ def larger(a: Any, b: Any) -> Any:
     return a if (a >= b) | (a != a) else b
 
 
+# Comparing like this takes half of the instructions; it keeps `b` whatever is NaN.
 @kernel
-def _add_rows(
-    x: Array, start: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
-) -> None:
-    smallest = state[0, at : at + width]
-    largest = state[1, at : at + width]
-    for first in range(0, n - 1, 2):  # two rows at once, for fewer stores: see sums.py
-        p = start + first * stride
-        a = x[p : p + width]
-        b = x[p + stride : p + stride + width]
-        for j in range(width):
-            smallest[j] = smaller(smaller(smallest[j], a[j]), b[j])
-            largest[j] = larger(larger(largest[j], a[j]), b[j])
-    if n % 2:
-        p = start + (n - 1) * stride
-        row = x[p : p + width]
-        for j in range(width):
-            smallest[j] = smaller(smallest[j], row[j])
-            largest[j] = larger(largest[j], row[j])
+def lesser(a: Any, b: Any) -> Any:
+    """Return the smaller of two numbers, or `b`."""
+    return a if a < b else b
 
 
 @kernel
-def _fold(state: Array, half: int) -> None:
+def greater(a: Any, b: Any) -> Any:
+    """Return the larger of two numbers, or `b`."""
+    return a if a > b else b
+
+
+def widener(skips_nan: bool) -> Callable[[int], Callable[..., None]]:
+    """Return what makes the kernel that widens the extrema of lanes by rows."""
+
+    def for_width(known: int) -> Callable[..., None]:
+        @kernel
+        def add_rows(
+            x: Array, p: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
+        ) -> None:
+            width = known if known else width
+            smallest = state[0, at:]
+            largest = state[1, at:]
+            for first in range(0, n, 16):
+                rows = min(16, n - first)
+                start = p
+                has_nan = False
+                for _ in range(rows // 4):
+                    for j in range(width):
+                        a = x[index(p + j)]
+                        b = x[index(p + stride + j)]
+                        c = x[index(p + 2 * stride + j)]
+                        d = x[index(p + 3 * stride + j)]
+                        smallest[j] = lesser(a, lesser(b, lesser(c, lesser(d, smallest[j]))))
+                        largest[j] = greater(a, greater(b, greater(c, greater(d, largest[j]))))
+                        has_nan |= ((a != a) | (b != b)) | ((c != c) | (d != d))
+                    p += 4 * stride
+                for _ in range(rows % 4):
+                    for j in range(width):
+                        a = x[index(p + j)]
+                        smallest[j] = lesser(a, smallest[j])
+                        largest[j] = greater(a, largest[j])
+                        has_nan |= a != a
+                    p += stride
+                if has_nan and not skips_nan:
+                    for i in range(rows):
+                        for j in range(width):
+                            a = x[index(start + i * stride + j)]
+                            smallest[j] = smaller(smallest[j], a)
+                            largest[j] = larger(largest[j], a)
+
+        return add_rows
+
+    return for_width
+
+
+@kernel
+def fold(state: Array, half: int) -> None:
+    """Take the lanes from `half` on to the lanes that are `half` before them."""
     for j in range(half):
         state[0, j] = smaller(state[0, j], state[0, j + half])
         state[1, j] = larger(state[1, j], state[1, j + half])
 
 
-_extrema = line_kernel(_add_rows, _fold)
+_extrema = line_kernel(widener(skips_nan=False), fold)
 
 
 @lru_cache

@@ -3,40 +3,90 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.kernels.compile import kernel
 
-# A line of contiguous elements is reduced in this many lanes side by side, which are folded at
+# A long line of contiguous elements is reduced in this many lanes side by side, which are folded at
 # its end: enough to fill the vector units of any machine and to hide the latency of additions.
 LANES = 64
-# Columns are reduced in panels of this width, so that their states stay in the L1 cache.
-PANEL = 1024
-# Lines shorter than this are turned, to be reduced side by side.
-SHORT = 16
+# Shorter lines are reduced in this many lanes, which are folded for a batch of lines at once.
+NARROW = 8
+BATCH = 64
+LONG = 1024
+# Lines shorter than this are turned in batches, to be reduced side by side.
+SHORT = 32
 
 Array = NDArray[Any]
-LineKernel = Callable[..., None]
+# An index of this type is never negative: the compiler need not look whether it counts from the
+# end. It costs a third of the time of a slice, both to run and to compile.
+index = np.uint64
 
 
-def line_kernel(add_rows: Callable[..., None], fold: Callable[..., None]) -> LineKernel:
-    """Make the kernel of a family from two kernels that work on lanes.
+class LineKernel(NamedTuple):
+    """The kernels of a family: for lines side by side, and for lines of contiguous elements."""
+
+    columns: Callable[..., None]
+    rows: Callable[..., None]
+
+
+def line_kernel(
+    adder: Callable[[int], Callable[..., None]], fold: Callable[..., None], n_rows: int = 16
+) -> LineKernel:
+    """Make the kernels of a family from kernels that work on lanes.
 
     Parameters
     ----------
-    add_rows : kernel
-        ``add_rows(x, start, n, stride, state, at, width, scratch)`` adds the `n` rows
-        ``x[start + i * stride :][:width]`` to the lanes ``state[:, at : at + width]``.
-        A row of `scratch` has room for `width` elements.
+    adder : callable
+        Makes the kernel ``add_rows(x, start, n, stride, state, at, width, scratch)``, which adds
+        the `n` rows ``x[start + i * stride :][:width]`` to the lanes ``state[:, at : at + width]``,
+        for a known `width` or, if that is zero, for any up to LANES. Where the compiler knows the
+        width, it needs no loops over what vectors leave over. A row of `scratch` has room for
+        LANES elements.
     fold : kernel
         ``fold(state, half)`` combines each lane below `half` with the lane `half` above it.
+    n_rows : int
+        Columns are reduced in blocks of so many rows, so that memory is read in long runs.
     """
+    return LineKernel(_column_kernel(adder, fold, n_rows), _row_kernel(adder, fold))
+
+
+@kernel
+def _fill(lanes: Array, n: int, state: Array, at: int) -> None:
+    """Give the first `n` lanes a state."""
+    for s in range(len(state)):
+        for lane in range(n):
+            lanes[s, lane] = state[s, at]
+
+
+@kernel
+def _copy(lanes: Array, n: int, state: Array, at: int) -> None:
+    """Give the `n` states from `at` on the first lanes."""
+    for s in range(len(state)):
+        for lane in range(n):
+            state[s, at + lane] = lanes[s, lane]
+
+
+@kernel
+def _turn(x: Array, p: int, outer_stride: int, n: int, n_lines: int, turned: Array) -> None:
+    """Put lines of `n` elements from `p` on side by side."""
+    for line in range(n_lines):
+        for i in range(n):
+            turned[i * BATCH + line] = x[index(p + i)]
+        p += outer_stride
+
+
+def _column_kernel(
+    adder: Callable[[int], Callable[..., None]], fold: Callable[..., None], n_rows: int
+) -> Callable[..., None]:
+    """Make the kernel for lines that lie side by side, as columns do."""
+    add_wide, add_any = adder(LANES), adder(0)
 
     @kernel
-    def reduce_lines(
+    def reduce_columns(
         x: Array,
         start: int,
         outer_stride: int,
@@ -44,7 +94,6 @@ def line_kernel(add_rows: Callable[..., None], fold: Callable[..., None]) -> Lin
         stride: int,
         n_inner: int,
         groups: int,
-        identity: Array,
         lanes: Array,
         scratch: Array,
         state: Array,
@@ -53,25 +102,87 @@ def line_kernel(add_rows: Callable[..., None], fold: Callable[..., None]) -> Lin
             first = start + outer * outer_stride
             at = outer * n_inner
             if groups == 1:
-                for column in range(0, n_inner, PANEL):
-                    width = min(PANEL, n_inner - column)
-                    add_rows(x, first + column, n, stride, state, at + column, width, scratch)
+                for row in range(0, n, n_rows):
+                    rows = min(n_rows, n - row)
+                    p = first + row * stride
+                    for column in range(0, n_inner, LANES):
+                        width = min(LANES, n_inner - column)
+                        if width == LANES:
+                            add_wide(
+                                x, p + column, rows, stride, state, at + column, width, scratch
+                            )
+                        else:
+                            add_any(x, p + column, rows, stride, state, at + column, width, scratch)
                 continue
             width = groups * n_inner
-            for s in range(len(identity)):
-                lanes[s, :width] = identity[s]
+            _fill(lanes, width, state, at)
             rows = n // groups
-            add_rows(x, first, rows, width, lanes, 0, width, scratch)
+            add_any(x, first, rows, width, lanes, 0, width, scratch)
             rest = n * n_inner - rows * width
             if rest > 0:
-                add_rows(x, first + rows * width, 1, width, lanes, 0, rest, scratch)
+                add_any(x, first + rows * width, 1, width, lanes, 0, rest, scratch)
             while width > n_inner:
                 width //= 2
                 fold(lanes, width)
-            for s in range(len(identity)):
-                state[s, at : at + n_inner] = lanes[s, :n_inner]
+            _copy(lanes, n_inner, state, at)
 
-    return reduce_lines
+    return reduce_columns
+
+
+def _row_kernel(
+    adder: Callable[[int], Callable[..., None]], fold: Callable[..., None]
+) -> Callable[..., None]:
+    """Make the kernel for lines of contiguous elements."""
+    add_wide, add_narrow = adder(LANES), adder(NARROW)
+
+    @kernel
+    def reduce_rows(
+        x: Array,
+        start: int,
+        outer_stride: int,
+        n: int,
+        wide: Array,
+        lanes: Array,
+        batch: Array,
+        turned: Array,
+        readable: Array,
+        scratch: Array,
+        state: Array,
+    ) -> None:
+        n_outer = state.shape[1]
+        width = LANES if n >= LONG else NARROW
+        rows = n // width if n >= SHORT else 0
+        for first in range(0, n_outer, BATCH):
+            n_lines = min(BATCH, n_outer - first)
+            p = start + first * outer_stride
+            _fill(batch, BATCH, state, first)
+            _fill(lanes, NARROW * BATCH if rows else 0, state, first)
+            for line in range(n_lines if rows else 0):
+                q = p + line * outer_stride
+                if width == NARROW:
+                    add_narrow(x, q, rows, NARROW, lanes, line * NARROW, NARROW, scratch)
+                    continue
+                _fill(wide, LANES, state, first)
+                add_wide(x, q, rows, LANES, wide, 0, LANES, scratch)
+                half = LANES
+                while half > NARROW:
+                    half //= 2
+                    fold(wide, half)
+                _copy(wide, NARROW, lanes, line * NARROW)
+            if rows:
+                for s in range(len(state)):
+                    _turn(lanes[s], 0, NARROW, NARROW, n_lines, batch[s])
+                half = NARROW * BATCH
+                while half > BATCH:
+                    half //= 2
+                    fold(batch, half)
+            for done in range(rows * width, n, SHORT):
+                some = min(n - done, SHORT)
+                _turn(x, p + done, outer_stride, some, n_lines, turned)
+                add_wide(readable, 0, some, BATCH, batch, 0, BATCH, scratch)
+            _copy(batch, n_lines, state, first)
+
+    return reduce_rows
 
 
 def reduce_lines(
@@ -97,30 +208,34 @@ def reduce_lines(
     tuple of ndarray, each of shape (n_outer, n_inner)
     """
     n_outer, n, n_inner = x.shape
-    if n_inner == 1 and n < SHORT and n_outer >= PANEL:
-        turned = reduce_lines(kernel, x.transpose(2, 1, 0), identity, dtype, n_scratch)
-        return tuple(part.reshape(n_outer, 1) for part in turned)
     flat, start, outer_stride, stride = _flatten(x)
-    groups = 1
-    if stride == n_inner or n == 1:
-        while 2 * groups * n_inner <= LANES and 16 * groups <= n:
-            groups *= 2
-    start_values = np.array(identity, dtype)
     state = np.empty((len(identity), n_outer * n_inner), dtype)
-    state[...] = start_values[:, None]
-    kernel(
-        flat,
-        start,
-        outer_stride,
-        n,
-        stride,
-        n_inner,
-        groups,
-        start_values,
-        np.empty((len(identity), LANES), dtype),
-        np.empty((n_scratch, PANEL), dtype),
-        state,
-    )
+    state[...] = np.array(identity, dtype)[:, None]
+    scratch = np.empty((n_scratch, LANES), dtype)
+    lanes = np.empty((len(identity), NARROW * BATCH), dtype)
+    if n_inner > 1:
+        groups = 1
+        while stride == n_inner and 2 * groups * n_inner <= LANES and 16 * groups <= n:
+            groups *= 2
+        kernel.columns(flat, start, outer_stride, n, stride, n_inner, groups, lanes, scratch, state)
+    else:
+        turned = np.zeros(SHORT * BATCH, flat.dtype)
+        readable = turned.view()
+        readable.flags.writeable = False
+        wide = np.empty((len(identity), LANES), dtype)
+        kernel.rows(
+            flat,
+            start,
+            outer_stride,
+            n,
+            wide,
+            lanes,
+            lanes.copy(),
+            turned,
+            readable,
+            scratch,
+            state,
+        )
     return tuple(state.reshape(len(identity), n_outer, n_inner))
 
 

@@ -10,15 +10,14 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.kernels.compile import formula, kernel
-from sharedmem.kernels.lines import as_numbers, has_kernel, line_kernel, reduce_lines
+from sharedmem.kernels.lines import as_numbers, has_kernel, index, line_kernel, reduce_lines
 from sharedmem.kernels.reduction import Reduction
 from sharedmem.kernels.sums import two_sum
 
 Array = NDArray[Any]
 
-# So many elements are read twice, first for their mean and then for their squares about it;
-# 128 KiB of float64 stay in the L2 cache in between.
-SPAN = 16384
+# So many rows are summed, and their squares, about numbers that are near the means of lanes.
+SPAN = 256
 
 
 @kernel
@@ -69,47 +68,93 @@ def merge_squares(n_a: Any, m2_a: Any, n_b: Any, m2_b: Any, delta: Any) -> Any:
     return m2_a + m2_b + delta * delta * (n_a * (n_b / (n_a + n_b)))
 
 
-# A state: count, sum, what the sum has lost to rounding, sum of squares about the mean.
 @kernel
-def _add_rows(
-    x: Array, start: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
-) -> None:
-    count = state[0, at : at + width]
-    total = state[1, at : at + width]
-    lost = state[2, at : at + width]
-    squares = state[3, at : at + width]
-    part = scratch[0, :width]
-    mean = scratch[1, :width]
-    deviations = scratch[2, :width]
-    part_squares = scratch[3, :width]
-    step = max(1, SPAN // width)
-    for first in range(0, n, step):
-        rows = min(step, n - first)
-        scratch[:, :width] = 0
-        for i in range(first, first + rows):
-            row = x[start + i * stride : start + i * stride + width]
-            for j in range(width):
-                part[j] += row[j]
+def mean_of_four(x: Array, p: int, n: int, stride: int) -> float:
+    """Return the mean of four elements of a lane of `n` rows, as far apart as they can be."""
+    third, last = n // 3 * stride, (n - 1) * stride
+    a, b = np.float64(x[index(p)]), np.float64(x[index(p + third)])
+    c, d = np.float64(x[index(p + last - third)]), np.float64(x[index(p + last)])
+    return (0.25 * a + 0.25 * d) + (0.25 * b + 0.25 * c)
+
+
+def _square_adder(known: int) -> Callable[..., None]:
+    """Make the kernel that adds a few rows and their squares, both less a center of each lane."""
+
+    @kernel
+    def add_squares(
+        x: Array, p: int, n: int, stride: int, width: int,
+        center: Array, part: Array, part_squares: Array,
+    ) -> None:  # fmt: skip
+        width = known if known else width
         for j in range(width):
-            mean[j] = part[j] / rows
-        for i in range(first, first + rows):
-            row = x[start + i * stride : start + i * stride + width]
+            part[j] = 0
+            part_squares[j] = 0
+        for _ in range(n // 4):
             for j in range(width):
-                deviation = row[j] - mean[j]
-                deviations[j] += deviation
-                part_squares[j] += deviation * deviation
-        before = count[0]
-        for j in range(width):
-            part[j], error = exact_product(rows, mean[j])
-            part_lost = error + deviations[j]
-            if before > 0:
-                delta = mean_difference(before, total[j], lost[j], rows, part[j], part_lost)
-                squares[j] = merge_squares(before, squares[j], rows, part_squares[j], delta)
-            else:
-                squares[j] = part_squares[j]
-            total[j], error = two_sum(total[j], part[j])
-            lost[j] += part_lost + error
-            count[j] = before + rows
+                a = x[index(p + j)] - center[j]
+                b = x[index(p + stride + j)] - center[j]
+                c = x[index(p + 2 * stride + j)] - center[j]
+                d = x[index(p + 3 * stride + j)] - center[j]
+                part[j] += (a + b) + (c + d)
+                part_squares[j] += (a * a + b * b) + (c * c + d * d)
+            p += 4 * stride
+        for _ in range(n % 4):
+            for j in range(width):
+                a = x[index(p + j)] - center[j]
+                part[j] += a
+                part_squares[j] += a * a
+            p += stride
+
+    return add_squares
+
+
+# A state: count, sum, what the sum has lost to rounding, sum of squares about the mean.
+def _squarer(known: int) -> Callable[..., None]:
+    """Make the kernel that adds the squares of rows to lanes: see :func:`line_kernel`.
+
+    Squares are summed about the mean of four elements of a lane. Where that is so far from the
+    mean that more than two bits would be lost, they are summed again, about the mean.
+    """
+    add_squares = _square_adder(known)
+
+    @kernel
+    def add_rows(
+        x: Array, start: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
+    ) -> None:
+        width = known if known else width
+        count, total, lost, squares = state[0, at:], state[1, at:], state[2, at:], state[3, at:]
+        center, part, part_squares = scratch[0], scratch[1], scratch[2]
+        for first in range(0, n, SPAN):
+            rows = min(SPAN, n - first)
+            p = start + first * stride
+            for j in range(width):
+                center[j] = mean_of_four(x, p + j, rows, stride)
+            for _ in range(2):
+                add_squares(x, p, rows, stride, width, center, part, part_squares)
+                is_far = False
+                for j in range(width):
+                    of_mean = part[j] * (part[j] / rows)
+                    is_far |= part_squares[j] > 4 * (part_squares[j] - of_mean)
+                if not is_far:
+                    break
+                for j in range(width):
+                    center[j] += part[j] / rows
+            before = count[0]
+            for j in range(width):
+                about_mean = part_squares[j] - part[j] * (part[j] / rows)
+                about_mean = 0.0 if about_mean < 0 else about_mean
+                centers, error = exact_product(rows, center[j])
+                part_lost = error + part[j]
+                if before > 0:
+                    delta = mean_difference(before, total[j], lost[j], rows, centers, part_lost)
+                    squares[j] = merge_squares(before, squares[j], rows, about_mean, delta)
+                else:
+                    squares[j] = about_mean
+                total[j], error = two_sum(total[j], centers)
+                lost[j] += part_lost + error
+                count[j] = before + rows
+
+    return add_rows
 
 
 @kernel
@@ -124,7 +169,7 @@ def _fold(state: Array, half: int) -> None:
         lost[j] += lost[k] + error
 
 
-_add_lines = line_kernel(_add_rows, _fold)
+_add_lines = line_kernel(_squarer, _fold, n_rows=SPAN)
 
 
 @lru_cache
@@ -159,7 +204,7 @@ def _chunk(x: Array, reduce_numbers: Callable[[Array], tuple[Array, ...]]) -> tu
 
 
 def _kernel_chunk(x: Array) -> tuple[Array, ...]:
-    return reduce_lines(_add_lines, x, (0, 0, 0, 0), np.float64, n_scratch=4)
+    return reduce_lines(_add_lines, x, (0, 0, 0, 0), np.float64, n_scratch=3)
 
 
 def _numpy_chunk(x: Array, result: np.dtype[Any]) -> tuple[Array, ...]:

@@ -9,47 +9,68 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.kernels import moments, products, sums
+from sharedmem.kernels import extrema, moments, products, sums
 from sharedmem.kernels.compile import kernel
-from sharedmem.kernels.lines import as_numbers, has_kernel, line_kernel, reduce_lines
+from sharedmem.kernels.lines import LANES, as_numbers, has_kernel, index, line_kernel, reduce_lines
 from sharedmem.kernels.reduction import Reduction
 
 Array = NDArray[Any]
 State = tuple[Array, ...]
 
 
-@kernel
-def _or_zero(x: Any) -> Any:
-    """Return a number, or zero for NaN."""
-    return x if x == x else type(x)(0)
+# A state: the sum, what it has lost to rounding, and how many elements are numbers.
+def _adder(known: int) -> Callable[..., None]:
+    """Make the kernel that adds the numbers in rows, and counts them: see :func:`line_kernel`."""
+
+    @kernel
+    def add_rows(
+        x: Array, p: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
+    ) -> None:
+        width = known if known else width
+        plain = scratch[0]
+        total = state[0, at:]
+        lost = state[1, at:]
+        count = state[2, at:]
+        for first in range(0, n, 16):
+            rows = min(16, n - first)
+            for j in range(width):
+                plain[j] = 0
+            for _ in range(rows // 2):
+                for j in range(width):
+                    a = np.float64(x[index(p + j)])
+                    b = np.float64(x[index(p + stride + j)])
+                    plain[j] += (a if a == a else 0.0) + (b if b == b else 0.0)
+                    count[j] += (1.0 if a == a else 0.0) + (1.0 if b == b else 0.0)
+                p += 2 * stride
+            for _ in range(rows % 2):
+                for j in range(width):
+                    a = np.float64(x[index(p + j)])
+                    plain[j] += a if a == a else 0.0
+                    count[j] += 1.0 if a == a else 0.0
+                p += stride
+            for j in range(width):
+                total[j], error = sums.two_sum(total[j], plain[j])
+                lost[j] += error
+
+    return add_rows
 
 
 @kernel
-def _count_rows(
-    x: Array, start: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
-) -> None:
-    count = state[0, at : at + width]
-    for i in range(n):
-        row = x[start + i * stride : start + i * stride + width]
-        for j in range(width):
-            count[j] += row[j] == row[j]
-
-
-@kernel
-def _fold_counts(state: Array, half: int) -> None:
+def _fold(state: Array, half: int) -> None:
+    sums.fold(state, half)
     for j in range(half):
-        state[0, j] += state[0, j + half]
+        state[2, j] += state[2, j + half]
 
 
-_add_lines = line_kernel(sums.adder(_or_zero), sums.fold)
-_count_lines = line_kernel(_count_rows, _fold_counts)
+_add_lines = line_kernel(_adder, _fold)
+_extrema_lines = line_kernel(extrema.widener(skips_nan=True), extrema.fold)
 
 
 @lru_cache
 def add(dtype: np.dtype[Any], result: np.dtype[Any]) -> Reduction:
     """Return the sum of the elements that are not NaN, as `result`."""
     plain = sums.add(dtype, result)
-    chunk = partial(_sum_chunk, plain=plain.chunk, has_kernel=_sums(dtype, result))
+    chunk = partial(_sum_chunk, plain=plain.chunk, has_kernel=_has_sums(dtype, result))
     return Reduction(chunk, plain.combine, plain.finalize, plain.identity, lines=True)
 
 
@@ -64,10 +85,8 @@ def multiply(dtype: np.dtype[Any], result: np.dtype[Any]) -> Reduction:
 @lru_cache
 def mean(dtype: np.dtype[Any], result: np.dtype[Any]) -> Reduction:
     """Return the mean of the elements that are not NaN, as `result`, and how many they are."""
-    total = add(dtype, result)
-
-    def chunk(x: Array) -> State:
-        return (*total.chunk(x), _count(x))
+    total = sums.add(dtype, result)
+    chunk = partial(_sums, plain=total.chunk, has_kernel=_has_sums(dtype, result))
 
     def combine(a: State, b: State) -> State:
         return (*total.combine(a[:2], b[:2]), a[2] + b[2])
@@ -92,14 +111,20 @@ def variance(dtype: np.dtype[Any], ddof: float) -> Reduction:
     )
 
 
-def _sums(dtype: np.dtype[Any], result: np.dtype[Any]) -> bool:
+def _has_sums(dtype: np.dtype[Any], result: np.dtype[Any]) -> bool:
     return has_kernel(dtype, "f") and has_kernel(result, "f")
 
 
-def _sum_chunk(x: Array, plain: Callable[[Array], State], has_kernel: bool) -> State:
+def _sums(x: Array, plain: Callable[[Array], State], has_kernel: bool) -> State:
+    """Return the sum, what it has lost, and how many elements are numbers."""
     if has_kernel:
-        return reduce_lines(_add_lines, as_numbers(x), (0, 0), np.float64)
-    return _filled_chunk(x, plain, 0)
+        return reduce_lines(_add_lines, as_numbers(x), (0, 0, 0), np.float64, n_scratch=1)
+    count = np.asarray(x.shape[1] - np.count_nonzero(np.isnan(x), axis=1))
+    return (*_filled_chunk(x, plain, 0), count)
+
+
+def _sum_chunk(x: Array, plain: Callable[[Array], State], has_kernel: bool) -> State:
+    return _sums(x, plain, has_kernel)[:2]
 
 
 def _filled_chunk(x: Array, chunk: Callable[[Array], State], substitute: float) -> State:
@@ -108,17 +133,11 @@ def _filled_chunk(x: Array, chunk: Callable[[Array], State], substitute: float) 
     return chunk(filled)
 
 
-def _count(x: Array) -> Array:
-    if has_kernel(x.dtype, "f"):
-        return reduce_lines(_count_lines, as_numbers(x), (0,), np.int64)[0]
-    return np.asarray(x.shape[1] - np.count_nonzero(np.isnan(x), axis=1))
-
-
 def _squares_chunk(x: Array, chunk: Callable[[Array], State]) -> State:
-    total, lost = reduce_lines(_add_lines, as_numbers(x), (0, 0), np.float64)
-    count = _count(x).astype(np.float64)
-    if (count == x.shape[1]).all():
-        return chunk(x)
+    squares = chunk(x)
+    if not np.isnan(squares[3]).any():  # nor infinite ones
+        return squares
+    total, lost, count = reduce_lines(_add_lines, as_numbers(x), (0, 0, 0), np.float64, n_scratch=1)
     with np.errstate(all="ignore"):
         mean = sums.compensated(total, lost) / count
     # An element that is the mean adds nothing to the squares about it.
@@ -140,18 +159,32 @@ def _variance(state: State, ddof: float) -> State:
         return np.where(count > ddof, squares / (count - ddof), np.nan), count
 
 
-def _extremum(ufunc: Any) -> Reduction:
-    # NumPy's loops are vectorized, and as fast as memory in several threads.
+@lru_cache
+def minimum(dtype: np.dtype[Any]) -> Reduction:
+    """Return the smallest element that is not NaN, or NaN."""
+    return _extremum(dtype, np.fmin, 0)
+
+
+@lru_cache
+def maximum(dtype: np.dtype[Any]) -> Reduction:
+    """Return the largest element that is not NaN, or NaN."""
+    return _extremum(dtype, np.fmax, 1)
+
+
+def _extremum(dtype: np.dtype[Any], ufunc: Any, place: int) -> Reduction:
     def chunk(x: Array) -> State:
-        return (
-            ufunc.reduce(x[:, :, 0], axis=1)[:, None] if x.shape[2] == 1 else ufunc.reduce(x, 1),
+        if x.shape[2] == 1 and x.shape[1] >= LANES:  # where NumPy's loops are vectorized
+            return (ufunc.reduce(x[:, :, 0], axis=1)[:, None],)
+        if not has_kernel(dtype, "f"):
+            return (ufunc.reduce(x, axis=1),)
+        numbers = as_numbers(x)
+        found = reduce_lines(
+            _extrema_lines, numbers, (np.inf, -np.inf), numbers.dtype.newbyteorder("=")
         )
+        is_nan = found[0] > found[1]
+        return (np.where(is_nan, np.nan, found[place]).astype(dtype.newbyteorder("=")),)
 
     def combine(a: State, b: State) -> State:
         return (ufunc(a[0], b[0]),)
 
     return Reduction(chunk, combine, lambda state: state[0], lines=True)
-
-
-minimum = _extremum(np.fmin)
-maximum = _extremum(np.fmax)

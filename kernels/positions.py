@@ -10,11 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.kernels.compile import kernel
-from sharedmem.kernels.lines import PANEL, SHORT, has_kernel
+from sharedmem.kernels.lines import has_kernel
 from sharedmem.kernels.reduction import Reduction
 
 Array = NDArray[Any]
 State = tuple[Array, ...]
+
+# Columns are looked through in panels of this width, so that their states stay in the L1 cache.
+PANEL = 1024
+# Lines shorter than this are looked through side by side.
+SHORT = 16
 
 
 @kernel

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
 
@@ -9,22 +10,28 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.kernels.compile import kernel
-from sharedmem.kernels.lines import as_numbers, has_kernel, line_kernel, reduce_lines
+from sharedmem.kernels.lines import as_numbers, has_kernel, index, line_kernel, reduce_lines
 from sharedmem.kernels.reduction import Reduction
 
 Array = NDArray[Any]
 
 
-@kernel
-def _multiply_rows(
-    x: Array, start: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
-) -> None:
-    product = state[0, at : at + width]
-    number = state.dtype.type
-    for i in range(n):
-        row = x[start + i * stride : start + i * stride + width]
-        for j in range(width):
-            product[j] *= number(row[j])
+def _multiplier(known: int) -> Callable[..., None]:
+    """Make the kernel that multiplies lanes by rows: see :func:`line_kernel`."""
+
+    @kernel
+    def multiply_rows(
+        x: Array, p: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
+    ) -> None:
+        width = known if known else width
+        number = state.dtype.type
+        product = state[0, at:]
+        for _ in range(n):
+            for j in range(width):
+                product[j] *= number(x[index(p + j)])
+            p += stride
+
+    return multiply_rows
 
 
 @kernel
@@ -33,7 +40,7 @@ def _fold(state: Array, half: int) -> None:
         state[0, j] *= state[0, j + half]
 
 
-_multiply_lines = line_kernel(_multiply_rows, _fold)
+_multiply_lines = line_kernel(_multiplier, _fold)
 
 
 @lru_cache

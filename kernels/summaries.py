@@ -8,11 +8,28 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from sharedmem.kernels.compile import formula, kernel
-from sharedmem.kernels.lines import as_numbers, has_kernel, line_kernel, reduce_lines
-from sharedmem.kernels.moments import SPAN, exact_product, mean_difference
+from sharedmem.kernels.compile import formula
+from sharedmem.kernels.lines import as_numbers, has_kernel, reduce_lines
+from sharedmem.kernels.moments import mean_difference
+from sharedmem.kernels.powers import (
+    COUNT,
+    IDENTITY,
+    LOST,
+    M2,
+    M3,
+    M4,
+    MAX,
+    MIN,
+    N_MINUS,
+    N_NAN,
+    N_PLUS,
+    N_SCRATCH,
+    TOTAL,
+    add_lines,
+    merge_powers,
+)
 from sharedmem.kernels.reduction import Reduction
-from sharedmem.kernels.sums import add_rows, compensated, two_sum
+from sharedmem.kernels.sums import compensated, two_sum
 
 Array = NDArray[Any]
 State = tuple[Array, ...]
@@ -61,148 +78,6 @@ class Summary(NamedTuple):
     kurtosis: Any
 
 
-@kernel
-def merge_powers(
-    n_a: Any, m2_a: Any, m3_a: Any, m4_a: Any,
-    n_b: Any, m2_b: Any, m3_b: Any, m4_b: Any, delta: Any,
-) -> Any:  # fmt: skip
-    """Return the sums of the powers 2, 3, 4 of deviations from the mean of two sets together.
-
-    Their means are `delta` apart.
-
-    References
-    ----------
-    P. Pebay, Formulas for robust, one-pass parallel computation of covariances and
-    arbitrary-order statistical moments, Sandia report SAND2008-6212, 2008, eqs. 1.5 to 1.7.
-    """
-    n = n_a + n_b
-    a = n_a / n
-    b = n_b / n
-    square = delta * delta
-    product = n_a * b
-    m2 = m2_a + m2_b + square * product
-    m3 = m3_a + m3_b + delta * (square * product * (a - b) + 3 * (a * m2_b - b * m2_a))
-    m4 = (
-        m4_a + m4_b + square * (square * product * (a * a - a * b + b * b))
-        + 6 * square * (a * a * m2_b + b * b * m2_a) + 4 * delta * (a * m3_b - b * m3_a)
-    )  # fmt: skip
-    return m2, m3, m4
-
-
-# The rows of a state.
-TOTAL, LOST, COUNT, M2, M3, M4, MIN, MAX, N_NAN, N_PLUS, N_MINUS = range(11)
-_IDENTITY = (0, 0, 0, 0, 0, 0, np.inf, -np.inf, 0, 0, 0)
-
-
-@kernel
-def _merge_lane(state: Array, j: int, part: Array, k: int) -> None:
-    """Add the moments in lane `k` of `part` to those in lane `j` of `state`."""
-    n_a = state[COUNT, j]
-    n_b = part[COUNT, k]
-    if n_b == 0:
-        return
-    if n_a == 0:
-        for s in range(M4 + 1):
-            state[s, j] = part[s, k]
-        return
-    delta = mean_difference(
-        n_a, state[TOTAL, j], state[LOST, j], n_b, part[TOTAL, k], part[LOST, k]
-    )
-    state[M2, j], state[M3, j], state[M4, j] = merge_powers(
-        n_a, state[M2, j], state[M3, j], state[M4, j],
-        n_b, part[M2, k], part[M3, k], part[M4, k], delta,
-    )  # fmt: skip
-    state[COUNT, j] = n_a + n_b
-    state[TOTAL, j], error = two_sum(state[TOTAL, j], part[TOTAL, k])
-    state[LOST, j] += part[LOST, k] + error
-
-
-@kernel
-def _sum_finite(row: Array, state: Array, at: int, part: Array) -> None:
-    """Do what the loops over a row do, where some elements are not finite."""
-    for j in range(len(row)):
-        x = np.float64(row[j])
-        if np.isnan(x):
-            state[N_NAN, at + j] += 1
-        elif x == np.inf:
-            state[N_PLUS, at + j] += 1
-        elif x == -np.inf:
-            state[N_MINUS, at + j] += 1
-        else:
-            part[COUNT, j] += 1
-            part[TOTAL, j], error = two_sum(part[TOTAL, j], x)
-            part[LOST, j] += error
-
-
-# Several short loops over a row that is in cache: in one loop over so many arrays, the compiler
-# gives up proving that they do not overlap, and does not vectorize.
-@kernel
-def _add_rows(
-    x: Array, start: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
-) -> None:
-    smallest = state[MIN, at : at + width]
-    largest = state[MAX, at : at + width]
-    total = scratch[TOTAL, :width]
-    lost = scratch[LOST, :width]
-    m2 = scratch[M2, :width]
-    m3 = scratch[M3, :width]
-    m4 = scratch[M4, :width]
-    mean = scratch[M4 + 1, :width]
-    deviations = scratch[M4 + 2, :width]
-    step = max(1, SPAN // width)
-    for first in range(0, n, step):
-        rows = min(step, n - first)
-        scratch[:, :width] = 0
-        scratch[COUNT, :width] = rows
-        add_rows(x, start + first * stride, rows, stride, scratch, 0, width, scratch)
-        finite = True
-        for j in range(width):
-            finite &= np.isfinite(lost[j])
-        if not finite:
-            scratch[:, :width] = 0
-            for i in range(first, first + rows):
-                p = start + i * stride
-                _sum_finite(x[p : p + width], state, at, scratch)
-        for j in range(width):
-            mean[j] = (total[j] + lost[j]) / max(scratch[COUNT, j], 1.0)
-        for i in range(first, first + rows):
-            row = x[start + i * stride : start + i * stride + width]
-            for j in range(width):
-                value = np.float64(row[j])
-                is_finite = value - value == 0
-                smallest[j] = value if is_finite & (value < smallest[j]) else smallest[j]
-                largest[j] = value if is_finite & (value > largest[j]) else largest[j]
-            for j in range(width):
-                deviation = row[j] - mean[j]
-                deviation = deviation if deviation - deviation == 0 else 0.0
-                square = deviation * deviation
-                m2[j] += square
-                m4[j] += square * square
-            for j in range(width):
-                deviation = row[j] - mean[j]
-                deviation = deviation if deviation - deviation == 0 else 0.0
-                deviations[j] += deviation
-                m3[j] += deviation * deviation * deviation
-        for j in range(width):
-            total[j], error = exact_product(scratch[COUNT, j], mean[j])
-            lost[j] = error + deviations[j]
-            _merge_lane(state, at + j, scratch, j)
-
-
-@kernel
-def _fold(state: Array, half: int) -> None:
-    for j in range(half):
-        k = j + half
-        _merge_lane(state, j, state, k)
-        state[MIN, j] = min(state[MIN, j], state[MIN, k])
-        state[MAX, j] = max(state[MAX, j], state[MAX, k])
-        for s in range(N_NAN, N_MINUS + 1):
-            state[s, j] += state[s, k]
-
-
-_add_lines = line_kernel(_add_rows, _fold)
-
-
 @lru_cache
 def moments(dtype: DTypeLike) -> Reduction:
     """Return the :class:`Moments`; they are NaN where an element is."""
@@ -218,12 +93,12 @@ def summary(dtype: DTypeLike) -> Reduction:
 def _reduction(dtype: np.dtype[Any], finalize: Any) -> Reduction:
     if dtype.kind not in "biuf":
         raise TypeError(f"moments are of real numbers, got an array of dtype {dtype}")
-    return Reduction(_chunk, _combine, finalize, identity=_IDENTITY, lines=True)
+    return Reduction(_chunk, _combine, finalize, identity=IDENTITY, lines=True)
 
 
 def _chunk(x: Array) -> State:
     numbers = as_numbers(x) if has_kernel(x.dtype, "biuf") else x.astype(np.float64)
-    return reduce_lines(_add_lines, numbers, _IDENTITY, np.float64, n_scratch=M4 + 3)
+    return reduce_lines(add_lines, numbers, IDENTITY, np.float64, n_scratch=N_SCRATCH)
 
 
 def _combine(a: State, b: State) -> State:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.kernels.compile import formula, kernel
-from sharedmem.kernels.lines import LANES, as_numbers, has_kernel, line_kernel, reduce_lines
+from sharedmem.kernels.lines import as_numbers, has_kernel, index, line_kernel, reduce_lines
 from sharedmem.kernels.reduction import Reduction
 
 Array = NDArray[Any]
@@ -35,60 +35,45 @@ def itself(x: Any) -> Any:
     return x
 
 
-# Sixteen rows are summed plainly before the sum is compensated, in blocks of a known width: two
-# cores then read 128 MiB that is in cache at 46 GB/s, like a bare loop, and at 30 where each eight
-# rows are compensated. For integers the compiler finds that nothing is ever lost, and drops the
-# compensation.
-def adder(term: Callable[[Any], Any]) -> Callable[..., None]:
-    """Make the kernel that adds a term of each element of rows to lanes of sums."""
+# Sixteen rows are summed plainly before the sum is compensated: two cores then read 128 MiB that is
+# in cache at 46 GB/s, like a bare loop, and at 30 where each eight rows are compensated. For
+# integers the compiler finds that nothing is ever lost, and drops the compensation.
+def adder(term: Callable[[Any], Any]) -> Callable[[int], Callable[..., None]]:
+    """Return what makes the kernel that adds a term of each element of rows to lanes of sums."""
 
-    @kernel
-    def add_sixteen(
-        x: Array, p: int, stride: int, width: int, plain: Array, total: Array, lost: Array
-    ) -> None:
-        number = total.dtype.type
-        plain[:width] = 0
-        for _ in range(4):
-            a, p = x[p : p + width], p + stride
-            b, p = x[p : p + width], p + stride
-            c, p = x[p : p + width], p + stride
-            d, p = x[p : p + width], p + stride
-            for j in range(width):
-                plain[j] += (term(number(a[j])) + term(number(b[j]))) + (
-                    term(number(c[j])) + term(number(d[j]))
-                )
-        for j in range(width):
-            total[j], error = two_sum(total[j], plain[j])
-            lost[j] += error
+    def for_width(known: int) -> Callable[..., None]:
+        @kernel
+        def add_rows(
+            x: Array, p: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
+        ) -> None:
+            number = state.dtype.type
+            width = known if known else width
+            plain = scratch[0]
+            total = state[0, at:]
+            lost = state[1, at:]
+            for first in range(0, n, 16):
+                rows = min(16, n - first)
+                for j in range(width):
+                    plain[j] = 0
+                for _ in range(rows // 4):
+                    for j in range(width):
+                        a = term(number(x[index(p + j)]))
+                        b = term(number(x[index(p + stride + j)]))
+                        c = term(number(x[index(p + 2 * stride + j)]))
+                        d = term(number(x[index(p + 3 * stride + j)]))
+                        plain[j] += (a + b) + (c + d)
+                    p += 4 * stride
+                for _ in range(rows % 4):
+                    for j in range(width):
+                        plain[j] += term(number(x[index(p + j)]))
+                    p += stride
+                for j in range(width):
+                    total[j], error = two_sum(total[j], plain[j])
+                    lost[j] += error
 
-    @kernel
-    def add_rows(
-        x: Array, start: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
-    ) -> None:
-        number = state.dtype.type
-        plain = np.empty(LANES, state.dtype)
-        p = start
-        for _ in range(n // 16):
-            for column in range(0, width, LANES):
-                total = state[0, at + column :]
-                lost = state[1, at + column :]
-                if width - column >= LANES:
-                    add_sixteen(x, p + column, stride, LANES, plain, total, lost)
-                else:
-                    add_sixteen(x, p + column, stride, width - column, plain, total, lost)
-            p += 16 * stride
-        total = state[0, at : at + width]
-        lost = state[1, at : at + width]
-        for _ in range(n % 16):
-            row, p = x[p : p + width], p + stride
-            for j in range(width):
-                total[j], error = two_sum(total[j], term(number(row[j])))
-                lost[j] += error
+        return add_rows
 
-    return add_rows
-
-
-add_rows = adder(itself)
+    return for_width
 
 
 @kernel
@@ -99,7 +84,7 @@ def fold(state: Array, half: int) -> None:
         state[1, j] += state[1, j + half] + error
 
 
-_add_lines = line_kernel(add_rows, fold)
+_add_lines = line_kernel(adder(itself), fold)
 
 
 @lru_cache
@@ -142,7 +127,7 @@ def _has_kernel(dtype: np.dtype[Any], summed: np.dtype[Any]) -> bool:
 
 def _chunk(x: Array, summed: np.dtype[Any]) -> tuple[Array, ...]:
     accumulator = np.dtype(np.float64) if summed.kind in "fc" else summed
-    parts = reduce_lines(_add_lines, as_numbers(x), (0, 0), accumulator)
+    parts = reduce_lines(_add_lines, as_numbers(x), (0, 0), accumulator, n_scratch=1)
     if x.dtype.kind == "c":
         return tuple(part.view(np.complex128) for part in parts)
     return parts

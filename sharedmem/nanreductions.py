@@ -164,7 +164,7 @@ def nanmin(
     result = a.dtype.newbyteorder("=")
     if result.kind not in "fc" or not is_covered(a, result, axis, out, keepdims, where):
         return _numpy.nanmin(a, axis, out, keepdims, where=where, **given(initial=initial))
-    extremum = reduce_from(np.fmin, initial, nans.minimum, a, axis, keepdims)
+    extremum = reduce_from(np.fmin, initial, nans.minimum(a.dtype), a, axis, keepdims)
     if np.any(np.isnan(extremum)):
         warnings.warn("All-NaN slice encountered", RuntimeWarning, stacklevel=2)
     return store(extremum, out)
@@ -202,7 +202,7 @@ def nanmax(
     result = a.dtype.newbyteorder("=")
     if result.kind not in "fc" or not is_covered(a, result, axis, out, keepdims, where):
         return _numpy.nanmax(a, axis, out, keepdims, where=where, **given(initial=initial))
-    extremum = reduce_from(np.fmax, initial, nans.maximum, a, axis, keepdims)
+    extremum = reduce_from(np.fmax, initial, nans.maximum(a.dtype), a, axis, keepdims)
     if np.any(np.isnan(extremum)):
         warnings.warn("All-NaN slice encountered", RuntimeWarning, stacklevel=2)
     return store(extremum, out)

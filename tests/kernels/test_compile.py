@@ -13,10 +13,10 @@ from sharedmem.kernels.sums import two_sum
 CHILD = """
 from sharedmem.kernels import counts, extrema, histograms, moments, summaries, sums
 from sharedmem.kernels.lines import reduce_lines
-assert not sums._add_lines.signatures, "importing has compiled a kernel"
+assert not sums._add_lines.rows.signatures, "importing has compiled a kernel"
 import numpy as np
 sums.add("f8", "f8").chunk(np.ones((1, 10, 1)))
-print(sum(sums._add_lines.stats.cache_hits.values()))
+print(sum(sums._add_lines.rows.stats.cache_hits.values()))
 """
 
 

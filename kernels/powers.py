@@ -1,0 +1,227 @@
+"""Sums of powers of deviations from the mean, and with them counts and extrema, in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sharedmem.kernels.compile import kernel
+from sharedmem.kernels.extrema import greater, lesser
+from sharedmem.kernels.lines import LANES, index, line_kernel
+from sharedmem.kernels.moments import SPAN, exact_product, mean_difference, mean_of_four
+from sharedmem.kernels.sums import two_sum
+
+Array = NDArray[Any]
+
+
+@kernel
+def merge_powers(
+    n_a: Any, m2_a: Any, m3_a: Any, m4_a: Any,
+    n_b: Any, m2_b: Any, m3_b: Any, m4_b: Any, delta: Any,
+) -> Any:  # fmt: skip
+    """Return the sums of the powers 2, 3, 4 of deviations from the mean of two sets together.
+
+    Their means are `delta` apart.
+
+    References
+    ----------
+    P. Pebay, Formulas for robust, one-pass parallel computation of covariances and
+    arbitrary-order statistical moments, Sandia report SAND2008-6212, 2008, eqs. 1.5 to 1.7.
+    """
+    n = n_a + n_b
+    a = n_a / n
+    b = n_b / n
+    square = delta * delta
+    product = n_a * b
+    m2 = m2_a + m2_b + square * product
+    m3 = m3_a + m3_b + delta * (square * product * (a - b) + 3 * (a * m2_b - b * m2_a))
+    m4 = (
+        m4_a + m4_b + square * (square * product * (a * a - a * b + b * b))
+        + 6 * square * (a * a * m2_b + b * b * m2_a) + 4 * delta * (a * m3_b - b * m3_a)
+    )  # fmt: skip
+    return m2, m3, m4
+
+
+# The rows of a state.
+TOTAL, LOST, COUNT, M2, M3, M4, MIN, MAX, N_NAN, N_PLUS, N_MINUS = range(11)
+# Rows of scratch that the kernels ask for: a state, and what follows it below.
+N_SCRATCH = 18
+IDENTITY = (0, 0, 0, 0, 0, 0, np.inf, -np.inf, 0, 0, 0)
+
+
+@kernel
+def _merge_lane(state: Array, j: int, part: Array, k: int) -> None:
+    """Add the moments in lane `k` of `part` to those in lane `j` of `state`."""
+    n_a = state[COUNT, j]
+    n_b = part[COUNT, k]
+    if n_b == 0:
+        return
+    if n_a == 0:
+        for s in range(M4 + 1):
+            state[s, j] = part[s, k]
+        return
+    delta = mean_difference(
+        n_a, state[TOTAL, j], state[LOST, j], n_b, part[TOTAL, k], part[LOST, k]
+    )
+    state[M2, j], state[M3, j], state[M4, j] = merge_powers(
+        n_a, state[M2, j], state[M3, j], state[M4, j],
+        n_b, part[M2, k], part[M3, k], part[M4, k], delta,
+    )  # fmt: skip
+    state[COUNT, j] = n_a + n_b
+    state[TOTAL, j], error = two_sum(state[TOTAL, j], part[TOTAL, k])
+    state[LOST, j] += part[LOST, k] + error
+
+
+# Where a span keeps its powers of deviations, their center and its extrema: in one array, as the
+# compiler would give up proving that so many arrays do not overlap, and not vectorize.
+_CENTER, _P1, _P2, _P3, _P4, _LOW, _HIGH = (LANES * row for row in range(M4 + 1, M4 + 8))
+
+
+def _power_adder(known: int) -> Callable[..., None]:
+    """Make the kernel that sums powers of a few rows less a center, and finds their extrema."""
+
+    @kernel
+    def add_powers(x: Array, p: int, n: int, stride: int, width: int, lanes: Array) -> None:
+        width = known if known else width
+        for j in range(width):
+            lanes[index(_P1 + j)] = 0
+            lanes[index(_P2 + j)] = 0
+            lanes[index(_P3 + j)] = 0
+            lanes[index(_P4 + j)] = 0
+            lanes[index(_LOW + j)] = np.inf
+            lanes[index(_HIGH + j)] = -np.inf
+        for _ in range(n // 2):
+            for j in range(width):
+                a = np.float64(x[index(p + j)])
+                b = np.float64(x[index(p + stride + j)])
+                low, high = (a, b) if a < b else (b, a)
+                lanes[index(_LOW + j)] = lesser(low, lanes[index(_LOW + j)])
+                lanes[index(_HIGH + j)] = greater(high, lanes[index(_HIGH + j)])
+                a -= lanes[index(_CENTER + j)]
+                b -= lanes[index(_CENTER + j)]
+                a2 = a * a
+                b2 = b * b
+                lanes[index(_P1 + j)] += a + b
+                lanes[index(_P2 + j)] += a2 + b2
+                lanes[index(_P3 + j)] += a2 * a + b2 * b
+                lanes[index(_P4 + j)] += a2 * a2 + b2 * b2
+            p += 2 * stride
+        for j in range(width if n % 2 else 0):
+            a = np.float64(x[index(p + j)])
+            lanes[index(_LOW + j)] = lesser(a, lanes[index(_LOW + j)])
+            lanes[index(_HIGH + j)] = greater(a, lanes[index(_HIGH + j)])
+            a -= lanes[index(_CENTER + j)]
+            lanes[index(_P1 + j)] += a
+            lanes[index(_P2 + j)] += a * a
+            lanes[index(_P3 + j)] += a * a * a
+            lanes[index(_P4 + j)] += (a * a) * (a * a)
+
+    return add_powers
+
+
+def _summarizer(known: int) -> Callable[..., None]:
+    """Make the kernel that adds rows to the summaries of lanes: see :func:`line_kernel`.
+
+    Powers are summed about a center as in :mod:`sharedmem.kernels.moments`.
+    """
+    add_powers = _power_adder(known)
+
+    @kernel
+    def add_rows(
+        x: Array, start: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
+    ) -> None:
+        width = known if known else width
+        lanes = scratch.reshape(-1)
+        for first in range(0, n, SPAN):
+            rows = min(SPAN, n - first)
+            p = start + first * stride
+            for j in range(width):
+                lanes[index(_CENTER + j)] = mean_of_four(x, p + j, rows, stride)
+            for _ in range(2):
+                add_powers(x, p, rows, stride, width, lanes)
+                is_far = False
+                is_finite = True
+                for j in range(width):
+                    mean = lanes[index(_P1 + j)] / rows
+                    square = lanes[index(_P2 + j)]
+                    is_far |= square > 4 * (square - lanes[index(_P1 + j)] * mean)
+                    is_finite &= lanes[index(_P1 + j)] - lanes[index(_P1 + j)] == 0
+                if not is_far:
+                    break
+                for j in range(width):
+                    lanes[index(_CENTER + j)] += lanes[index(_P1 + j)] / rows
+            for j in range(width):
+                if not is_finite:
+                    _sum_finite(x, p + j, rows, stride, state, at + j, lanes, j)
+                    rows_here = scratch[COUNT, j]
+                else:
+                    rows_here = rows
+                _center_lane(lanes, j, scratch, rows_here)
+                _merge_lane(state, at + j, scratch, j)
+                state[MIN, at + j] = lesser(lanes[index(_LOW + j)], state[MIN, at + j])
+                state[MAX, at + j] = greater(lanes[index(_HIGH + j)], state[MAX, at + j])
+
+    return add_rows
+
+
+@kernel
+def _sum_finite(
+    x: Array, p: int, n: int, stride: int, state: Array, at: int, lanes: Array, j: int
+) -> None:
+    """Do for a lane what is done for all, where some elements are not finite."""
+    total, lost, count = 0.0, 0.0, 0
+    low, high = np.inf, -np.inf
+    for i in range(n):
+        value = np.float64(x[p + i * stride])
+        if value - value == 0:
+            count += 1
+            total, error = two_sum(total, value)
+            lost += error
+            low, high = min(low, value), max(high, value)
+        else:
+            state[N_NAN, at] += value != value
+            state[N_PLUS, at] += value == np.inf
+            state[N_MINUS, at] += value == -np.inf
+    mean = (total + lost) / max(count, 1)
+    p1, p2, p3, p4 = 0.0, 0.0, 0.0, 0.0
+    for i in range(n):
+        d = np.float64(x[p + i * stride]) - mean
+        if d - d == 0:
+            p1 += d
+            p2 += d * d
+            p3 += d * d * d
+            p4 += (d * d) * (d * d)
+    lanes[COUNT * LANES + j] = count
+    lanes[_CENTER + j] = mean
+    lanes[_P1 + j], lanes[_P2 + j], lanes[_P3 + j], lanes[_P4 + j] = p1, p2, p3, p4
+    lanes[_LOW + j], lanes[_HIGH + j] = low, high
+
+
+@kernel
+def _center_lane(lanes: Array, j: int, part: Array, n: float) -> None:
+    """Make a lane's powers about its center those about its mean."""
+    p1, p2, p3, p4 = lanes[_P1 + j], lanes[_P2 + j], lanes[_P3 + j], lanes[_P4 + j]
+    d = p1 / max(n, 1.0)
+    part[COUNT, j] = n
+    part[TOTAL, j], error = exact_product(n, lanes[_CENTER + j])
+    part[LOST, j] = error + p1
+    part[M2, j] = max(p2 - d * p1, 0.0)
+    part[M3, j] = p3 - 3 * d * p2 + 2 * d * d * p1
+    part[M4, j] = p4 - 4 * d * p3 + 6 * d * d * p2 - 3 * d * d * d * p1
+
+
+@kernel
+def _fold(state: Array, half: int) -> None:
+    for j in range(half):
+        k = j + half
+        _merge_lane(state, j, state, k)
+        state[MIN, j] = min(state[MIN, j], state[MIN, k])
+        state[MAX, j] = max(state[MAX, j], state[MAX, k])
+        for s in range(N_NAN, N_MINUS + 1):
+            state[s, j] += state[s, k]
+
+
+add_lines = line_kernel(_summarizer, _fold, n_rows=SPAN)

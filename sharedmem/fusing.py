@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -92,7 +93,10 @@ class Kernel:
         self.function(out, work, *operands, *scalars, *strips)
 
 
-@functools.lru_cache(256)
+# Threads that begin with one expression at once would all compile it.
+_compiling = threading.Lock()
+
+
 def fuse(tree: Node, operand_dtypes: tuple[Dtype, ...]) -> Kernel | None:
     """Compile a tree that :func:`sharedmem.expressions.bind` gave, for the types in it.
 
@@ -101,6 +105,12 @@ def fuse(tree: Node, operand_dtypes: tuple[Dtype, ...]) -> Kernel | None:
     Kernel or None
         None where numba or NumPy's tables lack what that needs: then NumPy computes it.
     """
+    with _compiling:
+        return _fuse(tree, operand_dtypes)
+
+
+@functools.lru_cache(256)
+def _fuse(tree: Node, operand_dtypes: tuple[Dtype, ...]) -> Kernel | None:
     program = _Program(operand_dtypes)
     try:
         source = program.source(program.value_of(tree))

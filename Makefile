@@ -1,6 +1,8 @@
 # make demo     the main job on real input, with all set-up
 # make test     lint, types, tests, doctests
 # make versions the tests on each Python of this machine that is supported
+# make faults   each fault, and how the call that met it ended
+# make soak     the faults that strike at random moments, 100 times each, and those that take long
 # make coverage which lines the tests reach
 # make compat   the programs of tests/compat against sharedmem 0.3.8
 # make bench    the tables and the curves of benchmarks/
@@ -14,7 +16,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OLD := $(VENV)-0.3.8
 
-.PHONY: demo test lint types versions version coverage compat bench clean
+.PHONY: demo test lint types versions version faults soak coverage compat bench clean
 
 demo: $(VENV)/with-plot
 	$(BIN)/python examples/demo.py
@@ -43,6 +45,12 @@ versions:
 version: $(VENV)/with-test
 	$(BIN)/pytest -q -m "not slow" --ignore=tests/kernels
 	$(BIN)/pytest -q --doctest-modules sharedmem
+
+faults: $(VENV)/with-test
+	PYTHONPATH=tests $(BIN)/python tests/faults
+
+soak: $(VENV)/with-test
+	PYTHONPATH=tests $(BIN)/python tests/faults --random --repeat 100
 
 coverage: $(VENV)/with-test
 	$(BIN)/pytest --cov --cov-report=term:skip-covered

@@ -69,12 +69,19 @@ class WorkerException(Exception):
     def __str__(self) -> str:
         """Return the reason, followed by the traceback in the worker."""
         try:
-            text = str(self.reason)
+            text = shortened(str(self.reason))
         except Exception:
             text = ""
         name = type(self.reason).__name__
         summary = f"{name}: {text}" if text else name
         return f"{summary}\n\n{self.traceback}" if self.traceback else summary
+
+
+def shortened(text: str, limit: int = 20_000) -> str:
+    """Return `text` without its middle if it is longer than `limit` characters."""
+    if len(text) <= limit:
+        return text
+    return f"{text[: limit // 2]}\n[{len(text) - limit} characters left out]\n{text[-limit // 2 :]}"
 
 
 class DeadWorkerError(ChildProcessError):

@@ -8,7 +8,7 @@ import traceback
 import warnings
 from typing import NamedTuple
 
-from sharedmem.errors import LostExceptionType, WorkerException
+from sharedmem.errors import LostExceptionType, WorkerException, shortened
 
 
 class Failure(NamedTuple):
@@ -57,15 +57,8 @@ def text_of(error: BaseException) -> str:
     """Return the text of `error`, or its type where even that fails."""
     try:
         return f"{type(error).__name__}: {shortened(str(error))}"
-    except Exception:
+    except BaseException:  # as in `portable`
         return type(error).__name__
-
-
-def shortened(text: str, limit: int = 20_000) -> str:
-    """Return `text` without its middle if it is longer than `limit` characters."""
-    if len(text) <= limit:
-        return text
-    return f"{text[: limit // 2]}\n[{len(text) - limit} characters left out]\n{text[-limit // 2 :]}"
 
 
 def exception_of(failure: Failure) -> WorkerException:

@@ -113,7 +113,9 @@ def unpack(index: int, stream: bytes | memoryview, buffers: Iterable[memoryview]
     """Undo `pack`; an error names task `index`."""
     try:
         return pickle.loads(stream, buffers=buffers)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit would end the program without a word.
         raise UnpackingError(index, error) from error
 
 

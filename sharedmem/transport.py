@@ -8,7 +8,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from sharedmem.memory import Segment
@@ -99,12 +99,8 @@ class Channel:
         size = len(stream) + sum(buffer.nbytes for buffer in buffers)
         self.sent_bytes += size
         is_apart = bool(buffers) or size > INLINE_BYTES
-        window_bytes = size if is_apart else 0
-        for segment in segments:
-            if segment.identity not in self._known_segments:
-                self._known_segments.add(segment.identity)
-                window_bytes += segment.nbytes
-        if window_bytes and self._windowed:
+        window_bytes = self._window_bytes(size if is_apart else 0, segments)
+        if window_bytes:
             self._wait_for_window(window_bytes)
         while len(segments) > _MAX_SEGMENTS:
             self._send(Kind.SEGMENTS, 0, 0, Parcel(b"", (), segments[:_MAX_SEGMENTS]), -1)
@@ -140,6 +136,16 @@ class Channel:
                 time.sleep(0.001)
             else:
                 return
+
+    def _window_bytes(self, nbytes: int, segments: Sequence[Segment]) -> int:
+        """Return what a message holds of the window until it is acknowledged."""
+        if not self._windowed:
+            return 0
+        for segment in segments:
+            if segment.identity not in self._known_segments:
+                self._known_segments.add(segment.identity)
+                nbytes += segment.nbytes
+        return nbytes
 
     def _wait_for_window(self, nbytes: int) -> None:
         # A result larger than the window must pass too, so the bound is the window and one result.

@@ -23,7 +23,8 @@ LEAKS = {
 
 @pytest.mark.slow
 def test_each_leak_is_found(tmp_path):
-    shutil.copy(ROOT / "tests/conftest.py", tmp_path)
+    for file in ("conftest.py", "leftovers.py"):
+        shutil.copy(ROOT / "tests" / file, tmp_path)
     program = "import os, subprocess, threading, time\nimport sharedmem\nkept = []\n"
     program += "def test_nothing():\n    sharedmem.MapReduce(np=2).map(abs, range(3))\n"
     for name, statement in LEAKS.items():

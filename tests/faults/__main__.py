@@ -1,0 +1,76 @@
+"""Run scenarios and print how each one went; see `make faults` and `make soak`."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from harness import N_INTERPRETERS, Outcome, new_seed, run, shared_memory_kib
+from scenario import SCENARIOS, Case
+
+# What the kernel itself keeps, and what others on the machine do meanwhile.
+SLACK_KIB = 32 << 10
+WIDTH = 60
+
+
+def main() -> int:
+    """Print a table, and return 1 if anything went wrong."""
+    parser = argparse.ArgumentParser(prog="python tests/faults", description=__doc__)
+    parser.add_argument("patterns", nargs="*", default=[""], help="of scenarios; all by default")
+    parser.add_argument(
+        "--repeat", type=int, default=1, help="rounds of those that strike at random"
+    )
+    parser.add_argument("--random", action="store_true", help="only those that strike at random")
+    parser.add_argument("--long", action="store_true", help="also those that take long")
+    parser.add_argument("--seed", default=new_seed(), help="what random delays derive from")
+    options = parser.parse_args()
+    runs = [
+        (case, f"{options.seed}.{part}", rounds)
+        for scenario in SCENARIOS.values()
+        if any(re.search(pattern, scenario.name) for pattern in options.patterns)
+        if scenario.at_random or not options.random
+        if options.long or not scenario.is_long
+        for case in scenario.cases()
+        for part, rounds in enumerate(_parts(options.repeat if scenario.at_random else 1))
+    ]
+    print(f"seed {options.seed}\n\n| scenario | backend | workers | outcome | seconds |")
+    print("| --- | --- | --- | --- | --- |", flush=True)
+    began, before = time.monotonic(), shared_memory_kib()
+    failures = []
+    with ThreadPoolExecutor(N_INTERPRETERS) as executor:
+        for (case, seed, rounds), outcome in zip(
+            runs, executor.map(lambda arguments: run(*arguments), runs), strict=True
+        ):
+            print(_row(case, rounds, outcome), flush=True)
+            if outcome.faults:
+                failures.append(f"{case}, seed {seed}: {outcome.faults}")
+    grown = shared_memory_kib() - before
+    if grown > SLACK_KIB:
+        failures.append(f"shared memory has grown by {grown} KiB")
+    n_rounds = sum(rounds for _, _, rounds in runs)
+    print(f"\n{n_rounds} rounds in {time.monotonic() - began:.0f} s, {len(failures)} went wrong")
+    print(*failures, sep="\n\n")
+    return 1 if failures else 0
+
+
+def _parts(rounds: int, largest: int = 10) -> list[int]:
+    """Split rounds into those of one interpreter each."""
+    return [min(largest, rounds - start) for start in range(0, rounds, largest)]
+
+
+def _row(case: Case, rounds: int, outcome: Outcome) -> str:
+    ending = outcome.ending.split("\n")[0].replace("|", "/")
+    ending = ending if len(ending) <= WIDTH else f"{ending[: WIDTH - 3]}..."
+    verdict = "WRONG: " if outcome.faults else ""
+    times = f" ({rounds} x)" if rounds > 1 else ""
+    return (
+        f"| {case.name}{times} | {case.backend} | {case.n_workers} | {verdict}{ending} "
+        f"| {outcome.seconds:.2f} |"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""Run scenarios in fresh interpreters, and look from outside at what they leave."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from leftovers import shared_memory_files
+from scenario import SCENARIOS, Case
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+for module in sorted(HERE.glob("scenarios_*.py")):
+    importlib.import_module(module.stem)
+
+# The kernel ends workers at once when their coordinator is gone, but takes a moment to free memory.
+GRACE_SECONDS = 1.0
+N_INTERPRETERS = len(os.sched_getaffinity(0))
+
+
+class Outcome(NamedTuple):
+    """How a case went.
+
+    Attributes
+    ----------
+    ending : str
+        How the call ended: what it raised, or that it returned.
+    faults : str
+        All that should be otherwise; empty if it went well.
+    seconds : float
+        How long one round took.
+    """
+
+    ending: str
+    faults: str
+    seconds: float
+
+
+def run(case: Case, seed: str, repeats: int = 1) -> Outcome:
+    """Run a case in an interpreter and a session of its own."""
+    scenario = SCENARIOS[case.name]
+    files = shared_memory_files()
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "output").open("w+") as output:
+        report = Path(folder) / "report"
+        process = subprocess.Popen(
+            [
+                *(sys.executable, str(HERE / "performance.py"), scenario.module),
+                *(*map(str, case), seed, str(repeats), str(report)),
+            ],
+            env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}:{HERE}"},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            start_new_session=True,
+        )
+        faults = []
+        try:
+            code = process.wait(repeats * scenario.limit)
+        except subprocess.TimeoutExpired:
+            code = None
+            faults.append("hangs;")
+        seconds = time.perf_counter() - began
+        faults += _end_session(process)
+        ending = f"exit code {code}"
+        if report.exists():
+            ending, inside, seconds = json.loads(report.read_text())
+            faults.append(inside)
+        if code != (scenario.exits or 0):
+            faults.append(f"exit code {code};")
+        output.seek(0)
+        if not re.fullmatch(scenario.prints, printed := output.read(), re.DOTALL):
+            faults.append(f"it printed:\n{printed}")
+    if new := _new_files(files):
+        faults.append(f"left in /dev/shm: {new};")
+    return Outcome(ending, " ".join(filter(None, faults)), seconds)
+
+
+def _end_session(process: subprocess.Popen[bytes]) -> list[str]:
+    """Wait for the end of all processes of a session, and end those that stay."""
+    deadline = time.monotonic() + GRACE_SECONDS
+    if process.returncode is None:
+        deadline = 0.0
+    while (left := list(_alive_in(process.pid))) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    for pid in left:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()
+    return [f"{len(left)} processes outlived it;"] if left else []
+
+
+def _alive_in(session: int) -> Iterator[int]:
+    """Yield the processes of a session that are no zombies."""
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
+            with (
+                suppress(FileNotFoundError, ProcessLookupError),
+                open(f"/proc/{name}/stat") as file,
+            ):
+                # After the name, in parentheses: state, parent, group, session.
+                state, _, _, its_session, *_ = file.read().rpartition(")")[2].split()
+                if int(its_session) == session and state not in "ZX":
+                    yield int(name)
+
+
+def _new_files(before: set[str]) -> set[str]:
+    # Semaphores of others have a name there for a moment.
+    deadline = time.monotonic() + GRACE_SECONDS
+    while (new := shared_memory_files() - before) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return new
+
+
+def shared_memory_kib() -> int:
+    """What all shared memory of the machine takes."""
+    return next(
+        int(line.split()[1])
+        for line in Path("/proc/meminfo").read_text().splitlines()
+        if line.startswith("Shmem:")
+    )
+
+
+def new_seed() -> str:
+    """Return a seed to be printed, so that what it led to can be repeated."""
+    return secrets.token_hex(4)

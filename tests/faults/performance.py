@@ -1,0 +1,104 @@
+"""Run one scenario, in an interpreter of its own, and report what it has seen from inside."""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import importlib
+import json
+import re
+import sys
+import time
+import warnings
+from pathlib import Path
+
+from leftovers import left_since, look
+from scenario import BACKENDS, SCENARIOS, Scenario, Stage
+from sharedmem import MapReduce, WorkerException
+
+GRACE_SECONDS = 2.0
+
+
+def main() -> None:
+    """Run the scenario of the arguments, as often as they say, until it fails."""
+    module, name, backend, n_workers, seed, repeats, report = sys.argv[1:]
+    importlib.import_module(module)
+    scenario = SCENARIOS[name]
+    # Before the harness ends what hangs, its stack is to be seen.
+    faulthandler.dump_traceback_later(0.9 * scenario.limit)
+    if scenario.exits is not None:
+        scenario.function(Stage(backend, int(n_workers), seed))
+        return
+    _work_again(MapReduce(BACKENDS[backend], np=int(n_workers)))  # what comes with the first call
+    began = time.perf_counter()
+    for k in range(int(repeats)):
+        faulthandler.dump_traceback_later(0.9 * scenario.limit)
+        ending, faults = perform(scenario, Stage(backend, int(n_workers), f"{seed}.{k}"))
+        if faults:
+            faults.insert(0, f"in round {k}:")
+            break
+    seconds = (time.perf_counter() - began) / (k + 1)
+    Path(report).write_text(json.dumps([ending, " ".join(faults), seconds]))
+    faulthandler.cancel_dump_traceback_later()
+
+
+def perform(scenario: Scenario, stage: Stage) -> tuple[str, list[str]]:
+    """Let the fault strike; return how the call ended, and all that should be otherwise."""
+    before = look()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        # Strikers are forked beside threads.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        ending, faults = _let_strike(scenario, stage)
+    categories = [warning.category for warning in caught]
+    if categories != ([] if scenario.warns is None else [scenario.warns]):
+        faults.append(f"warned of {[str(warning.message) for warning in caught]}")
+    try:
+        _work_again(stage.pool)
+        _work_again(MapReduce(stage.backend, np=stage.n_workers))
+    except Exception as error:
+        faults.append(f"afterwards the pool raises {error!r}")
+    deadline = time.monotonic() + GRACE_SECONDS
+    while left := left_since(before):
+        if time.monotonic() > deadline:
+            faults.append(f"left behind {left}")
+            break
+        gc.collect()
+        time.sleep(0.005)
+    return ending, faults
+
+
+def _let_strike(scenario: Scenario, stage: Stage) -> tuple[str, list[str]]:
+    try:
+        scenario.function(stage)
+    except BaseException as error:
+        return f"{type(error).__name__}: {error}", _mismatches(scenario, error)
+    if scenario.raises is not None and not scenario.at_random:
+        return "returned", [f"returned, without {scenario.raises.__name__}"]
+    return "returned", []
+
+
+def _mismatches(scenario: Scenario, error: BaseException) -> list[str]:
+    """What of an exception is not as it should be."""
+    faults = []
+    if type(error) is not scenario.raises:
+        faults.append(f"raised {error!r}")
+    if scenario.reason and type(getattr(error, "reason", None)) is not scenario.reason:
+        faults.append(f"the reason is {getattr(error, 'reason', None)!r}")
+    if not re.search(scenario.text, str(error)):
+        faults.append(f"the text is {str(error)!r}")
+    if not re.search(scenario.notes, "\n".join(getattr(error, "__notes__", ()))):
+        faults.append(f"the notes are {getattr(error, '__notes__', ())}")
+    if isinstance(error, WorkerException) and len(str(error)) > 50_000:
+        faults.append(f"the text has {len(str(error))} characters")
+    return faults
+
+
+def _work_again(pool: MapReduce) -> None:
+    n_tasks = 2 * pool.np + 1
+    results = pool.map(lambda i: -i, range(n_tasks))
+    assert results == [-i for i in range(n_tasks)], results
+
+
+if __name__ == "__main__":
+    main()

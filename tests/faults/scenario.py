@@ -1,0 +1,189 @@
+"""What a scenario is: a fault, where it can strike, and how the call has to end."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sharedmem import MapReduce, ProcessBackend, ThreadBackend
+
+BACKENDS = {"processes": ProcessBackend, "threads": ThreadBackend}
+PROCESSES = ("processes",)
+BOTH = ("processes", "threads")
+EVERY = (1, 2, 5, 13)
+TWO = (2,)
+LIMIT_SECONDS = 10.0
+
+SCENARIOS: dict[str, Scenario] = {}
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A fault and how the call that meets it has to end.
+
+    Attributes
+    ----------
+    function : callable
+        Called with a `Stage`; lets the fault strike, and asserts what it can see itself.
+    group : int
+        Which group of faults it belongs to, as numbered in docs/faults.md.
+    backends, workers : tuple
+        For what it runs.
+    raises : type or None
+        What `function` has to raise; None if it has to return.
+    reason : type or None
+        The type of the `reason` of the WorkerException.
+    text, notes, prints : str
+        Patterns: of the exception's text and its notes, and of all that the interpreter writes.
+    warns : type or None
+        The one warning that comes.
+    at_random : bool
+        Whether the fault strikes at a random moment, perhaps too late: worth repeating.
+    exits : int or None
+        The interpreter's exit code where it is not to survive, negative for a signal.
+    limit : float
+        Seconds that it may take.
+    is_long : bool
+        Whether it takes seconds or gigabytes, so that only the soak has it.
+    """
+
+    function: Callable[[Stage], object]
+    group: int
+    backends: tuple[str, ...] = PROCESSES
+    workers: tuple[int, ...] = EVERY
+    raises: type[BaseException] | None = None
+    reason: type[BaseException] | None = None
+    text: str = ""
+    notes: str = ""
+    prints: str = ""
+    warns: type[Warning] | None = None
+    at_random: bool = False
+    exits: int | None = None
+    limit: float = LIMIT_SECONDS
+    is_long: bool = False
+
+    @property
+    def name(self) -> str:
+        """The function's name."""
+        return self.function.__name__
+
+    @property
+    def module(self) -> str:
+        """Where it stands."""
+        return self.function.__module__
+
+    def cases(self) -> list[Case]:
+        """All that there is to run of it."""
+        return [
+            Case(self.name, backend, n_workers)
+            for backend in self.backends
+            for n_workers in self.workers
+        ]
+
+
+class Case(NamedTuple):
+    """A scenario for one backend and one number of workers."""
+
+    name: str
+    backend: str
+    n_workers: int
+
+    def __str__(self) -> str:
+        return f"{self.name}-{self.backend}-{self.n_workers}"
+
+
+def scenario(
+    group: int, *, name: str | None = None, **expected: Any
+) -> Callable[[Callable[[Stage], object]], Callable[[Stage], object]]:
+    """Register a function as a scenario."""
+
+    def register(function: Callable[[Stage], object]) -> Callable[[Stage], object]:
+        if name is not None:
+            function.__name__ = name
+        assert function.__name__ not in SCENARIOS, function.__name__
+        SCENARIOS[function.__name__] = Scenario(function, group, **expected)
+        return function
+
+    return register
+
+
+class Stage:
+    """Where a fault strikes: a pool, and what chance decides.
+
+    Attributes
+    ----------
+    pool : MapReduce
+        The pool that has to work again afterwards.
+    victim : int
+        The rank of the worker to strike; any.
+    """
+
+    def __init__(self, backend: str, n_workers: int, seed: str) -> None:
+        self.backend = BACKENDS[backend]
+        self.n_workers = n_workers
+        self.random = random.Random(seed)
+        self.pool = MapReduce(self.backend, np=n_workers)
+        self.victim = self.random.randrange(n_workers)
+
+    def new_pool(self, **options: Any) -> MapReduce:
+        """Make `pool` another one."""
+        self.pool = MapReduce(self.backend, np=self.n_workers, **options)
+        return self.pool
+
+    @contextlib.contextmanager
+    def striker(self, which: int = signal.SIGKILL, within: float = 0.02) -> Iterator[Target]:
+        """Start a process that sends a signal to its target, after a random delay."""
+        delay = self.random.uniform(0, within)
+        target = Target()
+        coordinator = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            while not target.pid and os.getppid() == coordinator:
+                time.sleep(0.0005)
+            time.sleep(delay)
+            with contextlib.suppress(ProcessLookupError):
+                if target.pid > 0:
+                    os.kill(target.pid, which)
+            os._exit(0)
+        try:
+            yield target
+        finally:
+            if not target.pid:
+                target.pid = -1
+            os.waitpid(pid, 0)
+            target.close()
+
+
+class Target:
+    """The number of the process to strike, which any process may set."""
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, 8)
+        self._word = memoryview(self._memory).cast("q")
+
+    @property
+    def pid(self) -> int:
+        """The process; 0 while there is none."""
+        return self._word[0]
+
+    @pid.setter
+    def pid(self, pid: int) -> None:
+        self._word[0] = pid
+
+    def close(self) -> None:
+        """Give back the memory."""
+        self._word.release()
+        self._memory.close()
+
+
+def kill_me(which: int = signal.SIGKILL) -> None:
+    """End the calling process by a signal."""
+    os.kill(os.getpid(), which)
+    time.sleep(60)

@@ -1,0 +1,70 @@
+"""What a test may leave behind, for tests and for programs that tests start."""
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable
+from multiprocessing import resource_tracker
+from pathlib import Path
+
+
+def children() -> set[str]:
+    """Processes, zombies among them, that this one has started."""
+    found: set[str] = set()
+    for file in Path("/proc/self/task").glob("*/children"):
+        # A thread that has been joined may end while the kernel still lists it.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found.update(file.read_text().split())
+    # multiprocessing keeps this one, and its pipe, until the interpreter ends.
+    return found - {str(resource_tracker._resource_tracker._pid)}
+
+
+def descriptors() -> set[str]:
+    kept = resource_tracker._resource_tracker._fd
+    found = set()
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{fd}")
+        except FileNotFoundError:  # the descriptor of the listing itself
+            continue
+        if int(fd) != kept:
+            found.add(f"{fd} -> {target}")
+    return found
+
+
+def threads() -> set[str]:
+    # Array calls keep their helpers asleep until the process ends.
+    return {
+        f"{thread.name} ({thread.ident})"
+        for thread in threading.enumerate()
+        if thread.name != "sharedmem"
+    }
+
+
+def segments() -> set[str]:
+    """Mappings of shared memory that has no name."""
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    return {line for line in maps if "memfd:" in line or "/dev/zero" in line}
+
+
+def shared_memory_files() -> set[str]:
+    return set(os.listdir("/dev/shm"))
+
+
+KINDS: dict[str, Callable[[], set[str]]] = {
+    "processes": children,
+    "descriptors": descriptors,
+    "threads": threads,
+    "mapped segments": segments,
+    "files in /dev/shm": shared_memory_files,
+}
+
+
+def look() -> dict[str, set[str]]:
+    """What is there of each kind."""
+    return {kind: look_for() for kind, look_for in KINDS.items()}
+
+
+def left_since(before: dict[str, set[str]]) -> dict[str, set[str]]:
+    """What is there that was not there before; kinds without such are left out."""
+    return {kind: new for kind, now in look().items() if (new := now - before[kind])}

@@ -14,6 +14,7 @@ from sharedmem.failures import describe_failure, exception_of
 from sharedmem.processes import ProcessBackend
 from sharedmem.team import Backend, Port, Team
 from sharedmem.transport import Kind, Message
+from sharedmem.worker import flush_output, signals_held
 
 # Calls that have not ended. They are held here, so that one whose object is dropped goes on.
 _running: set[background] = set()
@@ -77,8 +78,11 @@ class background:  # noqa: N801 - the name is 0.3.8's
         for call in list(_running):
             call.done()
         where = f"in background({self._name})."
-        self._team: Team = backend.team(1, work, lambda _: where, fed=True)
-        _running.add(self)
+        if self._is_process:
+            flush_output()
+        with signals_held():
+            self._team: Team = backend.team(1, work, lambda _: where, fed=True)
+            _running.add(self)
 
     def __repr__(self) -> str:
         state = "running" if self in _running else "done"

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from sharedmem.tasks import item_text, run_claims, run_fed, run_to_the_end
 from sharedmem.team import Backend, Port, Team
 from sharedmem.tracing import Recorder, Trace
 from sharedmem.transport import INLINE_BYTES, Kind, Message
+from sharedmem.worker import flush_output, signals_held
 
 MISSING = object()
 """Stands in the list of results for a task that gave none."""
@@ -60,53 +62,69 @@ def _team(
     *,
     fed: bool,
 ) -> Iterator[tuple[Team, TeamSync]]:
-    """Start a team whose workers call `run`, and leave nothing of it behind."""
+    """Start a team whose workers call `run`, and leave nothing of it behind.
+
+    It has to be entered while signals are held: an interrupt would lose what is half made.
+    """
     in_processes, blas_threads = setting.backend.uses_processes, setting.blas_threads
     limit_of_workers = None
     if in_processes and blas_threads is not None and blas.can_limit_after_fork():
         limit_of_workers, blas_threads = blas_threads, None
-    sync = TeamSync(setting.n_workers, processes=in_processes, fed=fed)
-
-    def work(rank: int, port: Port) -> None:
-        part: WorkerSync
-        if setting.trace is None:
-            part, events = WorkerSync(sync, rank), None
-        else:
-            part = Recorder(sync, rank, lambda: port.sent_bytes)
-            events = part.events
-
-        def prepared() -> None:
-            if limit_of_workers is not None:
-                blas.limit(limit_of_workers)
-            setting.enter(part)
-            run(part, port)
-
-        run_to_the_end(prepared, part, port, lambda: events)
-
-    def whereabouts(rank: int) -> str:
-        index = sync.index(rank)
-        if index < 0:
-            return "before its first task."
-        if sync.has_left(rank):
-            return f"after its last task, {index}."
-        return f"while it ran task {index} (item: {item(index)})."
-
-    with contextlib.closing(sync), contextlib.ExitStack() as limit:
+    with contextlib.ExitStack() as limit, contextlib.ExitStack() as stack:
         limit.enter_context(blas.limited(blas_threads))
-        team = setting.backend.team(setting.n_workers, work, whereabouts, fed=fed)
+        sync = TeamSync(setting.n_workers, processes=in_processes, fed=fed)
+        stack.callback(sync.close)
+        team = setting.backend.team(
+            setting.n_workers,
+            partial(_work, setting, sync, run, limit_of_workers),
+            partial(_whereabouts, sync, item),
+            fed=fed,
+        )
+        stack.push(partial(_end, team))
         if in_processes and fed:
             # Between results the coordinator is the consumer's, who may use BLAS.
             limit.close()
-        patient = True
-        try:
-            yield team, sync
-            if setting.trace is not None:
-                setting.trace.finish()
-        except (TimeoutError, KeyboardInterrupt):
-            patient = False
-            raise
-        finally:
-            team.end(patient=patient)
+        yield team, sync
+        if setting.trace is not None:
+            setting.trace.finish()
+
+
+def _end(team: Team, kind: type[BaseException] | None, *_: object) -> None:
+    impatient = kind is not None and issubclass(kind, (TimeoutError, KeyboardInterrupt))
+    team.end(patient=not impatient)
+
+
+def _work(
+    setting: Setting,
+    sync: TeamSync,
+    run: Callable[[WorkerSync, Port], None],
+    blas_threads: int | None,
+    rank: int,
+    port: Port,
+) -> None:
+    part: WorkerSync
+    if setting.trace is None:
+        part, events = WorkerSync(sync, rank), None
+    else:
+        part = Recorder(sync, rank, lambda: port.sent_bytes)
+        events = part.events
+
+    def prepared() -> None:
+        if blas_threads is not None:
+            blas.limit(blas_threads)
+        setting.enter(part)
+        run(part, port)
+
+    run_to_the_end(prepared, part, port, lambda: events)
+
+
+def _whereabouts(sync: TeamSync, item: Callable[[int], str], rank: int) -> str:
+    index = sync.index(rank)
+    if index < 0:
+        return "before its first task."
+    if sync.has_left(rank):
+        return f"after its last task, {index}."
+    return f"while it ran task {index} (item: {item(index)})."
 
 
 def run_map(
@@ -128,17 +146,21 @@ def run_map(
     n_tasks = len(sequence)
     n_workers = setting.n_workers
     deadline = None if setting.timeout is None else time.monotonic() + setting.timeout
-    cursor = setting.backend.cursor(n_workers * (chunksize or 1))
 
     def run(part: WorkerSync, port: Port) -> None:
         claimed = claims(cursor, part.rank, n_workers, n_tasks, chunksize, part.turns_waited)
         run_claims(func, sequence, claimed, part, port)
 
-    with (
-        contextlib.closing(cursor),
-        _team(setting, run, lambda index: item_text(sequence, index), fed=False) as (team, sync),
-        setting.conduct(CoordinatorSync(sync, team.watch)),
-    ):
+    if setting.backend.uses_processes:
+        flush_output()
+    with contextlib.ExitStack() as stack:
+        with signals_held():
+            cursor = setting.backend.cursor(n_workers * (chunksize or 1))
+            stack.callback(cursor.close)
+            team, sync = stack.enter_context(
+                _team(setting, run, lambda index: item_text(sequence, index), fed=False)
+            )
+            stack.enter_context(setting.conduct(CoordinatorSync(sync, team.watch)))
         while messages := _receive(team, deadline, setting.timeout):
             for rank, message in messages:
                 if message.kind == Kind.FAILURE:
@@ -253,9 +275,14 @@ def run_imap(
     # Runs of results that have come, by the number of their first task.
     waiting: dict[int, list[Any]] = {}
 
-    with _team(
-        setting, lambda part, port: run_fed(func, part, port), lambda _: "from imap", fed=True
-    ) as (team, sync):
+    def run(part: WorkerSync, port: Port) -> None:
+        run_fed(func, part, port)
+
+    if setting.backend.uses_processes:
+        flush_output()
+    with contextlib.ExitStack() as stack:
+        with signals_held():
+            team, sync = stack.enter_context(_team(setting, run, lambda _: "from imap", fed=True))
         feed = _Feed(team, sync, items, chunksize)
         while True:
             feed.refill(n_taken)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -43,6 +44,7 @@ class FileCursor:
             # Only a file that came through open() has its offset locked; on the descriptor that
             # memfd_create returns, 0.6% of the numbers were handed out twice.
             self._descriptor = os.open(f"/proc/self/fd/{raw}", os.O_RDWR | os.O_CLOEXEC)
+            self._close = weakref.finalize(self, os.close, self._descriptor)
         finally:
             os.close(raw)
         os.lseek(self._descriptor, start, os.SEEK_SET)
@@ -53,7 +55,7 @@ class FileCursor:
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self._descriptor)
+        self._close()
 
 
 class LockedCursor:

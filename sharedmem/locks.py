@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
+import weakref
 from typing import Protocol
 
 from sharedmem.files import anonymous_file
@@ -78,6 +79,7 @@ class EventBell:
 
     def __init__(self) -> None:
         self._descriptor = os.eventfd(0, os.EFD_CLOEXEC)
+        self._close = weakref.finalize(self, os.close, self._descriptor)
 
     def ring(self) -> None:
         """Wake the owner, now or when it next sleeps."""
@@ -89,7 +91,7 @@ class EventBell:
 
     def close(self) -> None:
         """Close the counter."""
-        os.close(self._descriptor)
+        self._close()
 
 
 class ThreadBell:

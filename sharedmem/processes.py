@@ -7,7 +7,7 @@ import errno
 import os
 import selectors
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sharedmem.claims import FileCursor
@@ -16,7 +16,7 @@ from sharedmem.failures import Failure, portable
 from sharedmem.parcels import UnpackingError, pack, snapshot
 from sharedmem.team import Work, remaining
 from sharedmem.transport import INLINE_BYTES, Channel, Kind, Message
-from sharedmem.worker import LifeLine, Signals, WorkerProcess, flush_output, signals_held
+from sharedmem.worker import LifeLine, WorkerProcess, handled_signals, signals_held
 
 
 class _Member:
@@ -66,21 +66,20 @@ class ProcessTeam:
         self._whereabouts = whereabouts
         self._members: list[_Member] = []
         self._selector = selectors.DefaultSelector()
-        self._line = LifeLine()
         self._owner = os.getpid()
-        self._is_closed = False
         pairs: list[tuple[Channel, Channel]] = []
+        self._line = LifeLine()
+        self._is_closed = False
         try:
             pairs += (Channel.pair(windowed=not fed) for _ in range(n_workers))
-            flush_output()
-            with signals_held() as signals:
-                # Each fork write-protects all memory again, and the first write to a page then
-                # takes 3 us here: what can be done before the first or after the last one, is.
-                for rank, (ours, theirs) in enumerate(pairs):
-                    self._start(rank, work, ours, theirs, signals)
-                for member in self._members:
-                    self._selector.register(member.channel.socket, selectors.EVENT_READ, member)
-                    self._selector.register(member.process.watch(), selectors.EVENT_READ, member)
+            handled = handled_signals()
+            # Each fork write-protects all memory again, and the first write to a page then takes
+            # 3 us here: what can be done before the first or after the last one, is.
+            for rank, (ours, theirs) in enumerate(pairs):
+                self._start(rank, work, ours, theirs, handled)
+            for member in self._members:
+                self._selector.register(member.channel.socket, selectors.EVENT_READ, member)
+                self._selector.register(member.process.watch(), selectors.EVENT_READ, member)
         except BaseException:
             self.end(patient=False)
             for ours, _ in pairs:
@@ -91,10 +90,10 @@ class ProcessTeam:
                 theirs.close()
 
     def _start(
-        self, rank: int, work: Work, ours: Channel, theirs: Channel, signals: Signals
+        self, rank: int, work: Work, ours: Channel, theirs: Channel, handled: Sequence[int]
     ) -> None:
         try:
-            process = WorkerProcess(lambda: work(rank, ProcessPort(theirs)), self._line, signals)
+            process = WorkerProcess(lambda: work(rank, ProcessPort(theirs)), self._line, handled)
         except OSError as error:
             error.add_note(
                 f"Worker {rank} of {self.size} could not be started. See `ulimit -u` and "
@@ -180,9 +179,9 @@ class ProcessTeam:
         for waited_on in (member.channel.socket, member.process.sentinel):
             with contextlib.suppress(KeyError, ValueError):
                 self._selector.unregister(waited_on)
-        member.has_ended = True
         how = member.process.end()
         member.channel.close()
+        member.has_ended = True  # An interrupt before this, and `end` does it all again.
         return how
 
     def acknowledge(self, rank: int, message: Message) -> None:
@@ -201,16 +200,16 @@ class ProcessTeam:
         """Kill and await all workers that are left."""
         if self._is_closed or os.getpid() != self._owner:
             return
-        self._is_closed = True
-        left = [member for member in self._members if not member.has_ended]
         # A second Ctrl-C must not keep this from its end.
-        with signals_held() if left else contextlib.nullcontext():
+        with signals_held():
+            self._is_closed = True
+            left = [member for member in self._members if not member.has_ended]
             for member in left:
                 member.process.kill()
             for member in left:
                 self._end(member)
-        self._line.close()
-        self._selector.close()
+            self._line.close()
+            self._selector.close()
 
     def __del__(self) -> None:
         # An interrupt may come between the start of a team and the block that is to end it.

@@ -131,7 +131,7 @@ class Backend(Protocol):
     def team(
         self, n_workers: int, work: Work, whereabouts: Callable[[int], str], *, fed: bool
     ) -> Team:
-        """Start a team.
+        """Start a team, while signals are held: an interrupt would lose what is half made.
 
         Parameters
         ----------

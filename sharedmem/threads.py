@@ -12,10 +12,29 @@ from sharedmem.claims import LockedCursor
 from sharedmem.failures import Failure
 from sharedmem.team import Work, remaining
 from sharedmem.transport import Kind, Message
-from sharedmem.worker import mark_thread_as_worker
+from sharedmem.worker import mark_thread_as_worker, signals_held
 
 # Messages that a thread may be ahead of the coordinator.
 _THREAD_WINDOW = 64
+
+
+class _Exchange:
+    """What a coordinator and its threads share."""
+
+    def __init__(self) -> None:
+        self.messages: queue.SimpleQueue[tuple[int, Message]] = queue.SimpleQueue()
+        self.stopped = False
+        # Nobody begins before all are there: one would wait for the turn of one that never starts.
+        self.gate = threading.Event()
+
+
+def _run(exchange: _Exchange, work: Work, port: ThreadPort) -> None:
+    mark_thread_as_worker()
+    exchange.gate.wait()
+    try:
+        work(port.rank, port)
+    finally:
+        exchange.messages.put((port.rank, Message(Kind.FINISHED, -1, port.note)))
 
 
 class ThreadTeam:
@@ -33,12 +52,11 @@ class ThreadTeam:
         self, n_workers: int, work: Work, whereabouts: Callable[[int], str], *, fed: bool
     ) -> None:
         self.size = n_workers
-        self.stopped = False
-        self.messages: queue.SimpleQueue[tuple[int, Message]] = queue.SimpleQueue()
         self._n_running = n_workers
-        self._ports = [ThreadPort(self, rank) for rank in range(n_workers)]
+        self._exchange = exchange = _Exchange()
+        self._ports = [ThreadPort(exchange, rank) for rank in range(n_workers)]
         self._threads = [
-            threading.Thread(target=partial(self._run, work, port), daemon=True)
+            threading.Thread(target=partial(_run, exchange, work, port), daemon=True)
             for port in self._ports
         ]
         try:
@@ -47,13 +65,7 @@ class ThreadTeam:
         except BaseException:
             self.end(patient=True)
             raise
-
-    def _run(self, work: Work, port: ThreadPort) -> None:
-        mark_thread_as_worker()
-        try:
-            work(port.rank, port)
-        finally:
-            self.messages.put((port.rank, Message(Kind.FINISHED, -1, port.note)))
+        exchange.gate.set()
 
     def send(self, rank: int, index: int, items: list[Any]) -> int:
         """Give a worker tasks; see :class:`Team`."""
@@ -71,7 +83,7 @@ class ThreadTeam:
                 thread.join()
             return []
         try:
-            rank, message = self.messages.get(timeout=remaining(deadline))
+            rank, message = self._exchange.messages.get(timeout=remaining(deadline))
         except queue.Empty:
             raise TimeoutError from None
         self._n_running -= message.kind == Kind.FINISHED
@@ -86,20 +98,27 @@ class ThreadTeam:
 
     def end(self, *, patient: bool) -> None:
         """Take no more results; `patient` waits for the tasks that run."""
-        self.stopped = True
-        for port in self._ports:
-            port.window.release(_THREAD_WINDOW)
-            port.tasks.put(None)
+        with signals_held():
+            self._exchange.stopped = True
+            self._exchange.gate.set()
+            for port in self._ports:
+                port.window.release(_THREAD_WINDOW)
+                port.tasks.put(None)
         if patient:
             for thread in self._threads:
                 if thread.ident is not None:
                     thread.join()
 
+    def __del__(self) -> None:
+        # As of processes: an interrupt may come before the block that is to end the team.
+        if not self._exchange.stopped:
+            self.end(patient=False)
+
 
 class ThreadPort:
     """A thread's side of its team."""
 
-    def __init__(self, team: ThreadTeam, rank: int) -> None:
+    def __init__(self, exchange: _Exchange, rank: int) -> None:
         self.rank = rank
         self.window = threading.Semaphore(_THREAD_WINDOW)
         self.tasks: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
@@ -107,7 +126,7 @@ class ThreadPort:
         self.sent_bytes = 0  # Threads hand over objects.
         self.note: object = None
         self.add = self.pending.append
-        self._team = team
+        self._exchange = exchange
         self._first = 0
 
     def start(self, index: int) -> None:
@@ -127,8 +146,8 @@ class ThreadPort:
 
     def _put(self, message: Message) -> None:
         self.window.acquire()
-        if not self._team.stopped:
-            self._team.messages.put((self.rank, message))
+        if not self._exchange.stopped:
+            self._exchange.messages.put((self.rank, message))
 
     def finish(self, note: object = None) -> None:
         """Leave a note for the end of the thread."""
@@ -140,7 +159,7 @@ class ThreadPort:
 
     def stopped(self) -> bool:
         """Say whether the coordinator wants no more results."""
-        return self._team.stopped
+        return self._exchange.stopped
 
 
 class ThreadBackend:

@@ -13,7 +13,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar, NamedTuple, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 _in_worker = threading.local()
 
@@ -80,40 +80,50 @@ _forking = threading.local()
 os.register_at_fork(after_in_child=LifeLine.let_go)
 
 
-class Signals(NamedTuple):
-    """What a fork must know of signals.
-
-    Attributes
-    ----------
-    mask : set of int
-        What the coordinator blocks, but for the time of the fork.
-    handled : list of int
-        What it handles in Python.
-    """
-
-    mask: set[int]
-    handled: Sequence[int]
+def handled_signals() -> list[int]:
+    """Return the signals that Python handles."""
+    return [number for number in _SIGNALS if callable(signal.getsignal(number))]
 
 
 @contextlib.contextmanager
-def signals_held() -> Iterator[Signals]:
+def signals_held() -> Iterator[None]:
     """Hold back the signals that Python handles: in this block no handler raises anything."""
-    handled = [number for number in _SIGNALS if callable(signal.getsignal(number))]
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, handled)
-    handlers = {}
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Handlers run in the main thread only.
+        return
     caught: list[int] = []
-    # What is blocked in this thread goes to another one, and is then handled in the main thread.
-    if threading.current_thread() is threading.main_thread():
-        for number in handled:
-            handlers[number] = signal.signal(number, lambda which, _: caught.append(which))
+    handled = handled_signals()
+    # Blocked only while handlers are exchanged: what is started in the block would inherit that.
+    with _blocked(handled):
+        handlers = {
+            number: signal.signal(number, lambda which, _: caught.append(which))
+            for number in handled
+        }
     try:
-        yield Signals(mask, handled)
+        yield
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        with _blocked(handled):
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            for which in caught:
+                signal.raise_signal(which)
+
+
+@contextlib.contextmanager
+def _blocked(signals: Sequence[int]) -> Iterator[set[int]]:
+    """Block signals in this thread; they are handled after the block."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield mask
+    finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        for which in caught:
-            signal.raise_signal(which)
+
+
+def flush_output() -> None:
+    """Write what is pending, which forked workers would write once more."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # A stream may be None, closed, or of any class.
+            stream.flush()
 
 
 _SIGNALS = sorted(signal.valid_signals())
@@ -128,9 +138,8 @@ class WorkerProcess:
         Called in the worker, without arguments; it inherits all that the coordinator has.
     line : LifeLine
         What ties it to the coordinator.
-    signals : Signals
-        The coordinator holds them back until it has noted the worker: a KeyboardInterrupt in
-        between would lose it.
+    handled : list of int
+        The signals that the coordinator handles in Python, and the worker does not.
 
     Raises
     ------
@@ -138,12 +147,12 @@ class WorkerProcess:
         If the system refuses another process or descriptor.
     """
 
-    def __init__(self, main: Callable[[], None], line: LifeLine, signals: Signals) -> None:
+    def __init__(self, main: Callable[[], None], line: LifeLine, handled: Sequence[int]) -> None:
         self._status: int | None = None
         self._status_taken = False
         self.sentinel, kept_by_worker = (-1, -1) if _PIDFD_WORKS else os.pipe()
         try:
-            self.pid = _fork(main, line, signals)
+            self.pid = _fork(main, line, handled)
         except OSError:
             if self.sentinel >= 0:
                 os.close(self.sentinel)
@@ -193,8 +202,8 @@ class WorkerProcess:
             except ChildProcessError:
                 self._status_taken = True
         if self.sentinel >= 0:
-            os.close(self.sentinel)
-            self.sentinel = -1
+            sentinel, self.sentinel = self.sentinel, -1
+            os.close(sentinel)
         return self._status
 
     def end(self) -> str:
@@ -226,33 +235,28 @@ def _pidfd_works() -> bool:
 _PIDFD_WORKS = _pidfd_works()
 
 
-def flush_output() -> None:
-    """Write what is pending, which forked workers would write once more."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):  # A stream may be None, closed, or of any class.
-            stream.flush()
-
-
-def _fork(main: Callable[[], None], line: LifeLine, signals: Signals) -> int:
+def _fork(main: Callable[[], None], line: LifeLine, handled: Sequence[int]) -> int:
     _forking.line = line
     try:
         # Python 3.12 warns when other threads run. Their locks are what is dangerous, and a
         # worker takes none but those that Python itself renews after a fork.
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _blocked(handled) as mask:
             warnings.simplefilter("ignore", DeprecationWarning)
             pid = os.fork()
-        if pid == 0:
-            _run(main, line, signals)
+            if pid == 0:
+                _run(main, line, handled, mask)
     finally:
         _forking.line = None
     return pid
 
 
-def _run(main: Callable[[], None], line: LifeLine, signals: Signals) -> NoReturn:
+def _run(
+    main: Callable[[], None], line: LifeLine, handled: Sequence[int], mask: set[int]
+) -> NoReturn:
     code = 1
     try:
         line.follow()
-        _become_worker(signals)
+        _become_worker(handled, mask)
         with _coverage_kept():
             main()
         code = 0
@@ -295,14 +299,14 @@ def _coverage_kept() -> Iterator[None]:
         mine.save()
 
 
-def _become_worker(signals: Signals) -> None:
+def _become_worker(handled: Sequence[int], mask: set[int]) -> None:
     global _forked
     _forked = True
     gc.freeze()  # A collection would write to, and so copy, every page of inherited objects.
     signal.set_wakeup_fd(-1)
-    for number in signals.handled:
+    for number in handled:
         signal.signal(number, signal.SIG_DFL)
     # Ctrl-C reaches the whole process group, and the coordinator ends its workers. A handler, and
     # not SIG_IGN, since programs that the worker starts would inherit that.
     signal.signal(signal.SIGINT, lambda *_: None)
-    signal.pthread_sigmask(signal.SIG_SETMASK, signals.mask)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)

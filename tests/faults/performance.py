@@ -13,7 +13,7 @@ import warnings
 from pathlib import Path
 
 from leftovers import left_since, look
-from scenario import BACKENDS, SCENARIOS, Scenario, Stage
+from scenario import BACKENDS, NOT_POSSIBLE, SCENARIOS, NotPossibleError, Scenario, Stage
 from sharedmem import MapReduce, WorkerException
 
 GRACE_SECONDS = 2.0
@@ -62,6 +62,7 @@ def perform(scenario: Scenario, stage: Stage) -> tuple[str, list[str]]:
     while left := left_since(before):
         if time.monotonic() > deadline:
             faults.append(f"left behind {left}")
+            faulthandler.dump_traceback()
             break
         gc.collect()
         time.sleep(0.005)
@@ -71,6 +72,8 @@ def perform(scenario: Scenario, stage: Stage) -> tuple[str, list[str]]:
 def _let_strike(scenario: Scenario, stage: Stage) -> tuple[str, list[str]]:
     try:
         scenario.function(stage)
+    except NotPossibleError as error:
+        return f"{NOT_POSSIBLE}: {error}", []
     except BaseException as error:
         return f"{type(error).__name__}: {error}", _mismatches(scenario, error)
     if scenario.raises is not None and not scenario.at_random:

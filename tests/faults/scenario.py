@@ -20,6 +20,7 @@ BOTH = ("processes", "threads")
 EVERY = (1, 2, 5, 13)
 TWO = (2,)
 LIMIT_SECONDS = 10.0
+NOT_POSSIBLE = "not possible here"
 
 SCENARIOS: dict[str, Scenario] = {}
 
@@ -138,19 +139,23 @@ class Stage:
         return self.pool
 
     @contextlib.contextmanager
-    def striker(self, which: int = signal.SIGKILL, within: float = 0.02) -> Iterator[Target]:
-        """Start a process that sends a signal to its target, after a random delay."""
-        delay = self.random.uniform(0, within)
+    def striker(
+        self, *signals: int, within: float = 0.02, send: Callable[[int, int], None] = os.kill
+    ) -> Iterator[Target]:
+        """Start a process that sends signals (SIGKILL) to its target, each after a random delay."""
+        strikes = [(which, self.random.uniform(0, within)) for which in signals or [signal.SIGKILL]]
         target = Target()
         coordinator = os.getpid()
         pid = os.fork()
         if pid == 0:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
             while not target.pid and os.getppid() == coordinator:
                 time.sleep(0.0005)
-            time.sleep(delay)
-            with contextlib.suppress(ProcessLookupError):
-                if target.pid > 0:
-                    os.kill(target.pid, which)
+            for which, delay in strikes:
+                time.sleep(delay)
+                with contextlib.suppress(ProcessLookupError):
+                    if target.pid > 0:
+                        send(target.pid, which)
             os._exit(0)
         try:
             yield target
@@ -181,6 +186,15 @@ class Target:
         """Give back the memory."""
         self._word.release()
         self._memory.close()
+
+
+class NotPossibleError(Exception):
+    """The system does not let the fault be made: no permission, or a package is missing."""
+
+
+def throw(error: BaseException) -> None:
+    """Raise what an expression has to raise."""
+    raise error
 
 
 def kill_me(which: int = signal.SIGKILL) -> None:

@@ -9,14 +9,10 @@ import time
 import numpy as np
 
 import sharedmem
-from scenario import BOTH, Stage, scenario
+from scenario import BOTH, Stage, scenario, throw
 from sharedmem import LostExceptionType, WorkerException
 
 FAILS = {"raises": WorkerException, "workers": (1, 5)}
-
-
-def throw(error: BaseException) -> None:
-    raise error
 
 
 class Reduced:

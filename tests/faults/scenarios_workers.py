@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 import sharedmem
-from scenario import BOTH, Stage, kill_me, scenario
+from scenario import BOTH, Stage, kill_me, scenario, throw
 from sharedmem import StopProcessGroup, WorkerException
 from sharedmem.errors import DeadWorkerError
 
@@ -274,10 +274,6 @@ for status in (0, 3):
     )
     def exits_at_once(stage: Stage, status=status) -> None:
         stage.pool.map(lambda i: i == stage.victim and os._exit(status), range(stage.n_workers))
-
-
-def throw(error: BaseException) -> None:
-    raise error
 
 
 ENDS = {

@@ -5,29 +5,19 @@ from __future__ import annotations
 import ctypes
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from sharedmem import lowering
 from sharedmem.expressions import FUNCTIONS, POWERS, Call, Node, Operand, Scalar
-
-Dtype = np.dtype[Any]
+from sharedmem.lowering import Dtype, Parts
+from sharedmem.stages import LINE, STRIP, Loop, Source, Stage, write_kernel
 
 _HEAD = object.__basicsize__
-
-# Elements computed at once, so that what passes from loop to loop stays in the nearest cache:
-# exp(-a*a) + c*0.5 takes 46 ms with 512 and 1024, 43 with 2048, 44 with 4096 (256 MiB each).
-STRIP = 2048
-
-# What numba has and compiles to the very arithmetic of NumPy, which is worth fusing.
-_ARITHMETIC = {"+": "{} + {}", "-": "{} - {}", "*": "{} * {}"}
-_OF_FLOATS = {"/": "{} / {}", "negative": "-{}", "abs": "abs({})", "sqrt": "sqrt({})",
-              "** 0.5": "sqrt({})"}  # fmt: skip
-_SQUARES = {"square", "** 2", "** 2.0"}
-_COMPARISONS = {"<", "<=", ">", ">=", "==", "!="}
-_BITWISE = {"&", "|", "^"}
+_ADDRESS = ctypes.sizeof(ctypes.c_void_p)
 
 _UFUNCS = {
     "+": np.add, "-": np.subtract, "*": np.multiply, "/": np.true_divide, "//": np.floor_divide,
@@ -38,13 +28,6 @@ _UFUNCS = {
     "** 2": np.square, "** 2.0": np.square, "** 0.5": np.sqrt,
     "** -1": np.reciprocal, "** -1.0": np.reciprocal,
 }  # fmt: skip
-
-_DTYPES = {np.dtype(name): name for name in (
-    "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32",
-    "float64", "complex64", "complex128",
-)}  # fmt: skip
-_ADDRESS = np.dtype(np.uintp).itemsize
-_LOOP = ctypes.CFUNCTYPE(None, *[ctypes.c_size_t] * 4)
 
 
 class _Unfused(Exception):  # noqa: N818 - no error: NumPy computes it
@@ -58,19 +41,19 @@ class Kernel:
     Attributes
     ----------
     function : callable
-        What numba has compiled.
+        The machine code.
     dtype : dtype
         Of the result.
     scalar_dtypes : tuple of dtype
         What the numbers of the expression become.
-    strip_dtypes : tuple of dtype
-        Of what passes from loop to loop.
+    scratch : int
+        Bytes for what passes from loop to loop.
     """
 
     function: Callable[..., None]
     dtype: Dtype
     scalar_dtypes: tuple[Dtype, ...]
-    strip_dtypes: tuple[Dtype, ...]
+    scratch: int
 
     def cast(self, scalars: list[Any]) -> tuple[Any, ...]:
         """Give numbers the types that they are computed with.
@@ -85,12 +68,32 @@ class Kernel:
             for value, dtype in zip(scalars, self.scalar_dtypes, strict=True)
         )
 
-    def __call__(self, operands: list[Any], scalars: tuple[Any, ...], out: Any) -> None:
-        """Compute `out`, which is contiguous and of one dimension, as the operands are."""
-        strips = (np.empty(STRIP, dtype) for dtype in self.strip_dtypes)
-        work = np.empty(10, np.uintp)
-        work[9] = any(np.may_share_memory(out, x) for x in operands)
-        self.function(out, work, *operands, *scalars, *strips)
+    def __call__(
+        self, operands: Sequence[Any], scalars: Sequence[Any], out: Any, streams: bool = False
+    ) -> None:
+        """Compute `out` from operands of its shape; all are C-contiguous, aligned and native.
+
+        Parameters
+        ----------
+        streams : bool
+            Whether `out` is written past the caches, which then need not read it before: a third
+            less traffic for ``a + 1``. It must be no operand.
+        """
+        arrays = [out, *operands]
+        scratch = np.empty(self.scratch, np.uint8)
+        addresses = [a.__array_interface__["data"][0] for a in (*arrays, scratch, *scalars)]
+        first, n = 0, out.size
+        itemsize = self.dtype.itemsize
+        if streams and addresses[0] % itemsize == 0:
+            first = min(-addresses[0] % LINE // itemsize, n)
+            self._run(addresses, first, streams=False)
+            for at, a in enumerate(arrays):
+                addresses[at] += first * a.itemsize
+        self._run(addresses, n - first, streams and (addresses[0] % LINE == 0))
+
+    def _run(self, addresses: list[int], n: int, streams: bool) -> None:
+        if n:
+            self.function((ctypes.c_void_p * len(addresses))(*addresses), n, streams)
 
 
 # Threads that begin with one expression at once would all compile it.
@@ -103,7 +106,7 @@ def fuse(tree: Node, operand_dtypes: tuple[Dtype, ...]) -> Kernel | None:
     Returns
     -------
     Kernel or None
-        None where numba or NumPy's tables lack what that needs: then NumPy computes it.
+        None where the processor or NumPy's tables lack what that needs: then NumPy computes it.
     """
     with _compiling:
         return _fuse(tree, operand_dtypes)
@@ -111,91 +114,43 @@ def fuse(tree: Node, operand_dtypes: tuple[Dtype, ...]) -> Kernel | None:
 
 @functools.lru_cache(256)
 def _fuse(tree: Node, operand_dtypes: tuple[Dtype, ...]) -> Kernel | None:
-    program = _Program(operand_dtypes)
+    program = _Program(tuple(dtype.newbyteorder("=") for dtype in operand_dtypes))
     try:
-        source = program.source(program.value_of(tree))
+        result = program.value_of(tree)
+        function = lowering.assemble(
+            program.text(result), ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t
+        )
     except _Unfused:
         return None
     scalar_dtypes = tuple(dtype for _, dtype in sorted(program.scalars.items()))
-    function = _compile(source, program, scalar_dtypes)
-    return Kernel(function, program.dtype, scalar_dtypes, tuple(program.strips))
-
-
-def _compile(source: str, program: _Program, scalar_dtypes: tuple[Dtype, ...]) -> Any:
-    """Compile a source that holds no word of the user's."""
-    import numba
-
-    namespace: dict[str, Any] = {
-        **{f"to_{name}": dtype.type for dtype, name in _DTYPES.items()},
-        **program.loops,
-        "sqrt": np.sqrt,
-    }
-    exec(source, namespace)
-
-    def array(dtype: Dtype, readonly: bool = False) -> Any:
-        return numba.types.Array(numba.from_dtype(dtype), 1, "C", readonly=readonly)
-
-    signature = numba.void(
-        array(program.dtype),
-        array(np.dtype(np.uintp)),
-        *(array(dtype.newbyteorder("="), readonly=True) for dtype in program.operand_dtypes),
-        *map(array, scalar_dtypes),
-        *map(array, program.strips),
-    )
-    return numba.njit(signature, nogil=True, error_model="numpy")(namespace["kernel"])
+    return Kernel(function, result.dtype, scalar_dtypes, program.scratch)
 
 
 @dataclass
 class _Value:
-    """A result on its way: a variable of the loop of one stage, or a strip, or both."""
+    """A result on its way: registers in the loop of one stage, or what is in memory, or both."""
 
-    name: str
     dtype: Dtype
     stage: int
-    strip: str | None = None
-    is_variable: bool = False
+    parts: Parts | None = None
+    source: Source | None = None
 
 
 class _Program:
-    """The kernel's source: in each stage a loop of arithmetic, then calls of NumPy's loops."""
+    """The kernel's text: for each strip of the arrays, one stage after the other."""
 
     def __init__(self, operand_dtypes: tuple[Dtype, ...]) -> None:
-        self.operand_dtypes = operand_dtypes
-        self.dtype = np.dtype(np.void)
         self.scalars: dict[int, Dtype] = {}
-        self.strips: list[Dtype] = []
-        self.loops: dict[str, Any] = {}
+        self.scratch = 0
+        self._operand_dtypes = operand_dtypes
         self._values: dict[Node, _Value] = {}
-        self._lines: list[list[str]] = [[]]
-        self._loads: list[set[str]] = [set()]
-        self._calls: list[list[str]] = [[]]
+        self._stages = [Stage()]
+        self._widest = 1
 
-    def source(self, result: _Value) -> str:
-        """Return the source of the kernel that writes `result`."""
-        self.dtype = result.dtype
-        self._lines[result.stage].append(f"out[j] = {self._use(result, result.stage)}")
-        # What LLVM cannot know to lie apart, it does not vectorize: sqrt in place takes three times
-        # as long, so that its results go by way of a strip.
-        spare = self._new_strip(result.dtype)
-        operands = [f"x{index}" for index in range(len(self.operand_dtypes))]
-        scalars = [f"q{index}" for index in sorted(self.scalars)]
-        strips = [f"s{index}" for index in range(len(self.strips))]
-        lines = [
-            f"def kernel({', '.join(['result', 'work', *(f'a{x}' for x in operands)])}, "
-            f"{', '.join(scalars + strips)}):",
-            *(f"    k{name[1:]} = {name}[0]" for name in scalars),
-            f"    for start in range(0, result.size, {STRIP}):",
-            f"        n = min({STRIP}, result.size - start)",
-            f"        out = {spare}[:n] if work[9] else result[start:start + n]",
-            *(f"        {x} = a{x}[start:start + n]" for x in operands),
-        ]
-        for body, calls in zip(self._lines, self._calls, strict=True):
-            if body:
-                lines.append("        for j in range(n):")
-                lines += [f"            {line}" for line in body]
-            lines += [f"        {line}" for line in calls]
-        lines += ["        if work[9]:", "            result[start:start + n] = out"]
-        return "\n".join(lines)
+    def text(self, result: _Value) -> str:
+        """Return the text of the kernel that writes `result`."""
+        stages = self._stages[: result.stage + 1]
+        return write_kernel(stages, result.dtype, self._use(result, stages[-1]), self._widest)
 
     def value_of(self, node: Node) -> _Value:
         """Append what computes a tree, unless it is there already."""
@@ -205,8 +160,8 @@ class _Program:
 
     def _new_value(self, node: Node) -> _Value:
         if isinstance(node, Operand):
-            name = f"x{node.index}"
-            return _Value(f"{name}j", _known(node.dtype), 0, name)
+            dtype = _known(self._operand_dtypes[node.index])
+            return self._in_memory(Source(1 + node.index, dtype), 0)
         assert isinstance(node, Call)
         if node.function == "where":
             return self._where(*node.arguments)
@@ -227,10 +182,12 @@ class _Program:
         arguments = [
             self._as(part, _known(kind)) for part, kind in zip(node.arguments, wanted, strict=True)
         ]
-        template = _template(node.function, wanted)
-        if template:
-            return self._inline(template, _known(dtype), *arguments)
-        return self._call(*_loop(ufunc, (*wanted, dtype)), _known(dtype), arguments)
+        if all(kind == wanted[0] for kind in wanted):
+            operation = functools.partial(lowering.operate, function=node.function, dtype=wanted[0])
+            value = self._compute(_known(dtype), operation, arguments)
+            if value is not None:
+                return value
+        return self._call(_loop(ufunc, (*wanted, dtype)), _known(dtype), arguments)
 
     def _kind(self, node: Node) -> Any:
         return node.kind if isinstance(node, Scalar) else self.value_of(node).dtype
@@ -239,108 +196,91 @@ class _Program:
         """Append what gives a tree in a type."""
         if isinstance(node, Scalar):
             self.scalars[node.index] = dtype
-            return _Value(f"k{node.index}", dtype, 0, f"q{node.index}", is_variable=True)
+            place = 2 + len(self._operand_dtypes) + node.index
+            return self._in_memory(Source(place, dtype, is_scalar=True), 0)
         value = self.value_of(node)
         if value.dtype == dtype:
             return value
-        if dtype.kind == "b":
-            return self._inline("{} != 0", dtype, value)
-        return self._inline("{}", dtype, value)
+        conversion = functools.partial(lowering.convert, old=value.dtype, new=dtype)
+        converted = self._compute(dtype, conversion, [value])
+        if converted is None:
+            raise _Unfused
+        return converted
 
     def _where(self, condition: Node, x: Node, y: Node) -> _Value:
         kinds = [self._kind(node) for node in (x, y)]
         dtype = _known(
             np.result_type(*(kind(1) if isinstance(kind, type) else kind for kind in kinds))
         )
-        chosen = self._as(condition, np.dtype(bool))
-        return self._inline(
-            "{1} if {0} else {2}", dtype, chosen, self._as(x, dtype), self._as(y, dtype)
-        )
+        arguments = [self._as(condition, np.dtype(bool)), self._as(x, dtype), self._as(y, dtype)]
+        chosen = self._compute(dtype, functools.partial(lowering.choose, dtype=dtype), arguments)
+        assert chosen is not None
+        return chosen
 
     def _part(self, function: str, value: _Value) -> _Value:
-        if value.dtype.kind == "c":
-            return self._inline(f"{{}}.{function}", value.dtype.type().real.dtype, value)
-        return value if function == "real" else self._inline("0", value.dtype, value)
+        dtype = lowering.part_of(value.dtype)
+        parts = self._use(value, self._stages[value.stage])
+        if len(parts) == 1 and function == "real":
+            return value
+        chosen = parts[function == "imag"] if len(parts) == 2 else "zeroinitializer"
+        return _Value(dtype, value.stage, (chosen,))
 
-    def _inline(self, template: str, dtype: Dtype, *arguments: _Value) -> _Value:
-        stage = max(argument.stage for argument in arguments)
-        names = [self._use(argument, stage) for argument in arguments]
-        value = _Value(f"v{len(self._values)}_{len(self._lines[stage])}", dtype, stage)
-        value.is_variable = True
-        self._lines[stage].append(f"{value.name} = to_{_DTYPES[dtype]}({template.format(*names)})")
-        return value
+    def _compute(
+        self, dtype: Dtype, operation: Callable[..., Parts | None], arguments: list[_Value]
+    ) -> _Value | None:
+        """Append an operation on registers; None if there is none for it."""
+        at = max(argument.stage for argument in arguments)
+        stage = self._stages[at]
+        registers = [self._use(argument, stage) for argument in arguments]
+        parts = operation(stage.emit, arguments=registers)
+        self._widest = max(self._widest, lowering.part_of(dtype).itemsize)
+        return None if parts is None else _Value(dtype, at, parts)
 
-    def _call(self, loop: Any, data: int, dtype: Dtype, arguments: list[_Value]) -> _Value:
-        """Append a call of one of NumPy's loops: of addresses, a length, and strides in bytes."""
+    def _call(self, loop: Loop, dtype: Dtype, arguments: list[_Value]) -> _Value:
+        """Append a call of one of NumPy's loops."""
         stage = max(argument.stage for argument in arguments)
-        strips = [self._strip_of(argument) for argument in arguments]
-        result = _Value("", dtype, stage + 1, self._new_strip(dtype))
-        result.name = f"{result.strip}j"
-        if stage + 1 == len(self._lines):
-            self._lines.append([])
-            self._loads.append(set())
-            self._calls.append([])
-        calls = self._calls[stage]
-        for at, part in enumerate([*strips, result.strip]):
-            itemsize = [*arguments, result][at].dtype.itemsize
-            step = 0 if part and part.startswith("q") else itemsize
-            calls += [f"work[{at}] = {part}.ctypes.data", f"work[{at + 4}] = {step}"]
-        name = f"loop{len(self.loops)}"
-        self.loops[name] = loop
-        address = "work.ctypes.data"
-        calls += [
-            "work[8] = n",
-            f"{name}({address}, {address} + {8 * _ADDRESS}, {address} + {4 * _ADDRESS}, {data})",
-        ]
+        result = self._in_memory(self._new_strip(dtype), stage + 1)
+        assert result.source is not None
+        sources = [*map(self._source_of, arguments), result.source]
+        self._stages[stage].calls.append((loop, sources))
+        if stage + 1 == len(self._stages):
+            self._stages.append(Stage())
         return result
 
-    def _use(self, value: _Value, stage: int) -> str:
-        """Return the variable that holds a value in the loop of a stage."""
-        if value.is_variable and (value.stage == stage or value.name.startswith("k")):
-            return value.name
-        strip = self._strip_of(value)
-        if value.name not in self._loads[stage]:
-            self._loads[stage].add(value.name)
-            self._lines[stage].append(f"{value.name} = {strip}[j]")
-        return value.name
+    def _use(self, value: _Value, stage: Stage) -> Parts:
+        """Return the registers that hold a value in the loop of a stage."""
+        if value.parts is not None and self._stages[value.stage] is stage:
+            return value.parts
+        return stage.load(self._source_of(value))
 
-    def _strip_of(self, value: _Value) -> str:
-        """Return the strip that holds a value after the loop of its stage."""
-        if value.strip is None:
-            value.strip = self._new_strip(value.dtype)
-            self._lines[value.stage].append(f"{value.strip}[j] = {value.name}")
-        return value.strip
+    def _source_of(self, value: _Value) -> Source:
+        """Return where a value is in memory after the loop of its stage."""
+        if value.source is None:
+            assert value.parts is not None
+            value.source = self._new_strip(value.dtype)
+            self._stages[value.stage].keep(value.parts, value.source)
+        return value.source
 
-    def _new_strip(self, dtype: Dtype) -> str:
-        self.strips.append(dtype)
-        return f"s{len(self.strips) - 1}"
+    def _in_memory(self, source: Source, stage: int) -> _Value:
+        self._widest = max(self._widest, lowering.part_of(source.dtype).itemsize)
+        return _Value(source.dtype, stage, source=source)
+
+    def _new_strip(self, dtype: Dtype) -> Source:
+        place = 1 + len(self._operand_dtypes)
+        strip = Source(place, dtype, self.scratch, is_strip=True)
+        self.scratch += STRIP * dtype.itemsize
+        return strip
 
 
 def _known(dtype: Dtype) -> Dtype:
-    """Return a type that numba computes with, in the order of bytes of the machine."""
+    """Return a type that the processor has, in the order of bytes of the machine."""
     dtype = dtype.newbyteorder("=")
-    if dtype not in _DTYPES:
+    if not lowering.is_known(dtype):
         raise _Unfused
     return dtype
 
 
-def _template(function: str, dtypes: list[Dtype]) -> str | None:
-    """Return how numba computes what it computes as NumPy does, bit by bit, and vectorizes."""
-    kind = dtypes[0].kind
-    if any(dtype != dtypes[0] for dtype in dtypes):
-        return None
-    if function in _ARITHMETIC and (kind in "iuf" or (kind == "c" and function in "+-")):
-        return _ARITHMETIC[function]
-    if function in _OF_FLOATS and kind == "f":
-        return _OF_FLOATS[function]
-    if function in _SQUARES and kind in "iuf":
-        return "{0} * {0}"
-    if function in _COMPARISONS and kind in "iuf":
-        return f"{{}} {function} {{}}"
-    return f"{{}} {function} {{}}" if function in _BITWISE and kind in "biu" else None
-
-
-def _loop(ufunc: Any, dtypes: tuple[Dtype, ...]) -> tuple[Any, int]:
+def _loop(ufunc: Any, dtypes: tuple[Dtype, ...]) -> Loop:
     """Return NumPy's inner loop of a ufunc for some types, and the data that it wants.
 
     They stand in the structure PyUFuncObject, which is part of NumPy's C API.
@@ -358,7 +298,7 @@ def _loop(ufunc: Any, dtypes: tuple[Dtype, ...]) -> tuple[Any, int]:
             datas = (
                 (ctypes.c_void_p * ufunc.ntypes).from_address(data) if data else [None] * (at + 1)
             )
-            return _LOOP(loops[at] or 0), datas[at] or 0
+            return loops[at] or 0, datas[at] or 0
     raise _Unfused
 
 

@@ -17,7 +17,7 @@ FLOORS = {
     "1": "chunks array constructors claims failures locks sync parcels transport blas",
     "2": "team tasks tracing worker processes threads",
     "3": "lines compiling runs sorting ranks operands reducing stores "
-    "engine overlap expressions fusing progress calls contexts background",
+    "engine overlap expressions lowering stages fusing progress calls contexts background",
     "4": "mapreduce",
     "5": "chunkwise elementwise reductions statistics nanreductions "
     "histograms selection ordering quantiles products random",

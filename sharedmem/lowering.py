@@ -1,0 +1,215 @@
+"""Operations on many elements at once in the language of LLVM, and machine code made of it.
+
+The language is text in which ``#`` stands for how many elements are worked on at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+Dtype = np.dtype[Any]
+Parts = tuple[str, ...]
+Emit = Callable[[str], str]
+
+# How NumPy's types are called that have registers.
+_NAMES: dict[Dtype, str] = {np.dtype(name): llvm for name, llvm in {
+    "bool": "i1", "int8": "i8", "int16": "i16", "int32": "i32", "int64": "i64", "uint8": "i8",
+    "uint16": "i16", "uint32": "i32", "uint64": "i64", "float32": "float", "float64": "double",
+}.items()}  # fmt: skip
+_PARTS: dict[Dtype, Dtype] = {np.dtype("c8"): np.dtype("f4"), np.dtype("c16"): np.dtype("f8")}
+
+# What LLVM computes to the very bits of NumPy, by the kinds of types that it is for.
+_OPERATIONS = {
+    "+": {"iu": "add", "fc": "fadd"},
+    "-": {"iu": "sub", "fc": "fsub"},
+    "*": {"iu": "mul", "f": "fmul"},
+    "/": {"f": "fdiv"},
+    "&": {"biu": "and"},
+    "|": {"biu": "or"},
+    "^": {"biu": "xor"},
+    "<": {"bu": "icmp ult", "i": "icmp slt", "f": "fcmp olt"},
+    "<=": {"bu": "icmp ule", "i": "icmp sle", "f": "fcmp ole"},
+    ">": {"bu": "icmp ugt", "i": "icmp sgt", "f": "fcmp ogt"},
+    ">=": {"bu": "icmp uge", "i": "icmp sge", "f": "fcmp oge"},
+    "==": {"biu": "icmp eq", "f": "fcmp oeq"},
+    "!=": {"biu": "icmp ne", "f": "fcmp une"},
+}
+_SQUARES = {"square", "** 2", "** 2.0"}
+_INTRINSICS = {
+    "abs": "fabs", "sqrt": "sqrt", "** 0.5": "sqrt", "floor": "floor", "ceil": "ceil",
+    "trunc": "trunc", "rint": "rint",
+}  # fmt: skip
+
+
+def is_known(dtype: Dtype) -> bool:
+    """Say whether there are registers for a type."""
+    return dtype in _NAMES or dtype in _PARTS
+
+
+def part_of(dtype: Dtype) -> Dtype:
+    """Return the type of the real and the imaginary part, or else the type itself."""
+    return _PARTS.get(dtype, dtype)
+
+
+def vector(dtype: Dtype) -> str:
+    """Return the type of the registers that hold elements, or parts of them."""
+    return f"<# x {_NAMES[part_of(dtype)]}>"
+
+
+def load(emit: Emit, dtype: Dtype, address: str) -> Parts:
+    """Load elements that lie side by side."""
+    align = part_of(dtype).itemsize
+    if dtype in _PARTS:
+        double = f"<#2 x {_NAMES[_PARTS[dtype]]}>"
+        both = emit(f"load {double}, ptr {address}, align {align}")
+        return tuple(
+            emit(f"shufflevector {double} {both}, {double} poison, <# x i32> {mask}")
+            for mask in ("#even", "#odd")
+        )
+    if dtype.kind == "b":
+        byte = emit(f"load <# x i8>, ptr {address}, align 1")
+        return (emit(f"icmp ne <# x i8> {byte}, zeroinitializer"),)
+    return (emit(f"load {vector(dtype)}, ptr {address}, align {align}"),)
+
+
+def store(emit: Emit, dtype: Dtype, parts: Parts, address: str) -> str:
+    """Return what stores elements side by side, but for their alignment."""
+    kind = vector(dtype)
+    if dtype in _PARTS:
+        double = f"<#2 x {_NAMES[_PARTS[dtype]]}>"
+        both = emit(f"shufflevector {kind} {parts[0]}, {kind} {parts[1]}, <#2 x i32> #zip")
+        return f"store {double} {both}, ptr {address}"
+    if dtype.kind == "b":
+        return f"store <# x i8> {emit(f'zext {kind} {parts[0]} to <# x i8>')}, ptr {address}"
+    return f"store {kind} {parts[0]}, ptr {address}"
+
+
+def spread(emit: Emit, dtype: Dtype, address: str) -> Parts:
+    """Load one element, for all places."""
+    part, kind = part_of(dtype), vector(dtype)
+    parts = []
+    for at in range(dtype.itemsize // part.itemsize):
+        name = "i8" if dtype.kind == "b" else _NAMES[part]
+        source = emit(f"getelementptr {name}, ptr {address}, i64 {at}")
+        one = emit(f"load {name}, ptr {source}")
+        if dtype.kind == "b":
+            one = emit(f"icmp ne i8 {one}, 0")
+        first = emit(f"insertelement {kind} poison, {_NAMES[part]} {one}, i32 0")
+        parts.append(
+            emit(f"shufflevector {kind} {first}, {kind} poison, <# x i32> zeroinitializer")
+        )
+    return tuple(parts)
+
+
+def convert(emit: Emit, old: Dtype, new: Dtype, arguments: Sequence[Parts]) -> Parts | None:
+    """Return elements as those of another type; None for what would lose digits."""
+    (parts,) = arguments
+    if old == new:
+        return parts
+    if new.kind == "c":
+        steps = [convert(emit, part_of(old), _PARTS[new], [(part,)]) for part in parts]
+        converted = [step or ("",) for step in steps]
+        real, imaginary = [part for (part,) in converted] + ["zeroinitializer"] * (2 - len(parts))
+        return real, imaginary
+    source, target = vector(old), vector(new)
+    if new.kind == "b":
+        compare = "fcmp une" if old.kind in "fc" else "icmp ne"
+        flags = [emit(f"{compare} {source} {part}, zeroinitializer") for part in parts]
+        return (flags[0] if len(flags) == 1 else emit(f"or {target} {flags[0]}, {flags[1]}"),)
+    if old.kind == "c" or (old.kind == "f" and new.kind != "f"):
+        return None
+    if new.kind == "f":
+        step = {"f": "fpext" if new.itemsize > old.itemsize else "fptrunc", "i": "sitofp"}
+        how = step.get(old.kind, "uitofp")
+    elif old.kind != "b" and new.itemsize == old.itemsize:
+        return parts
+    elif old.kind != "b" and new.itemsize < old.itemsize:
+        how = "trunc"
+    else:
+        how = "sext" if old.kind == "i" else "zext"
+    return (emit(f"{how} {source} {parts[0]} to {target}"),)
+
+
+def operate(emit: Emit, function: str, dtype: Dtype, arguments: Sequence[Parts]) -> Parts | None:
+    """Apply a function to arguments of one type; None for what is better left to NumPy."""
+    kind, form = dtype.kind, vector(dtype)
+    for kinds, operation in _OPERATIONS.get(function, {}).items():
+        if kind in kinds:
+            pairs = zip(*arguments, strict=True)
+            return tuple(emit(f"{operation} {form} {left}, {right}") for left, right in pairs)
+    (first, *_), *_ = arguments
+    if function in _SQUARES and kind in "iuf":
+        return (emit(f"{'fmul' if kind == 'f' else 'mul'} {form} {first}, {first}"),)
+    if function in _INTRINSICS and kind == "f":
+        bits = 8 * dtype.itemsize
+        return (emit(f"call {form} @llvm.{_INTRINSICS[function]}.v#f{bits}({form} {first})"),)
+    if function == "negative" and kind in "if":
+        return (
+            emit(f"fneg {form} {first}" if kind == "f" else f"sub {form} zeroinitializer, {first}"),
+        )
+    if function == "isnan" and kind == "f":
+        return (emit(f"fcmp uno {form} {first}, {first}"),)
+    if function == "~" and kind == "b":
+        return (emit(f"icmp eq {form} {first}, zeroinitializer"),)
+    return None
+
+
+def choose(emit: Emit, dtype: Dtype, arguments: Sequence[Parts]) -> Parts:
+    """Choose elements of the second argument where the first holds, and of the third elsewhere."""
+    condition, x, y = arguments
+    form = vector(dtype)
+    return tuple(
+        emit(f"select <# x i1> {condition[0]}, {form} {one}, {form} {other}")
+        for one, other in zip(x, y, strict=True)
+    )
+
+
+def at_width(text: str, width: int) -> str:
+    """Write a text for `width` elements at once."""
+    masks = {
+        "#even": range(0, 2 * width, 2),
+        "#odd": range(1, 2 * width, 2),
+        "#zip": [place for at in range(width) for place in (at, at + width)],
+    }
+    for name, places in masks.items():
+        text = text.replace(name, f"<{', '.join(f'i32 {place}' for place in places)}>")
+    return text.replace("#2", str(2 * width)).replace("#", str(width))
+
+
+def assemble(text: str, *arguments: Any) -> Callable[..., None]:
+    """Return the function ``kernel`` of a text, of arguments of these types of ctypes.
+
+    It lets go of the interpreter's lock.
+    """
+    import llvmlite.binding as llvm
+
+    machine = _machine()
+    used = set(re.findall(r"call (<\d+ x \w+>) (@llvm[.\w]+)\(", text))
+    declared = [f"declare {form} {name}({form})" for form, name in sorted(used)]
+    module = llvm.parse_assembly("\n".join([*declared, text]))
+    engine = llvm.create_mcjit_compiler(module, machine)
+    passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
+    passes.getModulePassManager().run(module, passes)
+    engine.finalize_object()
+    function: Any = ctypes.CFUNCTYPE(None, *arguments)(engine.get_function_address("kernel"))
+    function.engine = engine  # which owns the code
+    return function  # type: ignore[no-any-return]
+
+
+def _machine() -> Any:
+    """Return the machine to compile for, which belongs to the engine that is made with it."""
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    features = ""
+    with contextlib.suppress(RuntimeError):  # some processors do not tell
+        features = llvm.get_host_cpu_features().flatten()
+    target = llvm.Target.from_default_triple()
+    return target.create_target_machine(cpu=llvm.get_host_cpu_name(), features=features, opt=2)

@@ -1,0 +1,190 @@
+"""Loops of arithmetic and calls of NumPy's loops, one after the other on strips of arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sharedmem import lowering
+from sharedmem.lowering import Dtype, Emit, Parts
+
+# The address of one of NumPy's loops, and of the data that it wants.
+Loop = tuple[int, int]
+
+# Elements computed at once, so that what passes from loop to loop stays in the nearest cache:
+# exp(-a*a) + c*0.5 takes 46 ms with 512 and 1024, 43 with 2048, 44 with 4096 (256 MiB each).
+STRIP = 2048
+# Memory is written past the caches in lines of so many bytes.
+LINE = 64
+# Bytes of the widest elements that a loop takes in one step: four registers, or two.
+_STEP_BYTES = 128
+
+_STRIPS = """
+define void @kernel(ptr %args, i64 %size, i64 %streams) {{
+entry:
+  %work = alloca [9 x i64]
+  %steps = getelementptr i64, ptr %work, i64 4
+  %length = getelementptr i64, ptr %work, i64 8
+  %is.streamed = icmp ne i64 %streams, 0
+  br label %strip
+strip:
+  %start = phi i64 [ 0, %entry ], [ %stop, %strip ]
+  %left = sub i64 %size, %start
+  %is.last = icmp sle i64 %left, {strip}
+  %n = select i1 %is.last, i64 %left, i64 {strip}
+  %whole = and i64 %n, -{width}
+  store i64 %n, ptr %length
+{stages}
+  %cached = select i1 %is.streamed, i64 0, i64 %whole
+  %streamed = sub i64 %whole, %cached
+  call void @cached(ptr %args, i64 %start, i64 0, i64 %cached)
+  call void @streamed(ptr %args, i64 %start, i64 0, i64 %streamed)
+  call void @rest(ptr %args, i64 %start, i64 %whole, i64 %n)
+  %stop = add i64 %start, {strip}
+  br i1 %is.last, label %done, label %strip
+done:
+  fence seq_cst
+  ret void
+}}
+!0 = !{{i32 1}}
+"""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where elements are: the place of their address among the arguments, and how they lie."""
+
+    place: int
+    dtype: Dtype
+    offset: int = 0
+    is_strip: bool = False
+    is_scalar: bool = False
+
+    def start(self, emit: Emit) -> str:
+        """Return where the elements of a strip begin."""
+        pointer = emit(f"getelementptr ptr, ptr %args, i64 {self.place}")
+        pointer = emit(f"load ptr, ptr {pointer}")
+        if self.is_strip:
+            return emit(f"getelementptr i8, ptr {pointer}, i64 {self.offset}")
+        return pointer if self.is_scalar else self.element(emit, pointer, "%start")
+
+    def element(self, emit: Emit, start: str, index: str) -> str:
+        """Return where an element is."""
+        return emit(f"getelementptr [{self.dtype.itemsize} x i8], ptr {start}, i64 {index}")
+
+
+class Lines:
+    """Operations one after the other, whose results have names."""
+
+    def __init__(self, prefix: str) -> None:
+        self.lines: list[str] = []
+        self._prefix = prefix
+
+    def emit(self, operation: str) -> str:
+        """Append an operation, and return the name of its result."""
+        name = f"%{self._prefix}{len(self.lines)}"
+        self.lines.append(f"{name} = {operation}")
+        return name
+
+
+class Stage:
+    """A loop over the elements of a strip, and the calls of NumPy's loops that follow."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Loop, list[Source]]] = []
+        self._before, self._body = Lines("b"), Lines("v")
+        self._loaded: dict[Source, Parts] = {}
+        self.emit = self._body.emit
+
+    def load(self, source: Source) -> Parts:
+        """Return the registers that hold what is in memory."""
+        if source not in self._loaded:
+            start = source.start(self._before.emit)
+            if source.is_scalar:
+                parts = lowering.spread(self._before.emit, source.dtype, start)
+            else:
+                address = source.element(self.emit, start, "%j")
+                parts = lowering.load(self.emit, source.dtype, address)
+            self._loaded[source] = parts
+        return self._loaded[source]
+
+    def store(self, parts: Parts, source: Source) -> str:
+        """Return what stores registers, but for the alignment, into the elements of a strip."""
+        address = source.element(self.emit, source.start(self._before.emit), "%j")
+        return lowering.store(self.emit, source.dtype, parts, address)
+
+    def keep(self, parts: Parts, source: Source) -> None:
+        """Store registers for the stages to come."""
+        align = lowering.part_of(source.dtype).itemsize
+        self._body.lines.append(f"{self.store(parts, source)}, align {align}")
+
+    def function(self, name: str, width: int, ending: str = "") -> str:
+        """Return the loop as a function."""
+        lines = [
+            f"define internal void @{name}(ptr %args, i64 %start, i64 %from, i64 %to) {{",
+            "entry:",
+            *self._before.lines,
+            "%is.some = icmp slt i64 %from, %to",
+            "br i1 %is.some, label %loop, label %done",
+            "loop:",
+            "%j = phi i64 [ %from, %entry ], [ %next, %loop ]",
+            *self._body.lines,
+            ending,
+            "%next = add i64 %j, #",
+            "%is.more = icmp slt i64 %next, %to",
+            "br i1 %is.more, label %loop, label %done",
+            "done:",
+            "ret void",
+            "}",
+        ]
+        return lowering.at_width("\n".join(lines), width)
+
+
+def write_kernel(stages: Sequence[Stage], dtype: Dtype, parts: Parts, widest: int) -> str:
+    """Return the text of a kernel that goes through all stages for each strip of the arrays.
+
+    Its arguments are the addresses, how many elements there are, and whether the result is written
+    past the caches.
+
+    Parameters
+    ----------
+    stages : sequence of Stage
+        At the end of the last one the result is written, to place 0.
+    dtype : dtype
+        Of the result.
+    parts : tuple of str
+        The registers that hold it.
+    widest : int
+        Bytes of the widest elements in registers.
+    """
+    last = stages[-1]
+    written = last.store(parts, Source(0, dtype))
+    width = _STEP_BYTES // widest
+    natural, align = lowering.part_of(dtype).itemsize, min(LINE, width * dtype.itemsize)
+    functions = [
+        last.function("cached", width, f"{written}, align {natural}"),
+        last.function("streamed", width, f"{written}, align {align}, !nontemporal !0"),
+        last.function("rest", 1, f"{written}, align {natural}"),
+    ]
+    main = Lines("m")
+    for at, stage in enumerate(stages[:-1]):
+        functions += [stage.function(f"stage{at}", width), stage.function(f"rest{at}", 1)]
+        main.lines.append(f"call void @stage{at}(ptr %args, i64 %start, i64 0, i64 %whole)")
+        main.lines.append(f"call void @rest{at}(ptr %args, i64 %start, i64 %whole, i64 %n)")
+        for loop, sources in stage.calls:
+            _append_call(main, loop, sources)
+    strips = _STRIPS.format(strip=STRIP, width=width, stages="\n".join(main.lines))
+    return "\n".join([*functions, strips])
+
+
+def _append_call(main: Lines, loop: Loop, sources: list[Source]) -> None:
+    """Append a call of one of NumPy's loops: of addresses, a length, and steps in bytes."""
+    for at, source in enumerate(sources):
+        address = source.start(main.emit)
+        place = main.emit(f"getelementptr ptr, ptr %work, i64 {at}")
+        main.lines.append(f"store ptr {address}, ptr {place}")
+        place = main.emit(f"getelementptr i64, ptr %steps, i64 {at}")
+        step = 0 if source.is_scalar else source.dtype.itemsize
+        main.lines.append(f"store i64 {step}, ptr {place}")
+    function, data = (f"ptr inttoptr (i64 {address} to ptr)" for address in loop)
+    main.lines.append(f"call void {function[4:]}(ptr %work, ptr %length, ptr %steps, {data})")

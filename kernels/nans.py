@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sharedmem.kernels import extrema, moments, products, sums
 from sharedmem.kernels.compile import kernel
-from sharedmem.kernels.lines import LANES, as_numbers, has_kernel, index, line_kernel, reduce_lines
+from sharedmem.kernels.lines import as_numbers, has_kernel, index, line_kernel, reduce_lines
 from sharedmem.kernels.reduction import Reduction
 
 Array = NDArray[Any]
@@ -162,29 +162,30 @@ def _variance(state: State, ddof: float) -> State:
 @lru_cache
 def minimum(dtype: np.dtype[Any]) -> Reduction:
     """Return the smallest element that is not NaN, or NaN."""
-    return _extremum(dtype, np.fmin, 0)
+    return extrema.one_of(_minmax(dtype), np.fmin, 0)
 
 
 @lru_cache
 def maximum(dtype: np.dtype[Any]) -> Reduction:
     """Return the largest element that is not NaN, or NaN."""
-    return _extremum(dtype, np.fmax, 1)
+    return extrema.one_of(_minmax(dtype), np.fmax, 1)
 
 
-def _extremum(dtype: np.dtype[Any], ufunc: Any, place: int) -> Reduction:
+def _minmax(dtype: np.dtype[Any]) -> Reduction:
     def chunk(x: Array) -> State:
-        if x.shape[2] == 1 and x.shape[1] >= LANES:  # where NumPy's loops are vectorized
-            return (ufunc.reduce(x[:, :, 0], axis=1)[:, None],)
         if not has_kernel(dtype, "f"):
-            return (ufunc.reduce(x, axis=1),)
+            return np.fmin.reduce(x, axis=1), np.fmax.reduce(x, axis=1)
         numbers = as_numbers(x)
-        found = reduce_lines(
-            _extrema_lines, numbers, (np.inf, -np.inf), numbers.dtype.newbyteorder("=")
+        kind = numbers.dtype.newbyteorder("=")
+        smallest, largest = reduce_lines(_extrema_lines, numbers, (np.inf, -np.inf), kind)
+        is_nan = smallest > largest
+        return tuple(
+            np.where(is_nan, np.nan, part).astype(dtype.newbyteorder("="))
+            for part in (smallest, largest)
         )
-        is_nan = found[0] > found[1]
-        return (np.where(is_nan, np.nan, found[place]).astype(dtype.newbyteorder("=")),)
 
-    def combine(a: State, b: State) -> State:
-        return (ufunc(a[0], b[0]),)
+    return Reduction(chunk, _combine_extrema, lines=True)
 
-    return Reduction(chunk, combine, lambda state: state[0], lines=True)
+
+def _combine_extrema(a: State, b: State) -> State:
+    return np.fmin(a[0], b[0]), np.fmax(a[1], b[1])

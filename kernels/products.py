@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.kernels.compile import kernel
-from sharedmem.kernels.lines import as_numbers, has_kernel, index, line_kernel, reduce_lines
+from sharedmem.kernels.lines import LANES, as_numbers, has_kernel, index, line_kernel, reduce_lines
 from sharedmem.kernels.reduction import Reduction
 
 Array = NDArray[Any]
@@ -61,6 +61,8 @@ def multiply(dtype: DTypeLike, result: DTypeLike) -> Reduction:
 
 
 def _chunk(x: Array, dtype: np.dtype[Any]) -> tuple[Array, ...]:
+    if x.dtype == dtype and x.shape[2] >= LANES:  # NumPy's loops are vectorized, too
+        return _numpy_chunk(x, dtype)
     (product,) = reduce_lines(_multiply_lines, as_numbers(x), (1,), dtype)
     if dtype.kind == "f":
         # Of large and small numbers in turns, each lane may have those of one kind and overflow

@@ -154,7 +154,10 @@ def compensated(total: Array, lost: Array) -> Array:
         parts = compensated(_real_parts(total), _real_parts(lost))
         return parts.view(total.dtype)[..., 0]
     with np.errstate(all="ignore"):
-        return np.where(np.isfinite(lost), total + lost, total)
+        best = total + lost
+        if not np.isfinite(best.sum()):
+            best = np.where(np.isfinite(lost), best, total)
+        return best
 
 
 def _real_parts(x: Array) -> Array:
@@ -163,9 +166,9 @@ def _real_parts(x: Array) -> Array:
 
 def _total(state: tuple[Array, ...], result: np.dtype[Any]) -> Array:
     with np.errstate(all="ignore"):
-        return compensated(*state).astype(result)
+        return compensated(*state).astype(result, copy=False)
 
 
 def _mean(state: tuple[Array, ...], result: np.dtype[Any], count: int) -> Array:
     with np.errstate(all="ignore"):
-        return np.true_divide(compensated(*state), count).astype(result)
+        return np.true_divide(compensated(*state), count).astype(result, copy=False)

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.kernels.compile import kernel
-from sharedmem.kernels.lines import as_numbers, has_kernel, index, line_kernel, reduce_lines
+from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
+from sharedmem.kernels.lines import Share, index, line_kernel, reduce_lines
 from sharedmem.kernels.reduction import Reduction
 
 Array = NDArray[Any]
@@ -45,12 +46,13 @@ _count_lines = line_kernel(_counter, _fold)
 @lru_cache
 def count_nonzero(dtype: DTypeLike) -> Reduction:
     """Return how many elements are not zero; NaN is not zero."""
-    chunk = _chunk if has_kernel(np.dtype(dtype), "biuf") else _numpy_chunk
-    return Reduction(chunk, _combine, _count, identity=(0,), lines=True)
+    dtype = np.dtype(dtype)
+    chunk = _chunk if has_kernel(dtype, "biuf") else _numpy_chunk
+    return Reduction(chunk, _combine, _count, identity=(0,), lines=True, whole=is_whole(dtype))
 
 
-def _chunk(x: Array) -> tuple[Array, ...]:
-    return reduce_lines(_count_lines, as_numbers(x), (0,), np.int64)
+def _chunk(x: Array, share: Share | None = None) -> tuple[Array, ...]:
+    return reduce_lines(_count_lines, as_numbers(x), (0,), np.int64, share=share)
 
 
 def _numpy_chunk(x: Array) -> tuple[Array, ...]:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.kernels.compile import kernel
-from sharedmem.kernels.lines import LANES, as_numbers, has_kernel, index, line_kernel, reduce_lines
+from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
+from sharedmem.kernels.lines import LANES, Share, index, line_kernel, reduce_lines
 from sharedmem.kernels.reduction import Reduction
 
 Array = NDArray[Any]
@@ -115,14 +116,16 @@ def minmax(dtype: DTypeLike) -> Reduction:
     """Return the smallest and the largest element."""
     dtype = np.dtype(dtype)
     chunk = partial(_chunk, dtype=dtype) if has_kernel(dtype, "biuf") else _numpy_chunk
-    return Reduction(chunk, _combine, lines=True)
+    return Reduction(chunk, _combine, lines=True, whole=is_whole(dtype))
 
 
 def one_of(both: Reduction, ufunc: Any, place: int) -> Reduction:
     """Return a reduction by `ufunc`, or the one at `place` of `both` where that is faster."""
 
-    def chunk(x: Array) -> tuple[Array, ...]:
-        _, n, n_inner = x.shape
+    def chunk(x: Array, share: Share | None = None) -> tuple[Array, ...]:
+        n_outer, n, n_inner = x.shape
+        if both.whole and n_outer == n_inner == 1:
+            return (both.chunk(x, share)[place],)
         if x.dtype.char == "e" or max(n_inner, n if n_inner == 1 else 1) < LANES:
             return (both.chunk(x)[place],)
         # NumPy's loops are vectorized here, and do half as much.
@@ -133,14 +136,14 @@ def one_of(both: Reduction, ufunc: Any, place: int) -> Reduction:
     def combine(a: tuple[Array, ...], b: tuple[Array, ...]) -> tuple[Array, ...]:
         return (ufunc(a[0], b[0]),)
 
-    return Reduction(chunk, combine, _only, lines=True)
+    return Reduction(chunk, combine, _only, lines=True, whole=both.whole)
 
 
 def _only(state: tuple[Array, ...]) -> Array:
     return state[0]
 
 
-def _chunk(x: Array, dtype: np.dtype[Any]) -> tuple[Array, ...]:
+def _chunk(x: Array, share: Share | None = None, *, dtype: np.dtype[Any]) -> tuple[Array, ...]:
     numbers = as_numbers(x)
     kind = numbers.dtype.newbyteorder("=")
     if kind.kind == "f":
@@ -148,7 +151,7 @@ def _chunk(x: Array, dtype: np.dtype[Any]) -> tuple[Array, ...]:
     else:
         identity = (np.iinfo(kind).max, np.iinfo(kind).min)
     native = dtype.newbyteorder("=")
-    parts = reduce_lines(_extrema, numbers, identity, kind)
+    parts = reduce_lines(_extrema, numbers, identity, kind, share=share)
     return tuple(part.astype(native, copy=False) for part in parts)
 
 

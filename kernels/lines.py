@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from sharedmem.kernels.atomic import fetch_add
 from sharedmem.kernels.compile import kernel
+from sharedmem.kernels.layout import flatten
 
 # A long line of contiguous elements is reduced in this many lanes side by side, which are folded at
 # its end: enough to fill the vector units of any machine and to hide the latency of additions.
@@ -26,11 +28,33 @@ Array = NDArray[Any]
 index = np.uint64
 
 
+# So many elements of a long line are reduced at once, by one of the threads that share it: a core
+# reads them in 10 us. To the threads of Python, taking turns costs five times as much.
+PIECE = 1 << 15
+# How often the caller looks, after its last piece, whether the others have done theirs.
+_LOOKS = 10_000
+# Where the cursor of a line has the next piece, and how many are done: on cache lines of their own.
+_NEXT, _DONE = 0, 8
+
+# Calls a function in several threads at once, in the caller's with True, and returns when one of
+# the calls has returned True.
+Share = Callable[[Callable[[bool], bool]], None]
+
+
 class LineKernel(NamedTuple):
-    """The kernels of a family: for lines side by side, and for lines of contiguous elements."""
+    """The kernels of a family.
+
+    Attributes
+    ----------
+    columns, rows : kernel
+        For lines side by side, and for lines of contiguous elements.
+    fold : kernel
+        ``fold(state)`` combines the states of the pieces of a line in the first one.
+    """
 
     columns: Callable[..., None]
     rows: Callable[..., None]
+    fold: Callable[..., None]
 
 
 def line_kernel(
@@ -51,7 +75,34 @@ def line_kernel(
     n_rows : int
         Columns are reduced in blocks of so many rows, so that memory is read in long runs.
     """
-    return LineKernel(_column_kernel(adder, fold, n_rows), _row_kernel(adder, fold))
+    return LineKernel(
+        _column_kernel(adder, fold, n_rows), _row_kernel(adder, fold), _piece_folder(fold)
+    )
+
+
+def _lane_folder(fold: Callable[..., None]) -> Callable[..., None]:
+    @kernel
+    def fold_to(lanes: Array, width: int, narrow: int) -> None:
+        while width > narrow:
+            width //= 2
+            fold(lanes, width)
+
+    return fold_to
+
+
+def _piece_folder(fold: Callable[..., None]) -> Callable[..., None]:
+    @kernel
+    def fold_pieces(state: Array) -> None:
+        n = state.shape[1]
+        while n > 1:
+            half = n // 2
+            fold(state, half)
+            if n % 2:
+                for s in range(len(state)):
+                    state[s, half] = state[s, n - 1]
+            n -= half
+
+    return fold_pieces
 
 
 @kernel
@@ -71,11 +122,13 @@ def _copy(lanes: Array, n: int, state: Array, at: int) -> None:
 
 
 @kernel
-def _turn(x: Array, p: int, outer_stride: int, n: int, n_lines: int, turned: Array) -> None:
-    """Put lines of `n` elements from `p` on side by side."""
+def _turn(
+    x: Array, p: int, outer_stride: int, n: int, n_lines: int, turned: Array, to: int
+) -> None:
+    """Put lines of `n` elements from `p` on side by side, in rows of `to`."""
     for line in range(n_lines):
         for i in range(n):
-            turned[i * BATCH + line] = x[index(p + i)]
+            turned[i * to + line] = x[index(p + i)]
         p += outer_stride
 
 
@@ -84,6 +137,7 @@ def _column_kernel(
 ) -> Callable[..., None]:
     """Make the kernel for lines that lie side by side, as columns do."""
     add_wide, add_any = adder(LANES), adder(0)
+    fold_to = _lane_folder(fold)
 
     @kernel
     def reduce_columns(
@@ -121,9 +175,7 @@ def _column_kernel(
             rest = n * n_inner - rows * width
             if rest > 0:
                 add_any(x, first + rows * width, 1, width, lanes, 0, rest, scratch)
-            while width > n_inner:
-                width //= 2
-                fold(lanes, width)
+            fold_to(lanes, width, n_inner)
             _copy(lanes, n_inner, state, at)
 
     return reduce_columns
@@ -132,29 +184,29 @@ def _column_kernel(
 def _row_kernel(
     adder: Callable[[int], Callable[..., None]], fold: Callable[..., None]
 ) -> Callable[..., None]:
-    """Make the kernel for lines of contiguous elements."""
+    """Make the kernel for lines of contiguous elements, of which threads take `grain` at a time.
+
+    The last line ends where the array does.
+    """
     add_wide, add_narrow = adder(LANES), adder(NARROW)
+    fold_to = _lane_folder(fold)
 
     @kernel
     def reduce_rows(
-        x: Array,
-        start: int,
-        outer_stride: int,
-        n: int,
-        wide: Array,
-        lanes: Array,
-        batch: Array,
-        turned: Array,
-        readable: Array,
-        scratch: Array,
-        state: Array,
-    ) -> None:
-        n_outer = state.shape[1]
-        width = LANES if n >= LONG else NARROW
-        rows = n // width if n >= SHORT else 0
-        for first in range(0, n_outer, BATCH):
-            n_lines = min(BATCH, n_outer - first)
+        x: Array, start: int, outer_stride: int, n: int, stop: int, grain: int, cursor: Array,
+        n_scratch: int, turned: Array, readable: Array, state: Array,
+    ) -> None:  # fmt: skip
+        wide = np.empty((len(state), LANES), state.dtype)
+        lanes = np.empty((len(state), NARROW * BATCH), state.dtype)
+        batch = np.empty((len(state), NARROW * BATCH), state.dtype)
+        scratch = np.empty((n_scratch, LANES), state.dtype)
+        first = fetch_add(cursor, _NEXT, grain)
+        while first < state.shape[1]:
+            n_lines = min(grain, state.shape[1] - first)
             p = start + first * outer_stride
+            length = min(n, stop - p)
+            width = LANES if length >= LONG else NARROW
+            rows = length // width if length >= SHORT else 0
             _fill(batch, BATCH, state, first)
             _fill(lanes, NARROW * BATCH if rows else 0, state, first)
             for line in range(n_lines if rows else 0):
@@ -164,35 +216,36 @@ def _row_kernel(
                     continue
                 _fill(wide, LANES, state, first)
                 add_wide(x, q, rows, LANES, wide, 0, LANES, scratch)
-                half = LANES
-                while half > NARROW:
-                    half //= 2
-                    fold(wide, half)
+                fold_to(wide, LANES, NARROW)
                 _copy(wide, NARROW, lanes, line * NARROW)
             if rows:
                 for s in range(len(state)):
-                    _turn(lanes[s], 0, NARROW, NARROW, n_lines, batch[s])
-                half = NARROW * BATCH
-                while half > BATCH:
-                    half //= 2
-                    fold(batch, half)
-            for done in range(rows * width, n, SHORT):
-                some = min(n - done, SHORT)
-                _turn(x, p + done, outer_stride, some, n_lines, turned)
+                    _turn(lanes[s], 0, NARROW, NARROW, n_lines, batch[s], grain)
+                fold_to(batch, NARROW * grain, grain)
+            for done in range(rows * width, length, SHORT):
+                some = min(length - done, SHORT)
+                _turn(x, p + done, outer_stride, some, n_lines, turned, BATCH)
                 add_wide(readable, 0, some, BATCH, batch, 0, BATCH, scratch)
             _copy(batch, n_lines, state, first)
+            fetch_add(cursor, _DONE, n_lines)
+            first = fetch_add(cursor, _NEXT, grain)
 
     return reduce_rows
 
 
 def reduce_lines(
-    kernel: LineKernel, x: Array, identity: Sequence[float], dtype: DTypeLike, n_scratch: int = 0
+    kernel: LineKernel,
+    x: Array,
+    identity: Sequence[float],
+    dtype: DTypeLike,
+    n_scratch: int = 0,
+    share: Share | None = None,
 ) -> tuple[Array, ...]:
     """Reduce the middle axis of `x` by a line kernel.
 
     Parameters
     ----------
-    kernel : kernel
+    kernel : LineKernel
         Made by :func:`line_kernel`.
     x : ndarray, shape (n_outer, n, n_inner)
         Of a dtype that numba knows; any strides. `n` is at least one.
@@ -202,87 +255,74 @@ def reduce_lines(
         The type of the state.
     n_scratch : int
         Rows of scratch space that the kernel asks for.
+    share : callable, optional
+        Calls a function in several threads, which share the work if `x` is a single line.
 
     Returns
     -------
     tuple of ndarray, each of shape (n_outer, n_inner)
     """
     n_outer, n, n_inner = x.shape
-    flat, start, outer_stride, stride = _flatten(x)
-    state = np.empty((len(identity), n_outer * n_inner), dtype)
-    state[...] = np.array(identity, dtype)[:, None]
-    scratch = np.empty((n_scratch, LANES), dtype)
-    lanes = np.empty((len(identity), NARROW * BATCH), dtype)
-    if n_inner > 1:
+    flat, start, outer_stride, stride = flatten(x)
+    is_line = n_outer == n_inner == 1 and n > PIECE
+    state = np.empty((len(identity), -(-n // PIECE) if is_line else n_outer * n_inner), dtype)
+    for part, value in zip(state, identity, strict=True):
+        part.fill(value)
+    if is_line:
+        _reduce_line(kernel, flat, start, n, n_scratch, state, share)
+        state = state[:, :1]
+    elif n_inner > 1:
         groups = 1
         while stride == n_inner and 2 * groups * n_inner <= LANES and 16 * groups <= n:
             groups *= 2
+        lanes = np.empty((len(identity), LANES), dtype)
+        scratch = np.empty((n_scratch, LANES), dtype)
         kernel.columns(flat, start, outer_stride, n, stride, n_inner, groups, lanes, scratch, state)
     else:
-        turned = np.zeros(SHORT * BATCH, flat.dtype)
-        readable = turned.view()
-        readable.flags.writeable = False
-        wide = np.empty((len(identity), LANES), dtype)
+        cursor = np.zeros(2 * _DONE, np.int64)
         kernel.rows(
-            flat,
-            start,
-            outer_stride,
-            n,
-            wide,
-            lanes,
-            lanes.copy(),
-            turned,
-            readable,
-            scratch,
-            state,
+            flat, start, outer_stride, n, len(flat), BATCH, cursor, n_scratch, *_turned(flat), state
         )
     return tuple(state.reshape(len(identity), n_outer, n_inner))
 
 
-def has_kernel(dtype: np.dtype[Any], kinds: str) -> bool:
-    """Say whether `dtype` is of one of the kinds, and numba can work on it once converted."""
-    return dtype.kind in kinds and dtype.char not in "gG"
+def _reduce_line(
+    kernel: LineKernel,
+    flat: Array,
+    start: int,
+    n: int,
+    n_scratch: int,
+    state: Array,
+    share: Share | None,
+) -> None:
+    cursor = np.zeros(2 * _DONE, np.int64)
+    n_pieces = state.shape[1]
 
+    def work(is_caller: bool) -> bool:
+        kernel.rows(
+            flat, start, PIECE, PIECE, start + n, 1, cursor, n_scratch, *_turned(flat), state
+        )
+        return not is_caller or bool(_is_done(cursor, n_pieces))
 
-def as_numbers(x: Array) -> Array:
-    """Return `x` as numbers that kernels are compiled for; a complex one is two neighbours."""
-    if x.dtype.kind == "b":
-        return x.view(np.uint8)
-    if x.dtype.char == "e":
-        return x.astype(np.float32)
-    if x.dtype.kind == "c":
-        x = np.ascontiguousarray(x, x.dtype.newbyteorder("="))
-        return x.reshape(-1).view(x.real.dtype).reshape(*x.shape[:2], 2 * x.shape[2])
-    return x
-
-
-def _flatten(x: Array) -> tuple[Array, int, int, int]:
-    """Return a flat read-only view that spans `x`, where it starts, and its two outer strides.
-
-    A single layout keeps kernels to one compilation a dtype, and lets the compiler see that rows
-    are contiguous, which it cannot in a strided array. Where the innermost axis is not
-    contiguous, `x` is copied.
-    """
-    itemsize = x.itemsize
-    innermost = 2 if x.shape[2] > 1 else 1
-    if (
-        not x.flags.aligned
-        or not x.dtype.isnative
-        or (x.strides[innermost] != itemsize and x.shape[innermost] > 1)
-        or any(stride % itemsize for stride in x.strides)
-    ):
-        x = np.ascontiguousarray(x, x.dtype.newbyteorder("="))
-    if x.flags.c_contiguous:
-        flat = x.reshape(-1)
-        strides = [x.shape[1] * x.shape[2], x.shape[2]]
-        start = 0
+    if share is None:
+        work(True)
     else:
-        strides = [stride // itemsize for stride in x.strides[:2]]
-        reach = [(length - 1) * stride for length, stride in zip(x.shape, strides, strict=False)]
-        start = -sum(min(0, distance) for distance in reach)
-        span = 1 + start + sum(max(0, distance) for distance in reach) + x.shape[2] - 1
-        lowest = x[tuple(slice(None, None, -1 if d < 0 else 1) for d in reach)]
-        flat = np.lib.stride_tricks.as_strided(lowest, (span,), (itemsize,))
-    flat = flat.view()
-    flat.flags.writeable = False
-    return flat, start, strides[0], strides[1]
+        share(work)
+    kernel.fold(state)
+
+
+def _turned(flat: Array) -> tuple[Array, Array]:
+    """Return room for lines side by side, and the same as an array of the type of `flat`."""
+    turned = np.empty(SHORT * BATCH, flat.dtype)
+    readable = turned.view()
+    readable.flags.writeable = False
+    return turned, readable
+
+
+@kernel
+def _is_done(cursor: Array, n: int) -> bool:
+    """Say whether all pieces are done, after waiting for them awake for a short time."""
+    looks = 0
+    while looks < _LOOKS and fetch_add(cursor, _DONE, 0) < n:
+        looks += 1
+    return looks < _LOOKS

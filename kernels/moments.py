@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.kernels.compile import formula, kernel
-from sharedmem.kernels.lines import as_numbers, has_kernel, index, line_kernel, reduce_lines
+from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
+from sharedmem.kernels.lines import Share, index, line_kernel, reduce_lines
 from sharedmem.kernels.reduction import Reduction
 from sharedmem.kernels.sums import two_sum
 
@@ -188,26 +189,29 @@ def _reduction(
     dtype: np.dtype[Any], result: np.dtype[Any], finalize: Callable[..., Array]
 ) -> Reduction:
     if has_kernel(dtype, "biufc") and has_kernel(result, "f"):
-        reduce_numbers: Callable[[Array], tuple[Array, ...]] = _kernel_chunk
+        reduce_numbers: Callable[..., tuple[Array, ...]] = _kernel_chunk
     else:
         reduce_numbers = partial(_numpy_chunk, result=result)
     chunk = partial(_chunk, reduce_numbers=reduce_numbers)
     finalize = partial(finalize, result=result)
-    return Reduction(chunk, _combine, finalize, identity=(0, 0, 0, 0), lines=True)
+    whole = reduce_numbers is _kernel_chunk and is_whole(dtype)
+    return Reduction(chunk, _combine, finalize, (0, 0, 0, 0), lines=True, whole=whole)
 
 
-def _chunk(x: Array, reduce_numbers: Callable[[Array], tuple[Array, ...]]) -> tuple[Array, ...]:
-    parts = reduce_numbers(as_numbers(x))
+def _chunk(
+    x: Array, share: Share | None = None, *, reduce_numbers: Callable[..., tuple[Array, ...]]
+) -> tuple[Array, ...]:
+    parts = reduce_numbers(as_numbers(x), share)
     if x.dtype.kind == "c":  # the real and the imaginary part side by side
         return tuple(part.reshape(len(part), -1, 2) for part in parts)
     return parts
 
 
-def _kernel_chunk(x: Array) -> tuple[Array, ...]:
-    return reduce_lines(_add_lines, x, (0, 0, 0, 0), np.float64, n_scratch=3)
+def _kernel_chunk(x: Array, share: Share | None) -> tuple[Array, ...]:
+    return reduce_lines(_add_lines, x, (0, 0, 0, 0), np.float64, 3, share)
 
 
-def _numpy_chunk(x: Array, result: np.dtype[Any]) -> tuple[Array, ...]:
+def _numpy_chunk(x: Array, share: None, *, result: np.dtype[Any]) -> tuple[Array, ...]:
     total = np.add.reduce(x, axis=1, dtype=result)
     count = np.full(total.shape, x.shape[1], result)
     return count, total, np.zeros_like(total), np.var(x, axis=1, dtype=result) * count

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from sharedmem.kernels import extrema, moments, products, sums
 from sharedmem.kernels.compile import kernel
-from sharedmem.kernels.lines import as_numbers, has_kernel, index, line_kernel, reduce_lines
+from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
+from sharedmem.kernels.lines import Share, index, line_kernel, reduce_lines
 from sharedmem.kernels.reduction import Reduction
 
 Array = NDArray[Any]
@@ -70,8 +71,10 @@ _extrema_lines = line_kernel(extrema.widener(skips_nan=True), extrema.fold)
 def add(dtype: np.dtype[Any], result: np.dtype[Any]) -> Reduction:
     """Return the sum of the elements that are not NaN, as `result`."""
     plain = sums.add(dtype, result)
-    chunk = partial(_sum_chunk, plain=plain.chunk, has_kernel=_has_sums(dtype, result))
-    return Reduction(chunk, plain.combine, plain.finalize, plain.identity, lines=True)
+    has_kernel = _has_sums(dtype, result)
+    chunk = partial(_sum_chunk, plain=plain.chunk, has_kernel=has_kernel)
+    whole = has_kernel and is_whole(dtype)
+    return Reduction(chunk, plain.combine, plain.finalize, plain.identity, lines=True, whole=whole)
 
 
 @lru_cache
@@ -86,7 +89,8 @@ def multiply(dtype: np.dtype[Any], result: np.dtype[Any]) -> Reduction:
 def mean(dtype: np.dtype[Any], result: np.dtype[Any]) -> Reduction:
     """Return the mean of the elements that are not NaN, as `result`, and how many they are."""
     total = sums.add(dtype, result)
-    chunk = partial(_sums, plain=total.chunk, has_kernel=_has_sums(dtype, result))
+    has_kernel = _has_sums(dtype, result)
+    chunk = partial(_sums, plain=total.chunk, has_kernel=has_kernel)
 
     def combine(a: State, b: State) -> State:
         return (*total.combine(a[:2], b[:2]), a[2] + b[2])
@@ -96,7 +100,8 @@ def mean(dtype: np.dtype[Any], result: np.dtype[Any]) -> Reduction:
             means = np.true_divide(sums.compensated(*state[:2]), state[2])
             return means.astype(result), state[2]
 
-    return Reduction(chunk, combine, finalize, lines=True)
+    whole = has_kernel and is_whole(dtype)
+    return Reduction(chunk, combine, finalize, lines=True, whole=whole)
 
 
 @lru_cache
@@ -115,16 +120,18 @@ def _has_sums(dtype: np.dtype[Any], result: np.dtype[Any]) -> bool:
     return has_kernel(dtype, "f") and has_kernel(result, "f")
 
 
-def _sums(x: Array, plain: Callable[[Array], State], has_kernel: bool) -> State:
+def _sums(
+    x: Array, share: Share | None = None, *, plain: Callable[[Array], State], has_kernel: bool
+) -> State:
     """Return the sum, what it has lost, and how many elements are numbers."""
     if has_kernel:
-        return reduce_lines(_add_lines, as_numbers(x), (0, 0, 0), np.float64, n_scratch=1)
+        return reduce_lines(_add_lines, as_numbers(x), (0, 0, 0), np.float64, 1, share)
     count = np.asarray(x.shape[1] - np.count_nonzero(np.isnan(x), axis=1))
     return (*_filled_chunk(x, plain, 0), count)
 
 
-def _sum_chunk(x: Array, plain: Callable[[Array], State], has_kernel: bool) -> State:
-    return _sums(x, plain, has_kernel)[:2]
+def _sum_chunk(x: Array, share: Share | None = None, **how: Any) -> State:
+    return _sums(x, share, **how)[:2]
 
 
 def _filled_chunk(x: Array, chunk: Callable[[Array], State], substitute: float) -> State:
@@ -172,19 +179,22 @@ def maximum(dtype: np.dtype[Any]) -> Reduction:
 
 
 def _minmax(dtype: np.dtype[Any]) -> Reduction:
-    def chunk(x: Array) -> State:
+    def chunk(x: Array, share: Share | None = None) -> State:
         if not has_kernel(dtype, "f"):
             return np.fmin.reduce(x, axis=1), np.fmax.reduce(x, axis=1)
         numbers = as_numbers(x)
         kind = numbers.dtype.newbyteorder("=")
-        smallest, largest = reduce_lines(_extrema_lines, numbers, (np.inf, -np.inf), kind)
+        smallest, largest = reduce_lines(
+            _extrema_lines, numbers, (np.inf, -np.inf), kind, share=share
+        )
         is_nan = smallest > largest
         return tuple(
             np.where(is_nan, np.nan, part).astype(dtype.newbyteorder("="))
             for part in (smallest, largest)
         )
 
-    return Reduction(chunk, _combine_extrema, lines=True)
+    whole = dtype.kind == "f" and is_whole(dtype)
+    return Reduction(chunk, _combine_extrema, lines=True, whole=whole)
 
 
 def _combine_extrema(a: State, b: State) -> State:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from sharedmem.kernels import extrema, sums
 from sharedmem.kernels.compile import kernel
-from sharedmem.kernels.lines import LineKernel, as_numbers, has_kernel, line_kernel, reduce_lines
+from sharedmem.kernels.layout import as_numbers, has_kernel
+from sharedmem.kernels.lines import LineKernel, Share, line_kernel, reduce_lines
 from sharedmem.kernels.reduction import Reduction
 
 Array = NDArray[Any]
@@ -89,9 +90,11 @@ def _sum(chunk: Callable[[Array], tuple[Array, ...]], result: np.dtype[Any]) -> 
     return Reduction(chunk, sums.combine, partial(_total, result=result), (0, 0), lines=True)
 
 
-def _chunk(x: Array, add_lines: LineKernel, scale: float = 1) -> tuple[Array, ...]:
+def _chunk(
+    x: Array, share: Share | None = None, *, add_lines: LineKernel, scale: float = 1
+) -> tuple[Array, ...]:
     numbers = as_numbers(x) if scale == 1 else as_numbers(x) * scale
-    parts = reduce_lines(add_lines, numbers, (0, 0), np.float64, n_scratch=1)
+    parts = reduce_lines(add_lines, numbers, (0, 0), np.float64, 1, share)
     if x.dtype.kind == "c":  # the real and the imaginary part side by side
         return sums.combine(
             tuple(part[:, 0::2] for part in parts), tuple(part[:, 1::2] for part in parts)

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.kernels.compile import kernel
-from sharedmem.kernels.lines import LANES, as_numbers, has_kernel, index, line_kernel, reduce_lines
+from sharedmem.kernels.layout import as_numbers, has_kernel
+from sharedmem.kernels.lines import LANES, index, line_kernel, reduce_lines
 from sharedmem.kernels.reduction import Reduction
 
 Array = NDArray[Any]

@@ -27,7 +27,7 @@ class Reduction:
     identity : object, optional
         The state of an empty array. None (the default) says that there is none, and an empty
         array is then refused as `numpy.min` refuses it.
-    lines : bool, optional
+    lines, whole : bool, optional
         The form of the built-in reductions; see the Notes.
 
     Notes
@@ -36,7 +36,8 @@ class Reduction:
     and reduces its middle axis to a tuple of arrays of shape (n_outer, n_inner, ...); `combine`
     and `finalize` work elementwise on such tuples, `identity` is a tuple of scalars, and
     `finalize` gives one array or a tuple of them. All lines of a chunk are then reduced
-    by one call, at the speed of memory.
+    by one call, at the speed of memory. With ``whole=True``, ``chunk(x, share)`` may also be called
+    with an array of any size that is one line of contiguous elements, whose pieces threads share.
 
     Examples
     --------
@@ -54,8 +55,9 @@ class Reduction:
     3.0
     """
 
-    chunk: Callable[[Any], Any]
+    chunk: Callable[..., Any]
     combine: Callable[[Any, Any], Any]
     finalize: Callable[[Any], Any] = lambda state: state
     identity: Any = None
     lines: bool = False
+    whole: bool = False

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.kernels.compile import formula
-from sharedmem.kernels.lines import as_numbers, has_kernel, reduce_lines
+from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
+from sharedmem.kernels.lines import Share, reduce_lines
 from sharedmem.kernels.moments import mean_difference
 from sharedmem.kernels.powers import (
     COUNT,
@@ -93,12 +94,12 @@ def summary(dtype: DTypeLike) -> Reduction:
 def _reduction(dtype: np.dtype[Any], finalize: Any) -> Reduction:
     if dtype.kind not in "biuf":
         raise TypeError(f"moments are of real numbers, got an array of dtype {dtype}")
-    return Reduction(_chunk, _combine, finalize, identity=IDENTITY, lines=True)
+    return Reduction(_chunk, _combine, finalize, IDENTITY, lines=True, whole=is_whole(dtype))
 
 
-def _chunk(x: Array) -> State:
+def _chunk(x: Array, share: Share | None = None) -> State:
     numbers = as_numbers(x) if has_kernel(x.dtype, "biuf") else x.astype(np.float64)
-    return reduce_lines(add_lines, numbers, IDENTITY, np.float64, n_scratch=N_SCRATCH)
+    return reduce_lines(add_lines, numbers, IDENTITY, np.float64, N_SCRATCH, share)
 
 
 def _combine(a: State, b: State) -> State:

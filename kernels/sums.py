@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.kernels.compile import formula, kernel
-from sharedmem.kernels.lines import as_numbers, has_kernel, index, line_kernel, reduce_lines
+from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
+from sharedmem.kernels.lines import Share, index, line_kernel, reduce_lines
 from sharedmem.kernels.reduction import Reduction
 
 Array = NDArray[Any]
@@ -108,8 +109,10 @@ def _reduction(
     dtype: np.dtype[Any], summed: np.dtype[Any], finalize: Callable[[Any], Any]
 ) -> Reduction:
     zero = np.zeros((), summed)[()]
-    chunk = _chunk if _has_kernel(dtype, summed) else _numpy_chunk
-    return Reduction(partial(chunk, summed=summed), combine, finalize, (zero, zero), lines=True)
+    has_kernel = _has_kernel(dtype, summed)
+    chunk = partial(_chunk if has_kernel else _numpy_chunk, summed=summed)
+    whole = has_kernel and is_whole(dtype)
+    return Reduction(chunk, combine, finalize, (zero, zero), lines=True, whole=whole)
 
 
 def _has_kernel(dtype: np.dtype[Any], summed: np.dtype[Any]) -> bool:
@@ -125,9 +128,9 @@ def _has_kernel(dtype: np.dtype[Any], summed: np.dtype[Any]) -> bool:
     )
 
 
-def _chunk(x: Array, summed: np.dtype[Any]) -> tuple[Array, ...]:
+def _chunk(x: Array, share: Share | None = None, *, summed: np.dtype[Any]) -> tuple[Array, ...]:
     accumulator = np.dtype(np.float64) if summed.kind in "fc" else summed
-    parts = reduce_lines(_add_lines, as_numbers(x), (0, 0), accumulator, n_scratch=1)
+    parts = reduce_lines(_add_lines, as_numbers(x), (0, 0), accumulator, 1, share)
     if x.dtype.kind == "c":
         return tuple(part.view(np.complex128) for part in parts)
     return parts

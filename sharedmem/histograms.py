@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from sharedmem.chunks import DEFAULT_CHUNK_BYTES, Chunk, chunks
 from sharedmem.chunkwise import reduce
 from sharedmem.kernels import histograms
-from sharedmem.kernels.lines import as_numbers
+from sharedmem.kernels.layout import as_numbers
 from sharedmem.mapreduce import current_pool
 from sharedmem.reductions import minmax
 

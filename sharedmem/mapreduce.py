@@ -22,7 +22,7 @@ from sharedmem.errors import StopProcessGroup
 from sharedmem.operands import as_array, is_store
 from sharedmem.processes import ProcessBackend
 from sharedmem.progress import no_bar, shown_bar
-from sharedmem.runs import run_in_threads
+from sharedmem.runs import run_in_threads, share_in_threads
 from sharedmem.stores import reduce_store
 from sharedmem.sync import TeamSync, WorkerSync
 from sharedmem.team import Backend
@@ -439,9 +439,12 @@ class MapReduce:
         array([5, 7])
         """
         a = as_array(a)
-        reduce = reduce_store if is_store(a) else engine.reduce
+        n_workers = self._n_workers()
         run = self._run_in_threads(a.nbytes) if reduction.lines else self.map
-        return reduce(run, reduction, a, axis, keepdims, n_workers=self._n_workers())
+        if is_store(a):
+            return reduce_store(run, reduction, a, axis, keepdims, n_workers=n_workers)
+        share = share_in_threads(n_workers, a.nbytes, self._bar) if reduction.whole else None
+        return engine.reduce(run, reduction, a, axis, keepdims, n_workers=n_workers, share=share)
 
     def apply_ufunc(self, ufunc: Any, *inputs: Any, out: Any = None, **options: Any) -> Any:
         """Apply a ufunc, chunk by chunk.

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from sharedmem import reductions, statistics
 from sharedmem.chunkwise import reduce
 from sharedmem.kernels import Reduction, nans, positions
-from sharedmem.kernels.lines import has_kernel
+from sharedmem.kernels.layout import has_kernel
 from sharedmem.reducing import Axis
 from sharedmem.reductions import given, has_positions, is_covered, reduce_from, store
 

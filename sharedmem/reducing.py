@@ -33,6 +33,7 @@ def reduce(
     keepdims: bool = False,
     *,
     n_workers: int = 0,
+    share: Callable[..., None] | None = None,
 ) -> Any:
     """Reduce an array over some of its axes.
 
@@ -50,6 +51,8 @@ def reduce(
         Whether reduced axes stay, with length one.
     n_workers : int
         How many workers there are; each gets a few tasks.
+    share : callable, optional
+        Calls a function in several threads; see `kernels.lines.Share`.
 
     Returns
     -------
@@ -65,6 +68,10 @@ def reduce(
     """
     a = np.asarray(a)
     axes = frozenset(range(a.ndim) if axis is None else normalize_axis_tuple(axis, a.ndim, "axis"))
+    if reduction.whole and len(axes) == a.ndim and a.flags.forc and a.size:
+        state = reduction.chunk(a.reshape((1, -1, 1), order="A"), share)
+        shape = (1,) * a.ndim if keepdims else ()
+        return map_parts(lambda part: part.reshape(shape)[()], reduction.finalize(state))
     whole = reduction if reduction.lines else by_line(reduction, a.dtype)
     if a.size == 0:
         state = _state_of_nothing(whole, a, axes)

@@ -311,8 +311,8 @@ def any(
     if a.dtype.kind not in "biufc" or not is_covered(a, np.dtype(bool), axis, out, keepdims, where):
         return _numpy.any(a, axis, out, keepdims, where=where)
     if line_length(a, axis) == a.size:
-        result = np.bool_(_has(a, True))
-        return store(result.reshape((1,) * a.ndim) if keepdims else result, out)
+        result = np.reshape(_has(a, True), kept_shape(a, axis, keepdims))[()]
+        return store(result, out)
     count = count_nonzero(a, axis, keepdims=keepdims)
     return store(count > 0, out)
 
@@ -347,8 +347,8 @@ def all(
     if a.dtype.kind not in "biufc" or not is_covered(a, np.dtype(bool), axis, out, keepdims, where):
         return _numpy.all(a, axis, out, keepdims, where=where)
     if line_length(a, axis) == a.size:
-        result = np.bool_(not _has(a, False))
-        return store(result.reshape((1,) * a.ndim) if keepdims else result, out)
+        result = np.reshape(not _has(a, False), kept_shape(a, axis, keepdims))[()]
+        return store(result, out)
     count = count_nonzero(a, axis, keepdims=keepdims)
     return store(count == line_length(a, axis), out)
 

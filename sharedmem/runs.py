@@ -8,9 +8,10 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from sharedmem import blas
-from sharedmem.thread_pool import in_threads
+from sharedmem.thread_pool import in_concert, in_threads
 
 Run = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
+Bar = Callable[[int], AbstractContextManager[Callable[[int], object]]]
 
 # A sleeping thread wakes up in 0.06 ms, in which a core reads 1 to 2 MiB; `sharedmem info` measures
 # that again.
@@ -26,7 +27,7 @@ def run_in_threads(
     n_workers: int,
     nbytes: int | None,
     blas_threads: int | None,
-    bar: Callable[[int], AbstractContextManager[Callable[[int], object]]],
+    bar: Bar,
 ) -> Run:
     """Return what runs tasks that let go of the interpreter's lock in threads of the caller.
 
@@ -45,9 +46,7 @@ def run_in_threads(
     bar : callable
         Makes the block in which progress is told, from the number of tasks.
     """
-    if nbytes is not None:
-        n_workers = min(n_workers, nbytes // THREAD_BYTES)
-    n_threads = max(1, n_workers)
+    n_threads = _n_threads(n_workers, nbytes)
 
     def run(func: Callable[[Any], Any], sequence: Sequence[Any]) -> list[Any]:
         results: list[Any] = [None] * len(sequence)
@@ -66,3 +65,21 @@ def run_in_threads(
         return results
 
     return run
+
+
+def share_in_threads(n_workers: int, nbytes: int, bar: Bar) -> Callable[..., None]:
+    """Return what calls a kernel in threads that share its work: see `kernels.lines.Share`."""
+    n_threads = _n_threads(n_workers, nbytes)
+
+    def share(work: Callable[[bool], bool]) -> None:
+        with bar(1) as advance:
+            in_concert(work, n_threads)
+            advance(1)
+
+    return share
+
+
+def _n_threads(n_workers: int, nbytes: int | None) -> int:
+    if nbytes is not None:
+        n_workers = min(n_workers, nbytes // THREAD_BYTES)
+    return max(1, n_workers)

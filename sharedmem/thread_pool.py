@@ -12,6 +12,10 @@ from functools import partial
 from typing import Any
 
 
+def _nothing(item: object) -> None:
+    """Do what is left to do of a closed job."""
+
+
 class _Job:
     """A function to call on all items; threads may join until the caller finds none left."""
 
@@ -30,8 +34,8 @@ class _Job:
         try:
             while not self.errors:
                 with self._lock:
-                    item = next(self._items)
-                self._function(item)
+                    item, function = next(self._items), self._function
+                function(item)
         except StopIteration:
             pass
         except BaseException as error:
@@ -52,11 +56,11 @@ class _Job:
             if self._is_closed and not self._n_helping:
                 self._all_left.release()
 
-    def close(self) -> None:
+    def close(self, must_wait: bool = True) -> None:
         """Let no more threads in, and wait for those that help."""
         with self._lock:
             self._is_closed = True
-            must_wait = self._n_helping > 0
+            must_wait = must_wait and self._n_helping > 0
         while must_wait:
             try:
                 self._all_left.acquire()
@@ -64,7 +68,8 @@ class _Job:
             except KeyboardInterrupt as error:
                 self.errors.insert(0, error)
         # A thread that comes too late must not keep alive what the caller lets go.
-        del self._function, self._items
+        self._items = iter(())
+        self._function = _nothing
 
 
 class _Helpers:
@@ -118,5 +123,23 @@ def in_threads(function: Callable[[Any], object], items: Iterable[Any], n_thread
         _helpers.call(job, n_threads - 1)
     job.work()
     job.close()
+    if job.errors:
+        raise job.errors.pop(0)
+
+
+def in_concert(work: Callable[[bool], bool], n_threads: int) -> None:
+    """Call `work` in at most `n_threads` threads at once: in this one with True.
+
+    Where the call of this thread returns True, all is done, and it does not wait for the others to
+    be told so: on two cores that takes them 0.06 ms, a third of the time of a sum of 8 MiB.
+    """
+    job = _Job(work, [False] * (n_threads - 1))
+    if n_threads > 1:
+        _helpers.call(job, n_threads - 1)
+    is_done = False
+    try:
+        is_done = work(True)
+    finally:
+        job.close(must_wait=not is_done)
     if job.errors:
         raise job.errors.pop(0)

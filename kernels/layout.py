@@ -1,0 +1,64 @@
+"""Arrays in the forms that kernels are compiled for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+def has_kernel(dtype: np.dtype[Any], kinds: str) -> bool:
+    """Say whether `dtype` is of one of the kinds, and numba can work on it once converted."""
+    return dtype.kind in kinds and dtype.char not in "gG"
+
+
+def is_whole(dtype: np.dtype[Any]) -> bool:
+    """Say whether lines of `dtype` are numbers for kernels as they are, however long."""
+    return dtype.char in "?bhilqBHILQfd" and dtype.isnative
+
+
+def as_numbers(x: Array) -> Array:
+    """Return `x` as numbers that kernels are compiled for; a complex one is two neighbours."""
+    if x.dtype.kind == "b":
+        return x.view(np.uint8)
+    if x.dtype.char == "e":
+        return x.astype(np.float32)
+    if x.dtype.kind == "c":
+        x = np.ascontiguousarray(x, x.dtype.newbyteorder("="))
+        return x.reshape(-1).view(x.real.dtype).reshape(*x.shape[:2], 2 * x.shape[2])
+    return x
+
+
+def flatten(x: Array) -> tuple[Array, int, int, int]:
+    """Return a flat read-only view that spans `x`, where it starts, and its two outer strides.
+
+    A single layout keeps kernels to one compilation a dtype, and lets the compiler see that rows
+    are contiguous, which it cannot in a strided array. Where the innermost axis is not
+    contiguous, `x` is copied.
+    """
+    itemsize = x.itemsize
+    innermost = 2 if x.shape[2] > 1 else 1
+    if (
+        not x.flags.aligned
+        or not x.dtype.isnative
+        or (x.strides[innermost] != itemsize and x.shape[innermost] > 1)
+        or any(stride % itemsize for stride in x.strides)
+    ):
+        x = np.ascontiguousarray(x, x.dtype.newbyteorder("="))
+    if x.flags.c_contiguous:
+        flat = x.reshape(-1)
+        strides = [x.shape[1] * x.shape[2], x.shape[2]]
+        start = 0
+    else:
+        strides = [stride // itemsize for stride in x.strides[:2]]
+        reach = [(length - 1) * stride for length, stride in zip(x.shape, strides, strict=False)]
+        start = -sum(min(0, distance) for distance in reach)
+        span = 1 + start + sum(max(0, distance) for distance in reach) + x.shape[2] - 1
+        lowest = x[tuple(slice(None, None, -1 if d < 0 else 1) for d in reach)]
+        flat = np.lib.stride_tricks.as_strided(lowest, (span,), (itemsize,))
+    flat = flat.view()
+    flat.flags.writeable = False
+    return flat, start, strides[0], strides[1]

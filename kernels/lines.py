@@ -279,7 +279,7 @@ def reduce_lines(
         scratch = np.empty((n_scratch, LANES), dtype)
         kernel.columns(flat, start, outer_stride, n, stride, n_inner, groups, lanes, scratch, state)
     else:
-        cursor = np.zeros(2 * _DONE, np.int64)
+        cursor = np.full(2 * _DONE, 0, np.int64)
         kernel.rows(
             flat, start, outer_stride, n, len(flat), BATCH, cursor, n_scratch, *_turned(flat), state
         )
@@ -295,7 +295,7 @@ def _reduce_line(
     state: Array,
     share: Share | None,
 ) -> None:
-    cursor = np.zeros(2 * _DONE, np.int64)
+    cursor = np.full(2 * _DONE, 0, np.int64)
     n_pieces = state.shape[1]
 
     def work(is_caller: bool) -> bool:

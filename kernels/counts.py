@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.kernels.compile import kernel
 from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
-from sharedmem.kernels.lines import Share, index, line_kernel, reduce_lines
+from sharedmem.kernels.lines import LANES, Share, fetch_ahead, index, line_kernel, reduce_lines
 from sharedmem.kernels.reduction import Reduction
 
 Array = NDArray[Any]
@@ -26,7 +26,17 @@ def _counter(known: int) -> Callable[..., None]:
     ) -> None:
         width = known if known else width
         count = state[0, at:]
-        for _ in range(n):
+        for _ in range(n // 4):
+            if known == LANES:
+                fetch_ahead(x, p, stride)
+            for j in range(width):
+                a = np.int64(x[index(p + j)] != 0)
+                b = np.int64(x[index(p + stride + j)] != 0)
+                c = np.int64(x[index(p + 2 * stride + j)] != 0)
+                d = np.int64(x[index(p + 3 * stride + j)] != 0)
+                count[j] += (a + b) + (c + d)
+            p += 4 * stride
+        for _ in range(n % 4):
             for j in range(width):
                 count[j] += x[index(p + j)] != 0
             p += stride

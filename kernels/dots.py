@@ -1,30 +1,19 @@
 """Dot products, as if worked out in twice the precision."""
 
-# mypy: disable-error-code="call-arg, unused-ignore"
-# (numba hands an intrinsic its first argument)
-
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from numba import types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from sharedmem.kernels.compile import formula, kernel
+from sharedmem.kernels.intrinsics import fma
 from sharedmem.kernels.lines import LANES
 from sharedmem.kernels.sums import compensated, two_sum
 
 Array = NDArray[Any]
 State = tuple[Array, ...]
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def fma(typing: Any, a: Any, b: Any, c: Any) -> Any:
-    """Return a * b + c, rounded once: one instruction, where the processor has it."""
-    double = types.float64
-    return double(double, double, double), lambda _, builder, __, args: builder.fma(*args)
 
 
 @kernel

@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.kernels.compile import kernel
 from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
-from sharedmem.kernels.lines import LANES, Share, index, line_kernel, reduce_lines
+from sharedmem.kernels.lines import LANES, Share, fetch_ahead, index, line_kernel, reduce_lines
 from sharedmem.kernels.reduction import Reduction
 
 Array = NDArray[Any]
@@ -60,6 +60,8 @@ def widener(skips_nan: bool) -> Callable[[int], Callable[..., None]]:
                 start = p
                 has_nan = False
                 for _ in range(rows // 4):
+                    if known == LANES:
+                        fetch_ahead(x, p, stride)
                     for j in range(width):
                         a = x[index(p + j)]
                         b = x[index(p + stride + j)]

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.kernels.compile import formula, kernel
+from sharedmem.kernels.intrinsics import fma
 from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
-from sharedmem.kernels.lines import Share, index, line_kernel, reduce_lines
+from sharedmem.kernels.lines import LANES, Share, fetch_ahead, index, line_kernel, reduce_lines
 from sharedmem.kernels.reduction import Reduction
 from sharedmem.kernels.sums import two_sum
 
@@ -91,13 +92,15 @@ def _square_adder(known: int) -> Callable[..., None]:
             part[j] = 0
             part_squares[j] = 0
         for _ in range(n // 4):
+            if known == LANES:
+                fetch_ahead(x, p, stride)
             for j in range(width):
                 a = x[index(p + j)] - center[j]
                 b = x[index(p + stride + j)] - center[j]
                 c = x[index(p + 2 * stride + j)] - center[j]
                 d = x[index(p + 3 * stride + j)] - center[j]
                 part[j] += (a + b) + (c + d)
-                part_squares[j] += (a * a + b * b) + (c * c + d * d)
+                part_squares[j] += fma(a, a, b * b) + fma(c, c, d * d)
             p += 4 * stride
         for _ in range(n % 4):
             for j in range(width):

@@ -19,39 +19,43 @@ Array = NDArray[Any]
 State = tuple[Array, ...]
 
 
+@kernel
+def _or_zero(x: Any) -> Any:
+    return x if x == x else 0.0
+
+
 # A state: the sum, what it has lost to rounding, and how many elements are numbers.
 def _adder(known: int) -> Callable[..., None]:
-    """Make the kernel that adds the numbers in rows, and counts them: see :func:`line_kernel`."""
+    """Make the kernel that adds the numbers in rows, and counts them: see :func:`line_kernel`.
+
+    Sixteen rows are summed as if there were no NaN, and again where their sum is one.
+    """
+    add_plainly = sums.plain_adder(sums.itself, known)
+    add_numbers = sums.plain_adder(_or_zero, known)
 
     @kernel
     def add_rows(
         x: Array, p: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
     ) -> None:
         width = known if known else width
-        plain = scratch[0]
-        total = state[0, at:]
-        lost = state[1, at:]
-        count = state[2, at:]
+        plain, total, lost, count = scratch[0], state[0, at:], state[1, at:], state[2, at:]
         for first in range(0, n, 16):
             rows = min(16, n - first)
+            add_plainly(x, p, rows, stride, width, plain)
+            has_nan = False
             for j in range(width):
-                plain[j] = 0
-            for _ in range(rows // 2):
-                for j in range(width):
-                    a = np.float64(x[index(p + j)])
-                    b = np.float64(x[index(p + stride + j)])
-                    plain[j] += (a if a == a else 0.0) + (b if b == b else 0.0)
-                    count[j] += (1.0 if a == a else 0.0) + (1.0 if b == b else 0.0)
-                p += 2 * stride
-            for _ in range(rows % 2):
-                for j in range(width):
-                    a = np.float64(x[index(p + j)])
-                    plain[j] += a if a == a else 0.0
-                    count[j] += 1.0 if a == a else 0.0
-                p += stride
+                has_nan |= plain[j] != plain[j]
+                count[j] += rows
+            if has_nan:
+                add_numbers(x, p, rows, stride, width, plain)
+                for i in range(rows):
+                    for j in range(width):
+                        a = x[index(p + i * stride + j)]
+                        count[j] -= a != a
             for j in range(width):
                 total[j], error = sums.two_sum(total[j], plain[j])
                 lost[j] += error
+            p += rows * stride
 
     return add_rows
 

@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.kernels.compile import formula, kernel
 from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
-from sharedmem.kernels.lines import Share, index, line_kernel, reduce_lines
+from sharedmem.kernels.lines import LANES, Share, fetch_ahead, index, line_kernel, reduce_lines
 from sharedmem.kernels.reduction import Reduction
 
 Array = NDArray[Any]
@@ -36,6 +36,33 @@ def itself(x: Any) -> Any:
     return x
 
 
+def plain_adder(term: Callable[[Any], Any], known: int) -> Callable[..., None]:
+    """Make the kernel that gives lanes the plain sum of a term of each element of a few rows."""
+
+    @kernel
+    def add_plainly(x: Array, p: int, n: int, stride: int, width: int, plain: Array) -> None:
+        number = plain.dtype.type
+        width = known if known else width
+        for j in range(width):
+            plain[j] = 0
+        for _ in range(n // 4):
+            if known == LANES:
+                fetch_ahead(x, p, stride)
+            for j in range(width):
+                a = term(number(x[index(p + j)]))
+                b = term(number(x[index(p + stride + j)]))
+                c = term(number(x[index(p + 2 * stride + j)]))
+                d = term(number(x[index(p + 3 * stride + j)]))
+                plain[j] += (a + b) + (c + d)
+            p += 4 * stride
+        for _ in range(n % 4):
+            for j in range(width):
+                plain[j] += term(number(x[index(p + j)]))
+            p += stride
+
+    return add_plainly
+
+
 # Sixteen rows are summed plainly before the sum is compensated: two cores then read 128 MiB that is
 # in cache at 46 GB/s, like a bare loop, and at 30 where each eight rows are compensated. For
 # integers the compiler finds that nothing is ever lost, and drops the compensation.
@@ -43,34 +70,21 @@ def adder(term: Callable[[Any], Any]) -> Callable[[int], Callable[..., None]]:
     """Return what makes the kernel that adds a term of each element of rows to lanes of sums."""
 
     def for_width(known: int) -> Callable[..., None]:
+        add_plainly = plain_adder(term, known)
+
         @kernel
         def add_rows(
             x: Array, p: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
         ) -> None:
-            number = state.dtype.type
             width = known if known else width
-            plain = scratch[0]
-            total = state[0, at:]
-            lost = state[1, at:]
+            plain, total, lost = scratch[0], state[0, at:], state[1, at:]
             for first in range(0, n, 16):
                 rows = min(16, n - first)
-                for j in range(width):
-                    plain[j] = 0
-                for _ in range(rows // 4):
-                    for j in range(width):
-                        a = term(number(x[index(p + j)]))
-                        b = term(number(x[index(p + stride + j)]))
-                        c = term(number(x[index(p + 2 * stride + j)]))
-                        d = term(number(x[index(p + 3 * stride + j)]))
-                        plain[j] += (a + b) + (c + d)
-                    p += 4 * stride
-                for _ in range(rows % 4):
-                    for j in range(width):
-                        plain[j] += term(number(x[index(p + j)]))
-                    p += stride
+                add_plainly(x, p, rows, stride, width, plain)
                 for j in range(width):
                     total[j], error = two_sum(total[j], plain[j])
                     lost[j] += error
+                p += rows * stride
 
         return add_rows
 

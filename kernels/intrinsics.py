@@ -1,0 +1,53 @@
+"""What processors can do and Python cannot say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+@intrinsic  # type: ignore[untyped-decorator, unused-ignore]
+def _fma(typing: Any, a: Any, b: Any, c: Any) -> Any:
+    double = types.float64
+    return double(double, double, double), lambda _, builder, __, args: builder.fma(*args)
+
+
+@intrinsic  # type: ignore[untyped-decorator, unused-ignore]
+def _fetch_add(typing: Any, array: Any, place: Any, value: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        numbers = context.make_array(signature.args[0])(context, builder, arguments[0])
+        pointer = builder.gep(numbers.data, [arguments[1]])
+        return builder.atomic_rmw("add", pointer, arguments[2], "seq_cst")
+
+    return types.int64(array, types.int64, types.int64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator, unused-ignore]
+def _prefetch(typing: Any, array: Any, place: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        numbers = context.make_array(signature.args[0])(context, builder, arguments[0])
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        pointer = builder.bitcast(builder.gep(numbers.data, [arguments[1]]), byte)
+        signature = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        instruction = builder.module.declare_intrinsic("llvm.prefetch", [byte], signature)
+        to_read, to_all_caches, data = number(0), number(3), number(1)
+        builder.call(instruction, [pointer, to_read, to_all_caches, data])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), generate
+
+
+# fma(a, b, c) is a * b + c, rounded once: one instruction, where the processor has it.
+fma = cast(Callable[[Any, Any, Any], np.float64], _fma)
+# fetch_add(array, place, value) adds to an int64 in one step, and returns what it was before.
+fetch_add = cast(Callable[[Array, int, int], int], _fetch_add)
+# prefetch(array, place) asks for an element that is read soon; it may lie beyond the array.
+prefetch = cast(Callable[[Array, int], None], _prefetch)

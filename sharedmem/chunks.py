@@ -211,7 +211,7 @@ def chunks(
     if sum(option is not None for option in (size, n, nbytes)) > 1:
         message = f"give at most one of size={size}, n={n} and nbytes={nbytes}"
         raise ValueError(message)
-    units = tuple(_units_of(shape_or_array, shape)[a] for a in axes)
+    units = tuple(units_of(shape_or_array, shape)[a] for a in axes)
     lengths = tuple(-(-extent // unit) for extent, unit in zip(extents, units, strict=True))
     if n is not None:
         wanted = _check_per_axis("n", n, len(axes), 1)
@@ -237,7 +237,7 @@ def chunks(
     )
 
 
-def _units_of(shape_or_array: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
+def units_of(shape_or_array: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return the shape of the chunks, or shards, that a file stores an array in."""
     # A method of this name is that of SharedArray.
     stored = getattr(shape_or_array, "shards", None) or getattr(shape_or_array, "chunks", None)

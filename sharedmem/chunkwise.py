@@ -41,7 +41,7 @@ def map_chunks(
     chunks : Grid, optional
         Chunks made by :func:`sharedmem.chunks`, in place of the default ones: about 4 MiB of the
         first array along `axis`. An array of a single chunk is done by the caller.
-    out : ndarray or tuple of ndarray, optional
+    out : ndarray, or array in a file, or tuple of them, optional
         Where the kernel writes to. Without it, it works on the first array in place.
     position : bool, optional
         Whether the kernel gets, before `args`, the index in the first array of the first element of
@@ -106,9 +106,10 @@ def map_overlap(
         those of `out`. Along each axis a chunk of `a` is longer by ``2 * depth``: to
         ``chunk_out[i]`` belongs ``chunk_a[i + depth]``. Usually a function compiled with
         ``@numba.njit(nogil=True)``; :func:`map_chunks` says where it runs.
-    a : array_like or tuple of array_like
-        What is read. All arrays have one shape, with at least one axis.
-    out : ndarray or tuple of ndarray
+    a : array_like, or array in a file of zarr or h5py, or tuple of them
+        What is read. All arrays have one shape, with at least one axis. Of an array in a file,
+        each chunk is read with its halo.
+    out : ndarray, or array in a file, or tuple of them
         Where the kernel writes to, of the shape of `a` and of any dtype. It shares no memory with
         `a`: other chunks have yet to read that.
     depth : int or sequence of int
@@ -186,9 +187,9 @@ def apply_ufunc(ufunc: Any, *inputs: Any, out: Any = None, **options: Any) -> An
     ufunc : ufunc
         For example ``np.exp``, ``scipy.special.erf``, ``np.matmul`` or a function compiled with
         ``@numba.vectorize``.
-    *inputs : array_like
-        Broadcast against each other.
-    out : SharedArray or tuple of SharedArray, optional
+    *inputs : array_like, or arrays in files of zarr or h5py
+        Broadcast against each other. Those in files are read chunk by chunk.
+    out : SharedArray, ndarray, or array in a file, or tuple of them, optional
         Where the results go; by default to new shared arrays. It may be one of the inputs.
     **options
         ``dtype``, ``casting`` and ``order``, as NumPy has them, and ``where``, which needs `out`:

@@ -14,6 +14,7 @@ from sharedmem.expressions import CONSTANTS, bind, compute, names_in, parse
 from sharedmem.fusing import fuse
 from sharedmem.lines import memory_order
 from sharedmem.mapreduce import current_pool
+from sharedmem.operands import as_array
 
 Array = NDArray[Any]
 
@@ -39,11 +40,12 @@ def evaluate(expression: str, /, out: Any = None, **arrays: Any) -> Any:
         - ``exp expm1 log log10 log1p log2 power(x, y) hypot(x, y) fmod(x, y)``;
         - ``sin cos tan arcsin arccos arctan arctan2(x, y)``, and with ``h`` the hyperbolic ones;
         - ``isnan isfinite isinf``.
-    out : SharedArray or ndarray, optional
+    out : SharedArray, ndarray, or array in a file of zarr or h5py, optional
         Where the result goes; by default to a new shared array. It may be, or overlap, any of the
         arrays, and it may be of another type that NumPy's rule "same_kind" allows.
-    **arrays : array_like or number
-        What the names stand for, broadcast against each other.
+    **arrays : array_like, array in a file, or number
+        What the names stand for, broadcast against each other. Files are read, and written,
+        chunk by chunk.
 
     Returns
     -------
@@ -94,8 +96,8 @@ def _as_operand(value: Any) -> Any:
         return np.bool_(value)
     if type(value) in (int, float, complex):
         return value
-    value = np.asarray(value)
-    return value if value.ndim else value[()]
+    value = as_array(value)
+    return value if value.ndim else np.asarray(value[()])[()]
 
 
 def _check_names(used: set[str], values: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.array import populate
-from sharedmem.chunks import DEFAULT_CHUNK_BYTES, Grid, chunks
+from sharedmem.chunks import DEFAULT_CHUNK_BYTES, Grid
 from sharedmem.compiling import compile_for
 from sharedmem.constructors import empty
 from sharedmem.lines import memory_order
@@ -26,12 +26,15 @@ from sharedmem.operands import (
     is_store,
 )
 from sharedmem.reducing import reduce
+from sharedmem.regions import Spread, broadcast, check_cut, cut, is_same_store, read, room, write
 from sharedmem.runs import Run, run_serially
 
 __all__ = ["Run", "apply_ufunc", "map_chunks", "reduce"]
 
 Array = NDArray[Any]
 Slices = tuple[slice, ...]
+# Python's numbers stay as they are: they take the type of the arrays.
+Number = int | float | complex
 
 
 @dataclass(frozen=True)
@@ -52,20 +55,22 @@ class _KernelTask:
         self.kernel(*arguments)
         first_out = len(self.inputs) if self.outs else 0
         for part, values in zip(self.outs or self.inputs[:1], arguments[first_out:], strict=False):
-            if is_store(part):
-                part[tuple(chunk)] = values
+            write(part, chunk, values)
 
     def arguments(self, chunk: Slices) -> tuple[Any, ...]:
         position = (self._position(chunk),) if self.with_position else ()
         return (
-            *(
-                _read(part, chunk, is_written=at == 0 and not self.outs)
-                for at, part in enumerate(self.inputs)
-            ),
-            *(_room(part, chunk) for part in self.outs),
+            *(self._read(at, chunk) for at in range(len(self.inputs))),
+            *(room(part, chunk) for part in self.outs),
             *position,
             *self.args,
         )
+
+    def _read(self, at: int, chunk: Slices) -> Any:
+        values = read(self.inputs[at], chunk)
+        if is_store(self.inputs[at]):
+            values.flags.writeable = at == 0 and not self.outs
+        return values
 
     def _position(self, chunk: Slices) -> tuple[int, ...]:
         starts = [part.start or 0 for part in chunk]
@@ -115,27 +120,12 @@ def map_chunks(
     targets = tuple(as_array(part) for part in outs)
     views = inputs + targets
     grid = _grid_along(axis, inputs, targets) if chunks is None else check_grid(chunks, views)
+    check_cut(grid, targets or inputs[:1])
     task = _KernelTask(kernel, inputs, targets, args, position)
     for chunk in (grid[0], grid[-1]) if len(grid) else ():  # chunks are of one size or of two
         compile_for(kernel, *task.arguments(chunk))
     (run if len(grid) > 1 else run_serially)(task, grid)
     return arrays[0] if out is None else out
-
-
-def _read(part: Any, chunk: Slices, *, is_written: bool) -> Any:
-    if not is_store(part):
-        return part[chunk]
-    values = np.asarray(part[tuple(chunk)])
-    values.flags.writeable = is_written
-    return values
-
-
-def _room(part: Any, chunk: Slices) -> Any:
-    """Return where a kernel writes: the chunk itself, or what is then written to its file."""
-    if not is_store(part):
-        return part[chunk]
-    lengths = [len(range(n)[where]) for n, where in zip(part.shape, chunk, strict=False)]
-    return np.empty([*lengths, *part.shape[len(lengths) :]], part.dtype)
 
 
 @dataclass(frozen=True)
@@ -152,16 +142,18 @@ class _UfuncTask:
         self.apply(chunk)
 
     def apply(self, chunk: Slices) -> Any:
-        # Without the ellipsis, the chunk of an array of shape () would be a scalar.
-        where: Any = (*chunk, ...)
-        inputs = (part[where] if isinstance(part, np.ndarray) else part for part in self.inputs)
-        outs = tuple(part[where] for part in self.outs)
-        for part in outs:
-            populate(part)
+        inputs = (part if isinstance(part, Number) else read(part, chunk) for part in self.inputs)
+        is_kept = self.mask is not None
+        outs = tuple((read if is_kept else room)(part, chunk) for part in self.outs)
+        for values in outs:
+            populate(values)
         options = {"out": outs, **self.options} if outs else self.options
-        if self.mask is not None:
-            options = {"where": self.mask[where], **options}
-        return self.ufunc(*inputs, **options)
+        if is_kept:
+            options = {"where": read(self.mask, chunk), **options}
+        result = self.ufunc(*inputs, **options)
+        for part, values in zip(self.outs, outs, strict=True):
+            write(part, chunk, values)
+        return result
 
 
 def apply_ufunc(
@@ -205,25 +197,27 @@ def apply_ufunc(
     if given and len(given) != ufunc.nout:
         raise TypeError(f"{_name(ufunc)} has {ufunc.nout} outputs, got {len(given)} in out")
     for target in given:
-        check_writable(target, "out", private_ok)
-    given = tuple(np.asarray(target) for target in given)
+        (check_stored if is_store(target) else check_writable)(target, "out", private_ok)
+    given = tuple(map(as_array, given))
     operands, loop = _broadcast(inputs, given, n_core_axes)
     mask = None
     if where is not True:
         if not given:
             raise ValueError("where= needs out=, which keeps its values where the mask is False")
-        mask = np.broadcast_to(_apart(np.asarray(where), given), loop)
+        mask = broadcast(_apart(as_array(where), given), loop)
     # No elements are enough to compile a ufunc of numba's, and to know or refuse the types.
     trial = _UfuncTask(ufunc, operands, given, options, mask).apply((slice(0, 0),) * len(loop))
     outs = given or tuple(
         empty(loop + part.shape[len(loop) :], part.dtype) for part in as_tuple(trial)
     )
     operands = tuple(_apart(operand, outs) for operand in operands)
-    arrays = [part for part in (*operands, *outs) if isinstance(part, np.ndarray)]
+    arrays = [part for part in (*operands, *outs) if not isinstance(part, Number)]
     # A chunk is so large in its widest array: flags of float64 are not cut eight times too long.
-    share = outs[0].itemsize / max(1, *(part.itemsize for part in arrays))
+    share = outs[0].dtype.itemsize / max(1, *(part.dtype.itemsize for part in arrays))
     nbytes = max(1, int(DEFAULT_CHUNK_BYTES * share))
-    grid = chunks(outs[0], memory_order(outs[0].strides[: len(loop)]), nbytes=nbytes)
+    strides = getattr(outs[0], "strides", None)  # a file is read in C order
+    axes = range(len(loop)) if strides is None else memory_order(strides[: len(loop)])
+    grid = cut(outs[0], axes, outs, arrays, nbytes)
     # Broadcast operands count as often as they are read: a small row and column make a large table.
     run = run_for(sum(part.nbytes for part in arrays))
     task = _UfuncTask(ufunc, operands, outs, options, mask)
@@ -234,7 +228,7 @@ def apply_ufunc(
 
 
 def _grid_along(axis: int, inputs: Sequence[Array], outs: Sequence[Array]) -> Grid:
-    """Split arrays together along `axis`, by the first one, or by one in a file."""
+    """Split arrays together along `axis`, by the first one and between the chunks of files."""
     views = (*outs, *inputs)
     for view in views:
         if not -view.ndim <= axis < view.ndim:
@@ -244,7 +238,7 @@ def _grid_along(axis: int, inputs: Sequence[Array], outs: Sequence[Array]) -> Gr
     if len(axes) > 1 or len(lengths) > 1:
         shapes = ", ".join(str(view.shape) for view in (*inputs, *outs))
         raise ValueError(f"arrays that are split together along axis {axis} differ: {shapes}")
-    return chunks(next(filter(is_store, views), inputs[0]), axis)
+    return cut(inputs[0], axis % inputs[0].ndim, outs or inputs[:1], inputs)
 
 
 def _name(ufunc: Any) -> str:
@@ -265,8 +259,7 @@ def _broadcast(
     inputs: Sequence[Any], outs: Sequence[Array], n_core_axes: Sequence[int]
 ) -> tuple[tuple[Any, ...], tuple[int, ...]]:
     """Broadcast the loop axes of the inputs, and return them with the shape of the loop."""
-    # Python's numbers stay as they are: they take the type of the arrays.
-    operands = [x if isinstance(x, int | float | complex) else np.asarray(x) for x in inputs]
+    operands = [x if isinstance(x, Number) else as_array(x) for x in inputs]
     loops, cores = [], []
     for operand, n_core in zip([*operands, *outs], n_core_axes, strict=False):
         shape = np.shape(operand)
@@ -279,7 +272,7 @@ def _broadcast(
         if out_loop != loop:
             raise ValueError(f"out has shape {out.shape}, but the inputs broadcast to {loop}")
     return tuple(
-        np.broadcast_to(x, loop + core) if isinstance(x, np.ndarray) else x
+        x if isinstance(x, Number) else broadcast(x, loop + core)
         for x, core in zip(operands, cores, strict=False)
     ), loop
 
@@ -287,7 +280,15 @@ def _broadcast(
 def _apart(operand: Any, outs: Sequence[Array]) -> Any:
     """Return an input that no chunk of the outputs overlaps, but for the same chunk of it."""
     for out in outs:
-        same = isinstance(operand, np.ndarray) and (
+        is_stored = isinstance(operand, Spread) and is_same_store(operand.store, out)
+        if is_stored and operand.shape != out.shape:
+            raise ValueError(
+                f"out, in a file, is also an input, of shape {operand.shape} instead of "
+                f"{out.shape}, which other chunks still have to read; give another out"
+            )
+        if not (isinstance(operand, np.ndarray) and isinstance(out, np.ndarray)):
+            continue
+        same = (
             operand.__array_interface__["data"][0] == out.__array_interface__["data"][0]
             and operand.strides == out.strides
             and operand.shape == out.shape

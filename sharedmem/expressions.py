@@ -162,7 +162,7 @@ def bind(node: Node, values: Mapping[str, Any]) -> tuple[Node, list[str], list[A
     scalars : list
         The numbers.
     """
-    names = [name for name, value in values.items() if isinstance(value, np.ndarray)]
+    names = [name for name, value in values.items() if np.ndim(value)]
     scalars: list[Any] = []
 
     def fold(node: Node) -> Any:
@@ -170,8 +170,8 @@ def bind(node: Node, values: Mapping[str, Any]) -> tuple[Node, list[str], list[A
         if isinstance(node, Literal):
             return node.value
         if isinstance(node, Name):
-            value = values[node.name] if node.name in values else CONSTANTS[node.name]
-            if isinstance(value, np.ndarray):
+            value: Any = values[node.name] if node.name in values else CONSTANTS[node.name]
+            if np.ndim(value):
                 return Operand(names.index(node.name), value.dtype)
             return value
         assert isinstance(node, Call)

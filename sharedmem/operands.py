@@ -27,6 +27,16 @@ def as_array(a: Any) -> Array:
     return array
 
 
+def in_memory(a: Any) -> Array:
+    """Return `a` as an ndarray; refuse to read an array in a file as a whole."""
+    if is_store(a):
+        raise TypeError(
+            f"an array in a file, of shape {a.shape} and dtype {a.dtype}, would have to be read as "
+            "a whole here; give a[...] to load it, or go through it with sharedmem.map_chunks"
+        )
+    return np.asarray(a)
+
+
 def as_tuple(value: Any) -> tuple[Any, ...]:
     """Return one array, or several, or none, as a tuple."""
     return () if value is None else value if isinstance(value, tuple) else (value,)

@@ -13,10 +13,20 @@ from numpy.typing import NDArray
 
 from sharedmem.array import populate
 from sharedmem.checks import check_count
-from sharedmem.chunks import Chunk, Grid, chunks
+from sharedmem.chunks import Chunk, Grid
 from sharedmem.compiling import compile_for
 from sharedmem.lines import memory_order
-from sharedmem.operands import as_input, as_tuple, check_grid, check_kernel, check_writable
+from sharedmem.operands import (
+    as_array,
+    as_input,
+    as_tuple,
+    check_grid,
+    check_kernel,
+    check_stored,
+    check_writable,
+    is_store,
+)
+from sharedmem.regions import check_cut, cut, is_same_store, read, room, write
 from sharedmem.runs import Run, run_serially
 
 Array = NDArray[Any]
@@ -79,8 +89,12 @@ class _StencilTask:
         interior = self._interior(chunk)
         if _has_elements(interior):
             for out in self.outs:
-                populate(out[interior])
-            self.kernel(*self._arguments(interior, fill=True))
+                if not is_store(out):
+                    populate(out[interior])
+            arguments = self._arguments(interior, fill=True)
+            self.kernel(*arguments)
+            for out, values in zip(self.outs, arguments[len(self.inputs) :], strict=False):
+                write(out, interior, values)
 
     def compile(self, grid: Grid) -> None:
         """Compile the kernel for each layout in memory that the chunks of the grid have."""
@@ -109,19 +123,22 @@ class _StencilTask:
         ]
         bounds = zip(self.axes, reach, strict=True)
         if all(start >= 0 and stop <= axis.length for axis, (start, stop) in bounds):
-            around = [a[tuple(slice(*ends) for ends in reach)] for a in self.inputs]
+            around = [_read_only(a, tuple(slice(*ends) for ends in reach)) for a in self.inputs]
         else:
             around = self._buffers(tuple(stop - start for start, stop in reach))
             if fill:
                 self._fill(around, reach)
-        outs = [out[interior] for out in self.outs]
+        outs = [room(out, interior) for out in self.outs]
         position = [tuple(part.start for part in interior)] if self.with_position else []
         return (*around, *outs, *position, *self.args)
 
     def _buffers(self, shape: tuple[int, ...]) -> list[Array]:
         kept: dict[Any, list[Array]] = self.buffers.__dict__
         if shape not in kept:
-            kept[shape] = [np.empty_like(a, shape=shape) for a in self.inputs]
+            kept[shape] = [
+                np.empty(shape, a.dtype) if is_store(a) else np.empty_like(a, shape=shape)
+                for a in self.inputs
+            ]
         return kept[shape]
 
     def _fill(self, buffers: Sequence[Array], reach: Sequence[tuple[int, int]]) -> None:
@@ -135,7 +152,7 @@ class _StencilTask:
                 if source is None
             ]
             for buffer, a in zip(buffers, self.inputs, strict=True):
-                buffer[places] = constants[-1] if constants else a[sources]
+                buffer[places] = constants[-1] if constants else read(a, sources)
 
 
 def map_overlap(
@@ -175,12 +192,13 @@ def map_overlap(
     check_kernel(kernel)
     targets = as_tuple(out) or (out,)
     for target in targets:
-        check_writable(target, "out", private_ok)
-    inputs = tuple(as_input(x, private_ok) for x in as_tuple(a))
-    outs = tuple(np.asarray(target) for target in targets)
+        (check_stored if is_store(target) else check_writable)(target, "out", private_ok)
+    inputs = tuple(x if is_store(x) else as_input(x, private_ok) for x in as_tuple(a))
+    outs = tuple(map(as_array, targets))
     _check_arrays(inputs, outs)
     axes = _axes_of(inputs, depth, boundary)
-    grid = _default_grid(inputs[0]) if chunks is None else check_grid(chunks, inputs)
+    grid = _default_grid(inputs, outs) if chunks is None else check_grid(chunks, inputs)
+    check_cut(grid, outs)
     if not all(outs[0].shape):
         return out
     task = _StencilTask(kernel, inputs, outs, axes, args, position)
@@ -189,8 +207,17 @@ def map_overlap(
     return out
 
 
-def _default_grid(a: Array) -> Grid:
-    return chunks(a, memory_order(a.strides))
+def _read_only(a: Any, region: Slices) -> Any:
+    values = read(a, region)
+    if is_store(a):
+        values.flags.writeable = False
+    return values
+
+
+def _default_grid(inputs: Sequence[Array], outs: Sequence[Array]) -> Grid:
+    strides = getattr(inputs[0], "strides", None)  # a file is read in C order
+    axes = range(inputs[0].ndim) if strides is None else memory_order(strides)
+    return cut(inputs[0], axes, outs, inputs)
 
 
 def _has_elements(part: Slices) -> bool:
@@ -219,7 +246,8 @@ def _check_arrays(inputs: Sequence[Array], outs: Sequence[Array]) -> None:
         listed = ", ".join(str(x.shape) for x in (*inputs, *outs))
         raise ValueError(f"a and out need one shape, of at least one axis, got {listed}")
     for a, out in itertools.product(inputs, outs):
-        if np.shares_memory(a, out):
+        are_arrays = isinstance(a, np.ndarray) and isinstance(out, np.ndarray)
+        if np.shares_memory(a, out) if are_arrays else is_same_store(a, out):
             raise ValueError(
                 "out shares memory with a, which other chunks still have to read; give another "
                 "array as out, such as sharedmem.empty_like(a), and swap the two after each call"

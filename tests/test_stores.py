@@ -188,3 +188,130 @@ def test_chunks_begin_where_those_of_the_file_do(extents, data, n_bytes):
             assert part.start % unit == 0
             assert part.stop % unit == 0 or part.stop == extent
     assert (visits == 1).all()
+
+
+ROW = np.arange(9.0)
+OUT_CHUNKS = {"zarr": (7, 30, 2), "h5py": (20, 10, 9), "flat": None}
+
+
+@contextmanager
+def empty_file(kind, path, dtype="f8", shape=VALUES.shape):
+    if kind == "zarr":
+        yield zarr.create_array(
+            str(path / "out.zarr"), shape=shape, dtype=dtype, chunks=OUT_CHUNKS[kind]
+        )
+        cleanup_resources()
+    else:
+        with h5py.File(path / "out.h5", "w") as file:
+            yield file.create_dataset("out", shape, dtype, chunks=OUT_CHUNKS[kind])
+
+
+@pytest.fixture(params=OUT_CHUNKS)
+def target(request, tmp_path):
+    with empty_file(request.param, tmp_path) as array:
+        yield array
+
+
+def test_ufuncs_take_and_fill_arrays_in_files(store, target):
+    with MapReduce(np=2):
+        result = sharedmem.apply_ufunc(np.add, store, ROW)
+        np.testing.assert_array_equal(result, VALUES + ROW)
+        assert sharedmem.apply_ufunc(np.hypot, store, VALUES[::-1], out=target) is target
+        np.testing.assert_array_equal(target[...], np.hypot(VALUES, VALUES[::-1]))
+        sharedmem.apply_ufunc(np.negative, target, out=target, where=VALUES > 0)
+        expected = np.hypot(VALUES, VALUES[::-1])
+        np.testing.assert_array_equal(target[...], np.where(VALUES > 0, -expected, expected))
+
+
+def test_an_array_in_a_file_is_broadcast(tmp_path):
+    column = VALUES[:, :1, 0].copy()
+    with stored("h5py", column, tmp_path, (30, 1)) as store, MapReduce(np=2):
+        for other in (VALUES[:, :, 1], VALUES[..., 1][None].repeat(3, 0)):
+            np.testing.assert_array_equal(
+                sharedmem.apply_ufunc(np.multiply, store, other), column * other
+            )
+        np.testing.assert_array_equal(sharedmem.evaluate("a * b", a=store, b=ROW), column * ROW)
+
+
+def test_core_axes_are_read_whole(store):
+    with MapReduce(np=2):
+        result = sharedmem.apply_ufunc(np.matmul, store, VALUES[0].T)
+    np.testing.assert_allclose(result, VALUES @ VALUES[0].T, rtol=1e-12, atol=1e-12)
+
+
+def test_two_outputs_in_files(tmp_path):
+    with empty_file("zarr", tmp_path) as one, empty_file("h5py", tmp_path) as two:
+        sharedmem.apply_ufunc(np.modf, VALUES, out=(one, two))
+        for out, expected in zip((one, two), np.modf(VALUES), strict=True):
+            np.testing.assert_array_equal(out[...], expected)
+
+
+def test_expressions_take_and_fill_arrays_in_files(store, target):
+    expected = VALUES * 2 + ROW
+    with MapReduce(np=2):
+        np.testing.assert_array_equal(sharedmem.evaluate("a * 2 + row", a=store, row=ROW), expected)
+        assert sharedmem.evaluate("a * 2 + row", a=store, row=ROW, out=target) is target
+        np.testing.assert_array_equal(target[...], expected)
+        sharedmem.evaluate("b - a", a=store, b=target, out=target)
+        np.testing.assert_array_equal(target[...], expected - VALUES)
+        with pytest.raises(TypeError, match="same_kind"):
+            sharedmem.evaluate("a * 1j", a=store, out=target)
+
+
+@numba.njit(nogil=True)
+def differ(x, y):
+    y[:] = x[2:, 1:-1, 1:-1] - x[1:-1, :-2, 2:]
+
+
+@pytest.mark.parametrize("boundary", ["reflect", "periodic", "nearest", 7.0, "none"])
+def test_stencils_read_a_halo_from_a_file(store, target, boundary):
+    expected = sharedmem.zeros_like(VALUES)
+    with MapReduce(np=2):
+        sharedmem.map_overlap(differ, VALUES, expected, depth=1, boundary=boundary)
+        result = np.zeros_like(VALUES)
+        sharedmem.map_overlap(differ, store, result, depth=1, boundary=boundary)
+        np.testing.assert_array_equal(result, expected)
+        sharedmem.map_overlap(differ, store, target, depth=1, boundary=boundary)
+        np.testing.assert_array_equal(target[...], expected)
+        with pytest.raises(ValueError, match="shares memory"):
+            sharedmem.map_overlap(differ, store, store, depth=1)
+
+
+def test_no_chunk_of_a_file_is_written_twice(tmp_path):
+    with empty_file("zarr", tmp_path) as target, MapReduce(np=2):
+        writes = np.zeros(VALUES.shape, int)
+
+        class Counted:
+            shape, dtype, ndim, chunks = target.shape, target.dtype, target.ndim, target.chunks
+            nbytes = target.nbytes
+
+            def __getitem__(self, key):
+                return target[key]
+
+            def __setitem__(self, key, values):
+                for part, unit, extent in zip(key, self.chunks, self.shape, strict=False):
+                    assert part.start % unit == 0
+                    assert part.stop % unit == 0 or part.stop == extent
+                writes[key] += 1
+
+        with stored("h5py", VALUES, tmp_path, (30, 20, 9)) as store:
+            sharedmem.evaluate("a + 1", a=store, out=Counted())
+            sharedmem.map_overlap(differ, store, Counted(), depth=1)
+            with pytest.raises(ValueError, match="cut those of a file"):
+                sharedmem.map_chunks(
+                    scale, store, args=(1.0,), chunks=sharedmem.chunks(100, size=10), out=target
+                )
+    assert (writes == 2).all()
+
+
+def test_outputs_without_common_chunks_are_refused():
+    class Stored:
+        def __init__(self, length):
+            self.shape, self.ndim, self.dtype, self.chunks = (10**9,), 1, np.dtype("f8"), (length,)
+            self.nbytes = 8 * 10**9
+
+        def __getitem__(self, key):
+            return np.zeros(len(range(10**9)[key[0]]))
+
+    with pytest.raises(ValueError, match="store them in chunks of one shape"):
+        sharedmem.apply_ufunc(np.modf, Stored(1000), out=(Stored(10007), Stored(10009)))

@@ -133,16 +133,18 @@ def _squarer(known: int) -> Callable[..., None]:
             p = start + first * stride
             for j in range(width):
                 center[j] = mean_of_four(x, p + j, rows, stride)
-            for _ in range(2):
+            for attempt in range(2):
                 add_squares(x, p, rows, stride, width, center, part, part_squares)
-                is_far = False
-                for j in range(width):
-                    of_mean = part[j] * (part[j] / rows)
-                    is_far |= part_squares[j] > 4 * (part_squares[j] - of_mean)
-                if not is_far:
+                if attempt:
                     break
+                any_is_far = False
                 for j in range(width):
-                    center[j] += part[j] / rows
+                    mean = part[j] / rows
+                    is_far = part_squares[j] > 4 * (part_squares[j] - part[j] * mean)
+                    center[j] += mean if is_far else 0.0  # no lane depends on another one
+                    any_is_far |= is_far
+                if not any_is_far:
+                    break
             before = count[0]
             for j in range(width):
                 about_mean = part_squares[j] - part[j] * (part[j] / rows)

@@ -140,25 +140,24 @@ def _summarizer(known: int) -> Callable[..., None]:
             p = start + first * stride
             for j in range(width):
                 lanes[index(_CENTER + j)] = mean_of_four(x, p + j, rows, stride)
-            for _ in range(2):
+            for attempt in range(2):
                 add_powers(x, p, rows, stride, width, lanes)
-                is_far = False
-                is_finite = True
-                for j in range(width):
-                    mean = lanes[index(_P1 + j)] / rows
-                    square = lanes[index(_P2 + j)]
-                    is_far |= square > 4 * (square - lanes[index(_P1 + j)] * mean)
-                    is_finite &= lanes[index(_P1 + j)] - lanes[index(_P1 + j)] == 0
-                if not is_far:
+                if attempt:
                     break
+                any_is_far = False
                 for j in range(width):
-                    lanes[index(_CENTER + j)] += lanes[index(_P1 + j)] / rows
+                    total, square = lanes[index(_P1 + j)], lanes[index(_P2 + j)]
+                    mean = total / rows
+                    is_far = square > 4 * (square - total * mean)
+                    lanes[index(_CENTER + j)] += mean if is_far else 0.0
+                    any_is_far |= is_far
+                if not any_is_far:
+                    break
             for j in range(width):
-                if not is_finite:
+                rows_here = rows
+                if lanes[index(_P1 + j)] - lanes[index(_P1 + j)] != 0:  # some are not finite
                     _sum_finite(x, p + j, rows, stride, state, at + j, lanes, j)
                     rows_here = scratch[COUNT, j]
-                else:
-                    rows_here = rows
                 _center_lane(lanes, j, scratch, rows_here)
                 _merge_lane(state, at + j, scratch, j)
                 state[MIN, at + j] = lesser(lanes[index(_LOW + j)], state[MIN, at + j])

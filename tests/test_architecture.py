@@ -84,7 +84,7 @@ def test_kernels_know_numpy_and_numba_and_each_other(path):
     ours = {module for module in imports(path) if module.startswith("sharedmem")}
     assert all(module.startswith("sharedmem.kernels") for module in ours)
     others = {module.partition(".")[0] for module in imports(path)} - {"sharedmem"}
-    assert others - set(sys.stdlib_module_names) <= {"numpy", "numba"}
+    assert others - set(sys.stdlib_module_names) <= {"numpy", "numba", "llvmlite"}
     assert "multiprocessing" not in others
 
 

@@ -87,6 +87,21 @@ def test_no_bit_depends_on_who_computes_when(case, seed):
         np.testing.assert_array_equal(np.array(first), np.array(again))
 
 
+@pytest.mark.parametrize("n", [3, 36, 100, 2000])
+def test_no_line_depends_on_another(n):
+    a = np.random.default_rng(n).normal(size=(70, n))
+    far = a + 1e9 * np.arange(n)
+    far[::3] = np.nan
+    far[5] = a[5]
+    for reduction in (sums.add("f8", "f8"), moments.variance("f8", "f8"), summaries.summary("f8")):
+        for axis in (0, 1):
+            among = [
+                reduce(run_serially, reduction, x.T if axis == 0 else x, axis) for x in (a, far)
+            ]
+            alone, again = (np.array(result)[..., 5] for result in among)
+            np.testing.assert_array_equal(alone, again)
+
+
 @pytest.mark.parametrize("n", [1, 7, 64, 65, 1000, 4097])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_what_is_not_finite_follows_numpy(n, value):

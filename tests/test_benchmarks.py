@@ -75,3 +75,8 @@ def test_expressions_are_timed(bench):
 def test_random_numbers_are_timed(bench):
     rows = bench("random_fill.py", *SMALL, "--only", "normal", "integers", "permutation")
     assert len(rows) == 5
+
+
+@pytest.mark.slow
+def test_first_calls_are_timed(bench):
+    assert len(bench("cold_start.py", *SMALL)) == 4

@@ -119,11 +119,11 @@ def fetch_ahead(x: Array, p: int, stride: int) -> None:
 
 
 @kernel
-def _fill(lanes: Array, n: int, state: Array, at: int) -> None:
-    """Give the first `n` lanes a state."""
-    for s in range(len(state)):
+def _start(lanes: Array, at: int, n: int, identity: Array) -> None:
+    """Let `n` lanes start from the identity."""
+    for s in range(len(identity)):
         for lane in range(n):
-            lanes[s, lane] = state[s, at]
+            lanes[s, at + lane] = identity[s]
 
 
 @kernel
@@ -161,6 +161,7 @@ def _column_kernel(
         stride: int,
         n_inner: int,
         groups: int,
+        identity: Array,
         lanes: Array,
         scratch: Array,
         state: Array,
@@ -174,6 +175,8 @@ def _column_kernel(
                     p = first + row * stride
                     for column in range(0, n_inner, LANES):
                         width = min(LANES, n_inner - column)
+                        if row == 0:
+                            _start(state, at + column, width, identity)
                         if width == LANES:
                             add_wide(
                                 x, p + column, rows, stride, state, at + column, width, scratch
@@ -182,7 +185,7 @@ def _column_kernel(
                             add_any(x, p + column, rows, stride, state, at + column, width, scratch)
                 continue
             width = groups * n_inner
-            _fill(lanes, width, state, at)
+            _start(lanes, 0, width, identity)
             rows = n // groups
             add_any(x, first, rows, width, lanes, 0, width, scratch)
             rest = n * n_inner - rows * width
@@ -207,7 +210,7 @@ def _row_kernel(
     @kernel
     def reduce_rows(
         x: Array, start: int, outer_stride: int, n: int, stop: int, grain: int, cursor: Array,
-        n_scratch: int, turned: Array, readable: Array, state: Array,
+        n_scratch: int, turned: Array, readable: Array, identity: Array, state: Array,
     ) -> None:  # fmt: skip
         wide = np.empty((len(state), LANES), state.dtype)
         lanes = np.empty((len(state), NARROW * BATCH), state.dtype)
@@ -220,14 +223,14 @@ def _row_kernel(
             length = min(n, stop - p)
             width = LANES if length >= LONG else NARROW
             rows = length // width if length >= SHORT else 0
-            _fill(batch, BATCH, state, first)
-            _fill(lanes, NARROW * BATCH if rows else 0, state, first)
+            _start(batch, 0, BATCH, identity)
+            _start(lanes, 0, NARROW * BATCH if rows else 0, identity)
             for line in range(n_lines if rows else 0):
                 q = p + line * outer_stride
                 if width == NARROW:
                     add_narrow(x, q, rows, NARROW, lanes, line * NARROW, NARROW, scratch)
                     continue
-                _fill(wide, LANES, state, first)
+                _start(wide, 0, LANES, identity)
                 add_wide(x, q, rows, LANES, wide, 0, LANES, scratch)
                 fold_to(wide, LANES, NARROW)
                 _copy(wide, NARROW, lanes, line * NARROW)
@@ -279,10 +282,9 @@ def reduce_lines(
     flat, start, outer_stride, stride = flatten(x)
     is_line = n_outer == n_inner == 1 and n > PIECE
     state = np.empty((len(identity), -(-n // PIECE) if is_line else n_outer * n_inner), dtype)
-    for part, value in zip(state, identity, strict=True):
-        part.fill(value)
+    start_values = np.array(identity, dtype)
     if is_line:
-        _reduce_line(kernel, flat, start, n, n_scratch, state, share)
+        _reduce_line(kernel, flat, start, n, n_scratch, start_values, state, share)
         state = state[:, :1]
     elif n_inner > 1:
         groups = 1
@@ -290,12 +292,12 @@ def reduce_lines(
             groups *= 2
         lanes = np.empty((len(identity), LANES), dtype)
         scratch = np.empty((n_scratch, LANES), dtype)
-        kernel.columns(flat, start, outer_stride, n, stride, n_inner, groups, lanes, scratch, state)
+        columns = (flat, start, outer_stride, n, stride, n_inner, groups)
+        kernel.columns(*columns, start_values, lanes, scratch, state)
     else:
         cursor = np.full(2 * _DONE, 0, np.int64)
-        kernel.rows(
-            flat, start, outer_stride, n, len(flat), BATCH, cursor, n_scratch, *_turned(flat), state
-        )
+        lines = (flat, start, outer_stride, n, len(flat), BATCH)
+        kernel.rows(*lines, cursor, n_scratch, *_turned(flat), start_values, state)
     return tuple(state.reshape(len(identity), n_outer, n_inner))
 
 
@@ -305,6 +307,7 @@ def _reduce_line(
     start: int,
     n: int,
     n_scratch: int,
+    identity: Array,
     state: Array,
     share: Share | None,
 ) -> None:
@@ -312,9 +315,8 @@ def _reduce_line(
     n_pieces = state.shape[1]
 
     def work(is_caller: bool) -> bool:
-        kernel.rows(
-            flat, start, PIECE, PIECE, start + n, 1, cursor, n_scratch, *_turned(flat), state
-        )
+        pieces = (flat, start, PIECE, PIECE, start + n, 1)
+        kernel.rows(*pieces, cursor, n_scratch, *_turned(flat), identity, state)
         return not is_caller or bool(_is_done(cursor, n_pieces))
 
     if share is None:

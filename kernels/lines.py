@@ -31,10 +31,10 @@ index = np.uint64
 # So many elements of a long line are reduced at once, by one of the threads that share it: a core
 # reads them in 10 us. To the threads of Python, taking turns costs five times as much.
 PIECE = 1 << 15
-# How often the caller looks, after its last piece, whether the others have done theirs.
+# How often threads look, after their last piece, whether the others have done theirs.
 _LOOKS = 10_000
-# Where the cursor of a line has the next piece, and how many are done: on cache lines of their own.
-_NEXT, _DONE = 0, 8
+# Where the cursor of a line has the next piece, how many are done, and whether the caller knows.
+_NEXT, _DONE, _CALLER = 0, 8, 16
 
 # Memory is asked for so many elements before it is read; columns, so many columns to the right. Two
 # cores take 1 GiB's extrema at 29 GB/s with it, and at 20 without.
@@ -116,6 +116,14 @@ def fetch_ahead(x: Array, p: int, stride: int) -> None:
     for row in range(4):
         for column in range(0, LANES, 64 // x.itemsize):
             prefetch(x, p + ahead + row * stride + column)
+
+
+@kernel
+def _wait(cursor: Array, place: int, n: int) -> None:
+    """Wait awake, for a short time, until a number has reached `n`."""
+    looks = 0
+    while looks < _LOOKS and fetch_add(cursor, place, 0) < n:
+        looks += 1
 
 
 @kernel
@@ -210,7 +218,8 @@ def _row_kernel(
     @kernel
     def reduce_rows(
         x: Array, start: int, outer_stride: int, n: int, stop: int, grain: int, cursor: Array,
-        n_scratch: int, turned: Array, readable: Array, identity: Array, state: Array,
+        place: int, target: int, n_scratch: int, turned: Array, readable: Array, identity: Array,
+        state: Array,
     ) -> None:  # fmt: skip
         wide = np.empty((len(state), LANES), state.dtype)
         lanes = np.empty((len(state), NARROW * BATCH), state.dtype)
@@ -245,6 +254,7 @@ def _row_kernel(
             _copy(batch, n_lines, state, first)
             fetch_add(cursor, _DONE, n_lines)
             first = fetch_add(cursor, _NEXT, grain)
+        _wait(cursor, place, target)
 
     return reduce_rows
 
@@ -295,9 +305,9 @@ def reduce_lines(
         columns = (flat, start, outer_stride, n, stride, n_inner, groups)
         kernel.columns(*columns, start_values, lanes, scratch, state)
     else:
-        cursor = np.full(2 * _DONE, 0, np.int64)
+        cursor = np.full(3 * 8, 0, np.int64)
         lines = (flat, start, outer_stride, n, len(flat), BATCH)
-        kernel.rows(*lines, cursor, n_scratch, *_turned(flat), start_values, state)
+        kernel.rows(*lines, cursor, _DONE, 0, n_scratch, *_turned(flat), start_values, state)
     return tuple(state.reshape(len(identity), n_outer, n_inner))
 
 
@@ -311,13 +321,17 @@ def _reduce_line(
     state: Array,
     share: Share | None,
 ) -> None:
-    cursor = np.full(2 * _DONE, 0, np.int64)
+    cursor = np.full(3 * 8, 0, np.int64)
     n_pieces = state.shape[1]
 
     def work(is_caller: bool) -> bool:
+        # A thread that came back first would hold the interpreter's lock when the caller needs it.
+        wait = (_DONE, n_pieces) if is_caller else (_CALLER, 1)
         pieces = (flat, start, PIECE, PIECE, start + n, 1)
-        kernel.rows(*pieces, cursor, n_scratch, *_turned(flat), identity, state)
-        return not is_caller or bool(_is_done(cursor, n_pieces))
+        kernel.rows(*pieces, cursor, *wait, n_scratch, *_turned(flat), identity, state)
+        if is_caller:
+            cursor[_CALLER] = 1
+        return bool(cursor[_DONE] >= n_pieces)
 
     if share is None:
         work(True)
@@ -332,12 +346,3 @@ def _turned(flat: Array) -> tuple[Array, Array]:
     readable = turned.view()
     readable.flags.writeable = False
     return turned, readable
-
-
-@kernel
-def _is_done(cursor: Array, n: int) -> bool:
-    """Say whether all pieces are done, after waiting for them awake for a short time."""
-    looks = 0
-    while looks < _LOOKS and fetch_add(cursor, _DONE, 0) < n:
-        looks += 1
-    return looks < _LOOKS

@@ -73,7 +73,10 @@ def empty_like(
     SharedArray
         It holds zeros, which is not a promise.
     """
-    prototype = np.asarray(array)
+    given: Any = array
+    if hasattr(given, "shape") and not isinstance(given, np.ndarray):  # in a file: not to be read
+        given = np.broadcast_to(np.empty((), given.dtype), given.shape)
+    prototype = np.asarray(given)
     dtype = prototype.dtype if dtype is None else dtype
     return allocate(prototype.shape, dtype, memory_order(prototype, order))
 

@@ -14,6 +14,7 @@ from sharedmem.chunkwise import reduce
 from sharedmem.kernels import histograms
 from sharedmem.kernels.layout import as_numbers
 from sharedmem.mapreduce import current_pool
+from sharedmem.operands import as_array, in_memory
 from sharedmem.reductions import minmax
 
 Array = NDArray[Any]
@@ -61,17 +62,17 @@ def histogram(
     >>> hist.tolist(), edges.tolist()
     ([1, 2, 1], [1.0, 2.0, 3.0, 4.0])
     """
-    a = np.asarray(a)
+    a = as_array(a) if weights is None else in_memory(a)
     uniform = np.ndim(bins) == 0
-    weights = None if weights is None else np.asarray(weights)
+    weights = None if weights is None else in_memory(weights)
     if (
         a.size == 0
         or a.dtype.kind not in "iuf"
         or (weights is not None and (isinstance(bins, str) or not _can_weigh(weights, a.shape)))
     ):
-        return np.histogram(a, bins, range, density, weights)
+        return np.histogram(in_memory(a), bins, range, density, weights)
     if isinstance(bins, str):
-        edges = np.histogram_bin_edges(a, bins, range)
+        edges = np.histogram_bin_edges(in_memory(a), bins, range)
     else:
         extent = minmax(a) if uniform and range is None else ()
         edges = np.histogram_bin_edges(np.array(extent, a.dtype), bins, range)
@@ -83,7 +84,7 @@ def histogram(
     elif searched is None or len(edges) <= _MANY_BINS:
         hist = reduce(histograms.histogram(a.dtype, edges, uniform), a)
     else:
-        hist = _in_cells([a.reshape(-1)], [edges], [uniform])
+        hist = _in_cells([in_memory(a).reshape(-1)], [edges], [uniform])
     if density:
         return hist / np.diff(edges).astype(float) / hist.sum(), edges
     return hist, edges
@@ -134,7 +135,7 @@ def histogram2d(
     >>> sharedmem.histogram2d([0, 1, 1], [0, 1, 1], bins=2)[0].tolist()
     [[1.0, 0.0], [0.0, 2.0]]
     """
-    x, y = np.asarray(x), np.asarray(y)
+    x, y = in_memory(x), in_memory(y)
     if len(x) != len(y):
         raise ValueError(f"x and y must have the same length, got {len(x)} and {len(y)}")
     if hasattr(bins, "__len__") and len(bins) not in (1, 2):
@@ -179,7 +180,7 @@ def histogramdd(
     n_axes = len(columns)
     each = list(bins) if np.iterable(bins) else [bins] * n_axes
     limits = [None] * n_axes if range is None else list(range)
-    values = None if weights is None else np.asarray(weights)
+    values = None if weights is None else in_memory(weights)
     if (
         not len(each) == len(limits) == n_axes
         or n_axes * len(columns[0]) * dtype.itemsize <= DEFAULT_CHUNK_BYTES
@@ -214,10 +215,10 @@ def _columns(sample: Any) -> list[Array]:
     if isinstance(sample, np.ndarray) and sample.ndim == 2:
         return list(np.asarray(sample).T)
     if isinstance(sample, list | tuple):
-        columns = [np.asarray(column) for column in sample]
+        columns = [in_memory(column) for column in sample]
         if len({(column.shape, column.dtype) for column in columns}) == 1 and columns[0].ndim == 1:
             return columns
-    return list(np.atleast_2d(sample))
+    return list(np.atleast_2d(in_memory(sample)))
 
 
 def bincount(x: ArrayLike, /, weights: ArrayLike | None = None, minlength: int = 0) -> Array:
@@ -248,8 +249,8 @@ def bincount(x: ArrayLike, /, weights: ArrayLike | None = None, minlength: int =
     >>> sharedmem.bincount([0, 1, 1, 3]).tolist()
     [1, 2, 0, 1]
     """
-    x = np.asarray(x)
-    values = None if weights is None else np.asarray(weights)
+    x = in_memory(x)
+    values = None if weights is None else in_memory(weights)
     if (
         x.ndim != 1
         or x.nbytes <= DEFAULT_CHUNK_BYTES

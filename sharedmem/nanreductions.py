@@ -12,6 +12,7 @@ from sharedmem import reductions, statistics
 from sharedmem.chunkwise import reduce
 from sharedmem.kernels import Reduction, nans, positions
 from sharedmem.kernels.layout import has_kernel
+from sharedmem.operands import as_array, in_memory
 from sharedmem.reducing import Axis
 from sharedmem.reductions import given, has_positions, is_covered, reduce_from, store
 
@@ -47,12 +48,14 @@ def nansum(
     >>> float(sharedmem.nansum([1.0, float("nan"), 4.0]))
     5.0
     """
-    a = np.asarray(a)
+    a = as_array(a)
     if a.dtype.kind not in "fc":
         return reductions.sum(a, axis, dtype, out, keepdims, initial, where)
     result = np.add.reduce(np.ones(1, a.dtype), dtype=dtype).dtype
     if not is_covered(a, result, axis, out, keepdims, where):
-        return _numpy.nansum(a, axis, dtype, out, keepdims, where=where, **given(initial=initial))
+        return _numpy.nansum(
+            in_memory(a), axis, dtype, out, keepdims, where=where, **given(initial=initial)
+        )
     reduction = nans.add(a.dtype, result)
     return store(reduce_from(np.add, initial, reduction, a, axis, keepdims), out)
 
@@ -83,12 +86,14 @@ def nanprod(
     >>> float(sharedmem.nanprod([1.0, float("nan"), 4.0]))
     4.0
     """
-    a = np.asarray(a)
+    a = as_array(a)
     if a.dtype.kind not in "fc":
         return reductions.prod(a, axis, dtype, out, keepdims, initial, where)
     result = np.multiply.reduce(np.ones(1, a.dtype), dtype=dtype).dtype
     if not is_covered(a, result, axis, out, keepdims, where):
-        return _numpy.nanprod(a, axis, dtype, out, keepdims, where=where, **given(initial=initial))
+        return _numpy.nanprod(
+            in_memory(a), axis, dtype, out, keepdims, where=where, **given(initial=initial)
+        )
     reduction = nans.multiply(a.dtype, result)
     return store(reduce_from(np.multiply, initial, reduction, a, axis, keepdims), out)
 
@@ -120,12 +125,12 @@ def nanmean(
     >>> float(sharedmem.nanmean([1.0, float("nan"), 4.0]))
     2.5
     """
-    a = np.asarray(a)
+    a = as_array(a)
     if a.dtype.kind not in "fc":
         return reductions.mean(a, axis, dtype, out, keepdims, where=where)
     result = np.add.reduce(np.zeros(1, a.dtype), dtype=dtype).dtype
     if result.kind not in "fc" or not is_covered(a, result, axis, out, keepdims, where):
-        return _numpy.nanmean(a, axis, dtype, out, keepdims, where=where)
+        return _numpy.nanmean(in_memory(a), axis, dtype, out, keepdims, where=where)
     means, counts = reduce(nans.mean(a.dtype, result), a, axis, keepdims=keepdims)
     if np.any(counts == 0):
         warnings.warn("Mean of empty slice", RuntimeWarning, stacklevel=2)
@@ -158,12 +163,14 @@ def nanmin(
     >>> float(sharedmem.nanmin([3.0, float("nan"), 1.0]))
     1.0
     """
-    a = np.asarray(a)
+    a = as_array(a)
     if a.dtype.kind in "biu":
         return reductions.min(a, axis, out, keepdims, initial, where)
     result = a.dtype.newbyteorder("=")
     if result.kind not in "fc" or not is_covered(a, result, axis, out, keepdims, where):
-        return _numpy.nanmin(a, axis, out, keepdims, where=where, **given(initial=initial))
+        return _numpy.nanmin(
+            in_memory(a), axis, out, keepdims, where=where, **given(initial=initial)
+        )
     extremum = reduce_from(np.fmin, initial, nans.minimum(a.dtype), a, axis, keepdims)
     if np.any(np.isnan(extremum)):
         warnings.warn("All-NaN slice encountered", RuntimeWarning, stacklevel=2)
@@ -196,12 +203,14 @@ def nanmax(
     >>> float(sharedmem.nanmax([3.0, float("nan"), 1.0]))
     3.0
     """
-    a = np.asarray(a)
+    a = as_array(a)
     if a.dtype.kind in "biu":
         return reductions.max(a, axis, out, keepdims, initial, where)
     result = a.dtype.newbyteorder("=")
     if result.kind not in "fc" or not is_covered(a, result, axis, out, keepdims, where):
-        return _numpy.nanmax(a, axis, out, keepdims, where=where, **given(initial=initial))
+        return _numpy.nanmax(
+            in_memory(a), axis, out, keepdims, where=where, **given(initial=initial)
+        )
     extremum = reduce_from(np.fmax, initial, nans.maximum(a.dtype), a, axis, keepdims)
     if np.any(np.isnan(extremum)):
         warnings.warn("All-NaN slice encountered", RuntimeWarning, stacklevel=2)
@@ -238,12 +247,12 @@ def nanvar(
     >>> float(sharedmem.nanvar([1.0, float("nan"), 5.0]))
     4.0
     """
-    a = np.asarray(a)
+    a = as_array(a)
     if a.dtype.kind not in "fc":
         return statistics.var(a, axis, dtype, out, ddof, keepdims, where=where)
     result = np.asarray(np.var(np.zeros(1, a.dtype), dtype=dtype)).dtype
     if not _has_variance(a, result) or not is_covered(a, result, axis, out, keepdims, where):
-        return _numpy.nanvar(a, axis, dtype, out, ddof, keepdims, where=where)
+        return _numpy.nanvar(in_memory(a), axis, dtype, out, ddof, keepdims, where=where)
     value = _variance(a, axis, ddof, keepdims)
     return store(value.astype(result)[()], out)
 
@@ -278,12 +287,12 @@ def nanstd(
     >>> float(sharedmem.nanstd([1.0, float("nan"), 5.0]))
     2.0
     """
-    a = np.asarray(a)
+    a = as_array(a)
     if a.dtype.kind not in "fc":
         return statistics.std(a, axis, dtype, out, ddof, keepdims, where=where)
     result = np.asarray(np.var(np.zeros(1, a.dtype), dtype=dtype)).dtype
     if not _has_variance(a, result) or not is_covered(a, result, axis, out, keepdims, where):
-        return _numpy.nanstd(a, axis, dtype, out, ddof, keepdims, where=where)
+        return _numpy.nanstd(in_memory(a), axis, dtype, out, ddof, keepdims, where=where)
     value = np.sqrt(_variance(a, axis, ddof, keepdims))
     return store(value.astype(result)[()], out)
 
@@ -313,7 +322,7 @@ def nanargmin(
     >>> int(sharedmem.nanargmin([3.0, float("nan"), 1.0]))
     2
     """
-    a = np.asarray(a)
+    a = in_memory(a)
     if a.dtype.kind not in "fc":
         return reductions.argmin(a, axis, out, keepdims=keepdims)
     if not has_positions(a, axis, out, keepdims):
@@ -346,7 +355,7 @@ def nanargmax(
     >>> int(sharedmem.nanargmax([3.0, float("nan"), 1.0]))
     0
     """
-    a = np.asarray(a)
+    a = in_memory(a)
     if a.dtype.kind not in "fc":
         return reductions.argmax(a, axis, out, keepdims=keepdims)
     if not has_positions(a, axis, out, keepdims):

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from sharedmem import sorting
 from sharedmem.chunks import chunks
 from sharedmem.mapreduce import current_pool
+from sharedmem.operands import in_memory
 from sharedmem.ranks import is_selectable, order_statistics
 from sharedmem.runs import Run
 from sharedmem.sorting import argsort_line, lines_a_chunk, pieces_of, sort_line
@@ -71,7 +72,7 @@ def sort(
     >>> sharedmem.sort([3, 1, 2]).tolist()
     [1, 2, 3]
     """
-    a = np.asarray(a)
+    a = in_memory(a)
     options = {"kind": kind, "order": order, "stable": stable}
     if axis is None:
         a, axis = a.reshape(-1), -1
@@ -130,7 +131,7 @@ def argsort(
     >>> sharedmem.argsort([3, 1, 2]).tolist()
     [1, 2, 0]
     """
-    a = np.asarray(a)
+    a = in_memory(a)
     options = {"kind": kind, "order": order, "stable": stable}
     if axis is None:
         a, axis = a.reshape(-1), -1
@@ -176,7 +177,7 @@ def partition(a: ArrayLike, kth: Any, axis: int | None = -1) -> Array:
     >>> int(sharedmem.partition([5, 3, 1, 4], 1)[1])
     3
     """
-    a = np.asarray(a)
+    a = in_memory(a)
     if axis is None:
         a, axis = a.reshape(-1), -1
     if a.ndim < 2 or _is_numpys(a):
@@ -215,7 +216,7 @@ def searchsorted(a: ArrayLike, v: ArrayLike, side: Any = "left", sorter: Any = N
     >>> sharedmem.searchsorted([1, 2, 4], [2, 3, 9]).tolist()
     [1, 2, 3]
     """
-    a, v = np.asarray(a), np.asarray(v)
+    a, v = in_memory(a), in_memory(v)
     kinds = {a.dtype.kind, v.dtype.kind}
     if v.ndim == 0 or v.nbytes < sorting.RUN_BYTES or not kinds <= {*_PARALLEL}:
         return np.searchsorted(a, v, side, sorter)
@@ -267,7 +268,7 @@ def unique(
     >>> values.tolist(), counts.tolist()
     ([1, 3], [1, 2])
     """
-    a = np.asarray(ar)
+    a = in_memory(ar)
     if axis is not None or a.dtype.kind in "cSU" or _is_numpys(a):
         find: Any = np.unique
         return find(a, return_index, return_inverse, return_counts, axis, equal_nan=equal_nan)
@@ -327,7 +328,7 @@ def topk(a: ArrayLike, k: int, axis: int = -1, largest: bool = True) -> tuple[Ar
     >>> values.tolist(), indices.tolist()
     ([9.0, 7.0], [1, 3])
     """
-    a = np.asarray(a)
+    a = in_memory(a)
     axis = normalize_axis_index(axis, a.ndim)
     if not 0 <= k <= a.shape[axis]:
         raise ValueError(f"k must be from 0 to the length {a.shape[axis]} of the axis, got {k}")

@@ -15,6 +15,7 @@ from sharedmem.kernels import dots, norms, sums
 from sharedmem.kernels.compile import formula
 from sharedmem.lines import memory_order
 from sharedmem.mapreduce import current_pool
+from sharedmem.operands import as_array, in_memory
 from sharedmem.reducing import Axis, reduce as reduce_array
 from sharedmem.reductions import count_nonzero, mean, sum
 from sharedmem.runs import Run, run_serially
@@ -65,7 +66,7 @@ def dot(a: ArrayLike, b: ArrayLike, out: Array | None = None) -> Any:
     >>> float(sharedmem.dot([1e20, 1.0, -1e20], [1.0, 0.5, 1.0]))
     0.5
     """
-    a, b = np.asarray(a), np.asarray(b)
+    a, b = in_memory(a), in_memory(b)
     if not a.ndim == b.ndim == 1 or len(a) != len(b):
         return np.dot(a, b, out)
     if out is None:
@@ -99,7 +100,7 @@ def vdot(a: ArrayLike, b: ArrayLike, /) -> Any:
     >>> complex(sharedmem.vdot([[1 + 2j], [3j]], [[1j], [1]]))
     (2-2j)
     """
-    a, b = np.asarray(a), np.asarray(b)
+    a, b = in_memory(a), in_memory(b)
     if a.size != b.size:
         return np.vdot(a, b)
     return _line_dot(a.reshape(-1), b.reshape(-1), conjugate=True)
@@ -173,13 +174,13 @@ def average(
     >>> float(sharedmem.average([1, 2, 6], weights=[3, 2, 1]))
     2.1666666666666665
     """
-    a = np.asarray(a)
+    a = as_array(a) if weights is None else in_memory(a)
     axes = None if axis is None else normalize_axis_tuple(axis, a.ndim, "axis")
     if weights is None:
         result: Any = mean(a, axes, keepdims=keepdims)
         total: Any = np.asarray(result).dtype.type(a.size / np.asarray(result).size)
     else:
-        spread = _spread_weights(np.asarray(weights), a, axes)
+        spread = _spread_weights(in_memory(weights), a, axes)
         dtype = np.result_type(a, spread, *(["f8"] if a.dtype.kind in "biu" else []))
         if dtype.kind not in "biufc":
             return cast(Any, np.average)(a, axis, weights, returned, keepdims=keepdims)
@@ -283,7 +284,7 @@ def norm(
     >>> sharedmem.norm([[3, 4], [0, 1]], 1, axis=1).tolist()
     [7.0, 1.0]
     """
-    x = np.asarray(x)
+    x = in_memory(x)
     axes = axis if axis is None or isinstance(axis, tuple) else (axis,)
     n_axes = x.ndim if axes is None else len(axes)
     is_default = ord is None and (axes is None or n_axes in {1, 2})

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sharedmem import sorting
 from sharedmem.chunks import chunks
 from sharedmem.mapreduce import current_pool
+from sharedmem.operands import in_memory
 from sharedmem.ranks import is_selectable, order_statistics
 from sharedmem.reducing import Axis
 from sharedmem.runs import Run
@@ -158,7 +159,7 @@ def _of_lines(
     func: Callable[..., Any], a: Any, axis: Axis, keepdims: bool, options: dict[str, Any]
 ) -> Any:
     """Apply one of NumPy's functions along axes, in parallel."""
-    a = np.asarray(a)
+    a = in_memory(a)
     if _is_numpys(a) or np.ndim(options.get("q", 0)) > 1:
         return func(a, axis=axis, keepdims=keepdims, **options)
     axes = range(a.ndim) if axis is None else normalize_axis_tuple(axis, a.ndim, "axis")

@@ -14,6 +14,7 @@ from sharedmem.chunks import chunks
 from sharedmem.constructors import empty
 from sharedmem.kernels import distributions, permutations, poisson as poisson_kernels
 from sharedmem.mapreduce import current_pool
+from sharedmem.operands import in_memory
 
 Array = NDArray[Any]
 Size = int | Sequence[int] | None
@@ -351,7 +352,7 @@ def permutation(x: int | ArrayLike, *, seed: Seed = None) -> Array:
     if isinstance(x, int | np.integer):
         n = max(int(x), 0)
         return _permuted(lambda part: np.arange(part.start, part.stop), n, np.int64, seed)
-    values = np.asarray(x)
+    values = in_memory(x)
     check_dtype(values.dtype)
     if values.ndim == 0:
         raise np.exceptions.AxisError(0, 0)

@@ -16,7 +16,7 @@ from sharedmem.chunkwise import reduce
 from sharedmem.kernels import Reduction, counts, extrema, positions, products, sums
 from sharedmem.lines import as_lines
 from sharedmem.mapreduce import current_pool
-from sharedmem.operands import as_array
+from sharedmem.operands import as_array, in_memory
 from sharedmem.reducing import Axis
 
 Array = NDArray[Any]
@@ -67,7 +67,9 @@ def sum(
     a = as_array(a)
     result = np.add.reduce(np.zeros(1, a.dtype), dtype=dtype).dtype
     if not is_covered(a, result, axis, out, keepdims, where):
-        return _numpy.sum(a, axis, dtype, out, keepdims, where=where, **given(initial=initial))
+        return _numpy.sum(
+            in_memory(a), axis, dtype, out, keepdims, where=where, **given(initial=initial)
+        )
     reduction = sums.add(a.dtype, result)
     return store(reduce_from(np.add, initial, reduction, a, axis, keepdims), out)
 
@@ -102,7 +104,9 @@ def prod(
     a = as_array(a)
     result = np.multiply.reduce(np.ones(1, a.dtype), dtype=dtype).dtype
     if not is_covered(a, result, axis, out, keepdims, where):
-        return _numpy.prod(a, axis, dtype, out, keepdims, where=where, **given(initial=initial))
+        return _numpy.prod(
+            in_memory(a), axis, dtype, out, keepdims, where=where, **given(initial=initial)
+        )
     reduction = products.multiply(a.dtype, result)
     return store(reduce_from(np.multiply, initial, reduction, a, axis, keepdims), out)
 
@@ -139,7 +143,7 @@ def mean(
     a = as_array(a)
     result = np.asarray(np.mean(np.zeros(1, a.dtype), dtype=dtype)).dtype
     if a.size and not is_covered(a, result, axis, out, keepdims, where):
-        return _numpy.mean(a, axis, dtype, out, keepdims, where=where)
+        return _numpy.mean(in_memory(a), axis, dtype, out, keepdims, where=where)
     count = line_length(a, axis)
     if count == 0:
         warnings.warn("Mean of empty slice", RuntimeWarning, stacklevel=2)
@@ -173,7 +177,7 @@ def min(
     """
     a = as_array(a)
     if not is_covered(a, a.dtype.newbyteorder("="), axis, out, keepdims, where):
-        return _numpy.min(a, axis, out, keepdims, where=where, **given(initial=initial))
+        return _numpy.min(in_memory(a), axis, out, keepdims, where=where, **given(initial=initial))
     reduction = extrema.minimum(a.dtype)
     return store(reduce_from(np.minimum, initial, reduction, a, axis, keepdims), out)
 
@@ -205,7 +209,7 @@ def max(
     """
     a = as_array(a)
     if not is_covered(a, a.dtype.newbyteorder("="), axis, out, keepdims, where):
-        return _numpy.max(a, axis, out, keepdims, where=where, **given(initial=initial))
+        return _numpy.max(in_memory(a), axis, out, keepdims, where=where, **given(initial=initial))
     reduction = extrema.maximum(a.dtype)
     return store(reduce_from(np.maximum, initial, reduction, a, axis, keepdims), out)
 
@@ -254,7 +258,7 @@ def ptp(a: ArrayLike, axis: Axis = None, out: Array | None = None, keepdims: boo
     a = as_array(a)
     result = np.subtract(*np.zeros((2, 1), a.dtype)).dtype
     if not is_covered(a, result, axis, out, keepdims):
-        return _numpy.ptp(a, axis, out, keepdims)
+        return _numpy.ptp(in_memory(a), axis, out, keepdims)
     smallest, largest = minmax(a, axis, keepdims=keepdims)
     return store(np.subtract(largest, smallest), out)
 
@@ -307,10 +311,10 @@ def any(
     >>> bool(sharedmem.any([0, 0, 2]))
     True
     """
-    a = np.asarray(a)
+    a = as_array(a)
     if a.dtype.kind not in "biufc" or not is_covered(a, np.dtype(bool), axis, out, keepdims, where):
-        return _numpy.any(a, axis, out, keepdims, where=where)
-    if line_length(a, axis) == a.size:
+        return _numpy.any(in_memory(a), axis, out, keepdims, where=where)
+    if isinstance(a, np.ndarray) and line_length(a, axis) == a.size:
         result = np.reshape(_has(a, True), kept_shape(a, axis, keepdims))[()]
         return store(result, out)
     count = count_nonzero(a, axis, keepdims=keepdims)
@@ -343,10 +347,10 @@ def all(
     >>> bool(sharedmem.all([1, 0, 2]))
     False
     """
-    a = np.asarray(a)
+    a = as_array(a)
     if a.dtype.kind not in "biufc" or not is_covered(a, np.dtype(bool), axis, out, keepdims, where):
-        return _numpy.all(a, axis, out, keepdims, where=where)
-    if line_length(a, axis) == a.size:
+        return _numpy.all(in_memory(a), axis, out, keepdims, where=where)
+    if isinstance(a, np.ndarray) and line_length(a, axis) == a.size:
         result = np.reshape(not _has(a, False), kept_shape(a, axis, keepdims))[()]
         return store(result, out)
     count = count_nonzero(a, axis, keepdims=keepdims)
@@ -381,7 +385,7 @@ def argmin(
     >>> int(sharedmem.argmin([3, 1, 7]))
     1
     """
-    a = np.asarray(a)
+    a = in_memory(a)
     if not has_positions(a, axis, out, keepdims):
         return _numpy.argmin(a, axis, out, keepdims=keepdims)
     return store(reduce_positions(positions.argmin(a.dtype), a, axis, keepdims), out)
@@ -415,7 +419,7 @@ def argmax(
     >>> int(sharedmem.argmax([3, 1, 7]))
     2
     """
-    a = np.asarray(a)
+    a = in_memory(a)
     if not has_positions(a, axis, out, keepdims):
         return _numpy.argmax(a, axis, out, keepdims=keepdims)
     return store(reduce_positions(positions.argmax(a.dtype), a, axis, keepdims), out)

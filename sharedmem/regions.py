@@ -84,7 +84,7 @@ class Spread:
 
     @property
     def _n_added(self) -> int:
-        return self.ndim - self.store.ndim
+        return len(self.shape) - len(self.store.shape)
 
 
 def broadcast(a: Any, shape: tuple[int, ...]) -> Any:

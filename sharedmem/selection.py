@@ -15,6 +15,7 @@ from sharedmem.chunks import DEFAULT_CHUNK_BYTES, Chunk, Grid, chunks
 from sharedmem.kernels import selections
 from sharedmem.lines import memory_order
 from sharedmem.mapreduce import current_pool
+from sharedmem.operands import in_memory
 from sharedmem.reductions import minmax
 
 Array = NDArray[Any]
@@ -63,7 +64,7 @@ def take(
     >>> sharedmem.take([4, 3, 5, 7], [0, -1, 1]).tolist()
     [4, 7, 3]
     """
-    data, places = np.asarray(a), np.asarray(indices)
+    data, places = in_memory(a), in_memory(indices)
     at = 0 if axis is None else normalize_axis_index(axis, data.ndim)
     shape = data.shape if axis is not None else (data.size,)
     outer, n, inner = shape[:at], shape[at], shape[at + 1 :]
@@ -126,7 +127,7 @@ def compress(
     >>> sharedmem.compress([False, True, True], [[1, 2], [3, 4], [5, 6]], axis=0).tolist()
     [[3, 4], [5, 6]]
     """
-    data, chosen = np.asarray(a), np.asarray(condition)
+    data, chosen = in_memory(a), in_memory(condition)
     if chosen.ndim != 1 or max(data.nbytes, chosen.nbytes) <= DEFAULT_CHUNK_BYTES:
         return np.compress(chosen, data, axis, out)
     is_line = data.ndim == 1 and axis in (None, 0, -1)
@@ -172,7 +173,7 @@ def nonzero(a: ArrayLike) -> tuple[Array, ...]:
     >>> [index.tolist() for index in sharedmem.nonzero([[3, 0], [0, 4]])]
     [[0, 1], [0, 1]]
     """
-    data = np.asarray(a)
+    data = in_memory(a)
     if data.nbytes <= DEFAULT_CHUNK_BYTES or data.ndim == 0 or data.dtype.kind not in "biufcmM":
         return np.nonzero(data)
     mask = _mask(data)
@@ -205,7 +206,7 @@ def flatnonzero(a: ArrayLike) -> Array:
     >>> sharedmem.flatnonzero([[3, 0], [0, 4]]).tolist()
     [0, 3]
     """
-    return nonzero(np.asarray(a).reshape(-1))[0]
+    return nonzero(in_memory(a).reshape(-1))[0]
 
 
 def where(condition: ArrayLike, *choices: ArrayLike) -> Any:
@@ -281,8 +282,8 @@ def _by_chunk(
     function: Callable[..., Any], given: tuple[Any, ...], out: Array | None = None
 ) -> Any:
     """Apply an elementwise function of NumPy, chunk by chunk; its results are not shared."""
-    operands: list[Any] = [x if x is None or np.isscalar(x) else np.asarray(x) for x in given]
-    arrays = [np.asarray(x) for x in operands if x is not None]
+    operands: list[Any] = [x if x is None or np.isscalar(x) else in_memory(x) for x in given]
+    arrays = [in_memory(x) for x in operands if x is not None]
     shape = np.broadcast_shapes(*(x.shape for x in arrays))
     nothing = (slice(0, 0),) * len(shape)
     views = [np.broadcast_to(x, shape) if np.ndim(x) else x for x in operands]

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from sharedmem.chunkwise import reduce
 from sharedmem.kernels import moments as variances, summaries
 from sharedmem.kernels.summaries import Moments, Summary
-from sharedmem.operands import as_array
+from sharedmem.operands import as_array, in_memory
 from sharedmem.reducing import Axis
 from sharedmem.reductions import is_covered, line_length, store
 
@@ -53,7 +53,7 @@ def var(
     a = as_array(a)
     result = np.asarray(np.var(np.zeros(1, a.dtype), dtype=dtype)).dtype
     if a.size and not is_covered(a, result, axis, out, keepdims, where):
-        return _numpy.var(a, axis, dtype, out, ddof, keepdims, where=where)
+        return _numpy.var(in_memory(a), axis, dtype, out, ddof, keepdims, where=where)
     _check_freedom(a, axis, ddof)
     return store(reduce(variances.variance(a.dtype, result, ddof), a, axis, keepdims=keepdims), out)
 
@@ -88,7 +88,7 @@ def std(
     a = as_array(a)
     result = np.asarray(np.var(np.zeros(1, a.dtype), dtype=dtype)).dtype
     if a.size and not is_covered(a, result, axis, out, keepdims, where):
-        return _numpy.std(a, axis, dtype, out, ddof, keepdims, where=where)
+        return _numpy.std(in_memory(a), axis, dtype, out, ddof, keepdims, where=where)
     _check_freedom(a, axis, ddof)
     return store(
         reduce(variances.deviation(a.dtype, result, ddof), a, axis, keepdims=keepdims), out

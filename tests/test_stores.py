@@ -58,7 +58,9 @@ def test_a_reduction_is_that_of_the_array(store, axis, keepdims):
 
 
 @pytest.mark.parametrize(
-    "name", ["sum", "mean", "min", "max", "ptp", "var", "std", "count_nonzero"]
+    "name",
+    ["sum", "mean", "min", "max", "ptp", "var", "std", "count_nonzero", "any", "all", "average"]
+    + ["nansum", "nanmean"],
 )
 def test_functions_take_arrays_in_files(store, name):
     for axis in (None, 1, (0, 2)):
@@ -191,7 +193,7 @@ def test_chunks_begin_where_those_of_the_file_do(extents, data, n_bytes):
 
 
 ROW = np.arange(9.0)
-OUT_CHUNKS = {"zarr": (7, 30, 2), "h5py": (20, 10, 9), "flat": None}
+OUT_CHUNKS = {"zarr": (7, 30, 2), "h5py": (20, 10, 9)}
 
 
 @contextmanager
@@ -315,3 +317,60 @@ def test_outputs_without_common_chunks_are_refused():
 
     with pytest.raises(ValueError, match="store them in chunks of one shape"):
         sharedmem.apply_ufunc(np.modf, Stored(1000), out=(Stored(10007), Stored(10009)))
+
+
+def test_histograms_are_taken_of_files(store):
+    for options in ({"bins": 7}, {"bins": [-1.0, 0.0, 0.5]}, {"bins": 5, "range": (-1, 1)}):
+        hist, edges = sharedmem.histogram(store, **options)
+        expected = np.histogram(VALUES, **options)
+        np.testing.assert_array_equal(hist, expected[0])
+        np.testing.assert_array_equal(edges, expected[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("sort", ()),
+        ("argsort", ()),
+        ("searchsorted", (0.0,)),
+        ("quantile", (0.5,)),
+        ("median", ()),
+        ("histogram", ("auto",)),
+        ("bincount", ()),
+        ("take", ([0],)),
+        ("nonzero", ()),
+        ("where", (1.0, 0.0)),
+        ("clip", (0.0, 1.0)),
+        ("unique", ()),
+        ("norm", ()),
+        ("dot", (ROW,)),
+        ("vdot", (ROW,)),
+        ("argmin", ()),
+        ("nanargmax", ()),
+        ("sum", (None, None, np.float32(0))),
+    ],
+)
+def test_what_would_load_a_file_refuses_it(name, arguments):
+    class Guarded:
+        shape, dtype, ndim, chunks = VALUES.shape, VALUES.dtype, 3, (30, 20, 9)
+        nbytes, size = VALUES.nbytes, VALUES.size
+
+        def __getitem__(self, key):
+            raise AssertionError("it was read")
+
+        __array__ = __getitem__
+
+    with pytest.raises(TypeError, match=r"give a\[\.\.\.\] to load it, or .*map_chunks"):
+        getattr(sharedmem, name)(Guarded(), *arguments)
+
+
+def test_an_array_like_one_in_a_file_does_not_read_it():
+    class Guarded:
+        shape, dtype, ndim, chunks = (3, 2), np.dtype("f4"), 2, (1, 2)
+
+        def __getitem__(self, key):
+            raise AssertionError("it was read")
+
+    result = sharedmem.zeros_like(Guarded())
+    assert result.shape == (3, 2)
+    assert result.dtype == "f4"

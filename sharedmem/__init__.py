@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from sharedmem.elementwise import evaluate
     from sharedmem.histograms import bincount, histogram, histogram2d, histogramdd
     from sharedmem.kernels import Reduction
+    from sharedmem.nanquantiles import nanmedian, nanpercentile, nanquantile
     from sharedmem.nanreductions import (
         nanargmax,
         nanargmin,
@@ -64,7 +65,15 @@ if TYPE_CHECKING:
         nansum,
         nanvar,
     )
-    from sharedmem.ordering import argsort, partition, searchsorted, sort, topk, unique
+    from sharedmem.ordering import (
+        argsort,
+        digitize,
+        partition,
+        searchsorted,
+        sort,
+        topk,
+        unique,
+    )
     from sharedmem.products import average, dot, norm, vdot
     from sharedmem.quantiles import median, percentile, quantile
     from sharedmem.reductions import (
@@ -96,8 +105,9 @@ _LATE = {
     "histograms": "bincount histogram histogram2d histogramdd",
     "kernels": "Reduction",
     "nanreductions": "nanargmax nanargmin nanmax nanmean nanmin nanprod nanstd nansum nanvar",
-    "ordering": "argsort partition searchsorted sort topk unique",
+    "ordering": "argsort digitize partition searchsorted sort topk unique",
     "products": "average dot norm vdot",
+    "nanquantiles": "nanmedian nanpercentile nanquantile",
     "quantiles": "median percentile quantile",
     "selection": "clip compress flatnonzero nonzero take where",
     "reductions": "all any argmax argmin count_nonzero max mean min minmax prod ptp sum",
@@ -138,6 +148,7 @@ __all__ = [
     "copy",
     "count_nonzero",
     "cpu_count",
+    "digitize",
     "dot",
     "empty",
     "empty_like",
@@ -162,8 +173,11 @@ __all__ = [
     "nanargmin",
     "nanmax",
     "nanmean",
+    "nanmedian",
     "nanmin",
+    "nanpercentile",
     "nanprod",
+    "nanquantile",
     "nanstd",
     "nansum",
     "nanvar",

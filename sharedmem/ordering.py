@@ -232,6 +232,45 @@ def searchsorted(a: ArrayLike, v: ArrayLike, side: Any = "left", sorter: Any = N
     return found.reshape(v.shape)
 
 
+def digitize(x: ArrayLike, bins: ArrayLike, right: bool = False) -> Any:
+    """Return in which bin each element is, as `numpy.digitize` does.
+
+    Parameters
+    ----------
+    x : array_like
+        Real numbers.
+    bins : array_like, shape (n,)
+        Edges that rise or fall, not strictly.
+    right : bool, optional
+        Whether an element that is an edge is in the bin below it, and not in the one above.
+
+    Returns
+    -------
+    int or ndarray of int, shaped as `x`
+        0 in front of the first edge, and n behind the last one.
+
+    Raises
+    ------
+    ValueError
+        If the edges neither rise nor fall.
+    TypeError
+        If `x` is complex.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> sharedmem.digitize([0.2, 6.4, 3.0], [0.0, 1.0, 3.0, 10.0]).tolist()
+    [1, 3, 3]
+    """
+    x, bins = in_memory(x), np.asarray(bins)
+    np.digitize(x.reshape(-1)[:0], bins, right)  # refuses what NumPy refuses
+    if np.isnan(bins).any():
+        return np.digitize(x, bins, right)
+    falls = len(bins) > 0 and bins[0] > bins[-1]
+    found = searchsorted(bins[::-1] if falls else bins, x, "left" if right else "right")
+    return len(bins) - found if falls else found
+
+
 def unique(
     ar: ArrayLike,
     return_index: bool = False,

@@ -16,6 +16,7 @@ from sharedmem.mapreduce import current_pool
 from sharedmem.operands import in_memory
 from sharedmem.ranks import is_selectable, order_statistics
 from sharedmem.reducing import Axis
+from sharedmem.reductions import store
 from sharedmem.runs import Run
 from sharedmem.sorting import lines_a_chunk, pieces_of
 
@@ -25,7 +26,13 @@ Array = NDArray[Any]
 MAX_RANKS = 24
 
 
-def median(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+def median(
+    a: Any,
+    axis: Axis = None,
+    out: Array | None = None,
+    overwrite_input: bool = False,
+    keepdims: bool = False,
+) -> Any:
     """Return the median of array elements, as `numpy.median` does.
 
     Parameters
@@ -33,6 +40,10 @@ def median(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     a : array_like
     axis : int or tuple of int, optional
         Axes along which medians are taken; by default all.
+    out : ndarray, optional
+        Where the result goes, of its shape.
+    overwrite_input : bool, optional
+        Accepted for NumPy's sake; the array stays as it is.
     keepdims : bool, optional
         Whether reduced axes stay, with length one.
 
@@ -47,16 +58,18 @@ def median(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     >>> float(sharedmem.median([3, 1, 2, 9]))
     2.5
     """
-    return _of_lines(np.median, a, axis, keepdims, {})
+    return of_lines(np.median, a, axis, out, keepdims, {})
 
 
 def quantile(
     a: Any,
     q: Any,
     axis: Axis = None,
-    *,
+    out: Array | None = None,
+    overwrite_input: bool = False,
     method: Any = "linear",
     keepdims: bool = False,
+    *,
     weights: Any = None,
 ) -> Any:
     """Return quantiles of array elements, as `numpy.quantile` does.
@@ -69,6 +82,8 @@ def quantile(
         From 0 to 1.
     axis : int or tuple of int, optional
         Axes along which quantiles are taken; by default all.
+    out, overwrite_input
+        As for :func:`median`.
     method : str, optional
         Any of NumPy's.
     keepdims : bool, optional
@@ -94,24 +109,26 @@ def quantile(
     [2.5, 4.0]
     """
     if weights is not None:
-        return np.quantile(a, q, axis, method=method, keepdims=keepdims, weights=weights)
-    return _of_lines(np.quantile, a, axis, keepdims, {"q": q, "method": method})
+        return np.quantile(a, q, axis, out, method=method, keepdims=keepdims, weights=weights)
+    return of_lines(np.quantile, a, axis, out, keepdims, {"q": q, "method": method})
 
 
 def percentile(
     a: Any,
     q: Any,
     axis: Axis = None,
-    *,
+    out: Array | None = None,
+    overwrite_input: bool = False,
     method: Any = "linear",
     keepdims: bool = False,
+    *,
     weights: Any = None,
 ) -> Any:
     """Return percentiles of array elements, as `numpy.percentile` does.
 
     Parameters
     ----------
-    a, axis, method, keepdims, weights
+    a, axis, out, overwrite_input, method, keepdims, weights
         As for :func:`quantile`.
     q : array_like of float
         From 0 to 100.
@@ -127,8 +144,8 @@ def percentile(
     2.0
     """
     if weights is not None:
-        return np.percentile(a, q, axis, method=method, keepdims=keepdims, weights=weights)
-    return _of_lines(np.percentile, a, axis, keepdims, {"q": q, "method": method})
+        return np.percentile(a, q, axis, out, method=method, keepdims=keepdims, weights=weights)
+    return of_lines(np.percentile, a, axis, out, keepdims, {"q": q, "method": method})
 
 
 class _Line(np.ndarray[Any, np.dtype[Any]]):
@@ -155,13 +172,18 @@ class _Line(np.ndarray[Any, np.dtype[Any]]):
             plain[ranks] = order_statistics(self.run, plain, ranks.tolist())
 
 
-def _of_lines(
-    func: Callable[..., Any], a: Any, axis: Axis, keepdims: bool, options: dict[str, Any]
+def of_lines(
+    func: Callable[..., Any],
+    a: Any,
+    axis: Axis,
+    out: Array | None,
+    keepdims: bool,
+    options: dict[str, Any],
 ) -> Any:
     """Apply one of NumPy's functions along axes, in parallel."""
     a = in_memory(a)
-    if _is_numpys(a) or np.ndim(options.get("q", 0)) > 1:
-        return func(a, axis=axis, keepdims=keepdims, **options)
+    if is_numpys(a, options):
+        return func(a, axis=axis, out=out, keepdims=keepdims, **options)
     axes = range(a.ndim) if axis is None else normalize_axis_tuple(axis, a.ndim, "axis")
     kept = [at for at in range(a.ndim) if at not in axes]
     func(np.zeros(1, a.dtype), **options)  # refuses what NumPy refuses
@@ -183,12 +205,17 @@ def _of_lines(
     n_before = results.ndim - len(kept)
     if keepdims:
         results = np.expand_dims(results, tuple(n_before + at for at in axes))
-    return results[()]
+    return store(results[()], out)
 
 
-def _is_numpys(a: Array) -> bool:
+def is_numpys(a: Array, options: dict[str, Any]) -> bool:
     """Say whether NumPy does an array at once."""
-    return a.ndim == 0 or a.nbytes < sorting.SMALL_BYTES or a.dtype.kind not in "biufmM"
+    return (
+        a.ndim == 0
+        or a.nbytes < sorting.SMALL_BYTES
+        or a.dtype.kind not in "biufmM"
+        or np.ndim(options.get("q", 0)) > 1
+    )
 
 
 def _of_line(run: Run, func: Callable[..., Any], line: Array, options: dict[str, Any]) -> Array:

@@ -20,7 +20,7 @@ FLOORS = {
     "engine overlap expressions lowering stages fusing progress calls contexts background",
     "4": "mapreduce",
     "5": "chunkwise elementwise reductions statistics nanreductions "
-    "histograms selection ordering quantiles products random",
+    "histograms selection ordering quantiles nanquantiles products random",
     "roof": "__init__ sharedmem sources stats report info cli __main__",
 }
 ORDER = " ".join(FLOORS.values()).split()

@@ -275,3 +275,20 @@ def test_empty_arrays(shape):
     for axis in (*range(a.ndim), None):
         assert sharedmem.sort(a, axis).shape == np.sort(a, axis).shape
         assert sharedmem.argsort(a, axis).shape == np.argsort(a, axis).shape
+
+
+@pytest.mark.parametrize("right", [False, True])
+@pytest.mark.parametrize(
+    "bins", [[0.0, 1, 1, 3], [5, 2, 2, -1], [2], [], np.arange(6, dtype="i1"), [np.nan, 1.0]]
+)
+@pytest.mark.parametrize("dtype", ["f8", "i4", "f2", "?", "c16"])
+def test_digitize(bins, right, dtype):
+    x = (np.arange(-400, 400).reshape(2, -1) % 7).astype(dtype)
+    try:
+        expected = np.digitize(x, bins, right)
+    except (TypeError, ValueError) as error:
+        with pytest.raises(type(error)):
+            sharedmem.digitize(x, bins, right)
+        return
+    np.testing.assert_array_equal(sharedmem.digitize(x, bins, right), expected)
+    assert sharedmem.digitize(x[0, 3], bins, right) == expected[0, 3]

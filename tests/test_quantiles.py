@@ -51,7 +51,7 @@ def test_quantiles(method, case, q, keepdims):
 def test_medians(case, keepdims):
     a, axis = case
     expected = np.median(a, axis=axis, keepdims=keepdims)
-    assert_same(sharedmem.median(a, axis, keepdims), expected)
+    assert_same(sharedmem.median(a, axis, keepdims=keepdims), expected)
 
 
 LINES = {
@@ -131,3 +131,45 @@ def test_what_numpy_refuses_is_refused(a, q, options):
 def test_medians_of_nothing():
     assert np.isnan(sharedmem.median([]))
     assert_same(sharedmem.median(np.empty((0, 3)), 0), np.median(np.empty((0, 3)), 0))
+
+
+@pytest.mark.filterwarnings("ignore:All-NaN slice", "ignore:Mean of empty slice")
+@pytest.mark.parametrize("method", ["linear", "median_unbiased", "inverted_cdf"])
+@several
+@given(
+    case=arrays_and_axes(dtypes=("f8", "i2")),
+    q=st.floats(0, 1) | st.lists(st.floats(0, 1), min_size=1, max_size=4),
+    keepdims=st.booleans(),
+    nan_every=st.integers(1, 5),
+)
+def test_quantiles_of_numbers_among_nan(method, case, q, keepdims, nan_every):
+    a, axis = case
+    if a.dtype.kind == "f":
+        places = np.arange(a.size).reshape(a.shape) % nan_every
+        a = np.where(places == 0, np.nan, a).astype(a.dtype)
+    options = {"axis": axis, "method": method, "keepdims": keepdims}
+    assert_same(sharedmem.nanquantile(a, q, **options), np.nanquantile(a, q, **options))
+    expected = np.nanmedian(a, axis=axis, keepdims=keepdims)
+    assert_same(sharedmem.nanmedian(a, axis, keepdims=keepdims), expected)
+
+
+def test_percentiles_go_where_they_are_asked_to():
+    a = np.random.default_rng(0).normal(size=(30, 40))
+    a[3, ::2] = np.nan
+    for name in ("percentile", "nanpercentile"):
+        out = np.empty((2, 30))
+        assert getattr(sharedmem, name)(a, [10, 50], 1, out) is out
+        np.testing.assert_array_equal(out, getattr(np, name)(a, [10, 50], 1))
+        single = a.astype("f4")
+        assert_same(getattr(sharedmem, name)(single, 10, 1), getattr(np, name)(single, 10, 1))
+    assert sharedmem.median(a.T, out=np.empty(()), axis=None).shape == ()
+
+
+def test_lines_of_nan_alone_are_warned_of_once():
+    a = np.full((50, 30), np.nan)
+    a[7, 1:4] = 1, 2, 4
+    with pytest.warns(RuntimeWarning, match="All-NaN slice") as caught:
+        result = sharedmem.nanmedian(a, 1)
+    assert len(caught) == 1
+    assert result[7] == 2
+    assert np.isnan(np.delete(result, 7)).all()

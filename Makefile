@@ -16,13 +16,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 OLD := $(VENV)-0.3.8
 
-.PHONY: demo test lint types versions version faults soak coverage compat bench clean
+.PHONY: demo test lint types unit doctests versions version faults soak coverage compat bench \
+	clean
 
 demo: $(VENV)/with-plot
 	$(BIN)/python examples/demo.py
 
-test: lint types
+test: lint types unit doctests
+
+unit: $(VENV)/with-test
 	$(BIN)/pytest
+
+doctests: $(VENV)/with-test
 	$(BIN)/pytest --doctest-modules sharedmem
 
 lint: $(VENV)/with-test

@@ -107,19 +107,23 @@ class Contender:
             [python, sys.argv[0], "--serve", *arguments],
             env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
+        self._listen()  # so that no other runs while it is set up
 
     def run(self) -> tuple[float, list[float]]:
         """Return what a call has measured, and the ends of its result."""
         assert self.process.stdin is not None
-        assert self.process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write("run\n")
             self.process.stdin.flush()
+        value, found = json.loads(self._listen())
+        return value, found
+
+    def _listen(self) -> str:
+        assert self.process.stdout is not None
         answer = self.process.stdout.readline()
         if not answer:
             sys.exit(f"{self.name} failed; what it has said stands above")
-        value, found = json.loads(answer)
-        return value, found
+        return answer
 
     def close(self) -> None:
         """End the process."""
@@ -129,6 +133,7 @@ class Contender:
 
 def serve(call: Call, *, warms_up: bool) -> None:
     """Be the other side of `Contender`."""
+    print("ready", flush=True)
     for _ in sys.stdin:
         if warms_up:
             call()

@@ -1,6 +1,7 @@
 """Fail each test that leaves anything behind: a process, a thread, a descriptor, or memory."""
 
 import gc
+import signal
 import time
 from collections.abc import Generator, Iterator
 
@@ -9,6 +10,9 @@ import pytest
 from leftovers import left_since, look
 
 GRACE_SECONDS = 2.0
+
+# A shell that starts us in the background lets us ignore it, and so each program that we start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 failed = pytest.StashKey[bool]()

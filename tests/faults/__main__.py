@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import signal
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,7 @@ def main() -> int:
     parser.add_argument("--long", action="store_true", help="also those that take long")
     parser.add_argument("--seed", default=new_seed(), help="what random delays derive from")
     options = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, if we are in the background
     runs = [
         (case, f"{options.seed}.{part}", rounds)
         for scenario in SCENARIOS.values()

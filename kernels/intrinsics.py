@@ -8,6 +8,7 @@ from typing import Any, cast
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
@@ -45,9 +46,23 @@ def _prefetch(typing: Any, array: Any, place: Any) -> Any:
     return types.void(array, types.int64), generate
 
 
+@intrinsic  # type: ignore[untyped-decorator, unused-ignore]
+def _let_others_run(typing: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        function = ir.FunctionType(ir.IntType(32), [])
+        builder.call(
+            cgutils.get_or_insert_function(builder.module, function, "sched_yield"), arguments
+        )
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
 # fma(a, b, c) is a * b + c, rounded once: one instruction, where the processor has it.
 fma = cast(Callable[[Any, Any, Any], np.float64], _fma)
 # fetch_add(array, place, value) adds to an int64 in one step, and returns what it was before.
 fetch_add = cast(Callable[[Array, int, int], int], _fetch_add)
 # prefetch(array, place) asks for an element that is read soon; it may lie beyond the array.
 prefetch = cast(Callable[[Array, int], None], _prefetch)
+# let_others_run() gives the core to a thread that waits for one, if there is any.
+let_others_run = cast(Callable[[], None], _let_others_run)

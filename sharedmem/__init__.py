@@ -90,6 +90,7 @@ if TYPE_CHECKING:
         ptp,
         sum as sum,
     )
+    from sharedmem.scans import accumulate, cumprod, cumsum, diff, nancumprod, nancumsum
     from sharedmem.selection import clip, compress, flatnonzero, nonzero, take, where
     from sharedmem.statistics import moments, std, var
 
@@ -109,6 +110,7 @@ _LATE = {
     "products": "average dot norm vdot",
     "nanquantiles": "nanmedian nanpercentile nanquantile",
     "quantiles": "median percentile quantile",
+    "scans": "accumulate cumprod cumsum diff nancumprod nancumsum",
     "selection": "clip compress flatnonzero nonzero take where",
     "reductions": "all any argmax argmin count_nonzero max mean min minmax prod ptp sum",
     "statistics": "moments std var",
@@ -132,6 +134,7 @@ __all__ = [
     "ThreadBackend",
     "Trace",
     "WorkerException",
+    "accumulate",
     "anonymousmemmap",
     "apply_ufunc",
     "argmax",
@@ -148,6 +151,9 @@ __all__ = [
     "copy",
     "count_nonzero",
     "cpu_count",
+    "cumprod",
+    "cumsum",
+    "diff",
     "digitize",
     "dot",
     "empty",
@@ -171,6 +177,8 @@ __all__ = [
     "moments",
     "nanargmax",
     "nanargmin",
+    "nancumprod",
+    "nancumsum",
     "nanmax",
     "nanmean",
     "nanmedian",

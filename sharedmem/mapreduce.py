@@ -19,10 +19,11 @@ from sharedmem.checks import check_count, check_function, check_sequence
 from sharedmem.compiling import releases_gil
 from sharedmem.contexts import Contexts, Critical, Ordered
 from sharedmem.errors import StopProcessGroup
-from sharedmem.operands import as_array, is_store
+from sharedmem.operands import as_array, in_memory, is_store
 from sharedmem.processes import ProcessBackend
 from sharedmem.progress import no_bar, shown_bar
 from sharedmem.runs import run_in_threads, share_in_threads
+from sharedmem.scanning import accumulate
 from sharedmem.stores import reduce_store
 from sharedmem.sync import TeamSync, WorkerSync
 from sharedmem.team import Backend
@@ -445,6 +446,26 @@ class MapReduce:
             return reduce_store(run, reduction, a, axis, keepdims, n_workers=n_workers)
         share = share_in_threads(n_workers, a.nbytes, self._bar) if reduction.whole else None
         return engine.reduce(run, reduction, a, axis, keepdims, n_workers=n_workers, share=share)
+
+    def accumulate(
+        self, ufunc: Any, a: Any, axis: int = 0, dtype: Any = None, out: Any = None
+    ) -> Any:
+        """Accumulate the elements of an array along an axis.
+
+        The parameters, and what is returned and raised, are those of
+        :func:`sharedmem.accumulate`; the workers are those of this pool.
+
+        Examples
+        --------
+        >>> import numpy, sharedmem
+        >>> with sharedmem.MapReduce(np=2) as pool:
+        ...     pool.accumulate(numpy.add, [1, 2, 3])
+        array([1, 3, 6])
+        """
+        a = in_memory(a)
+        run = self._run_in_threads(2 * a.nbytes)
+        share = share_in_threads(self._n_workers(), 2 * a.nbytes, self._bar)
+        return accumulate(run, share, ufunc, a, axis, dtype, out)
 
     def apply_ufunc(self, ufunc: Any, *inputs: Any, out: Any = None, **options: Any) -> Any:
         """Apply a ufunc, chunk by chunk.

@@ -78,5 +78,10 @@ def test_random_numbers_are_timed(bench):
 
 
 @pytest.mark.slow
+def test_scans_are_compared(bench):
+    assert len(bench("scans.py", *SMALL, "--only", "cumsum", "few")) == 4
+
+
+@pytest.mark.slow
 def test_first_calls_are_timed(bench):
     assert len(bench("cold_start.py", *SMALL)) == 4

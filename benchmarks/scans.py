@@ -1,0 +1,132 @@
+"""Compare cumulative sums, products and extrema with NumPy, numba and Dask, as a table."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+
+import sharedmem
+from timing import GIB, MIB, NUMPY, OURS, Call, Row, SetUp, print_table
+
+DASK, TWO_PASSES = "Dask", "numba prange, two passes"
+DASK_CHUNK = MIB  # elements; 8 MiB
+
+Shape = Callable[[int], tuple[int, ...]]
+
+
+@numba.njit(parallel=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
+def cumsum_in_two_passes(a: Any, out: Any) -> None:
+    """Sum a part for each thread, then scan each part from where the one before it ends."""
+    n_parts = numba.get_num_threads()
+    size = -(-a.size // n_parts)
+    sums = np.zeros(n_parts + 1)
+    for k in numba.prange(n_parts):
+        total = 0.0
+        for i in range(k * size, min(a.size, (k + 1) * size)):
+            total += a[i]
+        sums[k + 1] = total
+    starts = np.cumsum(sums)
+    for k in numba.prange(n_parts):
+        total = starts[k]
+        for i in range(k * size, min(a.size, (k + 1) * size)):
+            total += a[i]
+            out[i] = total
+
+
+# Small integers, whose sums are the same in whatever order they are added.
+def numbers(shape: tuple[int, ...]) -> Any:
+    a = sharedmem.empty(shape)
+    a[...] = np.resize(np.arange(-50.0, 51.0), shape[-1])
+    return a
+
+
+def line(n: int) -> tuple[int, ...]:
+    return (n,)
+
+
+def of_numpy(a: Any) -> Any:
+    return np.asarray(a)
+
+
+def call(function: Callable[..., Any], shape: Shape, see: Callable[[Any], Any]) -> SetUp:
+    """Call a function on the array, and on one for its result."""
+
+    def set_up(n: int) -> Call:
+        a, out = see(numbers(shape(n))), see(sharedmem.zeros(shape(n)))
+
+        def scan() -> Any:
+            function(a, out)
+            return out
+
+        return scan
+
+    return set_up
+
+
+def by_dask(n: int) -> Call:
+    import dask.array
+
+    chunked = dask.array.from_array(np.asarray(numbers(line(n))), chunks=DASK_CHUNK)
+    return lambda: chunked.cumsum(axis=0).compute(scheduler="threads")
+
+
+def row(
+    title: str,
+    ours: Callable[..., Any],
+    numpys: Callable[..., Any],
+    target: str,
+    shape: Shape = line,
+    **others: SetUp,
+) -> Row:
+    contenders = {OURS: call(ours, shape, lambda a: a), NUMPY: call(numpys, shape, of_numpy)}
+    return Row(
+        f"{title}, 1 GiB", GIB // 8, MIB // 8, {**contenders, **others}, target, warms_up=True
+    )
+
+
+def along(axis: int, shape: Shape) -> Row:
+    return row(
+        f"cumsum along axis {axis} of {shape(GIB // 8)}",
+        lambda a, out: sharedmem.cumsum(a, axis, out=out),
+        lambda a, out: np.cumsum(a, axis, out=out),
+        "no slower than NumPy",
+        shape,
+    )
+
+
+peers = {TWO_PASSES: call(cumsum_in_two_passes, line, of_numpy)}
+if importlib.util.find_spec("dask"):
+    peers[DASK] = by_dask
+
+ROWS = {
+    "cumsum": row(
+        "cumsum", lambda a, out: sharedmem.cumsum(a, out=out),
+        lambda a, out: np.cumsum(a, out=out), "half the time of NumPy", **peers,
+    ),
+    "rows": along(1, lambda n: (n // 4096, 4096)),
+    "columns": along(0, lambda n: (n // 4096, 4096)),
+    "few": along(0, lambda n: (n // 4, 4)),
+    "nancumsum": row(
+        "nancumsum", lambda a, out: sharedmem.nancumsum(a, out=out),
+        lambda a, out: np.nancumsum(a, out=out), "no slower than NumPy",
+    ),
+    "maximum": row(
+        "maximum.accumulate", lambda a, out: sharedmem.accumulate(np.maximum, a, out=out),
+        lambda a, out: np.maximum.accumulate(a, out=out), "no slower than NumPy",
+    ),
+    "cumprod": row(
+        "cumprod", lambda a, out: sharedmem.cumprod(a, out=out),
+        lambda a, out: np.cumprod(a, out=out), "no slower than NumPy",
+    ),
+    "diff": row(
+        "diff", lambda a, out: sharedmem.diff(a), lambda a, out: np.diff(a),
+        "no slower than NumPy",
+    ),
+}  # fmt: skip
+
+if __name__ == "__main__":
+    print_table(__doc__, ROWS)

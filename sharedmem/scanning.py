@@ -1,0 +1,166 @@
+"""Scans of arrays along an axis: cumulative sums, products and extrema."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
+from numpy.typing import DTypeLike, NDArray
+
+from sharedmem.chunks import DEFAULT_CHUNK_BYTES, Chunk, chunks
+from sharedmem.kernels import scans
+from sharedmem.kernels.lines import Share
+from sharedmem.runs import Run
+from sharedmem.sorting import lines_a_chunk
+
+Array = NDArray[Any]
+
+# A chunk of a line, which a thread reads twice: it stays in its cache.
+CHUNK_BYTES = 256 << 10
+# Lines as long as this are cut into chunks; of shorter ones a task takes many.
+LONG_BYTES = 4 << 20
+
+
+def accumulate(
+    run: Run,
+    share: Share,
+    ufunc: Any,
+    a: Array,
+    axis: int = 0,
+    dtype: DTypeLike | None = None,
+    out: Any = None,
+) -> Any:
+    """Accumulate the elements of an array along an axis.
+
+    Parameters
+    ----------
+    run : callable
+        ``run(func, sequence)`` gives the list of ``func(item)``, from threads.
+    share : callable
+        Calls a function in several threads: see `sharedmem.kernels.lines.Share`.
+    ufunc, a, axis, dtype, out
+        See :func:`sharedmem.accumulate`.
+
+    Returns
+    -------
+    ndarray
+    """
+    if isinstance(out, tuple) and len(out) == 1:
+        (out,) = out
+    natural = _check(ufunc, a, axis, dtype, out)
+    scan = scans.find(ufunc, natural) if out is None or out.dtype == natural else None
+    is_small = a.nbytes <= CHUNK_BYTES and not (scan and scan.is_compensated)
+    if a.ndim == 0 or a.size == 0 or is_small or (scan is None and a.ndim == 1):
+        return ufunc.accumulate(a, axis, dtype, out)
+    axis = normalize_axis_index(axis, a.ndim)
+    result = np.empty_like(a, natural, subok=False) if out is None else np.asarray(out)
+    is_same = a.__array_interface__ == result.__array_interface__
+    if out is not None and not is_same and np.may_share_memory(a, result):
+        a = a.copy()
+    is_line = scan is not None and scan.line is None and a.size == a.shape[axis]
+    if scan is None or is_line:
+        _by_lines(run, ufunc, a, axis, dtype, result)
+    else:
+        dense = result if _in_order(result).flags.c_contiguous else np.empty_like(a, natural)
+        _scan(run, share, scan, a, axis, dense)
+        if dense is not result:
+            np.copyto(result, dense)
+    return result if out is None else out
+
+
+def _check(ufunc: Any, a: Array, axis: int, dtype: DTypeLike | None, out: Any) -> np.dtype[Any]:
+    """Refuse what NumPy refuses; return the type of the result where no `out` is given."""
+    if not isinstance(ufunc, np.ufunc):
+        raise TypeError(f"accumulate needs a ufunc, got {ufunc!r}")
+    sample = np.empty((0,) * a.ndim, a.dtype)
+    if a.ndim == 0:
+        ufunc.accumulate(a, axis, dtype)  # says what is wrong with it
+    if out is not None:
+        is_array = isinstance(out, np.ndarray)
+        room = np.empty((0,) * out.ndim, out.dtype) if is_array else out
+        ufunc.accumulate(sample, axis, dtype, room)
+        if out.shape != a.shape:
+            raise ValueError(f"out has shape {out.shape}, but the result has {a.shape}")
+        if not out.flags.writeable:
+            raise ValueError("out is read-only; give a writable array")
+    return np.asarray(ufunc.accumulate(sample, axis, dtype)).dtype
+
+
+def _axes(a: Array) -> list[int]:
+    """Return the axes of an array as they follow each other in memory."""
+    return sorted(range(a.ndim), key=lambda axis: -a.strides[axis])
+
+
+def _in_order(a: Array) -> Array:
+    return a.transpose(_axes(a))
+
+
+def _by_lines(
+    run: Run, ufunc: Any, a: Array, axis: int, dtype: DTypeLike | None, result: Array
+) -> None:
+    """Let NumPy accumulate many lines at a time."""
+    lines, results = np.moveaxis(a, axis, -1), np.moveaxis(result, axis, -1)
+    kept = lines.shape[:-1]
+
+    def do(chunk: Chunk) -> None:
+        ufunc.accumulate(lines[chunk], -1, dtype, results[chunk])
+
+    line_bytes = lines.shape[-1] * lines.itemsize
+    run(do, chunks(kept, range(len(kept)), size=lines_a_chunk(kept, line_bytes)))
+
+
+def _scan(run: Run, share: Share, scan: scans.Scan, a: Array, axis: int, result: Array) -> None:
+    """Scan an array into one that is dense in memory, of the scan's type."""
+    order = _axes(result)
+    source, target = a.transpose(order), result.transpose(order)
+    if source.dtype != target.dtype or not source.flags.carray:
+        _copy(run, source, target)
+        source = target
+    at = order.index(axis)
+    n_inner = math.prod(target.shape[at + 1 :])
+    x, out = source.reshape(-1), target.reshape(-1)
+    if out.dtype.kind == "c":
+        x, out, n_inner = x.view(x.real.dtype), out.view(out.real.dtype), 2 * n_inner
+    x = x.view()
+    x.flags.writeable = False  # a kernel is compiled for one form of it
+    n = target.shape[at]
+    if n_inner > 1:
+        _scan_columns(run, scan, x, out, n, n_inner)
+    elif scan.line is not None and (n * out.itemsize >= LONG_BYTES or n == out.size):
+        for p in range(0, out.size, n):
+            scans.scan_line(scan, x, out, p, n, max(1, CHUNK_BYTES // out.itemsize), share)
+    else:
+        _scan_rows(run, scan, x, out, n)
+
+
+def _copy(run: Run, source: Array, target: Array) -> None:
+    def copy(chunk: Chunk) -> None:
+        np.copyto(target[chunk], source[chunk], casting="unsafe")
+
+    run(copy, chunks(target, range(target.ndim), nbytes=DEFAULT_CHUNK_BYTES))
+
+
+def _scan_rows(run: Run, scan: scans.Scan, x: Array, out: Array, n: int) -> None:
+    start = scan.start(out.dtype)
+
+    def do(chunk: Chunk) -> None:
+        (lines,) = chunk
+        scan.rows(x, out, lines.start * n, n, lines.stop - lines.start, start)
+
+    run(do, chunks(out.size // n, size=max(1, CHUNK_BYTES // (n * out.itemsize))))
+
+
+def _scan_columns(run: Run, scan: scans.Scan, x: Array, out: Array, n: int, n_inner: int) -> None:
+    start = scan.start(out.dtype)
+
+    def do(chunk: Chunk) -> None:
+        outer, columns = chunk
+        p = outer.start * n * n_inner + columns.start
+        n_outer, width = outer.stop - outer.start, columns.stop - columns.start
+        scan.columns(x, out, p, n_outer, n, n_inner, width, start)
+
+    n_columns = max(scans.COLUMNS, CHUNK_BYTES // (n * out.itemsize))
+    n_outer = max(1, CHUNK_BYTES // (n * min(n_columns, n_inner) * out.itemsize))
+    run(do, chunks((out.size // (n * n_inner), n_inner), (0, 1), size=(n_outer, n_columns)))

@@ -1,0 +1,284 @@
+"""Cumulative sums, products and extrema, and differences, on the pool in use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from sharedmem.chunks import Chunk, chunks
+from sharedmem.mapreduce import current_pool
+from sharedmem.operands import in_memory
+from sharedmem.scanning import CHUNK_BYTES
+
+Array = NDArray[Any]
+
+
+def accumulate(
+    ufunc: Any,
+    a: ArrayLike,
+    axis: int = 0,
+    dtype: DTypeLike | None = None,
+    out: Array | None = None,
+) -> Any:
+    """Accumulate the elements of an array along an axis, as `numpy.ufunc.accumulate` does.
+
+    Parameters
+    ----------
+    ufunc : numpy.ufunc
+        Of two arguments. Long lines are shared by the workers for `add`, `maximum` and `minimum`,
+        and for `multiply` of integers; for other ufuncs the workers take whole lines.
+    a : array_like
+    axis : int, optional
+        Axis to accumulate along, by default the first.
+    dtype : dtype, optional
+        Type to compute in. By default that of `out`, or of `a`; sums and products of booleans and
+        small integers are of the default integer type.
+    out : ndarray, optional
+        Where the result goes, of its shape; it may be `a` itself.
+
+    Returns
+    -------
+    ndarray
+        Of the shape of `a`. The same bits for any number of workers.
+
+    Raises
+    ------
+    TypeError
+        If `ufunc` is no ufunc, or does not work on the types, or `a` has no dimensions.
+    ValueError
+        If `ufunc` does not take two arguments, or `axis` or `out` does not fit.
+
+    Notes
+    -----
+    Sums of floats and of complex numbers in single and double precision are compensated: each is
+    within one unit in the last place of `math.fsum`, unless terms cancel. Integers wrap around.
+    Products of a long line of floats are computed by one worker: they may overflow, or vanish,
+    where those of its parts do not.
+
+    References
+    ----------
+    D. Merrill, M. Garland, Single-pass parallel prefix scan with decoupled look-back,
+    NVIDIA technical report NVR-2016-002, 2016
+
+    Examples
+    --------
+    >>> import numpy, sharedmem
+    >>> sharedmem.accumulate(numpy.maximum, [1, 3, 2, 5]).tolist()
+    [1, 3, 3, 5]
+    """
+    return current_pool().accumulate(ufunc, a, axis, dtype, out)
+
+
+def cumsum(
+    a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None, out: Array | None = None
+) -> Any:
+    """Return the sums of the first elements along an axis, as `numpy.cumsum` does.
+
+    Parameters
+    ----------
+    a : array_like
+    axis : int, optional
+        By default all elements are one line, in C order.
+    dtype, out
+        As for :func:`accumulate`.
+
+    Returns
+    -------
+    ndarray
+        Compensated: see :func:`accumulate`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`accumulate`.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> sharedmem.cumsum([[1, 2], [3, 4]]).tolist()
+    [1, 3, 6, 10]
+    """
+    return _cumulate(np.add, in_memory(a), axis, dtype, out)
+
+
+def cumprod(
+    a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None, out: Array | None = None
+) -> Any:
+    """Return the products of the first elements along an axis, as `numpy.cumprod` does.
+
+    Parameters
+    ----------
+    a : array_like
+    axis : int, optional
+        By default all elements are one line, in C order.
+    dtype, out
+        As for :func:`accumulate`.
+
+    Returns
+    -------
+    ndarray
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`accumulate`.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> sharedmem.cumprod([[1, 2], [3, 4]], axis=1).tolist()
+    [[1, 2], [3, 12]]
+    """
+    return _cumulate(np.multiply, in_memory(a), axis, dtype, out)
+
+
+def nancumsum(
+    a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None, out: Array | None = None
+) -> Any:
+    """Return what `cumsum` does where NaN counts as zero, as `numpy.nancumsum` does.
+
+    Parameters
+    ----------
+    a, axis, dtype, out
+        As for :func:`cumsum`.
+
+    Returns
+    -------
+    ndarray
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`cumsum`.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> sharedmem.nancumsum([1.0, float("nan"), 2.0]).tolist()
+    [1.0, 1.0, 3.0]
+    """
+    return _nancumulate(np.add, in_memory(a), axis, dtype, out, 0)
+
+
+def nancumprod(
+    a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None, out: Array | None = None
+) -> Any:
+    """Return what `cumprod` does where NaN counts as one, as `numpy.nancumprod` does.
+
+    Parameters
+    ----------
+    a, axis, dtype, out
+        As for :func:`cumprod`.
+
+    Returns
+    -------
+    ndarray
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`cumprod`.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> sharedmem.nancumprod([2.0, float("nan"), 3.0]).tolist()
+    [2.0, 2.0, 6.0]
+    """
+    return _nancumulate(np.multiply, in_memory(a), axis, dtype, out, 1)
+
+
+def diff(
+    a: ArrayLike, n: int = 1, axis: int = -1, prepend: Any = np._NoValue, append: Any = np._NoValue
+) -> Any:
+    """Return the differences of neighbours along an axis, as `numpy.diff` does.
+
+    Parameters
+    ----------
+    a : array_like
+    n : int, optional
+        How many times differences are taken.
+    axis : int, optional
+        By default the last.
+    prepend, append : array_like, optional
+        Values to put before `a`, or behind it, along the axis; scalars are repeated.
+
+    Returns
+    -------
+    ndarray
+        Shorter than `a`, with what is put to it, by `n` along the axis. For booleans, whether
+        neighbours differ.
+
+    Raises
+    ------
+    ValueError
+        If `n` is negative, or `a` has no dimensions, or not the axis.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> sharedmem.diff([1, 2, 4, 7]).tolist()
+    [1, 2, 3]
+    """
+    a = in_memory(a)
+    if n <= 0 or a.ndim == 0 or a.nbytes <= CHUNK_BYTES or a.dtype.hasobject:
+        return np.diff(a, n, axis, prepend, append)
+    axis = normalize_axis_index(axis, a.ndim)
+    side = list(a.shape)
+    side[axis] = 1
+    parts = [
+        np.broadcast_to(part, side) if np.ndim(part) == 0 else np.asanyarray(part)
+        for part in (prepend, a, append)
+        if part is not np._NoValue
+    ]
+    if len(parts) > 1:
+        a = np.concatenate(parts, axis)
+    for _ in range(n):
+        a = _differences(a, axis)
+    return a
+
+
+def _differences(a: Array, axis: int) -> Array:
+    before: tuple[slice, ...] = (*[slice(None)] * axis, slice(None, -1))
+    after: tuple[slice, ...] = (*[slice(None)] * axis, slice(1, None))
+    subtract = np.not_equal if a.dtype.kind == "b" else np.subtract
+    sample = np.empty(0, a.dtype)
+    result = np.empty_like(a[after], subtract(sample, sample).dtype, subok=False)
+    current_pool().apply_ufunc(subtract, a[after], a[before], out=result)
+    return result
+
+
+def _cumulate(ufunc: Any, a: Array, axis: int | None, dtype: DTypeLike | None, out: Any) -> Any:
+    return current_pool().accumulate(ufunc, *_with_axis(a, axis), dtype, out)
+
+
+def _with_axis(a: Array, axis: int | None) -> tuple[Array, int]:
+    """Return an array that has an axis to accumulate along."""
+    if axis is None:
+        return a.reshape(-1), 0
+    return (a, axis) if a.ndim else (a.reshape(1), normalize_axis_index(axis, 1))
+
+
+def _nancumulate(
+    ufunc: Any, a: Array, axis: int | None, dtype: DTypeLike | None, out: Any, instead: int
+) -> Any:
+    """Accumulate what is not NaN; in the copy that has none, where the type is the same."""
+    if a.dtype.kind == "O":
+        return (np.nancumsum if ufunc is np.add else np.nancumprod)(a, axis, dtype, out)
+    if a.dtype.kind not in "fc":
+        return _cumulate(ufunc, a, axis, dtype, out)
+    a, axis = _with_axis(a, axis)
+    numbers = np.empty_like(a, subok=False)
+
+    def copy(chunk: Chunk) -> None:
+        part = a[chunk]
+        np.copyto(numbers[chunk], part)
+        np.copyto(numbers[chunk], instead, where=np.isnan(part))
+
+    current_pool()._run_in_threads(a.nbytes)(copy, chunks(a, range(a.ndim), nbytes=CHUNK_BYTES))
+    if out is None and (dtype is None or np.dtype(dtype) == a.dtype) and a.dtype.isnative:
+        out = numbers
+    return _cumulate(ufunc, numbers, axis, dtype, out)

@@ -68,9 +68,8 @@ def call(function: Callable[..., Any], shape: Shape, see: Callable[[Any], Any]) 
 
 
 def by_dask(n: int) -> Call:
-    import dask.array
-
-    chunked = dask.array.from_array(np.asarray(numbers(line(n))), chunks=DASK_CHUNK)
+    dask_array = importlib.import_module("dask.array")
+    chunked = dask_array.from_array(np.asarray(numbers(line(n))), chunks=DASK_CHUNK)
     return lambda: chunked.cumsum(axis=0).compute(scheduler="threads")
 
 
@@ -80,11 +79,17 @@ def row(
     numpys: Callable[..., Any],
     target: str,
     shape: Shape = line,
-    **others: SetUp,
+    others: dict[str, SetUp] | None = None,
 ) -> Row:
     contenders = {OURS: call(ours, shape, lambda a: a), NUMPY: call(numpys, shape, of_numpy)}
+    contenders.update(others or {})
     return Row(
-        f"{title}, 1 GiB", GIB // 8, MIB // 8, {**contenders, **others}, target, warms_up=True
+        f"{title}, 1 GiB",
+        GIB // 8,
+        MIB // 8,
+        contenders,
+        target,
+        warms_up=True,
     )
 
 
@@ -105,7 +110,7 @@ if importlib.util.find_spec("dask"):
 ROWS = {
     "cumsum": row(
         "cumsum", lambda a, out: sharedmem.cumsum(a, out=out),
-        lambda a, out: np.cumsum(a, out=out), "half the time of NumPy", **peers,
+        lambda a, out: np.cumsum(a, out=out), "half the time of NumPy", others=peers,
     ),
     "rows": along(1, lambda n: (n // 4096, 4096)),
     "columns": along(0, lambda n: (n // 4096, 4096)),

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.kernels import sums
+from sharedmem.kernels import chains
+from sharedmem.kernels.chains import CHAINS
 from sharedmem.kernels.compile import kernel
 from sharedmem.kernels.intrinsics import fetch_add, let_others_run
 from sharedmem.kernels.layout import is_whole
@@ -16,8 +17,6 @@ from sharedmem.kernels.lines import LANES, Share, index
 
 Array = NDArray[Any]
 
-# A chunk of a line is scanned as so many chains side by side: a step of one waits for the last.
-CHAINS = 4
 # So many columns are scanned side by side, a row at a time.
 COLUMNS = 512
 # Where the cursor of a line has the next chunk, and how many know what they start from: on cache
@@ -25,8 +24,6 @@ COLUMNS = 512
 _NEXT, _READY = 0, 8
 # How often a thread looks whether its chunk's start is known before it lets others run.
 _LOOKS = 1000
-# Sums of less than this do not overflow, whatever they are rounded to.
-_LARGE = 1e308
 
 
 class Scan(NamedTuple):
@@ -58,146 +55,8 @@ class Scan(NamedTuple):
         return np.array([[self.identity(dtype)], [0]], accumulator)
 
 
-# A step takes the state of a chain, which for sums is the rounded sum and by how much that is too
-# large, and an element. It returns the new state, and the result.
-@kernel
-def _add_float(total: Any, excess: Any, element: Any) -> Any:
-    total, lost = sums.two_sum(total, element)
-    excess -= lost
-    best = total - excess  # which keeps -0.0
-    return total, excess, best if best - best == 0 else total
-
-
-@kernel
-def _add(total: Any, excess: Any, element: Any) -> Any:
-    total = total + element
-    return total, excess, total
-
-
-@kernel
-def _multiply(total: Any, excess: Any, element: Any) -> Any:
-    total = total * element
-    return total, excess, total
-
-
-@kernel
-def _maximum(total: Any, excess: Any, element: Any) -> Any:
-    total = total if total >= element or total != total else element
-    return total, excess, total
-
-
-@kernel
-def _minimum(total: Any, excess: Any, element: Any) -> Any:
-    total = total if total <= element or total != total else element
-    return total, excess, total
-
-
-@kernel
-def _absolute(x: Any) -> Any:
-    return abs(x)
-
-
-_add_plainly = sums.plain_adder(sums.itself, LANES)
-_add_sizes = sums.plain_adder(_absolute, LANES)
-
-
-@kernel
-def _sum_chain(x: Array, p: int, n: int, identity: Any, lanes: Array, plain: Array) -> Any:
-    """Return the compensated sum of `n` elements, by how much it is too large, and a bound.
-
-    No sum of some of them is larger than the bound.
-    """
-    lanes[0] = identity
-    lanes[1:] = 0
-    n_rows = n // LANES
-    for first in range(0, n_rows, 16):
-        rows = min(16, n_rows - first)
-        q = p + first * LANES
-        _add_plainly(x, q, rows, LANES, LANES, plain)
-        for j in range(LANES):
-            lanes[0, j], error = sums.two_sum(lanes[0, j], plain[j])
-            lanes[1, j] += error
-        _add_sizes(x, q, rows, LANES, LANES, plain)
-        for j in range(LANES):
-            lanes[2, j] += plain[j]
-    half = LANES
-    while half > 1:
-        half //= 2
-        sums.fold(lanes[:2], half)
-        for j in range(half):
-            lanes[2, j] += lanes[2, j + half]
-    total, lost, size = lanes[0, 0], lanes[1, 0], lanes[2, 0]
-    for i in range(p + n_rows * LANES, p + n):
-        element = np.float64(x[index(i)])
-        total, error = sums.two_sum(total, element)
-        lost += error
-        size += abs(element)
-    return total, -lost, size
-
-
-@kernel
-def _is_safe(total: Any, size: Any) -> bool:
-    """Say whether sums are finite in whatever order they are added, or stay infinite or NaN."""
-    return size < _LARGE and (total - total != 0 or abs(total) + size < _LARGE)
-
-
-@kernel
-def _always(total: Any, size: Any) -> bool:
-    return True
-
-
-def _chain_reducer(step: Callable[..., Any]) -> Callable[..., Any]:
-    """Make the kernel that does what `_sum_chain` does, for exact operations."""
-
-    @kernel
-    def reduce_chain(x: Array, p: int, n: int, identity: Any, lanes: Array, plain: Array) -> Any:
-        total = lanes[0]
-        total[:] = identity
-        nothing = identity - identity
-        for q in range(p, p + n - n % LANES, LANES):
-            for j in range(LANES):
-                total[j] = step(total[j], nothing, x[index(q + j)])[0]
-        for i in range(p + n - n % LANES, p + n):
-            total[0] = step(total[0], nothing, x[index(i)])[0]
-        for j in range(1, LANES):
-            total[0] = step(total[0], nothing, total[j])[0]
-        return total[0], 0, 0
-
-    return reduce_chain
-
-
-def _chain_scanner(step: Callable[..., Any]) -> Callable[..., None]:
-    @kernel
-    def scan_chain(x: Array, out: Array, p: int, n: int, state: Array, at: int) -> None:
-        number = state.dtype.type
-        total, excess = state[0, at], state[1, at]
-        for i in range(p, p + n):
-            total, excess, out[index(i)] = step(total, excess, number(x[index(i)]))
-        state[0, at], state[1, at] = total, excess
-
-    return scan_chain
-
-
-def _four_scanner(step: Callable[..., Any]) -> Callable[..., None]:
-    @kernel
-    def scan_four(x: Array, out: Array, p: int, distance: int, n: int, state: Array) -> None:
-        number = state.dtype.type
-        t0, t1, t2, t3 = state[0, 0], state[0, 1], state[0, 2], state[0, 3]
-        e0, e1, e2, e3 = state[1, 0], state[1, 1], state[1, 2], state[1, 3]
-        for i in range(p, p + n):
-            j, k, m = i + distance, i + 2 * distance, i + 3 * distance
-            t0, e0, out[index(i)] = step(t0, e0, number(x[index(i)]))
-            t1, e1, out[index(j)] = step(t1, e1, number(x[index(j)]))
-            t2, e2, out[index(k)] = step(t2, e2, number(x[index(k)]))
-            t3, e3, out[index(m)] = step(t3, e3, number(x[index(m)]))
-        state[0, 0], state[0, 1], state[0, 2], state[0, 3] = t0, t1, t2, t3
-        state[1, 0], state[1, 1], state[1, 2], state[1, 3] = e0, e1, e2, e3
-
-    return scan_four
-
-
 def _row_kernel(step: Callable[..., Any]) -> Callable[..., None]:
-    scan_chain, scan_four = _chain_scanner(step), _four_scanner(step)
+    scan_chain, scan_four = chains.chain_scanner(step), chains.four_scanner(step)
 
     @kernel
     def scan_rows(x: Array, out: Array, p: int, n: int, n_lines: int, start: Array) -> None:
@@ -253,7 +112,7 @@ def _line_kernel(
     D. Merrill, M. Garland, Single-pass parallel prefix scan with decoupled look-back,
     NVIDIA technical report NVR-2016-002, 2016
     """
-    scan_chain, scan_four = _chain_scanner(step), _four_scanner(step)
+    scan_chain, scan_four = chains.chain_scanner(step), chains.four_scanner(step)
 
     @kernel
     def scan_line(
@@ -309,11 +168,11 @@ def _scan(
     identity: Callable[[np.dtype[Any]], Any],
     *,
     reduce_chain: Callable[..., Any] | None = None,
-    is_safe: Callable[..., bool] = _always,
+    is_safe: Callable[..., bool] = chains.always,
     is_compensated: bool = False,
     has_line: bool = True,
 ) -> Scan:
-    reduce_chain = reduce_chain or _chain_reducer(step)
+    reduce_chain = reduce_chain or chains.chain_reducer(step)
     line = _line_kernel(step, reduce_chain, is_safe) if has_line else None
     return Scan(_row_kernel(step), _column_kernel(step), line, identity, is_compensated)
 
@@ -334,13 +193,19 @@ def _largest(dtype: np.dtype[Any]) -> Any:
     return np.inf if dtype.kind == "f" else np.iinfo(dtype).max
 
 
-_sums = _scan(_add_float, _zero, reduce_chain=_sum_chain, is_safe=_is_safe, is_compensated=True)
-_integer_sums = _scan(_add, _zero)
+_sums = _scan(
+    chains.add_float,
+    _zero,
+    reduce_chain=chains.sum_chain,
+    is_safe=chains.is_safe,
+    is_compensated=True,
+)
+_integer_sums = _scan(chains.add, _zero)
 # A product of floats overflows, or vanishes, where those of its parts do not: it is never cut.
-_products = _scan(_multiply, _one, has_line=False)
-_integer_products = _scan(_multiply, _one)
-_maxima = _scan(_maximum, _smallest)
-_minima = _scan(_minimum, _largest)
+_products = _scan(chains.multiply, _one, has_line=False)
+_integer_products = _scan(chains.multiply, _one)
+_maxima = _scan(chains.maximum, _smallest)
+_minima = _scan(chains.minimum, _largest)
 
 
 def find(ufunc: Any, dtype: np.dtype[Any]) -> Scan | None:

@@ -19,11 +19,10 @@ from sharedmem.checks import check_count, check_function, check_sequence
 from sharedmem.compiling import releases_gil
 from sharedmem.contexts import Contexts, Critical, Ordered
 from sharedmem.errors import StopProcessGroup
-from sharedmem.operands import as_array, in_memory, is_store
+from sharedmem.operands import as_array, is_store
 from sharedmem.processes import ProcessBackend
 from sharedmem.progress import no_bar, shown_bar
 from sharedmem.runs import run_in_threads, share_in_threads
-from sharedmem.scanning import accumulate
 from sharedmem.stores import reduce_store
 from sharedmem.sync import TeamSync, WorkerSync
 from sharedmem.team import Backend
@@ -34,6 +33,7 @@ from sharedmem.worker import in_worker
 if TYPE_CHECKING:
     from sharedmem.chunks import Grid
     from sharedmem.kernels import Reduction
+    from sharedmem.kernels.lines import Share
 
 
 class MapReduce:
@@ -444,28 +444,8 @@ class MapReduce:
         run = self._run_in_threads(a.nbytes) if reduction.lines else self.map
         if is_store(a):
             return reduce_store(run, reduction, a, axis, keepdims, n_workers=n_workers)
-        share = share_in_threads(n_workers, a.nbytes, self._bar) if reduction.whole else None
+        share = self._share_in_threads(a.nbytes) if reduction.whole else None
         return engine.reduce(run, reduction, a, axis, keepdims, n_workers=n_workers, share=share)
-
-    def accumulate(
-        self, ufunc: Any, a: Any, axis: int = 0, dtype: Any = None, out: Any = None
-    ) -> Any:
-        """Accumulate the elements of an array along an axis.
-
-        The parameters, and what is returned and raised, are those of
-        :func:`sharedmem.accumulate`; the workers are those of this pool.
-
-        Examples
-        --------
-        >>> import numpy, sharedmem
-        >>> with sharedmem.MapReduce(np=2) as pool:
-        ...     pool.accumulate(numpy.add, [1, 2, 3])
-        array([1, 3, 6])
-        """
-        a = in_memory(a)
-        run = self._run_in_threads(2 * a.nbytes)
-        share = share_in_threads(self._n_workers(), 2 * a.nbytes, self._bar)
-        return accumulate(run, share, ufunc, a, axis, dtype, out)
 
     def apply_ufunc(self, ufunc: Any, *inputs: Any, out: Any = None, **options: Any) -> Any:
         """Apply a ufunc, chunk by chunk.
@@ -491,6 +471,9 @@ class MapReduce:
 
     def _run_in_threads(self, nbytes: int | None, blas_threads: int | None = None) -> engine.Run:
         return run_in_threads(self._n_workers(), nbytes, blas_threads, self._bar)
+
+    def _share_in_threads(self, nbytes: int) -> Share:
+        return share_in_threads(self._n_workers(), nbytes, self._bar)
 
     def _shares_all_memory(self) -> bool:
         return self._n_workers() == 0 or not self.backend.uses_processes

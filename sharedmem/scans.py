@@ -8,10 +8,10 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from sharedmem import scanning
 from sharedmem.chunks import Chunk, chunks
 from sharedmem.mapreduce import current_pool
 from sharedmem.operands import in_memory
-from sharedmem.scanning import CHUNK_BYTES
 
 Array = NDArray[Any]
 
@@ -69,7 +69,7 @@ def accumulate(
     >>> sharedmem.accumulate(numpy.maximum, [1, 3, 2, 5]).tolist()
     [1, 3, 3, 5]
     """
-    return current_pool().accumulate(ufunc, a, axis, dtype, out)
+    return _accumulate(ufunc, in_memory(a), axis, dtype, out)
 
 
 def cumsum(
@@ -224,7 +224,7 @@ def diff(
     [1, 2, 3]
     """
     a = in_memory(a)
-    if n <= 0 or a.ndim == 0 or a.nbytes <= CHUNK_BYTES or a.dtype.hasobject:
+    if n <= 0 or a.ndim == 0 or a.nbytes <= scanning.CHUNK_BYTES or a.dtype.hasobject:
         return np.diff(a, n, axis, prepend, append)
     axis = normalize_axis_index(axis, a.ndim)
     side = list(a.shape)
@@ -252,7 +252,13 @@ def _differences(a: Array, axis: int) -> Array:
 
 
 def _cumulate(ufunc: Any, a: Array, axis: int | None, dtype: DTypeLike | None, out: Any) -> Any:
-    return current_pool().accumulate(ufunc, *_with_axis(a, axis), dtype, out)
+    return _accumulate(ufunc, *_with_axis(a, axis), dtype, out)
+
+
+def _accumulate(ufunc: Any, a: Array, axis: int, dtype: DTypeLike | None, out: Any) -> Any:
+    pool, nbytes = current_pool(), 2 * a.nbytes
+    run, share = pool._run_in_threads(nbytes), pool._share_in_threads(nbytes)
+    return scanning.accumulate(run, share, ufunc, a, axis, dtype, out)
 
 
 def _with_axis(a: Array, axis: int | None) -> tuple[Array, int]:
@@ -278,7 +284,9 @@ def _nancumulate(
         np.copyto(numbers[chunk], part)
         np.copyto(numbers[chunk], instead, where=np.isnan(part))
 
-    current_pool()._run_in_threads(a.nbytes)(copy, chunks(a, range(a.ndim), nbytes=CHUNK_BYTES))
+    current_pool()._run_in_threads(a.nbytes)(
+        copy, chunks(a, range(a.ndim), nbytes=scanning.CHUNK_BYTES)
+    )
     if out is None and (dtype is None or np.dtype(dtype) == a.dtype) and a.dtype.isnative:
         out = numbers
     return _cumulate(ufunc, numbers, axis, dtype, out)

@@ -1,0 +1,168 @@
+"""Steps of scans, and chains of steps, which run side by side: a step waits for the last one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sharedmem.kernels import sums
+from sharedmem.kernels.compile import kernel
+from sharedmem.kernels.lines import LANES, index
+
+Array = NDArray[Any]
+
+# A chunk of a line is scanned as so many chains.
+CHAINS = 4
+# Sums of less than this do not overflow, whatever they are rounded to.
+_LARGE = 1e308
+
+
+# A step takes the state of a chain, which for sums is the rounded sum and by how much that is too
+# large, and an element. It returns the new state, and the result.
+@kernel
+def add_float(total: Any, excess: Any, element: Any) -> Any:
+    """Add to a compensated sum."""
+    total, lost = sums.two_sum(total, element)
+    excess -= lost
+    best = total - excess  # which keeps -0.0
+    return total, excess, best if best - best == 0 else total
+
+
+@kernel
+def add(total: Any, excess: Any, element: Any) -> Any:
+    """Add exactly."""
+    total = total + element
+    return total, excess, total
+
+
+@kernel
+def multiply(total: Any, excess: Any, element: Any) -> Any:
+    """Multiply."""
+    total = total * element
+    return total, excess, total
+
+
+@kernel
+def maximum(total: Any, excess: Any, element: Any) -> Any:
+    """Keep the larger one, or NaN."""
+    total = total if total >= element or total != total else element
+    return total, excess, total
+
+
+@kernel
+def minimum(total: Any, excess: Any, element: Any) -> Any:
+    """Keep the smaller one, or NaN."""
+    total = total if total <= element or total != total else element
+    return total, excess, total
+
+
+@kernel
+def _absolute(x: Any) -> Any:
+    return abs(x)
+
+
+_add_plainly = sums.plain_adder(sums.itself, LANES)
+_add_sizes = sums.plain_adder(_absolute, LANES)
+
+
+@kernel
+def sum_chain(x: Array, p: int, n: int, identity: Any, lanes: Array, plain: Array) -> Any:
+    """Return the compensated sum of `n` elements, by how much it is too large, and a bound.
+
+    No sum of some of them is larger than the bound.
+    """
+    lanes[0] = identity
+    lanes[1:] = 0
+    n_rows = n // LANES
+    for first in range(0, n_rows, 16):
+        rows = min(16, n_rows - first)
+        q = p + first * LANES
+        _add_plainly(x, q, rows, LANES, LANES, plain)
+        for j in range(LANES):
+            lanes[0, j], error = sums.two_sum(lanes[0, j], plain[j])
+            lanes[1, j] += error
+        _add_sizes(x, q, rows, LANES, LANES, plain)
+        for j in range(LANES):
+            lanes[2, j] += plain[j]
+    half = LANES
+    while half > 1:
+        half //= 2
+        sums.fold(lanes[:2], half)
+        for j in range(half):
+            lanes[2, j] += lanes[2, j + half]
+    total, lost, size = lanes[0, 0], lanes[1, 0], lanes[2, 0]
+    for i in range(p + n_rows * LANES, p + n):
+        element = np.float64(x[index(i)])
+        total, error = sums.two_sum(total, element)
+        lost += error
+        size += abs(element)
+    return total, -lost, size
+
+
+@kernel
+def is_safe(total: Any, size: Any) -> bool:
+    """Say whether sums are finite in whatever order they are added, or stay infinite or NaN."""
+    return bool(size < _LARGE and (total - total != 0 or abs(total) + size < _LARGE))
+
+
+@kernel
+def always(total: Any, size: Any) -> bool:
+    """Say that chains may be joined."""
+    return True
+
+
+def chain_reducer(step: Callable[..., Any]) -> Callable[..., Any]:
+    """Make the kernel that does what `sum_chain` does, for exact operations."""
+
+    @kernel
+    def reduce_chain(x: Array, p: int, n: int, identity: Any, lanes: Array, plain: Array) -> Any:
+        total = lanes[0]
+        total[:] = identity
+        nothing = identity - identity
+        for q in range(p, p + n - n % LANES, LANES):
+            for j in range(LANES):
+                total[j] = step(total[j], nothing, x[index(q + j)])[0]
+        for i in range(p + n - n % LANES, p + n):
+            total[0] = step(total[0], nothing, x[index(i)])[0]
+        for j in range(1, LANES):
+            total[0] = step(total[0], nothing, total[j])[0]
+        return total[0], 0, 0
+
+    return reduce_chain
+
+
+def chain_scanner(step: Callable[..., Any]) -> Callable[..., None]:
+    """Make the kernel that scans `n` elements from `p` on as the chain `at` of `state`."""
+
+    @kernel
+    def scan_chain(x: Array, out: Array, p: int, n: int, state: Array, at: int) -> None:
+        number = state.dtype.type
+        total, excess = state[0, at], state[1, at]
+        for i in range(p, p + n):
+            total, excess, out[index(i)] = step(total, excess, number(x[index(i)]))
+        state[0, at], state[1, at] = total, excess
+
+    return scan_chain
+
+
+def four_scanner(step: Callable[..., Any]) -> Callable[..., None]:
+    """Make the kernel that scans four chains of `n` elements, which start `distance` apart."""
+
+    @kernel
+    def scan_four(x: Array, out: Array, p: int, distance: int, n: int, state: Array) -> None:
+        number = state.dtype.type
+        t0, t1, t2, t3 = state[0, 0], state[0, 1], state[0, 2], state[0, 3]
+        e0, e1, e2, e3 = state[1, 0], state[1, 1], state[1, 2], state[1, 3]
+        for i in range(p, p + n):
+            j, k, m = i + distance, i + 2 * distance, i + 3 * distance
+            t0, e0, out[index(i)] = step(t0, e0, number(x[index(i)]))
+            t1, e1, out[index(j)] = step(t1, e1, number(x[index(j)]))
+            t2, e2, out[index(k)] = step(t2, e2, number(x[index(k)]))
+            t3, e3, out[index(m)] = step(t3, e3, number(x[index(m)]))
+        state[0, 0], state[0, 1], state[0, 2], state[0, 3] = t0, t1, t2, t3
+        state[1, 0], state[1, 1], state[1, 2], state[1, 3] = e0, e1, e2, e3
+
+    return scan_four

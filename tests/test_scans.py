@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 import sharedmem
-from sharedmem import runs, scanning, scans
+from sharedmem import runs, scanning
 from tests.kernels.strategies import arrays
 
 # Many kernels to compile, which do not depend on the version of Python.
@@ -24,7 +24,6 @@ DTYPES = ("f8", "i8", "i2", "?", "c16", "f2", "g", ">f8")
 def small_chunks(monkeypatch):
     monkeypatch.setattr(scanning, "CHUNK_BYTES", 1 << 10)
     monkeypatch.setattr(scanning, "LONG_BYTES", 4 << 10)
-    monkeypatch.setattr(scans, "CHUNK_BYTES", 1 << 10)
     monkeypatch.setattr(runs, "THREAD_BYTES", 64)
     with np.errstate(all="ignore"):
         yield

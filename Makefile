@@ -48,7 +48,7 @@ versions:
 
 # Kernels take minutes to compile, and do not depend on the version; doctests call them all.
 version: $(VENV)/with-test
-	$(BIN)/pytest -q -m "not slow" --ignore=tests/kernels
+	$(BIN)/pytest -q -m "not slow" --ignore=tests/kernels --ignore=tests/functions
 	$(BIN)/pytest -q --doctest-modules sharedmem
 
 faults: $(VENV)/with-test

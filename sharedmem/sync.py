@@ -89,7 +89,6 @@ class WorkerSync:
         self.rank = rank
         self.slot = rank * _CACHE_LINE
         self._critical_owner: int | None = None
-        self._acquire_critical: Callable[[], object] = team.critical.acquire
         self._seconds_waited = 0.0
 
     @property
@@ -205,6 +204,9 @@ class WorkerSync:
         self._acquire_critical()
         self._critical_owner = me
 
+    def _acquire_critical(self) -> None:
+        self.team.critical.acquire()
+
     def leave_critical(self) -> None:
         """Let another worker in."""
         self._critical_owner = None
@@ -257,14 +259,13 @@ class CoordinatorSync(WorkerSync):
     def __init__(self, team: TeamSync, watch: Callable[[], None]) -> None:
         super().__init__(team, 0)
         self._watch = watch
-        self._acquire_critical = self._acquire_watchfully
 
     @property
     def index(self) -> int:
         """No task: the coordinator runs none."""
         return -1
 
-    def _acquire_watchfully(self) -> None:
+    def _acquire_critical(self) -> None:
         while not self.team.critical.acquire(True, 0.1):
             self._watch()
 

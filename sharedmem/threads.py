@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -104,7 +105,8 @@ class ThreadTeam:
             for port in self._ports:
                 port.window.release(_THREAD_WINDOW)
                 port.tasks.put(None)
-        if patient:
+        # At the end of the interpreter threads stop where they are, and are not to be waited for.
+        if patient and not sys.is_finalizing():
             for thread in self._threads:
                 if thread.ident is not None:
                     thread.join()

@@ -1,5 +1,6 @@
-"""The fixture that fails tests which leave something behind does so."""
+"""Calls leave nothing behind, and the fixture that fails tests which do works."""
 
+import gc
 import os
 import re
 import shutil
@@ -8,6 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+import sharedmem
+from leftovers import left_since, look
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,8 +27,11 @@ LEAKS = {
 
 @pytest.mark.slow
 def test_each_leak_is_found(tmp_path):
-    for file in ("conftest.py", "leftovers.py"):
-        shutil.copy(ROOT / "tests" / file, tmp_path)
+    shutil.copy(ROOT / "tests/leftovers.py", tmp_path)
+    fixture = (ROOT / "tests/conftest.py").read_text()
+    (tmp_path / "conftest.py").write_text(
+        re.sub("GRACE_SECONDS = .*", "GRACE_SECONDS = 0.1", fixture)
+    )
     program = "import os, subprocess, threading, time\nimport sharedmem\nkept = []\n"
     program += "def test_nothing():\n    sharedmem.MapReduce(np=2).map(abs, range(3))\n"
     for name, statement in LEAKS.items():
@@ -52,3 +59,29 @@ def test_each_leak_is_found(tmp_path):
     found = re.findall(r"^ERROR \S+::test_(\w+)", done.stdout, re.MULTILINE)
     assert found == list(LEAKS), done.stdout
     assert "7 passed, 6 errors" in done.stdout
+
+
+@pytest.fixture
+def no_garbage_collection():
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.parametrize("backend", [sharedmem.ProcessBackend, sharedmem.ThreadBackend])
+def test_no_call_leaves_anything_to_the_garbage_collector(backend, no_garbage_collection):
+    pool = sharedmem.MapReduce(backend, np=2)
+    before = look()
+
+    def reduce(i):
+        with pool.critical, pool.ordered:
+            return i
+
+    assert pool.map(abs, range(9), reduce=reduce) == list(range(9))
+    with pytest.raises(sharedmem.WorkerException):
+        pool.map(lambda i: 1 // i, range(9))
+    assert list(pool.imap(abs, range(9))) == list(range(9))
+    assert next(pool.imap_unordered(abs, iter(range(9)))) in range(9)
+    assert sharedmem.sum(sharedmem.ones(1000)) == 1000
+    assert not left_since(before)

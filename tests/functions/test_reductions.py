@@ -10,9 +10,6 @@ import sharedmem
 from sharedmem import lines
 from tests.kernels.strategies import arrays_and_axes
 
-# Many kernels to compile, which do not depend on the version of Python.
-pytestmark = pytest.mark.slow
-
 several = settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

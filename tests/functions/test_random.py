@@ -12,9 +12,6 @@ from scipy import stats
 import sharedmem
 from sharedmem import random
 
-# Many kernels to compile, which do not depend on the version of Python.
-pytestmark = pytest.mark.slow
-
 N = 200_000
 LIKELY = 1e-3  # seeds are fixed: what is as good as this stays so
 DRAWS = {

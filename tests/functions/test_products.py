@@ -12,9 +12,6 @@ from sharedmem import lines, products
 from tests.kernels.oracles import ulps
 from tests.kernels.strategies import arrays, arrays_and_axes
 
-# Many kernels to compile, which do not depend on the version of Python.
-pytestmark = pytest.mark.slow
-
 several = settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

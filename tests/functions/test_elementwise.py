@@ -10,9 +10,6 @@ import sharedmem
 from sharedmem import elementwise, engine, fusing, runs
 from tests.kernels.strategies import arrays
 
-# Many kernels to compile, which do not depend on the version of Python.
-pytestmark = pytest.mark.slow
-
 several = settings(
     max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -9,11 +9,8 @@ from hypothesis import HealthCheck, assume, given, settings, strategies as st
 
 import sharedmem
 from sharedmem import lines
+from tests.functions.test_reductions import assert_same, outcome
 from tests.kernels.strategies import arrays_and_axes
-from tests.test_reductions import assert_same, outcome
-
-# Many kernels to compile, which do not depend on the version of Python.
-pytestmark = pytest.mark.slow
 
 several = settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

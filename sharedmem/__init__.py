@@ -29,6 +29,7 @@ from sharedmem.constructors import (
     zeros,
     zeros_like,
 )
+from sharedmem.distributed import DaskBackend
 from sharedmem.errors import (
     DeadWorkerError,
     LostExceptionType,
@@ -121,6 +122,7 @@ _BUILTINS = frozenset({"all", "any", "max", "min", "random", "sum"})
 
 __all__ = [
     "Chunk",
+    "DaskBackend",
     "DeadWorkerError",
     "LostExceptionType",
     "MapReduce",

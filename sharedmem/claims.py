@@ -108,7 +108,7 @@ def claims(
     """
     length = size or 1
     start = rank * length
-    task_seconds = 0.0
+    pace = Pace(n_workers)
     while start < n_tasks:
         stop = min(start + length, n_tasks)
         began = time.perf_counter() - (waited() or 0.0)
@@ -116,9 +116,31 @@ def claims(
         if size is None:
             turns_waited = waited()
             elapsed = time.perf_counter() - (turns_waited or 0.0) - began
-            # A long task is forgotten slowly: where lengths vary, one claim must not take several.
-            task_seconds = max(elapsed / length, task_seconds / 2, 1e-9)
             claim_seconds = CLAIM_SECONDS if turns_waited is None else TURNS_SECONDS
-            half_share = (n_tasks - stop) // (2 * n_workers)
-            length = max(1, min(8 * length, int(claim_seconds / task_seconds), half_share))
+            length = pace.next_length(length, elapsed, n_tasks - stop, claim_seconds)
         start = cursor.claim(length)
+
+
+class Pace:
+    """Says how long claims are to be, from how long earlier ones have taken."""
+
+    def __init__(self, n_workers: int) -> None:
+        self._n_workers = n_workers
+        self._task_seconds = 0.0
+
+    def next_length(self, length: int, elapsed: float, n_left: int, claim_seconds: float) -> int:
+        """Return the length of a claim that takes `claim_seconds`, as far as is known.
+
+        Parameters
+        ----------
+        length, elapsed
+            The last claim's number of tasks, and the seconds that they took.
+        n_left
+            How many tasks are left: a claim takes no more than half of a fair share of them.
+        claim_seconds
+            The seconds that a claim should take.
+        """
+        # A long task is forgotten slowly: where lengths vary, one claim must not take several.
+        self._task_seconds = max(elapsed / length, self._task_seconds / 2, 1e-9)
+        half_share = n_left // (2 * self._n_workers)
+        return max(1, min(8 * length, int(claim_seconds / self._task_seconds), half_share))

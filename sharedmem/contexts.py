@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import secrets
 import threading
+import weakref
 from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,6 +105,15 @@ class Contexts:
         self._n_calls = itertools.count()
         self._of_process: Context | None = None
         self._of_thread = _OfThread()
+        self._key = secrets.token_hex(16)
+
+    def __reduce__(self) -> Any:
+        """Pickle by name: in another process of a cluster all that refer to one pool agree."""
+        return _contexts_here, (self._key, self._entropy)
+
+    def start_from(self, number: int) -> None:
+        """Give the next call this number."""
+        self._n_calls = itertools.count(number)
 
     def next_call(self) -> Call:
         """Return one more call."""
@@ -136,6 +147,19 @@ class Contexts:
             alone = CoordinatorSync(TeamSync(1, processes=False), watch=lambda: None)
             context = self._of_thread.context = Context(alone, Call(self._entropy, 0))
         return context
+
+
+_here: weakref.WeakValueDictionary[str, Contexts] = weakref.WeakValueDictionary()
+_finding = threading.Lock()
+
+
+def _contexts_here(key: str, entropy: int) -> Contexts:
+    with _finding:
+        contexts = _here.get(key)
+        if contexts is None:
+            contexts = _here[key] = Contexts(entropy)
+            contexts._key = key
+    return contexts
 
 
 class Critical:

@@ -6,7 +6,8 @@ import os
 import pickle
 import traceback
 import warnings
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from sharedmem.errors import LostExceptionType, WorkerException, shortened
 
@@ -42,11 +43,11 @@ def describe_failure(error: BaseException, where: str) -> Failure:
     return Failure(error, f"{where} (pid {os.getpid()}):\n{shortened(text)}", type_lost=False)
 
 
-def portable(failure: Failure) -> Failure:
-    """Return `failure` with a reason that survives pickling."""
+def portable(failure: Failure, dumps: Callable[[Any], bytes] = pickle.dumps) -> Failure:
+    """Return `failure` with a reason that survives pickling, by `dumps`."""
     reason = failure.reason
     try:
-        if type(pickle.loads(pickle.dumps(reason))) is type(reason):
+        if type(pickle.loads(dumps(reason))) is type(reason):
             return failure
     except BaseException:  # Whatever foreign code raises, the failure must arrive.
         return Failure(Exception(text_of(reason)), failure.traceback, type_lost=True)

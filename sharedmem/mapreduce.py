@@ -9,34 +9,28 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from types import SimpleNamespace, TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self, cast
 
 import numpy
 
-from sharedmem import engine, machine, overlap
+from sharedmem import machine
+from sharedmem.array_calls import ArrayCalls
 from sharedmem.calls import MISSING, Setting, run_imap, run_map
 from sharedmem.checks import check_count, check_function, check_sequence
-from sharedmem.compiling import releases_gil
+from sharedmem.cluster_calls import PoolCall
 from sharedmem.contexts import Contexts, Critical, Ordered
+from sharedmem.distributed import DaskBackend
 from sharedmem.errors import StopProcessGroup
-from sharedmem.operands import as_array, is_store
 from sharedmem.processes import ProcessBackend
 from sharedmem.progress import no_bar, shown_bar
-from sharedmem.runs import run_in_threads, share_in_threads
-from sharedmem.stores import reduce_store
 from sharedmem.sync import TeamSync, WorkerSync
 from sharedmem.team import Backend
 from sharedmem.threads import ThreadBackend
 from sharedmem.tracing import Trace
 from sharedmem.worker import in_worker
 
-if TYPE_CHECKING:
-    from sharedmem.chunks import Grid
-    from sharedmem.kernels import Reduction
-    from sharedmem.kernels.lines import Share
 
-
-class MapReduce:
+class MapReduce(ArrayCalls):
     """A pool of workers, forked at each call, with a reduction in the coordinator.
 
     Workers are forked when `map` is called. So the function may be any closure: it sees all
@@ -45,12 +39,14 @@ class MapReduce:
 
     Parameters
     ----------
-    backend : {ProcessBackend, ThreadBackend}
-        What workers are: forked processes, or threads for functions that release the
-        interpreter's lock, or where forking is not allowed.
+    backend : {ProcessBackend, ThreadBackend} or DaskBackend
+        What workers are: forked processes; threads, for functions that release the
+        interpreter's lock, or where forking is not allowed; or those of a cluster: see
+        :class:`sharedmem.DaskBackend`.
     np : int, optional
         Number of workers; by default `cpu_count()`, and 0 inside a worker. With 0 all is done
-        serially by the caller, and exceptions come as they are.
+        serially by the caller, and exceptions come as they are. A cluster says itself how many
+        it has, so that only 0 may be given.
     progress : bool
         Whether to show a progress bar of the tasks.
     initializer : callable, optional
@@ -101,7 +97,7 @@ class MapReduce:
 
     def __init__(
         self,
-        backend: Backend = ProcessBackend,
+        backend: Backend | DaskBackend = ProcessBackend,
         np: int | None = None,
         *,
         progress: bool = False,
@@ -113,8 +109,11 @@ class MapReduce:
     ) -> None:
         # Nested pools would have more workers than cores, so they have none unless asked to.
         self._is_serial_in_workers = np is None
+        self._cluster = backend if isinstance(backend, DaskBackend) else None
+        if self._cluster is not None:
+            _check_cluster_options(np, trace)
         if np is None:
-            np = 0 if in_worker() else machine.cpu_count()
+            np = 0 if in_worker() else self._n_available()
         if initializer is not None and not callable(initializer):
             raise TypeError(f"initializer must be callable, got {initializer!r}")
         if timeout is not None and not timeout > 0:
@@ -141,6 +140,8 @@ class MapReduce:
 
     def __enter__(self) -> Self:
         """Make this the pool that array functions use in this thread."""
+        if self._cluster is not None:
+            self._cluster.enter()
         _entered().append((os.getpid(), self))
         return self
 
@@ -152,6 +153,12 @@ class MapReduce:
     ) -> None:
         """Go back to the pool that was in use before."""
         _entered().remove((os.getpid(), self))
+        if self._cluster is not None:
+            self._cluster.leave()
+
+    def __reduce__(self) -> Any:
+        """Pickle for the workers of a cluster, where calls of the pool are serial."""
+        return _in_cluster_worker, (self._contexts, self.np)
 
     @property
     def local(self) -> SimpleNamespace:
@@ -256,7 +263,9 @@ class MapReduce:
                 advance(len(values))
 
             n_workers = min(self._n_workers(), n_tasks)
-            if n_workers:
+            if n_workers and self._cluster is not None:
+                self._cluster.run_map(self._pool_call(), func, items, chunksize, collect)
+            elif n_workers:
                 run_map(self._setting(n_workers), func, items, chunksize, collect)
             else:
                 for index, value in enumerate(self._run_serially(func, items)):
@@ -359,128 +368,25 @@ class MapReduce:
         n_workers = self._n_workers()
         if not n_workers:
             return self._run_serially(func, iterable)
+        if self._cluster is not None:
+            return self._cluster.run_imap(
+                self._pool_call(), func, iterable, chunksize, in_order=in_order
+            )
         setting = self._setting(n_workers)
         return run_imap(setting, func, iterable, chunksize, in_order=in_order)
 
-    def map_chunks(
-        self,
-        kernel: Callable[..., Any],
-        *arrays: Any,
-        args: tuple[Any, ...] = (),
-        axis: int = 0,
-        chunks: Grid | None = None,
-        out: Any = None,
-        position: bool = False,
-    ) -> Any:
-        """Call a kernel on each chunk of arrays that are split together.
-
-        The parameters, and what is returned and raised, are those of
-        :func:`sharedmem.map_chunks`; the workers are those of this pool.
-
-        Examples
-        --------
-        >>> import sharedmem
-        >>> a = sharedmem.full(5, 4.0)
-        >>> def halve(x):
-        ...     x /= 2
-        >>> with sharedmem.MapReduce(np=2) as pool:
-        ...     pool.map_chunks(halve, a)
-        SharedArray([2., 2., 2., 2., 2.])
-        """
-        run, private_ok = self._run_of(kernel)
-        return engine.map_chunks(
-            run,
-            kernel,
-            *arrays,
-            args=args,
-            axis=axis,
-            chunks=chunks,
-            out=out,
-            position=position,
-            private_ok=private_ok,
-        )
-
-    def map_overlap(self, kernel: Callable[..., Any], a: Any, out: Any, **options: Any) -> Any:
-        """Call a kernel on each chunk of arrays and a halo around it.
-
-        The parameters, and what is returned and raised, are those of
-        :func:`sharedmem.map_overlap`; the workers are those of this pool.
-
-        Examples
-        --------
-        >>> import sharedmem
-        >>> a = sharedmem.array([1, 2, 4, 8])
-        >>> def subtract_neighbour(x, steps):
-        ...     steps[:] = x[1:-1] - x[:-2]
-        >>> with sharedmem.MapReduce(np=2) as pool:
-        ...     pool.map_overlap(subtract_neighbour, a, sharedmem.empty_like(a), depth=1)
-        SharedArray([0, 1, 2, 4])
-        """
-        run, private_ok = self._run_of(kernel)
-        return overlap.map_overlap(run, kernel, a, out, private_ok=private_ok, **options)
-
-    def reduce(
-        self,
-        reduction: Reduction,
-        a: Any,
-        axis: int | tuple[int, ...] | None = None,
-        keepdims: bool = False,
-    ) -> Any:
-        """Reduce an array over some of its axes.
-
-        The parameters, and what is returned and raised, are those of
-        :func:`sharedmem.reduce`; the workers are those of this pool.
-
-        Examples
-        --------
-        >>> import sharedmem
-        >>> largest = sharedmem.Reduction(chunk=max, combine=max)
-        >>> with sharedmem.MapReduce(np=2) as pool:
-        ...     pool.reduce(largest, sharedmem.array([[1, 5], [7, 3]]), axis=1)
-        array([5, 7])
-        """
-        a = as_array(a)
-        n_workers = self._n_workers()
-        run = self._run_in_threads(a.nbytes) if reduction.lines else self.map
-        if is_store(a):
-            return reduce_store(run, reduction, a, axis, keepdims, n_workers=n_workers)
-        share = self._share_in_threads(a.nbytes) if reduction.whole else None
-        return engine.reduce(run, reduction, a, axis, keepdims, n_workers=n_workers, share=share)
-
-    def apply_ufunc(self, ufunc: Any, *inputs: Any, out: Any = None, **options: Any) -> Any:
-        """Apply a ufunc, chunk by chunk.
-
-        The parameters, and what is returned and raised, are those of
-        :func:`sharedmem.apply_ufunc`; the workers are those of this pool.
-
-        Examples
-        --------
-        >>> import numpy, sharedmem
-        >>> with sharedmem.MapReduce(np=2) as pool:
-        ...     pool.apply_ufunc(numpy.add, sharedmem.full(3, 2.0), 1)
-        SharedArray([3., 3., 3.])
-        """
-        run_for = functools.partial(self._run_in_threads, blas_threads=self._blas_threads)
-        return engine.apply_ufunc(run_for, ufunc, *inputs, out=out, private_ok=True, **options)
-
-    def _run_of(self, kernel: Any) -> tuple[engine.Run, bool]:
-        """Return what runs a user's kernel, and whether it may write to private memory."""
-        if releases_gil(kernel):
-            return self._run_in_threads(None), True
-        return self.map, self._shares_all_memory()
-
-    def _run_in_threads(self, nbytes: int | None, blas_threads: int | None = None) -> engine.Run:
-        return run_in_threads(self._n_workers(), nbytes, blas_threads, self._bar)
-
-    def _share_in_threads(self, nbytes: int) -> Share:
-        return share_in_threads(self._n_workers(), nbytes, self._bar)
-
-    def _shares_all_memory(self) -> bool:
-        return self._n_workers() == 0 or not self.backend.uses_processes
-
     def _n_workers(self) -> int:
         serially = machine.get_debug() or (self._is_serial_in_workers and in_worker())
+        if self.np and self._cluster is not None and not serially:
+            self.np = self._n_available()
         return 0 if serially else self.np
+
+    def _n_available(self) -> int:
+        return machine.cpu_count() if self._cluster is None else self._cluster.n_workers()
+
+    def _pool_call(self) -> PoolCall:
+        call = self._contexts.next_call()
+        return PoolCall(self._contexts, call, self._initializer, self._timeout)
 
     def _setting(self, n_workers: int) -> Setting:
         call = self._contexts.next_call()
@@ -502,7 +408,7 @@ class MapReduce:
 
         self.trace = Trace(n_workers) if self._has_trace else None
         return Setting(
-            self.backend,
+            cast("Backend", self.backend),
             n_workers,
             self._blas_threads,
             enter,
@@ -544,6 +450,27 @@ def MapReduceByThread(np: int | None = None) -> MapReduce:  # noqa: N802 - the n
     [1, 2, 3]
     """
     return MapReduce(ThreadBackend, np)
+
+
+def _check_cluster_options(np: int | None, trace: bool) -> None:
+    if np:
+        raise ValueError(
+            f"np={np} was given, but a cluster has as many workers as it has threads: leave np "
+            "out, start the cluster with so many, or give np=0 to work serially"
+        )
+    if trace:
+        raise ValueError(
+            "trace=True is for workers of this machine; for those of a cluster, see the dashboard "
+            "of Dask, or distributed.performance_report"
+        )
+
+
+def _in_cluster_worker(contexts: Contexts, np: int) -> MapReduce:
+    pool = MapReduce(ThreadBackend)
+    pool.np = np
+    pool._contexts = contexts
+    pool.critical, pool.ordered = Critical(contexts), Ordered(contexts)
+    return pool
 
 
 class _Entered(threading.local):

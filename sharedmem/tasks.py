@@ -10,7 +10,7 @@ from sharedmem.errors import StopProcessGroup
 from sharedmem.failures import describe_failure
 from sharedmem.parcels import ATOMIC_TYPES
 from sharedmem.sync import WorkerSync
-from sharedmem.team import Port
+from sharedmem.team import Port, Results
 
 
 def run_claims(
@@ -18,12 +18,18 @@ def run_claims(
     sequence: Any,
     claims: Iterator[tuple[int, int]],
     sync: WorkerSync,
-    port: Port,
-) -> None:
-    """Run `func` on the items of `sequence` that this worker claims."""
+    port: Results,
+) -> bool:
+    """Run `func` on the items of `sequence` that this worker claims.
+
+    Returns
+    -------
+    bool
+        Whether a task has asked for this worker's end.
+    """
     for start, stop in claims:
         if port.stopped():
-            return
+            return False
         sync.claim(start)
         has_stopped = False
         while start < stop:
@@ -35,7 +41,8 @@ def run_claims(
             port.flush()
             start = sync.index + 1
         if has_stopped:
-            return
+            return True
+    return False
 
 
 def _items(sequence: Any, start: int, stop: int) -> Iterable[Any]:
@@ -59,7 +66,7 @@ def run_fed(func: Callable[[Any], Any], sync: WorkerSync, port: Port) -> None:
 
 
 def _run(
-    func: Callable[[Any], Any], items: Iterable[Any], start: int, sync: WorkerSync, port: Port
+    func: Callable[[Any], Any], items: Iterable[Any], start: int, sync: WorkerSync, port: Results
 ) -> None:
     words, slot, pending = sync.team.words, sync.slot, port.pending
     index = start

@@ -13,8 +13,8 @@ from sharedmem.transport import Message
 Work = Callable[[int, "Port"], None]
 
 
-class Port(Protocol):
-    """A worker's side of its team: where tasks come from and results go.
+class Results(Protocol):
+    """Where the results of tasks go.
 
     Attributes
     ----------
@@ -23,11 +23,6 @@ class Port(Protocol):
     """
 
     pending: list[Any]
-
-    @property
-    def sent_bytes(self) -> int:
-        """Bytes of results that have been sent."""
-        ...
 
     def start(self, index: int) -> None:
         """Say that the next result is that of task `index`."""
@@ -41,6 +36,19 @@ class Port(Protocol):
         """Send what is pending."""
         ...
 
+    def stopped(self) -> bool:
+        """Say whether the coordinator wants no more results."""
+        ...
+
+
+class Port(Results, Protocol):
+    """A worker's side of its team: where tasks come from and results go."""
+
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes of results that have been sent."""
+        ...
+
     def fail(self, index: int, failure: Failure) -> None:
         """Tell that task `index` has failed."""
         ...
@@ -51,10 +59,6 @@ class Port(Protocol):
 
     def receive(self) -> Message | None:
         """Wait for tasks; None when there are no more."""
-        ...
-
-    def stopped(self) -> bool:
-        """Say whether the coordinator wants no more results."""
         ...
 
 

@@ -28,6 +28,17 @@ def mark_thread_as_worker() -> None:
     _in_worker.flag = True
 
 
+@contextlib.contextmanager
+def thread_as_worker() -> Iterator[None]:
+    """Make `in_worker` true in this thread, for a while."""
+    before = getattr(_in_worker, "flag", False)
+    _in_worker.flag = True
+    try:
+        yield
+    finally:
+        _in_worker.flag = before
+
+
 _forked = False
 
 

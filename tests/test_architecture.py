@@ -17,8 +17,9 @@ FLOORS = {
     "1": "chunks array constructors claims failures locks sync parcels transport blas",
     "2": "team tasks tracing worker processes threads",
     "3": "lines compiling runs sorting scanning ranks operands regions reducing stores "
-    "engine overlap expressions lowering stages fusing progress calls contexts background",
-    "4": "mapreduce",
+    "engine overlap expressions lowering stages fusing progress contexts calls background "
+    "couriers remote cluster_calls distributed",
+    "4": "array_calls mapreduce",
     "5": "chunkwise elementwise reductions statistics nanreductions "
     "histograms selection ordering scans quantiles nanquantiles products random",
     "roof": "__init__ sharedmem sources stats report info cli __main__",
@@ -27,7 +28,16 @@ ORDER = " ".join(FLOORS.values()).split()
 
 MODULES = sorted((ROOT / "sharedmem").glob("*.py"))
 KERNELS = sorted((ROOT / "kernels").glob("*.py"))
-LATE = {"numba", "dask", "matplotlib", "tqdm", "scipy", "multiprocessing"}
+LATE = {
+    "numba",
+    "dask",
+    "distributed",
+    "cloudpickle",
+    "matplotlib",
+    "tqdm",
+    "scipy",
+    "multiprocessing",
+}
 
 MODULE_LINES = 320  # about 300
 BODY_LINES = 50

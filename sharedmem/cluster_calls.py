@@ -1,0 +1,383 @@
+"""One call of the pool on a cluster: claims are submitted, their results are awaited."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import pickle
+import queue
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from typing import Any, NamedTuple, Self
+
+from sharedmem.claims import Pace
+from sharedmem.contexts import Call, Contexts
+from sharedmem.couriers import INLINE_BYTES, Package, pack
+from sharedmem.errors import DeadWorkerError, WorkerException
+from sharedmem.failures import exception_of
+from sharedmem.remote import Job, TaskError, forget, run_claim
+from sharedmem.sync import CoordinatorSync, TeamSync
+from sharedmem.tasks import item_text
+from sharedmem.team import remaining
+
+# A claim costs about a millisecond of the scheduler, and as much of the coordinator.
+CLAIM_SECONDS = 0.1
+# How often a claim is sent again whose function or items were lost with a worker.
+_MAX_LOSSES = 3
+
+Runs = list[tuple[int, list[Any]]]
+
+
+class PoolCall(NamedTuple):
+    """One call of a pool, for a cluster.
+
+    Attributes
+    ----------
+    contexts : Contexts
+        Those of the pool.
+    call : Call
+        What random numbers derive from.
+    initializer : callable or None
+        Called in each worker before its first task.
+    timeout : float or None
+        Seconds that the call may take.
+    """
+
+    contexts: Contexts
+    call: Call
+    initializer: Callable[[], object] | None
+    timeout: float | None
+
+
+class Members(NamedTuple):
+    """The workers of a cluster.
+
+    Attributes
+    ----------
+    ranks : dict
+        The rank of the first thread of each worker, by the worker's name.
+    n_workers : int
+        How many threads they have.
+    attaches : bool
+        Whether all of them can attach shared memory of this process.
+    """
+
+    ranks: dict[Any, int]
+    n_workers: int
+    attaches: bool
+
+    def joined(self, name: Any, n_threads: int, attaches: bool) -> Members:
+        """Return the members with one more, unless it is known."""
+        if name in self.ranks:
+            return self
+        ranks = {**self.ranks, name: self.n_workers}
+        return Members(ranks, self.n_workers + n_threads, self.attaches and attaches)
+
+
+class _Claim(NamedTuple):
+    """Tasks that are sent to the cluster together."""
+
+    start: int
+    items: Sequence[Any]
+    n_losses: int = 0
+    is_suspect: bool = False
+
+    @property
+    def stop(self) -> int:
+        return self.start + len(self.items)
+
+
+class _Turns:
+    """Tells tasks that wait for their turn that all before them are done.
+
+    A worker lets the next claim have its turn when the last task of a claim leaves its ordered
+    block. What is told here is that claims have ended, which may have had no such block.
+
+    Attributes
+    ----------
+    front : int
+        All tasks before it are done.
+    """
+
+    def __init__(self) -> None:
+        self._ends: dict[int, int] = {}
+        self.front = 0
+
+    def end(self, claim: _Claim) -> list[tuple[str, int]]:
+        """Note the end of a claim; return what to do to which events of the scheduler."""
+        self._ends[claim.start] = claim.stop
+        passed = []
+        while self.front in self._ends:
+            passed.append(self.front)
+            self.front = self._ends.pop(self.front)
+        if not passed:
+            return []
+        return [("event_set", self.front), *(("event_clear", index) for index in passed)]
+
+
+class ClusterCall:
+    """The coordinator's side of a call.
+
+    Guarantees: claims that were lost with a worker are submitted again, and after the block nothing
+    is left in the scheduler, except by one who is killed.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        How to reach the cluster.
+    admit : callable
+        Returns the workers that are given, and those that the cluster has besides.
+    retries : int
+        How often Dask runs a claim again that has raised.
+    pool_call : PoolCall
+        The call.
+    func : callable
+        What it calls.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        admit: Callable[[Members], Members],
+        retries: int,
+        pool_call: PoolCall,
+        func: Callable[[Any], Any],
+    ) -> None:
+        self._client, self._retries = client, retries
+        self._pool_call, self._func = pool_call, func
+        self._admit = admit
+        self._members = admit(Members({}, 0, True))
+        self._key = secrets.token_hex(8)
+        self._name = getattr(func, "__name__", type(func).__name__)
+        self._numbers = itertools.count()
+        self._claims: dict[Any, tuple[_Claim, Any]] = {}
+        self._answers: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
+        self._turns = _Turns()
+        self._marks: list[str] = []
+        self._send_function()
+        n_workers = self._members.n_workers
+        # Tasks that know of no pool wait for nobody, so that others may be queued behind them.
+        self.window = n_workers if self._has_pool else 2 * n_workers
+        self.sync = _ReduceSync(client, self._job.lock)
+
+    def _send_function(self) -> None:
+        ranks, n_workers, attaches = self._members
+        pool_call = self._pool_call
+        self._job = Job(self._key, pool_call.call, pool_call.contexts, ranks, n_workers)
+        try:
+            function, self._has_pool = pack((self._func, pool_call.initializer), attaches)
+        except Exception as error:
+            raise TypeError(
+                f"{self._name} cannot be sent to the workers of a cluster: {error}"
+            ) from error
+        self._packed_job = pack(self._job, attaches)[0]
+        self._function = self._placed(function, broadcast=True)
+
+    def _placed(self, package: Package, *, broadcast: bool) -> Any:
+        """Return what is sent with a claim: a package, or where it lies on the cluster."""
+        if package.nbytes <= INLINE_BYTES:
+            return package
+        return self._client.scatter(package, broadcast=broadcast, hash=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        claims, self._claims = self._claims, {}
+        function, self._function = self._function, None
+        if self._client.status != "running":
+            return
+        if claims:
+            self._client.cancel([future for _, future in claims.values()])
+        if not isinstance(function, Package):
+            function.release()
+        turns = [self._turns.front]
+        turns += (index for claim, _ in claims.values() for index in (claim.start, claim.stop))
+        events = [self._job.turn(index) for index in turns] if self._has_pool else []
+        self._client.loop.add_callback(self._clean_up, events + self._marks)
+
+    async def _clean_up(self, events: Sequence[str]) -> None:
+        scheduler = self._client.scheduler
+        with contextlib.suppress(Exception, CancelledError):
+            await self._client.run(forget, self._key, on_error="ignore")
+            await scheduler.semaphore_close(name=self._job.lock)
+            for name in events:
+                await scheduler.event_clear(name=name)
+
+    def results(
+        self,
+        take: Callable[[int], Sequence[Any]],
+        n_left: Callable[[], int],
+        chunksize: int | None,
+        deadline: Callable[[], float | None],
+    ) -> Iterator[tuple[int, int, Runs]]:
+        """Run tasks.
+
+        Parameters
+        ----------
+        take : callable
+            ``take(n)`` returns the next items, at most n; none if there are none now.
+        n_left : callable
+            Returns how many there still are, at most.
+        chunksize : int or None
+            Tasks a claim; None lets it grow.
+        deadline : callable
+            Returns until when to wait for the next results.
+
+        Yields
+        ------
+        start, n_tasks : int
+            A claim that is done.
+        runs : list of (int, list)
+            Numbers of tasks, and the results of these and the following ones.
+        """
+        pace, length = Pace(self._members.n_workers), chunksize or 1
+        next_task, n_stopped = 0, 0
+        while True:
+            while len(self._claims) < self.window and n_stopped < self._members.n_workers:
+                items = take(length)
+                if not items:
+                    break
+                self._submit(_Claim(next_task, items))
+                next_task += len(items)
+            if not self._claims:
+                return
+            claim, outcome = self._receive(deadline())
+            n_stopped += outcome.has_stopped
+            if chunksize is None:
+                n_tasks = len(claim.items)
+                length = pace.next_length(n_tasks, outcome.seconds, n_left(), CLAIM_SECONDS)
+            yield claim.start, len(claim.items), self._opened(outcome.runs)
+
+    def _submit(self, claim: _Claim) -> None:
+        if claim.is_suspect:
+            self._marks.append(self._job.mark(claim.start))
+        key = (f"{self._name}-{self._key}", next(self._numbers))
+        items = self._placed(pack(claim.items, self._members.attaches)[0], broadcast=False)
+        future = self._client.submit(
+            run_claim,
+            self._packed_job,
+            self._function,
+            items,
+            claim.start,
+            claim.is_suspect,
+            key=key,
+            pure=False,
+            retries=self._retries,
+            fifo_timeout=0,
+        )
+        self._claims[key] = claim, future
+        self._client.loop.add_callback(self._deliver, key, future)
+
+    async def _deliver(self, key: Any, future: Any) -> None:
+        try:
+            answer = await self._client.gather(future)
+        except BaseException as error:
+            answer = error
+        self._answers.put((key, answer))
+
+    def _receive(self, deadline: float | None) -> tuple[_Claim, Any]:
+        """Wait for a claim to be done."""
+        while True:
+            try:
+                key, answer = self._answers.get(timeout=remaining(deadline))
+            except queue.Empty:
+                raise TimeoutError(
+                    f"the call took longer than timeout={self._pool_call.timeout} seconds; its "
+                    "tasks were cancelled, but those that run go on to their end"
+                ) from None
+            claim, future = self._claims.pop(key)
+            future.release()  # which the traceback of an error might hold
+            if isinstance(answer, Package):
+                if self._has_pool:
+                    for operation, index in self._turns.end(claim):
+                        self._tell(operation, name=self._job.turn(index))
+                return claim, answer.unpack()
+            if answer is None:  # from a worker that has joined since the call began
+                self._members = self._admit(self._members)
+                self._send_function()
+                self._submit(claim)
+            else:
+                self._recover(claim, answer)
+
+    def _tell(self, operation: str, **arguments: Any) -> None:
+        self._client.loop.add_callback(getattr(self._client.scheduler, operation), **arguments)
+
+    def _recover(self, claim: _Claim, error: BaseException) -> None:
+        """Submit a claim again, in parts perhaps, or raise what was wrong with it."""
+        from distributed.scheduler import KilledWorker
+
+        if isinstance(error, TaskError):
+            raise exception_of(pickle.loads(error.args[1])) from None
+        if isinstance(error, KilledWorker):
+            # Dask blames all tasks that the worker had, also those that it had not begun.
+            if claim.is_suspect and self._was_begun(claim):
+                raise WorkerException(_killed(claim, error)) from error
+            for at in range(len(claim.items)):
+                one = claim.items[at : at + 1]
+                self._submit(_Claim(claim.start + at, one, claim.n_losses, is_suspect=True))
+        elif not isinstance(error, CancelledError):
+            raise RuntimeError(
+                f"tasks {claim.start} to {claim.stop - 1} could not be run on the cluster: {error}"
+            ) from error
+        elif self._client.status != "running" or claim.n_losses == _MAX_LOSSES:
+            raise ConnectionError(
+                f"the cluster is gone: {self._client} has lost its scheduler, or all workers again "
+                f"and again, while tasks {claim.start} to {claim.stop - 1} ran"
+            ) from error
+        else:
+            self._send_function()
+            self._submit(claim._replace(n_losses=claim.n_losses + 1))
+
+    def _was_begun(self, claim: _Claim) -> bool:
+        ask = self._client.scheduler.event_is_set
+        return bool(self._client.sync(ask, name=self._job.mark(claim.start)))
+
+    def _opened(self, runs: Runs) -> Runs:
+        """Unpickle the results that were pickled one by one."""
+        return [
+            (start, [_opened(start + at, value) for at, value in enumerate(values)])
+            for start, values in runs
+        ]
+
+
+def _opened(index: int, value: Any) -> Any:
+    if not isinstance(value, bytes | bytearray | memoryview):
+        return value
+    try:
+        return pickle.loads(value)
+    except Exception as error:
+        error.add_note(f"The result of task {index} cannot be unpickled.")
+        raise WorkerException(error) from error
+
+
+def _killed(claim: _Claim, error: Any) -> DeadWorkerError:
+    return DeadWorkerError(
+        f"Task {claim.start} (item: {item_text(claim.items, 0)}) was run "
+        f"{error.allowed_failures + 1} times, and each time its worker died, the last one at "
+        f"{error.last_worker.address}. Its log tells more; it may have run out of memory",
+        None,
+    )
+
+
+class _ReduceSync(CoordinatorSync):
+    """The coordinator's part: `reduce` may enter the critical sections of the workers."""
+
+    def __init__(self, client: Any, name: str) -> None:
+        super().__init__(TeamSync(1, processes=False), watch=lambda: None)
+        self._client, self._name = client, name
+        self._lock: Any = None
+
+    def _acquire_critical(self) -> None:
+        import distributed
+
+        self._lock = self._lock or distributed.Lock(
+            self._name, scheduler_rpc=self._client.scheduler, loop=self._client.loop
+        )
+        self._lock.acquire()
+
+    def leave_critical(self) -> None:
+        """Let a worker in."""
+        self._critical_owner = None
+        self._lock.release()

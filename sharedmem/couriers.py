@@ -1,0 +1,228 @@
+"""How functions, items and results travel between the machines of a cluster."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import io
+import operator
+import pickle
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sharedmem.array import Layout, SharedArray, describe, restore
+from sharedmem.contexts import Contexts
+from sharedmem.keys import SegmentKey, key_of, open_segment
+from sharedmem.parcels import MAPPED_BYTES
+
+# What is larger goes to each worker once, and not with each claim.
+INLINE_BYTES = 64 * 1024
+
+Reference = tuple[SegmentKey, Layout]
+
+
+class Package:
+    """A pickled object on its way to workers: its stream, and large buffers apart.
+
+    Attributes
+    ----------
+    parts : list
+        The stream, then the buffers.
+    nbytes : int
+        Bytes of them all.
+    """
+
+    def __init__(self, *parts: Any) -> None:
+        self.parts = parts
+        self.nbytes = sum(memoryview(part).nbytes for part in parts)
+
+    def __reduce__(self) -> Any:
+        return Package, tuple(map(bytes, self.parts))
+
+    def __sizeof__(self) -> int:
+        """Return what Dask counts as the memory of a worker."""
+        return self.nbytes
+
+    def unpack(self) -> Any:
+        """Return the object; its arrays are read-only, but for those in shared memory."""
+        return pickle.loads(self.parts[0], buffers=self.parts[1:])
+
+
+def register() -> None:
+    """Tell Dask how to send packages: buffers as they are, where pickling copies them."""
+    families: Any = importlib.import_module("distributed.protocol")
+    families.dask_serialize.register(Package)(lambda package: ({}, list(package.parts)))
+    families.dask_deserialize.register(Package)(lambda _, frames: Package(*frames))
+
+
+if "distributed" in sys.modules:  # in a worker, which loads this module with its first package
+    register()
+
+
+def pack(value: object, attaches: bool) -> tuple[Package, bool]:
+    """Pickle what workers are to work with: functions by value, arrays to be read only.
+
+    Parameters
+    ----------
+    value : object
+        A function, closures too, or items.
+    attaches : bool
+        Whether all workers can attach shared memory of this process. If not, shared arrays are
+        sent along, for those that cannot.
+
+    Returns
+    -------
+    Package
+    bool
+        Whether a pool is in it, whose sections the tasks may enter.
+    """
+    stream, buffers = io.BytesIO(), _Buffers()
+    pickler = _pickler_class()(stream, 5, buffers.keep_apart)
+    pickler.attaches = attaches
+    pickler.dump(value)
+    return Package(stream.getvalue(), *buffers.kept), pickler.has_pool
+
+
+def pack_results(value: object) -> Package:
+    """Pickle what tasks have given back: by value, since the worker may drop it next."""
+    stream, buffers = io.BytesIO(), _Buffers()
+    pickler = _pickler_class()(stream, 5, buffers.keep_apart)
+    pickler.is_result = True
+    pickler.dump(value)
+    return Package(stream.getvalue(), *buffers.kept)
+
+
+def pickled(value: object) -> bytes:
+    """Pickle one result at once, since the task may change it."""
+    stream = io.BytesIO()
+    pickler = _pickler_class()(stream, 5)
+    pickler.is_result = True
+    pickler.dump(value)
+    return stream.getvalue()
+
+
+class _Buffers:
+    """Keeps large buffers out of a stream."""
+
+    def __init__(self) -> None:
+        self.kept: list[memoryview] = []
+
+    def keep_apart(self, buffer: pickle.PickleBuffer) -> bool:
+        """Return whether a buffer stays in the stream."""
+        raw = buffer.raw()
+        if raw.nbytes < MAPPED_BYTES:
+            return True
+        self.kept.append(raw)
+        return False
+
+
+@functools.cache
+def _pickler_class() -> Any:
+    import cloudpickle
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        attaches = True
+        is_result = False
+        has_pool = False
+
+        def reducer_override(self, obj: Any) -> Any:
+            if isinstance(obj, np.ndarray):
+                reduced = self._reduce_array(obj)
+            elif isinstance(obj, Contexts):
+                self.has_pool = True
+                reduced = NotImplemented
+            else:
+                reduced = _reduce_by_name(obj)
+            return super().reducer_override(obj) if reduced is NotImplemented else reduced
+
+        def _reduce_array(self, array: NDArray[Any]) -> Any:
+            if self.is_result:  # which the receiver may write to
+                if isinstance(array, SharedArray) or type(array) is np.ndarray:
+                    return array.view(np.ndarray).__reduce__()
+                return NotImplemented
+            try:
+                segment, layout = describe(array)
+            except ValueError:
+                return _reduce_copy(array) if type(array) is np.ndarray else NotImplemented
+            reference = key_of(segment), layout
+            if self.attaches:
+                return _attach, (reference,)
+            return _attach_or_copy, (reference, *_reduce_copy(array.view(np.ndarray)))
+
+    return Pickler
+
+
+def _reduce_copy(array: NDArray[Any]) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """Return what makes an array again that is read-only."""
+    if array.dtype.hasobject or array.itemsize == 0:
+        reduced: Any = array.__reduce__()
+        return _frozen, reduced
+    order = "F" if array.flags.fnc else "C"
+    dense = np.asarray(array, order=order)  # type: ignore[call-overload]
+    raw = dense.reshape(-1, order=order).view(np.uint8)
+    return _frozen_buffer, (pickle.PickleBuffer(raw), array.dtype, array.shape, order)
+
+
+def _frozen(rebuild: Callable[..., Any], args: Sequence[Any], state: Any) -> NDArray[Any]:
+    array: NDArray[Any] = rebuild(*args)
+    array.__setstate__(state)
+    array.flags.writeable = False
+    return array
+
+
+def _frozen_buffer(
+    buffer: Any, dtype: np.dtype[Any], shape: tuple[int, ...], order: Any
+) -> NDArray[Any]:
+    array: NDArray[Any] = np.ndarray(shape, dtype, buffer, order=order)
+    array.flags.writeable = False
+    return array
+
+
+def _attach(reference: Reference) -> SharedArray:
+    key, layout = reference
+    return restore(open_segment(key), layout)
+
+
+def _attach_or_copy(
+    reference: Reference, copy: Callable[..., NDArray[Any]], args: tuple[Any, ...]
+) -> NDArray[Any]:
+    try:
+        return _attach(reference)
+    except (OSError, ReferenceError):
+        return copy(*args)
+
+
+def can_attach(reference: Reference) -> bool:
+    """Say whether this process can attach a shared array of another one."""
+    try:
+        _attach(reference)
+    except (OSError, ReferenceError):
+        return False
+    return True
+
+
+def reference_to(array: SharedArray) -> Reference:
+    """Return what :func:`can_attach` takes."""
+    segment, layout = describe(array)
+    return key_of(segment), layout
+
+
+def _reduce_by_name(obj: Any) -> Any:
+    """Send a kernel of a module by its name: code that is compiled on disk is found by that."""
+    function = getattr(obj, "py_func", None)
+    module = getattr(function, "__module__", "__main__")
+    if function is None or module == "__main__":
+        return NotImplemented
+    try:
+        found = operator.attrgetter(function.__qualname__)(sys.modules[module])
+    except (KeyError, AttributeError):
+        return NotImplemented
+    return (_named, (module, function.__qualname__)) if found is obj else NotImplemented
+
+
+def _named(module: str, name: str) -> Any:
+    return operator.attrgetter(name)(importlib.import_module(module))

@@ -1,0 +1,201 @@
+"""Pools on a cluster: the same calls, whose workers are those of Dask."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from sharedmem import machine
+from sharedmem.chunks import Grid
+from sharedmem.cluster_calls import ClusterCall, Members, PoolCall
+from sharedmem.constructors import empty
+from sharedmem.couriers import reference_to, register
+from sharedmem.remote import introduce
+
+_logger = logging.getLogger("sharedmem")
+
+
+class DaskBackend:
+    """Workers are those of a Dask cluster, on as many machines as it has.
+
+    Parameters
+    ----------
+    client : distributed.Client or str, optional
+        The client of a cluster, or the address of its scheduler. By default a cluster of this
+        machine is started when it is first needed, with one process a core; it is closed with the
+        pool, at the end of its ``with`` block.
+    retries : int, optional
+        How often tasks that raise an exception are run again, perhaps by another worker. Tasks
+        whose worker has died are run again in any case, as often as the scheduler allows
+        (``distributed.scheduler.allowed-failures``).
+
+    Notes
+    -----
+    Functions are pickled by `cloudpickle`, so they may be closures. Tasks may be run more than
+    once, where a worker dies. A task cannot be interrupted: after an error, a time limit or Ctrl-C
+    those that run go on to their end, and no others begin.
+
+    Examples
+    --------
+    >>> import distributed, sharedmem
+    >>> client = distributed.Client(n_workers=1, processes=False, dashboard_address="127.0.0.1:0")
+    >>> with sharedmem.MapReduce(sharedmem.DaskBackend(client)) as pool:
+    ...     pool.map(lambda i: i * i, range(4))
+    [0, 1, 4, 9]
+    >>> client.close()
+    """
+
+    uses_processes = True
+
+    def __init__(self, client: Any = None, *, retries: int = 0) -> None:
+        try:
+            import distributed
+        except ImportError as error:
+            raise ImportError("DaskBackend needs Dask: pip install 'sharedmem[dask]'") from error
+        if not (client is None or isinstance(client, str | distributed.Client)):
+            raise TypeError(
+                f"client must be a distributed.Client or an address, got {client!r}; a cluster has "
+                "one by cluster.get_client()"
+            )
+        if isinstance(client, distributed.Client) and client.asynchronous:
+            raise ValueError("client is asynchronous; make it by Client(..., asynchronous=False)")
+        register()
+        self.retries = retries
+        self._address = client if isinstance(client, str) else None
+        self._client = None if isinstance(client, str) else client
+        self._is_own = self._client is None
+        self._cluster: Any = None
+        self._n_entered = 0
+        self._starting = threading.Lock()
+        # The first one is to be attached by workers, which tells whether they can.
+        self._sample = empty(1)
+        self._introduced: tuple[frozenset[str], list[tuple[Any, int, bool]]] = frozenset(), []
+
+    def __repr__(self) -> str:
+        return f"DaskBackend({self._client or self._address or ''})"
+
+    @property
+    def client(self) -> Any:
+        """The client, started now if it is this backend's own."""
+        import distributed
+
+        with self._starting:
+            if self._client is None:
+                address = self._address
+                if address is None:
+                    self._cluster = distributed.LocalCluster(
+                        n_workers=machine.cpu_count(),
+                        threads_per_worker=1,
+                        dashboard_address="127.0.0.1:0",
+                    )
+                    address = self._cluster.scheduler_address
+                    _logger.info("started a cluster of this machine: %s", self._cluster)
+                self._client = distributed.Client(address, set_as_default=False)
+        return self._client
+
+    def enter(self) -> None:
+        """Keep what is this backend's own until it has been left as often."""
+        self._n_entered += 1
+
+    def leave(self) -> None:
+        """Close what is this backend's own, when it is left for the last time."""
+        self._n_entered -= 1
+        if self._n_entered == 0 and self._is_own:
+            for part in (self._client, self._cluster):
+                if part is not None:
+                    part.close()
+            self._client = self._cluster = None
+
+    def n_workers(self) -> int:
+        """Return how many threads the cluster's workers have now; wait for the first one."""
+        return self._admit(Members({}, 0, True)).n_workers
+
+    def _admit(self, members: Members) -> Members:
+        """Return the members that are given, and those that the cluster has besides."""
+        client = self.client
+        addresses = frozenset(client.nthreads())
+        while not addresses:
+            _logger.info("waiting for the first worker of %s", client)
+            client.wait_for_workers(1)
+            addresses = frozenset(client.nthreads())
+        if self._introduced[0] != addresses:
+            found = client.run(introduce, reference_to(self._sample), on_error="ignore")
+            workers = sorted(found.values(), key=lambda worker: _natural(worker[0]))
+            self._introduced = addresses, workers
+        for worker in self._introduced[1]:
+            members = members.joined(*worker)
+        return members
+
+    def run_map(
+        self,
+        pool_call: PoolCall,
+        func: Callable[[Any], Any],
+        sequence: Any,
+        chunksize: int | None,
+        collect: Callable[[int, list[Any]], None],
+    ) -> None:
+        """Run `func` on the items of `sequence`; see :func:`sharedmem.calls.run_map`."""
+        n_tasks = len(sequence)
+        timeout = pool_call.timeout
+        deadline = None if timeout is None else time.monotonic() + timeout
+        n_given = 0
+
+        def take(length: int) -> Sequence[Any]:
+            nonlocal n_given
+            start, n_given = n_given, min(n_given + length, n_tasks)
+            if isinstance(sequence, range | list | tuple | Grid):
+                return sequence[start:n_given]
+            return [sequence[index] for index in range(start, n_given)]
+
+        with (
+            ClusterCall(self.client, self._admit, self.retries, pool_call, func) as run,
+            pool_call.contexts.acting(pool_call.call.context(run.sync)),
+        ):
+            done = run.results(take, lambda: n_tasks - n_given, chunksize, lambda: deadline)
+            for _, _, runs in done:
+                for start, values in runs:
+                    collect(start, values)
+
+    def run_imap(
+        self,
+        pool_call: PoolCall,
+        func: Callable[[Any], Any],
+        items: Iterable[Any],
+        chunksize: int | None,
+        *,
+        in_order: bool,
+    ) -> Iterator[Any]:
+        """Yield the results of `func` on `items`; see :func:`sharedmem.calls.run_imap`."""
+        iterator = iter(items)
+        timeout = pool_call.timeout
+        n_given = n_taken = 0
+        waiting: dict[int, tuple[int, list[Any]]] = {}
+
+        def take(length: int) -> Sequence[Any]:
+            nonlocal n_given
+            if n_given - n_taken >= 2 * length * run.window:
+                return ()
+            batch = list(itertools.islice(iterator, length))
+            n_given += len(batch)
+            return batch
+
+        def deadline() -> float | None:
+            return None if timeout is None else time.monotonic() + timeout
+
+        with ClusterCall(self.client, self._admit, self.retries, pool_call, func) as run:
+            for start, length, runs in run.results(take, lambda: 2**62, chunksize, deadline):
+                values = list(itertools.chain.from_iterable(values for _, values in runs))
+                waiting[start] = length, values
+                while waiting and (not in_order or n_taken in waiting):
+                    length, values = waiting.pop(n_taken if in_order else start)
+                    n_taken += length
+                    yield from values
+
+
+def _natural(name: Any) -> tuple[int, str]:
+    """Return a key that puts 2 before 10."""
+    return len(str(name)), str(name)

@@ -1,0 +1,100 @@
+"""A cluster of two processes that all tests share, and on which none leaves anything behind."""
+
+import gc
+import logging
+import time
+
+import dask
+import distributed
+import pytest
+
+from leftovers import segments, shared_memory_files
+from sharedmem import DaskBackend, MapReduce
+
+GRACE_SECONDS = 5.0
+
+# So that a lock is free soon after its holder has died, and a task that kills does not kill often.
+CONFIG = {
+    "distributed.scheduler.allowed-failures": 1,
+    "distributed.scheduler.locks.lease-timeout": "2s",
+    "distributed.scheduler.locks.lease-validation-interval": "200ms",
+    "distributed.comm.timeouts.connect": "10s",
+    "distributed.logging.distributed": "critical",
+}
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    with (
+        dask.config.set(CONFIG),
+        distributed.LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+    ):
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def client(cluster):
+    with distributed.Client(cluster, set_as_default=False) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def backend(client):
+    return DaskBackend(client)
+
+
+@pytest.fixture
+def pool(backend):
+    with MapReduce(backend) as pool:
+        yield pool
+
+
+def _on_worker():
+    from sharedmem.remote import _stations
+
+    return {"calls": list(_stations)} if _stations else {}
+
+
+def segments_and_files():
+    """Shared memory; semaphores are those of Dask's own queues."""
+    return segments() | {name for name in shared_memory_files() if not name.startswith("sem.mp-")}
+
+
+def left_on(cluster, client):
+    """What calls have left in the scheduler, and in the workers."""
+    gc.collect()
+    scheduler = cluster.scheduler
+    extensions = scheduler.extensions
+    found = {
+        "tasks": list(scheduler.tasks),
+        "events": list(extensions["events"]._events),
+        "locks": list(extensions["semaphores"].max_leases),
+        "workers": [part for part in client.run(_on_worker).values() if part],
+    }
+    return {kind: names for kind, names in found.items() if names}
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(request):
+    """Look at the cluster: Dask keeps threads and sockets of its own in this process."""
+    if "cluster" not in request.fixturenames:
+        yield
+        return
+    cluster, client = (request.getfixturevalue(name) for name in ("cluster", "client"))
+    request.getfixturevalue("backend")
+    before = segments_and_files()
+    yield
+    deadline = time.monotonic() + GRACE_SECONDS
+    while True:
+        left = left_on(cluster, client)
+        new = segments_and_files() - before
+        if not left and not new:
+            return
+        if time.monotonic() > deadline:
+            pytest.fail(f"the test left behind {left or new}")
+        time.sleep(0.05)

@@ -1,0 +1,141 @@
+"""What happens to a call on a cluster when something of it dies."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import sharedmem
+from sharedmem import WorkerException
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.timeout(120)
+
+
+def test_tasks_of_a_killed_worker_are_run_again(pool):
+    n_kills = sharedmem.zeros((), dtype=int)
+
+    def work(i):
+        if i == 7 and n_kills[()] == 0:
+            n_kills[...] = 1
+            os.kill(os.getpid(), signal.SIGKILL)
+        with pool.ordered:
+            time.sleep(0.001)
+        return i, pool.rng.random()
+
+    found = pool.map(work, range(40), chunksize=2)
+    assert n_kills[()] == 1
+    assert [i for i, _ in found] == list(range(40))
+    assert len({number for _, number in found}) == 40
+
+
+def test_a_critical_section_is_free_again_when_its_holder_dies(pool):
+    n_entered = sharedmem.zeros((), dtype=int)
+
+    def work(i):
+        with pool.critical:
+            n_entered[...] += 1
+            if n_entered[()] == 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return i
+
+    assert pool.map(work, range(6), chunksize=1) == list(range(6))
+    assert n_entered[()] == 7
+
+
+def test_a_task_that_kills_its_worker_again_and_again_is_named(pool):
+    def work(i):
+        if i == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return i
+
+    with pytest.raises(WorkerException, match=r"Task 5 \(item: 5\) was run 2 times") as got:
+        pool.map(work, range(8), chunksize=4)
+    assert isinstance(got.value.reason, sharedmem.DeadWorkerError)
+    assert pool.map(abs, [-1, -2]) == [1, 2]
+
+
+SCRIPT = """
+import os, signal, sys, threading, time
+import dask, distributed, sharedmem
+from leftovers import children
+
+def main(what):
+    dask.config.set({"distributed.comm.timeouts.connect": "1s"})
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=50
+    ) as cluster, distributed.Client(cluster, set_as_default=False) as client:
+        started = sharedmem.zeros(4)
+        def work(i):
+            started[i] += 1
+            time.sleep(1)
+        pool = sharedmem.MapReduce(sharedmem.DaskBackend(client))
+        def strike():
+            while not started[0]:
+                time.sleep(0.01)
+            if what == "interrupt":
+                os.kill(os.getpid(), signal.SIGINT)
+            else:
+                client.loop.add_callback(cluster.scheduler.close)
+        threading.Thread(target=strike).start()
+        try:
+            pool.map(work, range(4), chunksize=1)
+        except KeyboardInterrupt:
+            print("KeyboardInterrupt")
+            deadline = time.monotonic() + 5
+            while cluster.scheduler.tasks and time.monotonic() < deadline:
+                time.sleep(0.05)
+            print(dict(cluster.scheduler.tasks), started.sum() < 3)
+        except ConnectionError as error:
+            print("ConnectionError", error)
+    print(children())
+
+if __name__ == "__main__":
+    main(sys.argv[1])
+"""
+
+
+def run_script(tmp_path, text, *arguments):
+    script = tmp_path / "script.py"
+    script.write_text(text)
+    env = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    command = [sys.executable, str(script), *arguments]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_control_c_leaves_nothing_running(tmp_path):
+    assert run_script(tmp_path, SCRIPT, "interrupt") == "KeyboardInterrupt\n{} True\nset()\n"
+
+
+def test_a_scheduler_that_is_gone_is_an_error(tmp_path):
+    assert "ConnectionError the cluster is gone" in run_script(tmp_path, SCRIPT, "close")
+
+
+OWN_CLUSTER = """
+import logging, sys, warnings
+import sharedmem
+from leftovers import children, threads
+
+def main():
+    logger = logging.getLogger("sharedmem")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(logging.StreamHandler(sys.stdout))
+    with sharedmem.MapReduce(sharedmem.DaskBackend()) as pool:
+        print(pool.map(abs, [-1, -2]) == [1, 2], pool.np == sharedmem.cpu_count())
+    print(children())
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def test_a_cluster_of_this_machine_is_started_and_ends_with_the_pool(tmp_path):
+    started, *rest = run_script(tmp_path, OWN_CLUSTER).splitlines()
+    assert "started a cluster of this machine: LocalCluster" in started
+    assert rest == ["True True", "set()"]

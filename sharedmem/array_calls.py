@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sharedmem import engine, overlap
 from sharedmem.compiling import releases_gil
 from sharedmem.distributed import DaskBackend
-from sharedmem.operands import as_array, is_store
+from sharedmem.far_arrays import check_far_outs, far, far_tuple, is_far, reduce_far
+from sharedmem.operands import as_array, as_tuple, is_store
 from sharedmem.runs import Bar, run_in_threads, share_in_threads
-from sharedmem.stores import reduce_store
+from sharedmem.stores import in_batches, reduce_store
 from sharedmem.team import Backend
 
 if TYPE_CHECKING:
@@ -33,10 +34,15 @@ class ArrayCalls(ABC):
     backend: Backend | DaskBackend
     _bar: Bar
     _blas_threads: int | None
+    _cluster: DaskBackend | None
 
     @abstractmethod
     def map(self, func: Callable[..., Any], sequence: Any) -> list[Any]:
         """Call `func` on each item of `sequence`, in parallel."""
+
+    @abstractmethod
+    def imap(self, func: Callable[..., Any], iterable: Any) -> Iterator[Any]:
+        """Yield the results of `func` on the items of `iterable`, in order."""
 
     @abstractmethod
     def _n_workers(self) -> int:
@@ -67,18 +73,17 @@ class ArrayCalls(ABC):
         ...     pool.map_chunks(halve, a)
         SharedArray([2., 2., 2., 2., 2.])
         """
+        options: dict[str, Any] = {
+            "args": args, "axis": axis, "chunks": chunks, "position": position
+        }  # fmt: skip
+        if self._is_far(*arrays, *as_tuple(out)):
+            seen, target = tuple(map(far, arrays)), far_tuple(out)
+            role = "out" if out is not None else "an array to be worked on in place"
+            self._check_outs(as_tuple(target) or seen[:1], seen, role)
+            engine.map_chunks(self.map, kernel, *seen, out=target, private_ok=True, **options)
+            return out
         run, private_ok = self._run_of(kernel)
-        return engine.map_chunks(
-            run,
-            kernel,
-            *arrays,
-            args=args,
-            axis=axis,
-            chunks=chunks,
-            out=out,
-            position=position,
-            private_ok=private_ok,
-        )
+        return engine.map_chunks(run, kernel, *arrays, out=out, private_ok=private_ok, **options)
 
     def map_overlap(self, kernel: Callable[..., Any], a: Any, out: Any, **options: Any) -> Any:
         """Call a kernel on each chunk of arrays and a halo around it.
@@ -96,6 +101,11 @@ class ArrayCalls(ABC):
         ...     pool.map_overlap(subtract_neighbour, a, sharedmem.empty_like(a), depth=1)
         SharedArray([0, 1, 2, 4])
         """
+        if self._is_far(*as_tuple(a), *as_tuple(out)):
+            seen, target = far_tuple(a), far_tuple(out)
+            self._check_outs(as_tuple(target), as_tuple(seen), "out")
+            overlap.map_overlap(self.map, kernel, seen, target, private_ok=True, **options)
+            return out
         run, private_ok = self._run_of(kernel)
         return overlap.map_overlap(run, kernel, a, out, private_ok=private_ok, **options)
 
@@ -120,10 +130,12 @@ class ArrayCalls(ABC):
         array([5, 7])
         """
         a = as_array(a)
+        if self._is_far(a):
+            return reduce_far(self.imap, reduction, far(a), axis, keepdims)
         n_workers = self._n_workers()
         run = self._run_in_threads(a.nbytes) if reduction.lines else self.map
         if is_store(a):
-            return reduce_store(run, reduction, a, axis, keepdims, n_workers=n_workers)
+            return reduce_store(in_batches(run, n_workers), reduction, a, axis, keepdims)
         share = self._share_in_threads(a.nbytes) if reduction.whole else None
         return engine.reduce(run, reduction, a, axis, keepdims, n_workers=n_workers, share=share)
 
@@ -140,8 +152,31 @@ class ArrayCalls(ABC):
         ...     pool.apply_ufunc(numpy.add, sharedmem.full(3, 2.0), 1)
         SharedArray([3., 3., 3.])
         """
+        if self._is_far(*inputs, *as_tuple(out)):
+            seen, target = tuple(map(far, inputs)), far_tuple(out)
+            self._check_outs(as_tuple(target), seen, "out")
+            result = engine.apply_ufunc(
+                lambda _: self.map, ufunc, *seen, out=target, private_ok=True, **options
+            )
+            if out is None:
+                return result
+            return out if result is target else out[0]
         run_for = functools.partial(self._run_in_threads, blas_threads=self._blas_threads)
         return engine.apply_ufunc(run_for, ufunc, *inputs, out=out, private_ok=True, **options)
+
+    def _is_far(self, *arrays: Any) -> bool:
+        """Say whether a cluster does a call, since it sees one of the arrays by itself."""
+        return self._cluster is not None and any(map(is_far, arrays)) and self._n_workers() > 0
+
+    def _check_outs(self, outs: Sequence[Any], inputs: Sequence[Any], role: str) -> None:
+        assert self._cluster is not None
+        attaches = self._cluster.attaches()
+        check_far_outs(outs, inputs, role, attaches)
+        if not outs and not attaches:
+            raise ValueError(
+                "the result would be in shared memory of this machine, and workers are on others: "
+                "give out=, an array of zarr or an .npy file"
+            )
 
     def _run_of(self, kernel: Any) -> tuple[engine.Run, bool]:
         """Return what runs a user's kernel, and whether it may write to private memory."""

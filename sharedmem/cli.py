@@ -86,6 +86,10 @@ def _parser() -> argparse.ArgumentParser:
         help="ends of the histogram; with them all is done in one pass",
     )  # fmt: skip
     stats.add_argument("--workers", type=int, help="threads; 0 for none beside the main one")
+    stats.add_argument(
+        "--dask", metavar="ADDRESS",
+        help="the scheduler of a Dask cluster, whose workers see the files, such as tcp://host:8786",
+    )  # fmt: skip
     stats.add_argument("--json", action="store_true", help="print JSON")
     stats.add_argument("--plot", type=Path, metavar="PICTURE", help="draw to this file, too")
 
@@ -116,7 +120,7 @@ def _run_stats(options: argparse.Namespace) -> None:
         if options.axis is not None and not -n_axes <= options.axis < n_axes:
             raise UsageError(f"{source.name}: there is no axis {options.axis} in {source.shape}")
     all_found = []
-    with sharedmem.MapReduce(np=options.workers, progress=sys.stderr.isatty()) as pool:
+    with _pool(options) as pool:
         for source in sources:
             found = statistics(
                 pool, source, options.axis, options.bins or DEFAULT_BINS, options.range
@@ -129,6 +133,15 @@ def _run_stats(options: argparse.Namespace) -> None:
         report.save_picture(all_found, options.plot)
 
 
+def _pool(options: argparse.Namespace) -> sharedmem.MapReduce:
+    if options.dask is None:
+        return sharedmem.MapReduce(np=options.workers, progress=sys.stderr.isatty())
+    try:
+        return sharedmem.MapReduce(sharedmem.DaskBackend(options.dask))
+    except ImportError as error:
+        raise UsageError(str(error)) from error
+
+
 def _check(options: argparse.Namespace) -> None:
     """Refuse options that do not fit together, before anything is read."""
     if options.shape is not None and options.dtype is None:
@@ -139,6 +152,8 @@ def _check(options: argparse.Namespace) -> None:
         low, high = options.range
         if not (math.isfinite(high - low) and low < high):
             raise UsageError(f"--range {low:g} {high:g} is no interval: LO has to be less than HI")
+    if options.workers is not None and options.dask is not None:
+        raise UsageError("--workers is for this machine; a cluster has as many workers as it has")
     if options.workers is not None and options.workers < 0:
         raise UsageError(f"--workers {options.workers} is less than 0")
     if options.plot is not None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib
 import io
 import operator
+import os
 import pickle
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.array import Layout, SharedArray, describe, restore
+from sharedmem.array_files import ArrayFile
 from sharedmem.contexts import Contexts
 from sharedmem.keys import SegmentKey, key_of, open_segment
 from sharedmem.parcels import MAPPED_BYTES
@@ -135,6 +139,10 @@ def _pickler_class() -> Any:
             elif isinstance(obj, Contexts):
                 self.has_pool = True
                 reduced = NotImplemented
+            elif type(obj).__module__.startswith("h5py."):
+                reduced = _reduce_dataset(obj)
+            elif type(obj).__module__.startswith("zarr.storage"):
+                reduced = _reduce_store(obj)
             else:
                 reduced = _reduce_by_name(obj)
             return super().reducer_override(obj) if reduced is NotImplemented else reduced
@@ -144,6 +152,9 @@ def _pickler_class() -> Any:
                 if isinstance(array, SharedArray) or type(array) is np.ndarray:
                     return array.view(np.ndarray).__reduce__()
                 return NotImplemented
+            file = ArrayFile.of(array)
+            if file is not None:
+                return ArrayFile.map, (file,)
             try:
                 segment, layout = describe(array)
             except ValueError:
@@ -209,6 +220,34 @@ def reference_to(array: SharedArray) -> Reference:
     """Return what :func:`can_attach` takes."""
     segment, layout = describe(array)
     return key_of(segment), layout
+
+
+def _reduce_dataset(dataset: Any) -> Any:
+    file = getattr(dataset, "file", None)
+    if not file:
+        return NotImplemented
+    if file.mode != "r":
+        raise ValueError(
+            f"{dataset.name} is in {file.filename}, which this process has opened for writing, so "
+            "that no other one can read it: open it with mode 'r'"
+        )
+    path = os.path.abspath(file.filename)  # noqa: PTH100 - of HDF5, which has drivers without files
+    return _open_dataset, (path, dataset.name)
+
+
+def _open_dataset(path: str, name: str) -> Any:
+    h5py: Any = importlib.import_module("h5py")
+    return h5py.File(path, "r")[name]
+
+
+def _reduce_store(store: Any) -> Any:
+    """Send the absolute name of a folder: a worker may run in another one."""
+    root = getattr(store, "root", None)
+    if not isinstance(root, Path) or root.is_absolute():
+        return NotImplemented
+    found = copy.copy(store)
+    found.root = root.absolute()
+    return found.__reduce_ex__(4)
 
 
 def _reduce_by_name(obj: Any) -> Any:

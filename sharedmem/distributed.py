@@ -114,6 +114,10 @@ class DaskBackend:
         """Return how many threads the cluster's workers have now; wait for the first one."""
         return self._admit(Members({}, 0, True)).n_workers
 
+    def attaches(self) -> bool:
+        """Say whether all workers can attach shared memory of this process."""
+        return self._admit(Members({}, 0, True)).attaches
+
     def _admit(self, members: Members) -> Members:
         """Return the members that are given, and those that the cluster has besides."""
         client = self.client

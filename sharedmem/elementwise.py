@@ -86,7 +86,9 @@ def evaluate(expression: str, /, out: Any = None, **arrays: Any) -> Any:
     with np.errstate(all="ignore"):
         bound, names, scalars = bind(tree, values)
         operands = [values[name] for name in names]
-        function = _Function(expression, bound, operands, scalars)
+        size = math.prod(np.broadcast_shapes(*(x.shape for x in operands)))
+        dtypes = tuple(np.dtype(x.dtype) for x in operands)
+        function = _Function(expression, bound, dtypes, scalars, size > PIECE)
         return current_pool().apply_ufunc(function, *operands, out=out)
 
 
@@ -115,19 +117,29 @@ class _Function:
 
     nout = 1
 
-    def __init__(self, text: str, tree: Any, operands: list[Array], scalars: list[Any]) -> None:
+    def __init__(
+        self,
+        text: str,
+        tree: Any,
+        dtypes: tuple[np.dtype[Any], ...],
+        scalars: list[Any],
+        is_fused: bool,
+    ) -> None:
+        self._made_from = text, tree, dtypes, scalars, is_fused
         self.__name__ = text
-        self.nin = len(operands)
+        self.nin = len(dtypes)
         self._tree = tree
         self._scalars = tuple(scalars)
-        self._kernel = None
-        if math.prod(np.broadcast_shapes(*(x.shape for x in operands))) > PIECE:
-            self._kernel = fuse(tree, tuple(x.dtype for x in operands))
+        self._kernel = fuse(tree, dtypes) if is_fused else None
         if self._kernel is not None:
             try:
                 self._cast = self._kernel.cast(scalars)
             except OverflowError:  # an integer is compared that is beyond the type of the array
                 self._kernel = None
+
+    def __reduce__(self) -> Any:
+        """Pickle without the machine code, which another process compiles for itself."""
+        return _Function, self._made_from
 
     def __call__(self, *operands: Array, out: tuple[Array, ...] = ()) -> Any:
         """Compute a chunk; without elements, make the types known."""

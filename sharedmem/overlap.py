@@ -85,6 +85,11 @@ class _StencilTask:
     # Of each thread, for chunks that are copied: fresh pages would take longer than the kernel.
     buffers: threading.local = field(default_factory=threading.local)
 
+    def __reduce__(self) -> Any:
+        # Without the buffers, which another process makes for itself.
+        fields = (self.kernel, self.inputs, self.outs, self.axes, self.args, self.with_position)
+        return _StencilTask, fields
+
     def __call__(self, chunk: Chunk) -> None:
         interior = self._interior(chunk)
         if _has_elements(interior):

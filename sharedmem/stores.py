@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,18 +22,27 @@ _CHUNKS_A_WORKER = 8
 Place = tuple[tuple[int, int], ...]
 
 
+# ``stream(func, sequence)`` yields ``func(item)``, in order and not far ahead of the reader.
+Stream = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
+
+
+def in_batches(run: Run, n_workers: int) -> Stream:
+    """Return a stream of what a team runs, some chunks for each worker at a time."""
+    step = _CHUNKS_A_WORKER * max(n_workers, 1)
+
+    def stream(func: Callable[[Any], Any], sequence: Sequence[Any]) -> Iterable[Any]:
+        for start in range(0, len(sequence), step):
+            yield from run(func, sequence[start : start + step])
+
+    return stream
+
+
 def reduce_store(
-    run: Run,
-    reduction: Reduction,
-    store: Any,
-    axis: Axis = None,
-    keepdims: bool = False,
-    *,
-    n_workers: int = 0,
+    stream: Stream, reduction: Reduction, store: Any, axis: Axis = None, keepdims: bool = False
 ) -> Any:
     """Reduce an array in a file over some of its axes.
 
-    The parameters, and what is returned and raised, are those of
+    The parameters, and what is returned and raised, are otherwise those of
     :func:`sharedmem.reducing.reduce`. Which elements are in a chunk depends on the shape, the dtype
     and the chunks of the file; states are combined over neighbours, in the order of the chunks.
     """
@@ -42,7 +51,7 @@ def reduce_store(
     axes = normalize_axis_tuple(range(store.ndim) if axis is None else axis, store.ndim, "axis")
     kept = [at for at in range(store.ndim) if at not in axes]
     whole = reduction if reduction.lines else by_line(reduction, np.dtype(store.dtype))
-    trees = _reduce_chunks(run, _ChunkTask(store, whole, axes), kept, max(n_workers, 1))
+    trees = _reduce_chunks(stream, _ChunkTask(store, whole, axes), kept)
     if not (reduction.lines or kept or keepdims):
         return reduction.finalize(trees[()].root()[0].item())
     results = {
@@ -94,17 +103,12 @@ class _Tree:
         return functools.reduce(lambda later, earlier: self._combine(earlier, later), states)
 
 
-def _reduce_chunks(
-    run: Run, task: _ChunkTask, kept: Sequence[int], n_workers: int
-) -> dict[Place, _Tree]:
+def _reduce_chunks(stream: Stream, task: _ChunkTask, kept: Sequence[int]) -> dict[Place, _Tree]:
     trees: dict[Place, _Tree] = {}
     grid = chunks(task.store, range(task.store.ndim))
-    step = _CHUNKS_A_WORKER * n_workers
-    for start in range(0, len(grid), step):
-        part = grid[start : start + step]
-        for chunk, state in zip(part, run(task, part), strict=True):
-            place = tuple((chunk[at].start, chunk[at].stop) for at in kept)
-            trees.setdefault(place, _Tree(task.reduction.combine)).add(state)
+    for chunk, state in zip(grid, stream(task, grid), strict=True):
+        place = tuple((chunk[at].start, chunk[at].stop) for at in kept)
+        trees.setdefault(place, _Tree(task.reduction.combine)).add(state)
     return trees
 
 

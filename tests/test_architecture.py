@@ -14,11 +14,11 @@ ROOT = Path(__file__).parents[1]
 # A module imports only what stands before it, so that no cycle can arise.
 FLOORS = {
     "ground": "errors checks mapping files machine memory keys thread_pool filling kernels",
-    "1": "chunks array constructors claims failures locks sync parcels transport blas",
+    "1": "chunks array array_files constructors claims failures locks sync parcels transport blas",
     "2": "team tasks tracing worker processes threads",
     "3": "lines compiling runs sorting scanning ranks operands regions reducing stores "
     "engine overlap expressions lowering stages fusing progress contexts calls background "
-    "couriers remote cluster_calls distributed",
+    "couriers remote cluster_calls distributed far_arrays",
     "4": "array_calls mapreduce",
     "5": "chunkwise elementwise reductions statistics nanreductions "
     "histograms selection ordering scans quantiles nanquantiles products random",

@@ -1,0 +1,206 @@
+"""Arrays in files, which the workers of a cluster read and write: results, bits, and refusals."""
+
+import json
+import operator
+
+import h5py
+import numba
+import numpy as np
+import pytest
+import zarr
+
+import sharedmem
+from sharedmem import MapReduce, WorkerException
+from sharedmem.kernels import Reduction
+
+# Several default chunks, cut along both axes.
+SHAPE = (400, 2001)
+VALUES = np.random.default_rng(0).normal(size=SHAPE)
+VALUES[5, 7] = np.nan
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("arrays")
+    np.save(folder / "a.npy", VALUES)
+    np.save(folder / "f.npy", np.asfortranarray(VALUES))
+    zarr.create_array(str(folder / "a.zarr"), data=VALUES, chunks=(100, 700))
+    with h5py.File(folder / "a.h5", "w") as file:
+        file.create_dataset("a", data=VALUES, chunks=(100, 700))
+    return folder
+
+
+def opened(folder, kind):
+    if kind == "zarr":
+        return zarr.open_array(str(folder / "a.zarr"), mode="r")
+    if kind == "h5":
+        return h5py.File(folder / "a.h5", "r")["a"]
+    return np.load(folder / kind, mmap_mode="r")
+
+
+@pytest.fixture(params=["zarr", "a.npy"])
+def stored(request, folder):
+    return opened(folder, request.param)
+
+
+@pytest.fixture(params=["zarr", "h5", "a.npy", "f.npy"])
+def any_stored(request, folder):
+    return opened(folder, request.param)
+
+
+@pytest.fixture
+def runs_far(pool, monkeypatch):
+    """Count the calls that the cluster did."""
+    calls = []
+
+    def counted(run):
+        def count(*args, **options):
+            calls.append(run)
+            return run(*args, **options)
+
+        return count
+
+    monkeypatch.setattr(pool._cluster, "run_map", counted(pool._cluster.run_map))
+    monkeypatch.setattr(pool._cluster, "run_imap", counted(pool._cluster.run_imap))
+    return calls
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1])
+@pytest.mark.parametrize("name", ["sum", "nansum", "var", "minmax"])
+def test_reductions_have_the_bits_of_one_machine(stored, name, axis, pool, runs_far):
+    function = getattr(sharedmem, name)
+    with MapReduce(np=2):  # first, so that the workers find the kernels compiled
+        expected = np.array(function(stored, axis=axis))
+    result = np.array(function(stored, axis=axis))
+    assert len(runs_far) == 1
+    if axis is None or not isinstance(stored, np.memmap):
+        np.testing.assert_array_equal(result, expected)
+    else:  # whose chunks are those of lines in memory
+        np.testing.assert_allclose(result, expected, rtol=1e-14, atol=1e-14)
+
+
+def test_histograms_and_keepdims(any_stored, pool):
+    edges = np.linspace(-2, 2, 9)
+    counts, _ = sharedmem.histogram(any_stored, edges)
+    np.testing.assert_array_equal(counts, np.histogram(VALUES, edges)[0])
+    assert sharedmem.nansum(any_stored, keepdims=True).shape == (1, 1)
+    assert sharedmem.nansum(any_stored, axis=1, keepdims=True).shape == (400, 1)
+
+
+def test_a_reduction_of_your_own(stored, pool):
+    @numba.njit(nogil=True)
+    def count_negative(x):
+        return (x < 0).sum()
+
+    negative = Reduction(count_negative, operator.add, identity=0)
+    assert sharedmem.reduce(negative, stored) == (VALUES < 0).sum()
+
+
+@pytest.fixture(params=["zarr", "npy"])
+def out(request, tmp_path):
+    if request.param == "zarr":
+        path = str(tmp_path / "out.zarr")
+        return zarr.create_array(path, shape=SHAPE, chunks=(50, 700), dtype="f8")
+    return np.lib.format.open_memmap(tmp_path / "out.npy", "w+", "f8", SHAPE)
+
+
+def test_kernels_write_to_files_chunk_by_chunk(stored, out, pool, runs_far):
+    def scale(x, y, position, factor):
+        y[:] = factor * x + position[0]
+
+    result = sharedmem.map_chunks(scale, stored, args=(2.0,), axis=1, out=out, position=True)
+    assert result is out
+    np.testing.assert_array_equal(out[...], VALUES * 2)
+    assert len(runs_far) == 1
+
+
+def test_ufuncs_and_expressions(stored, out, pool, runs_far):
+    row = np.arange(SHAPE[1], dtype=float)
+    assert sharedmem.apply_ufunc(np.add, stored, row, out=out) is out
+    np.testing.assert_array_equal(out[...], VALUES + row)
+    sharedmem.evaluate("a * a + 1", a=stored, out=out)
+    np.testing.assert_array_equal(out[...], VALUES * VALUES + 1)
+    result = sharedmem.evaluate("2 * a", a=stored)  # shared memory: the workers are on this machine
+    np.testing.assert_array_equal(result, VALUES * 2)
+    assert len(runs_far) == 3
+
+
+def test_stencils(any_stored, out, pool, runs_far):
+    def differ(x, y):
+        y[:] = x[2:, 1:-1] - x[1:-1, :-2]
+
+    sharedmem.map_overlap(differ, any_stored, out, depth=1, boundary="periodic")
+    expected = np.roll(VALUES, -1, 0) - np.roll(VALUES, 1, 1)
+    np.testing.assert_array_equal(out[...], expected)
+    assert len(runs_far) == 1
+
+
+def test_arrays_in_memory_stay_on_this_machine(pool, runs_far):
+    assert sharedmem.sum(np.arange(10_000_000)) == 49_999_995_000_000
+    assert not runs_far
+
+
+def test_files_are_captured_by_name(folder, out, pool):
+    stored = np.load(folder / "a.npy", mmap_mode="r")[::-1, 3:]
+    if isinstance(out, np.ndarray):
+
+        def write(i):
+            out[i] = i
+            return float(stored[i, 0])
+
+        assert pool.map(write, range(5)) == VALUES[::-1, 3][:5].tolist()
+        assert out[:5, 0].tolist() == [0, 1, 2, 3, 4]
+
+    def spoil(i):
+        stored[i] = 0
+
+    with pytest.raises(WorkerException, match="read-only"):
+        pool.map(spoil, range(1))
+
+
+def test_what_could_not_be_written_is_refused(folder, tmp_path, pool):
+    stored = opened(folder, "zarr")
+
+    def kernel(*_):
+        raise AssertionError("it was run")
+
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        refused = [
+            (np.zeros(SHAPE), "private memory"),
+            (file.create_dataset("b", SHAPE, "f8", chunks=True), "HDF5"),
+            (
+                zarr.create_array(zarr.storage.MemoryStore(), shape=SHAPE, dtype="f8"),
+                "in memory of",
+            ),
+            (np.load(folder / "a.npy", mmap_mode="r"), "read-only"),
+            (stored, "opened for reading"),
+            (zarr.open_array(str(folder / "a.zarr"), mode="r+"), "also an input"),
+        ]
+        for target, why in refused:
+            with pytest.raises(ValueError, match=why):
+                pool.map_chunks(kernel, stored, out=target)
+    with pytest.raises(ValueError, match="also an input"):
+        pool.map_chunks(kernel, zarr.open_array(str(folder / "a.zarr"), mode="r+"))
+
+
+def test_a_file_that_a_worker_does_not_see(tmp_path, pool):
+    array = np.lib.format.open_memmap(tmp_path / "gone.npy", "w+", "f8", (2_000_000,))
+    (tmp_path / "gone.npy").unlink()
+    with pytest.raises(WorkerException, match="does not see this file; put it on storage"):
+        sharedmem.sum(array)
+
+
+def test_stats_on_the_command_line(cluster, folder, capsys):
+    from sharedmem.cli import main
+
+    files = [str(folder / name) for name in ("a.zarr", "a.npy", "a.h5")]
+    assert main(["stats", "--json", *files]) == 0
+    here = json.loads(capsys.readouterr().out)["arrays"]
+    assert main(["stats", "--json", "--dask", cluster.scheduler_address, *files]) == 0
+    there = json.loads(capsys.readouterr().out)["arrays"]["arrays"]
+    for one, other in zip(here, there, strict=True):
+        for name in ("count", "n_nan", "min", "max", "histogram"):
+            assert one[name] == other[name]
+        assert other["mean"] == pytest.approx(one["mean"], rel=1e-14)
+    assert main(["stats", "--workers", "2", "--dask", "x", files[0]]) == 2
+    assert "a cluster has as many workers" in capsys.readouterr().err

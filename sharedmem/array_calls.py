@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from sharedmem import engine, overlap
 from sharedmem.compiling import releases_gil
+from sharedmem.dask_arrays import is_dask
 from sharedmem.distributed import DaskBackend
-from sharedmem.far_arrays import check_far_outs, far, far_tuple, is_far, reduce_far
+from sharedmem.far_arrays import check_far_outs, far, is_far, reduce_far
 from sharedmem.operands import as_array, as_tuple, is_store
 from sharedmem.runs import Bar, run_in_threads, share_in_threads
 from sharedmem.stores import in_batches, reduce_store
@@ -77,7 +78,7 @@ class ArrayCalls(ABC):
             "args": args, "axis": axis, "chunks": chunks, "position": position
         }  # fmt: skip
         if self._is_far(*arrays, *as_tuple(out)):
-            seen, target = tuple(map(far, arrays)), far_tuple(out)
+            seen, target = self._far(arrays), self._far(out)
             role = "out" if out is not None else "an array to be worked on in place"
             self._check_outs(as_tuple(target) or seen[:1], seen, role)
             engine.map_chunks(self.map, kernel, *seen, out=target, private_ok=True, **options)
@@ -102,7 +103,7 @@ class ArrayCalls(ABC):
         SharedArray([0, 1, 2, 4])
         """
         if self._is_far(*as_tuple(a), *as_tuple(out)):
-            seen, target = far_tuple(a), far_tuple(out)
+            seen, target = self._far(a), self._far(out)
             self._check_outs(as_tuple(target), as_tuple(seen), "out")
             overlap.map_overlap(self.map, kernel, seen, target, private_ok=True, **options)
             return out
@@ -131,7 +132,7 @@ class ArrayCalls(ABC):
         """
         a = as_array(a)
         if self._is_far(a):
-            return reduce_far(self.imap, reduction, far(a), axis, keepdims)
+            return reduce_far(self.imap, reduction, self._far(a), axis, keepdims)
         n_workers = self._n_workers()
         run = self._run_in_threads(a.nbytes) if reduction.lines else self.map
         if is_store(a):
@@ -153,7 +154,7 @@ class ArrayCalls(ABC):
         SharedArray([3., 3., 3.])
         """
         if self._is_far(*inputs, *as_tuple(out)):
-            seen, target = tuple(map(far, inputs)), far_tuple(out)
+            seen, target = self._far(inputs), self._far(out)
             self._check_outs(as_tuple(target), seen, "out")
             result = engine.apply_ufunc(
                 lambda _: self.map, ufunc, *seen, out=target, private_ok=True, **options
@@ -166,7 +167,21 @@ class ArrayCalls(ABC):
 
     def _is_far(self, *arrays: Any) -> bool:
         """Say whether a cluster does a call, since it sees one of the arrays by itself."""
-        return self._cluster is not None and any(map(is_far, arrays)) and self._n_workers() > 0
+        if self._cluster is not None and any(map(is_far, arrays)) and self._n_workers() > 0:
+            return True
+        if any(map(is_dask, arrays)):
+            raise TypeError(
+                "a dask array is read by the workers of a cluster: give it to a pool on one, "
+                "MapReduce(DaskBackend(client)), or give a.compute() or an array in a file"
+            )
+        return False
+
+    def _far(self, arrays: Any) -> Any:
+        """Return one array, or each of a tuple, or None, as what can be sent to the cluster."""
+        assert self._cluster is not None
+        if isinstance(arrays, tuple):
+            return tuple(map(self._far, arrays))
+        return far(arrays, self._cluster.client)
 
     def _check_outs(self, outs: Sequence[Any], inputs: Sequence[Any], role: str) -> None:
         assert self._cluster is not None

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Self
 from sharedmem.claims import Pace
 from sharedmem.contexts import Call, Contexts
 from sharedmem.couriers import INLINE_BYTES, Package, pack
+from sharedmem.dask_arrays import regions_of
 from sharedmem.errors import DeadWorkerError, WorkerException
 from sharedmem.failures import exception_of
 from sharedmem.remote import Job, TaskError, forget, run_claim
@@ -153,6 +154,7 @@ class ClusterCall:
         self._numbers = itertools.count()
         self._claims: dict[Any, tuple[_Claim, Any]] = {}
         self._answers: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
+        self._reads_dask = False
         self._turns = _Turns()
         self._marks: list[str] = []
         self._send_function()
@@ -245,7 +247,7 @@ class ClusterCall:
                 return
             claim, outcome = self._receive(deadline())
             n_stopped += outcome.has_stopped
-            if chunksize is None:
+            if chunksize is None and not self._reads_dask:  # of which the worker holds one chunk
                 n_tasks = len(claim.items)
                 length = pace.next_length(n_tasks, outcome.seconds, n_left(), CLAIM_SECONDS)
             yield claim.start, len(claim.items), self._opened(outcome.runs)
@@ -255,6 +257,8 @@ class ClusterCall:
             self._marks.append(self._job.mark(claim.start))
         key = (f"{self._name}-{self._key}", next(self._numbers))
         items = self._placed(pack(claim.items, self._members.attaches)[0], broadcast=False)
+        regions = regions_of(self._func, claim.items)
+        self._reads_dask = bool(regions)
         future = self._client.submit(
             run_claim,
             self._packed_job,
@@ -262,6 +266,8 @@ class ClusterCall:
             items,
             claim.start,
             claim.is_suspect,
+            Package(pickle.dumps(list(regions))),
+            *(self._client.compute(list(regions.values())) if regions else ()),
             key=key,
             pure=False,
             retries=self._retries,

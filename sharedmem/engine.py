@@ -47,6 +47,10 @@ class _KernelTask:
     args: tuple[Any, ...]
     with_position: bool
 
+    def reads(self, chunk: Slices) -> list[tuple[Any, Slices]]:
+        """Return what is read for a chunk."""
+        return [(part, chunk) for part in self.inputs]
+
     def __call__(self, chunk: Slices) -> None:
         for part in self.outs:
             if not is_store(part):
@@ -137,6 +141,10 @@ class _UfuncTask:
     outs: tuple[Array, ...]
     options: dict[str, Any]
     mask: Array | None = None
+
+    def reads(self, chunk: Slices) -> list[tuple[Any, Slices]]:
+        """Return what is read for a chunk."""
+        return [(part, chunk) for part in (*self.inputs, self.mask)]
 
     def __call__(self, chunk: Slices) -> None:
         self.apply(chunk)

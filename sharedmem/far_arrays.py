@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sharedmem.array_files import ArrayFile
 from sharedmem.chunks import DEFAULT_CHUNK_BYTES
+from sharedmem.dask_arrays import DaskArray, is_dask
 from sharedmem.kernels import Reduction
 from sharedmem.operands import check_stored, check_writable, is_store
 from sharedmem.reducing import Axis, map_parts
@@ -21,18 +22,15 @@ Array = NDArray[Any]
 
 
 def is_far(a: Any) -> bool:
-    """Say whether workers on other machines may see an array, since it is in a file."""
+    """Say whether workers on other machines may see an array: in a file, or one of Dask's."""
     return is_store(a) or (isinstance(a, np.ndarray) and ArrayFile.of(a) is not None)
 
 
-def far(a: Any) -> Any:
-    """Return an array in a file as what can be sent to where it is read."""
+def far(a: Any, client: Any) -> Any:
+    """Return an array as what can be sent to where it is read; a dask array is of this client."""
+    if is_dask(a):
+        return DaskArray(a, client)
     return (ArrayFile.of(a) or a) if isinstance(a, np.ndarray) else a
-
-
-def far_tuple(value: Any) -> Any:
-    """Return one array, or each of a tuple, or None, as :func:`far` does."""
-    return tuple(map(far, value)) if isinstance(value, tuple) else far(value)
 
 
 def reduce_far(stream: Stream, reduction: Reduction, store: Any, axis: Axis, keepdims: bool) -> Any:

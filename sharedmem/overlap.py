@@ -85,6 +85,18 @@ class _StencilTask:
     # Of each thread, for chunks that are copied: fresh pages would take longer than the kernel.
     buffers: threading.local = field(default_factory=threading.local)
 
+    def reads(self, chunk: Chunk) -> list[tuple[Any, Slices]]:
+        """Return what is read for a chunk."""
+        interior = self._interior(chunk)
+        if not _has_elements(interior):
+            return []
+        reach = self._reach(interior)
+        if self._is_inside(reach):
+            regions = [tuple(slice(*ends) for ends in reach)]
+        else:
+            regions = [sources for _, sources in self._parts(reach) if None not in sources]
+        return [(a, region) for region in regions for a in self.inputs]
+
     def __reduce__(self) -> Any:
         # Without the buffers, which another process makes for itself.
         fields = (self.kernel, self.inputs, self.outs, self.axes, self.args, self.with_position)
@@ -122,12 +134,8 @@ class _StencilTask:
         )
 
     def _arguments(self, interior: Slices, fill: bool) -> tuple[Any, ...]:
-        reach = [
-            (part.start - axis.depth, part.stop + axis.depth)
-            for axis, part in zip(self.axes, interior, strict=True)
-        ]
-        bounds = zip(self.axes, reach, strict=True)
-        if all(start >= 0 and stop <= axis.length for axis, (start, stop) in bounds):
+        reach = self._reach(interior)
+        if self._is_inside(reach):
             around = [_read_only(a, tuple(slice(*ends) for ends in reach)) for a in self.inputs]
         else:
             around = self._buffers(tuple(stop - start for start, stop in reach))
@@ -136,6 +144,23 @@ class _StencilTask:
         outs = [room(out, interior) for out in self.outs]
         position = [tuple(part.start for part in interior)] if self.with_position else []
         return (*around, *outs, *position, *self.args)
+
+    def _reach(self, interior: Slices) -> list[tuple[int, int]]:
+        return [
+            (part.start - axis.depth, part.stop + axis.depth)
+            for axis, part in zip(self.axes, interior, strict=True)
+        ]
+
+    def _is_inside(self, reach: Sequence[tuple[int, int]]) -> bool:
+        bounds = zip(self.axes, reach, strict=True)
+        return all(start >= 0 and stop <= axis.length for axis, (start, stop) in bounds)
+
+    def _parts(self, reach: Sequence[tuple[int, int]]) -> Iterator[tuple[Slices, Any]]:
+        """Yield the parts of what a kernel sees, and where they come from."""
+        parts = [axis.parts(*ends) for axis, ends in zip(self.axes, reach, strict=True)]
+        for part in itertools.product(*parts):
+            places, sources = zip(*part, strict=True)
+            yield places, sources
 
     def _buffers(self, shape: tuple[int, ...]) -> list[Array]:
         kept: dict[Any, list[Array]] = self.buffers.__dict__
@@ -148,9 +173,7 @@ class _StencilTask:
 
     def _fill(self, buffers: Sequence[Array], reach: Sequence[tuple[int, int]]) -> None:
         """Copy the chunks that reach beyond the ends of the arrays, and what lies there."""
-        parts = [axis.parts(*ends) for axis, ends in zip(self.axes, reach, strict=True)]
-        for part in itertools.product(*parts):
-            places, sources = zip(*part, strict=True)
+        for places, sources in self._parts(reach):
             constants = [
                 axis.boundary
                 for axis, source in zip(self.axes, sources, strict=True)

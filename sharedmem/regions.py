@@ -27,9 +27,9 @@ def read(part: Any, region: Region) -> Any:
         return part[(*region, ...)]
     if not all(_lengths(part, region)):  # which not all formats can read
         return np.empty(_lengths(part, region), part.dtype)
-    values = np.asarray(part[tuple(map(_forward, region))])
-    forward: Any = [slice(None, None, part.step) for part in region]
-    return values[(*forward, ...)]
+    values = np.asarray(part[tuple(map(forward, region))])
+    steps: Any = [slice(None, None, part.step) for part in region]
+    return values[(*steps, ...)]
 
 
 def room(part: Any, region: Region) -> Any:
@@ -54,12 +54,15 @@ class Spread:
 
     def __getitem__(self, region: Region) -> Array:
         """Read a region."""
+        return np.broadcast_to(read(self.store, self.own(region)), _lengths(self, region))
+
+    def own(self, region: Region) -> Region:
+        """Return what is read of the file for a region."""
         whole = (*region, *[slice(None)] * (self.ndim - len(region)))
-        own = tuple(
+        return tuple(
             slice(None) if n == 1 else part
             for n, part in zip(self.store.shape, whole[self._n_added :], strict=True)
         )
-        return np.broadcast_to(read(self.store, own), _lengths(self, region))
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -183,7 +186,7 @@ def _lengths(part: Any, region: Region) -> tuple[int, ...]:
     return (*lengths, *part.shape[len(lengths) :])
 
 
-def _forward(part: slice) -> slice:
+def forward(part: slice) -> slice:
     """Return the same elements with a step forward, which is how files are read."""
     if part.step != -1:
         return part

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from sharedmem.contexts import Call, Context, Contexts
 from sharedmem.couriers import Package, Reference, can_attach, pack_results, pickled
+from sharedmem.dask_arrays import blocks_at_hand
 from sharedmem.failures import describe_failure, portable
 from sharedmem.parcels import snapshot
 from sharedmem.sync import TeamSync, WorkerSync
@@ -296,7 +297,13 @@ def forget(key: str) -> None:
 
 
 def run_claim(
-    job: Package, function: Package, items: Package, start: int, is_suspect: bool
+    job: Package,
+    function: Package,
+    items: Package,
+    start: int,
+    is_suspect: bool,
+    places: Package,
+    *blocks: Any,
 ) -> Package | None:
     """Run the tasks of a claim, from number `start` on.
 
@@ -308,6 +315,8 @@ def run_claim(
         The number of the first task.
     is_suspect : bool
         Whether the claim, of one task, may end its worker: then the scheduler knows where it is.
+    places, *blocks
+        The regions of Dask's arrays that the tasks read.
 
     Returns
     -------
@@ -329,7 +338,11 @@ def run_claim(
         values = items.unpack()
         part = ClaimSync(here, known, start, start + len(values))
         began = time.perf_counter()
-        with station.context(here, part), _marked(here, known.mark(start), is_suspect):
+        with (
+            station.context(here, part),
+            _marked(here, known.mark(start), is_suspect),
+            blocks_at_hand(dict(zip(places.unpack(), blocks, strict=True))),
+        ):
             claim = start, start + len(values)
             sequence = _Items(values, start, here)
             has_stopped = run_claims(station.func, sequence, iter([claim]), part, results)

@@ -76,6 +76,10 @@ class _ChunkTask:
     reduction: Reduction
     axes: tuple[int, ...]
 
+    def reads(self, chunk: Chunk) -> list[tuple[Any, Chunk]]:
+        """Return what is read for a chunk."""
+        return [(self.store, chunk)]
+
     def __call__(self, chunk: Chunk) -> State:
         to_state = dataclasses.replace(self.reduction, finalize=tuple)
         values = np.asarray(self.store[tuple(chunk)])

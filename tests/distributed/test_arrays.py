@@ -3,6 +3,7 @@
 import json
 import operator
 
+import dask.array
 import h5py
 import numba
 import numpy as np
@@ -197,10 +198,60 @@ def test_stats_on_the_command_line(cluster, folder, capsys):
     assert main(["stats", "--json", *files]) == 0
     here = json.loads(capsys.readouterr().out)["arrays"]
     assert main(["stats", "--json", "--dask", cluster.scheduler_address, *files]) == 0
-    there = json.loads(capsys.readouterr().out)["arrays"]["arrays"]
+    there = json.loads(capsys.readouterr().out)["arrays"]
     for one, other in zip(here, there, strict=True):
         for name in ("count", "n_nan", "min", "max", "histogram"):
             assert one[name] == other[name]
         assert other["mean"] == pytest.approx(one["mean"], rel=1e-14)
     assert main(["stats", "--workers", "2", "--dask", "x", files[0]]) == 2
     assert "a cluster has as many workers" in capsys.readouterr().err
+
+
+@pytest.fixture(params=["files", "persisted", "computed"])
+def dask_array(request, folder, client):
+    array = dask.array.from_zarr(str(folder / "a.zarr"))
+    if request.param == "persisted":
+        array = client.persist(array)
+    elif request.param == "computed":
+        array = (dask.array.concatenate([array[:150], array[150:]]) * 2) / 2  # uneven chunks
+    yield array
+    client.cancel(array)
+
+
+def test_arrays_of_dask(dask_array, folder, out, pool):
+    stored = opened(folder, "zarr")
+    is_even = len({*dask_array.chunks[0][:-1]}) == 1
+    for name, axis in (("nansum", None), ("nansum", 1), ("sum", 0)):
+        expected = getattr(sharedmem, name)(stored, axis=axis)
+        result = getattr(sharedmem, name)(dask_array, axis=axis)
+        np.testing.assert_allclose(result, expected, rtol=0 if is_even else 1e-14)
+    sharedmem.evaluate("a + b", a=dask_array, b=stored, out=out)
+    np.testing.assert_array_equal(out[...], 2 * VALUES)
+
+    def differ(x, y):
+        y[:] = x[2:, 1:-1] - x[1:-1, :-2]
+
+    sharedmem.map_overlap(differ, dask_array, out, depth=1, boundary="reflect")
+    around = np.pad(VALUES, 1, "symmetric")
+    np.testing.assert_array_equal(out[...], around[2:, 1:-1] - around[1:-1, :-2])
+
+    def scale(x, y):
+        y[:] = 2 * x
+
+    pool.map_chunks(scale, dask_array, axis=1, out=out)
+    np.testing.assert_array_equal(out[...], VALUES * 2)
+
+
+def test_arrays_of_dask_need_a_cluster(folder):
+    array = dask.array.from_zarr(str(folder / "a.zarr"))
+    with (
+        MapReduce(np=2) as pool,
+        pytest.raises(TypeError, match=r"give it to a pool on one, MapReduce\(DaskBackend"),
+    ):
+        pool.reduce(Reduction(len, max), array)
+
+
+def test_dask_arrays_are_not_written_to(folder, pool):
+    array = dask.array.from_zarr(str(folder / "a.zarr"))
+    with pytest.raises(TypeError, match="cannot be written to: give an array of zarr"):
+        pool.map_chunks(abs, array, out=array)

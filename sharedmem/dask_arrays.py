@@ -1,0 +1,112 @@
+"""Dask's arrays, read region by region: Dask computes a region, and our task gets it."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sharedmem.regions import Region, Spread, forward
+
+# Which array, and from where to where along each axis.
+Place = tuple[str, tuple[tuple[int, int], ...]]
+
+
+class _OfThread(threading.local):
+    blocks: Mapping[Place, Any] | None = None
+
+
+_at_hand = _OfThread()
+
+
+@contextlib.contextmanager
+def blocks_at_hand(blocks: Mapping[Place, Any]) -> Iterator[None]:
+    """Let tasks of this thread read the regions that are given."""
+    before, _at_hand.blocks = _at_hand.blocks, blocks
+    try:
+        yield
+    finally:
+        _at_hand.blocks = before
+
+
+def is_dask(a: Any) -> bool:
+    """Say whether an array is one of Dask's."""
+    return hasattr(a, "__dask_graph__") and hasattr(a, "rechunk")
+
+
+class DaskArray:
+    """An array of Dask's in the form of an array in a file.
+
+    Where it is pickled, the graph stays behind: a task of another process finds the regions that it
+    reads among those that Dask has computed for it.
+
+    Parameters
+    ----------
+    array : dask.array.Array
+        If its chunks differ in size along an axis, it is cut there again.
+    client : distributed.Client
+        Who computes it.
+
+    Attributes
+    ----------
+    chunks : tuple of int
+        The shape of its chunks, as files have it.
+    """
+
+    def __init__(self, array: Any, client: Any) -> None:
+        if any(np.isnan(n) for n in array.shape):
+            raise ValueError(
+                f"the shape of a dask array is not known, {array.shape}: call "
+                "array.compute_chunk_sizes() first"
+            )
+        self.chunks = tuple(max(lengths, default=1) for lengths in array.chunks)
+        self.array = array.rechunk(self.chunks)
+        self.shape, self.dtype, self.ndim = array.shape, np.dtype(array.dtype), array.ndim
+        self.size, self.nbytes = array.size, array.nbytes
+        self.key = secrets.token_hex(8)
+        self._client = client
+
+    def __reduce__(self) -> Any:
+        return _placeholder, (self.key, self.shape, self.dtype, self.chunks)
+
+    def __getitem__(self, region: Any) -> NDArray[Any]:
+        """Return a region."""
+        if _at_hand.blocks is not None:
+            block: NDArray[Any] = _at_hand.blocks[self.place(region)]
+            return block.view()
+        values: NDArray[Any] = np.array(self._client.compute(self.array[region]).result())
+        return values
+
+    def place(self, region: Region) -> Place:
+        """Name a region."""
+        whole = (*region, *[slice(None)] * (self.ndim - len(region)))
+        bounds = (part.indices(n)[:2] for part, n in zip(whole, self.shape, strict=True))
+        return self.key, tuple(bounds)
+
+
+def _placeholder(
+    key: str, shape: tuple[int, ...], dtype: np.dtype[Any], chunks: tuple[int, ...]
+) -> DaskArray:
+    array = DaskArray.__new__(DaskArray)
+    array.key, array.shape, array.dtype, array.chunks = key, shape, dtype, chunks
+    array.ndim, array.size = len(shape), int(np.prod(shape, dtype=int))
+    array.nbytes = array.size * dtype.itemsize
+    return array
+
+
+def regions_of(task: Any, chunks: Sequence[Any]) -> dict[Place, Any]:
+    """Return what Dask has to compute for a task on some chunks: places, and arrays of Dask's."""
+    found = {}
+    for chunk in chunks if hasattr(task, "reads") else ():
+        for part, region in task.reads(chunk):
+            if isinstance(part, Spread):
+                part, region = part.store, part.own(region)
+            if isinstance(part, DaskArray):
+                region = tuple(map(forward, region))
+                found[part.place(region)] = part.array[region]
+    return found

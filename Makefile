@@ -71,6 +71,7 @@ bench: $(VENV)/with-bench $(OLD)/with-0.3.8
 	$(BIN)/python benchmarks/reductions.py
 	$(BIN)/python benchmarks/scans.py
 	$(BIN)/python benchmarks/random_fill.py
+	$(BIN)/python benchmarks/cluster.py
 	$(BIN)/python benchmarks/pool.py --old-python $(OLD)/bin/python
 	$(BIN)/python benchmarks/growth.py --old-python $(OLD)/bin/python --plot docs/growth.png
 

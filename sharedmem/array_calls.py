@@ -12,9 +12,9 @@ from sharedmem.compiling import releases_gil
 from sharedmem.dask_arrays import is_dask
 from sharedmem.distributed import DaskBackend
 from sharedmem.far_arrays import check_far_outs, far, is_far, reduce_far
-from sharedmem.operands import as_array, as_tuple, is_store
+from sharedmem.operands import as_array, as_tuple, check_stored, check_writable, is_store
 from sharedmem.runs import Bar, run_in_threads, share_in_threads
-from sharedmem.stores import in_batches, reduce_store
+from sharedmem.stores import Stream, in_batches, reduce_store
 from sharedmem.team import Backend
 
 if TYPE_CHECKING:
@@ -164,6 +164,28 @@ class ArrayCalls(ABC):
             return out if result is target else out[0]
         run_for = functools.partial(self._run_in_threads, blas_threads=self._blas_threads)
         return engine.apply_ufunc(run_for, ufunc, *inputs, out=out, private_ok=True, **options)
+
+    def _on_stored(
+        self, a: Any, out: Any = None, *, gives_array: bool = False
+    ) -> tuple[Stream, engine.Run, Any, Any]:
+        """Return a stream and a run of tasks that read an array in a file, and the arrays for them.
+
+        Parameters
+        ----------
+        a, out : array
+            What is read, and written.
+        gives_array : bool
+            Whether the tasks write an array, to shared memory if `out` is None.
+        """
+        if self._is_far(a, *as_tuple(out)):
+            seen, target = self._far(a), self._far(out)
+            if gives_array:
+                self._check_outs(as_tuple(target), (seen,), "out")
+            return self.imap, self.map, seen, target
+        for target in as_tuple(out):
+            (check_stored if is_store(target) else check_writable)(target, "out", True)
+        run = self._run_in_threads(a.nbytes)
+        return in_batches(run, self._n_workers()), run, a, out
 
     def _is_far(self, *arrays: Any) -> bool:
         """Say whether a cluster does a call, since it sees one of the arrays by itself."""

@@ -128,7 +128,14 @@ class Pace:
         self._n_workers = n_workers
         self._task_seconds = 0.0
 
-    def next_length(self, length: int, elapsed: float, n_left: int, claim_seconds: float) -> int:
+    def next_length(
+        self,
+        length: int,
+        elapsed: float,
+        n_left: int,
+        claim_seconds: float,
+        least_seconds: float = 0.0,
+    ) -> int:
         """Return the length of a claim that takes `claim_seconds`, as far as is known.
 
         Parameters
@@ -139,8 +146,12 @@ class Pace:
             How many tasks are left: a claim takes no more than half of a fair share of them.
         claim_seconds
             The seconds that a claim should take.
+        least_seconds
+            What is not worth a claim of its own: so much is not halved.
         """
         # A long task is forgotten slowly: where lengths vary, one claim must not take several.
         self._task_seconds = max(elapsed / length, self._task_seconds / 2, 1e-9)
         half_share = n_left // (2 * self._n_workers)
-        return max(1, min(8 * length, int(claim_seconds / self._task_seconds), half_share))
+        least = min(int(least_seconds / self._task_seconds), -(-n_left // self._n_workers))
+        wanted = min(8 * length, int(claim_seconds / self._task_seconds), half_share)
+        return max(1, least, wanted)

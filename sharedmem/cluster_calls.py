@@ -24,6 +24,8 @@ from sharedmem.team import remaining
 
 # A claim costs about a millisecond of the scheduler, and as much of the coordinator.
 CLAIM_SECONDS = 0.1
+# A claim takes some ten milliseconds to come back.
+LEAST_SECONDS = 0.01
 # How often a claim is sent again whose function or items were lost with a worker.
 _MAX_LOSSES = 3
 
@@ -249,7 +251,9 @@ class ClusterCall:
             n_stopped += outcome.has_stopped
             if chunksize is None and not self._reads_dask:  # of which the worker holds one chunk
                 n_tasks = len(claim.items)
-                length = pace.next_length(n_tasks, outcome.seconds, n_left(), CLAIM_SECONDS)
+                length = pace.next_length(
+                    n_tasks, outcome.seconds, n_left(), CLAIM_SECONDS, LEAST_SECONDS
+                )
             yield claim.start, len(claim.items), self._opened(outcome.runs)
 
     def _submit(self, claim: _Claim) -> None:
@@ -318,11 +322,12 @@ class ClusterCall:
             raise exception_of(pickle.loads(error.args[1])) from None
         if isinstance(error, KilledWorker):
             # Dask blames all tasks that the worker had, also those that it had not begun.
-            if claim.is_suspect and self._was_begun(claim):
+            is_last = claim.n_losses == _MAX_LOSSES
+            if claim.is_suspect and (is_last or self._was_begun(claim)):
                 raise WorkerException(_killed(claim, error)) from error
             for at in range(len(claim.items)):
                 one = claim.items[at : at + 1]
-                self._submit(_Claim(claim.start + at, one, claim.n_losses, is_suspect=True))
+                self._submit(_Claim(claim.start + at, one, claim.n_losses + 1, is_suspect=True))
         elif not isinstance(error, CancelledError):
             raise RuntimeError(
                 f"tasks {claim.start} to {claim.stop - 1} could not be run on the cluster: {error}"

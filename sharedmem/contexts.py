@@ -88,6 +88,23 @@ class _OfThread(threading.local):
     context: Context | None = None
 
 
+class _Claims(threading.local):
+    is_running = False
+
+
+_claims = _Claims()
+
+
+@contextlib.contextmanager
+def in_claim() -> Iterator[None]:
+    """Say that this thread runs tasks of another process, whose pools are not those made here."""
+    before, _claims.is_running = _claims.is_running, True
+    try:
+        yield
+    finally:
+        _claims.is_running = before
+
+
 class Contexts:
     """Knows in which worker of a pool the caller is.
 
@@ -142,6 +159,12 @@ class Contexts:
     def current(self) -> Context:
         """Return the context of the caller."""
         context = self._of_thread.context or self._of_process
+        if context is None and _claims.is_running:
+            raise RuntimeError(
+                "this pool is not the one that runs the task: it was made anew when its module was "
+                "imported by this worker of a cluster. Make the pool in the main program, or hand "
+                "it to the function"
+            )
         if context is None:
             # Outside of a call the caller is alone, and need not wait for anybody.
             alone = CoordinatorSync(TeamSync(1, processes=False), watch=lambda: None)

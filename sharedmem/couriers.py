@@ -84,29 +84,31 @@ def pack(value: object, attaches: bool) -> tuple[Package, bool]:
     bool
         Whether a pool is in it, whose sections the tasks may enter.
     """
-    stream, buffers = io.BytesIO(), _Buffers()
-    pickler = _pickler_class()(stream, 5, buffers.keep_apart)
-    pickler.attaches = attaches
-    pickler.dump(value)
-    return Package(stream.getvalue(), *buffers.kept), pickler.has_pool
+    buffers = _Buffers()
+    stream, pickler = _dump(value, buffers.keep_apart, attaches=attaches)
+    return Package(stream, *buffers.kept), pickler.has_pool
 
 
 def pack_results(value: object) -> Package:
     """Pickle what tasks have given back: by value, since the worker may drop it next."""
-    stream, buffers = io.BytesIO(), _Buffers()
-    pickler = _pickler_class()(stream, 5, buffers.keep_apart)
-    pickler.is_result = True
-    pickler.dump(value)
-    return Package(stream.getvalue(), *buffers.kept)
+    buffers = _Buffers()
+    stream, _ = _dump(value, buffers.keep_apart, is_result=True)
+    return Package(stream, *buffers.kept)
 
 
 def pickled(value: object) -> bytes:
     """Pickle one result at once, since the task may change it."""
+    return _dump(value, None, is_result=True)[0]
+
+
+def _dump(
+    value: object, keep_apart: Callable[[pickle.PickleBuffer], bool] | None, **options: bool
+) -> tuple[bytes, Any]:
     stream = io.BytesIO()
-    pickler = _pickler_class()(stream, 5)
-    pickler.is_result = True
+    pickler = _pickler_class()(stream, 5, keep_apart)
+    vars(pickler).update(options)
     pickler.dump(value)
-    return stream.getvalue()
+    return stream.getvalue(), pickler
 
 
 class _Buffers:
@@ -158,7 +160,8 @@ def _pickler_class() -> Any:
             try:
                 segment, layout = describe(array)
             except ValueError:
-                return _reduce_copy(array) if type(array) is np.ndarray else NotImplemented
+                is_plain = type(array) in (np.ndarray, np.memmap)
+                return _reduce_copy(np.asarray(array)) if is_plain else NotImplemented
             reference = key_of(segment), layout
             if self.attaches:
                 return _attach, (reference,)

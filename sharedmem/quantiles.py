@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from sharedmem import sorting
 from sharedmem.chunks import chunks
 from sharedmem.mapreduce import current_pool
-from sharedmem.operands import in_memory
+from sharedmem.operands import as_array, in_memory, is_store
 from sharedmem.ranks import is_selectable, order_statistics
 from sharedmem.reducing import Axis
 from sharedmem.reductions import store
 from sharedmem.runs import Run
 from sharedmem.sorting import lines_a_chunk, pieces_of
+from sharedmem.stored_quantiles import quantile_of_file
 
 Array = NDArray[Any]
 
@@ -109,7 +110,9 @@ def quantile(
     [2.5, 4.0]
     """
     if weights is not None:
-        return np.quantile(a, q, axis, out, method=method, keepdims=keepdims, weights=weights)
+        return np.quantile(
+            in_memory(a), q, axis, out, method=method, keepdims=keepdims, weights=weights
+        )
     return of_lines(np.quantile, a, axis, out, keepdims, {"q": q, "method": method})
 
 
@@ -144,7 +147,9 @@ def percentile(
     2.0
     """
     if weights is not None:
-        return np.percentile(a, q, axis, out, method=method, keepdims=keepdims, weights=weights)
+        return np.percentile(
+            in_memory(a), q, axis, out, method=method, keepdims=keepdims, weights=weights
+        )
     return of_lines(np.percentile, a, axis, out, keepdims, {"q": q, "method": method})
 
 
@@ -181,14 +186,17 @@ def of_lines(
     options: dict[str, Any],
 ) -> Any:
     """Apply one of NumPy's functions along axes, in parallel."""
-    a = in_memory(a)
+    pool, a = current_pool(), as_array(a)
+    if is_store(a) or pool._is_far(a):
+        _, run, seen, _ = pool._on_stored(a)
+        return store(quantile_of_file(run, func, seen, axis, keepdims, options), out)
     if is_numpys(a, options):
         return func(a, axis=axis, out=out, keepdims=keepdims, **options)
     axes = range(a.ndim) if axis is None else normalize_axis_tuple(axis, a.ndim, "axis")
     kept = [at for at in range(a.ndim) if at not in axes]
     func(np.zeros(1, a.dtype), **options)  # refuses what NumPy refuses
     lines = a.transpose(*kept, *axes).reshape(math.prod(a.shape[at] for at in kept), -1)
-    run = current_pool()._run_in_threads(sorting.READS * a.nbytes)
+    run = pool._run_in_threads(sorting.READS * a.nbytes)
     line_bytes = lines.shape[-1] * lines.itemsize
     if is_selectable(a) and (line_bytes >= sorting.LONG_BYTES or not kept):
         found = [_of_line(run, func, line, options)[..., None] for line in lines]

@@ -57,7 +57,7 @@ def order_statistics(run: Run, a: Array, ranks: Sequence[int]) -> Array:
     for rank in wanted:
         if rank not in found:  # its neighbour comes from the same pass
             group = [at for at in (rank, rank + 1) if at in wanted and at not in found]
-            values = _select(run, a, group, *_limits(sample, rank / len(a)))
+            values = _select(run, a, group, *limits(sample, rank / len(a)))
             found |= dict(zip(group, values, strict=True))
     return np.array([found[rank] for rank in ranks], a.dtype)
 
@@ -69,7 +69,7 @@ def _at_end(run: Run, a: Array, rank: int) -> Any:
     return extremum.reduce(np.array(found, a.dtype))
 
 
-def _limits(sample: Array, quantile: float) -> tuple[Any, Any]:
+def limits(sample: Array, quantile: float) -> tuple[Any, Any]:
     """Return limits that an element is between, with a margin of five standard deviations."""
     margin = 2.5 * math.sqrt(len(sample))
     first = math.floor(quantile * len(sample) - margin)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from threading import BrokenBarrierError
 from typing import Any, NamedTuple
 
-from sharedmem.contexts import Call, Context, Contexts
+from sharedmem.contexts import Call, Context, Contexts, in_claim
 from sharedmem.couriers import Package, Reference, can_attach, pack_results, pickled
 from sharedmem.dask_arrays import blocks_at_hand
 from sharedmem.failures import describe_failure, portable
@@ -251,7 +251,7 @@ class _Station:
             context = self._free.pop(slot, None) or self._new_context(here, part, slot)
         context.sync = part
         try:
-            with thread_as_worker(), self._job.contexts.acting(context):
+            with thread_as_worker(), in_claim(), self._job.contexts.acting(context):
                 if is_new and self._initializer is not None:
                     self._initializer()
                 yield

@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from sharedmem import scanning
 from sharedmem.chunks import Chunk, chunks
 from sharedmem.mapreduce import current_pool
-from sharedmem.operands import in_memory
+from sharedmem.operands import as_array, in_memory, is_store
+from sharedmem.stored_scans import accumulate_stored
 
 Array = NDArray[Any]
 
@@ -30,7 +31,9 @@ def accumulate(
     ufunc : numpy.ufunc
         Of two arguments. Long lines are shared by the workers for `add`, `maximum` and `minimum`,
         and for `multiply` of integers; for other ufuncs the workers take whole lines.
-    a : array_like
+    a : array_like, or an array in a file of zarr or h5py
+        One in a file is read twice, chunk by chunk, and never as a whole; that is for `add`,
+        `maximum` and `minimum`, and for `multiply` of integers.
     axis : int, optional
         Axis to accumulate along, by default the first.
     dtype : dtype, optional
@@ -69,7 +72,7 @@ def accumulate(
     >>> sharedmem.accumulate(numpy.maximum, [1, 3, 2, 5]).tolist()
     [1, 3, 3, 5]
     """
-    return _accumulate(ufunc, in_memory(a), axis, dtype, out)
+    return _accumulate(ufunc, as_array(a), axis, dtype, out)
 
 
 def cumsum(
@@ -101,7 +104,7 @@ def cumsum(
     >>> sharedmem.cumsum([[1, 2], [3, 4]]).tolist()
     [1, 3, 6, 10]
     """
-    return _cumulate(np.add, in_memory(a), axis, dtype, out)
+    return _cumulate(np.add, as_array(a), axis, dtype, out)
 
 
 def cumprod(
@@ -132,7 +135,7 @@ def cumprod(
     >>> sharedmem.cumprod([[1, 2], [3, 4]], axis=1).tolist()
     [[1, 2], [3, 12]]
     """
-    return _cumulate(np.multiply, in_memory(a), axis, dtype, out)
+    return _cumulate(np.multiply, as_array(a), axis, dtype, out)
 
 
 def nancumsum(
@@ -257,14 +260,20 @@ def _cumulate(ufunc: Any, a: Array, axis: int | None, dtype: DTypeLike | None, o
 
 def _accumulate(ufunc: Any, a: Array, axis: int, dtype: DTypeLike | None, out: Any) -> Any:
     pool, nbytes = current_pool(), 2 * a.nbytes
+    if is_store(a) or pool._is_far(a):
+        stream, run, seen, target = pool._on_stored(a, out, gives_array=True)
+        result = accumulate_stored(stream, run, ufunc, seen, axis, dtype, target)
+        return result if out is None else out
     run, share = pool._run_in_threads(nbytes), pool._share_in_threads(nbytes)
     return scanning.accumulate(run, share, ufunc, a, axis, dtype, out)
 
 
 def _with_axis(a: Array, axis: int | None) -> tuple[Array, int]:
     """Return an array that has an axis to accumulate along."""
+    if axis is None and not (is_store(a) and a.ndim == 1):
+        return in_memory(a).reshape(-1), 0
     if axis is None:
-        return a.reshape(-1), 0
+        return a, 0
     return (a, axis) if a.ndim else (a.reshape(1), normalize_axis_index(axis, 1))
 
 

@@ -51,7 +51,7 @@ def reduce_store(
     axes = normalize_axis_tuple(range(store.ndim) if axis is None else axis, store.ndim, "axis")
     kept = [at for at in range(store.ndim) if at not in axes]
     whole = reduction if reduction.lines else by_line(reduction, np.dtype(store.dtype))
-    trees = _reduce_chunks(stream, _ChunkTask(store, whole, axes), kept)
+    trees = _reduce_chunks(stream, ChunkTask(store, whole, axes), kept)
     if not (reduction.lines or kept or keepdims):
         return reduction.finalize(trees[()].root()[0].item())
     results = {
@@ -69,7 +69,7 @@ def reduce_store(
 
 
 @dataclasses.dataclass(frozen=True)
-class _ChunkTask:
+class ChunkTask:
     """A task that reads a chunk and reduces it to a state, of arrays with all axes."""
 
     store: Any
@@ -81,6 +81,7 @@ class _ChunkTask:
         return [(self.store, chunk)]
 
     def __call__(self, chunk: Chunk) -> State:
+        """Return the state of a chunk."""
         to_state = dataclasses.replace(self.reduction, finalize=tuple)
         values = np.asarray(self.store[tuple(chunk)])
         return reduce(run_serially, to_state, values, self.axes, keepdims=True)  # type: ignore[no-any-return]
@@ -107,7 +108,7 @@ class _Tree:
         return functools.reduce(lambda later, earlier: self._combine(earlier, later), states)
 
 
-def _reduce_chunks(stream: Stream, task: _ChunkTask, kept: Sequence[int]) -> dict[Place, _Tree]:
+def _reduce_chunks(stream: Stream, task: ChunkTask, kept: Sequence[int]) -> dict[Place, _Tree]:
     trees: dict[Place, _Tree] = {}
     grid = chunks(task.store, range(task.store.ndim))
     for chunk, state in zip(grid, stream(task, grid), strict=True):

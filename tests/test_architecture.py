@@ -18,10 +18,10 @@ FLOORS = {
     "2": "team tasks tracing worker processes threads",
     "3": "lines compiling runs sorting scanning ranks operands regions reducing stores "
     "engine overlap expressions lowering stages fusing progress contexts calls background "
-    "couriers dask_arrays remote cluster_calls distributed far_arrays",
+    "stored_scans couriers dask_arrays remote cluster_calls distributed far_arrays",
     "4": "array_calls mapreduce",
     "5": "chunkwise elementwise reductions statistics nanreductions "
-    "histograms selection ordering scans quantiles nanquantiles products random",
+    "histograms selection ordering scans stored_quantiles quantiles nanquantiles products random",
     "roof": "__init__ sharedmem sources stats report info cli __main__",
 }
 ORDER = " ".join(FLOORS.values()).split()

@@ -346,8 +346,7 @@ def test_histograms_are_taken_of_files(store):
         ("sort", ()),
         ("argsort", ()),
         ("searchsorted", (0.0,)),
-        ("quantile", (0.5,)),
-        ("median", ()),
+        ("nanmedian", ()),
         ("histogram", ("auto",)),
         ("bincount", ()),
         ("take", ([0],)),
@@ -387,3 +386,70 @@ def test_an_array_like_one_in_a_file_does_not_read_it():
     result = sharedmem.zeros_like(Guarded())
     assert result.shape == (3, 2)
     assert result.dtype == "f4"
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_scans_of_files(store, target, axis):
+    with MapReduce(np=2):
+        result = sharedmem.cumsum(store, axis=axis, out=target)
+        assert result is target
+        np.testing.assert_allclose(target[...], np.cumsum(VALUES, axis), rtol=1e-12, atol=1e-12)
+        result = sharedmem.accumulate(np.maximum, store, axis)
+        np.testing.assert_array_equal(result, np.maximum.accumulate(VALUES, axis))
+
+
+def test_a_long_scan_of_a_file_is_compensated(tmp_path):
+    values = np.random.default_rng(1).uniform(size=9000).astype("f4")
+    with stored("h5py", values, tmp_path, (1000,)) as store, MapReduce(np=2):
+        expected = np.cumsum(values.astype("f8"))
+        result = sharedmem.cumsum(store)
+        assert result.dtype == "f4"
+        np.testing.assert_array_equal(result, expected.astype("f4"))
+        result = sharedmem.cumsum(store, dtype="f8")
+        np.testing.assert_allclose(result, expected, rtol=3e-16)
+        values[4000] = np.inf
+        store[...] = values
+        np.testing.assert_array_equal(sharedmem.cumsum(store)[4000:], np.inf)
+
+
+def test_scans_of_integers_in_files(tmp_path):
+    values = np.arange(-50, 9950, dtype="i2").reshape(100, 100)
+    with stored("h5py", values, tmp_path, (30, 30)) as store, MapReduce(np=2):
+        np.testing.assert_array_equal(sharedmem.cumsum(store, 0), np.cumsum(values, 0))
+        np.testing.assert_array_equal(sharedmem.cumprod(store, 1), np.cumprod(values, 1))
+        with pytest.raises(TypeError, match="accumulated by add, maximum and minimum"):
+            sharedmem.accumulate(np.logaddexp, store)
+        with pytest.raises(TypeError, match="would have to be read as a whole"):
+            sharedmem.cumsum(store)
+        with pytest.raises(ValueError, match="cannot take the result"):
+            sharedmem.cumsum(store, 0, out=np.zeros((100, 99)))
+
+
+@pytest.mark.parametrize("axis", [None, 1, (0, 2)])
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_quantiles_of_files(store, axis, keepdims):
+    with MapReduce(np=2):
+        for q in (0.3, [0.0, 0.25, 1.0]):
+            result = sharedmem.quantile(store, q, axis=axis, keepdims=keepdims)
+            np.testing.assert_array_equal(
+                result, np.quantile(VALUES, q, axis=axis, keepdims=keepdims)
+            )
+        result = sharedmem.median(store, axis=axis, keepdims=keepdims)
+        np.testing.assert_array_equal(result, np.median(VALUES, axis=axis, keepdims=keepdims))
+
+
+@pytest.mark.parametrize("kind", ["ties", "nan", "integers", "periodic"])
+def test_quantiles_of_unusual_files(tmp_path, kind, monkeypatch):
+    monkeypatch.setattr(sys.modules["sharedmem.stored_quantiles"], "SAMPLE", 1 << 10)
+    values = np.random.default_rng(2).normal(size=40_000)
+    if kind == "ties":
+        values = np.round(values)
+    elif kind == "nan":
+        values[123] = np.nan
+    elif kind == "integers":
+        values = (1000 * values).astype("i4")
+    else:
+        values = np.resize([1.0, 2.0, 3.0, 1000.0], 40_000)
+    q = [0, 0.01, 0.5, 0.75, 0.999, 1]
+    with stored("h5py", values, tmp_path, (700,)) as store, MapReduce(np=2):
+        np.testing.assert_array_equal(sharedmem.quantile(store, q), np.quantile(values, q))

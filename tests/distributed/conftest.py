@@ -8,7 +8,7 @@ import dask
 import distributed
 import pytest
 
-from leftovers import segments, shared_memory_files
+from leftovers import segments
 from sharedmem import DaskBackend, MapReduce
 
 GRACE_SECONDS = 5.0
@@ -60,11 +60,6 @@ def _on_worker():
     return {"calls": list(_stations)} if _stations else {}
 
 
-def segments_and_files():
-    """Shared memory; semaphores are those of Dask's own queues."""
-    return segments() | {name for name in shared_memory_files() if not name.startswith("sem.mp-")}
-
-
 def left_on(cluster, client):
     """What calls have left in the scheduler, and in the workers."""
     gc.collect()
@@ -87,12 +82,12 @@ def nothing_is_left(request):
         return
     cluster, client = (request.getfixturevalue(name) for name in ("cluster", "client"))
     request.getfixturevalue("backend")
-    before = segments_and_files()
+    before = segments()
     yield
     deadline = time.monotonic() + GRACE_SECONDS
     while True:
         left = left_on(cluster, client)
-        new = segments_and_files() - before
+        new = segments() - before
         if not left and not new:
             return
         if time.monotonic() > deadline:

@@ -136,6 +136,24 @@ def test_stencils(any_stored, out, pool, runs_far):
     assert len(runs_far) == 1
 
 
+def test_scans_and_quantiles(stored, out, pool, runs_far):
+    values = np.nan_to_num(VALUES)
+    clean = sharedmem.evaluate("where(isnan(a), 0, a)", a=stored)
+    np.testing.assert_array_equal(clean, values)
+    sharedmem.cumsum(stored, axis=1, out=out)
+    np.testing.assert_allclose(out[...], np.cumsum(VALUES, 1), rtol=1e-12, atol=1e-12)
+    result = sharedmem.accumulate(np.maximum, stored, 0)
+    np.testing.assert_array_equal(result, np.maximum.accumulate(VALUES, 0))
+    assert np.isnan(sharedmem.quantile(stored, 0.5))
+    np.testing.assert_array_equal(
+        sharedmem.quantile(stored, [0.1, 0.7], axis=0), np.quantile(VALUES, [0.1, 0.7], axis=0)
+    )
+    out[...] = values
+    result = sharedmem.quantile(out, [0.0, 0.4, 1.0])
+    np.testing.assert_array_equal(result, np.quantile(values, [0.0, 0.4, 1.0]))
+    assert len(runs_far) >= 10
+
+
 def test_arrays_in_memory_stay_on_this_machine(pool, runs_far):
     assert sharedmem.sum(np.arange(10_000_000)) == 49_999_995_000_000
     assert not runs_far

@@ -70,7 +70,7 @@ def hosts(other_host):
                 command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             )
             stack.callback(process.wait, 10)
-            stack.callback(process.terminate)
+            stack.callback(process.kill)
         client = stack.enter_context(distributed.Client(address, set_as_default=False))
         client.wait_for_workers(2, timeout=30)
         yield client

@@ -330,6 +330,15 @@ def test_a_time_limit_ends_a_call(backend):
     assert list(pool.imap(lambda i: time.sleep(0.2), range(4))) == [None] * 4
 
 
+def test_a_pool_that_does_not_run_the_task_is_refused(pool):
+    def work(i):
+        with MapReduce().critical:  # as that of a module is, which the worker imports
+            pass
+
+    with pytest.raises(WorkerException, match="not the one that runs the task: it was made anew"):
+        pool.map(work, range(2))
+
+
 def test_a_pool_in_a_task_is_serial(pool):
     def work(i):
         inner = MapReduce()

@@ -1,0 +1,41 @@
+"""An array that is larger than all workers together: each holds few chunks at a time."""
+
+import resource
+
+import distributed
+import pytest
+import zarr
+
+import sharedmem
+from sharedmem import DaskBackend, MapReduce
+
+SHAPE = (1250, 1_000_000)  # 10 GB
+
+
+def peak():
+    """The most memory that a worker had, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_ten_gigabytes_with_one_a_worker(tmp_path):
+    array = zarr.create_array(
+        str(tmp_path / "a.zarr"), shape=SHAPE, chunks=(125, 10_000), dtype="f8", fill_value=1.0
+    )
+    array[:125, :10_000] = 3.0  # of all other chunks there is no file
+    with (
+        distributed.LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            memory_limit="1GB",
+            dashboard_address="127.0.0.1:0",
+            silence_logs=50,
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+        MapReduce(DaskBackend(client)),
+    ):
+        smallest, largest = sharedmem.minmax(array)
+        assert (smallest, largest) == (1.0, 3.0)
+        assert sharedmem.sum(array) == 1250 * 1_000_000 + 2 * 1_250_000
+        assert all(bytes_ < 1e9 for bytes_ in client.run(peak).values())

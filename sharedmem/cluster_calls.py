@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import pickle
@@ -159,6 +160,7 @@ class ClusterCall:
         self._reads_dask = False
         self._turns = _Turns()
         self._marks: list[str] = []
+        self._telling = asyncio.Lock()
         self._send_function()
         n_workers = self._members.n_workers
         # Tasks that know of no pool wait for nobody, so that others may be queued behind them.
@@ -202,12 +204,11 @@ class ClusterCall:
         self._client.loop.add_callback(self._clean_up, events + self._marks)
 
     async def _clean_up(self, events: Sequence[str]) -> None:
-        scheduler = self._client.scheduler
         with contextlib.suppress(Exception, CancelledError):
             await self._client.run(forget, self._key, on_error="ignore")
-            await scheduler.semaphore_close(name=self._job.lock)
+            await self._tell("semaphore_close", self._job.lock)
             for name in events:
-                await scheduler.event_clear(name=name)
+                await self._tell("event_clear", name)
 
     def results(
         self,
@@ -302,7 +303,7 @@ class ClusterCall:
             if isinstance(answer, Package):
                 if self._has_pool:
                     for operation, index in self._turns.end(claim):
-                        self._tell(operation, name=self._job.turn(index))
+                        self._client.loop.add_callback(self._tell, operation, self._job.turn(index))
                 return claim, answer.unpack()
             if answer is None:  # from a worker that has joined since the call began
                 self._members = self._admit(self._members)
@@ -311,8 +312,10 @@ class ClusterCall:
             else:
                 self._recover(claim, answer)
 
-    def _tell(self, operation: str, **arguments: Any) -> None:
-        self._client.loop.add_callback(getattr(self._client.scheduler, operation), **arguments)
+    async def _tell(self, operation: str, name: str) -> None:
+        """Call the scheduler, after all earlier calls: its connections may overtake each other."""
+        async with self._telling:
+            await getattr(self._client.scheduler, operation)(name=name)
 
     def _recover(self, claim: _Claim, error: BaseException) -> None:
         """Submit a claim again, in parts perhaps, or raise what was wrong with it."""

@@ -85,8 +85,3 @@ def test_scans_are_compared(bench):
 @pytest.mark.slow
 def test_first_calls_are_timed(bench):
     assert len(bench("cold_start.py", *SMALL)) == 4
-
-
-@pytest.mark.slow
-def test_a_cluster_is_compared(bench):
-    assert len(bench("cluster.py", *SMALL, "--only", "tasks-100", "columns")) == 4

@@ -2,13 +2,14 @@
 
 import gc
 import logging
+import multiprocessing
 import time
 
 import dask
 import distributed
 import pytest
 
-from leftovers import segments
+from leftovers import DASK_SEMAPHORES, segments
 from sharedmem import DaskBackend, MapReduce
 
 GRACE_SECONDS = 5.0
@@ -18,9 +19,17 @@ CONFIG = {
     "distributed.scheduler.allowed-failures": 1,
     "distributed.scheduler.locks.lease-timeout": "2s",
     "distributed.scheduler.locks.lease-validation-interval": "200ms",
-    "distributed.comm.timeouts.connect": "10s",
     "distributed.logging.distributed": "critical",
 }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def named_semaphores():
+    """Let other runs of tests, at the same time, tell whose semaphores these are."""
+    config = multiprocessing.current_process()._config
+    before, config["semprefix"] = config["semprefix"], DASK_SEMAPHORES
+    yield
+    config["semprefix"] = before
 
 
 @pytest.fixture(scope="session")
@@ -82,6 +91,7 @@ def nothing_is_left(request):
         return
     cluster, client = (request.getfixturevalue(name) for name in ("cluster", "client"))
     request.getfixturevalue("backend")
+    client.wait_for_workers(2, timeout=30)  # since a test before may have killed one
     before = segments()
     yield
     deadline = time.monotonic() + GRACE_SECONDS

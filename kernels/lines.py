@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from sharedmem.kernels.compile import kernel
+from sharedmem.kernels.compile import kernel, part
 from sharedmem.kernels.intrinsics import fetch_add, prefetch
 from sharedmem.kernels.layout import flatten
 
@@ -85,7 +85,7 @@ def line_kernel(
 
 
 def _lane_folder(fold: Callable[..., None]) -> Callable[..., None]:
-    @kernel
+    @part
     def fold_to(lanes: Array, width: int, narrow: int) -> None:
         while width > narrow:
             width //= 2
@@ -109,7 +109,7 @@ def _piece_folder(fold: Callable[..., None]) -> Callable[..., None]:
     return fold_pieces
 
 
-@kernel
+@part
 def fetch_ahead(x: Array, p: int, stride: int) -> None:
     """Ask for four rows of LANES elements that are read soon."""
     ahead = AHEAD if stride == LANES else TO_THE_RIGHT
@@ -118,7 +118,7 @@ def fetch_ahead(x: Array, p: int, stride: int) -> None:
             prefetch(x, p + ahead + row * stride + column)
 
 
-@kernel
+@part
 def _wait(cursor: Array, place: int, n: int) -> None:
     """Wait awake, for a short time, until a number has reached `n`."""
     looks = 0
@@ -126,7 +126,7 @@ def _wait(cursor: Array, place: int, n: int) -> None:
         looks += 1
 
 
-@kernel
+@part
 def _start(lanes: Array, at: int, n: int, identity: Array) -> None:
     """Let `n` lanes start from the identity."""
     for s in range(len(identity)):
@@ -134,7 +134,7 @@ def _start(lanes: Array, at: int, n: int, identity: Array) -> None:
             lanes[s, at + lane] = identity[s]
 
 
-@kernel
+@part
 def _copy(lanes: Array, n: int, state: Array, at: int) -> None:
     """Give the `n` states from `at` on the first lanes."""
     for s in range(len(state)):
@@ -142,7 +142,7 @@ def _copy(lanes: Array, n: int, state: Array, at: int) -> None:
             state[s, at + lane] = lanes[s, lane]
 
 
-@kernel
+@part
 def _turn(
     x: Array, p: int, outer_stride: int, n: int, n_lines: int, turned: Array, to: int
 ) -> None:
@@ -250,7 +250,7 @@ def _row_kernel(
             for done in range(rows * width, length, SHORT):
                 some = min(length - done, SHORT)
                 _turn(x, p + done, outer_stride, some, n_lines, turned, BATCH)
-                add_wide(readable, 0, some, BATCH, batch, 0, BATCH, scratch)
+                add_wide(readable, np.int64(0), some, BATCH, batch, 0, BATCH, scratch)
             _copy(batch, n_lines, state, first)
             fetch_add(cursor, _DONE, n_lines)
             first = fetch_add(cursor, _NEXT, grain)

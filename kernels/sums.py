@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from sharedmem.kernels.compile import formula, kernel
+from sharedmem.kernels.compile import formula, kernel, part
 from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
 from sharedmem.kernels.lines import LANES, Share, fetch_ahead, index, line_kernel, reduce_lines
 from sharedmem.kernels.reduction import Reduction
@@ -17,7 +17,7 @@ from sharedmem.kernels.reduction import Reduction
 Array = NDArray[Any]
 
 
-@kernel
+@part
 def two_sum(a: Any, b: Any) -> Any:
     """Return the rounded sum of `a` and `b`, and its exact rounding error.
 
@@ -30,7 +30,7 @@ def two_sum(a: Any, b: Any) -> Any:
     return s, (a - (s - t)) + (b - t)
 
 
-@kernel
+@part
 def itself(x: Any) -> Any:
     """Return a number."""
     return x
@@ -39,7 +39,7 @@ def itself(x: Any) -> Any:
 def plain_adder(term: Callable[[Any], Any], known: int) -> Callable[..., None]:
     """Make the kernel that gives lanes the plain sum of a term of each element of a few rows."""
 
-    @kernel
+    @part
     def add_plainly(x: Array, p: int, n: int, stride: int, width: int, plain: Array) -> None:
         number = plain.dtype.type
         width = known if known else width
@@ -91,7 +91,7 @@ def adder(term: Callable[[Any], Any]) -> Callable[[int], Callable[..., None]]:
     return for_width
 
 
-@kernel
+@part
 def fold(state: Array, half: int) -> None:
     """Add each lane from `half` on to the lane that is `half` before it."""
     for j in range(half):

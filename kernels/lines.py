@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -292,7 +293,7 @@ def reduce_lines(
     flat, start, outer_stride, stride = flatten(x)
     is_line = n_outer == n_inner == 1 and n > PIECE
     state = np.empty((len(identity), -(-n // PIECE) if is_line else n_outer * n_inner), dtype)
-    start_values = np.array(identity, dtype)
+    start_values = _start_values(tuple(identity), dtype)
     if is_line:
         _reduce_line(kernel, flat, start, n, n_scratch, start_values, state, share)
         state = state[:, :1]
@@ -305,7 +306,7 @@ def reduce_lines(
         columns = (flat, start, outer_stride, n, stride, n_inner, groups)
         kernel.columns(*columns, start_values, lanes, scratch, state)
     else:
-        cursor = np.full(3 * 8, 0, np.int64)
+        cursor = np.zeros(3 * 8, np.int64)
         lines = (flat, start, outer_stride, n, len(flat), BATCH)
         kernel.rows(*lines, cursor, _DONE, 0, n_scratch, *_turned(flat), start_values, state)
     return tuple(state.reshape(len(identity), n_outer, n_inner))
@@ -321,7 +322,7 @@ def _reduce_line(
     state: Array,
     share: Share | None,
 ) -> None:
-    cursor = np.full(3 * 8, 0, np.int64)
+    cursor = np.zeros(3 * 8, np.int64)
     n_pieces = state.shape[1]
 
     def work(is_caller: bool) -> bool:
@@ -338,6 +339,11 @@ def _reduce_line(
     else:
         share(work)
     kernel.fold(state)
+
+
+@lru_cache
+def _start_values(identity: tuple[float, ...], dtype: DTypeLike) -> Array:
+    return np.array(identity, dtype)
 
 
 def _turned(flat: Array) -> tuple[Array, Array]:

@@ -441,10 +441,13 @@ class MapReduce:
         """
         a = as_array(a)
         n_workers = self._n_workers()
-        run = self._run_in_threads(a.nbytes) if reduction.lines else self.map
+        if reduction.lines:
+            run = run_in_threads(n_workers, a.nbytes, None, self._bar)
+        else:
+            run = self.map
         if is_store(a):
             return reduce_store(run, reduction, a, axis, keepdims, n_workers=n_workers)
-        share = self._share_in_threads(a.nbytes) if reduction.whole else None
+        share = share_in_threads(n_workers, a.nbytes, self._bar) if reduction.whole else None
         return engine.reduce(run, reduction, a, axis, keepdims, n_workers=n_workers, share=share)
 
     def apply_ufunc(self, ufunc: Any, *inputs: Any, out: Any = None, **options: Any) -> Any:

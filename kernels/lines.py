@@ -293,7 +293,7 @@ def reduce_lines(
     flat, start, outer_stride, stride = flatten(x)
     is_line = n_outer == n_inner == 1 and n > PIECE
     state = np.empty((len(identity), -(-n // PIECE) if is_line else n_outer * n_inner), dtype)
-    start_values = _start_values(tuple(identity), dtype)
+    start_values = _start_values(tuple(identity), np.dtype(dtype))
     if is_line:
         _reduce_line(kernel, flat, start, n, n_scratch, start_values, state, share)
         state = state[:, :1]
@@ -342,7 +342,7 @@ def _reduce_line(
 
 
 @lru_cache
-def _start_values(identity: tuple[float, ...], dtype: DTypeLike) -> Array:
+def _start_values(identity: tuple[float, ...], dtype: np.dtype[Any]) -> Array:
     return np.array(identity, dtype)
 
 

@@ -30,12 +30,12 @@ def main() -> int:
     options = parser.parse_args()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, if we are in the background
     runs = [
-        (case, f"{options.seed}.{part}", rounds)
+        (scenario.name, backend, workers, f"{options.seed}.{part}", rounds)
         for scenario in SCENARIOS.values()
         if any(re.search(pattern, scenario.name) for pattern in options.patterns)
         if scenario.at_random or not options.random
         if options.long or not scenario.is_long
-        for case in scenario.cases()
+        for backend, workers in scenario.runs()
         for part, rounds in enumerate(_parts(options.repeat if scenario.at_random else 1))
     ]
     print(f"seed {options.seed}\n\n| scenario | backend | workers | outcome | seconds |")
@@ -43,16 +43,17 @@ def main() -> int:
     began, before = time.monotonic(), shared_memory_kib()
     failures = []
     with ThreadPoolExecutor(N_INTERPRETERS) as executor:
-        for (case, seed, rounds), outcome in zip(
+        for (_, _, _, seed, rounds), outcomes in zip(
             runs, executor.map(lambda arguments: run(*arguments), runs), strict=True
         ):
-            print(_row(case, rounds, outcome), flush=True)
-            if outcome.faults:
-                failures.append(f"{case}, seed {seed}: {outcome.faults}")
+            for case, outcome in outcomes.items():
+                print(_row(case, rounds, outcome), flush=True)
+                if outcome.faults:
+                    failures.append(f"{case}, seed {seed}: {outcome.faults}")
     grown = shared_memory_kib() - before
     if grown > SLACK_KIB:
         failures.append(f"shared memory has grown by {grown} KiB")
-    n_rounds = sum(rounds for _, _, rounds in runs)
+    n_rounds = sum(rounds * len(workers) for _, _, workers, _, rounds in runs)
     print(f"\n{n_rounds} rounds in {time.monotonic() - began:.0f} s, {len(failures)} went wrong")
     print(*failures, sep="\n\n")
     return 1 if failures else 0

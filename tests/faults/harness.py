@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -48,17 +48,24 @@ class Outcome(NamedTuple):
     seconds: float
 
 
-def run(case: Case, seed: str, repeats: int = 1) -> Outcome:
-    """Run a case in an interpreter and a session of its own."""
-    scenario = SCENARIOS[case.name]
+Outcomes = dict[Case, Outcome]
+
+
+def run(name: str, backend: str, workers: Sequence[int], seed: str, repeats: int = 1) -> Outcomes:
+    """Run cases of one scenario in an interpreter and a session of their own.
+
+    All in one interpreter, to start which takes longer than most cases do.
+    """
+    scenario = SCENARIOS[name]
     files = shared_memory_files()
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "output").open("w+") as output:
         report = Path(folder) / "report"
+        counts = ",".join(map(str, workers))
         process = subprocess.Popen(
             [
                 *(sys.executable, str(HERE / "performance.py"), scenario.module),
-                *(*map(str, case), seed, str(repeats), str(report)),
+                *(name, backend, counts, seed, str(repeats), str(report)),
             ],
             env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}:{HERE}"},
             stdin=subprocess.DEVNULL,
@@ -69,24 +76,30 @@ def run(case: Case, seed: str, repeats: int = 1) -> Outcome:
         )
         faults = []
         try:
-            code = process.wait(repeats * scenario.limit)
+            # The interpreter itself keeps the limit of each round.
+            code = process.wait((repeats * len(workers) + 1) * scenario.limit)
         except subprocess.TimeoutExpired:
             code = None
-            faults.append("hangs;")
         seconds = time.perf_counter() - began
         faults += _end_session(process)
-        ending = f"exit code {code}"
-        if report.exists():
-            ending, inside, seconds = json.loads(report.read_text())
-            faults.append(inside)
         if code != (scenario.exits or 0):
             faults.append(f"exit code {code};")
         output.seek(0)
         if not re.fullmatch(scenario.prints, printed := output.read(), re.DOTALL):
             faults.append(f"it printed:\n{printed}")
+        reports = report.read_text().splitlines() if report.exists() else []
     if new := _new_files(files):
         faults.append(f"left in /dev/shm: {new};")
-    return Outcome(ending, " ".join(filter(None, faults)), seconds)
+    performed = {n: Outcome(*rest) for n, *rest in map(json.loads, reports)}
+    if scenario.exits is None:
+        not_reached = Outcome("none", "its interpreter has ended before;", seconds)
+    else:
+        not_reached = Outcome(f"exit code {code}", "", seconds)
+    return {
+        Case(name, backend, n): Outcome(ending, " ".join(filter(None, [inside, *faults])), took)
+        for n in workers
+        for ending, inside, took in [performed.get(n, not_reached)]
+    }
 
 
 def _end_session(process: subprocess.Popen[bytes]) -> list[str]:

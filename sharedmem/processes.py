@@ -16,7 +16,13 @@ from sharedmem.failures import Failure, portable
 from sharedmem.parcels import UnpackingError, pack, snapshot
 from sharedmem.team import Work, remaining
 from sharedmem.transport import INLINE_BYTES, Channel, Kind, Message
-from sharedmem.worker import LifeLine, WorkerProcess, handled_signals, signals_held
+from sharedmem.worker import (
+    LifeLine,
+    WorkerProcess,
+    flush_output,
+    handled_signals,
+    signals_held,
+)
 
 
 class _Member:
@@ -265,6 +271,7 @@ class ProcessPort:
 
     def fail(self, index: int, failure: Failure) -> None:
         """Tell that task `index` has failed."""
+        flush_output()  # Next, the coordinator kills this process.
         self._channel.send(Kind.FAILURE, index, pack(portable(failure)))
 
     def finish(self, note: object = None) -> None:

@@ -39,6 +39,7 @@ class TeamSync:
 
     def __init__(self, n_workers: int, *, processes: bool, fed: bool = False) -> None:
         self.n_workers = n_workers
+        self.has_processes = processes
         self.fed = fed
         n_words = n_workers * (_CACHE_LINE + 4) + _N_COUNTERS
         self._bytes = mmap.mmap(-1, n_words * 8) if processes else bytearray(n_words * 8)

@@ -25,6 +25,9 @@ ROOT = HERE.parents[1]
 for module in sorted(HERE.glob("scenarios_*.py")):
     importlib.import_module(module.stem)
 
+# Output is buffered, as that of programs mostly is.
+ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}:{HERE}"}
+ENVIRONMENT.pop("PYTHONUNBUFFERED", None)
 # The kernel ends workers at once when their coordinator is gone, but takes a moment to free memory.
 GRACE_SECONDS = 1.0
 N_INTERPRETERS = len(os.sched_getaffinity(0))
@@ -67,7 +70,7 @@ def run(name: str, backend: str, workers: Sequence[int], seed: str, repeats: int
                 *(sys.executable, str(HERE / "performance.py"), scenario.module),
                 *(name, backend, counts, seed, str(repeats), str(report)),
             ],
-            env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}:{HERE}"},
+            env=ENVIRONMENT,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -12,15 +12,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sharedmem import MapReduce, ProcessBackend, ThreadBackend
+from sharedmem import MapReduce, ProcessBackend, ThreadBackend, WorkerException
+from sharedmem.errors import DeadWorkerError
 
-BACKENDS = {"processes": ProcessBackend, "threads": ThreadBackend}
+BACKENDS: dict[str, Any] = {"processes": ProcessBackend, "threads": ThreadBackend}
 PROCESSES = ("processes",)
 BOTH = ("processes", "threads")
 EVERY = (1, 2, 5, 13)
 TWO = (2,)
 LIMIT_SECONDS = 10.0
 NOT_POSSIBLE = "not possible here"
+
+# How calls end whose worker does.
+DIES = {"raises": WorkerException, "reason": DeadWorkerError}
+KILLED = {**DIES, "text": r"Worker \d+ \(pid \d+\) was killed by SIGKILL "}
+IN_TASK = {**DIES, "text": r"was killed by SIGKILL while it ran task \d+ \(item: \d+\)"}
 
 SCENARIOS: dict[str, Scenario] = {}
 

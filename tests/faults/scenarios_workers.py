@@ -18,13 +18,9 @@ from pathlib import Path
 import numpy as np
 
 import sharedmem
-from scenario import BOTH, Stage, kill_me, scenario, throw
+from scenario import BOTH, DIES, IN_TASK, KILLED, Stage, kill_me, scenario, throw
 from sharedmem import StopProcessGroup, WorkerException
-from sharedmem.errors import DeadWorkerError
 
-DIES = {"raises": WorkerException, "reason": DeadWorkerError}
-KILLED = {**DIES, "text": r"Worker \d+ \(pid \d+\) was killed by SIGKILL "}
-IN_TASK = {**DIES, "text": r"was killed by SIGKILL while it ran task \d+ \(item: \d+\)"}
 AT_RANDOM = {**KILLED, "at_random": True}
 
 

@@ -19,10 +19,12 @@ from sharedmem.operands import (
     as_array,
     as_input,
     as_tuple,
+    check_apart,
     check_grid,
     check_kernel,
     check_stored,
     check_writable,
+    is_same_view,
     is_store,
 )
 from sharedmem.reducing import reduce
@@ -121,6 +123,7 @@ def map_chunks(
     views = inputs + targets
     grid = _grid_along(axis, inputs, targets) if chunks is None else check_grid(chunks, views)
     check_cut(grid, targets or inputs[:1])
+    check_apart(inputs if targets else inputs[1:], targets or inputs[:1])
     task = _KernelTask(kernel, inputs, targets, args, position)
     for chunk in (grid[0], grid[-1]) if len(grid) else ():  # chunks are of one size or of two
         compile_for(kernel, *task.arguments(chunk))
@@ -288,11 +291,6 @@ def _apart(operand: Any, outs: Sequence[Array]) -> Any:
             )
         if not (isinstance(operand, np.ndarray) and isinstance(out, np.ndarray)):
             continue
-        same = (
-            operand.__array_interface__["data"][0] == out.__array_interface__["data"][0]
-            and operand.strides == out.strides
-            and operand.shape == out.shape
-        )
-        if not same and np.may_share_memory(operand, out):
+        if not is_same_view(operand, out) and np.may_share_memory(operand, out):
             return operand.copy()
     return operand

@@ -16,7 +16,7 @@ import numpy
 from sharedmem import engine, machine, overlap
 from sharedmem.calls import MISSING, Setting, run_imap, run_map
 from sharedmem.checks import check_count, check_function, check_sequence
-from sharedmem.compiling import releases_gil
+from sharedmem.compiling import releases_gil, serial_form, warn_of_gil
 from sharedmem.contexts import Contexts, Critical, Ordered
 from sharedmem.errors import StopProcessGroup
 from sharedmem.operands import as_array, is_store
@@ -387,6 +387,7 @@ class MapReduce:
         ...     pool.map_chunks(halve, a)
         SharedArray([2., 2., 2., 2., 2.])
         """
+        kernel = serial_form(kernel)
         run, private_ok = self._run_of(kernel)
         return engine.map_chunks(
             run,
@@ -416,6 +417,7 @@ class MapReduce:
         ...     pool.map_overlap(subtract_neighbour, a, sharedmem.empty_like(a), depth=1)
         SharedArray([0, 1, 2, 4])
         """
+        kernel = serial_form(kernel)
         run, private_ok = self._run_of(kernel)
         return overlap.map_overlap(run, kernel, a, out, private_ok=private_ok, **options)
 
@@ -467,6 +469,8 @@ class MapReduce:
         """Return what runs a user's kernel, and whether it may write to private memory."""
         if releases_gil(kernel):
             return self._run_in_threads(None), True
+        if not self.backend.uses_processes and self._n_workers() > 1:
+            warn_of_gil(kernel)
         return self.map, self._shares_all_memory()
 
     def _run_in_threads(self, nbytes: int | None, blas_threads: int | None = None) -> engine.Run:

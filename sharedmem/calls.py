@@ -122,6 +122,8 @@ def _whereabouts(sync: TeamSync, item: Callable[[int], str], rank: int) -> str:
     index = sync.index(rank)
     if index < 0:
         return "before its first task."
+    if sync.is_idle(rank):
+        return f"while it waited for tasks after task {index}."
     if sync.has_left(rank):
         return f"after its last task, {index}."
     return f"while it ran task {index} (item: {item(index)})."

@@ -76,6 +76,10 @@ class TeamSync:
         """Say whether worker `rank` has told that it has no more tasks."""
         return self.fronts[rank] == _PAST_ALL
 
+    def is_idle(self, rank: int) -> bool:
+        """Say whether worker `rank` has done all that it was given, and waits for more."""
+        return self.fed and self.given[rank] == self.finished[rank]
+
     def close(self) -> None:
         """Give back what the bells hold of the system."""
         for bell in self.bells:

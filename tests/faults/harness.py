@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import os
 import re
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +19,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from leftovers import shared_memory_files
 from scenario import SCENARIOS, Case
 
 HERE = Path(__file__).parent
@@ -60,13 +61,15 @@ def run(name: str, backend: str, workers: Sequence[int], seed: str, repeats: int
     All in one interpreter, to start which takes longer than most cases do.
     """
     scenario = SCENARIOS[name]
-    files = shared_memory_files()
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "output").open("w+") as output:
         report = Path(folder) / "report"
+        shm = _private_shm(folder)
+        before = os.listdir(shm)
         counts = ",".join(map(str, workers))
         process = subprocess.Popen(
             [
+                *_with_shm(shm),
                 *(sys.executable, str(HERE / "performance.py"), scenario.module),
                 *(name, backend, counts, seed, str(repeats), str(report)),
             ],
@@ -90,9 +93,9 @@ def run(name: str, backend: str, workers: Sequence[int], seed: str, repeats: int
         output.seek(0)
         if not re.fullmatch(scenario.prints, printed := output.read(), re.DOTALL):
             faults.append(f"it printed:\n{printed}")
+        if new := _new_files(shm, before):
+            faults.append(f"left in /dev/shm: {new};")
         reports = report.read_text().splitlines() if report.exists() else []
-    if new := _new_files(files):
-        faults.append(f"left in /dev/shm: {new};")
     performed = {n: Outcome(*rest) for n, *rest in map(json.loads, reports)}
     if scenario.exits is None:
         not_reached = Outcome("none", "its interpreter has ended before;", seconds)
@@ -133,10 +136,36 @@ def _alive_in(session: int) -> Iterator[int]:
                     yield int(name)
 
 
-def _new_files(before: set[str]) -> set[str]:
-    # Semaphores of others have a name there for a moment.
+def _private_shm(folder: str) -> str:
+    """Return what serves an interpreter as /dev/shm: a folder of its own, if that can be."""
+    if not _can_unshare():
+        return "/dev/shm"
+    own = Path(folder) / "shm"
+    own.mkdir()
+    return str(own)
+
+
+@functools.cache
+def _can_unshare() -> bool:
+    probe = ["unshare", "--mount", "true"]
+    return (
+        bool(shutil.which("unshare"))
+        and not subprocess.run(probe, stderr=subprocess.DEVNULL).returncode
+    )
+
+
+def _with_shm(folder: str) -> list[str]:
+    """Return what to put before a command that is to see `folder` as /dev/shm."""
+    if folder == "/dev/shm":
+        return []
+    script = 'mount --bind "$0" /dev/shm && exec "$@"'
+    return ["unshare", "--mount", "sh", "-c", script, folder]
+
+
+def _new_files(folder: str, before: Sequence[str]) -> set[str]:
+    # If it is not private, semaphores of others have a name there for a moment.
     deadline = time.monotonic() + GRACE_SECONDS
-    while (new := shared_memory_files() - before) and time.monotonic() < deadline:
+    while (new := {*os.listdir(folder)} - {*before}) and time.monotonic() < deadline:
         time.sleep(0.01)
     return new
 

@@ -55,9 +55,9 @@ def map_chunks(
     Raises
     ------
     TypeError, ValueError
-        If the arguments do not fit together, or if `out` (without it, the first array) is read-only,
-        shares memory with another array, or is in private memory, where the writes of worker
-        processes are lost. Errors of the compiler come as they are, before any work is done.
+        If the arguments do not fit together, or if `out` (without it, the first array) is
+        read-only, shares memory with another array, or is in private memory, where the writes of
+        worker processes are lost. Errors of the compiler come as they are, before any work is done.
     OSError
         If `out` is in a mapped file for which the disk has no room.
 

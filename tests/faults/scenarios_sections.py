@@ -158,6 +158,17 @@ def critical_inside_critical(stage: Stage) -> None:
     stage.pool.map(work, range(N_TASKS))
 
 
+@scenario(22, 23, backends=BOTH, raises=WorkerException, reason=RuntimeError, text="ordered first")
+def turn_taken_inside_critical(stage: Stage) -> None:
+    """The tasks before may wait for critical, and this one then for them, for ever."""
+
+    def work(i: int) -> None:
+        with stage.pool.critical, stage.pool.ordered:
+            pass
+
+    stage.pool.map(work, range(N_TASKS))
+
+
 @scenario(23, backends=BOTH)
 def critical_in_the_coordinator(stage: Stage) -> None:
     notes = Notes(2 * N_TASKS)
@@ -195,7 +206,7 @@ def sections_without_workers(stage: Stage) -> None:
     pool, notes = MapReduce(np=0), Notes()
 
     def work(i: int) -> None:
-        with pool.critical, pool.ordered:
+        with pool.ordered, pool.critical:
             notes.add(i)
         pool.barrier()
 
@@ -291,7 +302,7 @@ def sections_without_an_end(stage: Stage) -> None:
     stage.new_pool(timeout=0.2)
 
     def work(i: int) -> None:
-        with stage.pool.critical, stage.pool.ordered:
+        with stage.pool.ordered, stage.pool.critical:
             time.sleep(3600)
 
     stage.pool.map(work, range(20))

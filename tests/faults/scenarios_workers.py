@@ -448,11 +448,14 @@ def fills_its_pipe_for_errors(stage: Stage) -> None:
 @scenario(8)
 def finds_its_pipe_for_output_full(stage: Stage) -> None:
     reads, writes = os.pipe()
+    os.set_blocking(writes, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writes, bytes(1 << 16))
 
     def work(i: int) -> None:
         os.dup2(writes, 1)
-        os.set_blocking(1, False)
-        sys.stdout.write("x" * 1_000_000)
+        sys.stdout.write("x" * 1000)  # what cannot be written at the worker's end
 
     try:
         stage.pool.map(work, range(stage.n_workers))

@@ -20,7 +20,7 @@ def check_count(name: str, value: Any, smallest: int) -> int:
 def check_function(func: Callable[..., Any], star: bool) -> Callable[[Any], Any]:
     """Return a function of one item."""
     if not callable(func):
-        raise TypeError(f"func must be callable, got {func!r}")
+        raise TypeError(f"func must be callable, got {func!r}; it comes first, then the sequence")
     return (lambda item: func(*item)) if star else func
 
 

@@ -240,7 +240,10 @@ def _grid_along(axis: int, inputs: Sequence[Array], outs: Sequence[Array]) -> Gr
     lengths = {view.shape[axis] for view in views}
     if len(axes) > 1 or len(lengths) > 1:
         shapes = ", ".join(str(view.shape) for view in (*inputs, *outs))
-        raise ValueError(f"arrays that are split together along axis {axis} differ: {shapes}")
+        raise ValueError(
+            f"arrays of shapes {shapes} cannot be split together along axis {axis}, where their "
+            "lengths have to be the same"
+        )
     return cut(inputs[0], axis % inputs[0].ndim, outs or inputs[:1], inputs)
 
 
@@ -270,7 +273,14 @@ def _broadcast(
             raise ValueError(f"an operand of shape {shape} needs at least {n_core} axes")
         loops.append(shape[: len(shape) - n_core])
         cores.append(shape[len(shape) - n_core :])
-    loop = np.broadcast_shapes(*loops)
+    try:
+        loop = np.broadcast_shapes(*loops)
+    except ValueError:
+        given = ", ".join(map(str, loops))
+        raise ValueError(
+            f"the shapes {given} of the inputs (and of out) cannot be broadcast together: counted "
+            "from the last axis, lengths must be the same or 1"
+        ) from None
     for out, out_loop in zip(outs, loops[len(operands) :], strict=True):
         if out_loop != loop:
             raise ValueError(f"out has shape {out.shape}, but the inputs broadcast to {loop}")

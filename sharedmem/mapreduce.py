@@ -115,6 +115,11 @@ class MapReduce:
         self._is_serial_in_workers = np is None
         if np is None:
             np = 0 if in_worker() else machine.cpu_count()
+        if not hasattr(backend, "team"):
+            raise TypeError(
+                f"backend must be ProcessBackend or ThreadBackend, got {backend!r}; the number of "
+                "workers is given by name: MapReduce(np=4)"
+            )
         if initializer is not None and not callable(initializer):
             raise TypeError(f"initializer must be callable, got {initializer!r}")
         if timeout is not None and not timeout > 0:
@@ -237,6 +242,8 @@ class MapReduce:
         [2, 12]
         """
         func = check_function(func, star)
+        if reduce is not None and not callable(reduce):
+            raise TypeError(f"reduce must be callable, got {reduce!r}")
         items = check_sequence(sequence)
         chunksize = None if chunksize is None else check_count("chunksize", chunksize, 1)
         n_tasks = len(items)

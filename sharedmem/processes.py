@@ -110,7 +110,14 @@ class ProcessTeam:
 
     def send(self, rank: int, index: int, items: list[Any]) -> int:
         """Give a worker tasks; see :class:`Team`."""
-        parcel = pack(items)
+        try:
+            parcel = pack(items)
+        except BaseException as error:
+            error.add_note(
+                f"Items {index} to {index + len(items) - 1} are pickled to reach a worker; map, "
+                "unlike imap, lets workers inherit them as they are."
+            )
+            raise
         # A worker that has died is reported by `receive`.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._members[rank].channel.send(Kind.TASKS, index, parcel)
@@ -246,7 +253,14 @@ class ProcessPort:
         """Take a result that is not of an atomic type."""
         kept = snapshot(result)
         if kept is None:
-            parcel = pack(result)
+            try:
+                parcel = pack(result)
+            except BaseException as error:
+                error.add_note(
+                    f"The result, of type {type(result).__name__}, is pickled to reach the "
+                    "coordinator: return data, or write to a shared array."
+                )
+                raise
             kept = parcel.stream, len(parcel.stream)
             if parcel.buffers or parcel.segments or kept[1] > INLINE_BYTES:
                 self.flush()

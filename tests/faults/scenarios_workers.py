@@ -370,7 +370,7 @@ def killed_one_after_the_other(stage: Stage) -> None:
     killer = threading.Thread(target=strike)
     killer.start()
     try:
-        for _ in range(30):
+        for _ in range(6):
             try:
                 results = stage.pool.map(work, range(10_000))
             except WorkerException as error:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from harness import N_INTERPRETERS, new_seed, run
+from harness import N_INTERPRETERS, ROOT, new_seed, run
 from scenario import NOT_POSSIBLE, SCENARIOS, Case
 
 ROUNDS_AT_RANDOM = 3
@@ -60,3 +61,16 @@ def test_fault(case, outcomes):
     if outcome.ending.startswith(NOT_POSSIBLE):
         pytest.skip(outcome.ending)
     assert not outcome.faults, f"seed {seed}: {outcome.faults}"
+
+
+def test_each_group_of_faults_is_tested():
+    """Scenarios say which groups they are of, and the page which other tests there are."""
+    page = (ROOT / "docs/faults.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| .+ \| (.*)\|$", page, re.MULTILINE)
+    named = {int(group): re.findall(r"`(\S+)`", files) for group, files in rows}
+    assert list(named) == list(range(1, 40))
+    have_scenarios = {group for scenario in SCENARIOS.values() for group in scenario.groups}
+    assert have_scenarios <= set(named)
+    for group, files in named.items():
+        assert group in have_scenarios or files, f"nothing tests group {group}"
+        assert all((ROOT / file).is_file() for file in files), files

@@ -222,7 +222,7 @@ def populate(array: NDArray[Any]) -> None:
 
 
 def _load(key: SegmentKey, layout: Layout) -> SharedArray:
-    return restore(open_segment(key), layout)
+    return restore(open_segment(key), Layout(*layout))
 
 
 def _view(

@@ -24,6 +24,7 @@ from sharedmem.operands import (
     check_kernel,
     check_stored,
     check_writable,
+    common_shape,
     is_same_view,
     is_store,
 )
@@ -273,14 +274,7 @@ def _broadcast(
             raise ValueError(f"an operand of shape {shape} needs at least {n_core} axes")
         loops.append(shape[: len(shape) - n_core])
         cores.append(shape[len(shape) - n_core :])
-    try:
-        loop = np.broadcast_shapes(*loops)
-    except ValueError:
-        given = ", ".join(map(str, loops))
-        raise ValueError(
-            f"the shapes {given} of the inputs (and of out) cannot be broadcast together: counted "
-            "from the last axis, lengths must be the same or 1"
-        ) from None
+    loop = common_shape(loops)
     for out, out_loop in zip(outs, loops[len(operands) :], strict=True):
         if out_loop != loop:
             raise ValueError(f"out has shape {out.shape}, but the inputs broadcast to {loop}")

@@ -43,6 +43,18 @@ def as_tuple(value: Any) -> tuple[Any, ...]:
     return () if value is None else value if isinstance(value, tuple) else (value,)
 
 
+def common_shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """Return the shape that all are broadcast to; refuse those that have none."""
+    try:
+        return np.broadcast_shapes(*shapes)
+    except ValueError:
+        given = ", ".join(map(str, shapes))
+        raise ValueError(
+            f"the shapes {given} of the inputs (and of out) cannot be broadcast together: counted "
+            "from the last axis, lengths must be the same or 1"
+        ) from None
+
+
 def as_input(a: Any, private_ok: bool) -> Array:
     """Return an array that a stray write fails on, if the write would be lost."""
     view = np.asarray(a).view()

@@ -108,6 +108,17 @@ def run(name: str, backend: str, workers: Sequence[int], seed: str, repeats: int
     }
 
 
+def start_load(seconds: float, seed: str) -> subprocess.Popen[str]:
+    """Start a process that keeps pools under load."""
+    return subprocess.Popen(
+        [sys.executable, str(HERE / "load.py"), "--seconds", str(seconds), "--seed", seed],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
 def _end_session(process: subprocess.Popen[bytes]) -> list[str]:
     """Wait for the end of all processes of a session, and end those that stay."""
     deadline = time.monotonic() + GRACE_SECONDS

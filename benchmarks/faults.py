@@ -11,7 +11,6 @@ import json
 import os
 import pickle
 import platform
-import random
 import re
 import signal
 import subprocess
@@ -148,23 +147,20 @@ def recurse() -> int:
     return deep(0)
 
 
+section: Any = LOCK
+
+
+def hold(i: int) -> int:
+    with section:
+        if i == 3:
+            kill()
+    return i
+
+
 def hold_and_die(pool: Pool) -> Any:
-    def work(i: int) -> int:
-        with pool.critical:
-            if i == 3:
-                kill()
-        return i
-
-    global held
-    held = work
-    return pool.map(call_held, range(8))
-
-
-held: Callable[[int], int]
-
-
-def call_held(i: int) -> int:
-    return held(i)
+    global section
+    section = pool.critical
+    return pool.map(hold, range(8))
 
 
 def skip_turns(pool: Pool) -> Any:
@@ -185,25 +181,28 @@ def draw(i: int) -> float:
 
 
 def draws_differ(pool: Pool) -> str:
-    import numpy as np
-
-    np.random.random()
     return "distinct" if len(set(pool.map(draw, range(2)))) == 2 else "identical"
 
 
-def refuse_a_fork(pool: Pool) -> Any:
+def draw_here() -> None:
+    import numpy as np
+
+    np.random.random()
+
+
+def refuse_the_second_fork() -> None:
     fork, calls = os.fork, itertools.count()
 
     def fork_once() -> int:
-        if next(calls):
+        if next(calls) == 1:
             raise BlockingIOError(11, "refused")
         return fork()
 
     os.fork = fork_once
-    try:
-        return pool.map(abs, range(8))
-    finally:
-        os.fork = fork
+
+
+def trivial(pool: Pool) -> Any:
+    return pool.map(abs, range(8))
 
 
 def sleep_long(i: int) -> None:
@@ -218,7 +217,7 @@ def load_elsewhere(pool: Pool) -> str:
     array = sharedmem.full(3, 7.0) if hasattr(sharedmem, "full") else None
     program = "import pickle, sys; print(pickle.load(sys.stdin.buffer).sum())"
     done = subprocess.run(
-        [sys.executable, "-c", program], input=pickle.dumps(array), capture_output=True
+        [sys.executable, "-P", "-c", program], input=pickle.dumps(array), capture_output=True
     )
     return {0: "attached"}.get(done.returncode, f"that process ends with {done.returncode}")
 
@@ -232,6 +231,8 @@ class Fault(NamedTuple):
         What strikes.
     call : callable
         Called with a pool; lets it strike. What it returns is printed if it is text.
+    prepare : callable
+        Called before there is a pool.
     cause : str
         Pattern of an error that names the cause.
     signal : int or None
@@ -245,6 +246,7 @@ class Fault(NamedTuple):
     cause: str = ""
     signal: int | None = None
     without: tuple[str, ...] = ()
+    prepare: Callable[[], object] = int
 
 
 KILLED = r"SIGKILL|signal 9|exit code:? -9|exitcode=-9"
@@ -267,10 +269,16 @@ FAULTS = {
         "from the items",
     ),
     "ordered": Fault("tasks that skip their turn", skip_turns, without=PLAIN),
-    "fork": Fault("the second fork is refused", refuse_a_fork, "refused"),
+    "fork": Fault(
+        "the second fork is refused",
+        trivial,
+        "refused",
+        without=(JOBLIB,),
+        prepare=refuse_the_second_fork,
+    ),
     "ctrl-c": Fault("Ctrl-C while tasks run", sleep, "KeyboardInterrupt", signal.SIGINT),
     "coordinator": Fault("SIGKILL of the coordinator", sleep, signal=signal.SIGKILL),
-    "random": Fault("`np.random.random()` in two workers", draws_differ),
+    "random": Fault("`np.random.random()` in two workers", draws_differ, prepare=draw_here),
     "pickle": Fault("an array pickled to another process", load_elsewhere, without=PLAIN),
 }
 
@@ -278,27 +286,31 @@ FAULTS = {
 def perform(peer: str, fault: Fault) -> None:
     """Let a fault strike, in this process, and print how that ended."""
     sys.setrecursionlimit(1000)
-    random.seed(0)
     if fault.signal == signal.SIGINT:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    again = None
-    ending = ""
+    fault.prepare()
+    began = time.perf_counter()
     try:
         with pool_of(peer) as pool:
-            began = time.perf_counter()
             print("begun", flush=True)
             try:
-                result = fault.call(pool)
-                ending = result if isinstance(result, str) else "returned"
-                if isinstance(result, list) and None in result:
-                    ending = "wrong results"
+                report(ending_of(fault.call(pool)), began)
             except BaseException as error:
-                ending = describe(error, fault.cause)
-            seconds = time.perf_counter() - began
-            print(json.dumps([ending, seconds]), flush=True)
-            again = pool.map(abs, range(-4, 4)) == [abs(i) for i in range(-4, 4)]
-    finally:
-        print(json.dumps(bool(again)), flush=True)
+                report(describe(error, fault.cause), began)
+            print(json.dumps(trivial(pool) == list(range(8))), flush=True)
+    except BaseException as error:
+        # Before a task has run, or when the pool was asked to work again.
+        report(describe(error, fault.cause), began)
+
+
+def report(ending: str, began: float) -> None:
+    print(json.dumps([ending, time.perf_counter() - began]), flush=True)
+
+
+def ending_of(result: Any) -> str:
+    if isinstance(result, list) and None in result:
+        return "wrong results"
+    return result if isinstance(result, str) else "returned"
 
 
 def describe(error: BaseException, cause: str) -> str:
@@ -345,22 +357,22 @@ def strike(peer: str, name: str, python: str) -> str:
 
 def cell(fault: Fault, out: str, err: str, hangs: bool, n_left: int) -> str:
     """Say in a few words what happened."""
-    lines = [line for line in out.splitlines() if line[:1] in ("[", "t", "f")]
+    reports = [json.loads(line) for line in out.splitlines() if line[:1] in "[tf"]
     parts = []
-    if lines:
-        ending, seconds = json.loads(lines[0])
+    if fault.signal == signal.SIGKILL:
+        return f"{n_left} orphans" if n_left else "no worker left"
+    if reports:
+        ending, seconds = reports[0]
         parts.append(f"{ending}, {seconds - (fault.signal is not None):.1f} s")
         if hangs:
             parts.append("its pool then waits for ever")
-        elif lines[-1] == "false":
+        elif "begun" in out and reports[-1] is not True:
             parts.append("pool lost")
-    elif hangs:
-        parts.append("waits for ever")
-    elif fault.signal != signal.SIGKILL:
-        parts.append("process lost")
-    n_traces = err.count("Traceback (most recent call last)")
+    else:
+        parts.append("waits for ever" if hangs else "process lost")
     if fault.signal is not None:
-        parts.append("quiet" if not n_traces else f"{n_traces} tracebacks")
+        n_traces = err.count("Traceback (most recent call last)")
+        parts.append(f"{n_traces} tracebacks" if n_traces else "quiet")
     if n_left and not hangs:
         parts.append(f"{n_left} orphans")
     return "; ".join(parts)

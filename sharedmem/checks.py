@@ -24,6 +24,24 @@ def check_function(func: Callable[..., Any], star: bool) -> Callable[[Any], Any]
     return (lambda item: func(*item)) if star else func
 
 
+def check_optional(name: str, func: Any) -> None:
+    """Refuse what is neither None nor callable."""
+    if func is not None and not callable(func):
+        raise TypeError(f"{name} must be callable, got {func!r}")
+
+
+def check_pool(backend: Any, initializer: Any, timeout: float | None) -> None:
+    """Refuse what makes no teams, such as a number of workers, and what cannot be called or kept."""
+    if not hasattr(backend, "team"):
+        raise TypeError(
+            f"backend must be ProcessBackend or ThreadBackend, got {backend!r}; the number of "
+            "workers is given by name: MapReduce(np=4)"
+        )
+    check_optional("initializer", initializer)
+    if timeout is not None and not timeout > 0:
+        raise ValueError(f"timeout must be a positive number of seconds, got {timeout!r}")
+
+
 def check_sequence(sequence: Any) -> Any:
     """Return something that has a length and can be indexed by 0, 1, 2."""
     if isinstance(sequence, Mapping):

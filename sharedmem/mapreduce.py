@@ -15,7 +15,7 @@ import numpy
 
 from sharedmem import engine, machine, overlap
 from sharedmem.calls import MISSING, Setting, run_imap, run_map
-from sharedmem.checks import check_count, check_function, check_sequence
+from sharedmem.checks import check_count, check_function, check_optional, check_pool, check_sequence
 from sharedmem.compiling import releases_gil, serial_form, warn_of_gil
 from sharedmem.contexts import Contexts, Critical, Ordered
 from sharedmem.errors import StopProcessGroup
@@ -115,15 +115,7 @@ class MapReduce:
         self._is_serial_in_workers = np is None
         if np is None:
             np = 0 if in_worker() else machine.cpu_count()
-        if not hasattr(backend, "team"):
-            raise TypeError(
-                f"backend must be ProcessBackend or ThreadBackend, got {backend!r}; the number of "
-                "workers is given by name: MapReduce(np=4)"
-            )
-        if initializer is not None and not callable(initializer):
-            raise TypeError(f"initializer must be callable, got {initializer!r}")
-        if timeout is not None and not timeout > 0:
-            raise ValueError(f"timeout must be a positive number of seconds, got {timeout!r}")
+        check_pool(backend, initializer, timeout)
         if blas_threads is not None:
             blas_threads = check_count("blas_threads", blas_threads, smallest=1)
         self.backend = backend
@@ -242,8 +234,7 @@ class MapReduce:
         [2, 12]
         """
         func = check_function(func, star)
-        if reduce is not None and not callable(reduce):
-            raise TypeError(f"reduce must be callable, got {reduce!r}")
+        check_optional("reduce", reduce)
         items = check_sequence(sequence)
         chunksize = None if chunksize is None else check_count("chunksize", chunksize, 1)
         n_tasks = len(items)

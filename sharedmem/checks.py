@@ -31,7 +31,7 @@ def check_optional(name: str, func: Any) -> None:
 
 
 def check_pool(backend: Any, initializer: Any, timeout: float | None) -> None:
-    """Refuse what makes no teams, such as a number of workers, and what cannot be called or kept."""
+    """Refuse what makes no teams, as a number of workers, cannot be called, or is no time."""
     if not hasattr(backend, "team"):
         raise TypeError(
             f"backend must be ProcessBackend or ThreadBackend, got {backend!r}; the number of "

@@ -53,7 +53,9 @@ version: $(VENV)/with-test
 	$(BIN)/pytest -q -m "not slow" --ignore=tests/kernels --ignore=tests/functions
 	$(BIN)/pytest -q --doctest-modules sharedmem
 
+# What is installed are surroundings of some scenarios, which are left out without them.
 faults: $(VENV)/with-test
+	$(BIN)/pip install --quiet --disable-pip-version-check ipykernel pytest-xdist distributed
 	PYTHONPATH=tests $(BIN)/python tests/faults
 
 soak: $(VENV)/with-test

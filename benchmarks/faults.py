@@ -366,6 +366,8 @@ def cell(fault: Fault, out: str, err: str, hangs: bool, n_left: int) -> str:
         parts.append(f"{ending}, {seconds - (fault.signal is not None):.1f} s")
         if hangs:
             parts.append("its pool then waits for ever")
+        elif reports[-1] is False:
+            parts.append("next call wrong")
         elif "begun" in out and reports[-1] is not True:
             parts.append("pool lost")
     else:

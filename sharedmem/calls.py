@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 from sharedmem import blas
 from sharedmem.claims import claims
-from sharedmem.failures import exception_of
 from sharedmem.sync import CoordinatorSync, TeamSync, WorkerSync
 from sharedmem.tasks import item_text, run_claims, run_fed, run_to_the_end
 from sharedmem.team import Backend, Port, Team
@@ -165,8 +164,6 @@ def run_map(
             stack.enter_context(setting.conduct(CoordinatorSync(sync, team.watch)))
         while messages := _receive(team, deadline, setting.timeout):
             for rank, message in messages:
-                if message.kind == Kind.FAILURE:
-                    raise exception_of(message.value)
                 if message.kind == Kind.RESULTS:
                     collect(message.task, message.value)
                     team.acknowledge(rank, message)
@@ -301,8 +298,6 @@ def run_imap(
             if not messages:
                 return
             for rank, message in messages:
-                if message.kind == Kind.FAILURE:
-                    raise exception_of(message.value)
                 if message.kind == Kind.RESULTS:
                     feed.settle(rank, len(message.value))
                     waiting[message.task] = message.value

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
+import errno
 import mmap
 import os
 import tempfile
@@ -60,10 +60,14 @@ def reserve(array: NDArray[Any]) -> None:
     if not is_mapped or not root.filename or root.mode not in ("r+", "w+"):
         return
     first, last = (end - byte_bounds(root)[0] + root.offset for end in byte_bounds(array))
-    with contextlib.suppress(FileNotFoundError), open(root.filename, "rb+") as file:
-        status = os.fstat(file.fileno())
-        if status.st_blocks * 512 < status.st_size and first < last <= status.st_size:
-            os.posix_fallocate(file.fileno(), first, last - first)
+    try:
+        with open(root.filename, "rb+") as file:
+            status = os.fstat(file.fileno())
+            if status.st_blocks * 512 < status.st_size and first < last <= status.st_size:
+                os.posix_fallocate(file.fileno(), first, last - first)
+    except OSError as error:  # The file may have moved, or the disk not know of this.
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
 
 
 def map_privately(descriptor: int, nbytes: int) -> memoryview:

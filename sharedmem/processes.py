@@ -12,7 +12,7 @@ from typing import Any
 
 from sharedmem.claims import FileCursor
 from sharedmem.errors import DeadWorkerError, WorkerException
-from sharedmem.failures import Failure, portable
+from sharedmem.failures import Failure, exception_of, portable
 from sharedmem.parcels import UnpackingError, pack, snapshot
 from sharedmem.team import Work, remaining
 from sharedmem.transport import INLINE_BYTES, Channel, Kind, Message
@@ -71,6 +71,7 @@ class ProcessTeam:
         self.size = n_workers
         self._whereabouts = whereabouts
         self._members: list[_Member] = []
+        self._heard: list[tuple[int, Message]] = []
         self._selector = selectors.DefaultSelector()
         self._owner = os.getpid()
         pairs: list[tuple[Channel, Channel]] = []
@@ -135,7 +136,7 @@ class ProcessTeam:
                 f"this call belongs to process {self._owner}, of which process {os.getpid()} is "
                 "a fork: ask for its results there"
             )
-        messages: list[tuple[int, Message]] = []
+        messages, self._heard = self._heard, []
         while not messages and not all(member.has_ended for member in self._members):
             events = self._selector.select(remaining(deadline))
             if not events:
@@ -170,7 +171,9 @@ class ProcessTeam:
         if message is None:
             self._selector.unregister(member.channel.socket)
             return False
-        member.has_finished |= message.kind in (Kind.FINISHED, Kind.FAILURE)
+        if message.kind == Kind.FAILURE:
+            raise exception_of(message.value)
+        member.has_finished |= message.kind == Kind.FINISHED
         messages.append((member.rank, message))
         return True
 
@@ -204,9 +207,11 @@ class ProcessTeam:
             member.channel.acknowledge(message)
 
     def watch(self) -> None:
-        """Raise if a worker has died."""
+        """Raise if a worker has died or failed; see :class:`Team`."""
         for member in self._members:
-            if not member.has_ended and not member.has_finished and member.process.has_ended():
+            if not member.has_ended and member.process.has_ended():
+                while self._listen(member, self._heard):
+                    pass
                 self._bury(member)
 
     def end(self, *, patient: bool) -> None:

@@ -201,6 +201,47 @@ def killed_while_the_coordinator_wants_critical(stage: Stage) -> None:
             stage.pool.map(work, range(N_TASKS), reduce=reduce, chunksize=1)
 
 
+@scenario(23, backends=BOTH, workers=(2, 5))
+def critical_in_the_coordinator_while_others_end(stage: Stage) -> None:
+    """A worker that has done its tasks is not taken for one that died with the lock."""
+
+    def work(i: int) -> int:
+        if i == 0:
+            with stage.pool.critical:
+                time.sleep(0.5)
+        return i
+
+    def reduce(i: int) -> int:
+        with stage.pool.critical:
+            return i
+
+    n_workers = stage.n_workers
+    assert stage.pool.map(work, range(n_workers), reduce=reduce) == list(range(n_workers))
+
+
+@scenario(23, 24, backends=BOTH, workers=(2, 5), raises=WorkerException, reason=ZeroDivisionError)
+def critical_in_the_coordinator_while_another_fails(stage: Stage) -> None:
+    """Nobody lets go of the lock: its holder waits for the one that fails."""
+    n_workers = stage.n_workers
+
+    def work(i: int) -> None:
+        if i < n_workers:
+            return  # so that there is something to reduce
+        if i == n_workers:
+            with stage.pool.critical:
+                stage.pool.barrier()
+        else:
+            time.sleep(0.1)
+            throw(ZeroDivisionError())
+
+    def reduce(_: None) -> None:
+        time.sleep(0.05)
+        with stage.pool.critical:
+            pass
+
+    stage.pool.map(work, range(2 * n_workers), reduce=reduce, chunksize=1)
+
+
 @scenario(23, workers=(1,))
 def sections_without_workers(stage: Stage) -> None:
     pool, notes = MapReduce(np=0), Notes()

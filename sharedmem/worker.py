@@ -185,12 +185,14 @@ class WorkerProcess:
         if self._status is not None or self._status_taken:
             return
         with contextlib.suppress(ProcessLookupError):
-            if not _PIDFD_WORKS:
-                os.kill(self.pid, signal.SIGKILL)
-                return
             # The number of a process that others waited for may be reused.
-            descriptor = self.watch()
-            if not self._status_taken:
+            descriptor = -1
+            if _PIDFD_WORKS:
+                with contextlib.suppress(OSError):  # there is none left
+                    descriptor = self.watch()
+            if descriptor < 0:
+                os.kill(self.pid, signal.SIGKILL)
+            elif not self._status_taken:
                 signal.pidfd_send_signal(descriptor, signal.SIGKILL)
 
     def wait(self) -> int | None:

@@ -72,7 +72,8 @@ for at, workers in (0, (1, 2, 5, 13)), (2, (5, 13)):
 def descriptors_run_out(stage: Stage) -> None:
     """One is missing after the other: wherever that happens, the call raises or does its work."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    used = max(int(fd) for fd in os.listdir("/proc/self/fd")) + 1
+    fds = {int(fd) for fd in os.listdir("/proc/self/fd")}
+    used = next(fd for fd in itertools.count() if fd not in fds)  # what is above stays open
     n_refused = 0
     for n_left in range(50):
         for call in (
@@ -217,7 +218,11 @@ def another_thread_compiles(stage: Stage) -> None:
     def compile_one() -> object:
         return numba.njit(lambda x: x + 1)(1.0)
 
-    with another_thread(compile_one):
+    def compile_and_rest() -> None:
+        compile_one()
+        time.sleep(0.02)
+
+    with another_thread(compile_and_rest):
         for _ in range(3):
             assert stage.pool.map(lambda i: compile_one(), range(2)) == [2, 2]
 

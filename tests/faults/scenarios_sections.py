@@ -376,7 +376,7 @@ def map_inside_a_task(stage: Stage) -> None:
     assert stage.pool.map(work, range(8)) == [[10 * i + j for j in range(3)] for i in range(8)]
 
 
-@scenario(20, backends=BOTH, workers=(1, 2, 5), limit=60)
+@scenario(20, backends=BOTH, workers=(1, 2, 5), limit=120)
 def array_calls_inside_a_task(stage: Stage) -> None:
     shared = sharedmem.ones((4, 1 << 18))
     private = np.ones(1 << 18)

@@ -14,7 +14,7 @@ from sharedmem.expressions import CONSTANTS, bind, compute, names_in, parse
 from sharedmem.fusing import fuse
 from sharedmem.lines import memory_order
 from sharedmem.mapreduce import current_pool
-from sharedmem.operands import as_array
+from sharedmem.operands import as_array, common_shape
 
 Array = NDArray[Any]
 
@@ -121,7 +121,7 @@ class _Function:
         self._tree = tree
         self._scalars = tuple(scalars)
         self._kernel = None
-        if math.prod(np.broadcast_shapes(*(x.shape for x in operands))) > PIECE:
+        if math.prod(common_shape([x.shape for x in operands])) > PIECE:
             self._kernel = fuse(tree, tuple(x.dtype for x in operands))
         if self._kernel is not None:
             try:

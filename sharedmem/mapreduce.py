@@ -15,8 +15,8 @@ import numpy
 
 from sharedmem import engine, machine, overlap
 from sharedmem.calls import MISSING, Setting, run_imap, run_map
-from sharedmem.checks import check_count, check_function, check_sequence
-from sharedmem.compiling import releases_gil
+from sharedmem.checks import check_count, check_function, check_optional, check_pool, check_sequence
+from sharedmem.compiling import releases_gil, serial_form, warn_of_gil
 from sharedmem.contexts import Contexts, Critical, Ordered
 from sharedmem.errors import StopProcessGroup
 from sharedmem.operands import as_array, is_store
@@ -115,10 +115,7 @@ class MapReduce:
         self._is_serial_in_workers = np is None
         if np is None:
             np = 0 if in_worker() else machine.cpu_count()
-        if initializer is not None and not callable(initializer):
-            raise TypeError(f"initializer must be callable, got {initializer!r}")
-        if timeout is not None and not timeout > 0:
-            raise ValueError(f"timeout must be a positive number of seconds, got {timeout!r}")
+        check_pool(backend, initializer, timeout)
         if blas_threads is not None:
             blas_threads = check_count("blas_threads", blas_threads, smallest=1)
         self.backend = backend
@@ -237,6 +234,7 @@ class MapReduce:
         [2, 12]
         """
         func = check_function(func, star)
+        check_optional("reduce", reduce)
         items = check_sequence(sequence)
         chunksize = None if chunksize is None else check_count("chunksize", chunksize, 1)
         n_tasks = len(items)
@@ -387,6 +385,7 @@ class MapReduce:
         ...     pool.map_chunks(halve, a)
         SharedArray([2., 2., 2., 2., 2.])
         """
+        kernel = serial_form(kernel)
         run, private_ok = self._run_of(kernel)
         return engine.map_chunks(
             run,
@@ -416,6 +415,7 @@ class MapReduce:
         ...     pool.map_overlap(subtract_neighbour, a, sharedmem.empty_like(a), depth=1)
         SharedArray([0, 1, 2, 4])
         """
+        kernel = serial_form(kernel)
         run, private_ok = self._run_of(kernel)
         return overlap.map_overlap(run, kernel, a, out, private_ok=private_ok, **options)
 
@@ -470,6 +470,8 @@ class MapReduce:
         """Return what runs a user's kernel, and whether it may write to private memory."""
         if releases_gil(kernel):
             return self._run_in_threads(None), True
+        if not self.backend.uses_processes and self._n_workers() > 1:
+            warn_of_gil(kernel)
         return self.map, self._shares_all_memory()
 
     def _run_in_threads(self, nbytes: int | None, blas_threads: int | None = None) -> engine.Run:

@@ -1,6 +1,7 @@
 """What a test may leave behind, for tests and for programs that tests start."""
 
 import contextlib
+import ctypes
 import os
 import threading
 from collections.abc import Callable
@@ -45,6 +46,17 @@ def segments() -> set[str]:
     """Mappings of shared memory that has no name."""
     maps = Path("/proc/self/maps").read_text().splitlines()
     return {line for line in maps if "memfd:" in line or "/dev/zero" in line}
+
+
+def own_shared_memory_files() -> None:
+    """Give this process a /dev/shm of its own, if it may: names of others come and go there."""
+    libc = ctypes.CDLL(None)
+    if libc.unshare(_CLONE_NEWNS) == 0:
+        libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None)
+        libc.mount(b"none", b"/dev/shm", b"tmpfs", 0, None)
+
+
+_CLONE_NEWNS, _MS_REC, _MS_PRIVATE = 0x20000, 1 << 14, 1 << 18
 
 
 def shared_memory_files() -> set[str]:

@@ -92,6 +92,6 @@ def masked(a: Array, where: Any, fill: Any) -> Array:
 
 def as_mask(where: Any, shape: tuple[int, ...]) -> Any:
     """Return a mask with the shape `shape`."""
-    if getattr(where, "dtype", bool) != bool:
+    if getattr(where, "dtype", np.dtype(bool)).kind != "b":
         raise TypeError(f"where must be an array of bool, got one of {where.dtype}")
     return broadcast(where if is_store(where) else np.asarray(where, bool), shape)

@@ -2,7 +2,9 @@
 # make test     lint, types, tests, doctests
 # make versions the tests on each Python of this machine that is supported
 # make faults   each fault, and how the call that met it ended
-# make soak     the faults that strike at random moments, 100 times each, and those that take long
+# make soak     the faults that strike at random moments, 100 times each, those that take long, and
+#               pools under load for ten minutes: under 20 minutes
+# make fuzz     random programs against a model, and tampered messages, pickles and expressions
 # make coverage which lines the tests reach
 # make compat   the programs of tests/compat against sharedmem 0.3.8
 # make bench    the tables and the curves of benchmarks/
@@ -16,7 +18,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OLD := $(VENV)-0.3.8
 
-.PHONY: demo test lint types unit doctests versions version faults soak coverage compat bench \
+.PHONY: demo test lint types unit doctests versions version faults soak fuzz coverage compat bench \
 	clean
 
 demo: $(VENV)/with-plot
@@ -51,11 +53,21 @@ version: $(VENV)/with-test
 	$(BIN)/pytest -q -m "not slow" --ignore=tests/kernels --ignore=tests/functions
 	$(BIN)/pytest -q --doctest-modules sharedmem
 
+# What is installed are surroundings of some scenarios, which are left out without them.
 faults: $(VENV)/with-test
+	$(BIN)/pip install --quiet --disable-pip-version-check ipykernel pytest-xdist distributed
 	PYTHONPATH=tests $(BIN)/python tests/faults
 
 soak: $(VENV)/with-test
-	PYTHONPATH=tests $(BIN)/python tests/faults --random --repeat 100
+	PYTHONPATH=tests $(BIN)/python tests/faults --soak --repeat 100 --load 600
+
+# Atheris is not for every Python, so it stands in no extra of the package.
+fuzz: $(VENV)/with-test
+	$(BIN)/pip install --quiet --disable-pip-version-check atheris
+	for target in frames pickles expressions; do \
+		$(BIN)/python tests/fuzz $$target -max_total_time=60 -verbosity=0 || exit 1; \
+	done
+	SHAREDMEM_FUZZ_PROGRAMS=300 SHAREDMEM_FUZZ_STEPS=50 $(BIN)/pytest -q tests/test_stateful.py
 
 coverage: $(VENV)/with-test
 	$(BIN)/pytest --cov --cov-report=term:skip-covered

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.kernels import sums
-from sharedmem.kernels.compile import kernel
+from sharedmem.kernels.compile import kernel, part
 from sharedmem.kernels.lines import LANES, index
 
 Array = NDArray[Any]
@@ -22,7 +22,7 @@ _LARGE = 1e308
 
 # A step takes the state of a chain, which for sums is the rounded sum and by how much that is too
 # large, and an element. It returns the new state, and the result.
-@kernel
+@part
 def add_float(total: Any, excess: Any, element: Any) -> Any:
     """Add to a compensated sum."""
     total, lost = sums.two_sum(total, element)
@@ -31,35 +31,35 @@ def add_float(total: Any, excess: Any, element: Any) -> Any:
     return total, excess, best if best - best == 0 else total
 
 
-@kernel
+@part
 def add(total: Any, excess: Any, element: Any) -> Any:
     """Add exactly."""
     total = total + element
     return total, excess, total
 
 
-@kernel
+@part
 def multiply(total: Any, excess: Any, element: Any) -> Any:
     """Multiply."""
     total = total * element
     return total, excess, total
 
 
-@kernel
+@part
 def maximum(total: Any, excess: Any, element: Any) -> Any:
     """Keep the larger one, or NaN."""
     total = total if total >= element or total != total else element
     return total, excess, total
 
 
-@kernel
+@part
 def minimum(total: Any, excess: Any, element: Any) -> Any:
     """Keep the smaller one, or NaN."""
     total = total if total <= element or total != total else element
     return total, excess, total
 
 
-@kernel
+@part
 def _absolute(x: Any) -> Any:
     return abs(x)
 
@@ -68,7 +68,7 @@ _add_plainly = sums.plain_adder(sums.itself, LANES)
 _add_sizes = sums.plain_adder(_absolute, LANES)
 
 
-@kernel
+@part
 def sum_chain(x: Array, p: int, n: int, identity: Any, lanes: Array, plain: Array) -> Any:
     """Return the compensated sum of `n` elements, by how much it is too large, and a bound.
 
@@ -102,13 +102,13 @@ def sum_chain(x: Array, p: int, n: int, identity: Any, lanes: Array, plain: Arra
     return total, -lost, size
 
 
-@kernel
+@part
 def is_safe(total: Any, size: Any) -> bool:
     """Say whether sums are finite in whatever order they are added, or stay infinite or NaN."""
     return bool(size < _LARGE and (total - total != 0 or abs(total) + size < _LARGE))
 
 
-@kernel
+@part
 def always(total: Any, size: Any) -> bool:
     """Say that chains may be joined."""
     return True
@@ -117,7 +117,7 @@ def always(total: Any, size: Any) -> bool:
 def chain_reducer(step: Callable[..., Any]) -> Callable[..., Any]:
     """Make the kernel that does what `sum_chain` does, for exact operations."""
 
-    @kernel
+    @part
     def reduce_chain(x: Array, p: int, n: int, identity: Any, lanes: Array, plain: Array) -> Any:
         total = lanes[0]
         total[:] = identity
@@ -151,7 +151,7 @@ def chain_scanner(step: Callable[..., Any]) -> Callable[..., None]:
 def four_scanner(step: Callable[..., Any]) -> Callable[..., None]:
     """Make the kernel that scans four chains of `n` elements, which start `distance` apart."""
 
-    @kernel
+    @part
     def scan_four(x: Array, out: Array, p: int, distance: int, n: int, state: Array) -> None:
         number = state.dtype.type
         t0, t1, t2, t3 = state[0, 0], state[0, 1], state[0, 2], state[0, 3]

@@ -31,6 +31,14 @@ def kernel(function: F) -> F:
     return cast(F, dispatcher)
 
 
+def part(function: F) -> F:
+    """Compile a part of kernels into each of them, and not by itself first.
+
+    To compile a sum takes half as long like this: 2.7 s instead of 5.2.
+    """
+    return cast(F, numba.njit(nogil=True, error_model="numpy", inline="always")(function))
+
+
 def formula(function: F) -> F:
     """Give back the Python form of a kernel that is a formula, which works on arrays as well."""
     return cast(F, getattr(function, "py_func", function))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.kernels.compile import formula, kernel
+from sharedmem.kernels.compile import formula, kernel, part
 from sharedmem.kernels.intrinsics import fma
 from sharedmem.kernels.lines import LANES
 from sharedmem.kernels.sums import compensated, two_sum
@@ -16,7 +16,7 @@ Array = NDArray[Any]
 State = tuple[Array, ...]
 
 
-@kernel
+@part
 def two_product(a: float, b: float) -> tuple[float, float]:
     """Return the rounded product of `a` and `b`, and its rounding error: exact but for underflow.
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from sharedmem.kernels.compile import kernel
+from sharedmem.kernels.compile import kernel, part
 from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
 from sharedmem.kernels.lines import LANES, Share, fetch_ahead, index, line_kernel, reduce_lines
 from sharedmem.kernels.reduction import Reduction
@@ -19,26 +19,26 @@ Array = NDArray[Any]
 
 # A NaN in `a` stays, and one in `b` fails the first comparison: both are compared, never branched
 # on, so that loops are vectorized.
-@kernel
+@part
 def smaller(a: Any, b: Any) -> Any:
     """Return the smaller of two numbers, or NaN if one of them is."""
     return a if (a <= b) | (a != a) else b
 
 
-@kernel
+@part
 def larger(a: Any, b: Any) -> Any:
     """Return the larger of two numbers, or NaN if one of them is."""
     return a if (a >= b) | (a != a) else b
 
 
 # Comparing like this takes half of the instructions; it keeps `b` whatever is NaN.
-@kernel
+@part
 def lesser(a: Any, b: Any) -> Any:
     """Return the smaller of two numbers, or `b`."""
     return a if a < b else b
 
 
-@kernel
+@part
 def greater(a: Any, b: Any) -> Any:
     """Return the larger of two numbers, or `b`."""
     return a if a > b else b
@@ -90,7 +90,7 @@ def widener(skips_nan: bool) -> Callable[[int], Callable[..., None]]:
     return for_width
 
 
-@kernel
+@part
 def fold(state: Array, half: int) -> None:
     """Take the lanes from `half` on to the lanes that are `half` before them."""
     for j in range(half):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from sharedmem.kernels.compile import kernel
+from sharedmem.kernels.compile import kernel, part
 from sharedmem.kernels.intrinsics import fetch_add, prefetch
 from sharedmem.kernels.layout import flatten
 
@@ -85,7 +86,7 @@ def line_kernel(
 
 
 def _lane_folder(fold: Callable[..., None]) -> Callable[..., None]:
-    @kernel
+    @part
     def fold_to(lanes: Array, width: int, narrow: int) -> None:
         while width > narrow:
             width //= 2
@@ -109,7 +110,7 @@ def _piece_folder(fold: Callable[..., None]) -> Callable[..., None]:
     return fold_pieces
 
 
-@kernel
+@part
 def fetch_ahead(x: Array, p: int, stride: int) -> None:
     """Ask for four rows of LANES elements that are read soon."""
     ahead = AHEAD if stride == LANES else TO_THE_RIGHT
@@ -118,7 +119,7 @@ def fetch_ahead(x: Array, p: int, stride: int) -> None:
             prefetch(x, p + ahead + row * stride + column)
 
 
-@kernel
+@part
 def _wait(cursor: Array, place: int, n: int) -> None:
     """Wait awake, for a short time, until a number has reached `n`."""
     looks = 0
@@ -126,7 +127,7 @@ def _wait(cursor: Array, place: int, n: int) -> None:
         looks += 1
 
 
-@kernel
+@part
 def _start(lanes: Array, at: int, n: int, identity: Array) -> None:
     """Let `n` lanes start from the identity."""
     for s in range(len(identity)):
@@ -134,7 +135,7 @@ def _start(lanes: Array, at: int, n: int, identity: Array) -> None:
             lanes[s, at + lane] = identity[s]
 
 
-@kernel
+@part
 def _copy(lanes: Array, n: int, state: Array, at: int) -> None:
     """Give the `n` states from `at` on the first lanes."""
     for s in range(len(state)):
@@ -142,7 +143,7 @@ def _copy(lanes: Array, n: int, state: Array, at: int) -> None:
             state[s, at + lane] = lanes[s, lane]
 
 
-@kernel
+@part
 def _turn(
     x: Array, p: int, outer_stride: int, n: int, n_lines: int, turned: Array, to: int
 ) -> None:
@@ -250,7 +251,7 @@ def _row_kernel(
             for done in range(rows * width, length, SHORT):
                 some = min(length - done, SHORT)
                 _turn(x, p + done, outer_stride, some, n_lines, turned, BATCH)
-                add_wide(readable, 0, some, BATCH, batch, 0, BATCH, scratch)
+                add_wide(readable, np.int64(0), some, BATCH, batch, 0, BATCH, scratch)
             _copy(batch, n_lines, state, first)
             fetch_add(cursor, _DONE, n_lines)
             first = fetch_add(cursor, _NEXT, grain)
@@ -292,7 +293,7 @@ def reduce_lines(
     flat, start, outer_stride, stride = flatten(x)
     is_line = n_outer == n_inner == 1 and n > PIECE
     state = np.empty((len(identity), -(-n // PIECE) if is_line else n_outer * n_inner), dtype)
-    start_values = np.array(identity, dtype)
+    start_values = _start_values(tuple(identity), np.dtype(dtype))
     if is_line:
         _reduce_line(kernel, flat, start, n, n_scratch, start_values, state, share)
         state = state[:, :1]
@@ -305,7 +306,7 @@ def reduce_lines(
         columns = (flat, start, outer_stride, n, stride, n_inner, groups)
         kernel.columns(*columns, start_values, lanes, scratch, state)
     else:
-        cursor = np.full(3 * 8, 0, np.int64)
+        cursor = np.zeros(3 * 8, np.int64)
         lines = (flat, start, outer_stride, n, len(flat), BATCH)
         kernel.rows(*lines, cursor, _DONE, 0, n_scratch, *_turned(flat), start_values, state)
     return tuple(state.reshape(len(identity), n_outer, n_inner))
@@ -321,7 +322,7 @@ def _reduce_line(
     state: Array,
     share: Share | None,
 ) -> None:
-    cursor = np.full(3 * 8, 0, np.int64)
+    cursor = np.zeros(3 * 8, np.int64)
     n_pieces = state.shape[1]
 
     def work(is_caller: bool) -> bool:
@@ -338,6 +339,11 @@ def _reduce_line(
     else:
         share(work)
     kernel.fold(state)
+
+
+@lru_cache
+def _start_values(identity: tuple[float, ...], dtype: np.dtype[Any]) -> Array:
+    return np.array(identity, dtype)
 
 
 def _turned(flat: Array) -> tuple[Array, Array]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from sharedmem.kernels.compile import formula, kernel
+from sharedmem.kernels.compile import formula, kernel, part
 from sharedmem.kernels.intrinsics import fma
 from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
 from sharedmem.kernels.lines import LANES, Share, fetch_ahead, index, line_kernel, reduce_lines
@@ -22,7 +22,7 @@ Array = NDArray[Any]
 SPAN = 256
 
 
-@kernel
+@part
 def exact_product(n: Any, x: Any) -> Any:
     """Return the rounded product of a count and a number, and its rounding error.
 
@@ -37,7 +37,7 @@ def exact_product(n: Any, x: Any) -> Any:
     return product, (n * high - product) + n * (x - high)
 
 
-@kernel
+@part
 def mean_difference(
     n_a: Any, total_a: Any, lost_a: Any, n_b: Any, total_b: Any, lost_b: Any
 ) -> Any:
@@ -58,7 +58,7 @@ def mean_difference(
     return (mean_b - mean_a) + (rest_b / n_b - rest_a / n_a)
 
 
-@kernel
+@part
 def merge_squares(n_a: Any, m2_a: Any, n_b: Any, m2_b: Any, delta: Any) -> Any:
     """Return the sum of squares about the mean of two sets together, of means `delta` apart.
 
@@ -70,7 +70,7 @@ def merge_squares(n_a: Any, m2_a: Any, n_b: Any, m2_b: Any, delta: Any) -> Any:
     return m2_a + m2_b + delta * delta * (n_a * (n_b / (n_a + n_b)))
 
 
-@kernel
+@part
 def mean_of_four(x: Array, p: int, n: int, stride: int) -> float:
     """Return the mean of four elements of a lane of `n` rows, as far apart as they can be."""
     third, last = n // 3 * stride, (n - 1) * stride
@@ -82,7 +82,7 @@ def mean_of_four(x: Array, p: int, n: int, stride: int) -> float:
 def _square_adder(known: int) -> Callable[..., None]:
     """Make the kernel that adds a few rows and their squares, both less a center of each lane."""
 
-    @kernel
+    @part
     def add_squares(
         x: Array, p: int, n: int, stride: int, width: int,
         center: Array, part: Array, part_squares: Array,
@@ -163,7 +163,7 @@ def _squarer(known: int) -> Callable[..., None]:
     return add_rows
 
 
-@kernel
+@part
 def _fold(state: Array, half: int) -> None:
     count, total, lost, squares = state[0], state[1], state[2], state[3]
     for j in range(half):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.kernels import extrema, moments, products, sums
-from sharedmem.kernels.compile import kernel
+from sharedmem.kernels.compile import kernel, part
 from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
 from sharedmem.kernels.lines import Share, index, line_kernel, reduce_lines
 from sharedmem.kernels.reduction import Reduction
@@ -19,7 +19,7 @@ Array = NDArray[Any]
 State = tuple[Array, ...]
 
 
-@kernel
+@part
 def _or_zero(x: Any) -> Any:
     return x if x == x else 0.0
 
@@ -60,7 +60,7 @@ def _adder(known: int) -> Callable[..., None]:
     return add_rows
 
 
-@kernel
+@part
 def _fold(state: Array, half: int) -> None:
     sums.fold(state, half)
     for j in range(half):

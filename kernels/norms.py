@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.kernels import extrema, sums
-from sharedmem.kernels.compile import kernel
+from sharedmem.kernels.compile import part
 from sharedmem.kernels.layout import as_numbers, has_kernel
 from sharedmem.kernels.lines import LineKernel, Share, line_kernel, reduce_lines
 from sharedmem.kernels.reduction import Reduction
@@ -18,13 +18,13 @@ from sharedmem.kernels.reduction import Reduction
 Array = NDArray[Any]
 
 
-@kernel
+@part
 def magnitude(x: Any) -> Any:
     """Return the magnitude of a real number."""
     return abs(x)
 
 
-@kernel
+@part
 def square(x: Any) -> Any:
     """Return the square of a number."""
     return x * x

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.kernels.compile import kernel
+from sharedmem.kernels.compile import kernel, part
 from sharedmem.kernels.layout import has_kernel
 from sharedmem.kernels.reduction import Reduction
 
@@ -22,13 +22,13 @@ PANEL = 1024
 SHORT = 16
 
 
-@kernel
+@part
 def _precedes(a: Any, b: Any) -> Any:
     """Say whether `a` is smaller than `b`, or the first NaN."""
     return (a < b) | ((a != a) & (b == b))
 
 
-@kernel
+@part
 def _follows(a: Any, b: Any) -> Any:
     """Say whether `a` is larger than `b`, or the first NaN."""
     return (a > b) | ((a != a) & (b == b))

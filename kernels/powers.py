@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.kernels.compile import kernel
+from sharedmem.kernels.compile import kernel, part
 from sharedmem.kernels.extrema import greater, lesser
 from sharedmem.kernels.lines import LANES, index, line_kernel
 from sharedmem.kernels.moments import SPAN, exact_product, mean_difference, mean_of_four
@@ -17,7 +17,7 @@ from sharedmem.kernels.sums import two_sum
 Array = NDArray[Any]
 
 
-@kernel
+@part
 def merge_powers(
     n_a: Any, m2_a: Any, m3_a: Any, m4_a: Any,
     n_b: Any, m2_b: Any, m3_b: Any, m4_b: Any, delta: Any,
@@ -83,7 +83,7 @@ _CENTER, _P1, _P2, _P3, _P4, _LOW, _HIGH = (LANES * row for row in range(M4 + 1,
 def _power_adder(known: int) -> Callable[..., None]:
     """Make the kernel that sums powers of a few rows less a center, and finds their extrema."""
 
-    @kernel
+    @part
     def add_powers(x: Array, p: int, n: int, stride: int, width: int, lanes: Array) -> None:
         width = known if known else width
         for j in range(width):
@@ -199,7 +199,7 @@ def _sum_finite(
     lanes[_LOW + j], lanes[_HIGH + j] = low, high
 
 
-@kernel
+@part
 def _center_lane(lanes: Array, j: int, part: Array, n: float) -> None:
     """Make a lane's powers about its center those about its mean."""
     p1, p2, p3, p4 = lanes[_P1 + j], lanes[_P2 + j], lanes[_P3 + j], lanes[_P4 + j]
@@ -212,7 +212,7 @@ def _center_lane(lanes: Array, j: int, part: Array, n: float) -> None:
     part[M4, j] = p4 - 4 * d * p3 + 6 * d * d * p2 - 3 * d * d * d * p1
 
 
-@kernel
+@part
 def _fold(state: Array, half: int) -> None:
     for j in range(half):
         k = j + half

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from sharedmem.kernels.compile import kernel
+from sharedmem.kernels.compile import kernel, part
 from sharedmem.kernels.layout import as_numbers, has_kernel
 from sharedmem.kernels.lines import LANES, index, line_kernel, reduce_lines
 from sharedmem.kernels.reduction import Reduction
@@ -35,7 +35,7 @@ def _multiplier(known: int) -> Callable[..., None]:
     return multiply_rows
 
 
-@kernel
+@part
 def _fold(state: Array, half: int) -> None:
     for j in range(half):
         state[0, j] *= state[0, j + half]

@@ -219,7 +219,9 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _MODULE_OF:
-        return getattr(importlib.import_module(f"sharedmem.{_MODULE_OF[name]}"), name)
+        found = getattr(importlib.import_module(f"sharedmem.{_MODULE_OF[name]}"), name)
+        globals()[name] = found  # the next time nobody asks here
+        return found
     if name in ("random", "sharedmem"):
         return importlib.import_module(f"sharedmem.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -222,7 +222,7 @@ def populate(array: NDArray[Any]) -> None:
 
 
 def _load(key: SegmentKey, layout: Layout) -> SharedArray:
-    return restore(open_segment(key), layout)
+    return restore(open_segment(key), Layout(*layout))
 
 
 def _view(
@@ -265,7 +265,10 @@ def _segment_of(array: NDArray[Any]) -> Segment | None:
 def _check_shape(shape: int | Sequence[int]) -> tuple[int, ...]:
     """Return the shape as a tuple; refuse what is no shape."""
     sizes = shape if isinstance(shape, Iterable) else (shape,)
-    checked = tuple(map(operator.index, sizes))
+    try:
+        checked = tuple(map(operator.index, sizes))
+    except TypeError:
+        raise TypeError(f"a shape is an integer or several of them, got {shape!r}") from None
     if min(checked, default=0) < 0:
         raise ValueError(f"negative dimensions are not allowed: shape {checked}")
     return checked

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sharedmem import engine, overlap
-from sharedmem.compiling import releases_gil
+from sharedmem.compiling import releases_gil, serial_form, warn_of_gil
 from sharedmem.dask_arrays import is_dask
 from sharedmem.distributed import DaskBackend
 from sharedmem.far_arrays import check_far_outs, far, is_far, reduce_far
@@ -74,6 +74,7 @@ class ArrayCalls(ABC):
         ...     pool.map_chunks(halve, a)
         SharedArray([2., 2., 2., 2., 2.])
         """
+        kernel = serial_form(kernel)
         options: dict[str, Any] = {
             "args": args, "axis": axis, "chunks": chunks, "position": position
         }  # fmt: skip
@@ -102,6 +103,7 @@ class ArrayCalls(ABC):
         ...     pool.map_overlap(subtract_neighbour, a, sharedmem.empty_like(a), depth=1)
         SharedArray([0, 1, 2, 4])
         """
+        kernel = serial_form(kernel)
         if self._is_far(*as_tuple(a), *as_tuple(out)):
             seen, target = self._far(a), self._far(out)
             self._check_outs(as_tuple(target), as_tuple(seen), "out")
@@ -134,10 +136,13 @@ class ArrayCalls(ABC):
         if self._is_far(a):
             return reduce_far(self.imap, reduction, self._far(a), axis, keepdims)
         n_workers = self._n_workers()
-        run = self._run_in_threads(a.nbytes) if reduction.lines else self.map
+        if reduction.lines:
+            run = run_in_threads(n_workers, a.nbytes, None, self._bar)
+        else:
+            run = self.map
         if is_store(a):
             return reduce_store(in_batches(run, n_workers), reduction, a, axis, keepdims)
-        share = self._share_in_threads(a.nbytes) if reduction.whole else None
+        share = share_in_threads(n_workers, a.nbytes, self._bar) if reduction.whole else None
         return engine.reduce(run, reduction, a, axis, keepdims, n_workers=n_workers, share=share)
 
     def apply_ufunc(self, ufunc: Any, *inputs: Any, out: Any = None, **options: Any) -> Any:
@@ -219,6 +224,8 @@ class ArrayCalls(ABC):
         """Return what runs a user's kernel, and whether it may write to private memory."""
         if releases_gil(kernel):
             return self._run_in_threads(None), True
+        if not self.backend.uses_processes and self._n_workers() > 1:
+            warn_of_gil(kernel)
         return self.map, self._shares_all_memory()
 
     def _run_in_threads(self, nbytes: int | None, blas_threads: int | None = None) -> engine.Run:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sharedmem.errors import DeadWorkerError, WorkerException
-from sharedmem.failures import describe_failure, exception_of
+from sharedmem.failures import describe_failure
 from sharedmem.processes import ProcessBackend
 from sharedmem.team import Backend, Port, Team
 from sharedmem.transport import Kind, Message
@@ -165,10 +165,8 @@ class background:  # noqa: N801 - the name is 0.3.8's
         for _, message in messages:
             if message.kind == Kind.RESULTS:
                 (self._result,) = message.value
-            elif message.kind == Kind.FAILURE:
-                self._error = exception_of(message.value)
         if not messages:
-            self._close(0 if self._error is None else 1, self._error)
+            self._close(0, None)
 
     def _close(self, exitcode: int | None, error: WorkerException | None) -> None:
         self._team.end(patient=False)

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 from sharedmem import blas
 from sharedmem.claims import claims
-from sharedmem.failures import exception_of
 from sharedmem.sync import CoordinatorSync, TeamSync, WorkerSync
 from sharedmem.tasks import item_text, run_claims, run_fed, run_to_the_end
 from sharedmem.team import Backend, Port, Team
@@ -122,6 +121,8 @@ def _whereabouts(sync: TeamSync, item: Callable[[int], str], rank: int) -> str:
     index = sync.index(rank)
     if index < 0:
         return "before its first task."
+    if sync.is_idle(rank):
+        return f"while it waited for tasks after task {index}."
     if sync.has_left(rank):
         return f"after its last task, {index}."
     return f"while it ran task {index} (item: {item(index)})."
@@ -163,8 +164,6 @@ def run_map(
             stack.enter_context(setting.conduct(CoordinatorSync(sync, team.watch)))
         while messages := _receive(team, deadline, setting.timeout):
             for rank, message in messages:
-                if message.kind == Kind.FAILURE:
-                    raise exception_of(message.value)
                 if message.kind == Kind.RESULTS:
                     collect(message.task, message.value)
                     team.acknowledge(rank, message)
@@ -299,8 +298,6 @@ def run_imap(
             if not messages:
                 return
             for rank, message in messages:
-                if message.kind == Kind.FAILURE:
-                    raise exception_of(message.value)
                 if message.kind == Kind.RESULTS:
                     feed.settle(rank, len(message.value))
                     waiting[message.task] = message.value

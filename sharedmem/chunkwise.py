@@ -55,16 +55,24 @@ def map_chunks(
     Raises
     ------
     TypeError, ValueError
-        If the arguments do not fit together, or if `out` (without it, the first array) is read-only
-        or in private memory, where the writes of worker processes are lost. Errors of the
-        compiler come as they are, before any work is done.
+        If the arguments do not fit together, or if `out` (without it, the first array) is
+        read-only, shares memory with another array, or is in private memory, where the writes of
+        worker processes are lost. Errors of the compiler come as they are, before any work is done.
+    OSError
+        If `out` is in a mapped file for which the disk has no room.
+
+    Warns
+    -----
+    RuntimeWarning
+        The workers of the pool are threads, and a compiled kernel holds the interpreter's lock.
 
     Notes
     -----
-    A kernel compiled by numba with ``nogil=True`` (but not ``parallel=True``) runs in threads of
-    the caller: a call costs 0.1 ms where forking workers takes 4, and private arrays may be written
-    to. Its exceptions come as they are. Like all compiled code in the caller, it takes the process
-    along if it crashes, and neither a pool's `timeout` nor its `initializer` applies.
+    A kernel compiled by numba with ``nogil=True`` runs in threads of the caller: a call costs
+    0.1 ms where forking workers takes 4, and private arrays may be written to. Its exceptions come
+    as they are. Like all compiled code in the caller, it takes the process along if it crashes, and
+    neither a pool's `timeout` nor its `initializer` applies. A kernel compiled with
+    ``parallel=True`` is compiled again without it: its threads would end forked workers.
 
     All other kernels run on the workers of the pool. Where these are processes, arrays in private
     memory are read-only for the kernel: no write is ever lost unseen. So it is the absence of

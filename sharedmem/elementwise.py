@@ -14,7 +14,7 @@ from sharedmem.expressions import CONSTANTS, bind, compute, names_in, parse
 from sharedmem.fusing import fuse
 from sharedmem.lines import memory_order
 from sharedmem.mapreduce import current_pool
-from sharedmem.operands import as_array
+from sharedmem.operands import as_array, common_shape
 
 Array = NDArray[Any]
 
@@ -86,7 +86,7 @@ def evaluate(expression: str, /, out: Any = None, **arrays: Any) -> Any:
     with np.errstate(all="ignore"):
         bound, names, scalars = bind(tree, values)
         operands = [values[name] for name in names]
-        size = math.prod(np.broadcast_shapes(*(x.shape for x in operands)))
+        size = math.prod(common_shape([x.shape for x in operands]))
         dtypes = tuple(np.dtype(x.dtype) for x in operands)
         function = _Function(expression, bound, dtypes, scalars, size > PIECE)
         return current_pool().apply_ufunc(function, *operands, out=out)

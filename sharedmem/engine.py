@@ -19,10 +19,13 @@ from sharedmem.operands import (
     as_array,
     as_input,
     as_tuple,
+    check_apart,
     check_grid,
     check_kernel,
     check_stored,
     check_writable,
+    common_shape,
+    is_same_view,
     is_store,
 )
 from sharedmem.reducing import reduce
@@ -125,6 +128,7 @@ def map_chunks(
     views = inputs + targets
     grid = _grid_along(axis, inputs, targets) if chunks is None else check_grid(chunks, views)
     check_cut(grid, targets or inputs[:1])
+    check_apart(inputs if targets else inputs[1:], targets or inputs[:1])
     task = _KernelTask(kernel, inputs, targets, args, position)
     for chunk in (grid[0], grid[-1]) if len(grid) else ():  # chunks are of one size or of two
         compile_for(kernel, *task.arguments(chunk))
@@ -245,7 +249,10 @@ def _grid_along(axis: int, inputs: Sequence[Array], outs: Sequence[Array]) -> Gr
     lengths = {view.shape[axis] for view in views}
     if len(axes) > 1 or len(lengths) > 1:
         shapes = ", ".join(str(view.shape) for view in (*inputs, *outs))
-        raise ValueError(f"arrays that are split together along axis {axis} differ: {shapes}")
+        raise ValueError(
+            f"arrays of shapes {shapes} cannot be split together along axis {axis}, where their "
+            "lengths have to be the same"
+        )
     return cut(inputs[0], axis % inputs[0].ndim, outs or inputs[:1], inputs)
 
 
@@ -275,7 +282,7 @@ def _broadcast(
             raise ValueError(f"an operand of shape {shape} needs at least {n_core} axes")
         loops.append(shape[: len(shape) - n_core])
         cores.append(shape[len(shape) - n_core :])
-    loop = np.broadcast_shapes(*loops)
+    loop = common_shape(loops)
     for out, out_loop in zip(outs, loops[len(operands) :], strict=True):
         if out_loop != loop:
             raise ValueError(f"out has shape {out.shape}, but the inputs broadcast to {loop}")
@@ -296,11 +303,6 @@ def _apart(operand: Any, outs: Sequence[Array]) -> Any:
             )
         if not (isinstance(operand, np.ndarray) and isinstance(out, np.ndarray)):
             continue
-        same = (
-            operand.__array_interface__["data"][0] == out.__array_interface__["data"][0]
-            and operand.strides == out.strides
-            and operand.shape == out.shape
-        )
-        if not same and np.may_share_memory(operand, out):
+        if not is_same_view(operand, out) and np.may_share_memory(operand, out):
             return operand.copy()
     return operand

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 import os
 import tempfile
 import weakref
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import byte_bounds
+from numpy.typing import NDArray
 
 from sharedmem.mapping import map_memory, unmap
 
@@ -35,6 +41,33 @@ def write_all(descriptor: int, content: memoryview, offset: int) -> None:
     end = offset + content.nbytes
     while offset < end:
         offset += os.pwrite(descriptor, content[offset - end :], offset)
+
+
+def reserve(array: NDArray[Any]) -> None:
+    """Have the disk find room for an array in a mapped file, if it is in one.
+
+    To write to a page for which a full disk has no room ends the process by SIGBUS.
+
+    Raises
+    ------
+    OSError
+        If there is no room.
+    """
+    root: Any = array
+    while isinstance(root.base, np.ndarray):
+        root = root.base
+    is_mapped = isinstance(root, np.memmap) and isinstance(root.base, mmap.mmap)
+    if not is_mapped or not root.filename or root.mode not in ("r+", "w+"):
+        return
+    first, last = (end - byte_bounds(root)[0] + root.offset for end in byte_bounds(array))
+    try:
+        with open(root.filename, "rb+") as file:
+            status = os.fstat(file.fileno())
+            if status.st_blocks * 512 < status.st_size and first < last <= status.st_size:
+                os.posix_fallocate(file.fileno(), first, last - first)
+    except OSError as error:  # The file may have moved, or the disk not know of this.
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
 
 
 def map_privately(descriptor: int, nbytes: int) -> memoryview:

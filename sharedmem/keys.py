@@ -49,7 +49,12 @@ def open_segment(key: SegmentKey) -> Segment:
         The segment is gone, or on another machine.
     PermissionError
         The system forbids access to the descriptors of the process that has it.
+    TypeError
+        The key is damaged.
     """
+    key = SegmentKey(*key)
+    if not all(type(entry) is int for entry in (key.pid, key.fd, key.nbytes)):
+        raise TypeError(f"the key of a shared array is damaged: {key}")
     what = f"the shared array that process {key.pid} pickled ({key.nbytes} bytes)"
     instead = "send a copy instead: array.copy()"
     if key.boot != _boot():

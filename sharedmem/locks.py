@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
+import mmap
 import os
 import threading
 import weakref
-from typing import Protocol
+from typing import Any, Protocol
 
 from sharedmem.files import anonymous_file
 
@@ -40,7 +42,7 @@ class Bell(Protocol):
 
 
 class FileLock:
-    """A lock between processes where the system has no semaphores, as without ``/dev/shm``.
+    """A lock between processes where semaphores cannot lie in memory of our own.
 
     The kernel lets go of it when its holder dies, so that a time limit is not needed.
     """
@@ -64,14 +66,40 @@ class FileLock:
         os.close(self._descriptor)
 
 
-def process_lock() -> Lock:
-    """Return a new lock that forked workers share."""
-    import multiprocessing
+SEMAPHORE_BYTES = 64  # 32 in glibc, and a cache line of its own
 
-    try:
-        return multiprocessing.get_context("fork").Lock()
-    except (OSError, ImportError):
+
+def process_lock(memory: mmap.mmap, offset: int) -> Lock:
+    """Return a new lock that forked workers share, a semaphore in shared memory.
+
+    `memory` has to live as long as the lock. Those of `multiprocessing` have a name in
+    ``/dev/shm`` while they are made, which a process that is killed then leaves behind.
+    """
+    semaphore = _semaphore_type()
+    if semaphore is None:
         return FileLock()
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory, offset))
+    if _libc.sem_init(ctypes.c_void_p(address), 1, 1):
+        raise OSError(ctypes.get_errno(), "cannot make a semaphore")
+    lock: Lock = semaphore._rebuild(address, _SEMAPHORE, 1, None)
+    return lock
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_SEMAPHORE = 1
+
+
+def _semaphore_type() -> Any:
+    """Return the type behind the locks of `multiprocessing`; None where libc is not glibc.
+
+    It closes what it does not own, which glibc ignores.
+    """
+    try:
+        os.confstr("CS_GNU_LIBC_VERSION")
+        from _multiprocessing import SemLock
+    except (ValueError, ImportError):
+        return None
+    return SemLock
 
 
 class EventBell:

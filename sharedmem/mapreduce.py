@@ -16,7 +16,7 @@ import numpy
 from sharedmem import machine
 from sharedmem.array_calls import ArrayCalls
 from sharedmem.calls import MISSING, Setting, run_imap, run_map
-from sharedmem.checks import check_count, check_function, check_sequence
+from sharedmem.checks import check_count, check_function, check_optional, check_pool, check_sequence
 from sharedmem.cluster_calls import PoolCall
 from sharedmem.contexts import Contexts, Critical, Ordered
 from sharedmem.distributed import DaskBackend
@@ -109,15 +109,12 @@ class MapReduce(ArrayCalls):
     ) -> None:
         # Nested pools would have more workers than cores, so they have none unless asked to.
         self._is_serial_in_workers = np is None
+        check_pool(backend, initializer, timeout)
         self._cluster = backend if isinstance(backend, DaskBackend) else None
         if self._cluster is not None:
             _check_cluster_options(np, trace)
         if np is None:
             np = 0 if in_worker() else self._n_available()
-        if initializer is not None and not callable(initializer):
-            raise TypeError(f"initializer must be callable, got {initializer!r}")
-        if timeout is not None and not timeout > 0:
-            raise ValueError(f"timeout must be a positive number of seconds, got {timeout!r}")
         if blas_threads is not None:
             blas_threads = check_count("blas_threads", blas_threads, smallest=1)
         self.backend = backend
@@ -244,6 +241,7 @@ class MapReduce(ArrayCalls):
         [2, 12]
         """
         func = check_function(func, star)
+        check_optional("reduce", reduce)
         items = check_sequence(sequence)
         chunksize = None if chunksize is None else check_count("chunksize", chunksize, 1)
         n_tasks = len(items)

@@ -71,7 +71,8 @@ class Segment:
         if nbytes > limit:
             raise MemoryError(
                 f"{nbytes} bytes of shared memory were asked for, but this machine, or the "
-                f"control group of this process, has only {limit} bytes"
+                f"control group of this process, has only {limit} bytes; numpy.memmap keeps an "
+                "array in a file, which the functions of this package take, too"
             )
         self._map(_create_memory_file(_mapped_bytes(nbytes)), nbytes)
 

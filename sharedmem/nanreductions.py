@@ -12,6 +12,7 @@ from sharedmem import reductions, statistics
 from sharedmem.chunkwise import reduce
 from sharedmem.kernels import Reduction, nans, positions
 from sharedmem.kernels.layout import has_kernel
+from sharedmem.masks import masked
 from sharedmem.operands import as_array, in_memory
 from sharedmem.reducing import Axis
 from sharedmem.reductions import given, has_positions, is_covered, reduce_from, store
@@ -56,6 +57,7 @@ def nansum(
         return _numpy.nansum(
             in_memory(a), axis, dtype, out, keepdims, where=where, **given(initial=initial)
         )
+    a = masked(a, where, 0)
     reduction = nans.add(a.dtype, result)
     return store(reduce_from(np.add, initial, reduction, a, axis, keepdims), out)
 
@@ -94,6 +96,7 @@ def nanprod(
         return _numpy.nanprod(
             in_memory(a), axis, dtype, out, keepdims, where=where, **given(initial=initial)
         )
+    a = masked(a, where, 1)
     reduction = nans.multiply(a.dtype, result)
     return store(reduce_from(np.multiply, initial, reduction, a, axis, keepdims), out)
 
@@ -131,6 +134,7 @@ def nanmean(
     result = np.add.reduce(np.zeros(1, a.dtype), dtype=dtype).dtype
     if result.kind not in "fc" or not is_covered(a, result, axis, out, keepdims, where):
         return _numpy.nanmean(in_memory(a), axis, dtype, out, keepdims, where=where)
+    a = masked(a, where, np.nan)
     means, counts = reduce(nans.mean(a.dtype, result), a, axis, keepdims=keepdims)
     if np.any(counts == 0):
         warnings.warn("Mean of empty slice", RuntimeWarning, stacklevel=2)
@@ -167,10 +171,11 @@ def nanmin(
     if a.dtype.kind in "biu":
         return reductions.min(a, axis, out, keepdims, initial, where)
     result = a.dtype.newbyteorder("=")
-    if result.kind not in "fc" or not is_covered(a, result, axis, out, keepdims, where):
+    if result.kind not in "fc" or not is_covered(a, result, axis, out, keepdims, where, initial):
         return _numpy.nanmin(
             in_memory(a), axis, out, keepdims, where=where, **given(initial=initial)
         )
+    a = masked(a, where, np.nan)
     extremum = reduce_from(np.fmin, initial, nans.minimum(a.dtype), a, axis, keepdims)
     if np.any(np.isnan(extremum)):
         warnings.warn("All-NaN slice encountered", RuntimeWarning, stacklevel=2)
@@ -207,10 +212,11 @@ def nanmax(
     if a.dtype.kind in "biu":
         return reductions.max(a, axis, out, keepdims, initial, where)
     result = a.dtype.newbyteorder("=")
-    if result.kind not in "fc" or not is_covered(a, result, axis, out, keepdims, where):
+    if result.kind not in "fc" or not is_covered(a, result, axis, out, keepdims, where, initial):
         return _numpy.nanmax(
             in_memory(a), axis, out, keepdims, where=where, **given(initial=initial)
         )
+    a = masked(a, where, np.nan)
     extremum = reduce_from(np.fmax, initial, nans.maximum(a.dtype), a, axis, keepdims)
     if np.any(np.isnan(extremum)):
         warnings.warn("All-NaN slice encountered", RuntimeWarning, stacklevel=2)
@@ -253,7 +259,7 @@ def nanvar(
     result = np.asarray(np.var(np.zeros(1, a.dtype), dtype=dtype)).dtype
     if not _has_variance(a, result) or not is_covered(a, result, axis, out, keepdims, where):
         return _numpy.nanvar(in_memory(a), axis, dtype, out, ddof, keepdims, where=where)
-    value = _variance(a, axis, ddof, keepdims)
+    value = _variance(masked(a, where, np.nan), axis, ddof, keepdims)
     return store(value.astype(result)[()], out)
 
 
@@ -293,7 +299,7 @@ def nanstd(
     result = np.asarray(np.var(np.zeros(1, a.dtype), dtype=dtype)).dtype
     if not _has_variance(a, result) or not is_covered(a, result, axis, out, keepdims, where):
         return _numpy.nanstd(in_memory(a), axis, dtype, out, ddof, keepdims, where=where)
-    value = np.sqrt(_variance(a, axis, ddof, keepdims))
+    value = np.sqrt(_variance(masked(a, where, np.nan), axis, ddof, keepdims))
     return store(value.astype(result)[()], out)
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from sharedmem.array import is_shared
 from sharedmem.chunks import Grid
+from sharedmem.files import reserve
 
 Array = NDArray[Any]
 
@@ -42,6 +43,18 @@ def as_tuple(value: Any) -> tuple[Any, ...]:
     return () if value is None else value if isinstance(value, tuple) else (value,)
 
 
+def common_shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """Return the shape that all are broadcast to; refuse those that have none."""
+    try:
+        return np.broadcast_shapes(*shapes)
+    except ValueError:
+        given = ", ".join(map(str, shapes))
+        raise ValueError(
+            f"the shapes {given} of the inputs (and of out) cannot be broadcast together: counted "
+            "from the last axis, lengths must be the same or 1"
+        ) from None
+
+
 def as_input(a: Any, private_ok: bool) -> Array:
     """Return an array that a stray write fails on, if the write would be lost."""
     view = np.asarray(a).view()
@@ -54,20 +67,55 @@ def check_writable(target: Any, role: str, private_ok: bool) -> None:
     """Refuse an array that workers could not write to, or whose changes would be lost."""
     if not isinstance(target, np.ndarray):
         raise TypeError(f"{role} must be an ndarray, got {type(target).__name__}")
-    what = f"{role}, of shape {target.shape} and dtype {target.dtype},"
-    if not target.flags.writeable:
-        raise ValueError(f"{what} is read-only; give a writable array as out")
+    check_target(target, role)
     if not private_ok and not is_shared(target):
         raise ValueError(
-            f"{what} is in private memory, where the writes of worker processes are lost; "
-            "make it with sharedmem.copy(a) or sharedmem.empty_like(a), or use threads: "
+            f"{_named(target, role)} is in private memory, where the writes of worker processes "
+            "are lost; make it with sharedmem.copy(a) or sharedmem.empty_like(a), or use threads: "
             "MapReduceByThread, or a kernel compiled with numba.njit(nogil=True)"
         )
 
 
+def check_target(target: Array, role: str) -> None:
+    """Refuse an array that cannot be written to: read-only, or in a file on a full disk."""
+    if not target.flags.writeable:
+        raise ValueError(f"{_named(target, role)} is read-only; give a writable array as out")
+    try:
+        reserve(target)
+    except OSError as error:
+        error.add_note(f"{_named(target, role)} needs {target.nbytes} bytes on the disk.")
+        raise
+
+
+def _named(target: Any, role: str) -> str:
+    return f"{role}, of shape {target.shape} and dtype {target.dtype},"
+
+
+def check_apart(inputs: Sequence[Any], outs: Sequence[Any]) -> None:
+    """Refuse outputs that share memory with each other, or with an input that is another view."""
+    for at, out in enumerate(outs):
+        for other in (*inputs, *outs[:at]):
+            are_arrays = isinstance(other, np.ndarray) and isinstance(out, np.ndarray)
+            if are_arrays and not is_same_view(other, out) and np.shares_memory(other, out):
+                raise ValueError(
+                    f"{_named(out, 'an array that is written to')} shares memory with another one, "
+                    f"of shape {other.shape}, whose chunks are at other places; give as out an "
+                    "array of its own, such as sharedmem.empty_like(a)"
+                )
+
+
+def is_same_view(a: Array, b: Array) -> bool:
+    """Say whether two arrays have their elements at the same places in memory."""
+    return (
+        a.__array_interface__["data"][0] == b.__array_interface__["data"][0]
+        and a.strides == b.strides
+        and a.shape == b.shape
+    )
+
+
 def check_stored(target: Any, role: str, private_ok: bool) -> None:
     """Refuse an array in a file that cannot be written to, or not by several processes."""
-    what = f"{role}, of shape {target.shape} and dtype {target.dtype},"
+    what = _named(target, role)
     file = getattr(target, "file", None)  # of h5py
     if getattr(target, "read_only", False) or getattr(file, "mode", "r+") == "r":
         raise ValueError(f"{what} is in a file that was opened for reading: open it with mode 'r+'")

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from sharedmem import sorting
 from sharedmem.chunks import chunks
 from sharedmem.mapreduce import current_pool
-from sharedmem.operands import in_memory
+from sharedmem.operands import check_target, in_memory
 from sharedmem.ranks import is_selectable, order_statistics
 from sharedmem.runs import Run
 from sharedmem.sorting import argsort_line, lines_a_chunk, pieces_of, sort_line
@@ -453,8 +453,7 @@ def _check_out(out: Array, a: Array) -> tuple[Array, Array]:
         raise TypeError(f"out has dtype {out.dtype}, but the array has {a.dtype}")
     if out.shape != a.shape:
         raise ValueError(f"out has shape {out.shape}, but the sorted array has {a.shape}")
-    if not out.flags.writeable:
-        raise ValueError("out is read-only; give a writable array")
+    check_target(out, "out")
     result = np.asarray(out)
     is_same = a.__array_interface__ == result.__array_interface__
     return result, a.copy() if np.may_share_memory(a, result) and not is_same else a

@@ -154,4 +154,6 @@ def read_parts(file: int, index: int, n_stream: int, n_buffers: int) -> Any:
         offset = _aligned(offset)
         buffers.append(content[offset : offset + length])
         offset += length
+    if min(n_stream, *lengths, 0) < 0 or offset != len(content):
+        raise ValueError(f"a file of {len(content)} bytes does not hold parts up to {offset}")
     return unpack(index, stream, buffers)

@@ -12,11 +12,17 @@ from typing import Any
 
 from sharedmem.claims import FileCursor
 from sharedmem.errors import DeadWorkerError, WorkerException
-from sharedmem.failures import Failure, portable
+from sharedmem.failures import Failure, exception_of, portable
 from sharedmem.parcels import UnpackingError, pack, snapshot
 from sharedmem.team import Work, remaining
 from sharedmem.transport import INLINE_BYTES, Channel, Kind, Message
-from sharedmem.worker import LifeLine, WorkerProcess, handled_signals, signals_held
+from sharedmem.worker import (
+    LifeLine,
+    WorkerProcess,
+    flush_output,
+    handled_signals,
+    signals_held,
+)
 
 
 class _Member:
@@ -65,6 +71,7 @@ class ProcessTeam:
         self.size = n_workers
         self._whereabouts = whereabouts
         self._members: list[_Member] = []
+        self._heard: list[tuple[int, Message]] = []
         self._selector = selectors.DefaultSelector()
         self._owner = os.getpid()
         pairs: list[tuple[Channel, Channel]] = []
@@ -104,7 +111,14 @@ class ProcessTeam:
 
     def send(self, rank: int, index: int, items: list[Any]) -> int:
         """Give a worker tasks; see :class:`Team`."""
-        parcel = pack(items)
+        try:
+            parcel = pack(items)
+        except BaseException as error:
+            error.add_note(
+                f"Items {index} to {index + len(items) - 1} are pickled to reach a worker; map, "
+                "unlike imap, lets workers inherit them as they are."
+            )
+            raise
         # A worker that has died is reported by `receive`.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._members[rank].channel.send(Kind.TASKS, index, parcel)
@@ -122,7 +136,7 @@ class ProcessTeam:
                 f"this call belongs to process {self._owner}, of which process {os.getpid()} is "
                 "a fork: ask for its results there"
             )
-        messages: list[tuple[int, Message]] = []
+        messages, self._heard = self._heard, []
         while not messages and not all(member.has_ended for member in self._members):
             events = self._selector.select(remaining(deadline))
             if not events:
@@ -157,7 +171,9 @@ class ProcessTeam:
         if message is None:
             self._selector.unregister(member.channel.socket)
             return False
-        member.has_finished |= message.kind in (Kind.FINISHED, Kind.FAILURE)
+        if message.kind == Kind.FAILURE:
+            raise exception_of(message.value)
+        member.has_finished |= message.kind == Kind.FINISHED
         messages.append((member.rank, message))
         return True
 
@@ -191,9 +207,11 @@ class ProcessTeam:
             member.channel.acknowledge(message)
 
     def watch(self) -> None:
-        """Raise if a worker has died."""
+        """Raise if a worker has died or failed; see :class:`Team`."""
         for member in self._members:
-            if not member.has_ended and not member.has_finished and member.process.has_ended():
+            if not member.has_ended and member.process.has_ended():
+                while self._listen(member, self._heard):
+                    pass
                 self._bury(member)
 
     def end(self, *, patient: bool) -> None:
@@ -240,7 +258,14 @@ class ProcessPort:
         """Take a result that is not of an atomic type."""
         kept = snapshot(result)
         if kept is None:
-            parcel = pack(result)
+            try:
+                parcel = pack(result)
+            except BaseException as error:
+                error.add_note(
+                    f"The result, of type {type(result).__name__}, is pickled to reach the "
+                    "coordinator: return data, or write to a shared array."
+                )
+                raise
             kept = parcel.stream, len(parcel.stream)
             if parcel.buffers or parcel.segments or kept[1] > INLINE_BYTES:
                 self.flush()
@@ -265,6 +290,7 @@ class ProcessPort:
 
     def fail(self, index: int, failure: Failure) -> None:
         """Tell that task `index` has failed."""
+        flush_output()  # Next, the coordinator kills this process.
         self._channel.send(Kind.FAILURE, index, pack(portable(failure)))
 
     def finish(self, note: object = None) -> None:

@@ -14,7 +14,7 @@ from sharedmem.chunks import chunks
 from sharedmem.constructors import empty
 from sharedmem.kernels import distributions, permutations, poisson as poisson_kernels
 from sharedmem.mapreduce import current_pool
-from sharedmem.operands import in_memory
+from sharedmem.operands import check_target, in_memory
 
 Array = NDArray[Any]
 Size = int | Sequence[int] | None
@@ -443,8 +443,7 @@ def _target(size: Size, dtype: np.dtype[Any], out: Any, kinds: str) -> Array:
         raise TypeError(f"out must be an ndarray, got {type(out).__name__}")
     if out.dtype.newbyteorder("=") != dtype.newbyteorder("="):
         raise TypeError(f"out has dtype {out.dtype}, and the numbers {dtype}")
-    if not out.flags.writeable:
-        raise ValueError(f"out, of shape {out.shape} and dtype {out.dtype}, is read-only")
+    check_target(out, "out")
     if size is not None and np.broadcast_shapes(size) != out.shape:
         raise ValueError(f"size {size} and the shape of out, {out.shape}, differ")
     return out

@@ -12,7 +12,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.typing import NDArray
 
 from sharedmem.chunks import chunks
-from sharedmem.compiling import compile_for
+from sharedmem.compiling import compile_for, serial_form
 from sharedmem.kernels import Reduction
 from sharedmem.lines import Lines, as_lines, memory_order
 from sharedmem.runs import Run
@@ -228,14 +228,15 @@ def by_line(reduction: Reduction, dtype: np.dtype[Any]) -> Reduction:
     """Make a user's reduction one of lines, whose states are objects; compile it for `dtype`."""
     nothing = np.empty(0, dtype)
     nothing.flags.writeable = False
-    compile_for(reduction.chunk, nothing)
+    chunk_of_user = serial_form(reduction.chunk)
+    compile_for(chunk_of_user, nothing)
 
     def chunk(x: Array) -> State:
         states = np.empty((x.shape[0], x.shape[2]), object)
         for outer, inner in np.ndindex(states.shape):
             line = np.ascontiguousarray(x[outer, :, inner])
             line.flags.writeable = False
-            states[outer, inner] = reduction.chunk(line)
+            states[outer, inner] = chunk_of_user(line)
         return (states,)
 
     def combine(a: State, b: State) -> State:

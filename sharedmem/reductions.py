@@ -16,6 +16,7 @@ from sharedmem.chunkwise import reduce
 from sharedmem.kernels import Reduction, counts, extrema, positions, products, sums
 from sharedmem.lines import as_lines
 from sharedmem.mapreduce import current_pool
+from sharedmem.masks import as_mask, masked
 from sharedmem.operands import as_array, in_memory
 from sharedmem.reducing import Axis
 
@@ -50,7 +51,7 @@ def sum(
     initial : scalar, optional
         What the reduction starts from.
     where : array_like of bool, optional
-        Which elements take part, broadcast to the shape of `a`. It is left to NumPy, serially.
+        Which elements take part, broadcast to the shape of `a`.
 
     Returns
     -------
@@ -70,6 +71,7 @@ def sum(
         return _numpy.sum(
             in_memory(a), axis, dtype, out, keepdims, where=where, **given(initial=initial)
         )
+    a = masked(a, where, 0)
     reduction = sums.add(a.dtype, result)
     return store(reduce_from(np.add, initial, reduction, a, axis, keepdims), out)
 
@@ -107,6 +109,7 @@ def prod(
         return _numpy.prod(
             in_memory(a), axis, dtype, out, keepdims, where=where, **given(initial=initial)
         )
+    a = masked(a, where, 1)
     reduction = products.multiply(a.dtype, result)
     return store(reduce_from(np.multiply, initial, reduction, a, axis, keepdims), out)
 
@@ -142,12 +145,15 @@ def mean(
     """
     a = as_array(a)
     result = np.asarray(np.mean(np.zeros(1, a.dtype), dtype=dtype)).dtype
-    if a.size and not is_covered(a, result, axis, out, keepdims, where):
+    if not is_covered(a, result, axis, out, keepdims, where):
         return _numpy.mean(in_memory(a), axis, dtype, out, keepdims, where=where)
-    count = line_length(a, axis)
-    if count == 0:
-        warnings.warn("Mean of empty slice", RuntimeWarning, stacklevel=2)
-    return store(reduce(sums.mean(a.dtype, result, count), a, axis, keepdims=keepdims), out)
+    if where is not True:
+        count = n_taking_part(a.shape, axis, keepdims, where)
+        if np.any(count == 0):
+            warnings.warn("Mean of empty slice", RuntimeWarning, stacklevel=2)
+        return store(masked_mean(a, axis, result, keepdims, where, count), out)
+    mean = sums.mean(a.dtype, result, line_length(a, axis))
+    return store(reduce(mean, a, axis, keepdims=keepdims), out)
 
 
 def min(
@@ -176,8 +182,10 @@ def min(
     1
     """
     a = as_array(a)
-    if not is_covered(a, a.dtype.newbyteorder("="), axis, out, keepdims, where):
+    is_defined = where is True or initial is not None
+    if not is_defined or not is_covered(a, a.dtype.newbyteorder("="), axis, out, keepdims, where):
         return _numpy.min(in_memory(a), axis, out, keepdims, where=where, **given(initial=initial))
+    a = masked(a, where, initial)
     reduction = extrema.minimum(a.dtype)
     return store(reduce_from(np.minimum, initial, reduction, a, axis, keepdims), out)
 
@@ -208,8 +216,10 @@ def max(
     3
     """
     a = as_array(a)
-    if not is_covered(a, a.dtype.newbyteorder("="), axis, out, keepdims, where):
+    is_defined = where is True or initial is not None
+    if not is_defined or not is_covered(a, a.dtype.newbyteorder("="), axis, out, keepdims, where):
         return _numpy.max(in_memory(a), axis, out, keepdims, where=where, **given(initial=initial))
+    a = masked(a, where, initial)
     reduction = extrema.maximum(a.dtype)
     return store(reduce_from(np.maximum, initial, reduction, a, axis, keepdims), out)
 
@@ -256,6 +266,8 @@ def ptp(a: ArrayLike, axis: Axis = None, out: Array | None = None, keepdims: boo
     6
     """
     a = as_array(a)
+    if a.dtype.kind == "b":
+        return _numpy.ptp(in_memory(a), axis, out, keepdims)  # which refuses it
     result = np.subtract(*np.zeros((2, 1), a.dtype)).dtype
     if not is_covered(a, result, axis, out, keepdims):
         return _numpy.ptp(in_memory(a), axis, out, keepdims)
@@ -282,6 +294,8 @@ def count_nonzero(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) ->
     2
     """
     a = as_array(a)
+    if a.ndim == 0:
+        return _numpy.count_nonzero(in_memory(a), axis, keepdims=keepdims)
     return reduce(counts.count_nonzero(a.dtype), a, axis, keepdims=keepdims)
 
 
@@ -314,6 +328,7 @@ def any(
     a = as_array(a)
     if a.dtype.kind not in "biufc" or not is_covered(a, np.dtype(bool), axis, out, keepdims, where):
         return _numpy.any(in_memory(a), axis, out, keepdims, where=where)
+    a = masked(a, where, False)
     if isinstance(a, np.ndarray) and line_length(a, axis) == a.size:
         result = np.reshape(_has(a, True), kept_shape(a, axis, keepdims))[()]
         return store(result, out)
@@ -350,6 +365,7 @@ def all(
     a = as_array(a)
     if a.dtype.kind not in "biufc" or not is_covered(a, np.dtype(bool), axis, out, keepdims, where):
         return _numpy.all(in_memory(a), axis, out, keepdims, where=where)
+    a = masked(a, where, True)
     if isinstance(a, np.ndarray) and line_length(a, axis) == a.size:
         result = np.reshape(not _has(a, False), kept_shape(a, axis, keepdims))[()]
         return store(result, out)
@@ -440,17 +456,40 @@ def kept_shape(a: Array, axis: Axis, keepdims: bool) -> tuple[int, ...]:
 
 
 def is_covered(
-    a: Array, result: np.dtype[Any], axis: Axis, out: Any, keepdims: bool, where: Any = True
+    a: Array,
+    result: np.dtype[Any],
+    axis: Axis,
+    out: Any,
+    keepdims: bool,
+    where: Any = True,
+    initial: Any = 0,
 ) -> bool:
-    """Say whether kernels do this; NumPy has what is empty, masked, of objects or converted."""
-    if where is not True or a.size == 0 or a.dtype.kind == "O" or result.kind == "O":
+    """Say whether kernels do this; NumPy has what is empty, of no axes, of objects or converted."""
+    if a.size == 0 or a.ndim == 0 or a.dtype.kind == "O" or result.kind == "O":
         return False
+    if where is not True and (a.dtype.kind not in "biufc" or initial is None):
+        return False  # NumPy asks for an `initial` where a mask may leave nothing
     return out is None or (
         isinstance(out, np.ndarray)
         and out.flags.writeable
         and out.dtype == result
         and out.shape == kept_shape(a, axis, keepdims)
     )
+
+
+def n_taking_part(shape: tuple[int, ...], axis: Axis, keepdims: bool, where: Any) -> Any:
+    """Return how many elements of each line a mask lets take part."""
+    return count_nonzero(as_mask(where, shape), axis, keepdims=keepdims)
+
+
+def masked_mean(
+    a: Array, axis: Axis, result: np.dtype[Any], keepdims: bool, where: Any, count: Any
+) -> Any:
+    """Return the mean of the `count` elements of each line that take part."""
+    wide = np.promote_types(result, np.float64)
+    total = reduce(sums.add(a.dtype, wide), masked(a, where, 0), axis, keepdims=keepdims)
+    with np.errstate(invalid="ignore"):
+        return np.true_divide(total, count).astype(result)[()]
 
 
 def given(**options: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 from sharedmem.chunks import DEFAULT_CHUNK_BYTES, Chunk, chunks
 from sharedmem.kernels import scans
 from sharedmem.kernels.lines import Share
+from sharedmem.operands import check_target
 from sharedmem.runs import Run
 from sharedmem.sorting import lines_a_chunk
 
@@ -83,8 +84,7 @@ def _check(ufunc: Any, a: Array, axis: int, dtype: DTypeLike | None, out: Any) -
         ufunc.accumulate(sample, axis, dtype, room)
         if out.shape != a.shape:
             raise ValueError(f"out has shape {out.shape}, but the result has {a.shape}")
-        if not out.flags.writeable:
-            raise ValueError("out is read-only; give a writable array")
+        check_target(out, "out")
     return np.asarray(ufunc.accumulate(sample, axis, dtype)).dtype
 
 

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from sharedmem.chunkwise import reduce
-from sharedmem.kernels import moments as variances, summaries
+from sharedmem.kernels import Reduction, moments as variances, summaries, sums
 from sharedmem.kernels.summaries import Moments, Summary
+from sharedmem.masks import Squares, masked
 from sharedmem.operands import as_array, in_memory
 from sharedmem.reducing import Axis
-from sharedmem.reductions import is_covered, line_length, store
+from sharedmem.reductions import (
+    is_covered,
+    kept_shape,
+    line_length,
+    masked_mean,
+    n_taking_part,
+    store,
+)
 
 # NumPy's own do what no kernel does; their types do not say that all of it may be passed on.
 _numpy: Any = np
@@ -52,10 +61,9 @@ def var(
     """
     a = as_array(a)
     result = np.asarray(np.var(np.zeros(1, a.dtype), dtype=dtype)).dtype
-    if a.size and not is_covered(a, result, axis, out, keepdims, where):
+    if not is_covered(a, result, axis, out, keepdims, where):
         return _numpy.var(in_memory(a), axis, dtype, out, ddof, keepdims, where=where)
-    _check_freedom(a, axis, ddof)
-    return store(reduce(variances.variance(a.dtype, result, ddof), a, axis, keepdims=keepdims), out)
+    return store(_spread(variances.variance, a, axis, result, ddof, keepdims, where), out)
 
 
 def std(
@@ -87,12 +95,9 @@ def std(
     """
     a = as_array(a)
     result = np.asarray(np.var(np.zeros(1, a.dtype), dtype=dtype)).dtype
-    if a.size and not is_covered(a, result, axis, out, keepdims, where):
+    if not is_covered(a, result, axis, out, keepdims, where):
         return _numpy.std(in_memory(a), axis, dtype, out, ddof, keepdims, where=where)
-    _check_freedom(a, axis, ddof)
-    return store(
-        reduce(variances.deviation(a.dtype, result, ddof), a, axis, keepdims=keepdims), out
-    )
+    return store(_spread(variances.deviation, a, axis, result, ddof, keepdims, where), out)
 
 
 def moments(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Moments:
@@ -150,6 +155,30 @@ def summary(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Summa
     return result
 
 
-def _check_freedom(a: NDArray[Any], axis: Axis, ddof: float) -> None:
-    if line_length(a, axis) <= ddof:
+def _spread(
+    spread: Callable[..., Reduction],
+    a: Any,
+    axis: Axis,
+    result: np.dtype[Any],
+    ddof: float,
+    keepdims: bool,
+    where: Any,
+) -> Any:
+    """Return variances, or deviations; those of masked elements from two passes."""
+    is_masked = where is not True
+    count = n_taking_part(a.shape, axis, keepdims, where) if is_masked else line_length(a, axis)
+    if np.any(count <= ddof):
         warnings.warn("Degrees of freedom <= 0 for slice", RuntimeWarning, stacklevel=3)
+    if not is_masked:
+        return reduce(spread(a.dtype, result, ddof), a, axis, keepdims=keepdims)
+    wide = np.promote_types(result, np.float64)
+    n_each = np.reshape(count, kept_shape(a, axis, keepdims=True))
+    mean = masked_mean(a, axis, np.promote_types(wide, a.dtype), True, where, n_each)
+    distances: Any = Squares(a, np.broadcast_to(mean, a.shape))
+    squares = masked(distances, where, 0)
+    total = reduce(sums.add(squares.dtype, wide), squares, axis, keepdims=keepdims)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        variance = np.true_divide(total, np.maximum(count - ddof, 0))
+    if spread is variances.deviation:
+        variance = np.sqrt(variance)
+    return variance.astype(result)[()]

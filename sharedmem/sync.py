@@ -8,7 +8,14 @@ import time
 from collections.abc import Callable
 from threading import BrokenBarrierError, get_ident
 
-from sharedmem.locks import Bell, EventBell, Lock, ThreadBell, process_lock
+from sharedmem.locks import (
+    SEMAPHORE_BYTES,
+    Bell,
+    EventBell,
+    Lock,
+    ThreadBell,
+    process_lock,
+)
 
 _CACHE_LINE = 8  # int64 words; the index that each task writes stays on a line of its worker
 _PAST_ALL = 2**63 - 1
@@ -37,12 +44,26 @@ class TeamSync:
         Whether tasks are handed out by the coordinator instead of claimed.
     """
 
+    critical: Lock
+    mutex: Lock
+
     def __init__(self, n_workers: int, *, processes: bool, fed: bool = False) -> None:
         self.n_workers = n_workers
+        self.has_processes = processes
         self.fed = fed
-        n_words = n_workers * (_CACHE_LINE + 4) + _N_COUNTERS
-        self._bytes = mmap.mmap(-1, n_words * 8) if processes else bytearray(n_words * 8)
-        self.words = memoryview(self._bytes).cast("q")
+        n_bytes = 8 * (n_workers * (_CACHE_LINE + 4) + _N_COUNTERS)
+        make_bell: Callable[[], Bell]
+        if processes:
+            at = -(-n_bytes // SEMAPHORE_BYTES) * SEMAPHORE_BYTES
+            memory = mmap.mmap(-1, at + 2 * SEMAPHORE_BYTES)
+            self.words = memoryview(memory)[:n_bytes].cast("q")
+            self.critical = process_lock(memory, at)
+            self.mutex = process_lock(memory, at + SEMAPHORE_BYTES)
+            make_bell = EventBell
+        else:
+            self.words = memoryview(bytearray(n_bytes)).cast("q")
+            self.critical, self.mutex = threading.Lock(), threading.Lock()
+            make_bell = ThreadBell
         fields = self.words[n_workers * _CACHE_LINE :]
         self.fronts, self.awaited, self.given, self.finished = (
             fields[k * n_workers : (k + 1) * n_workers] for k in range(4)
@@ -54,11 +75,6 @@ class TeamSync:
             self.awaited[rank] = -1
             self.given[rank] = -1
             self.finished[rank] = -1 if fed else _PAST_ALL
-        make_lock, make_bell = (
-            (process_lock, EventBell) if processes else (threading.Lock, ThreadBell)
-        )
-        self.critical: Lock = make_lock()
-        self.mutex: Lock = make_lock()
         self.bells: list[Bell] = []
         try:
             for _ in range(n_workers):
@@ -74,6 +90,10 @@ class TeamSync:
     def has_left(self, rank: int) -> bool:
         """Say whether worker `rank` has told that it has no more tasks."""
         return self.fronts[rank] == _PAST_ALL
+
+    def is_idle(self, rank: int) -> bool:
+        """Say whether worker `rank` has done all that it was given, and waits for more."""
+        return self.fed and self.given[rank] == self.finished[rank]
 
     def close(self) -> None:
         """Give back what the bells hold of the system."""
@@ -139,6 +159,11 @@ class WorkerSync:
     def enter_turn(self) -> None:
         """Wait until all tasks before this one have passed their ordered block."""
         team, index = self.team, self.index
+        if self._critical_owner == get_ident():
+            raise RuntimeError(
+                "pool.ordered was entered inside pool.critical, which the tasks before this one "
+                "may be waiting for: enter pool.ordered first, and pool.critical inside of it"
+            )
         if team.fronts[self.rank] > index:
             raise RuntimeError(
                 f"task {index} entered pool.ordered a second time, when its turn had passed: "

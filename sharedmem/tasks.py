@@ -96,8 +96,11 @@ def run_to_the_end(
         index = sync.index
         what = f"Task {index}" if index >= 0 else "The initializer"
         port.fail(index, describe_failure(error, f"{what} in worker {sync.rank}"))
-    finally:
-        sync.leave()
+        # Processes are killed now. Until then the others wait: a barrier that this worker does not
+        # come to would make them fail too, and the coordinator might hear of that first.
+        if sync.team.has_processes:
+            return
+    sync.leave()
     port.finish(note())
 
 

@@ -95,7 +95,7 @@ class Team(Protocol):
         TimeoutError
             If none has come at `deadline`, in seconds of the monotonic clock.
         WorkerException
-            If a worker has died.
+            If a task has failed, or a worker has died.
         """
         ...
 
@@ -104,7 +104,7 @@ class Team(Protocol):
         ...
 
     def watch(self) -> None:
-        """Raise if a worker has died."""
+        """Raise if a worker has died or failed, whose lock the coordinator may be waiting for."""
         ...
 
     def end(self, *, patient: bool) -> None:

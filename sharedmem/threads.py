@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from sharedmem.claims import LockedCursor
-from sharedmem.failures import Failure
+from sharedmem.failures import Failure, exception_of
 from sharedmem.team import Work, remaining
 from sharedmem.transport import Kind, Message
 from sharedmem.worker import mark_thread_as_worker, signals_held
@@ -87,6 +87,8 @@ class ThreadTeam:
             rank, message = self._exchange.messages.get(timeout=remaining(deadline))
         except queue.Empty:
             raise TimeoutError from None
+        if message.kind == Kind.FAILURE:
+            raise exception_of(message.value)
         self._n_running -= message.kind == Kind.FINISHED
         return [(rank, message)]
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from sharedmem.memory import Segment
-from sharedmem.parcels import Parcel, read_parts, store, unpack
+from sharedmem.parcels import Parcel, UnpackingError, read_parts, store, unpack
 
 # What fits goes through the socket, and the rest through a segment. A sequenced-packet socket
 # keeps each message whole: a worker that is killed leaves a message or none.
@@ -33,6 +33,7 @@ class Kind:
     FINISHED = 4
     TASKS = 5
     SEGMENTS = 6
+    ALL = range(7)
 
 
 class Message(NamedTuple):
@@ -204,32 +205,49 @@ class Channel:
                 return message
 
     def _open(self, data: bytes, descriptors: list[int]) -> Message:
-        kind, in_file, index, nbytes, n_stream, n_buffers, n_segments = _HEADER.unpack_from(data)
-        sizes = struct.unpack_from(f"={n_segments}q", data, _HEADER.size)
-        file = descriptors.pop() if in_file else -1
+        """Return what a message says, and close or take over its descriptors."""
+        index, file = -1, -1
         try:
-            while descriptors:
-                fd = descriptors.pop(0)
-                self._attached.append(Segment.attach(fd, sizes[-len(descriptors) - 1]))
-            if kind == Kind.SEGMENTS:
-                return Message(Kind.SEGMENTS, index, None)
-            if in_file:
-                value = read_parts(file, index, n_stream, n_buffers)
-            else:
-                value = unpack(index, memoryview(data)[_HEADER.size + 8 * n_segments :])
-            if kind == Kind.PICKLED_RESULTS:
-                for k, item in enumerate(value):
-                    if type(item) is bytes:
-                        value[k] = unpack(index + k, item)
+            kind, in_file, index, nbytes, *lengths = _HEADER.unpack_from(data)
+            file = descriptors.pop() if in_file else -1
+            value = self._value(kind, index, file, data, lengths, descriptors)
+        except UnpackingError:
+            raise
+        except Exception as error:  # The message is damaged, or there is no memory to open it.
+            raise UnpackingError(index, error) from error
         finally:
             for descriptor in (file, *descriptors):
                 if descriptor >= 0:
                     os.close(descriptor)
-        if kind == Kind.RESULT:
-            value = [value]
         if kind in (Kind.RESULT, Kind.PICKLED_RESULTS):
             kind = Kind.RESULTS
         return Message(kind, index, value, nbytes)
+
+    def _value(
+        self,
+        kind: int,
+        index: int,
+        file: int,
+        data: bytes,
+        lengths: Sequence[int],
+        descriptors: list[int],
+    ) -> Any:
+        n_stream, n_buffers, n_segments = lengths
+        if kind not in Kind.ALL or n_segments != len(descriptors):
+            raise ValueError(f"a damaged message of kind {kind} with {len(descriptors)} segments")
+        for size in struct.unpack_from(f"={n_segments}q", data, _HEADER.size):
+            self._attached.append(Segment.attach(descriptors.pop(0), size))
+        if kind == Kind.SEGMENTS:
+            return None
+        if file >= 0:
+            value = read_parts(file, index, n_stream, n_buffers)
+        else:
+            value = unpack(index, memoryview(data)[_HEADER.size + 8 * n_segments :])
+        if kind == Kind.PICKLED_RESULTS:
+            for k, item in enumerate(value):
+                if type(item) is bytes:
+                    value[k] = unpack(index + k, item)
+        return [value] if kind == Kind.RESULT else value
 
 
 def _descriptors(ancillary: Iterable[tuple[int, int, bytes]]) -> list[int]:

@@ -15,6 +15,8 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, NoReturn
 
+from sharedmem import forking
+
 _in_worker = threading.local()
 
 
@@ -194,12 +196,14 @@ class WorkerProcess:
         if self._status is not None or self._status_taken:
             return
         with contextlib.suppress(ProcessLookupError):
-            if not _PIDFD_WORKS:
-                os.kill(self.pid, signal.SIGKILL)
-                return
             # The number of a process that others waited for may be reused.
-            descriptor = self.watch()
-            if not self._status_taken:
+            descriptor = -1
+            if _PIDFD_WORKS:
+                with contextlib.suppress(OSError):  # there is none left
+                    descriptor = self.watch()
+            if descriptor < 0:
+                os.kill(self.pid, signal.SIGKILL)
+            elif not self._status_taken:
                 signal.pidfd_send_signal(descriptor, signal.SIGKILL)
 
     def wait(self) -> int | None:
@@ -250,11 +254,13 @@ def _fork(main: Callable[[], None], line: LifeLine, handled: Sequence[int]) -> i
     _forking.line = line
     try:
         # Python 3.12 warns when other threads run. Their locks are what is dangerous, and a
-        # worker takes none but those that Python itself renews after a fork.
-        with warnings.catch_warnings(), _blocked(handled) as mask:
+        # worker takes none but those that `forking` and Python itself see to.
+        lock = forking.compiler_lock()
+        with warnings.catch_warnings(), _blocked(handled) as mask, lock:
             warnings.simplefilter("ignore", DeprecationWarning)
             pid = os.fork()
             if pid == 0:
+                lock.release()
                 _run(main, line, handled, mask)
     finally:
         _forking.line = None
@@ -267,6 +273,7 @@ def _run(
     code = 1
     try:
         line.follow()
+        forking.let_go()
         _become_worker(handled, mask)
         with _coverage_kept():
             main()

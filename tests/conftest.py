@@ -7,9 +7,11 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
-from leftovers import left_since, look
+from leftovers import left_since, look, own_shared_memory_files
 
 GRACE_SECONDS = 2.0
+
+own_shared_memory_files()
 
 # A shell that starts us in the background lets us ignore it, and so each program that we start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[1]
 FLOORS = {
     "ground": "errors checks mapping files machine memory keys thread_pool filling kernels",
     "1": "chunks array array_files constructors claims failures locks sync parcels transport blas",
-    "2": "team tasks tracing worker processes threads",
-    "3": "lines compiling runs sorting scanning ranks operands regions reducing stores "
+    "2": "team tasks tracing forking worker processes threads",
+    "3": "lines compiling runs operands sorting scanning ranks regions masks reducing stores "
     "engine overlap expressions lowering stages fusing progress contexts calls background "
     "stored_scans couriers dask_arrays remote cluster_calls distributed far_arrays",
     "4": "array_calls mapreduce",

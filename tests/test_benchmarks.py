@@ -83,5 +83,18 @@ def test_scans_are_compared(bench):
 
 
 @pytest.mark.slow
+def test_faults_strike_the_peers(bench, tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- benchmarks/faults.py writes from here -->\nold\n")
+    rows = bench("faults.py", "--only", "kill", "ordered", "--output", page)
+    ours = [row[1] for row in rows[2:]]
+    assert ours[0].startswith("WorkerException names it")
+    assert ours[1].startswith("returned")
+    assert page.read_text().startswith("before\n")
+    assert "old" not in page.read_text()
+    assert rows[-1][0][2:] in page.read_text()
+
+
+@pytest.mark.slow
 def test_first_calls_are_timed(bench):
     assert len(bench("cold_start.py", *SMALL)) == 4

@@ -1,5 +1,6 @@
 """Kernels, ufuncs and users' reductions over chunks, on every kind of team."""
 
+import contextlib
 import ctypes
 import operator
 import os
@@ -11,7 +12,6 @@ from scipy import special
 
 import sharedmem
 from sharedmem import engine, lines, runs
-from sharedmem.compiling import releases_gil
 from sharedmem.kernels import Reduction, extrema, sums
 
 TEAMS = {
@@ -126,8 +126,54 @@ def test_a_kernel_that_lets_go_of_the_gil_runs_in_the_process_of_the_caller(opti
     assert (pids == os.getpid()).all() == bool(options)
 
 
-def test_a_kernel_with_threads_of_its_own_does_not_run_in_threads():
-    assert not releases_gil(numba.njit(nogil=True, parallel=True)(double.py_func))
+@numba.njit(parallel=True)
+def double_in_parallel(x):
+    for i in numba.prange(x.shape[0]):
+        x[i] *= 2
+
+
+@pytest.mark.parametrize("make_pool", TEAMS.values(), ids=TEAMS)
+def test_a_kernel_with_parallel_loops_starts_no_threads(make_pool):
+    """In a forked process libgomp would end it, once the coordinator has used such a kernel."""
+    double_in_parallel(np.ones((2, 3)))
+    a = make_array()
+    with (
+        contextlib.nullcontext()
+        if make_pool is not TEAMS["threads"]
+        else pytest.warns(
+            RuntimeWarning, match=r"double_in_parallel holds the interpreter's lock.*nogil=True"
+        )
+    ):
+        make_pool().map_chunks(double_in_parallel, a, chunks=a.chunks(n=3))
+    np.testing.assert_array_equal(a.ravel(), 2 * np.arange(1200))
+    assert len(double_in_parallel.signatures) == 1
+
+
+def test_a_reduction_with_parallel_loops_starts_no_threads():
+    @numba.njit(parallel=True)
+    def total(x):
+        s = 0.0
+        for i in numba.prange(x.size):
+            s += x[i]
+        return s
+
+    added = Reduction(total, operator.add)
+    assert sharedmem.MapReduce(np=2).reduce(added, np.ones(300_000)) == 300_000
+
+
+def test_arrays_that_overlap_are_refused():
+    a = sharedmem.ones((6, 4))
+    pool = sharedmem.MapReduce(np=2)
+    for x, out in [(a[1:], a[:-1]), (a, a[::-1]), (a[:, 0], a.ravel()[:6])]:
+        with pytest.raises(ValueError, match=r"shares memory with another one, of shape"):
+            pool.map_chunks(scale_and_add, x, x, args=(1,), out=out)
+        with pytest.raises(ValueError, match="shares memory"):
+            pool.map_chunks(scale_and_add, x, out, out, args=(1,))
+    with pytest.raises(ValueError, match="shares memory"):
+        pool.map_chunks(double, np.ones(5), out=(a[:5, 0], a[1:, 0]))
+    pool.map_chunks(scale_and_add, a, a, args=(1,), out=a)  # the same chunk
+    pool.map_chunks(scale_and_add, a[:, ::2], a[:, ::2], args=(1,), out=a[:, 1::2])  # apart
+    assert a[0].tolist() == [2, 4, 2, 4]
 
 
 def test_a_kernel_in_threads_raises_its_own_exception():

@@ -419,7 +419,7 @@ class TestFailures:
 
         def work(i):
             if i == 0:
-                with pool.critical, pool.ordered:
+                with pool.ordered, pool.critical:
                     os.kill(os.getpid(), signal.SIGKILL)
             with pool.ordered, pool.critical:
                 return i

@@ -57,6 +57,15 @@ def test_a_reduction_is_that_of_the_array(store, axis, keepdims):
             np.testing.assert_allclose(result, wanted, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", ["sum", "mean", "var", "any", "nanmean"])
+def test_elements_are_left_out_where_the_mask_says(store, name):
+    for axis in (None, 1, (0, 2)):
+        for mask in (VALUES > -2, np.arange(270).reshape(30, 9) % 4 > 0):
+            result = getattr(sharedmem, name)(store, axis=axis, where=mask)
+            wanted = getattr(np, name)(VALUES, axis=axis, where=mask)
+            np.testing.assert_allclose(result, wanted, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize(
     "name",
     [

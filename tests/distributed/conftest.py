@@ -2,14 +2,13 @@
 
 import gc
 import logging
-import multiprocessing
 import time
 
 import dask
 import distributed
 import pytest
 
-from leftovers import DASK_SEMAPHORES, segments
+from leftovers import segments
 from sharedmem import DaskBackend, MapReduce
 
 GRACE_SECONDS = 5.0
@@ -21,15 +20,6 @@ CONFIG = {
     "distributed.scheduler.locks.lease-validation-interval": "200ms",
     "distributed.logging.distributed": "critical",
 }
-
-
-@pytest.fixture(scope="session", autouse=True)
-def named_semaphores():
-    """Let other runs of tests, at the same time, tell whose semaphores these are."""
-    config = multiprocessing.current_process()._config
-    before, config["semprefix"] = config["semprefix"], DASK_SEMAPHORES
-    yield
-    config["semprefix"] = before
 
 
 @pytest.fixture(scope="session")

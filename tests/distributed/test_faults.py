@@ -60,11 +60,9 @@ def test_a_task_that_kills_its_worker_again_and_again_is_named(pool):
 
 
 SCRIPT = """
-import multiprocessing, os, signal, sys, threading, time
+import os, signal, sys, threading, time
 import dask, distributed, sharedmem
-from leftovers import DASK_SEMAPHORES, children
-
-multiprocessing.current_process()._config["semprefix"] = DASK_SEMAPHORES
+from leftovers import children
 
 def main(what):
     dask.config.set({"distributed.comm.timeouts.connect": "1s"})
@@ -120,11 +118,9 @@ def test_a_scheduler_that_is_gone_is_an_error(tmp_path):
 
 
 OWN_CLUSTER = """
-import logging, multiprocessing, sys
+import logging, sys
 import sharedmem
-from leftovers import DASK_SEMAPHORES, children
-
-multiprocessing.current_process()._config["semprefix"] = DASK_SEMAPHORES
+from leftovers import children
 
 def main():
     logger = logging.getLogger("sharedmem")

@@ -9,8 +9,15 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from harness import N_INTERPRETERS, Outcome, new_seed, run, shared_memory_kib
-from scenario import SCENARIOS, Case
+from harness import (
+    N_INTERPRETERS,
+    Outcome,
+    new_seed,
+    run,
+    shared_memory_kib,
+    start_load,
+)
+from scenario import SCENARIOS, Case, Scenario
 
 # What the kernel itself keeps, and what others on the machine do meanwhile.
 SLACK_KIB = 32 << 10
@@ -24,42 +31,54 @@ def main() -> int:
     parser.add_argument(
         "--repeat", type=int, default=1, help="rounds of those that strike at random"
     )
-    parser.add_argument("--random", action="store_true", help="only those that strike at random")
-    parser.add_argument("--long", action="store_true", help="also those that take long")
+    parser.add_argument(
+        "--soak", action="store_true", help="only those that strike at random or take long"
+    )
+    parser.add_argument(
+        "--load", type=float, metavar="SECONDS", help="meanwhile, keep pools under load for so long"
+    )
     parser.add_argument("--seed", default=new_seed(), help="what random delays derive from")
     options = parser.parse_args()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, if we are in the background
     runs = [
-        (case, f"{options.seed}.{part}", rounds)
+        (scenario.name, backend, workers, f"{options.seed}.{part}", rounds)
         for scenario in SCENARIOS.values()
         if any(re.search(pattern, scenario.name) for pattern in options.patterns)
-        if scenario.at_random or not options.random
-        if options.long or not scenario.is_long
-        for case in scenario.cases()
-        for part, rounds in enumerate(_parts(options.repeat if scenario.at_random else 1))
+        if (scenario.at_random or scenario.is_long if options.soak else not scenario.is_long)
+        for backend, workers in scenario.runs()
+        for part, rounds in enumerate(_parts(scenario, options.repeat))
     ]
     print(f"seed {options.seed}\n\n| scenario | backend | workers | outcome | seconds |")
     print("| --- | --- | --- | --- | --- |", flush=True)
     began, before = time.monotonic(), shared_memory_kib()
     failures = []
+    load = start_load(options.load, options.seed) if options.load else None
     with ThreadPoolExecutor(N_INTERPRETERS) as executor:
-        for (case, seed, rounds), outcome in zip(
+        for (_, _, _, seed, rounds), outcomes in zip(
             runs, executor.map(lambda arguments: run(*arguments), runs), strict=True
         ):
-            print(_row(case, rounds, outcome), flush=True)
-            if outcome.faults:
-                failures.append(f"{case}, seed {seed}: {outcome.faults}")
+            for case, outcome in outcomes.items():
+                print(_row(case, rounds, outcome), flush=True)
+                if outcome.faults:
+                    failures.append(f"{case}, seed {seed}: {outcome.faults}")
+    if load is not None:
+        print(f"\n{load.communicate()[0]}")
+        if load.returncode:
+            failures.append("under load things went wrong")
     grown = shared_memory_kib() - before
     if grown > SLACK_KIB:
         failures.append(f"shared memory has grown by {grown} KiB")
-    n_rounds = sum(rounds for _, _, rounds in runs)
+    n_rounds = sum(rounds * len(workers) for _, _, workers, _, rounds in runs)
     print(f"\n{n_rounds} rounds in {time.monotonic() - began:.0f} s, {len(failures)} went wrong")
     print(*failures, sep="\n\n")
     return 1 if failures else 0
 
 
-def _parts(rounds: int, largest: int = 10) -> list[int]:
+def _parts(scenario: Scenario, rounds: int) -> list[int]:
     """Split rounds into those of one interpreter each."""
+    if not scenario.at_random:
+        return [1]
+    largest = 10 if scenario.exits is None else 1
     return [min(largest, rounds - start) for start in range(0, rounds, largest)]
 
 

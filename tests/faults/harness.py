@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import os
 import re
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from leftovers import shared_memory_files
 from scenario import SCENARIOS, Case
 
 HERE = Path(__file__).parent
@@ -25,6 +26,9 @@ ROOT = HERE.parents[1]
 for module in sorted(HERE.glob("scenarios_*.py")):
     importlib.import_module(module.stem)
 
+# Output is buffered, as that of programs mostly is.
+ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}:{HERE}"}
+ENVIRONMENT.pop("PYTHONUNBUFFERED", None)
 # The kernel ends workers at once when their coordinator is gone, but takes a moment to free memory.
 GRACE_SECONDS = 1.0
 N_INTERPRETERS = len(os.sched_getaffinity(0))
@@ -48,19 +52,28 @@ class Outcome(NamedTuple):
     seconds: float
 
 
-def run(case: Case, seed: str, repeats: int = 1) -> Outcome:
-    """Run a case in an interpreter and a session of its own."""
-    scenario = SCENARIOS[case.name]
-    files = shared_memory_files()
+Outcomes = dict[Case, Outcome]
+
+
+def run(name: str, backend: str, workers: Sequence[int], seed: str, repeats: int = 1) -> Outcomes:
+    """Run cases of one scenario in an interpreter and a session of their own.
+
+    All in one interpreter, to start which takes longer than most cases do.
+    """
+    scenario = SCENARIOS[name]
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "output").open("w+") as output:
         report = Path(folder) / "report"
+        shm = _private_shm(folder)
+        before = os.listdir(shm)
+        counts = ",".join(map(str, workers))
         process = subprocess.Popen(
             [
+                *_with_shm(shm),
                 *(sys.executable, str(HERE / "performance.py"), scenario.module),
-                *(*map(str, case), seed, str(repeats), str(report)),
+                *(name, backend, counts, seed, str(repeats), str(report)),
             ],
-            env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}:{HERE}"},
+            env=ENVIRONMENT,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -69,24 +82,41 @@ def run(case: Case, seed: str, repeats: int = 1) -> Outcome:
         )
         faults = []
         try:
-            code = process.wait(repeats * scenario.limit)
+            # The interpreter itself keeps the limit of each round.
+            code = process.wait((repeats * len(workers) + 1) * scenario.limit)
         except subprocess.TimeoutExpired:
             code = None
-            faults.append("hangs;")
         seconds = time.perf_counter() - began
         faults += _end_session(process)
-        ending = f"exit code {code}"
-        if report.exists():
-            ending, inside, seconds = json.loads(report.read_text())
-            faults.append(inside)
         if code != (scenario.exits or 0):
             faults.append(f"exit code {code};")
         output.seek(0)
         if not re.fullmatch(scenario.prints, printed := output.read(), re.DOTALL):
             faults.append(f"it printed:\n{printed}")
-    if new := _new_files(files):
-        faults.append(f"left in /dev/shm: {new};")
-    return Outcome(ending, " ".join(filter(None, faults)), seconds)
+        if new := _new_files(shm, before):
+            faults.append(f"left in /dev/shm: {new};")
+        reports = report.read_text().splitlines() if report.exists() else []
+    performed = {n: Outcome(*rest) for n, *rest in map(json.loads, reports)}
+    if scenario.exits is None:
+        not_reached = Outcome("none", "its interpreter has ended before;", seconds)
+    else:
+        not_reached = Outcome(f"exit code {code}", "", seconds)
+    return {
+        Case(name, backend, n): Outcome(ending, " ".join(filter(None, [inside, *faults])), took)
+        for n in workers
+        for ending, inside, took in [performed.get(n, not_reached)]
+    }
+
+
+def start_load(seconds: float, seed: str) -> subprocess.Popen[str]:
+    """Start a process that keeps pools under load."""
+    return subprocess.Popen(
+        [sys.executable, str(HERE / "load.py"), "--seconds", str(seconds), "--seed", seed],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def _end_session(process: subprocess.Popen[bytes]) -> list[str]:
@@ -117,10 +147,36 @@ def _alive_in(session: int) -> Iterator[int]:
                     yield int(name)
 
 
-def _new_files(before: set[str]) -> set[str]:
-    # Semaphores of others have a name there for a moment.
+def _private_shm(folder: str) -> str:
+    """Return what serves an interpreter as /dev/shm: a folder of its own, if that can be."""
+    if not _can_unshare():
+        return "/dev/shm"
+    own = Path(folder) / "shm"
+    own.mkdir()
+    return str(own)
+
+
+@functools.cache
+def _can_unshare() -> bool:
+    probe = ["unshare", "--mount", "true"]
+    return (
+        bool(shutil.which("unshare"))
+        and not subprocess.run(probe, stderr=subprocess.DEVNULL).returncode
+    )
+
+
+def _with_shm(folder: str) -> list[str]:
+    """Return what to put before a command that is to see `folder` as /dev/shm."""
+    if folder == "/dev/shm":
+        return []
+    script = 'mount --bind "$0" /dev/shm && exec "$@"'
+    return ["unshare", "--mount", "sh", "-c", script, folder]
+
+
+def _new_files(folder: str, before: Sequence[str]) -> set[str]:
+    # If it is not private, semaphores of others have a name there for a moment.
     deadline = time.monotonic() + GRACE_SECONDS
-    while (new := shared_memory_files() - before) and time.monotonic() < deadline:
+    while (new := {*os.listdir(folder)} - {*before}) and time.monotonic() < deadline:
         time.sleep(0.01)
     return new
 

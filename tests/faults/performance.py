@@ -20,26 +20,40 @@ GRACE_SECONDS = 2.0
 
 
 def main() -> None:
-    """Run the scenario of the arguments, as often as they say, until it fails."""
-    module, name, backend, n_workers, seed, repeats, report = sys.argv[1:]
+    """Run the scenario of the arguments for each number of workers, until it fails."""
+    module, name, backend, workers, seed, repeats, report = sys.argv[1:]
     importlib.import_module(module)
     scenario = SCENARIOS[name]
-    # Before the harness ends what hangs, its stack is to be seen.
-    faulthandler.dump_traceback_later(0.9 * scenario.limit)
-    if scenario.exits is not None:
-        scenario.function(Stage(backend, int(n_workers), seed))
-        return
-    _work_again(MapReduce(BACKENDS[backend], np=int(n_workers)))  # what comes with the first call
+    for n_workers in map(int, workers.split(",")):
+        if scenario.exits is not None:
+            keep_limit(scenario)
+            scenario.function(Stage(backend, n_workers, seed))
+            return
+        outcome = run_rounds(scenario, backend, n_workers, seed, int(repeats))
+        with Path(report).open("a") as file:
+            print(json.dumps([n_workers, *outcome]), file=file)
+    faulthandler.cancel_dump_traceback_later()
+
+
+def keep_limit(scenario: Scenario) -> None:
+    """End the interpreter, and say where it stands, unless this is called again in time."""
+    faulthandler.dump_traceback_later(scenario.limit, exit=True)
+
+
+def run_rounds(
+    scenario: Scenario, backend: str, n_workers: int, seed: str, repeats: int
+) -> tuple[str, str, float]:
+    """Run one case; return how the last round ended, what went wrong, and the seconds of one."""
+    keep_limit(scenario)
+    _work_again(MapReduce(BACKENDS[backend], np=n_workers))  # what comes with the first call
     began = time.perf_counter()
-    for k in range(int(repeats)):
-        faulthandler.dump_traceback_later(0.9 * scenario.limit)
-        ending, faults = perform(scenario, Stage(backend, int(n_workers), f"{seed}.{k}"))
+    for k in range(repeats):
+        keep_limit(scenario)
+        ending, faults = perform(scenario, Stage(backend, n_workers, f"{seed}.{k}"))
         if faults:
             faults.insert(0, f"in round {k}:")
             break
-    seconds = (time.perf_counter() - began) / (k + 1)
-    Path(report).write_text(json.dumps([ending, " ".join(faults), seconds]))
-    faulthandler.cancel_dump_traceback_later()
+    return ending, " ".join(faults), (time.perf_counter() - began) / (k + 1)
 
 
 def perform(scenario: Scenario, stage: Stage) -> tuple[str, list[str]]:

@@ -12,15 +12,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sharedmem import MapReduce, ProcessBackend, ThreadBackend
+from sharedmem import MapReduce, ProcessBackend, ThreadBackend, WorkerException
+from sharedmem.errors import DeadWorkerError
 
-BACKENDS = {"processes": ProcessBackend, "threads": ThreadBackend}
+BACKENDS: dict[str, Any] = {"processes": ProcessBackend, "threads": ThreadBackend}
 PROCESSES = ("processes",)
 BOTH = ("processes", "threads")
 EVERY = (1, 2, 5, 13)
 TWO = (2,)
 LIMIT_SECONDS = 10.0
 NOT_POSSIBLE = "not possible here"
+
+# How calls end whose worker does.
+DIES = {"raises": WorkerException, "reason": DeadWorkerError}
+KILLED = {**DIES, "text": r"Worker \d+ \(pid \d+\) was killed by SIGKILL "}
+IN_TASK = {**DIES, "text": r"was killed by SIGKILL while it ran task \d+ \(item: \d+\)"}
 
 SCENARIOS: dict[str, Scenario] = {}
 
@@ -33,8 +39,8 @@ class Scenario:
     ----------
     function : callable
         Called with a `Stage`; lets the fault strike, and asserts what it can see itself.
-    group : int
-        Which group of faults it belongs to, as numbered in docs/faults.md.
+    groups : tuple of int
+        Which groups of faults it belongs to, as numbered in docs/faults.md.
     backends, workers : tuple
         For what it runs.
     raises : type or None
@@ -56,7 +62,7 @@ class Scenario:
     """
 
     function: Callable[[Stage], object]
-    group: int
+    groups: tuple[int, ...]
     backends: tuple[str, ...] = PROCESSES
     workers: tuple[int, ...] = EVERY
     raises: type[BaseException] | None = None
@@ -80,13 +86,13 @@ class Scenario:
         """Where it stands."""
         return self.function.__module__
 
-    def cases(self) -> list[Case]:
-        """All that there is to run of it."""
-        return [
-            Case(self.name, backend, n_workers)
-            for backend in self.backends
-            for n_workers in self.workers
-        ]
+    def runs(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Yield the backend and the numbers of workers of all that one interpreter can run."""
+        for backend in self.backends:
+            if self.exits is None:
+                yield backend, self.workers
+            else:
+                yield from ((backend, (n_workers,)) for n_workers in self.workers)
 
 
 class Case(NamedTuple):
@@ -101,7 +107,7 @@ class Case(NamedTuple):
 
 
 def scenario(
-    group: int, *, name: str | None = None, **expected: Any
+    *groups: int, name: str | None = None, **expected: Any
 ) -> Callable[[Callable[[Stage], object]], Callable[[Stage], object]]:
     """Register a function as a scenario."""
 
@@ -109,7 +115,7 @@ def scenario(
         if name is not None:
             function.__name__ = name
         assert function.__name__ not in SCENARIOS, function.__name__
-        SCENARIOS[function.__name__] = Scenario(function, group, **expected)
+        SCENARIOS[function.__name__] = Scenario(function, groups, **expected)
         return function
 
     return register

@@ -199,7 +199,7 @@ def compiled_spin() -> Callable[[int], int]:
     **INTERRUPTED,
     at_random=True,
     backends=BOTH,
-    prints="(Exception ignored in.*KeyboardInterrupt: \n)?",
+    prints="(Exception ignored in.*KeyboardInterrupt: \n)*",
 )
 def interrupted_twice(stage: Stage) -> None:
     def work(i: int) -> object:

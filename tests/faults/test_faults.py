@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from harness import N_INTERPRETERS, new_seed, run
-from scenario import NOT_POSSIBLE, SCENARIOS
+from harness import N_INTERPRETERS, ROOT, new_seed, run
+from scenario import NOT_POSSIBLE, SCENARIOS, Case
 
 ROUNDS_AT_RANDOM = 3
 
+# For each interpreter that runs cases: of which scenario, on which backend, with how many workers.
+RUNS = [
+    (name, backend, workers)
+    for name, scenario in SCENARIOS.items()
+    if not scenario.is_long
+    for backend, workers in scenario.runs()
+]
 CASES = [
     # The number of workers and the version of Python hardly ever matter both.
     pytest.param(case, id=str(case), marks=[pytest.mark.slow] * (case.n_workers != 2))
-    for scenario in SCENARIOS.values()
-    if not scenario.is_long
-    for case in scenario.cases()
+    for name, backend, workers in RUNS
+    for case in (Case(name, backend, n_workers) for n_workers in workers)
 ]
 
 
@@ -28,21 +36,41 @@ def nothing_is_left():
 @pytest.fixture(scope="module")
 def outcomes(request):
     seed = new_seed()
-    executor = ThreadPoolExecutor(N_INTERPRETERS)
-    futures = {}
+    wanted = defaultdict(list)
     for item in request.session.items:
         if item.module is request.module and "case" in item.fixturenames:
             case = item.callspec.params["case"]
-            rounds = ROUNDS_AT_RANDOM if SCENARIOS[case.name].at_random else 1
-            futures[case] = executor.submit(run, case, seed, rounds)
+            wanted[case.name, case.backend].append(case.n_workers)
+    executor = ThreadPoolExecutor(N_INTERPRETERS)
+    futures = {}
+    for name, backend, workers in RUNS:
+        chosen = [n for n in workers if n in wanted[name, backend]]
+        if chosen:
+            rounds = ROUNDS_AT_RANDOM if SCENARIOS[name].at_random else 1
+            future = executor.submit(run, name, backend, chosen, seed, rounds)
+            futures |= {Case(name, backend, n): future for n in chosen}
     yield seed, futures
     executor.shutdown(cancel_futures=True)
 
 
+@pytest.mark.timeout(300)  # Scenarios keep limits of their own, and others may come first.
 @pytest.mark.parametrize("case", CASES)
 def test_fault(case, outcomes):
     seed, futures = outcomes
-    outcome = futures[case].result()
+    outcome = futures[case].result()[case]
     if outcome.ending.startswith(NOT_POSSIBLE):
         pytest.skip(outcome.ending)
     assert not outcome.faults, f"seed {seed}: {outcome.faults}"
+
+
+def test_each_group_of_faults_is_tested():
+    """Scenarios say which groups they are of, and the page which other tests there are."""
+    page = (ROOT / "docs/faults.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| .+ \| (.*)\|$", page, re.MULTILINE)
+    named = {int(group): re.findall(r"`(\S+)`", files) for group, files in rows}
+    assert list(named) == list(range(1, 40))
+    have_scenarios = {group for scenario in SCENARIOS.values() for group in scenario.groups}
+    assert have_scenarios <= set(named)
+    for group, files in named.items():
+        assert group in have_scenarios or files, f"nothing tests group {group}"
+        assert all((ROOT / file).is_file() for file in files), files

@@ -106,11 +106,51 @@ def test_initial_takes_part(name, shape, axis, keepdims, initial):
 
 
 @pytest.mark.parametrize("name", ["sum", "prod", "mean", "any", "all", "var", "std"])
-def test_where_leaves_elements_out(name):
-    a = np.linspace(0, 1, 600).reshape(30, 20)
+@pytest.mark.parametrize("dtype", ["i2", "f4", "f8", "c16", "?"])
+def test_where_leaves_elements_out(name, dtype):
+    a = (np.arange(600) % 7 / 3).reshape(30, 20).astype(dtype)
+    if dtype == "c16":
+        a[::3] *= 1j
     for axis in (None, 0, 1):
         assert_same(name, a, axis, where=np.arange(20) % 3 > 0)
-    assert_same("max", a, 0, where=a > 0.5, initial=0)
+        assert_same(name, a, axis, where=np.zeros(20, bool))
+        assert_same(name, a, axis, where=[0] * 20)
+        assert_same(name, a, axis, where=np.zeros(20))  # a TypeError
+
+
+def test_nothing_has_no_mean():
+    for name, text in (("mean", "Mean of empty slice"), ("var", "Degrees of freedom")):
+        with pytest.warns(RuntimeWarning, match=text):
+            assert np.isnan(getattr(sharedmem, name)([1.0, 2.0], where=[False, False]))
+
+
+@pytest.mark.parametrize("name", ["min", "max"])
+@pytest.mark.parametrize("dtype", ["i2", "f4", "f8", "M8[s]"])
+def test_extrema_of_some_elements_need_a_start(name, dtype):
+    a = np.arange(600).reshape(30, 20).astype(dtype)
+    for axis in (None, 0, 1):
+        assert_same(name, a, axis, where=a > a[15, 3], initial=a[7, 7])
+        assert_same(name, a, axis, where=np.zeros(20, bool), initial=a[7, 7])
+    with pytest.raises(ValueError, match="initial"):
+        getattr(sharedmem, name)(a, where=a > a[15, 3])
+
+
+@pytest.mark.parametrize("name", ["sum", "min", "any", "count_nonzero", "nanmax", "ptp"])
+def test_arrays_of_no_axes_have_a_first_one_to_numpy(name):
+    for axis in (None, 0, -1):
+        assert_same(name, np.array(3.5), axis)
+    with pytest.raises(np.exceptions.AxisError):
+        getattr(sharedmem, name)(np.array(3.5), 1)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("name", ["mean", "var", "std"])
+@pytest.mark.parametrize("dtype", ["f4", "i8", "c8", "m8[s]"])
+def test_statistics_of_nothing(name, dtype):
+    if dtype == "m8[s]" and name == "var":
+        return  # refused by NumPy, since its unit has no square
+    for axis in (None, 0, 1):
+        assert_same(name, np.empty((0, 3), dtype), axis)
 
 
 def test_products_of_integers_wrap():

@@ -1,8 +1,12 @@
-"""Sums, means and variances against exact ones."""
+"""Sums, means, moments and products against exact ones, on data that is hard to sum."""
+
+import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
+import sharedmem
 from sharedmem.kernels import moments, sums
 from sharedmem.reducing import reduce
 from sharedmem.runs import run_serially
@@ -57,3 +61,83 @@ def test_variance_far_from_zero(offset):
 def test_denormals_are_kept():
     a = np.full(1000, 5e-324)
     assert total(a) == 1000 * 5e-324
+
+
+N_HARD = 20_001
+RNG = np.random.default_rng(2)
+HUGE = RNG.normal(size=N_HARD) * 1e100
+HARD = {
+    "a large pair": np.concatenate([[1e100], RNG.random(N_HARD), [-1e100]]),
+    "pairs in disorder": RNG.permutation(np.concatenate([HUGE, -HUGE, RNG.random(N_HARD)])),
+    "an alternating series": (-1.0) ** np.arange(N_HARD) / np.arange(1, N_HARD + 1),
+    "denormals": RNG.integers(-1000, 1000, N_HARD) * 5e-324,
+    "float32": RNG.normal(size=N_HARD).astype(np.float32),
+    "many sizes": RNG.normal(size=N_HARD) * 10.0 ** RNG.integers(-100, 100, N_HARD),
+}
+# Sixteen rows are added plainly, by fours: six roundings of what is no larger than the magnitudes
+# together. NumPy's pairwise sums have that of 128 elements, and log2(n / 128) more.
+N_ROUNDINGS = 6
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_errors_stay_below_the_bound_of_pairwise_sums(name):
+    a = HARD[name]
+    exact = sum(map(Fraction, a.tolist()))
+    sizes = sum(abs(Fraction(x)) for x in a.tolist())
+    unit, least = Fraction(float(np.finfo(a.dtype).eps)) / 2, Fraction(5e-324)
+    bound = unit * abs(exact) + N_ROUNDINGS * Fraction(2) ** -53 * sizes + least
+    with_nan = np.append(a, np.nan).astype(a.dtype)
+    for total in (sharedmem.sum(a), sharedmem.nansum(with_nan), sharedmem.cumsum(a)[-1]):
+        assert abs(Fraction(float(total)) - exact) <= bound
+    for mean in (sharedmem.mean(a), sharedmem.nanmean(with_nan)):
+        assert abs(Fraction(float(mean)) - exact / len(a)) <= 2 * bound / len(a) + least
+
+
+def test_products_that_cancel_are_summed_exactly():
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(2, 4001)) * 10.0 ** rng.integers(-50, 50, (2, 4001))
+    x, y = np.concatenate([x, x, [3.0]]), np.concatenate([y, -y, [7.0]])
+    exact = sum(Fraction(a) * Fraction(b) for a, b in zip(x.tolist(), y.tolist(), strict=True))
+    sizes = sum(abs(Fraction(a) * Fraction(b)) for a, b in zip(x.tolist(), y.tolist(), strict=True))
+    bound = Fraction(2) ** -53 * abs(exact) + Fraction(2) ** -106 * len(x) * 16 * sizes
+    for product in (sharedmem.dot(x, y), sharedmem.vdot(x, y)):
+        assert abs(Fraction(float(product)) - exact) <= bound
+
+
+@pytest.mark.parametrize("offset", [0, 1000])
+def test_moments_are_those_of_rational_numbers(offset):
+    a = np.random.default_rng(4).exponential(size=3001) + offset
+    numbers = [Fraction(x) for x in a.tolist()]
+    mean = sum(numbers) / len(numbers)
+    second, third, fourth = (sum((x - mean) ** k for x in numbers) / len(a) for k in (2, 3, 4))
+    found = sharedmem.moments(a)
+    assert ulps(found.mean, float(mean)) <= 1
+    assert found.var == pytest.approx(float(second), rel=1e-12)
+    assert found.skew == pytest.approx(float(third) / float(second) ** 1.5, rel=1e-10)
+    assert found.kurtosis == pytest.approx(float(fourth / second**2 - 3), rel=1e-10)
+    assert ulps(sharedmem.norm(a), math.sqrt(float(sum(x * x for x in numbers)))) <= 1
+
+
+def test_a_norm_is_within_one_ulp_of_large_and_small_numbers():
+    for scale in (1e-320, 1e-200, 1.0, 1e200):
+        a = np.random.default_rng(5).random(1001) * scale
+        assert sharedmem.norm(a) == pytest.approx(math.hypot(*a), rel=4e-16)
+
+
+@pytest.mark.parametrize("special", [np.inf, -np.inf, np.nan])
+def test_what_is_not_finite_is_as_numpy_has_it(special):
+    a = np.ones(100_000)
+    a[777] = special
+    for name in ("sum", "mean", "cumsum", "norm"):
+        expected = {"norm": np.linalg.norm}.get(name) or getattr(np, name)
+        np.testing.assert_array_equal(getattr(sharedmem, name)(a), expected(a))
+    a[888] = -special
+    assert np.isnan(sharedmem.sum(a))
+
+
+def test_the_payload_of_a_nan_does_not_matter():
+    odd = np.array([0x7FF0000000000001, 0xFFF8000000000ABC], np.uint64).view("f8")
+    a = np.concatenate([np.ones(1000), odd, np.ones(1000)])
+    assert np.isnan(sharedmem.sum(a))
+    assert sharedmem.nansum(a) == 2000
+    assert sharedmem.nanmean(a) == 1

@@ -1,0 +1,151 @@
+"""What tampered input is given to, and how it may be refused; for atheris and for hypothesis."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import pickle
+import socket
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import sharedmem
+from sharedmem import parcels
+from sharedmem.array import Layout, _load, describe
+from sharedmem.expressions import names_in, parse
+from sharedmem.files import anonymous_file
+from sharedmem.keys import SegmentKey, key_of
+from sharedmem.memory import Segment
+from sharedmem.parcels import UnpackingError
+from sharedmem.transport import _HEADER, Channel
+
+# How a message, a pickle of an array and an expression are refused.
+MESSAGE_ERRORS = (UnpackingError, BlockingIOError)  # the second if more is to come
+PICKLE_ERRORS = (ReferenceError, ValueError, TypeError, OverflowError, PermissionError)
+EXPRESSION_ERRORS = (ValueError, TypeError, ZeroDivisionError, OverflowError)
+TYPES = ("i1", "f8", ">i4", "O", "S0", "V7", "f8,O", "M8[s]", "(2,3)f4")
+ARRAY = sharedmem.full(100, 7.0)
+SEGMENT = Segment(5000)
+
+
+class NotRefusedError(Exception):
+    """Tampered input came through, or was refused in a way that is not clear."""
+
+
+def read_all(stream: Any, buffers: Sequence[memoryview] = ()) -> list[bytes]:
+    """Stand in for a pickler, which would run any function: read all that it is given."""
+    return [bytes(stream), *map(bytes, buffers)]
+
+
+def receive(message: bytes, content: bytes, n_segments: int, has_file: bool) -> None:
+    """Send any message, with descriptors, as a worker does, and receive it."""
+    before = len(os.listdir("/proc/self/fd"))
+    ours, theirs = Channel.pair(windowed=False)
+    loads = parcels.pickle.loads
+    with contextlib.ExitStack() as stack:
+        stack.callback(theirs.close)
+        stack.callback(ours.close)
+        stack.callback(setattr, parcels.pickle, "loads", loads)
+        parcels.pickle.loads = read_all
+        descriptors = [SEGMENT.fd] * n_segments
+        if has_file:
+            descriptors.append(anonymous_file("fuzz"))
+            stack.callback(os.close, descriptors[-1])
+            os.write(descriptors[-1], content)
+        if descriptors:
+            socket.send_fds(theirs.socket, [message], descriptors)
+        else:
+            theirs.socket.send(message)
+        with contextlib.suppress(*MESSAGE_ERRORS):
+            ours.receive(block=False)
+    if len(os.listdir("/proc/self/fd")) != before:
+        raise NotRefusedError("a descriptor is left")
+
+
+def header(*fields: int) -> bytes:
+    """Return the header of a message: see `sharedmem.transport`."""
+    return _HEADER.pack(*fields)
+
+
+def sizes(*numbers: int) -> bytes:
+    return struct.pack(f"={len(numbers)}q", *numbers)
+
+
+def load(changes: dict[str, Any], layout: dict[str, Any]) -> None:
+    """Load an array from a key and a layout with changed entries, and read all of it."""
+    key = key_of(describe(ARRAY)[0])
+    whole = Layout(0, ARRAY.shape, ARRAY.strides, ARRAY.dtype, writeable=True)
+    try:
+        array = _load(SegmentKey(**{**key._asdict(), **changes}), whole._replace(**layout))
+    except PICKLE_ERRORS:
+        return
+    if array.size < 1_000_000:
+        array.tobytes()
+
+
+class _Known(pickle.Unpickler):
+    """Finds what pickles of arrays name, and nothing else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in KNOWN_NAMES:
+            raise pickle.UnpicklingError(f"{module}.{name}")
+        # NumPy's own types crash in their __setstate__ on tampered pickles.
+        return _Type if module.startswith("numpy") else super().find_class(module, name)
+
+
+class _Type:
+    """In the place of a NumPy dtype."""
+
+    dtype = np.dtype("f8")
+
+    def __init__(self, *arguments: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+KNOWN_NAMES = {
+    ("sharedmem.array", "_load"),
+    ("sharedmem.array", "Layout"),
+    ("sharedmem.keys", "SegmentKey"),
+    ("numpy", "dtype"),
+    ("numpy.dtypes", "Float64DType"),
+}
+
+
+def load_bytes(changes: Sequence[tuple[int, int]]) -> None:
+    """Load a pickle of an array, some bytes of which are others, and read all of the array."""
+    stream = bytearray(pickle.dumps(ARRAY))
+    for at, byte in changes:
+        stream[at % len(stream)] = byte
+    try:
+        array = _Known(io.BytesIO(stream)).load()
+    except Exception as error:
+        # Pickle itself may raise anything; what names our files must be a refusal.
+        if raised_by_us(error) and not isinstance(error, PICKLE_ERRORS):
+            raise NotRefusedError(repr(error)) from error
+        return
+    if isinstance(array, sharedmem.SharedArray) and array.size < 1_000_000:
+        array.tobytes()
+
+
+def raised_by_us(error: BaseException) -> bool:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    package = str(Path(sharedmem.__file__).parent)
+    return trace is not None and trace.tb_frame.f_code.co_filename.startswith(package)
+
+
+def evaluate(text: str) -> None:
+    """Compute any text that is an expression; nothing is to be done but arithmetic."""
+    values = {"a": np.arange(3.0), "b": np.arange(3), "n": 5}
+    with contextlib.suppress(*EXPRESSION_ERRORS), np.errstate(all="ignore"):
+        names = set(names_in(parse(text)))
+        sharedmem.evaluate(text, **{name: values[name] for name in names & set(values)})

@@ -1,0 +1,252 @@
+"""What the commonest mistakes are told: what was wrong, with its values, and what to do."""
+
+import os
+import pickle
+import re
+import tempfile
+
+import numba
+import numpy as np
+import pytest
+
+import sharedmem
+from sharedmem import MapReduce, WorkerException
+
+POOL = MapReduce(np=2)
+SHARED = sharedmem.ones(10)
+READ_ONLY = sharedmem.ones(10)
+READ_ONLY.flags.writeable = False
+
+
+def kernel(x, *outs):
+    raise AssertionError("a mistake is found before work starts")
+
+
+def open_for_reading():
+    with tempfile.NamedTemporaryFile() as file:
+        os.truncate(file.name, 80)
+        POOL.map_chunks(kernel, SHARED, out=np.memmap(file.name, "f8", "r"))
+
+
+def load_what_is_freed():
+    array = sharedmem.ones(3)
+    stream = pickle.dumps(array)
+    del array
+    pickle.loads(stream)
+
+
+PRIVATE = (
+    "is in private memory, where the writes of worker processes are lost; make it with "
+    "sharedmem.copy(a) or sharedmem.empty_like(a), or use threads: MapReduceByThread, or a kernel "
+    "compiled with numba.njit(nogil=True)"
+)
+MISTAKES = {
+    "private out": (
+        lambda: POOL.map_chunks(kernel, SHARED, out=np.ones(10)),
+        ValueError,
+        f"out, of shape (10,) and dtype float64, {PRIVATE}",
+    ),
+    "lambda on a private array": (
+        lambda: POOL.map_chunks(lambda x: x.fill(1), np.ones(10)),
+        ValueError,
+        f"an array to be worked on in place, of shape (10,) and dtype float64, {PRIVATE}",
+    ),
+    "read-only out": (
+        lambda: POOL.map_chunks(kernel, SHARED, out=READ_ONLY),
+        ValueError,
+        "out, of shape (10,) and dtype float64, is read-only; give a writable array as out",
+    ),
+    "out in a file opened for reading": (
+        open_for_reading,
+        ValueError,
+        "out, of shape (10,) and dtype float64, is read-only; give a writable array as out",
+    ),
+    "out overlaps": (
+        lambda: POOL.map_chunks(kernel, SHARED[1:], out=SHARED[:-1]),
+        ValueError,
+        "an array that is written to, of shape (9,) and dtype float64, shares memory with another "
+        "one, of shape (9,), whose chunks are at other places; give as out an array of its own, "
+        "such as sharedmem.empty_like(a)",
+    ),
+    "lengths that differ": (
+        lambda: POOL.map_chunks(kernel, SHARED, np.ones(9)),
+        ValueError,
+        "arrays of shapes (10,), (9,) cannot be split together along axis 0, where their lengths "
+        "have to be the same",
+    ),
+    "shapes that differ": (
+        lambda: sharedmem.evaluate("a + b", a=SHARED, b=np.ones((3, 9))),
+        ValueError,
+        "the shapes (10,), (3, 9) of the inputs (and of out) cannot be broadcast together: counted "
+        "from the last axis, lengths must be the same or 1",
+    ),
+    "chunks of one's own": (
+        lambda: POOL.map_chunks(kernel, SHARED, chunks=[slice(0, 5)]),
+        TypeError,
+        "chunks must come from sharedmem.chunks, got list",
+    ),
+    "chunks of another array": (
+        lambda: POOL.map_chunks(kernel, SHARED, chunks=sharedmem.chunks(9, n=2)),
+        ValueError,
+        "the chunks are of lengths (9,) along axes (0,), which an array of shape (10,) does not "
+        "have",
+    ),
+    "kernel by name": (
+        lambda: POOL.map_chunks("kernel", SHARED),
+        TypeError,
+        "kernel must be callable, got 'kernel'",
+    ),
+    "no ufunc": (
+        lambda: POOL.apply_ufunc(len, SHARED),
+        TypeError,
+        "apply_ufunc needs a ufunc, got <built-in function len>; for functions, see map_chunks",
+    ),
+    "array of objects": (
+        lambda: sharedmem.array([None, 1]),
+        TypeError,
+        "an array of type object holds pointers to Python objects, which mean nothing in another "
+        "process; use a type of fixed size",
+    ),
+    "shape of a fraction": (
+        lambda: sharedmem.zeros(2.5),
+        TypeError,
+        "a shape is an integer or several of them, got 2.5",
+    ),
+    "too much memory": (
+        lambda: sharedmem.zeros(1 << 50, "u1"),
+        MemoryError,
+        "1125899906842624 bytes of shared memory were asked for, but this machine, or the control "
+        "group of this process, has only {} bytes; numpy.memmap keeps an array in a file, which "
+        "the functions of this package take, too",
+    ),
+    "pickle of a freed array": (
+        load_what_is_freed,
+        ReferenceError,
+        "the shared array that process {} pickled (24 bytes) has been freed there; keep a "
+        "reference, or send a copy instead: array.copy()",
+    ),
+    "dict for a sequence": (
+        lambda: POOL.map(abs, {1: 2}),
+        TypeError,
+        "a dict has no order to index: pass list(it), or list(it.items()) with star=True",
+    ),
+    "number for a sequence": (
+        lambda: POOL.map(abs, 5),
+        TypeError,
+        "map needs a sequence or something to iterate over, got 5",
+    ),
+    "sequence for a function": (
+        lambda: POOL.map([1, 2], abs),
+        TypeError,
+        "func must be callable, got [1, 2]; it comes first, then the sequence",
+    ),
+    "reduce that cannot be called": (
+        lambda: POOL.map(abs, [1], reduce=3),
+        TypeError,
+        "reduce must be callable, got 3",
+    ),
+    "number of workers as the backend": (
+        lambda: MapReduce(4),
+        TypeError,
+        "backend must be ProcessBackend, ThreadBackend or DaskBackend, got 4; the number of "
+        "workers is given by name: MapReduce(np=4)",
+    ),
+    "negative number of workers": (
+        lambda: MapReduce(np=-1),
+        ValueError,
+        "np must be at least 0, got -1",
+    ),
+    "rng outside of a task": (
+        lambda: POOL.rng,
+        RuntimeError,
+        "pool.rng belongs to a task: use it in the function that pool.map calls, or "
+        "numpy.random.default_rng() outside",
+    ),
+    "name without an array": (
+        lambda: sharedmem.evaluate("a + b", a=SHARED),
+        ValueError,
+        "no array is given for b; given are a",
+    ),
+    "and for &": (
+        lambda: sharedmem.evaluate("a > 1 and a < 2", a=SHARED),
+        ValueError,
+        "'a > 1 and a < 2' cannot be evaluated: use & for and, with parentheses around comparisons",
+    ),
+}
+
+
+@pytest.mark.parametrize(("call", "error", "text"), MISTAKES.values(), ids=MISTAKES)
+def test_the_whole_text(call, error, text):
+    pattern = re.escape(text).replace(r"\{\}", r"\d+")
+    with pytest.raises(error, match=f"^{pattern}$"):
+        call()
+
+
+IN_TASKS = {
+    "a result that cannot be pickled": (
+        lambda i: lambda: i,
+        AttributeError,
+        r"Can't .*local object(?s:.*)Task 0 in worker 0 \(pid \d+\):(?s:.*)"
+        r"The result, of type function, is pickled to reach the coordinator: return data, or write "
+        r"to a shared array\.",
+    ),
+    "an exception": (
+        lambda i: 1 // i,
+        ZeroDivisionError,
+        r"ZeroDivisionError: integer division or modulo by zero(?s:.*)"
+        r"Task 0 in worker 0 \(pid \d+\):(?s:.*)lambda i: 1 // i",
+    ),
+    "critical inside critical": (
+        lambda i: [POOL.critical.__enter__(), POOL.critical.__enter__()],
+        RuntimeError,
+        r"pool\.critical was entered inside pool\.critical, and would wait for itself: leave the "
+        r"first block before the second",
+    ),
+    "ordered inside critical": (
+        lambda i: [POOL.critical.__enter__(), POOL.ordered.__enter__()],
+        RuntimeError,
+        r"pool\.ordered was entered inside pool\.critical, which the tasks before this one may be "
+        r"waiting for: enter pool\.ordered first, and pool\.critical inside of it",
+    ),
+}
+
+
+@pytest.mark.parametrize(("func", "reason", "text"), IN_TASKS.values(), ids=IN_TASKS)
+def test_mistakes_in_tasks(func, reason, text):
+    with pytest.raises(WorkerException, match=text) as caught:
+        POOL.map(func, range(1))
+    assert type(caught.value.reason) is reason
+
+
+def test_an_item_of_imap_that_cannot_be_pickled():
+    with pytest.raises(AttributeError, match="local object") as caught:
+        list(POOL.imap(callable, [lambda: 0]))
+    assert caught.value.__notes__ == [
+        "Items 0 to 0 are pickled to reach a worker; map, unlike imap, lets workers inherit them "
+        "as they are."
+    ]
+
+
+def test_a_kernel_that_does_not_compile():
+    @numba.njit
+    def wrong(x):
+        return x.no_such_attribute
+
+    with pytest.raises(numba.core.errors.TypingError, match=r"'no_such_attribute' of type array"):
+        POOL.map_chunks(wrong, SHARED)
+
+
+def test_a_worker_that_is_killed():
+    text = (
+        r"^DeadWorkerError: Worker 0 \(pid \d+\) was killed by SIGKILL while it ran task 0 "
+        r"\(item: 'x'\)\. The system may have run out of memory; see "
+        r"sharedmem\.available_memory\(\)\.$"
+    )
+    with pytest.raises(WorkerException, match=text):
+        POOL.map(lambda item: os.kill(os.getpid(), 9), ["x"])
+
+
+def test_a_pool_works_outside_of_its_block():
+    with POOL as pool:
+        pass
+    assert pool.map(abs, [-1]) == [1]

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from sharedmem import engine, overlap
 from sharedmem.compiling import releases_gil, serial_form, warn_of_gil
-from sharedmem.dask_arrays import is_dask
 from sharedmem.distributed import DaskBackend
-from sharedmem.far_arrays import check_far_outs, far, is_far, reduce_far
+from sharedmem.far_arrays import check_far_outs, far, is_far, reads_dask, reduce_far
 from sharedmem.operands import as_array, as_tuple, check_stored, check_writable, is_store
 from sharedmem.runs import Bar, run_in_threads, share_in_threads
 from sharedmem.stores import Stream, in_batches, reduce_store
@@ -196,7 +195,7 @@ class ArrayCalls(ABC):
         """Say whether a cluster does a call, since it sees one of the arrays by itself."""
         if self._cluster is not None and any(map(is_far, arrays)) and self._n_workers() > 0:
             return True
-        if any(map(is_dask, arrays)):
+        if any(map(reads_dask, arrays)):
             raise TypeError(
                 "a dask array is read by the workers of a cluster: give it to a pool on one, "
                 "MapReduce(DaskBackend(client)), or give a.compute() or an array in a file"

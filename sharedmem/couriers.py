@@ -175,10 +175,20 @@ def _reduce_copy(array: NDArray[Any]) -> tuple[Callable[..., Any], tuple[Any, ..
     if array.dtype.hasobject or array.itemsize == 0:
         reduced: Any = array.__reduce__()
         return _frozen, reduced
+    lengths = zip(array.strides, array.shape, strict=True)
+    once = tuple(slice(1 if step == 0 and n else None) for step, n in lengths)
+    if array[once].size < array.size:  # broadcast: as much is sent as there is
+        return _broadcast, (*_reduce_copy(array[once]), array.shape)
     order = "F" if array.flags.fnc else "C"
     dense = np.asarray(array, order=order)  # type: ignore[call-overload]
     raw = dense.reshape(-1, order=order).view(np.uint8)
     return _frozen_buffer, (pickle.PickleBuffer(raw), array.dtype, array.shape, order)
+
+
+def _broadcast(
+    rebuild: Callable[..., NDArray[Any]], args: Sequence[Any], shape: tuple[int, ...]
+) -> NDArray[Any]:
+    return np.broadcast_to(rebuild(*args), shape)
 
 
 def _frozen(rebuild: Callable[..., Any], args: Sequence[Any], state: Any) -> NDArray[Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.regions import Region, Spread, forward
+from sharedmem.regions import Region, forward
 
 # Which array, and from where to where along each axis.
 Place = tuple[str, tuple[tuple[int, int], ...]]
@@ -103,10 +103,17 @@ def regions_of(task: Any, chunks: Sequence[Any]) -> dict[Place, Any]:
     """Return what Dask has to compute for a task on some chunks: places, and arrays of Dask's."""
     found = {}
     for chunk in chunks if hasattr(task, "reads") else ():
-        for part, region in task.reads(chunk):
-            if isinstance(part, Spread):
-                part, region = part.store, part.own(region)
-            if isinstance(part, DaskArray):
+        for array, region in _sources(task, chunk):
+            if isinstance(array, DaskArray):
                 region = tuple(map(forward, region))
-                found[part.place(region)] = part.array[region]
+                found[array.place(region)] = array.array[region]
     return found
+
+
+def _sources(part: Any, region: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield what is read for a region of what may be derived from other arrays."""
+    if not hasattr(part, "reads"):
+        yield part, region
+        return
+    for source, own in part.reads(region):
+        yield from _sources(source, own)

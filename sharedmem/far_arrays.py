@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from sharedmem.array_files import ArrayFile
 from sharedmem.chunks import DEFAULT_CHUNK_BYTES
 from sharedmem.dask_arrays import DaskArray, is_dask
 from sharedmem.kernels import Reduction
-from sharedmem.operands import check_stored, check_writable, is_store
+from sharedmem.operands import check_stored, check_target, check_writable, is_store
 from sharedmem.reducing import Axis, map_parts
 from sharedmem.regions import is_same_store
 from sharedmem.stores import Stream, reduce_store
@@ -21,13 +22,29 @@ from sharedmem.stores import Stream, reduce_store
 Array = NDArray[Any]
 
 
+def parts_of(a: Any) -> dict[str, Any]:
+    """Return what an array is derived from when it is read, by the names of its attributes."""
+    if not hasattr(a, "reads"):
+        return {}
+    return {field.name: getattr(a, field.name) for field in dataclasses.fields(a)}
+
+
 def is_far(a: Any) -> bool:
     """Say whether workers on other machines may see an array: in a file, or one of Dask's."""
+    if parts := parts_of(a):
+        return any(map(is_far, parts.values()))
     return is_store(a) or (isinstance(a, np.ndarray) and ArrayFile.of(a) is not None)
+
+
+def reads_dask(a: Any) -> bool:
+    """Say whether an array is one of Dask's, or derived from one."""
+    return is_dask(a) or any(map(reads_dask, parts_of(a).values()))
 
 
 def far(a: Any, client: Any) -> Any:
     """Return an array as what can be sent to where it is read; a dask array is of this client."""
+    if parts := parts_of(a):
+        return dataclasses.replace(a, **{name: far(part, client) for name, part in parts.items()})
     if is_dask(a):
         return DaskArray(a, client)
     return (ArrayFile.of(a) or a) if isinstance(a, np.ndarray) else a
@@ -61,7 +78,7 @@ def check_far_outs(outs: Sequence[Any], inputs: Iterable[Any], role: str, attach
     attaches : bool
         Whether all workers see shared memory of this process.
     """
-    for out in outs:
+    for at, out in enumerate(outs):
         what = f"{role}, of shape {np.shape(out)} and dtype {getattr(out, 'dtype', None)},"
         if isinstance(out, np.ndarray):
             check_writable(out, role, private_ok=False)
@@ -76,8 +93,8 @@ def check_far_outs(outs: Sequence[Any], inputs: Iterable[Any], role: str, attach
         if not hasattr(out, "__setitem__"):
             raise TypeError(f"{what} cannot be written to: give an array of zarr or an .npy file")
         check_stored(out, role, private_ok=True)
-        if isinstance(out, ArrayFile) and not out.is_writable:
-            raise ValueError(f"{what} is read-only: map the file with mode 'r+'")
+        if isinstance(out, ArrayFile):
+            check_target(out.map(), role)
         if hasattr(out, "file"):
             raise ValueError(
                 f"{what} is in a file of HDF5, to which several processes must not write: give an "
@@ -88,10 +105,10 @@ def check_far_outs(outs: Sequence[Any], inputs: Iterable[Any], role: str, attach
                 f"{what} is in memory of this process, where the writes of workers are lost: give "
                 "it a store that all machines see"
             )
-        if any(_overlap(a, out) for a in inputs):
+        if any(_overlap(a, out) for a in (*inputs, *outs[:at])):
             raise ValueError(
-                f"{what} is also an input: where a worker dies, another one would read what it has "
-                "written; give another out"
+                f"{what} is also an input, or another out: where a worker dies, the next one "
+                "would read what it has written; give an out of its own"
             )
 
 

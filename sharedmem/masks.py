@@ -57,6 +57,10 @@ class Masked(_Derived):
     mask: Any
     fill: Any
 
+    def reads(self, region: Region) -> list[tuple[Any, Region]]:
+        """Return what is read for a region."""
+        return [(self.values, region), (self.mask, region)]
+
     def __getitem__(self, region: Region) -> Array:
         """Read a region."""
         chunk: Array = np.where(read(self.mask, region), read(self.values, region), self.fill)
@@ -73,6 +77,10 @@ class Squares(_Derived):
     def dtype(self) -> np.dtype[Any]:
         """Type of the squares: a real one."""
         return self.mean.real.dtype
+
+    def reads(self, region: Region) -> list[tuple[Any, Region]]:
+        """Return what is read for a region."""
+        return [(self.values, region), (self.mean, region)]
 
     def __getitem__(self, region: Region) -> Array:
         """Read a region."""

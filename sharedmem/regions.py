@@ -56,6 +56,10 @@ class Spread:
         """Read a region."""
         return np.broadcast_to(read(self.store, self.own(region)), _lengths(self, region))
 
+    def reads(self, region: Region) -> list[tuple[Any, Region]]:
+        """Return what is read for a region."""
+        return [(self.store, self.own(region))]
+
     def own(self, region: Region) -> Region:
         """Return what is read of the file for a region."""
         whole = (*region, *[slice(None)] * (self.ndim - len(region)))

@@ -88,6 +88,30 @@ def test_histograms_and_keepdims(any_stored, pool):
     assert sharedmem.nansum(any_stored, axis=1, keepdims=True).shape == (400, 1)
 
 
+def test_elements_are_left_out_where_the_mask_says(stored, folder, pool, runs_far):
+    positive = VALUES > 0
+    expected = VALUES[positive]
+    row = np.arange(SHAPE[1]) % 2 == 0
+    dasks = dask.array.from_zarr(str(folder / "a.zarr"))
+    assert sharedmem.sum(stored, where=positive) == pytest.approx(expected.sum(), rel=1e-14)
+    assert sharedmem.std(stored, where=positive) == pytest.approx(expected.std(), rel=1e-14)
+    assert sharedmem.nansum(dasks, where=row) == sharedmem.nansum(stored, where=row)
+    assert sharedmem.sum(dasks, where=dasks > 0) == sharedmem.sum(stored, where=positive)
+    n_far = len(runs_far)
+    assert n_far >= 6
+    assert sharedmem.sum(VALUES, where=positive) == pytest.approx(expected.sum(), rel=1e-14)
+    assert len(runs_far) == n_far
+
+
+def test_what_is_broadcast_is_sent_as_what_it_is(pool):
+    spread = np.broadcast_to(np.arange(3.0), (10**9, 3))
+    assert pool.map(lambda i: spread[i, i] if spread.shape[0] == 10**9 else None, range(3)) == [
+        0,
+        1,
+        2,
+    ]
+
+
 def test_a_reduction_of_your_own(stored, pool):
     @numba.njit(nogil=True)
     def count_negative(x):

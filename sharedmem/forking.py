@@ -10,17 +10,23 @@ import io
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 
-def compiler_lock() -> Any:
-    """Return the lock to hold while forking: in between, no thread compiles.
+def hold_compilers() -> ExitStack:
+    """Take the locks to hold while forking, numba's and LLVM's: no thread is in them at a fork.
 
-    What a compilation leaves half made could not be repaired in the worker. One takes seconds.
+    What a compilation leaves half made could not be repaired in the worker. One takes seconds. The
+    lock of LLVM alone is taken wherever compiled code is freed: by any thread, at any moment.
     """
-    module = sys.modules.get("numba.core.compiler_lock")
-    return getattr(module, "global_compiler_lock", None) or threading.RLock()
+    numba = sys.modules.get("numba.core.compiler_lock")
+    llvm = getattr(sys.modules.get("llvmlite.binding.ffi"), "lib", None)
+    locks = ExitStack()
+    for lock in (getattr(numba, "global_compiler_lock", None), getattr(llvm, "_lock", None)):
+        if lock is not None:
+            locks.enter_context(lock)
+    return locks
 
 
 def let_go() -> None:

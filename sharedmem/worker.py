@@ -255,12 +255,11 @@ def _fork(main: Callable[[], None], line: LifeLine, handled: Sequence[int]) -> i
     try:
         # Python 3.12 warns when other threads run. Their locks are what is dangerous, and a
         # worker takes none but those that `forking` and Python itself see to.
-        lock = forking.compiler_lock()
-        with warnings.catch_warnings(), _blocked(handled) as mask, lock:
+        with warnings.catch_warnings(), _blocked(handled) as mask, forking.hold_compilers() as held:
             warnings.simplefilter("ignore", DeprecationWarning)
             pid = os.fork()
             if pid == 0:
-                lock.release()
+                held.close()
                 _run(main, line, handled, mask)
     finally:
         _forking.line = None

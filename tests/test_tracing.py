@@ -47,7 +47,7 @@ def test_waits_are_told_from_work(backend):
     assert (
         0.05 < summary.waiting_ordered.sum() + summary.waiting_critical.sum() < summary.seconds * 2
     )
-    assert 0.5 < summary.busy.sum() < 1.5
+    assert 0.12 <= summary.busy.sum() * summary.seconds <= summary.seconds * 2
     assert summary.imbalance >= 0
 
 

@@ -227,6 +227,19 @@ def another_thread_compiles(stage: Stage) -> None:
             assert stage.pool.map(lambda i: compile_one(), range(2)) == [2, 2]
 
 
+@scenario(19, workers=TWO, limit=60)
+def another_thread_frees_what_it_compiled(stage: Stage) -> None:
+    """Freeing takes the lock of LLVM alone."""
+    import llvmlite.binding
+    import numba
+
+    code = "\n".join(f"define i32 @f{i}() {{\n ret i32 {i}\n}}" for i in range(500))
+    with another_thread(lambda: llvmlite.binding.parse_assembly(code)):
+        for _ in range(3):
+            results = stage.pool.map(lambda i: numba.njit(lambda x: x + 1)(1.0), range(2))
+            assert results == [2, 2]
+
+
 for layer in ("omp", "tbb", "workqueue"):
 
     @scenario(32, name=f"with_threads_of_{layer}", workers=TWO, limit=60)

@@ -3,6 +3,7 @@
 import gc
 import logging
 import time
+from pathlib import Path
 
 import dask
 import distributed
@@ -20,6 +21,12 @@ CONFIG = {
     "distributed.scheduler.locks.lease-validation-interval": "200ms",
     "distributed.logging.distributed": "critical",
 }
+
+
+def pytest_collection_modifyitems(items):
+    """Come last: other tests fork, which the threads of Dask are in the way of."""
+    here = Path(__file__).parent
+    items.sort(key=lambda item: here in item.path.parents)
 
 
 @pytest.fixture(scope="session")

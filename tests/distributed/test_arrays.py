@@ -67,7 +67,7 @@ def runs_far(pool, monkeypatch):
 
 
 @pytest.mark.parametrize("axis", [None, 0, 1])
-@pytest.mark.parametrize("name", ["sum", "nansum", "var", "minmax"])
+@pytest.mark.parametrize("name", ["nansum", "nanvar"])
 def test_reductions_have_the_bits_of_one_machine(stored, name, axis, pool, runs_far):
     function = getattr(sharedmem, name)
     with MapReduce(np=2):  # first, so that the workers find the kernels compiled
@@ -121,11 +121,12 @@ def test_a_reduction_of_your_own(stored, pool):
     assert sharedmem.reduce(negative, stored) == (VALUES < 0).sum()
 
 
-@pytest.fixture(params=["zarr", "npy"])
+@pytest.fixture
 def out(request, tmp_path):
-    if request.param == "zarr":
+    """An array in a file of another kind than the one that is read."""
+    if ".npy" in request.node.name:
         path = str(tmp_path / "out.zarr")
-        return zarr.create_array(path, shape=SHAPE, chunks=(50, 700), dtype="f8")
+        return zarr.create_array(path, shape=SHAPE, chunks=(100, 700), dtype="f8")
     return np.lib.format.open_memmap(tmp_path / "out.npy", "w+", "f8", SHAPE)
 
 
@@ -179,20 +180,19 @@ def test_scans_and_quantiles(stored, out, pool, runs_far):
 
 
 def test_arrays_in_memory_stay_on_this_machine(pool, runs_far):
-    assert sharedmem.sum(np.arange(10_000_000)) == 49_999_995_000_000
+    assert sharedmem.sum(np.ones(10_000_000)) == 1e7
     assert not runs_far
 
 
 def test_files_are_captured_by_name(folder, out, pool):
     stored = np.load(folder / "a.npy", mmap_mode="r")[::-1, 3:]
-    if isinstance(out, np.ndarray):
 
-        def write(i):
-            out[i] = i
-            return float(stored[i, 0])
+    def write(i):
+        out[i] = i
+        return float(stored[i, 0])
 
-        assert pool.map(write, range(5)) == VALUES[::-1, 3][:5].tolist()
-        assert out[:5, 0].tolist() == [0, 1, 2, 3, 4]
+    assert pool.map(write, range(5)) == VALUES[::-1, 3][:5].tolist()
+    assert out[:5, 0].tolist() == [0, 1, 2, 3, 4]
 
     def spoil(i):
         stored[i] = 0
@@ -249,12 +249,12 @@ def test_stats_on_the_command_line(cluster, folder, capsys):
     assert "a cluster has as many workers" in capsys.readouterr().err
 
 
-@pytest.fixture(params=["files", "persisted", "computed"])
+@pytest.fixture(params=["persisted", "computed"])
 def dask_array(request, folder, client):
     array = dask.array.from_zarr(str(folder / "a.zarr"))
     if request.param == "persisted":
         array = client.persist(array)
-    elif request.param == "computed":
+    else:
         array = (dask.array.concatenate([array[:150], array[150:]]) * 2) / 2  # uneven chunks
     yield array
     client.cancel(array)
@@ -263,7 +263,7 @@ def dask_array(request, folder, client):
 def test_arrays_of_dask(dask_array, folder, out, pool):
     stored = opened(folder, "zarr")
     is_even = len({*dask_array.chunks[0][:-1]}) == 1
-    for name, axis in (("nansum", None), ("nansum", 1), ("sum", 0)):
+    for name, axis in (("nansum", None), ("nanvar", 0)):
         expected = getattr(sharedmem, name)(stored, axis=axis)
         result = getattr(sharedmem, name)(dask_array, axis=axis)
         np.testing.assert_allclose(result, expected, rtol=0 if is_even else 1e-14)

@@ -60,11 +60,11 @@ def test_a_task_that_kills_its_worker_again_and_again_is_named(pool):
 
 
 SCRIPT = """
-import os, signal, sys, threading, time
+import os, signal, threading, time
 import dask, distributed, sharedmem
 from leftovers import children
 
-def main(what):
+def main():
     dask.config.set({"distributed.comm.timeouts.connect": "1s"})
     with distributed.LocalCluster(
         n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=50
@@ -74,47 +74,48 @@ def main(what):
             started[i] += 1
             time.sleep(1)
         pool = sharedmem.MapReduce(sharedmem.DaskBackend(client))
-        def strike():
-            while not started[0]:
-                time.sleep(0.01)
-            if what == "interrupt":
-                os.kill(os.getpid(), signal.SIGINT)
-            else:
-                client.loop.add_callback(cluster.scheduler.close)
-        threading.Thread(target=strike).start()
-        try:
+        def call(strike):
+            def wait():
+                while not started.any():
+                    time.sleep(0.01)
+                strike()
+            started[:] = 0
+            threading.Thread(target=wait).start()
             pool.map(work, range(4), chunksize=1)
+        try:
+            call(lambda: os.kill(os.getpid(), signal.SIGINT))
         except KeyboardInterrupt:
-            print("KeyboardInterrupt")
             deadline = time.monotonic() + 5
             while cluster.scheduler.tasks and time.monotonic() < deadline:
                 time.sleep(0.05)
-            print(dict(cluster.scheduler.tasks), started.sum() < 3)
+            print("KeyboardInterrupt", dict(cluster.scheduler.tasks), started.sum() < 3)
+        try:
+            call(lambda: client.loop.add_callback(cluster.scheduler.close))
         except ConnectionError as error:
             print("ConnectionError", error)
     print(children())
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()
 """
 
 
-def run_script(tmp_path, text, *arguments):
+def run_script(tmp_path, text):
     script = tmp_path / "script.py"
     script.write_text(text)
     env = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
-    command = [sys.executable, str(script), *arguments]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(
+        [sys.executable, str(script)], env=env, capture_output=True, text=True, timeout=100
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def test_control_c_leaves_nothing_running(tmp_path):
-    assert run_script(tmp_path, SCRIPT, "interrupt") == "KeyboardInterrupt\n{} True\nset()\n"
-
-
-def test_a_scheduler_that_is_gone_is_an_error(tmp_path):
-    assert "ConnectionError the cluster is gone" in run_script(tmp_path, SCRIPT, "close")
+def test_control_c_leaves_nothing_running_and_a_scheduler_that_is_gone_is_an_error(tmp_path):
+    interrupted, gone, left = run_script(tmp_path, SCRIPT).splitlines()
+    assert interrupted == "KeyboardInterrupt {} True"
+    assert gone.startswith("ConnectionError the cluster is gone")
+    assert left == "set()"
 
 
 OWN_CLUSTER = """

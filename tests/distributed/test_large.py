@@ -35,7 +35,5 @@ def test_ten_gigabytes_with_one_a_worker(tmp_path):
         distributed.Client(cluster, set_as_default=False) as client,
         MapReduce(DaskBackend(client)),
     ):
-        smallest, largest = sharedmem.minmax(array)
-        assert (smallest, largest) == (1.0, 3.0)
         assert sharedmem.sum(array) == 1250 * 1_000_000 + 2 * 1_250_000
         assert all(bytes_ < 1e9 for bytes_ in client.run(peak).values())

@@ -34,6 +34,7 @@ def test_a_map_over_tls(security):
         dask.config.set({"distributed.logging.distributed": "critical"}),
         distributed.LocalCluster(
             n_workers=1,
+            processes=False,
             threads_per_worker=1,
             dashboard_address="127.0.0.1:0",
             protocol="tls://",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -87,11 +89,12 @@ class DaskBackend:
             if self._client is None:
                 address = self._address
                 if address is None:
-                    self._cluster = distributed.LocalCluster(
-                        n_workers=machine.cpu_count(),
-                        threads_per_worker=1,
-                        dashboard_address="127.0.0.1:0",
-                    )
+                    with _environment_kept():
+                        self._cluster = distributed.LocalCluster(
+                            n_workers=machine.cpu_count(),
+                            threads_per_worker=1,
+                            dashboard_address="127.0.0.1:0",
+                        )
                     address = self._cluster.scheduler_address
                     _logger.info("started a cluster of this machine: %s", self._cluster)
                 self._client = distributed.Client(address, set_as_default=False)
@@ -198,6 +201,16 @@ class DaskBackend:
                     length, values = waiting.pop(n_taken if in_order else start)
                     n_taken += length
                     yield from values
+
+
+@contextlib.contextmanager
+def _environment_kept() -> Iterator[None]:
+    """Take back what Dask sets for its workers, OMP_NUM_THREADS too, which pools here read."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
 
 
 def _natural(name: Any) -> tuple[int, str]:

@@ -24,7 +24,7 @@ def benchmark(client, monkeypatch, tmp_path):
     client.run(lambda: sys.path.remove(path))
 
 
-@pytest.mark.parametrize("name", ["tasks-100", "columns", "stencil"])
+@pytest.mark.parametrize("name", ["tasks-100", "histogram", "stencil"])
 def test_contenders_agree(benchmark, client, name):
     from timing import end
 

@@ -124,11 +124,12 @@ import sharedmem
 from leftovers import children
 
 def main():
+    n_cores = sharedmem.cpu_count()
     logger = logging.getLogger("sharedmem")
     logger.setLevel(logging.INFO)
     logger.addHandler(logging.StreamHandler(sys.stdout))
     with sharedmem.MapReduce(sharedmem.DaskBackend()) as pool:
-        print(pool.map(abs, [-1, -2]) == [1, 2], pool.np == sharedmem.cpu_count())
+        print(pool.map(abs, [-1, -2]) == [1, 2], pool.np == n_cores == sharedmem.cpu_count())
     print(children())
 
 if __name__ == "__main__":

@@ -59,17 +59,21 @@ class DaskArray:
     """
 
     def __init__(self, array: Any, client: Any) -> None:
+        import distributed
+
         if any(np.isnan(n) for n in array.shape):
             raise ValueError(
                 f"the shape of a dask array is not known, {array.shape}: call "
                 "array.compute_chunk_sizes() first"
             )
-        self.chunks = tuple(max(lengths, default=1) for lengths in array.chunks)
+        self.chunks = tuple(max(1, *lengths) for lengths in array.chunks)
         self.array = array.rechunk(self.chunks)
         self.shape, self.dtype, self.ndim = array.shape, np.dtype(array.dtype), array.ndim
         self.size, self.nbytes = array.size, array.nbytes
         self.key = secrets.token_hex(8)
         self._client = client
+        # Of an array that was persisted, each chunk is there already.
+        self._futures = {part.key: part for part in distributed.futures_of(self.array, client)}
 
     def __reduce__(self) -> Any:
         return _placeholder, (self.key, self.shape, self.dtype, self.chunks)
@@ -81,6 +85,17 @@ class DaskArray:
             return block.view()
         values: NDArray[Any] = np.array(self._client.compute(self.array[region]).result())
         return values
+
+    def part(self, region: Region) -> Any:
+        """Return a region as what Dask computes, or has already."""
+        place = self.place(region)[1]
+        index = [start // n for (start, _), n in zip(place, self.chunks, strict=True)]
+        bounds = tuple(
+            (at * n, min(at * n + n, length))
+            for at, n, length in zip(index, self.chunks, self.shape, strict=True)
+        )
+        chunk = self._futures.get((self.array.name, *index)) if place == bounds else None
+        return self.array[region] if chunk is None else chunk
 
     def place(self, region: Region) -> Place:
         """Name a region."""
@@ -106,7 +121,7 @@ def regions_of(task: Any, chunks: Sequence[Any]) -> dict[Place, Any]:
         for array, region in _sources(task, chunk):
             if isinstance(array, DaskArray):
                 region = tuple(map(forward, region))
-                found[array.place(region)] = array.array[region]
+                found[array.place(region)] = array.part(region)
     return found
 
 

@@ -1,11 +1,23 @@
 """Arrays of any layout, and axes to reduce them over."""
 
+import os
+
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-# A kernel is compiled for each: one of every way through the code is enough.
-DTYPES = ("f8", "f4", "i2", "?", "c16", "f2", "g", ">f8")
+
+def dtypes(*ways, others=()):
+    """Types to test with: one of each way through the code, as a kernel is compiled for each type.
+
+    `make dtypes` tests with all of them.
+    """
+    return (*ways, *others) if "SHAREDMEM_TEST_ALL_DTYPES" in os.environ else ways
+
+
+DTYPES = dtypes(
+    "f8", "i2", "?", "c16", "f2", "g", ">f8", others=("f4", "i1", "u2", "i8", "u8", "c8")
+)
 
 
 def numbers(dtype):

@@ -4,6 +4,7 @@
 # make faults   each fault, and how the call that met it ended
 # make soak     the faults that strike at random moments, 100 times each, those that take long, and
 #               pools under load for ten minutes: under 20 minutes
+# make dtypes   the tests of kernels and of NumPy's functions on all types: half an hour
 # make fuzz     random programs against a model, and tampered messages, pickles and expressions
 # make coverage which lines the tests reach
 # make compat   the programs of tests/compat against sharedmem 0.3.8
@@ -18,8 +19,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 OLD := $(VENV)-0.3.8
 
-.PHONY: demo test lint types unit doctests versions version faults soak fuzz coverage compat bench \
-	clean
+.PHONY: demo test lint types unit doctests versions version faults soak dtypes fuzz coverage compat \
+	bench clean
 
 demo: $(VENV)/with-plot
 	$(BIN)/python examples/demo.py
@@ -60,6 +61,9 @@ faults: $(VENV)/with-test
 
 soak: $(VENV)/with-test
 	PYTHONPATH=tests $(BIN)/python tests/faults --soak --repeat 100 --load 600
+
+dtypes: $(VENV)/with-test
+	SHAREDMEM_TEST_ALL_DTYPES=1 $(BIN)/pytest tests/kernels tests/functions
 
 # Atheris is not for every Python, so it stands in no extra of the package.
 fuzz: $(VENV)/with-test

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 import sharedmem
 from sharedmem import elementwise, engine, fusing, runs
-from tests.kernels.strategies import arrays
+from tests.kernels.strategies import arrays, dtypes
 
 several = settings(
     max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -46,7 +46,7 @@ def check(expression, **arrays):
     np.testing.assert_array_equal(result, expected)
 
 
-KERNEL_DTYPES = ("?", "i8", "u8", "f4", "f8")
+KERNEL_DTYPES = dtypes("?", "i8", "f8", others=("u8", "f4"))
 OTHER_DTYPES = ("f2", "g", "G", ">f8", ">i2", "m8[s]", "M8[D]")
 
 

@@ -6,11 +6,12 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 import sharedmem
 from sharedmem import histograms, lines
+from tests.kernels.strategies import dtypes
 
 several = settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-DTYPES = ("f8", "f4", "f2", "i1", "u2", "i8", "u8", ">f8", "g", "?")
+DTYPES = (*dtypes("f8", "i2", "f2", ">f8", others=("f4", "i1", "u2", "i8", "u8")), "g", "?")
 
 
 @pytest.fixture(autouse=True)

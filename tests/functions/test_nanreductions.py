@@ -10,13 +10,12 @@ from hypothesis import HealthCheck, assume, given, settings, strategies as st
 import sharedmem
 from sharedmem import lines
 from tests.functions.test_reductions import assert_same, outcome
-from tests.kernels.strategies import arrays_and_axes
+from tests.kernels.strategies import DTYPES, arrays_and_axes
 
 several = settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 NAMES = ["nansum", "nanprod", "nanmean", "nanmin", "nanmax", "nanvar", "nanstd"]
-DTYPES = ("f8", "f4", "i2", "?", "f2", "g", "c16", ">f8")
 
 
 @pytest.fixture(autouse=True)

@@ -7,14 +7,14 @@ from hypothesis.extra import numpy as hnp
 
 import sharedmem
 from sharedmem import sorting
-from tests.kernels.strategies import arrays
+from tests.kernels.strategies import arrays, dtypes
 
 several = settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
-DTYPES = ("f8", "f4", "i8", "i2", "u1", "?", "c16", "f2", "g", ">f8", ">i4", "M8[s]", "m8[s]", "U2")
-NUMBERS = ("f8", "f4", "i8", "i2", "?", "c16", "f2", "g", ">f8", ">i4")
+NUMBERS = dtypes("f8", "i2", "?", "c16", "f2", "g", ">f8", others=("f4", "i8", "u1", ">i4"))
+DTYPES = (*NUMBERS, *dtypes("M8[s]", "U2", others=("m8[s]",)))
 WORKERS = (0, 1, 2, 3, 7)
 
 

@@ -10,13 +10,12 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 import sharedmem
 from sharedmem import lines, products
 from tests.kernels.oracles import ulps
-from tests.kernels.strategies import arrays, arrays_and_axes
+from tests.kernels.strategies import DTYPES, arrays, arrays_and_axes, dtypes
 
 several = settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-DTYPES = ("f8", "f4", "i2", "i1", "i8", "?", "c16", "c8", "f2", "g", ">f8")
-INEXACT = ("f8", "f4", "i2", "c16", "c8", "f2", "g", ">f8")
+INEXACT = dtypes("f8", "i2", "c16", "f2", "g", ">f8", others=("f4", "c8"))
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 import sharedmem
 from sharedmem import ranks, sorting
-from tests.kernels.strategies import arrays_and_axes
+from tests.kernels.strategies import arrays_and_axes, dtypes
 
 several = settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -15,7 +15,7 @@ several = settings(
 METHODS = ["inverted_cdf", "averaged_inverted_cdf", "closest_observation", "hazen", "weibull"]
 METHODS += ["interpolated_inverted_cdf", "linear", "median_unbiased", "normal_unbiased", "lower"]
 METHODS += ["higher", "midpoint", "nearest"]
-DTYPES = ("f8", "f4", "i2", "f2", "g", ">f8")
+DTYPES = dtypes("f8", "i2", "f2", "g", ">f8", others=("f4",))
 
 
 @pytest.fixture(autouse=True)

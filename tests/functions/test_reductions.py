@@ -8,13 +8,12 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 import sharedmem
 from sharedmem import lines
-from tests.kernels.strategies import arrays_and_axes
+from tests.kernels.strategies import DTYPES, arrays_and_axes
 
 several = settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 NAMES = ["prod", "ptp", "any", "all", "sum", "mean", "min", "max", "var", "std"]
-DTYPES = ("f8", "f4", "i1", "u2", "i8", "u8", "?", "f2", "g", "c8", "c16", ">f8")
 
 
 @pytest.fixture(autouse=True)

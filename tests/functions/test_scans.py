@@ -8,13 +8,12 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 import sharedmem
 from sharedmem import runs, scanning
-from tests.kernels.strategies import arrays
+from tests.kernels.strategies import DTYPES, arrays
 
 several = settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 WORKERS = (0, 1, 2, 3, 7)
-DTYPES = ("f8", "i8", "i2", "?", "c16", "f2", "g", ">f8")
 
 
 @pytest.fixture(autouse=True)

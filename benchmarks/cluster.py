@@ -147,10 +147,11 @@ def shifted(x: Any, out: Any) -> None:
 
 def differences_by_dask(array: Any, out: Any) -> Any:
     result = array.map_overlap(
-        lambda x: np.pad(x[2:, 1:-1] - x[:-2, 1:-1], 1), depth=1, boundary="reflect"
-    )
+        lambda x: x[2:, 1:-1] - x[:-2, 1:-1],
+        depth=1, boundary="reflect", trim=False, chunks=array.chunks, meta=np.empty((0, 0)),
+    )  # fmt: skip
     result.store(out, lock=False)
-    return out[:1, :1]
+    return end(out)
 
 
 def negative(i: int) -> int:
@@ -181,6 +182,8 @@ def tasks_here(n: int) -> Call:
 
 def tasks(n: int) -> Row:
     contenders = {OURS_THERE: tasks_there, DASK: tasks_by_dask, OURS_HERE: tasks_here}
+    if n > 10_000:  # which take Dask minutes
+        del contenders[DASK]
     title = f"a trivial task, of {n:,}"
     return Row(title, n, 20, contenders, "no slower than Dask", per_item)
 

@@ -8,7 +8,8 @@
 # make fuzz     random programs against a model, and tampered messages, pickles and expressions
 # make coverage which lines the tests reach
 # make compat   the programs of tests/compat against sharedmem 0.3.8
-# make bench    the tables and the curves of benchmarks/
+# make bench    this package beside its peers: docs/benchmarks.md; QUICK=1 for five minutes
+# make regressions  rows of the benchmarks over commits: COMMITS="main HEAD" ROWS='scans.*cumsum'
 # make clean    removes the environments
 
 usable = $(1) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
@@ -20,7 +21,7 @@ BIN := $(VENV)/bin
 OLD := $(VENV)-0.3.8
 
 .PHONY: demo test lint types unit doctests versions version faults soak dtypes fuzz coverage compat \
-	bench clean
+	bench regressions clean
 
 demo: $(VENV)/with-plot
 	$(BIN)/python examples/demo.py
@@ -81,15 +82,21 @@ compat: $(OLD)/with-0.3.8
 	$(OLD)/bin/python -P -m pytest -q -c /dev/null --rootdir=tests/compat --confcutdir=tests/compat \
 		-p no:cacheprovider --timeout=30 tests/compat
 
-bench: $(VENV)/with-bench $(OLD)/with-0.3.8
-	$(BIN)/python benchmarks/foundation.py --old-python $(OLD)/bin/python
-	$(BIN)/python benchmarks/cold_start.py
-	$(BIN)/python benchmarks/reductions.py
-	$(BIN)/python benchmarks/scans.py
-	$(BIN)/python benchmarks/random_fill.py
-	$(BIN)/python benchmarks/cluster.py
-	$(BIN)/python benchmarks/pool.py --old-python $(OLD)/bin/python
-	$(BIN)/python benchmarks/growth.py --old-python $(OLD)/bin/python --plot docs/growth.png
+# The peers get an environment of their own. QUICK=1 leaves docs/ as it is; RESUME=1 goes on where a run has ended.
+RUN := $(if $(QUICK),build,docs)/benchmarks
+bench: $(OLD)/with-0.3.8
+	$(MAKE) --no-print-directory VENV=.venv-bench .venv-bench/with-bench
+	.venv-bench/bin/python benchmarks/run.py $(if $(QUICK),--quick) $(if $(RESUME),--resume) \
+		--old-python $(OLD)/bin/python --json $(RUN).json; status=$$?; \
+	.venv-bench/bin/python benchmarks/report.py $(RUN).json --output $(RUN).md && exit $$status
+
+# asv: builds each commit, and runs the rows whose names fit ROWS on it
+ROWS ?= .
+COMMITS ?= main HEAD
+regressions:
+	$(MAKE) --no-print-directory VENV=.venv-bench .venv-bench/with-bench
+	cd benchmarks && ../.venv-bench/bin/asv machine --yes
+	cd benchmarks && ../.venv-bench/bin/asv continuous --factor 1.2 -b '$(ROWS)' $(COMMITS)
 
 clean:
 	rm -rf .venv .venv-*

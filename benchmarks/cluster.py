@@ -1,4 +1,7 @@
-"""Compare pools on a Dask cluster with dask.array on the same, and with forked workers."""
+"""Compare pools on a Dask cluster with dask.array on the same, and with the workers of a machine.
+
+As a program it is that cluster, with a process for each core, until standard input ends.
+"""
 
 from __future__ import annotations
 
@@ -6,33 +9,38 @@ import atexit
 import functools
 import importlib
 import os
-import shutil
+import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import sharedmem
+from contenders import DASK
 from sharedmem import DaskBackend, MapReduce
-from timing import MIB, OURS, Call, Row, SetUp, per_item, print_table
+from timing import MIB, OURS, REFERENCE, Call, Row, SetUp, per_item, scratch
 
-OURS_THERE, DASK, OURS_HERE = OURS, "Dask", "sharedmem, forked or threads"
 # Of a file; 8 MiB.
 CHUNK = (1024, 1024)
 COLUMNS = 4096
-# Where contenders find the address of the cluster, which all of them use.
-ADDRESS = "SHAREDMEM_BENCHMARK_CLUSTER"
 
 
 @functools.cache
 def client() -> Any:
-    """Return a client of the cluster."""
+    """Return a client of the cluster, which the first contender starts for all."""
     import distributed
 
-    found: Any = distributed.Client(os.environ[ADDRESS])
+    address = scratch() / "cluster"
+    if not address.exists():
+        process = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        atexit.register(process.communicate)
+        address.write_text(process.stdout.readline().strip())
+        atexit.register(address.unlink, missing_ok=True)
+    found: Any = distributed.Client(address.read_text())
     atexit.register(found.close)
     return found
 
@@ -42,31 +50,29 @@ def dask_array() -> Any:
     return importlib.import_module("dask.array")
 
 
-def folder() -> Path:
-    """Return a new folder, which ends with the process."""
-    found = tempfile.mkdtemp(prefix="sharedmem-cluster-")
-    atexit.register(shutil.rmtree, found, ignore_errors=True)
-    return Path(found)
-
-
 def stored(n: int) -> Any:
-    """Write `n` bytes of small integers, which are summed without error, and compress well."""
+    """Return `n` bytes of small integers, which are summed without error, and compress well."""
     import zarr
 
+    path = scratch() / f"cluster-{n}.zarr"
+    if path.exists():
+        return zarr.open_array(str(path), mode="r")
     shape = (max(n // (8 * COLUMNS), CHUNK[0]), COLUMNS)
-    array = zarr.create_array(str(folder() / "a.zarr"), shape=shape, chunks=CHUNK, dtype="f8")
+    array = zarr.create_array(str(path), shape=shape, chunks=CHUNK, dtype="f8")
     rows = np.resize(np.arange(-50.0, 51.0), (CHUNK[0], COLUMNS))
     for start in range(0, shape[0], CHUNK[0]):
         array[start : start + CHUNK[0]] = rows[: shape[0] - start]
-    return array
+    return zarr.open_array(str(path), mode="r")
 
 
 def room(like: Any) -> Any:
     """Return an empty array in a file, of the shape of another one."""
     import zarr
 
-    path = str(folder() / "out.zarr")
-    return zarr.create_array(path, shape=like.shape, chunks=like.chunks, dtype=like.dtype)
+    path = str(scratch() / f"cluster-out-{os.getpid()}.zarr")
+    return zarr.create_array(
+        path, shape=like.shape, chunks=like.chunks, dtype=like.dtype, overwrite=True
+    )
 
 
 def there(function: Callable[..., Any], *make: Callable[[Any], Any]) -> SetUp:
@@ -181,7 +187,7 @@ def tasks_here(n: int) -> Call:
 
 
 def tasks(n: int) -> Row:
-    contenders = {OURS_THERE: tasks_there, DASK: tasks_by_dask, OURS_HERE: tasks_here}
+    contenders = {OURS: tasks_there, DASK: tasks_by_dask, REFERENCE: tasks_here}
     if n > 10_000:  # which take Dask minutes
         del contenders[DASK]
     title = f"a trivial task, of {n:,}"
@@ -194,7 +200,7 @@ def arrays(title: str, contenders: Mapping[str, SetUp]) -> Row:
 
 
 def reduced(title: str, ours: Callable[..., Any], dasks: Callable[..., Any]) -> Row:
-    contenders = {OURS_THERE: there(ours), DASK: by_dask(dasks), OURS_HERE: here(ours)}
+    contenders = {OURS: there(ours), DASK: by_dask(dasks), REFERENCE: here(ours)}
     return arrays(f"{title} of zarr", contenders)
 
 
@@ -210,31 +216,30 @@ ROWS = {
         lambda a: dask_array().histogram(a, 100, (-60, 60))[0].compute(),
     ),
     "expression": arrays("2*a + 1, zarr to zarr", {
-        OURS_THERE: there(lambda a, out: end(sharedmem.evaluate("2*a + 1", a=a, out=out)), room),
+        OURS: there(lambda a, out: end(sharedmem.evaluate("2*a + 1", a=a, out=out)), room),
         DASK: by_dask(lambda a, out: (2 * a + 1).store(out, lock=False) or end(out), room),
-        OURS_HERE: here(lambda a, out: end(sharedmem.evaluate("2*a + 1", a=a, out=out)), room),
+        REFERENCE: here(lambda a, out: end(sharedmem.evaluate("2*a + 1", a=a, out=out)), room),
     }),
     "stencil": arrays("a stencil, zarr to zarr", {
-        OURS_THERE: there(
+        OURS: there(
             lambda a, out: end(sharedmem.map_overlap(shifted, a, out, depth=1)), room
         ),
         DASK: by_dask(differences_by_dask, room),
     }),
     "persisted": arrays("variance of a persisted dask array", {
-        OURS_THERE: persisted_there, DASK: persisted_by_dask,
+        OURS: persisted_there, DASK: persisted_by_dask,
     }),
 }  # fmt: skip
 
 
 def main() -> None:
-    """Print the table; a contender uses the cluster of the process that has started it."""
-    if "--serve" in sys.argv:
-        print_table(__doc__, ROWS)
-        return
-    backend = DaskBackend()
-    with MapReduce(backend):
-        os.environ[ADDRESS] = backend.client.scheduler.address
-        print_table(__doc__, ROWS)
+    import distributed
+
+    with distributed.LocalCluster(
+        n_workers=sharedmem.cpu_count(), threads_per_worker=1, dashboard_address="127.0.0.1:0"
+    ) as cluster:
+        print(cluster.scheduler_address, flush=True)
+        sys.stdin.read()
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Time what the first call costs a new process, as a table."""
+"""Time what the first call costs a new process."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 
-from timing import MIB, NUMPY, OURS, Call, Measured, Row, SetUp, print_table
+from timing import MIB, NUMPY, OURS, Call, Measured, Row, SetUp
 
 NUMBA = "numba, cached"
 
@@ -62,6 +62,3 @@ ROWS = {
         "0.15 s more than numba", warms_up=True,
     ),
 }  # fmt: skip
-
-if __name__ == "__main__":
-    print_table(__doc__, ROWS)

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import importlib.util
 import multiprocessing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sharedmem
 from timing import OLD, OURS, POOL, Call, SetUp
 
-MPIRE, REFERENCE = "mpire", "reference"
+MPIRE, JOBLIB, PYMP, FUTURES = "mpire", "joblib", "pymp", "concurrent.futures"
+DASK, NUMEXPR, SKLEARN = "Dask", "numexpr", "scikit-learn"
+BOTTLENECK, BLOSC2, PRANGE = "bottleneck", "blosc2", "numba prange"
+PACKAGES = {
+    MPIRE: "mpire", JOBLIB: "joblib", PYMP: "pymp", DASK: "dask", NUMEXPR: "numexpr",
+    SKLEARN: "sklearn", BOTTLENECK: "bottleneck", BLOSC2: "blosc2",
+}  # fmt: skip
 FORK = multiprocessing.get_context("fork")
 Items = Callable[[int], Sequence[Any]]
+Function = Callable[..., Any]
 
 
 def negative(i: int) -> int:
@@ -20,7 +28,7 @@ def negative(i: int) -> int:
     return -i
 
 
-def by_ours(func: Callable[..., Any], items: Items, workers: int, **options: Any) -> SetUp:
+def by_ours(func: Function, items: Items, workers: int, **options: Any) -> SetUp:
     def set_up(size: int) -> Call:
         sequence = items(size)
 
@@ -33,9 +41,7 @@ def by_ours(func: Callable[..., Any], items: Items, workers: int, **options: Any
     return set_up
 
 
-def by_pool(
-    func: Callable[..., Any], items: Items, workers: int, chunksize: int | None = None
-) -> SetUp:
+def by_pool(func: Function, items: Items, workers: int, chunksize: int | None = None) -> SetUp:
     def set_up(size: int) -> Call:
         sequence = items(size)
 
@@ -48,7 +54,23 @@ def by_pool(
     return set_up
 
 
-def by_mpire(func: Callable[..., Any], items: Items, workers: int) -> SetUp:
+def by_futures(func: Function, items: Items, workers: int) -> SetUp:
+    """Hand out as many items at once as multiprocessing.Pool does by itself."""
+
+    def set_up(size: int) -> Call:
+        sequence = items(size)
+        chunksize = max(1, len(sequence) // (4 * workers))
+
+        def call() -> Any:
+            with concurrent.futures.ProcessPoolExecutor(workers, FORK) as pool:
+                return list(pool.map(func, sequence, chunksize=chunksize))
+
+        return call
+
+    return set_up
+
+
+def by_mpire(func: Function, items: Items, workers: int) -> SetUp:
     def set_up(size: int) -> Call:
         from mpire.pool import WorkerPool
 
@@ -63,17 +85,60 @@ def by_mpire(func: Callable[..., Any], items: Items, workers: int) -> SetUp:
     return set_up
 
 
-def everyone(func: Callable[..., Any], items: Items, workers: int) -> dict[str, SetUp]:
-    """Return all contenders that are installed."""
+def by_joblib(func: Function, items: Items, workers: int) -> SetUp:
+    """Use its default backend, whose workers stay from call to call."""
+
+    def set_up(size: int) -> Call:
+        import joblib
+
+        sequence, task = items(size), joblib.delayed(func)
+        return lambda: joblib.Parallel(n_jobs=workers)(task(item) for item in sequence)
+
+    return set_up
+
+
+def by_pymp(func: Function, items: Items, workers: int) -> SetUp:
+    """Give each worker an equal share; what a task returns is a number."""
+
+    def set_up(size: int) -> Call:
+        import pymp
+
+        sequence = items(size)
+
+        def call() -> Any:
+            results = pymp.shared.array(len(sequence))
+            with pymp.Parallel(workers) as team:
+                for k in team.range(len(sequence)):
+                    results[k] = func(sequence[k])
+            return results
+
+        return call
+
+    return set_up
+
+
+def is_there(which: str) -> bool:
+    """Say whether a contender's package is installed."""
+    return which not in PACKAGES or importlib.util.find_spec(PACKAGES[which]) is not None
+
+
+def present(contenders: Mapping[str, SetUp]) -> dict[str, SetUp]:
+    """Leave out the peers that are not installed."""
+    return {which: set_up for which, set_up in contenders.items() if is_there(which)}
+
+
+def everyone(
+    func: Function, items: Items, workers: int, *, numbers: bool = False
+) -> dict[str, SetUp]:
+    """Return all contenders that are installed; pymp only where tasks return numbers."""
     contenders = {
         OURS: by_ours(func, items, workers),
         POOL: by_pool(func, items, workers),
         OLD: by_ours(func, items, workers),
+        FUTURES: by_futures(func, items, workers),
+        MPIRE: by_mpire(func, items, workers),
+        JOBLIB: by_joblib(func, items, workers),
     }
-    if importlib.util.find_spec("mpire"):
-        contenders[MPIRE] = by_mpire(func, items, workers)
-    return contenders
-
-
-def but(left_out: Iterable[str], contenders: Mapping[str, SetUp]) -> dict[str, SetUp]:
-    return {which: set_up for which, set_up in contenders.items() if which not in left_out}
+    if numbers:
+        contenders[PYMP] = by_pymp(func, items, workers)
+    return present(contenders)

@@ -21,10 +21,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import sharedmem
-from contenders import FORK, MPIRE
+from contenders import FORK, FUTURES, JOBLIB, MPIRE, is_there
 from timing import OLD, OURS, POOL
 
-FUTURES, JOBLIB = "concurrent.futures", "joblib"
 PEERS = (OURS, POOL, FUTURES, JOBLIB, MPIRE, OLD)
 LIMIT_SECONDS = 10.0
 GRACE_SECONDS = 1.0
@@ -393,19 +392,21 @@ def alive_in(session: int) -> list[int]:
 
 def lines_of_table(options: argparse.Namespace) -> Iterator[str]:
     """Yield the lines of the table, each as soon as it is known."""
-    versions = ", ".join(
-        f"{name} {importlib.metadata.version(name)}" for name in ("joblib", "mpire", "sharedmem")
-    )
+    peers = [peer for peer in PEERS if is_there(peer)]
+    named = [peer for peer in (JOBLIB, MPIRE, OURS) if peer in peers]
+    versions = ", ".join(f"{peer} {importlib.metadata.version(peer)}" for peer in named)
     yield (
         f"Two workers; Linux, Python {platform.python_version()}, {versions}. What takes over "
         f"{LIMIT_SECONDS:.0f} s waits for ever."
     )
+    if missing := [peer for peer in PEERS if peer not in peers]:
+        yield f"Not installed, and left out: {', '.join(missing)}."
     yield ""
-    yield f"| fault | {' | '.join(PEERS)} |"
-    yield "| --- " * (len(PEERS) + 1) + "|"
+    yield f"| fault | {' | '.join(peers)} |"
+    yield "| --- " * (len(peers) + 1) + "|"
     for name in options.only:
         cells = [FAULTS[name].title]
-        for peer in PEERS:
+        for peer in peers:
             python = options.old_python if peer == OLD else sys.executable
             can = python is not None and peer not in FAULTS[name].without
             cells.append(strike(peer, name, python) if can else "-")

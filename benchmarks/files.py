@@ -1,11 +1,9 @@
-"""Compare work on arrays in files with NumPy, numexpr and Dask, as a table."""
+"""Compare work on arrays in files with NumPy, numexpr and Dask."""
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
-import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -15,12 +13,11 @@ import numpy as np
 import zarr
 
 import sharedmem
+from contenders import DASK, NUMEXPR, present
 from results import memory
-from timing import GIB, MIB, NUMPY, OURS, Call, Measured, Row, SetUp, in_bytes, print_table
+from timing import GIB, MIB, NUMPY, OURS, Call, Measured, Row, SetUp, in_bytes, scratch
 
-DASK, NUMEXPR = "Dask", "numexpr"
 EXPRESSION = "sqrt(a) * 2 + 1"
-FOLDER = "SHAREDMEM_BENCHMARK_FOLDER"
 ZARR_CHUNK = MIB  # elements; 8 MiB
 PEAK_SECONDS = 0.002
 
@@ -28,7 +25,7 @@ Open = Callable[[int], Any]
 
 
 def path_of(name: str, n_bytes: int) -> Path:
-    return Path(os.environ[FOLDER]) / f"{name}-{n_bytes}"
+    return scratch() / f"{name}-{n_bytes}"
 
 
 def numbers(n: int) -> np.ndarray:
@@ -144,18 +141,16 @@ def growth(set_up: SetUp) -> SetUp:
 
 
 def reductions(name: str, open_array: Open) -> dict[str, SetUp]:
-    made = {
+    return present({
         OURS: call(getattr(sharedmem, name), open_array),
         NUMPY: call(lambda a: getattr(np, name)(a[...]), open_array),
-    }
-    if importlib.util.find_spec("dask"):
-        made[DASK] = by_dask(name, open_array)
-    return made
+        DASK: by_dask(name, open_array),
+    })  # fmt: skip
 
 
-expressions = {OURS: into_file(by_ours), NUMPY: into_file(by_numpy)}
-if importlib.util.find_spec("numexpr"):
-    expressions[NUMEXPR] = into_file(by_numexpr)
+expressions = present({
+    OURS: into_file(by_ours), NUMPY: into_file(by_numpy), NUMEXPR: into_file(by_numexpr),
+})  # fmt: skip
 
 SIZE, HUGE, SMALL = 4 * GIB, 30 * 10**9, 64 * MIB
 ROWS = {
@@ -186,11 +181,3 @@ ROWS = {
         reductions("sum", zeros), "no peer faster",
     ),
 }  # fmt: skip
-
-if __name__ == "__main__":
-    if FOLDER in os.environ:
-        print_table(__doc__, ROWS)
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            os.environ[FOLDER] = folder
-            print_table(__doc__, ROWS)

@@ -1,16 +1,16 @@
-"""Compare sorts and quantiles with NumPy, as a table."""
+"""Compare sorts and quantiles with NumPy and bottleneck."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 import sharedmem
-from timing import MIB, NUMPY, OURS, Call, Row, SetUp, print_table
-
-SIZES = {"1 MiB": MIB // 8, "8 MiB": MIB, "128 MiB": 16 * MIB}  # in elements
+from contenders import BOTTLENECK, present
+from timing import GIB, MIB, NUMPY, OURS, SIZES, Call, Row, SetUp, in_bytes
 
 
 def by(function: Callable[..., Any], *args: Any) -> SetUp:
@@ -77,13 +77,18 @@ CALLS = {
     "topk": ("topk of 100", by(sharedmem.topk, 100), by_numpy, ""),
 }
 
+
+def by_bottleneck(n: int) -> Call:
+    return by(importlib.import_module("bottleneck").median)(n)
+
+
+OTHERS: dict[str, dict[str, SetUp]] = {"median": present({BOTTLENECK: by_bottleneck})}
 ROWS = {
-    f"{name}-{size.removesuffix(' MiB')}": Row(
-        f"{title}, {size}", n, 1 << 14, {OURS: ours, NUMPY: numpys}, target, warms_up=True
+    f"{name}-{size}": Row(
+        f"{title}, {in_bytes(n_bytes)}", n_bytes // 8, 1 << 14,
+        {OURS: ours, NUMPY: numpys, **OTHERS.get(name, {})}, target, warms_up=n_bytes < GIB,
     )
     for name, (title, ours, numpys, target) in CALLS.items()
-    for size, n in SIZES.items()
-}
-
-if __name__ == "__main__":
-    print_table(__doc__, ROWS)
+    for size, n_bytes in SIZES.items()
+    if n_bytes < GIB or name in ("sort-out", "argsort")
+}  # fmt: skip

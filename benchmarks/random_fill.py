@@ -1,4 +1,4 @@
-"""Compare random numbers in shared arrays with NumPy's Generator on one core, as a table."""
+"""Compare random numbers in shared arrays with NumPy's Generator on one core."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import sharedmem
-from timing import MIB, NUMPY, OURS, Call, Row, SetUp, print_table
+from timing import MIB, NUMPY, OURS, Call, Row, SetUp
 
 SEED = 7
 random = sharedmem.random
@@ -83,6 +83,3 @@ ROWS = {
     ),
     "permutation": row("permutation", permute, numpys(Generator.permutation)),
 }
-
-if __name__ == "__main__":
-    print_table(__doc__, ROWS)

@@ -1,171 +1,157 @@
-"""Compare the reductions with NumPy, numba, bottleneck and Dask, as a table."""
+"""Compare the reductions with NumPy, numba, bottleneck, numexpr, blosc2 and Dask."""
 
 from __future__ import annotations
 
-import functools
 import importlib
-import importlib.util
-import time
 from collections.abc import Callable
 from typing import Any
 
+import numba
 import numpy as np
 
 import sharedmem
-from timing import GIB, MIB, NUMPY, OURS, Call, Measured, Row, SetUp, print_table
+from contenders import BLOSC2, BOTTLENECK, DASK, NUMEXPR, PRANGE, present
+from limits import loop, read
+from timing import MIB, NUMPY, OURS, Call, SetUp, of_sizes
 
-NUMBA, BOTTLENECK, DASK = "numba prange", "bottleneck", "Dask"
-READ = "a plain read"
-SIZES = {"1 MiB": MIB, "8 MiB": 8 * MIB, "128 MiB": 128 * MIB, "1 GiB": GIB}
-# Short calls are repeated until so many bytes have been worked on.
-BYTES_A_TURN = 64 * MIB
 DASK_CHUNK = MIB  # elements; 8 MiB
+DIGITS = 4  # that contenders agree in, who add in another order
 
-Function = Callable[..., Any]
-Prepare = Callable[[np.ndarray], Call]
+Function = Callable[[Any], Any]
 
 
-def values(n_bytes: int) -> np.ndarray:
+# prange of each, as a user writes it.
+
+
+@loop()  # type: ignore[untyped-decorator, unused-ignore]
+def smallest(a: Any) -> float:
+    found = np.inf
+    for i in numba.prange(a.size):
+        found = min(found, a[i])
+    return found
+
+
+@loop()  # type: ignore[untyped-decorator, unused-ignore]
+def largest(a: Any) -> float:
+    found = -np.inf
+    for i in numba.prange(a.size):
+        found = max(found, a[i])
+    return found
+
+
+@loop()  # type: ignore[untyped-decorator, unused-ignore]
+def extremes(a: Any) -> Any:
+    low, high = np.inf, -np.inf
+    for i in numba.prange(a.size):
+        low = min(low, a[i])
+        high = max(high, a[i])
+    return low, high
+
+
+@loop()  # type: ignore[untyped-decorator, unused-ignore]
+def variance(a: Any) -> Any:
+    total = 0.0
+    for i in numba.prange(a.size):
+        total += a[i]
+    mean, squares = total / a.size, 0.0
+    for i in numba.prange(a.size):
+        squares += (a[i] - mean) ** 2
+    return squares / a.size
+
+
+@loop()  # type: ignore[untyped-decorator, unused-ignore]
+def counted(a: Any) -> Any:
+    n = 0
+    for i in numba.prange(a.size):
+        n += a[i] != 0
+    return n
+
+
+@loop(fastmath={"reassoc"})  # type: ignore[untyped-decorator, unused-ignore]
+def sum_of_numbers(a: Any) -> float:
+    total = 0.0
+    for i in numba.prange(a.size):
+        total += 0.0 if np.isnan(a[i]) else a[i]
+    return total
+
+
+PRANGES: dict[str, Function] = {
+    "sum": read,
+    "mean": lambda a: read(a) / a.size,
+    "min": smallest,
+    "max": largest,
+    "minmax": extremes,
+    "var": variance,
+    "std": lambda a: variance(a) ** 0.5,
+    "count_nonzero": counted,
+    "nansum": sum_of_numbers,
+}
+
+
+def values(n: int) -> np.ndarray:
     """Return numbers that are the same for all contenders, in (-1, 1)."""
-    a: np.ndarray = sharedmem.empty(n_bytes // 8)
-    n_period = min(MIB, a.size)
-    period = np.random.default_rng(0).uniform(-1, 1, n_period)
-    for start in range(0, a.size, n_period):
-        a[start : start + n_period] = period[: a.size - start]
+    a: np.ndarray = sharedmem.empty(n)
+    period = np.random.default_rng(0).uniform(-1, 1, min(MIB, n))
+    for start in range(0, n, period.size):
+        a[start : start + period.size] = period[: n - start]
     return a
 
 
-def repeated(prepare: Prepare) -> SetUp:
-    """Time as many calls as a turn needs, and return the seconds of one."""
+def call(function: Function, see: Function = np.asarray) -> SetUp:
+    """Call a function on the array as a contender wants it: ours is a subclass to others."""
 
-    def set_up(n_bytes: int) -> Call:
-        call = prepare(values(n_bytes))
-        n_calls = max(1, BYTES_A_TURN // n_bytes)
-
-        def turn() -> Measured:
-            start = time.perf_counter()
-            for _ in range(n_calls):
-                call()
-            return Measured((time.perf_counter() - start) / n_calls)
-
-        return turn
+    def set_up(n: int) -> Call:
+        a = see(values(n))
+        return lambda: np.round(function(a), DIGITS)
 
     return set_up
 
 
-def function(name: str, module: str = "sharedmem") -> Prepare:
-    """Call a function of a module on the array, in its own type: ours is a subclass to others."""
-
-    def prepare(a: np.ndarray) -> Call:
-        call = getattr(importlib.import_module(module), name)
-        return functools.partial(call, a if module == "sharedmem" else np.asarray(a))
-
-    return prepare
+def of(module: str, name: str) -> Function:
+    return lambda a: getattr(importlib.import_module(module), name)(a)
 
 
-def by_dask(name: str) -> Prepare:
-    def prepare(a: np.ndarray) -> Call:
-        dask_array = importlib.import_module("dask.array")
-        chunked = dask_array.from_array(np.asarray(a), chunks=DASK_CHUNK)
-        return lambda: getattr(chunked, name)().compute(scheduler="threads")
-
-    return prepare
+def by_numexpr(name: str) -> Function:
+    return lambda a: importlib.import_module("numexpr").evaluate(f"{name}(a)", {"a": a})
 
 
-def by_numba(make: Callable[[Any], Function]) -> Prepare:
-    """Compile a loop over `prange`, as a user writes it."""
-
-    def prepare(a: np.ndarray) -> Call:
-        import numba
-
-        compiled = numba.njit(parallel=True, fastmath=True, nogil=True)(make(numba))
-        plain = np.asarray(a)
-        compiled(plain)
-        return functools.partial(compiled, plain)
-
-    return prepare
+def for_dask(a: Any) -> Any:
+    return importlib.import_module("dask.array").from_array(np.asarray(a), chunks=DASK_CHUNK)
 
 
-def summing(numba: Any) -> Function:
-    def add(x: np.ndarray) -> float:
-        total = 0.0
-        for i in numba.prange(x.size):
-            total += x[i]
-        return total
-
-    return add
+def by_dask(name: str) -> Function:
+    lazy = of("dask.array", name)
+    return lambda a: lazy(a).compute(scheduler="threads")
 
 
-def smallest(numba: Any) -> Function:
-    def find(x: np.ndarray) -> float:
-        found = np.inf
-        for i in numba.prange(x.size):
-            found = min(found, x[i])
-        return found
-
-    return find
+def for_blosc2(a: Any) -> Any:
+    return importlib.import_module("blosc2").asarray(np.asarray(a), cparams={"clevel": 0})
 
 
-def largest(numba: Any) -> Function:
-    def find(x: np.ndarray) -> float:
-        found = -np.inf
-        for i in numba.prange(x.size):
-            found = max(found, x[i])
-        return found
-
-    return find
-
-
-def variance(numba: Any) -> Function:
-    def find(x: np.ndarray) -> float:
-        total = 0.0
-        for i in numba.prange(x.size):
-            total += x[i]
-        mean, squares = total / x.size, 0.0
-        for i in numba.prange(x.size):
-            squares += (x[i] - mean) ** 2
-        return squares / x.size
-
-    return find
-
-
-def reductions() -> dict[str, dict[str, Prepare]]:
-    """Return the contenders of each reduction by their names."""
-    found: dict[str, dict[str, Prepare]] = {}
-    loops = {"sum": summing, "mean": summing, "min": smallest, "max": largest, "var": variance}
-    for name in ("sum", "mean", "min", "max", "var", "std", "count_nonzero", "nansum"):
-        found[name] = {OURS: function(name), NUMPY: function(name, "numpy")}
-        if name in loops:
-            found[name][NUMBA] = by_numba(loops[name])
-        if name.startswith("nan"):
-            found[name][BOTTLENECK] = function(name, "bottleneck")
-        elif name != "count_nonzero":
-            found[name][DASK] = by_dask(name)
-    found["minmax"] = {
-        OURS: function("minmax"),
-        NUMPY: lambda a: lambda: (np.min(a), np.max(a)),
+def contenders(name: str) -> dict[str, SetUp]:
+    """Return those that have the reduction; bottleneck has it by the name of nansum alone."""
+    found = {
+        OURS: call(of("sharedmem", name), lambda a: a),
+        NUMPY: call(of("numpy", name)),
+        PRANGE: call(PRANGES[name]),
     }
-    return found
+    if name == "minmax":
+        found[NUMPY] = call(lambda a: (np.min(a), np.max(a)))
+        return found
+    found[DASK] = call(by_dask(name), for_dask)
+    if name in ("sum", "min", "max"):
+        found[NUMEXPR] = call(by_numexpr(name))
+    if name != "count_nonzero":
+        found[BOTTLENECK] = call(of("bottleneck", f"nan{name.removeprefix('nan')}"))
+    if name in ("sum", "mean", "min", "max", "var", "std"):
+        found[BLOSC2] = call(of("blosc2", name), for_blosc2)
+    return present(found)
 
 
-def rows() -> dict[str, Row]:
-    found = {}
-    for name, contenders in reductions().items():
-        present = {
-            which: repeated(prepare)
-            for which, prepare in {**contenders, READ: by_numba(summing)}.items()
-            if which in (OURS, NUMPY) or importlib.util.find_spec(PACKAGES[which])
-        }
-        for size_name, size in SIZES.items():
-            found[f"{name}-{size_name.replace(' ', '')}"] = Row(
-                f"{name} of {{size}}", size, MIB // 8, present,
-                "0.9 of a plain read, and no peer faster", warms_up=True,
-            )  # fmt: skip
-    return found
-
-
-PACKAGES = {NUMBA: "numba", BOTTLENECK: "bottleneck", DASK: "dask", READ: "numba"}
-ROWS = rows()
-
-if __name__ == "__main__":
-    print_table(__doc__, ROWS)
+ROWS = {
+    key: row
+    for name in PRANGES
+    for key, row in of_sizes(
+        name, name, contenders(name), "0.9 of a plain read, and no peer faster"
+    ).items()
+}

@@ -11,8 +11,19 @@ from typing import Any
 import numpy as np
 
 import sharedmem
-from contenders import FORK, REFERENCE, Items, by_ours, by_pool, everyone, negative
-from timing import MIB, OURS, POOL, Call, Measured, Row, SetUp, in_bytes, per_item
+from contenders import FORK, Items, by_ours, by_pool, everyone, negative
+from timing import (
+    MIB,
+    OURS,
+    POOL,
+    REFERENCE,
+    Call,
+    Measured,
+    Row,
+    SetUp,
+    in_bytes,
+    per_item,
+)
 
 # Results. A result is named by the number of float64 that it has.
 

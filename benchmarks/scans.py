@@ -1,8 +1,8 @@
-"""Compare cumulative sums, products and extrema with NumPy, numba and Dask, as a table."""
+"""Compare cumulative sums, products and extrema with NumPy, numba and Dask."""
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -10,18 +10,19 @@ import numba
 import numpy as np
 
 import sharedmem
-from timing import GIB, MIB, NUMPY, OURS, Call, Row, SetUp, print_table
+from contenders import DASK, present
+from limits import loop
+from timing import GIB, MIB, NUMPY, OURS, Call, Row, SetUp, of_sizes
 
-DASK, TWO_PASSES = "Dask", "numba prange, two passes"
+TWO_PASSES = "numba prange, two passes"
 DASK_CHUNK = MIB  # elements; 8 MiB
 
 Shape = Callable[[int], tuple[int, ...]]
 
 
-@numba.njit(parallel=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
-def cumsum_in_two_passes(a: Any, out: Any) -> None:
-    """Sum a part for each thread, then scan each part from where the one before it ends."""
-    n_parts = numba.get_num_threads()
+@loop(fastmath=False)  # type: ignore[untyped-decorator, unused-ignore]
+def cumsum_of_parts(a: Any, out: Any, n_parts: int) -> None:
+    """Sum each part, then scan each part from where the one before it ends."""
     size = -(-a.size // n_parts)
     sums = np.zeros(n_parts + 1)
     for k in numba.prange(n_parts):
@@ -35,6 +36,10 @@ def cumsum_in_two_passes(a: Any, out: Any) -> None:
         for i in range(k * size, min(a.size, (k + 1) * size)):
             total += a[i]
             out[i] = total
+
+
+def cumsum_in_two_passes(a: Any, out: Any) -> None:
+    cumsum_of_parts(a, out, numba.get_num_threads())
 
 
 # Small integers, whose sums are the same in whatever order they are added.
@@ -79,18 +84,9 @@ def row(
     numpys: Callable[..., Any],
     target: str,
     shape: Shape = line,
-    others: dict[str, SetUp] | None = None,
 ) -> Row:
     contenders = {OURS: call(ours, shape, lambda a: a), NUMPY: call(numpys, shape, of_numpy)}
-    contenders.update(others or {})
-    return Row(
-        f"{title}, 1 GiB",
-        GIB // 8,
-        MIB // 8,
-        contenders,
-        target,
-        warms_up=True,
-    )
+    return Row(f"{title}, 1 GiB", GIB // 8, MIB // 64, contenders, target, warms_up=True)
 
 
 def along(axis: int, shape: Shape) -> Row:
@@ -103,15 +99,15 @@ def along(axis: int, shape: Shape) -> Row:
     )
 
 
-peers = {TWO_PASSES: call(cumsum_in_two_passes, line, of_numpy)}
-if importlib.util.find_spec("dask"):
-    peers[DASK] = by_dask
+cumsums = present({
+    OURS: call(lambda a, out: sharedmem.cumsum(a, out=out), line, lambda a: a),
+    NUMPY: call(lambda a, out: np.cumsum(a, out=out), line, of_numpy),
+    TWO_PASSES: call(cumsum_in_two_passes, line, of_numpy),
+    DASK: by_dask,
+})  # fmt: skip
 
 ROWS = {
-    "cumsum": row(
-        "cumsum", lambda a, out: sharedmem.cumsum(a, out=out),
-        lambda a, out: np.cumsum(a, out=out), "half the time of NumPy", others=peers,
-    ),
+    **of_sizes("cumsum", "cumsum", cumsums, "half the time of NumPy", 2),
     "rows": along(1, lambda n: (n // 4096, 4096)),
     "columns": along(0, lambda n: (n // 4096, 4096)),
     "few": along(0, lambda n: (n // 4, 4)),
@@ -132,6 +128,3 @@ ROWS = {
         "no slower than NumPy",
     ),
 }  # fmt: skip
-
-if __name__ == "__main__":
-    print_table(__doc__, ROWS)

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 import sharedmem
-from contenders import FORK
+from contenders import FORK, PYMP, present
 from timing import OLD, OURS, POOL, Call, Measured, Row, SetUp
+
+N_BARRIERS = 10
 
 
 def turns(workers: int, seconds: float = 0) -> SetUp:
@@ -87,20 +89,31 @@ def critical_sections_by_pool(n: int) -> Call:
     return call
 
 
-def barriers(workers: int) -> SetUp:
-    def set_up(n: int) -> Call:
-        def call() -> list[int]:
-            with sharedmem.MapReduce(np=workers) as pool:
+def critical_sections_by_pymp(n: int) -> Call:
+    import pymp
 
-                def work(i: int) -> int:
-                    pool.barrier()
-                    return i
+    counter = pymp.shared.array(1)
 
-                return pool.map(work, range(workers * n), chunksize=1)
+    def call() -> np.ndarray:
+        counter[0] = 0
+        with pymp.Parallel(2) as team:
+            enter(team.lock, n // 2, counter)
+        return np.asarray(counter)
 
-        return call
+    return call
 
-    return set_up
+
+def barriers(workers: int) -> Call:
+    def call() -> list[int]:
+        with sharedmem.MapReduce(np=workers) as pool:
+
+            def work(i: int) -> int:
+                pool.barrier()
+                return i
+
+            return pool.map(work, range(workers * N_BARRIERS), chunksize=1)
+
+    return call
 
 
 def pass_barrier(i: int) -> int:
@@ -108,15 +121,12 @@ def pass_barrier(i: int) -> int:
     return i
 
 
-def barriers_by_pool(workers: int) -> SetUp:
-    def set_up(n: int) -> Call:
-        def call() -> list[int]:
-            with FORK.Pool(workers, initialize, (FORK.Barrier(workers),)) as pool:
-                return pool.map(pass_barrier, range(workers * n), chunksize=1)
+def barriers_by_pool(workers: int) -> Call:
+    def call() -> list[int]:
+        with FORK.Pool(workers, initialize, (FORK.Barrier(workers),)) as pool:
+            return pool.map(pass_barrier, range(workers * N_BARRIERS), chunksize=1)
 
-        return call
-
-    return set_up
+    return call
 
 
 ROWS = {
@@ -135,11 +145,12 @@ ROWS = {
     ),
     "critical": Row(
         "100,000 critical sections (Pool: a bare Lock)", 100_000, 100,
-        {OURS: critical_sections, POOL: critical_sections_by_pool, OLD: critical_sections},
+        present({OURS: critical_sections, POOL: critical_sections_by_pool, OLD: critical_sections,
+                 PYMP: critical_sections_by_pymp}),
         "within 1.5 x of a bare Lock",
     ),
     "barrier": Row(
-        "10 barriers of 64 workers", 10, 1, {OURS: barriers(64), POOL: barriers_by_pool(64)},
+        "10 barriers of 64 workers", 64, 2, {OURS: barriers, POOL: barriers_by_pool},
         "no slower than Pool",
     ),
 }  # fmt: skip

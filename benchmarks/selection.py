@@ -1,4 +1,4 @@
-"""Compare selections and histograms with NumPy, as a table."""
+"""Compare selections and histograms with NumPy, and one of them with numba and Dask."""
 
 from __future__ import annotations
 
@@ -7,21 +7,19 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
+import numba
 import numpy as np
 
-import sharedmem
-from timing import GIB, MIB, NUMPY, OURS, Call, Row, SetUp, print_table
+from contenders import DASK, PRANGE, present
+from limits import loop
+from reductions import values
+from timing import MIB, NUMPY, OURS, Call, Row, SetUp, of_sizes
 
 Arguments = Callable[[int], tuple[Any, ...]]
 
 
 def numbers(n: int) -> np.ndarray:
-    """Return numbers in (-1, 1) that are the same for all contenders."""
-    a: np.ndarray = sharedmem.empty(n)
-    period = np.random.default_rng(0).uniform(-1, 1, min(n, MIB))
-    for start in range(0, n, period.size):
-        a[start : start + period.size] = period[: n - start]
-    return np.asarray(a)
+    return np.asarray(values(n))
 
 
 def integers(n: int, stop: int) -> np.ndarray:
@@ -29,53 +27,72 @@ def integers(n: int, stop: int) -> np.ndarray:
 
 
 def of(module: str, name: str, arguments: Arguments) -> SetUp:
-    """Call a function of a module on arguments made for so many bytes of 8-byte elements."""
+    """Call a function of a module on arguments made for so many elements."""
 
-    def set_up(n_bytes: int) -> Call:
+    def set_up(n: int) -> Call:
         function: Callable[..., Any] = getattr(importlib.import_module(module), name)
-        return functools.partial(function, *arguments(n_bytes // 8))
+        return functools.partial(function, *arguments(n))
 
     return set_up
 
 
+@loop(fastmath=False)  # type: ignore[untyped-decorator, unused-ignore]
+def counts_of(a: Any, n_bins: int, n_parts: int) -> Any:
+    """Count numbers in (-1, 1), by each thread for itself, with rounded edges."""
+    counts = np.zeros((n_parts, n_bins), np.int64)
+    for p in numba.prange(n_parts):
+        for i in range(p * a.size // n_parts, (p + 1) * a.size // n_parts):
+            counts[p, min(n_bins - 1, int((a[i] + 1) * (n_bins / 2)))] += 1
+    return counts.sum(axis=0)
+
+
+def by_prange(n: int) -> Call:
+    a = numbers(n)
+    return lambda: (counts_of(a, 100, numba.get_num_threads()), np.linspace(-1, 1, 101))
+
+
+def by_dask(n: int) -> Call:
+    dask_array = importlib.import_module("dask.array")
+    counts, edges = dask_array.histogram(
+        dask_array.from_array(numbers(n), chunks=MIB), 100, (-1, 1)
+    )
+    return lambda: (counts.compute(scheduler="threads"), edges)
+
+
+def uniform_bins(n: int) -> tuple[Any, ...]:
+    return numbers(n), 100, (-1, 1)
+
+
+HISTOGRAMS = present({
+    OURS: of("sharedmem", "histogram", uniform_bins),
+    NUMPY: of("numpy", "histogram", uniform_bins),
+    PRANGE: by_prange,
+    DASK: by_dask,
+})  # fmt: skip
 CUBES = np.linspace(-1, 1, 101) ** 3
-# What is called, for how many bytes, on what, and the target.
-CASES: dict[str, tuple[str, int, Arguments, str]] = {
-    "histogram": ("histogram", GIB, lambda n: (numbers(n), 100, (-1, 1)), "0.14 of NumPy's time"),
-    "histogram-edges": ("histogram", 128 * MIB, lambda n: (numbers(n), CUBES), ""),
-    "histogram-weights": (
-        "histogram",
-        128 * MIB,
-        lambda n: (numbers(n), 100, None, None, numbers(n)),
-        "",
-    ),
-    "histogram-bins": ("histogram", 128 * MIB, lambda n: (numbers(n), 1_000_000), ""),
-    "histogram2d": ("histogram2d", 128 * MIB, lambda n: (numbers(n), numbers(n), 100), ""),
-    "bincount": ("bincount", 128 * MIB, lambda n: (integers(n, 1000),), "faster"),
-    "bincount-weights": (
-        "bincount",
-        128 * MIB,
-        lambda n: (integers(n, 1000), numbers(n)),
-        "faster",
-    ),
-    "compress": ("compress", 128 * MIB, lambda n: (numbers(n) > 0, numbers(n)), "faster"),
-    "nonzero": ("nonzero", 128 * MIB, lambda n: (numbers(n),), "faster"),
-    "nonzero-mask": ("nonzero", 128 * MIB, lambda n: (numbers(n) > 0,), "faster"),
-    "take": ("take", 128 * MIB, lambda n: (numbers(n), integers(n, n)), "faster"),
-    "where": ("where", 128 * MIB, lambda n: (numbers(n) > 0, numbers(n), 0.0), ""),
-    "clip": ("clip", 128 * MIB, lambda n: (numbers(n), -0.5, 0.5), ""),
+# What is called, on what, and the target.
+CASES: dict[str, tuple[str, Arguments, str]] = {
+    "histogram-edges": ("histogram", lambda n: (numbers(n), CUBES), ""),
+    "histogram-weights": ("histogram", lambda n: (numbers(n), 100, None, None, numbers(n)), ""),
+    "histogram-bins": ("histogram", lambda n: (numbers(n), 1_000_000), ""),
+    "histogram2d": ("histogram2d", lambda n: (numbers(n), numbers(n), 100), ""),
+    "bincount": ("bincount", lambda n: (integers(n, 1000),), "faster"),
+    "bincount-weights": ("bincount", lambda n: (integers(n, 1000), numbers(n)), "faster"),
+    "compress": ("compress", lambda n: (numbers(n) > 0, numbers(n)), "faster"),
+    "nonzero": ("nonzero", lambda n: (numbers(n),), "faster"),
+    "nonzero-mask": ("nonzero", lambda n: (numbers(n) > 0,), "faster"),
+    "take": ("take", lambda n: (numbers(n), integers(n, n)), "faster"),
+    "where": ("where", lambda n: (numbers(n) > 0, numbers(n), 0.0), ""),
+    "clip": ("clip", lambda n: (numbers(n), -0.5, 0.5), ""),
 }
 ROWS = {
-    key: Row(
-        f"{key} of {{size}}",
-        size,
-        MIB // 8,
-        {OURS: of("sharedmem", name, arguments), NUMPY: of("numpy", name, arguments)},
-        target,
-        warms_up=True,
-    )
-    for key, (name, size, arguments, target) in CASES.items()
-}
-
-if __name__ == "__main__":
-    print_table(__doc__, ROWS)
+    **of_sizes("histogram", "histogram of 100 bins", HISTOGRAMS, "0.14 of NumPy's time"),
+    **{
+        key: Row(
+            f"{key} of 128 MiB", 16 * MIB, MIB // 64,
+            {OURS: of("sharedmem", name, arguments), NUMPY: of("numpy", name, arguments)},
+            target, warms_up=True,
+        )
+        for key, (name, arguments, target) in CASES.items()
+    },
+}  # fmt: skip

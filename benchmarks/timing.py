@@ -1,33 +1,32 @@
-"""Time contenders in interleaved rounds, and print the medians as a table."""
+"""What a row of a benchmark is, and how its contenders are measured, each in its own process."""
 
 from __future__ import annotations
 
-import argparse
+import atexit
 import contextlib
-import gc
+import functools
 import json
 import os
-import platform
+import select
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
-import sharedmem
-
 Call = Callable[[], Any]
 SetUp = Callable[[int], Call]
 OURS, OLD, NUMPY, POOL = "sharedmem", "sharedmem 0.3.8", "NumPy", "multiprocessing.Pool"
+REFERENCE = "reference"
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
-# Of the memory that is free, for what a contender holds: the others need some too.
-MEMORY_SHARE = 0.5
-# Seconds: a contender that takes longer is run once, or a table would take an hour.
-SLOW = 10.0
+WATCH_SECONDS = 2e-3
+LIMIT_SECONDS = 300.0
+FEW_ROUNDS = 3
+HERE = Path(__file__).parent
+SCRATCH = "BENCHMARKS_SCRATCH"
 
 
 class Measured(NamedTuple):
@@ -57,6 +56,11 @@ def per_item(value: float, size: int) -> str:
     return f"{value / size * 1e6:.3g} us"
 
 
+# Of float64: the sizes of a row, and the bytes until which its short calls are repeated.
+SIZES = {in_bytes(n).replace(" ", ""): n for n in (MIB, 8 * MIB, 128 * MIB, GIB)}
+BYTES_A_TURN = 16 * MIB
+
+
 class Row(NamedTuple):
     """An operation, its contenders, and what the design asks for.
 
@@ -76,6 +80,10 @@ class Row(NamedTuple):
         Whether each turn begins with a call that is not timed. Memory that lay idle for some
         seconds is taken back from a virtual machine, and its next touch is slow: a copy of 1 GiB
         took 1000 ms in turns of 2 s, and 170 ms right after another copy.
+    needs : int
+        Bytes that all contenders need together. Where they are not free, the row is left out.
+    lines : mapping
+        Lines of code of each contender, where they count.
     """
 
     title: str
@@ -85,6 +93,59 @@ class Row(NamedTuple):
     target: str = ""
     show: Callable[[float, int], str] = in_seconds
     warms_up: bool = False
+    needs: int = 0
+    lines: Mapping[str, int] = {}
+
+
+def repeated(set_up: SetUp) -> SetUp:
+    """Time as many calls, on so many float64, as a turn needs, and return the seconds of one."""
+
+    def set_up_repeated(n: int) -> Call:
+        call = set_up(n)
+        n_calls = max(1, BYTES_A_TURN // (8 * n))
+
+        def turn() -> Measured:
+            start = time.perf_counter()
+            for _ in range(n_calls):
+                result = call()
+            return Measured((time.perf_counter() - start) / n_calls, result)
+
+        return turn
+
+    return set_up_repeated
+
+
+def of_sizes(
+    name: str, title: str, contenders: Mapping[str, SetUp], target: str, n_arrays: int = 1
+) -> dict[str, Row]:
+    """Return a row for each of `SIZES`, whose contenders hold so many arrays each."""
+    found = {which: repeated(set_up) for which, set_up in contenders.items()}
+    return {
+        f"{name}-{size}": Row(
+            f"{title}, {in_bytes(n_bytes)}", n_bytes // 8, MIB // 64, found, target,
+            needs=(n_arrays * len(found) + 1) * n_bytes, warms_up=True,
+        )
+        for size, n_bytes in SIZES.items()
+    }  # fmt: skip
+
+
+def is_reference(which: str) -> bool:
+    """Say whether a contender is no peer: the row's ideal, or a plain loop over memory."""
+    return which == REFERENCE or which.startswith("a plain ")
+
+
+@functools.cache
+def scratch() -> Path:
+    """Return a folder for input files, which all contenders of a run have in common."""
+    if SCRATCH not in os.environ:
+        folder = tempfile.TemporaryDirectory(prefix="benchmarks-")
+        atexit.register(folder.cleanup)
+        os.environ[SCRATCH] = folder.name
+    return Path(os.environ[SCRATCH])
+
+
+class FailedRowError(Exception):
+    """A contender has ended, or differs from the others in its result."""
 
 
 class Contender:
@@ -94,35 +155,60 @@ class Contender:
     ----------
     python : str
         Its interpreter.
-    arguments : str
-        Which contender of the script it is, and the size.
+    family, which : str
+        Whose rows it has, and as which contender.
     """
 
-    def __init__(self, python: str, *arguments: str) -> None:
+    def __init__(self, python: str, family: str, which: str) -> None:
         # The path that leads to this package would hide version 0.3.8.
-        self.name = " ".join(arguments)
+        self.name = which
         is_old = python != sys.executable
         environment = {k: v for k, v in os.environ.items() if not (is_old and k == "PYTHONPATH")}
         self.process = subprocess.Popen(
-            [python, sys.argv[0], "--serve", *arguments],
+            [python, HERE / "serve.py", family, which],
             env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
-        self._listen()  # so that no other runs while it is set up
 
-    def run(self) -> tuple[float, list[float]]:
-        """Return what a call has measured, and the ends of its result."""
+    def set_up(self, row: str, size: int) -> None:
+        """Make a row's input, in place of that of the row before."""
+        self._tell("set_up", row, size)
+        self._listen()  # so that no other runs meanwhile
+
+    def drop(self) -> None:
+        """Let go of a row's input."""
+        self._tell("drop")
+        self._listen()
+
+    def run(self) -> tuple[float, int, list[float]]:
+        """Return what a call has measured, its page faults, and the ends of its result."""
+        self._tell("run")
+        value, n_faults, found = json.loads(self._listen())
+        return value, n_faults, found
+
+    def peak_memory(self) -> int:
+        """Return by how many bytes it and its children grow in a call that is not timed."""
+        assert self.process.stdout is not None
+        before = peak = sum(map(memory, family(self.process.pid)))
+        self._tell("run")
+        while not select.select([self.process.stdout], [], [], WATCH_SECONDS)[0]:
+            peak = max(peak, sum(map(memory, family(self.process.pid))))
+        self._listen()
+        return peak - before
+
+    def _tell(self, *message: Any) -> None:
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write("run\n")
+            self.process.stdin.write(json.dumps(message) + "\n")
             self.process.stdin.flush()
-        value, found = json.loads(self._listen())
-        return value, found
 
     def _listen(self) -> str:
         assert self.process.stdout is not None
+        if not select.select([self.process.stdout], [], [], LIMIT_SECONDS)[0]:
+            self.process.kill()
+            raise FailedRowError(f"{self.name} has not answered for {LIMIT_SECONDS:.0f} s")
         answer = self.process.stdout.readline()
         if not answer:
-            sys.exit(f"{self.name} failed; what it has said stands above")
+            raise FailedRowError(f"{self.name} failed; what it has said stands above")
         return answer
 
     def close(self) -> None:
@@ -131,132 +217,110 @@ class Contender:
             self.process.communicate()
 
 
-def serve(call: Call, *, warms_up: bool) -> None:
-    """Be the other side of `Contender`."""
-    print("ready", flush=True)
-    for _ in sys.stdin:
-        if warms_up:
-            call()
-        gc.collect()
-        start = time.perf_counter()
-        result = call()
-        value = time.perf_counter() - start
-        if isinstance(result, Measured):
-            value, result = result
-        found = [] if result is None else [end(result, at) for at in (0, -1)]
-        del result
-        print(json.dumps((value, found)), flush=True)
+def family(pid: int) -> Iterator[int]:
+    """Yield a process and all that descend from it."""
+    yield pid
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in (task / "children").read_text().split():
+                yield from family(int(child))
 
 
-def end(result: Any, at: int) -> float:
-    """Return the first or the last number of a result, by which contenders are held together."""
-    if isinstance(result, dict):
-        result = list(result.values())
-    if isinstance(result, list | tuple):
-        return end(result[at], at)
-    return float(np.ravel(result)[at])
+def memory(pid: int) -> int:
+    """Return the bytes of a process; of what it shares with n others, an n-th."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return 1024 * int(line.split()[1])
+    return 0
 
 
-def measure(
-    rows: Mapping[str, Row],
-    name: str,
-    size: int,
-    rounds: int,
-    old_python: str | None,
-    without: frozenset[str] = frozenset(),
-) -> dict[str, float]:
-    """Return the median of each contender, from rounds that take them in turn."""
-    with contextlib.ExitStack() as stack:
-        contenders = {}
-        for which in rows[name].contenders:
-            python = old_python if which == OLD else sys.executable
-            if python is not None and which not in without:
-                contender = Contender(python, name, which, str(size))
-                stack.callback(contender.close)
-                contenders[which] = contender
-        values, ends = {}, {}
-        for which, contender in list(contenders.items()):
+class Figures(NamedTuple):
+    """What has been measured of a contender."""
+
+    samples: list[float]
+    page_faults: float
+    peak_memory: int | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it with its median and quartiles."""
+        samples = self.samples * 2 if len(self.samples) == 1 else self.samples
+        q1, median, q3 = statistics.quantiles(samples, n=4, method="inclusive")
+        return {**self._asdict(), "median": median, "q1": q1, "q3": q3}
+
+
+class Processes:
+    """The contenders' processes, for rows one after the other.
+
+    Parameters
+    ----------
+    rounds : int
+        How often each is run, at most.
+    old_python : str or None
+        Interpreter of an environment with sharedmem 0.3.8.
+    slow : float
+        Seconds of a turn beyond which a contender is run once, and of rounds beyond which a row
+        gets no more than three.
+    """
+
+    def __init__(self, rounds: int, old_python: str | None, slow: float) -> None:
+        self.rounds, self.old_python, self.slow = rounds, old_python, slow
+        self.there: dict[str, Contender] = {}
+
+    def measure(self, family: str, name: str, row: Row, size: int) -> dict[str, Figures]:
+        """Measure each contender, in rounds that take them in turn."""
+        contenders = {which: self._start(family, which) for which in row.contenders}
+        taking_part = {which: c for which, c in contenders.items() if c is not None}
+        for contender in taking_part.values():
+            contender.set_up(name, size)
+        found = self._rounds(row, taking_part)
+        for contender in taking_part.values():
+            contender.drop()
+        return found
+
+    def _start(self, family: str, which: str) -> Contender | None:
+        python = self.old_python if which == OLD else sys.executable
+        if which not in self.there and python is not None:
+            self.there[which] = Contender(python, family, which)
+        return self.there.get(which)
+
+    def _rounds(self, row: Row, contenders: dict[str, Contender]) -> dict[str, Figures]:
+        ends = {}
+        samples: dict[str, list[float]] = {which: [] for which in contenders}
+        faults: dict[str, list[int]] = {which: [] for which in contenders}
+        peaks: dict[str, int | None] = dict.fromkeys(contenders)
+        turns = dict.fromkeys(contenders, self.rounds)
+
+        def turn(which: str) -> float:
             start = time.perf_counter()
-            value, ends[which] = contender.run()
-            is_slow = time.perf_counter() - start > SLOW
-            # What is not run again has its first value; for the others that was to warm up.
-            values[which] = [value] if is_slow else []
-            if is_slow:
-                del contenders[which]
+            value, n_faults, ends[which] = contenders[which].run()
+            samples[which].append(value)
+            faults[which].append(n_faults)
+            return time.perf_counter() - start
+
+        for which, contender in contenders.items():
+            seconds = turn(which)
+            samples[which].clear()  # as it may have compiled
+            faults[which].clear()
+            if seconds > self.slow and turn(which) > self.slow:
+                turns[which] = 1
+            else:
+                peaks[which] = contender.peak_memory()
         if any(found and found != ends[OURS] for found in ends.values()):
-            sys.exit(f"{rows[name].title}: the contenders differ: {ends}")
-        for _ in range(rounds):
-            for which, contender in contenders.items():
-                values[which].append(contender.run()[0])
-    return {which: statistics.median(found) for which, found in values.items()}
+            raise FailedRowError(f"{row.title}: the contenders differ: {ends}")
+        start = time.perf_counter()
+        for k in range(self.rounds):
+            if k >= FEW_ROUNDS and time.perf_counter() - start > self.slow:
+                break
+            for which in contenders:
+                if len(samples[which]) < min(turns[which], k + 1):
+                    turn(which)
+        return {
+            which: Figures(samples[which], statistics.median(faults[which]), peaks[which])
+            for which in contenders
+        }
 
-
-def cpu_model() -> str:
-    """Return the name of the processor."""
-    with open("/proc/cpuinfo") as file:
-        models = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
-    return models[0] if models else platform.machine()
-
-
-def options_of(
-    parser: argparse.ArgumentParser, rows: Mapping[str, Row], arguments: list[str] | None
-) -> argparse.Namespace:
-    """Return the options that all scripts have; does not return in the process of a contender."""
-    parser.add_argument("--old-python", help="interpreter of an environment with sharedmem 0.3.8")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--quick", action="store_true", help="small sizes: does it run at all?")
-    parser.add_argument("--only", nargs="+", choices=list(rows), default=list(rows), metavar="ROW")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="keep what is printed here")
-    parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
-    if options.serve:
-        name, which, size = options.serve
-        serve(rows[name].contenders[which](int(size)), warms_up=rows[name].warms_up)
-        sys.exit()
-    return options
-
-
-def heading(options: argparse.Namespace) -> str:
-    """Say on what, and how, the numbers were taken."""
-    return (
-        f"{cpu_model()}, {os.cpu_count()} cores, {sharedmem.cpu_count()} workers; "
-        f"Python {platform.python_version()}, NumPy {np.__version__}, sharedmem "
-        f"{sharedmem.__version__}; medians of {options.rounds} interleaved rounds"
-        f"{', at small sizes' if options.quick else ''}."
-    )
-
-
-def table(rows: Mapping[str, Row], options: argparse.Namespace) -> Iterator[str]:
-    """Yield the lines of the table, each as soon as it is known."""
-    others = list(dict.fromkeys(w for row in rows.values() for w in row.contenders if w != OURS))
-    yield f"| what | {OURS} | {' | '.join(others)} | the design asks for |"
-    yield "| --- " * (len(others) + 3) + "|"
-    for name in options.only:
-        row = rows[name]
-        size = row.quick_size if options.quick else row.size
-        if "{size}" in row.title:
-            size = min(size, int(MEMORY_SHARE * sharedmem.available_memory()) // MIB * MIB)
-        found = measure(rows, name, size, options.rounds, options.old_python)
-        cells = [row.title.format(size=in_bytes(size)), row.show(found[OURS], size)]
-        for which in others:
-            value = found.get(which)
-            ratio = f" ({value / found[OURS]:.2f} x)" if value and found[OURS] else ""
-            cells.append("-" if value is None else row.show(value, size) + ratio)
-        yield f"| {' | '.join([*cells, row.target])} |"
-
-
-def print_table(
-    description: str | None, rows: Mapping[str, Row], arguments: list[str] | None = None
-) -> None:
-    """Be the script that times `rows`."""
-    options = options_of(argparse.ArgumentParser(description=description), rows, arguments)
-    lines = [
-        heading(options),
-        f"In brackets: how many times as long, or as much, as {OURS}.\n",
-    ]
-    print("\n".join(lines))
-    for line in table(rows, options):
-        print(line, flush=True)
-        lines.append(line)
-    if options.output is not None:
-        options.output.write_text("\n".join(lines) + "\n")
+    def close(self) -> None:
+        """End them all."""
+        while self.there:
+            self.there.popitem()[1].close()

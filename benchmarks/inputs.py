@@ -1,0 +1,115 @@
+"""Time how large inputs reach the tasks: captured by a closure, or as items."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import functools
+from typing import Any
+
+import numpy as np
+
+import sharedmem
+from contenders import FORK, FUTURES, JOBLIB, MPIRE, PYMP, everyone, present
+from timing import GIB, MIB, OLD, OURS, POOL, Call, Row
+
+TASKS = range(2)
+N_ITEMS = 16
+
+
+def element(a: np.ndarray, k: int) -> float:
+    """Touch the array only: what is timed is how it gets here."""
+    return float(a[k])
+
+
+def values(n_bytes: int) -> np.ndarray:
+    return np.arange(n_bytes // 8, dtype="f8")
+
+
+def captured(n_bytes: int) -> Call:
+    a = values(n_bytes)
+
+    def call() -> list[float]:
+        with sharedmem.MapReduce(np=2) as pool:
+            return pool.map(lambda k: element(a, k), TASKS)
+
+    return call
+
+
+def captured_by_pool(n_bytes: int) -> Call:
+    task = functools.partial(element, values(n_bytes))
+
+    def call() -> list[float]:
+        with FORK.Pool(2) as pool:
+            return pool.map(task, TASKS, chunksize=1)
+
+    return call
+
+
+def captured_by_futures(n_bytes: int) -> Call:
+    task = functools.partial(element, values(n_bytes))
+
+    def call() -> list[float]:
+        with concurrent.futures.ProcessPoolExecutor(2, FORK) as pool:
+            return list(pool.map(task, TASKS))
+
+    return call
+
+
+def shared_by_mpire(n_bytes: int) -> Call:
+    """Use what mpire has for this: objects that its workers inherit."""
+    from mpire.pool import WorkerPool
+
+    a = values(n_bytes)
+
+    def call() -> Any:
+        with WorkerPool(2, shared_objects=a, start_method="fork") as pool:
+            return pool.map(element, TASKS)
+
+    return call
+
+
+def mapped_by_joblib(n_bytes: int) -> Call:
+    """Let joblib write large arguments to a file by itself, which its workers map."""
+    import joblib
+
+    a, task = values(n_bytes), joblib.delayed(element)
+    return lambda: joblib.Parallel(n_jobs=2)(task(a, k) for k in TASKS)
+
+
+def captured_by_pymp(n_bytes: int) -> Call:
+    import pymp
+
+    a = values(n_bytes)
+
+    def call() -> np.ndarray:
+        results = pymp.shared.array(len(TASKS))
+        with pymp.Parallel(2) as team:
+            for k in team.range(len(TASKS)):
+                results[k] = element(a, k)
+        return np.asarray(results)
+
+    return call
+
+
+def ends(a: np.ndarray) -> float:
+    return float(a[0] + a[-1])
+
+
+def items(n_bytes: int) -> list[np.ndarray]:
+    return [values(n_bytes // N_ITEMS) + k for k in range(N_ITEMS)]
+
+
+ROWS = {
+    "captured": Row(
+        "map of 2 tasks, a closure over {size}", GIB, MIB,
+        present({
+            OURS: captured, POOL: captured_by_pool, OLD: captured, FUTURES: captured_by_futures,
+            MPIRE: shared_by_mpire, JOBLIB: mapped_by_joblib, PYMP: captured_by_pymp,
+        }),
+        "no copy", needs=14 * GIB,
+    ),
+    "items": Row(
+        "16 arrays of 32 MiB as items", 512 * MIB, MIB, everyone(ends, items, 2, numbers=True),
+        "no copy", needs=8 * GIB,
+    ),
+}  # fmt: skip

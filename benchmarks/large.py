@@ -1,0 +1,26 @@
+"""Time arrays of 4 GiB, as far as all contenders fit into memory at once."""
+
+from __future__ import annotations
+
+from contenders import PRANGE
+from foundation import MADE
+from reductions import contenders
+from timing import GIB, MIB, NUMPY, OURS, Row, SetUp
+
+SIZE = 4 * GIB
+# What the contenders hold in all, in arrays: those that make arrays hold the new one for a while.
+N_ARRAYS = {"full": 1, "copy": 3, "sum": 3}
+FOUND: dict[str, dict[str, SetUp]] = {**MADE, "sum": contenders("sum")}
+
+ROWS = {
+    name: Row(
+        f"{name}, 4 GiB", SIZE // 8, MIB // 64,
+        {
+            which: set_up
+            for which, set_up in FOUND[name].items()
+            if which in (OURS, NUMPY, PRANGE)
+        },
+        needs=n_arrays * SIZE + GIB, warms_up=True,
+    )
+    for name, n_arrays in N_ARRAYS.items()
+}  # fmt: skip

@@ -1,0 +1,34 @@
+"""Every row, a class for each script, as asv wants them: this package alone, in one process."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from families import FAMILIES, rows
+from timing import OURS, in_bytes
+
+
+class _Rows:
+    """Calls of this package; those that repeat a short call count for all of it."""
+
+    family: str
+    number, repeat, warmup_time, timeout = 1, (3, 15, 5.0), 0, 600
+
+    def setup(self, name: str) -> None:
+        """Do what is not timed, the first call included."""
+        row = rows(self.family)[name]
+        self.call = row.contenders[OURS](row.size)
+        self.call()
+
+    def time_row(self, _: str) -> None:
+        """Make the call."""
+        self.call()
+
+
+for _family in FAMILIES:
+    _names = [name for name, row in rows(_family).items() if row.show is not in_bytes]
+    _members = {"family": _family, "params": [_names], "param_names": ["row"]}
+    globals()[_family] = type(_family, (_Rows,), {**_members, "__module__": __name__})

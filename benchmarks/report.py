@@ -1,0 +1,181 @@
+"""Write docs/benchmarks.md and its pictures from the JSON files of runs; time nothing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from families import FAMILIES
+from timing import HERE, OURS, in_bytes, in_seconds, is_reference, per_item
+
+SHOW: dict[str, Callable[[float, int], str]] = {
+    "seconds": in_seconds, "bytes": in_bytes, "seconds an item": per_item,
+}  # fmt: skip
+# A row is lost where the quartiles do not touch, and the medians differ by more than this.
+TIE = 0.05
+REMARKS = HERE / "remarks.toml"
+Record = dict[str, Any]
+
+READING = f"""
+Each row is an operation. Its contenders take turns in interleaved rounds, each in a process of its
+own; the tables show medians, for {OURS} with the quartiles. In brackets stands how many times as
+long as {OURS} a contender takes, or as much memory: **bold below 1**, where {OURS} loses.
+*Reference* and *a plain ...* are no peers: what the title says, and a loop over as much memory by
+as many threads. *Of the limit* is that loop's time over ours. Memory is by how much the processes
+grow during a call, shared pages counted once; of a call too slow to be repeated it is not known.
+The pictures show the same ratios, with the quartiles; further right is slower.
+
+`make bench` runs it all, `make bench QUICK=1` a part in five minutes. All samples are in
+{{files}}, beside this page.
+"""
+
+
+def headings(run: Record) -> Iterator[str]:
+    """Say on what, and how, the figures were taken."""
+    machine, versions = run["machine"], run["versions"]
+    yield (
+        f"{machine['processor']}, {machine['cores']} cores, {machine['workers']} workers, "
+        f"{in_bytes(machine['memory'])}, Linux {machine['kernel']}."
+    )
+    yield ", ".join(f"{name} {version}" for name, version in versions.items()) + "."
+    kind = "; small sizes" * run["small"] + "; a quick run, which is rough" * run["quick"]
+    yield f"Medians of {run['rounds']} interleaved rounds, {run['started'][:10]}{kind}."
+
+
+def shown(record: Record, which: str, figure: str = "median") -> str:
+    return SHOW[record["unit"]](record["contenders"][which][figure], record["size"])
+
+
+def ratio(record: Record, which: str) -> float | None:
+    """Return how many times as long as ours a contender takes."""
+    theirs, ours = (record["contenders"][w]["median"] for w in (which, OURS))
+    return theirs / ours if theirs and ours else None
+
+
+def cell(record: Record, which: str) -> str:
+    """Write what a contender has reached."""
+    if which not in record["contenders"]:
+        return "-"
+    text = shown(record, which)
+    if "lines" in record["contenders"][which]:
+        text += f", {record['contenders'][which]['lines']} lines"
+    if which == OURS:
+        return f"{text} ({shown(record, which, 'q1')} to {shown(record, which, 'q3')})"
+    times = ratio(record, which)
+    if times is None:
+        return text
+    mark = "**" if times < 1 and not is_reference(which) else ""
+    return f"{text} ({mark}{times:.2f} x{mark})"
+
+
+def line(record: Record) -> str:
+    """Write a row for the terminal."""
+    return f"{record['name']}: {record['title']}: " + ", ".join(
+        f"{which} {cell(record, which)}" for which in record["contenders"]
+    )
+
+
+def lost(record: Record) -> list[str]:
+    """Return the peers that are faster, or take less memory, the best one first."""
+    ours, found = record["contenders"][OURS], []
+    for which, theirs in record["contenders"].items():
+        apart = theirs["q3"] < ours["q1"] and theirs["median"] < (1 - TIE) * ours["median"]
+        if apart and not is_reference(which):
+            found.append(which)
+    return sorted(found, key=lambda which: float(record["contenders"][which]["median"]))
+
+
+def remarks() -> dict[str, str]:
+    """Return why rows are lost, by patterns of their names."""
+    return tomllib.loads(REMARKS.read_text())
+
+
+def why(name: str) -> str:
+    return next((text for key, text in remarks().items() if fnmatch(name, key)), "")
+
+
+def losses(records: list[Record]) -> Iterator[str]:
+    """Yield the rows that peers win, with the reasons."""
+    yield "## Where a peer is faster\n"
+    yield f"Rows whose quartiles do not touch, and whose medians differ by over {TIE:.0%}.\n"
+    yield "| what | the peer | its time | ours | why |\n| --- | --- | --- | --- | --- |"
+    for record in records:
+        for which in lost(record):
+            cells = [record["title"], which, shown(record, which), shown(record, OURS)]
+            yield f"| {' | '.join(cells)} | {why(record['name'])} |"
+    yield ""
+
+
+def table(records: list[Record]) -> Iterator[str]:
+    """Yield the table of a family, and that of memory and page faults."""
+    others = dict.fromkeys(w for r in records for w in r["contenders"] if w != OURS)
+    limits = [which for which in others if which.startswith("a plain ")]
+    names = [OURS, *(which for which in others if which not in limits)]
+    yield f"| what | {' | '.join(names)} | of the limit | the design asks for |"
+    yield "| --- " * (len(names) + 3) + "|"
+    for record in records:
+        share = record["share_of_limit"]
+        limit = next((w for w in limits if w in record["contenders"]), "").removeprefix("a ")
+        cells = [record["title"], *(cell(record, which) for which in names)]
+        cells += [f"{share:.2f} of {limit}" if share else "-", record["target"] or "-"]
+        yield f"| {' | '.join(cells)} |"
+    yield "\n<details><summary>Peak memory and page faults</summary>\n"
+    yield f"| what | {' | '.join(names)} |\n" + "| --- " * (len(names) + 1) + "|"
+    for record in records:
+        cells = [resources(record["contenders"].get(which)) for which in names]
+        yield f"| {record['title']} | {' | '.join(cells)} |"
+    yield "\n</details>\n"
+
+
+def resources(figures: Record | None) -> str:
+    if figures is None:
+        return "-"
+    peak = "?" if figures["peak_memory"] is None else in_bytes(figures["peak_memory"])
+    return f"{peak}, {figures['page_faults']:,.0f}"
+
+
+def page(
+    files: list[Path], runs: list[Record], records: list[Record], pictures: dict[str, str]
+) -> Iterator[str]:
+    yield "# Side by side with the peers\n"
+    yield "\n\n".join(dict.fromkeys("\n".join(headings(run)) for run in runs))
+    yield READING.format(files=", ".join(f"`{file.name}`" for file in files))
+    yield from losses(records)
+    for family, about in FAMILIES.items():
+        mine = [record for record in records if record["family"] == family]
+        if mine:
+            yield f"## {about.title}\n"
+            yield f"{about.text}\n\n![{about.title}]({pictures[family]})\n"
+            yield from table(mine)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("files", nargs="+", type=Path, help="of runs; of a row the last one counts")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE.md")
+    options = parser.parse_args(arguments)
+    runs = [json.loads(file.read_text()) for file in options.files]
+    if len({run["machine"]["processor"] for run in runs}) > 1:
+        sys.exit("the runs are of several machines, and cannot be put into one page")
+    records = list({record["name"]: record for run in runs for record in run["rows"]}.values())
+    from pictures import draw
+
+    captions = {
+        record["family"]: "\n".join(headings(run)) for run in runs for record in run["rows"]
+    }
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    drawn = draw(records, captions, options.output.with_suffix(""))
+    options.output.write_text("\n".join(page(options.files, runs, records, drawn)).rstrip() + "\n")
+    silent = [record["name"] for record in records if lost(record) and not why(record["name"])]
+    if silent and not any(run["small"] for run in runs):
+        sys.exit(f"lost, and {REMARKS.name} does not say why: {', '.join(silent)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""Time contenders in interleaved rounds; print tables, and keep all figures in a JSON file."""
+
+from __future__ import annotations
+
+import argparse
+import atexit
+import datetime
+import functools
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import sharedmem
+from families import FAMILIES, selected
+from report import Record, headings, line
+from timing import (
+    HERE,
+    MIB,
+    OURS,
+    FailedRowError,
+    Figures,
+    Processes,
+    Row,
+    in_bytes,
+    in_seconds,
+    is_reference,
+    scratch,
+)
+
+# Of the memory that is free, for what a contender holds: the others need some too.
+MEMORY_SHARE = 0.5
+ROUNDS, QUICK_ROUNDS = 5, 3
+# Seconds of a turn, and of the rounds of a row, or a table would take an hour.
+SLOW, QUICK_SLOW = 3.0, 1.0
+PEERS = "numpy numba numexpr Bottleneck blosc2 dask joblib mpire pymp-pypi scikit-learn scipy"
+UNITS: dict[Any, str] = {in_seconds: "seconds", in_bytes: "bytes"}
+
+
+def machine() -> Record:
+    """Say on what the numbers are taken."""
+    with open("/proc/cpuinfo") as file:
+        models = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    return {
+        "processor": models[0] if models else platform.machine(),
+        "cores": os.cpu_count(),
+        "workers": sharedmem.cpu_count(),
+        "memory": sharedmem.total_memory(),
+        "kernel": platform.release(),
+    }
+
+
+def commit() -> str:
+    """Return the commit, and whether what is timed has changed since."""
+    git = functools.partial(subprocess.run, cwd=HERE, capture_output=True, text=True)
+    name = git(["git", "rev-parse", "--short", "HEAD"]).stdout.strip() or "no repository"
+    changed = git(["git", "diff", "--quiet", "HEAD", "--", ".", "../sharedmem", "../kernels"])
+    return name + ", changed" * (changed.returncode == 1)
+
+
+def versions(old_python: str | None) -> dict[str, str]:
+    """Return those of Python, of ours with its commit, and of all peers that are there."""
+    found = {"Python": platform.python_version(), OURS: f"{sharedmem.__version__} ({commit()})"}
+    if old_python is not None:
+        found["peer sharedmem"] = "0.3.8"
+    for name in PEERS.split():
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def record(name: str, family: str, row: Row, size: int, found: dict[str, Figures]) -> Record:
+    """Return what the JSON file holds of a row."""
+    figures = {which: figure.as_json() for which, figure in found.items()}
+    ours = figures[OURS]["median"]
+    peers = {w: f["median"] for w, f in figures.items() if w != OURS and not is_reference(w)}
+    best = min(peers, key=lambda which: peers[which], default=None)
+    limits = [f["median"] for w, f in figures.items() if w.startswith("a plain ")]
+    for which, n_lines in row.lines.items():
+        if which in figures:
+            figures[which]["lines"] = n_lines
+    return {
+        "name": name,
+        "family": family,
+        "title": row.title.format(size=in_bytes(size)),
+        "size": size,
+        "unit": UNITS.get(row.show, "seconds an item"),
+        "target": row.target,
+        "contenders": figures,
+        "best_peer": best,
+        "ratio_to_best_peer": ours / peers[best] if best and peers[best] else None,
+        "share_of_limit": limits[0] / ours if limits and ours else None,
+    }
+
+
+def resumed(run: Record, path: Path) -> Record:
+    """Return an earlier run, if it is of the same kind."""
+    earlier: Record = json.loads(path.read_text())
+    for key in ("machine", "versions", "rounds", "quick", "small"):
+        if earlier[key] != run[key]:
+            sys.exit(f"{path} has another {key}: {earlier[key]}, not {run[key]}")
+    return earlier
+
+
+def options_of(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--only", nargs="+", default=["*"], metavar="ROW",
+        help="patterns of scripts and rows, such as pool or reductions/sum*",
+    )  # fmt: skip
+    parser.add_argument("--rounds", type=int, help=f"{ROUNDS}, or {QUICK_ROUNDS} if quick")
+    parser.add_argument("--quick", action="store_true", help="some rows of each script, roughly")
+    parser.add_argument("--small", action="store_true", help="small sizes: does it run at all?")
+    parser.add_argument("--old-python", help="interpreter of an environment with sharedmem 0.3.8")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="keep all figures here")
+    parser.add_argument("--resume", action="store_true", help="go on with the rows it lacks")
+    options = parser.parse_args(arguments)
+    if not selected(options.only, quick=options.quick):
+        parser.error(f"no row is called {', '.join(options.only)}")
+    options.rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
+    return options
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = options_of(arguments)
+    run: Record = {
+        "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "machine": machine(),
+        "versions": versions(options.old_python),
+        **{key: getattr(options, key) for key in ("rounds", "quick", "small")},
+        "rows": [],
+    }
+    if options.resume and options.json is not None and options.json.exists():
+        run = resumed(run, options.json)
+    done = {record["name"] for record in run["rows"]}
+    failed: list[str] = []
+    processes = Processes(options.rounds, options.old_python, QUICK_SLOW if options.quick else SLOW)
+    atexit.register(processes.close)
+    before = ""
+    scratch()  # before the contenders, so that they all get the same
+    print("\n".join(headings(run)))
+    for name, (family, row) in selected(options.only, quick=options.quick).items():
+        if name in done:
+            continue
+        if family != before or not FAMILIES[family].stays:
+            processes.close()
+        before = family
+        size = row.quick_size if options.small else row.size
+        free = sharedmem.available_memory()
+        if row.needs > free and not options.small:
+            print(f"{row.title} is left out: {in_bytes(row.needs)} needed, {in_bytes(free)} free")
+            continue
+        if "{size}" in row.title:
+            size = min(size, int(MEMORY_SHARE * free) // MIB * MIB or size)
+        try:
+            found = processes.measure(family, name.partition("/")[2], row, size)
+        except FailedRowError as error:  # the others may have taken long
+            processes.close()
+            failed.append(str(error))
+            print(error, file=sys.stderr)
+            continue
+        run["rows"].append(record(name, family, row, size, found))
+        print(f"- {line(run['rows'][-1])}", flush=True)
+        if options.json is not None:  # now, so that nothing is lost where a run ends early
+            options.json.parent.mkdir(parents=True, exist_ok=True)
+            options.json.write_text(json.dumps(run, indent=1) + "\n")
+    if failed:
+        sys.exit(f"{len(failed)} rows failed: {'; '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Be one contender of the rows of a script, for the process that times it: SCRIPT CONTENDER."""
+
+from __future__ import annotations
+
+import gc
+import json
+import resource
+import sys
+import time
+from typing import Any
+
+import numpy as np
+
+from families import rows
+from timing import Call, Measured
+
+
+def end(result: Any, at: int) -> float:
+    """Return the first or the last number of a result, by which contenders are held together."""
+    if isinstance(result, dict):
+        result = list(result.values())
+    if isinstance(result, list | tuple):
+        return end(result[at], at)
+    return float(np.ravel(result)[at])
+
+
+def ends(result: Any) -> list[float]:
+    """Return both, or none where there is no result."""
+    return [] if result is None else [end(result, at) for at in (0, -1)]
+
+
+def page_faults() -> int:
+    """Return those of this process, and of its children that have ended."""
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return sum(u.ru_minflt + u.ru_majflt for u in map(resource.getrusage, who))
+
+
+def run(call: Call, *, warms_up: bool) -> None:
+    """Make a call, and say what it has measured."""
+    if warms_up:
+        call()
+    gc.collect()
+    n_faults, start = page_faults(), time.perf_counter()
+    result = call()
+    value, n_faults = time.perf_counter() - start, page_faults() - n_faults
+    if isinstance(result, Measured):
+        value, result = result
+    print(json.dumps((value, n_faults, ends(result))), flush=True)
+
+
+def main(family: str, which: str) -> None:
+    call: Any = None
+    warms_up = False
+    for line in sys.stdin:
+        what, *arguments = json.loads(line)
+        if what == "run":
+            run(call, warms_up=warms_up)
+            continue
+        call = None
+        if what == "set_up":
+            row = rows(family)[arguments[0]]
+            call, warms_up = row.contenders[which](arguments[1]), row.warms_up
+        gc.collect()
+        print("ready", flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

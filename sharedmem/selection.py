@@ -69,6 +69,8 @@ def take(
     shape = data.shape if axis is not None else (data.size,)
     outer, n, inner = shape[:at], shape[at], shape[at + 1 :]
     taken = outer + places.shape + inner
+    if n == 0 and mode == "wrap":
+        mode = "clip"  # the same where there is nothing; NumPy's "wrap" never ends there
     if (
         math.prod(taken) * data.itemsize <= DEFAULT_CHUNK_BYTES
         or data.size == 0
@@ -284,7 +286,10 @@ def _by_chunk(
     """Apply an elementwise function of NumPy, chunk by chunk; its results are not shared."""
     operands: list[Any] = [x if x is None or np.isscalar(x) else in_memory(x) for x in given]
     arrays = [in_memory(x) for x in operands if x is not None]
-    shape = np.broadcast_shapes(*(x.shape for x in arrays))
+    try:
+        shape = np.broadcast_shapes(*(x.shape for x in arrays))
+    except ValueError:
+        return function(*operands, out=out)  # which refuses them, perhaps for another reason
     nothing = (slice(0, 0),) * len(shape)
     views = [np.broadcast_to(x, shape) if np.ndim(x) else x for x in operands]
 

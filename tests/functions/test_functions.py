@@ -109,7 +109,7 @@ def test_times():
 
 
 def test_types_of_results_can_be_asked_for():
-    a = np.arange(10, dtype="i4")
+    a = np.arange(10, dtype="i2")
     for name in ("sum", "mean", "var", "std"):
         assert getattr(sharedmem, name)(a, dtype="f4").dtype == np.float32
     assert sharedmem.sum(np.full(5, 1.6), dtype=int) == 5

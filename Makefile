@@ -52,7 +52,8 @@ versions:
 
 # Kernels take minutes to compile, and do not depend on the version; doctests call them all.
 version: $(VENV)/with-test
-	$(BIN)/pytest -q -m "not slow" --ignore=tests/kernels --ignore=tests/functions
+	$(BIN)/pytest -q -m "not slow" \
+		--ignore=tests/kernels --ignore=tests/functions --ignore=tests/distributed
 	$(BIN)/pytest -q --doctest-modules sharedmem
 
 # What is installed are surroundings of some scenarios, which are left out without them.

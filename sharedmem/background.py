@@ -38,7 +38,7 @@ class background:  # noqa: N801 - the name is 0.3.8's
     Raises
     ------
     TypeError
-        If `function` is not callable.
+        If `function` is not callable, or the backend is none of this machine.
     OSError
         If no process can be started.
 
@@ -59,6 +59,11 @@ class background:  # noqa: N801 - the name is 0.3.8's
     ) -> None:
         if not callable(function):
             raise TypeError(f"background needs a callable, got {function!r}")
+        if not hasattr(backend, "team"):
+            raise TypeError(
+                f"backend must be ProcessBackend or ThreadBackend, got {backend!r}: a call in the "
+                "background runs on this machine; Dask's client.submit starts one on a cluster"
+            )
         self._name = getattr(function, "__qualname__", repr(function))
         self._lock = threading.Lock()
         self._is_process = backend.uses_processes

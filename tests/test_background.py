@@ -128,6 +128,8 @@ def test_inside_a_pool_and_a_pool_inside():
     assert inner.wait() == [1, 2]
 
 
-def test_what_is_not_callable_is_refused():
+def test_what_cannot_be_called_so_is_refused():
+    with pytest.raises(TypeError, match="or ThreadBackend, got 'me'"):
+        background(print, backend="me")
     with pytest.raises(TypeError, match="background needs a callable, got 3"):
         background(3)

@@ -26,13 +26,15 @@ OLD := $(VENV)-0.3.8
 demo: $(VENV)/with-plot
 	$(BIN)/python examples/demo.py
 
-test: lint types unit doctests
+test: lint types unit
 
+# Doctests come second: they find the kernels that the tests have compiled.
 unit: $(VENV)/with-test
 	$(BIN)/pytest
+	$(MAKE) --no-print-directory doctests
 
 doctests: $(VENV)/with-test
-	$(BIN)/pytest --doctest-modules sharedmem
+	$(BIN)/pytest -q --doctest-modules sharedmem
 
 lint: $(VENV)/with-test
 	$(BIN)/ruff check .
@@ -48,13 +50,15 @@ versions:
 		python=$${python:-python$$v}; \
 		$(call usable,$$python) || { echo "Python $$v: not on this machine"; continue; }; \
 		$(MAKE) --no-print-directory VENV=.venv-$$v PYTHON=$$python version || exit 1; \
-	done
+		newest=.venv-$$v; \
+	done; \
+	[ -z "$$newest" ] || $(MAKE) --no-print-directory VENV=$$newest doctests
 
-# Kernels take minutes to compile, and do not depend on the version; doctests call them all.
+# Kernels take minutes to compile, so there are no tests of them here. The doctests call them all, on
+# the newest version.
 version: $(VENV)/with-test
 	$(BIN)/pytest -q -m "not slow" \
 		--ignore=tests/kernels --ignore=tests/functions --ignore=tests/distributed
-	$(BIN)/pytest -q --doctest-modules sharedmem
 
 # What is installed are surroundings of some scenarios, which are left out without them.
 faults: $(VENV)/with-test

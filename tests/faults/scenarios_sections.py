@@ -387,7 +387,7 @@ def array_calls_inside_a_task(stage: Stage) -> None:
         sharedmem.map_chunks(halve, shared[i], chunks=shared[i].chunks(n=3))
         with MapReduce(np=2) as pool:
             pool.map_chunks(halve, shared[i], chunks=shared[i].chunks(n=3))
-        return sharedmem.sum(private) + sharedmem.max(shared[i])
+        return sharedmem.sum(private) + sharedmem.mean(shared[i])
 
     results = stage.pool.map(work, range(4))
     assert results == [(1 << 18) + (1 + i) / 4 for i in range(4)]

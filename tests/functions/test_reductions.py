@@ -49,7 +49,7 @@ def assert_same(name, *args, rtol=1e-12, **options):
 
 @pytest.mark.parametrize("name", ["prod", "ptp", "any", "all"])
 @several
-@given(case=arrays_and_axes(dtypes=DTYPES, min_side=0), keepdims=st.booleans())
+@given(case=arrays_and_axes(dtypes=(*DTYPES, "?"), min_side=0), keepdims=st.booleans())
 def test_reductions_are_numpys(name, case, keepdims):
     a, axis = case
     if name == "prod" and a.dtype.kind in "fc":

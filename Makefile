@@ -20,20 +20,22 @@ VENV := .venv
 BIN := $(VENV)/bin
 OLD := $(VENV)-0.3.8
 
-.PHONY: demo test lint types unit doctests versions version newest faults soak dtypes fuzz coverage \
+.PHONY: demo test lint types unit kernels versions version newest faults soak dtypes fuzz coverage \
 	compat bench regressions clean
 
 demo: $(VENV)/with-plot
 	$(BIN)/python examples/demo.py
 
-test: lint types unit
+test: lint types unit kernels
+
+# What forks is not tested by the process that has compiled all kernels: a fork would take it 30 ms.
+KERNELS := tests/kernels tests/functions
+unit: $(VENV)/with-test
+	$(BIN)/pytest -q $(KERNELS:%=--ignore=%)
 
 # Doctests come second: they find the kernels that the tests have compiled.
-unit: $(VENV)/with-test
-	$(BIN)/pytest
-	$(MAKE) --no-print-directory doctests
-
-doctests: $(VENV)/with-test
+kernels: $(VENV)/with-test
+	$(BIN)/pytest -q $(KERNELS)
 	$(BIN)/pytest -q --doctest-modules sharedmem
 
 lint: $(VENV)/with-test
@@ -57,11 +59,12 @@ versions:
 # Kernels take minutes to compile, and faults minutes to strike: the newest version compiles for the
 # doctests, which call everything, and meets the faults.
 version: $(VENV)/with-test
-	$(BIN)/pytest -q -m "not slow" --ignore=tests/kernels --ignore=tests/functions \
+	$(BIN)/pytest -q -m "not slow" $(KERNELS:%=--ignore=%) \
 		--ignore=tests/distributed --ignore=tests/faults
 
-newest: $(VENV)/with-test doctests
+newest: $(VENV)/with-test
 	$(BIN)/pytest -q -m "not slow" tests/faults
+	$(BIN)/pytest -q --doctest-modules sharedmem
 
 # What is installed are surroundings of some scenarios, which are left out without them.
 faults: $(VENV)/with-test
@@ -72,7 +75,7 @@ soak: $(VENV)/with-test
 	PYTHONPATH=tests $(BIN)/python tests/faults --soak --repeat 100 --load 600
 
 dtypes: $(VENV)/with-test
-	SHAREDMEM_TEST_ALL_DTYPES=1 $(BIN)/pytest tests/kernels tests/functions
+	SHAREDMEM_TEST_ALL_DTYPES=1 $(BIN)/pytest $(KERNELS)
 
 # Atheris is not for every Python, so it stands in no extra of the package.
 fuzz: $(VENV)/with-test

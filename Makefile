@@ -28,14 +28,18 @@ demo: $(VENV)/with-plot
 
 test: lint types unit kernels
 
-# What forks is not tested by the process that has compiled all kernels: a fork would take it 30 ms.
-KERNELS := tests/kernels tests/functions
-unit: $(VENV)/with-test
-	$(BIN)/pytest -q $(KERNELS:%=--ignore=%)
+# What compiles many kernels, which takes minutes, and what finds them compiled.
+KERNELS := tests/kernels tests/functions tests/test_stores.py tests/test_cli.py
+CALLERS := tests/test_benchmarks.py tests/distributed
+# They are apart from what forks: the process that compiles them grows to 1.6 GB.
+UNIT := $(KERNELS:%=--ignore=%) $(CALLERS:%=--ignore=%)
 
-# Doctests come second: they find the kernels that the tests have compiled.
+unit: $(VENV)/with-test
+	$(BIN)/pytest -q $(UNIT)
+
 kernels: $(VENV)/with-test
 	$(BIN)/pytest -q $(KERNELS)
+	$(BIN)/pytest -q $(CALLERS)
 	$(BIN)/pytest -q --doctest-modules sharedmem
 
 lint: $(VENV)/with-test
@@ -56,11 +60,10 @@ versions:
 	done; \
 	[ -z "$$newest" ] || $(MAKE) --no-print-directory VENV=$$newest newest
 
-# Kernels take minutes to compile, and faults minutes to strike: the newest version compiles for the
-# doctests, which call everything, and meets the faults.
+# Faults take minutes to strike, too: the newest version meets them, and compiles for the doctests,
+# which call everything.
 version: $(VENV)/with-test
-	$(BIN)/pytest -q -m "not slow" $(KERNELS:%=--ignore=%) \
-		--ignore=tests/distributed --ignore=tests/faults
+	$(BIN)/pytest -q -m "not slow" $(UNIT) --ignore=tests/faults
 
 newest: $(VENV)/with-test
 	$(BIN)/pytest -q -m "not slow" tests/faults
@@ -75,7 +78,7 @@ soak: $(VENV)/with-test
 	PYTHONPATH=tests $(BIN)/python tests/faults --soak --repeat 100 --load 600
 
 dtypes: $(VENV)/with-test
-	SHAREDMEM_TEST_ALL_DTYPES=1 $(BIN)/pytest $(KERNELS)
+	SHAREDMEM_TEST_ALL_DTYPES=1 $(BIN)/pytest tests/kernels tests/functions
 
 # Atheris is not for every Python, so it stands in no extra of the package.
 fuzz: $(VENV)/with-test

@@ -71,7 +71,6 @@ def test_npy(field, capsys):
     assert found["passes"] == 2
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["0", "1", "3"])
 def test_large_npy_for_any_number_of_workers(workers, capsys):
     values = np.random.default_rng(2).normal(3, 2, 5_000_000)
@@ -83,7 +82,6 @@ def test_large_npy_for_any_number_of_workers(workers, capsys):
     assert found["passes"] == 1
 
 
-@pytest.mark.slow  # compiles for each type
 @pytest.mark.parametrize("dtype", ["?", ">i4", "u8", "f2"])
 def test_dtypes(dtype, capsys):
     values = np.random.default_rng(3).integers(0, 100, 500).astype(dtype)
@@ -93,7 +91,6 @@ def test_dtypes(dtype, capsys):
     assert_histogram(found, values, 20)
 
 
-@pytest.mark.slow  # compiles for each type
 def test_large_integers_are_exact(capsys):
     values = np.array([2**62 + 1, 3], "i8")
     np.save("integers.npy", values)

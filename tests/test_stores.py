@@ -16,7 +16,6 @@ import sharedmem
 from sharedmem import MapReduce
 from sharedmem.kernels import Reduction, extrema, histograms, moments, sums
 
-pytestmark = pytest.mark.slow  # compiles many kernels
 CHUNK_BYTES = 1 << 14
 
 VALUES = np.random.default_rng(0).normal(size=(100, 30, 9))

@@ -112,6 +112,9 @@ class ThreadTeam:
             for thread in self._threads:
                 if thread.ident is not None:
                     thread.join()
+        # Python would lose an interrupt in the callback of a weak reference to a thread.
+        with signals_held():
+            self._threads.clear()
 
     def __del__(self) -> None:
         # As of processes: an interrupt may come before the block that is to end the team.

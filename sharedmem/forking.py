@@ -34,6 +34,7 @@ def let_go() -> None:
     for stream in _output_streams():
         with suppress(Exception):  # A stream may be of any class, and closed.
             _renew(stream.buffer)
+    _free_decorators()
     _forget_imports()
 
 
@@ -47,6 +48,15 @@ def _renew(buffer: Any) -> None:
     """Give a buffer a new lock; what is in it is the coordinator's, which writes it by itself."""
     if type(buffer) in (io.BufferedWriter, io.BufferedRandom):
         buffer.__init__(buffer.raw)
+
+
+def _free_decorators() -> None:
+    """Renew the locks of what numba makes once, which each of its decorators takes."""
+    target = getattr(sys.modules.get("numba.core.registry"), "CPUTarget", object)
+    for found in vars(target).values():
+        for name in ("_lock", "lock"):  # that of functools, before Python 3.12
+            if hasattr(found, name):
+                setattr(found, name, threading.RLock())
 
 
 def _forget_imports() -> None:

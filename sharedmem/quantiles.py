@@ -194,7 +194,8 @@ def of_lines(
         return func(a, axis=axis, out=out, keepdims=keepdims, **options)
     axes = range(a.ndim) if axis is None else normalize_axis_tuple(axis, a.ndim, "axis")
     kept = [at for at in range(a.ndim) if at not in axes]
-    func(np.zeros(1, a.dtype), **options)  # refuses what NumPy refuses
+    # It refuses what NumPy refuses, and has the byte order that a scalar loses.
+    example = func(np.zeros((1, 1) if kept else 1, a.dtype), axis=-1, **options)
     lines = a.transpose(*kept, *axes).reshape(math.prod(a.shape[at] for at in kept), -1)
     run = pool._run_in_threads(sorting.READS * a.nbytes)
     line_bytes = lines.shape[-1] * lines.itemsize
@@ -208,7 +209,7 @@ def of_lines(
 
         grid = chunks(len(lines), size=lines_a_chunk([len(lines)], line_bytes)[0])
         found = run(of_chunk, grid)
-    results = np.concatenate(found, axis=-1, dtype=found[0].dtype)
+    results = np.concatenate(found, axis=-1, dtype=example.dtype)
     results = results.reshape(results.shape[:-1] + tuple(a.shape[at] for at in kept))
     n_before = results.ndim - len(kept)
     if keepdims:

@@ -54,6 +54,15 @@ def test_medians(case, keepdims):
     assert_same(sharedmem.median(a, axis, keepdims=keepdims), expected)
 
 
+@pytest.mark.parametrize("shape", [(90,), (90, 1), (1, 90)])
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_byte_orders_are_numpys(shape, keepdims):
+    a = np.arange(90.0).reshape(shape).astype(">f8")
+    for q in (0.5, [0.5]):
+        options = {"axis": shape.index(90), "method": "lower", "keepdims": keepdims}
+        assert_same(sharedmem.quantile(a, q, **options), np.quantile(a, q, **options))
+
+
 LINES = {
     "normal": lambda rng: rng.normal(size=2001),
     "float32": lambda rng: rng.normal(size=2001).astype("f4"),

@@ -44,6 +44,10 @@ def formula(function: F) -> F:
     return cast(F, getattr(function, "py_func", function))
 
 
+def _source(function: Any) -> Any:
+    return getattr(function, "__wrapped__", formula(function))
+
+
 @cache
 def _folder_digest() -> str:
     """Digest of all kernel sources: kernels are compiled into each other across files."""
@@ -53,7 +57,7 @@ def _folder_digest() -> str:
 
 def _closure_key(function: Callable[..., Any]) -> tuple[Any, ...]:
     """Name the kernels and numbers that a function is a closure over, and what those are over."""
-    cells = [formula(cell.cell_contents) for cell in function.__closure__ or ()]
+    cells = [_source(cell.cell_contents) for cell in function.__closure__ or ()]
     return tuple(
         (cell.__module__, cell.__qualname__, _closure_key(cell)) if callable(cell) else cell
         for cell in cells

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -11,14 +11,25 @@ from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.kernels.compile import kernel, part
 from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
-from sharedmem.kernels.lines import LANES, Share, fetch_ahead, index, line_kernel, reduce_lines
+from sharedmem.kernels.lines import LANES, Share, index, line_kernel, reduce_lines
 from sharedmem.kernels.reduction import Reduction
+from sharedmem.kernels.vectors import VECTOR, Vector, tree_sum, vector_adder
 
 Array = NDArray[Any]
 
 
+def _step(state: Sequence[Vector], rows: Sequence[Vector]) -> Sequence[Vector]:
+    counted = tree_sum([row.differs(row.full(0)).ones(row) for row in rows])
+    return (state[0] + counted.widen(state[0]),)
+
+
+_add_wide = vector_adder(_step, 1)
+
+
 def _counter(known: int) -> Callable[..., None]:
     """Make the kernel that counts elements of rows: see :func:`line_kernel`."""
+    if known == LANES:
+        return _add_wide
 
     @kernel
     def add_rows(
@@ -26,17 +37,7 @@ def _counter(known: int) -> Callable[..., None]:
     ) -> None:
         width = known if known else width
         count = state[0, at:]
-        for _ in range(n // 4):
-            if known == LANES:
-                fetch_ahead(x, p, stride)
-            for j in range(width):
-                a = np.int64(x[index(p + j)] != 0)
-                b = np.int64(x[index(p + stride + j)] != 0)
-                c = np.int64(x[index(p + 2 * stride + j)] != 0)
-                d = np.int64(x[index(p + 3 * stride + j)] != 0)
-                count[j] += (a + b) + (c + d)
-            p += 4 * stride
-        for _ in range(n % 4):
+        for _ in range(n):
             for j in range(width):
                 count[j] += x[index(p + j)] != 0
             p += stride
@@ -50,7 +51,7 @@ def _fold(state: Array, half: int) -> None:
         state[0, j] += state[0, j + half]
 
 
-_count_lines = line_kernel(_counter, _fold)
+_count_lines = line_kernel(_counter, _fold, n_lanes=VECTOR)
 
 
 @lru_cache

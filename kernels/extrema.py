@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import math
+import operator
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -11,8 +14,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.kernels.compile import kernel, part
 from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
-from sharedmem.kernels.lines import LANES, Share, fetch_ahead, index, line_kernel, reduce_lines
+from sharedmem.kernels.lines import LANES, LineKernel, Share, index, line_kernel, reduce_lines
 from sharedmem.kernels.reduction import Reduction
+from sharedmem.kernels.vectors import VECTOR, Vector, vector_adder
 
 Array = NDArray[Any]
 
@@ -44,50 +48,51 @@ def greater(a: Any, b: Any) -> Any:
     return a if a > b else b
 
 
-def widener(skips_nan: bool) -> Callable[[int], Callable[..., None]]:
-    """Return what makes the kernel that widens the extrema of lanes by rows."""
+def extrema_of(skips_nan: bool) -> LineKernel:
+    """Return the kernels that find the extrema of lines."""
+
+    def step(state: Sequence[Vector], rows: Sequence[Vector]) -> Sequence[Vector]:
+        smallest, largest = state
+        for row in rows:
+            smallest = (row < smallest).choose(row, smallest)
+            largest = (row > largest).choose(row, largest)
+        if not skips_nan and smallest.is_float:
+            pairs = zip(rows[::2], rows[-1::-2], strict=True)
+            has_nan = functools.reduce(operator.or_, [a.is_nan(b) for a, b in pairs])
+            nan = smallest.full(math.nan)
+            return has_nan.choose(nan, smallest), has_nan.choose(nan, largest)
+        return smallest, largest
+
+    add_wide = vector_adder(step, 2)
 
     def for_width(known: int) -> Callable[..., None]:
-        @kernel
-        def add_rows(
-            x: Array, p: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
-        ) -> None:
-            width = known if known else width
-            smallest = state[0, at:]
-            largest = state[1, at:]
-            for first in range(0, n, 16):
-                rows = min(16, n - first)
-                start = p
-                has_nan = False
-                for _ in range(rows // 4):
-                    if known == LANES:
-                        fetch_ahead(x, p, stride)
-                    for j in range(width):
-                        a = x[index(p + j)]
-                        b = x[index(p + stride + j)]
-                        c = x[index(p + 2 * stride + j)]
-                        d = x[index(p + 3 * stride + j)]
-                        smallest[j] = lesser(a, lesser(b, lesser(c, lesser(d, smallest[j]))))
-                        largest[j] = greater(a, greater(b, greater(c, greater(d, largest[j]))))
-                        has_nan |= ((a != a) | (b != b)) | ((c != c) | (d != d))
-                    p += 4 * stride
-                for _ in range(rows % 4):
-                    for j in range(width):
-                        a = x[index(p + j)]
-                        smallest[j] = lesser(a, smallest[j])
-                        largest[j] = greater(a, largest[j])
-                        has_nan |= a != a
-                    p += stride
-                if has_nan and not skips_nan:
-                    for i in range(rows):
-                        for j in range(width):
-                            a = x[index(start + i * stride + j)]
-                            smallest[j] = smaller(smallest[j], a)
-                            largest[j] = larger(largest[j], a)
+        return add_wide if known == LANES else _widener(skips_nan, known)
 
-        return add_rows
+    return line_kernel(for_width, fold, n_lanes=VECTOR)
 
-    return for_width
+
+def _widener(skips_nan: bool, known: int) -> Callable[..., None]:
+    """Make the kernel that widens the extrema of lanes by rows."""
+
+    @kernel
+    def add_rows(
+        x: Array, p: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
+    ) -> None:
+        width = known if known else width
+        smallest = state[0, at:]
+        largest = state[1, at:]
+        for _ in range(n):
+            for j in range(width):
+                a = x[index(p + j)]
+                if skips_nan:
+                    smallest[j] = lesser(a, smallest[j])
+                    largest[j] = greater(a, largest[j])
+                else:
+                    smallest[j] = smaller(smallest[j], a)
+                    largest[j] = larger(largest[j], a)
+            p += stride
+
+    return add_rows
 
 
 @part
@@ -98,7 +103,7 @@ def fold(state: Array, half: int) -> None:
         state[1, j] = larger(state[1, j], state[1, j + half])
 
 
-_extrema = line_kernel(widener(skips_nan=False), fold)
+_extrema = extrema_of(skips_nan=False)
 
 
 @lru_cache

@@ -9,6 +9,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.imputils import impl_ret_borrowed
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
@@ -47,6 +48,14 @@ def _prefetch(typing: Any, array: Any, place: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator, unused-ignore]
+def _read_only(typing: Any, array: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return impl_ret_borrowed(context, builder, signature.return_type, arguments[0])
+
+    return array.copy(readonly=True)(array), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator, unused-ignore]
 def _let_others_run(typing: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         function = ir.FunctionType(ir.IntType(32), [])
@@ -64,5 +73,7 @@ fma = cast(Callable[[Any, Any, Any], np.float64], _fma)
 fetch_add = cast(Callable[[Array, int, int], int], _fetch_add)
 # prefetch(array, place) asks for an element that is read soon; it may lie beyond the array.
 prefetch = cast(Callable[[Array, int], None], _prefetch)
+# read_only(array) is the same array, of the type that the inputs of kernels have.
+read_only = cast(Callable[[Array], Array], _read_only)
 # let_others_run() gives the core to a thread that waits for one, if there is any.
 let_others_run = cast(Callable[[], None], _let_others_run)

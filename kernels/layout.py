@@ -41,24 +41,25 @@ def flatten(x: Array) -> tuple[Array, int, int, int]:
     """
     itemsize = x.itemsize
     innermost = 2 if x.shape[2] > 1 else 1
-    if (
-        not x.flags.aligned
-        or not x.dtype.isnative
+    is_plain = x.flags.aligned and x.dtype.isnative
+    if not (is_plain and x.flags.c_contiguous) and (
+        not is_plain
         or (x.strides[innermost] != itemsize and x.shape[innermost] > 1)
         or any(stride % itemsize for stride in x.strides)
     ):
         x = np.ascontiguousarray(x, x.dtype.newbyteorder("="))
     if x.flags.c_contiguous:
-        flat = x.reshape(-1)
-        strides = [x.shape[1] * x.shape[2], x.shape[2]]
-        start = 0
-    else:
-        strides = [stride // itemsize for stride in x.strides[:2]]
-        reach = [(length - 1) * stride for length, stride in zip(x.shape, strides, strict=False)]
-        start = -sum(min(0, distance) for distance in reach)
-        span = 1 + start + sum(max(0, distance) for distance in reach) + x.shape[2] - 1
-        lowest = x[tuple(slice(None, None, -1 if d < 0 else 1) for d in reach)]
-        flat = np.lib.stride_tricks.as_strided(lowest, (span,), (itemsize,))
-    flat = flat.view()
-    flat.flags.writeable = False
-    return flat, start, strides[0], strides[1]
+        return _read_only(x.reshape(-1)), 0, x.shape[1] * x.shape[2], x.shape[2]
+    strides = [stride // itemsize for stride in x.strides[:2]]
+    reach = [(length - 1) * stride for length, stride in zip(x.shape, strides, strict=False)]
+    start = -sum(min(0, distance) for distance in reach)
+    span = 1 + start + sum(max(0, distance) for distance in reach) + x.shape[2] - 1
+    lowest = x[tuple(slice(None, None, -1 if d < 0 else 1) for d in reach)]
+    flat = np.lib.stride_tricks.as_strided(lowest, (span,), (itemsize,))
+    return _read_only(flat), start, strides[0], strides[1]
+
+
+def _read_only(flat: Array) -> Array:
+    view = flat.view()
+    view.flags.writeable = False
+    return view

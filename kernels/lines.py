@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.kernels.compile import kernel, part
-from sharedmem.kernels.intrinsics import fetch_add, prefetch
+from sharedmem.kernels.intrinsics import fetch_add, prefetch, read_only
 from sharedmem.kernels.layout import flatten
 
 # A long line of contiguous elements is reduced in this many lanes side by side, which are folded at
@@ -63,7 +63,10 @@ class LineKernel(NamedTuple):
 
 
 def line_kernel(
-    adder: Callable[[int], Callable[..., None]], fold: Callable[..., None], n_rows: int = 16
+    adder: Callable[[int], Callable[..., None]],
+    fold: Callable[..., None],
+    n_rows: int = 16,
+    n_lanes: int = LANES,
 ) -> LineKernel:
     """Make the kernels of a family from kernels that work on lanes.
 
@@ -79,9 +82,11 @@ def line_kernel(
         ``fold(state, half)`` combines each lane below `half` with the lane `half` above it.
     n_rows : int
         Columns are reduced in blocks of so many rows, so that memory is read in long runs.
+    n_lanes : int
+        A long line of contiguous elements is reduced in so many lanes, at most LANES.
     """
     return LineKernel(
-        _column_kernel(adder, fold, n_rows), _row_kernel(adder, fold), _piece_folder(fold)
+        _column_kernel(adder, fold, n_rows), _row_kernel(adder, fold, n_lanes), _piece_folder(fold)
     )
 
 
@@ -207,7 +212,7 @@ def _column_kernel(
 
 
 def _row_kernel(
-    adder: Callable[[int], Callable[..., None]], fold: Callable[..., None]
+    adder: Callable[[int], Callable[..., None]], fold: Callable[..., None], n_lanes: int
 ) -> Callable[..., None]:
     """Make the kernel for lines of contiguous elements, of which threads take `grain` at a time.
 
@@ -219,36 +224,39 @@ def _row_kernel(
     @kernel
     def reduce_rows(
         x: Array, start: int, outer_stride: int, n: int, stop: int, grain: int, cursor: Array,
-        place: int, target: int, n_scratch: int, turned: Array, readable: Array, identity: Array,
-        state: Array,
+        place: int, target: int, n_scratch: int, identity: Array, state: Array,
     ) -> None:  # fmt: skip
         wide = np.empty((len(state), LANES), state.dtype)
         lanes = np.empty((len(state), NARROW * BATCH), state.dtype)
         batch = np.empty((len(state), NARROW * BATCH), state.dtype)
         scratch = np.empty((n_scratch, LANES), state.dtype)
+        turned = np.empty(SHORT * BATCH, x.dtype)
+        readable = read_only(turned)
         first = fetch_add(cursor, _NEXT, grain)
         while first < state.shape[1]:
             n_lines = min(grain, state.shape[1] - first)
             p = start + first * outer_stride
             length = min(n, stop - p)
-            width = LANES if length >= LONG else NARROW
-            rows = length // width if length >= SHORT else 0
+            rows = length // n_lanes if length >= LONG else 0
+            narrow = (length - rows * n_lanes) // NARROW if length >= SHORT else 0
+            in_lanes = rows * n_lanes + narrow * NARROW
             _start(batch, 0, BATCH, identity)
-            _start(lanes, 0, NARROW * BATCH if rows else 0, identity)
-            for line in range(n_lines if rows else 0):
+            _start(lanes, 0, NARROW * BATCH if in_lanes else 0, identity)
+            for line in range(n_lines if in_lanes else 0):
                 q = p + line * outer_stride
-                if width == NARROW:
-                    add_narrow(x, q, rows, NARROW, lanes, line * NARROW, NARROW, scratch)
-                    continue
-                _start(wide, 0, LANES, identity)
-                add_wide(x, q, rows, LANES, wide, 0, LANES, scratch)
-                fold_to(wide, LANES, NARROW)
-                _copy(wide, NARROW, lanes, line * NARROW)
-            if rows:
+                at = line * NARROW
+                if rows:
+                    _start(wide, 0, n_lanes, identity)
+                    add_wide(x, q, rows, n_lanes, wide, 0, n_lanes, scratch)
+                    fold_to(wide, n_lanes, NARROW)
+                    _copy(wide, NARROW, lanes, at)
+                    q += rows * n_lanes
+                add_narrow(x, q, narrow, NARROW, lanes, at, NARROW, scratch)
+            if in_lanes:
                 for s in range(len(state)):
                     _turn(lanes[s], 0, NARROW, NARROW, n_lines, batch[s], grain)
                 fold_to(batch, NARROW * grain, grain)
-            for done in range(rows * width, length, SHORT):
+            for done in range(in_lanes, length, SHORT):
                 some = min(length - done, SHORT)
                 _turn(x, p + done, outer_stride, some, n_lines, turned, BATCH)
                 add_wide(readable, np.int64(0), some, BATCH, batch, 0, BATCH, scratch)
@@ -308,7 +316,7 @@ def reduce_lines(
     else:
         cursor = np.zeros(3 * 8, np.int64)
         lines = (flat, start, outer_stride, n, len(flat), BATCH)
-        kernel.rows(*lines, cursor, _DONE, 0, n_scratch, *_turned(flat), start_values, state)
+        kernel.rows(*lines, cursor, _DONE, 0, n_scratch, start_values, state)
     return tuple(state.reshape(len(identity), n_outer, n_inner))
 
 
@@ -329,7 +337,7 @@ def _reduce_line(
         # A thread that came back first would hold the interpreter's lock when the caller needs it.
         wait = (_DONE, n_pieces) if is_caller else (_CALLER, 1)
         pieces = (flat, start, PIECE, PIECE, start + n, 1)
-        kernel.rows(*pieces, cursor, *wait, n_scratch, *_turned(flat), identity, state)
+        kernel.rows(*pieces, cursor, *wait, n_scratch, identity, state)
         if is_caller:
             cursor[_CALLER] = 1
         return bool(cursor[_DONE] >= n_pieces)
@@ -344,11 +352,3 @@ def _reduce_line(
 @lru_cache
 def _start_values(identity: tuple[float, ...], dtype: np.dtype[Any]) -> Array:
     return np.array(identity, dtype)
-
-
-def _turned(flat: Array) -> tuple[Array, Array]:
-    """Return room for lines side by side, and the same as an array of the type of `flat`."""
-    turned = np.empty(SHORT * BATCH, flat.dtype)
-    readable = turned.view()
-    readable.flags.writeable = False
-    return turned, readable

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.kernels import extrema, moments, products, sums
-from sharedmem.kernels.compile import kernel, part
+from sharedmem.kernels.compile import formula, kernel, part
 from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
-from sharedmem.kernels.lines import Share, index, line_kernel, reduce_lines
+from sharedmem.kernels.lines import LANES, Share, index, line_kernel, reduce_lines
 from sharedmem.kernels.reduction import Reduction
+from sharedmem.kernels.vectors import VECTOR, Vector, tree_sum, vector_adder
 
 Array = NDArray[Any]
 State = tuple[Array, ...]
@@ -25,12 +26,23 @@ def _or_zero(x: Any) -> Any:
 
 
 # A state: the sum, what it has lost to rounding, and how many elements are numbers.
-def _adder(known: int) -> Callable[..., None]:
-    """Make the kernel that adds the numbers in rows, and counts them: see :func:`line_kernel`.
+def _step(state: Sequence[Vector], rows: Sequence[Vector]) -> Sequence[Vector]:
+    total, lost, count = state
+    zero, one = total.full(0), total.full(1)
+    wide = [row.widen(total) for row in rows]
+    numbers = [row.is_nan(row).choose(zero, row) for row in wide]
+    counted = tree_sum([row.is_nan(row).choose(zero, one) for row in wide])
+    total, error = formula(sums.two_sum)(total, tree_sum(numbers))
+    return total, lost + error, count + counted
 
-    Sixteen rows are summed as if there were no NaN, and again where their sum is one.
-    """
-    add_plainly = sums.plain_adder(sums.itself, known)
+
+_add_wide = vector_adder(_step, 3)
+
+
+def _adder(known: int) -> Callable[..., None]:
+    """Make the kernel that adds the numbers in rows, and counts them: see :func:`line_kernel`."""
+    if known == LANES:
+        return _add_wide
     add_numbers = sums.plain_adder(_or_zero, known)
 
     @kernel
@@ -41,17 +53,11 @@ def _adder(known: int) -> Callable[..., None]:
         plain, total, lost, count = scratch[0], state[0, at:], state[1, at:], state[2, at:]
         for first in range(0, n, 16):
             rows = min(16, n - first)
-            add_plainly(x, p, rows, stride, width, plain)
-            has_nan = False
-            for j in range(width):
-                has_nan |= plain[j] != plain[j]
-                count[j] += rows
-            if has_nan:
-                add_numbers(x, p, rows, stride, width, plain)
-                for i in range(rows):
-                    for j in range(width):
-                        a = x[index(p + i * stride + j)]
-                        count[j] -= a != a
+            add_numbers(x, p, rows, stride, width, plain)
+            for i in range(rows):
+                for j in range(width):
+                    a = x[index(p + i * stride + j)]
+                    count[j] += a == a
             for j in range(width):
                 total[j], error = sums.two_sum(total[j], plain[j])
                 lost[j] += error
@@ -67,8 +73,8 @@ def _fold(state: Array, half: int) -> None:
         state[2, j] += state[2, j + half]
 
 
-_add_lines = line_kernel(_adder, _fold)
-_extrema_lines = line_kernel(extrema.widener(skips_nan=True), extrema.fold)
+_add_lines = line_kernel(_adder, _fold, n_lanes=VECTOR)
+_extrema_lines = extrema.extrema_of(skips_nan=True)
 
 
 @lru_cache

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sharedmem.kernels import extrema, sums
 from sharedmem.kernels.compile import part
 from sharedmem.kernels.layout import as_numbers, has_kernel
-from sharedmem.kernels.lines import LineKernel, Share, line_kernel, reduce_lines
+from sharedmem.kernels.lines import LineKernel, Share, reduce_lines
 from sharedmem.kernels.reduction import Reduction
 
 Array = NDArray[Any]
@@ -30,8 +30,8 @@ def square(x: Any) -> Any:
     return x * x
 
 
-_add_magnitudes = line_kernel(sums.adder(magnitude), sums.fold)
-_add_squares = line_kernel(sums.adder(square), sums.fold)
+_add_magnitudes = sums.sum_of(magnitude)
+_add_squares = sums.sum_of(square)
 
 
 @lru_cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -12,8 +12,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.kernels.compile import formula, kernel, part
 from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
-from sharedmem.kernels.lines import LANES, Share, fetch_ahead, index, line_kernel, reduce_lines
+from sharedmem.kernels.lines import LANES, LineKernel, Share, index, line_kernel, reduce_lines
 from sharedmem.kernels.reduction import Reduction
+from sharedmem.kernels.vectors import VECTOR, Vector, tree_sum, vector_adder
 
 Array = NDArray[Any]
 
@@ -47,8 +48,6 @@ def plain_adder(term: Callable[[Any], Any], known: int) -> Callable[..., None]:
         for j in range(width):
             plain[j] = 0
         for _ in range(n // 4):
-            if known == LANES:
-                fetch_ahead(x, p, stride)
             for j in range(width):
                 a = term(number(x[index(p + j)]))
                 b = term(number(x[index(p + stride + j)]))
@@ -64,32 +63,43 @@ def plain_adder(term: Callable[[Any], Any], known: int) -> Callable[..., None]:
     return add_plainly
 
 
-# Sixteen rows are summed plainly before the sum is compensated: two cores then read 128 MiB that is
-# in cache at 46 GB/s, like a bare loop, and at 30 where each eight rows are compensated. For
-# integers the compiler finds that nothing is ever lost, and drops the compensation.
-def adder(term: Callable[[Any], Any]) -> Callable[[int], Callable[..., None]]:
-    """Return what makes the kernel that adds a term of each element of rows to lanes of sums."""
+def sum_of(term: Callable[[Any], Any]) -> LineKernel:
+    """Return the kernels that sum a term of each element of a line."""
+
+    def step(state: Sequence[Vector], rows: Sequence[Vector]) -> Sequence[Vector]:
+        total, lost = state
+        terms = [formula(term)(row.widen(total)) for row in rows]
+        total, error = formula(two_sum)(total, tree_sum(terms))
+        return total, lost + error
+
+    add_wide = vector_adder(step, 2)
 
     def for_width(known: int) -> Callable[..., None]:
-        add_plainly = plain_adder(term, known)
+        return add_wide if known == LANES else _adder(term, known)
 
-        @kernel
-        def add_rows(
-            x: Array, p: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
-        ) -> None:
-            width = known if known else width
-            plain, total, lost = scratch[0], state[0, at:], state[1, at:]
-            for first in range(0, n, 16):
-                rows = min(16, n - first)
-                add_plainly(x, p, rows, stride, width, plain)
-                for j in range(width):
-                    total[j], error = two_sum(total[j], plain[j])
-                    lost[j] += error
-                p += rows * stride
+    return line_kernel(for_width, fold, n_lanes=VECTOR)
 
-        return add_rows
 
-    return for_width
+# For integers the compiler finds that nothing is ever lost, and drops the compensation.
+def _adder(term: Callable[[Any], Any], known: int) -> Callable[..., None]:
+    """Make the kernel that adds a term of each element of rows to lanes of sums."""
+    add_plainly = plain_adder(term, known)
+
+    @kernel
+    def add_rows(
+        x: Array, p: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
+    ) -> None:
+        width = known if known else width
+        plain, total, lost = scratch[0], state[0, at:], state[1, at:]
+        for first in range(0, n, 16):
+            rows = min(16, n - first)
+            add_plainly(x, p, rows, stride, width, plain)
+            for j in range(width):
+                total[j], error = two_sum(total[j], plain[j])
+                lost[j] += error
+            p += rows * stride
+
+    return add_rows
 
 
 @part
@@ -100,7 +110,7 @@ def fold(state: Array, half: int) -> None:
         state[1, j] += state[1, j + half] + error
 
 
-_add_lines = line_kernel(adder(itself), fold)
+_add_lines = sum_of(itself)
 
 
 @lru_cache
@@ -175,7 +185,8 @@ def compensated(total: Array, lost: Array) -> Array:
         return total
     if total.size == 1 and total.dtype == np.float64:  # NumPy's error state costs 5 us
         plain, rest = total.item(), lost.item()
-        return np.full(total.shape, plain + rest if math.isfinite(rest) else plain)
+        best = np.asarray(plain + rest if math.isfinite(rest) else plain)
+        return best.reshape(total.shape)
     with np.errstate(all="ignore"):
         best = total + lost
         if not np.isfinite(best.sum()):

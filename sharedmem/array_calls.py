@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy
+
 from sharedmem import engine, overlap
 from sharedmem.compiling import releases_gil, serial_form, warn_of_gil
 from sharedmem.distributed import DaskBackend
@@ -195,7 +197,7 @@ class ArrayCalls(ABC):
         """Say whether a cluster does a call, since it sees one of the arrays by itself."""
         if self._cluster is not None and any(map(is_far, arrays)) and self._n_workers() > 0:
             return True
-        if any(map(reads_dask, arrays)):
+        if any(reads_dask(a) for a in arrays if not isinstance(a, numpy.ndarray)):
             raise TypeError(
                 "a dask array is read by the workers of a cluster: give it to a pool on one, "
                 "MapReduce(DaskBackend(client)), or give a.compute() or an array in a file"

@@ -489,7 +489,10 @@ def current_pool() -> MapReduce:
     A pool that was entered before a worker was forked is the coordinator's, and not the worker's.
     """
     me = os.getpid()
-    return next((pool for pid, pool in reversed(_entered()) if pid == me), None) or _default(me)
+    for pid, pool in reversed(_entered()):
+        if pid == me:
+            return pool
+    return _default(me)
 
 
 @functools.cache

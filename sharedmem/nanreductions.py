@@ -15,7 +15,14 @@ from sharedmem.kernels.layout import has_kernel
 from sharedmem.masks import masked
 from sharedmem.operands import as_array, in_memory
 from sharedmem.reducing import Axis
-from sharedmem.reductions import given, has_positions, is_covered, reduce_from, store
+from sharedmem.reductions import (
+    given,
+    has_positions,
+    is_covered,
+    reduce_from,
+    result_dtype,
+    store,
+)
 
 Array = NDArray[Any]
 
@@ -131,7 +138,7 @@ def nanmean(
     a = as_array(a)
     if a.dtype.kind not in "fc":
         return reductions.mean(a, axis, dtype, out, keepdims, where=where)
-    result = np.add.reduce(np.zeros(1, a.dtype), dtype=dtype).dtype
+    result = result_dtype(np.add.reduce, a.dtype, dtype)
     if result.kind not in "fc" or not is_covered(a, result, axis, out, keepdims, where):
         return _numpy.nanmean(in_memory(a), axis, dtype, out, keepdims, where=where)
     a = masked(a, where, np.nan)
@@ -256,7 +263,7 @@ def nanvar(
     a = as_array(a)
     if a.dtype.kind not in "fc":
         return statistics.var(a, axis, dtype, out, ddof, keepdims, where=where)
-    result = np.asarray(np.var(np.zeros(1, a.dtype), dtype=dtype)).dtype
+    result = result_dtype(np.var, a.dtype, dtype)
     if not _has_variance(a, result) or not is_covered(a, result, axis, out, keepdims, where):
         return _numpy.nanvar(in_memory(a), axis, dtype, out, ddof, keepdims, where=where)
     value = _variance(masked(a, where, np.nan), axis, ddof, keepdims)
@@ -296,7 +303,7 @@ def nanstd(
     a = as_array(a)
     if a.dtype.kind not in "fc":
         return statistics.std(a, axis, dtype, out, ddof, keepdims, where=where)
-    result = np.asarray(np.var(np.zeros(1, a.dtype), dtype=dtype)).dtype
+    result = result_dtype(np.var, a.dtype, dtype)
     if not _has_variance(a, result) or not is_covered(a, result, axis, out, keepdims, where):
         return _numpy.nanstd(in_memory(a), axis, dtype, out, ddof, keepdims, where=where)
     value = np.sqrt(_variance(masked(a, where, np.nan), axis, ddof, keepdims))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 
-@contextmanager
-def no_bar(_: int) -> Iterator[Callable[[int], object]]:
+def no_bar(_: int) -> AbstractContextManager[Callable[[int], object]]:
     """Show nothing."""
-    yield lambda _: None
+    return _nothing
+
+
+_nothing = nullcontext[Callable[[int], object]](lambda _: None)
 
 
 @contextmanager

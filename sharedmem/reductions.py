@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 import threading
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -66,7 +68,7 @@ def sum(
     1.0
     """
     a = as_array(a)
-    result = np.add.reduce(np.zeros(1, a.dtype), dtype=dtype).dtype
+    result = result_dtype(np.add.reduce, a.dtype, dtype)
     if not is_covered(a, result, axis, out, keepdims, where):
         return _numpy.sum(
             in_memory(a), axis, dtype, out, keepdims, where=where, **given(initial=initial)
@@ -104,7 +106,7 @@ def prod(
     42
     """
     a = as_array(a)
-    result = np.multiply.reduce(np.ones(1, a.dtype), dtype=dtype).dtype
+    result = result_dtype(np.multiply.reduce, a.dtype, dtype)
     if not is_covered(a, result, axis, out, keepdims, where):
         return _numpy.prod(
             in_memory(a), axis, dtype, out, keepdims, where=where, **given(initial=initial)
@@ -144,7 +146,7 @@ def mean(
     [2.0, 3.5]
     """
     a = as_array(a)
-    result = np.asarray(np.mean(np.zeros(1, a.dtype), dtype=dtype)).dtype
+    result = result_dtype(np.mean, a.dtype, dtype)
     if not is_covered(a, result, axis, out, keepdims, where):
         return _numpy.mean(in_memory(a), axis, dtype, out, keepdims, where=where)
     if where is not True:
@@ -475,6 +477,16 @@ def is_covered(
         and out.dtype == result
         and out.shape == kept_shape(a, axis, keepdims)
     )
+
+
+def result_dtype(func: Callable[..., Any], dtype: np.dtype[Any], wanted: Any) -> np.dtype[Any]:
+    """Return the type that one of NumPy's functions gives, where `dtype=wanted` is asked for."""
+    return _result_dtype(func, dtype, None if wanted is None else np.dtype(wanted))
+
+
+@functools.lru_cache(256)
+def _result_dtype(func: Callable[..., Any], dtype: np.dtype[Any], wanted: Any) -> np.dtype[Any]:
+    return np.asarray(func(np.zeros(1, dtype), dtype=wanted)).dtype
 
 
 def n_taking_part(shape: tuple[int, ...], axis: Axis, keepdims: bool, where: Any) -> Any:

@@ -21,6 +21,7 @@ from sharedmem.reductions import (
     line_length,
     masked_mean,
     n_taking_part,
+    result_dtype,
     store,
 )
 
@@ -60,7 +61,7 @@ def var(
     1.6666666666666667
     """
     a = as_array(a)
-    result = np.asarray(np.var(np.zeros(1, a.dtype), dtype=dtype)).dtype
+    result = result_dtype(np.var, a.dtype, dtype)
     if not is_covered(a, result, axis, out, keepdims, where):
         return _numpy.var(in_memory(a), axis, dtype, out, ddof, keepdims, where=where)
     return store(_spread(variances.variance, a, axis, result, ddof, keepdims, where), out)
@@ -94,7 +95,7 @@ def std(
     1.0
     """
     a = as_array(a)
-    result = np.asarray(np.var(np.zeros(1, a.dtype), dtype=dtype)).dtype
+    result = result_dtype(np.var, a.dtype, dtype)
     if not is_covered(a, result, axis, out, keepdims, where):
         return _numpy.std(in_memory(a), axis, dtype, out, ddof, keepdims, where=where)
     return store(_spread(variances.deviation, a, axis, result, ddof, keepdims, where), out)

@@ -133,9 +133,11 @@ def in_concert(work: Callable[[bool], bool], n_threads: int) -> None:
     Where the call of this thread returns True, all is done, and it does not wait for the others to
     be told so: on two cores that takes them 0.06 ms, a third of the time of a sum of 8 MiB.
     """
+    if n_threads == 1:
+        work(True)
+        return
     job = _Job(work, [False] * (n_threads - 1))
-    if n_threads > 1:
-        _helpers.call(job, n_threads - 1)
+    _helpers.call(job, n_threads - 1)
     is_done = False
     try:
         is_done = work(True)

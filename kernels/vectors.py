@@ -1,0 +1,228 @@
+"""Formulas on vectors: numbers side by side in the registers of a processor.
+
+The compiler makes vectors of loops over lanes, but keeps the lanes in memory from one row to the
+next, which takes half of the time of a sum. So formulas are called with vectors instead, each of
+whose operations gives an instruction.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from sharedmem.kernels.compile import kernel
+
+Array = NDArray[Any]
+
+# Lanes of a vector: four registers of AVX2 if these are float64, so that a sum and what it lost
+# leave room for as many elements again.
+VECTOR = 16
+# Rows that a formula gets at once.
+GROUP = 8
+
+
+class Vector:
+    """Numbers side by side, or what comes of comparing them.
+
+    Parameters
+    ----------
+    builder : llvmlite.ir.IRBuilder
+        Where instructions go.
+    value : llvmlite.ir.Value
+        A vector of LLVM.
+    is_signed : bool
+        Whether integers are.
+    """
+
+    def __init__(self, builder: Any, value: Any, is_signed: bool = True) -> None:
+        self.builder, self.value, self.is_signed = builder, value, is_signed
+
+    @property
+    def is_float(self) -> bool:
+        """Whether these are floating-point numbers."""
+        return not isinstance(self.value.type.element, ir.IntType)
+
+    def full(self, number: float) -> Vector:
+        """Return a vector of the same type, with one number in all lanes."""
+        kind = self.value.type
+        return self.like(ir.Constant(kind, [ir.Constant(kind.element, number)] * kind.count))
+
+    def __add__(self, other: Vector) -> Vector:
+        return self._calculate("add", other)
+
+    def __sub__(self, other: Vector) -> Vector:
+        return self._calculate("sub", other)
+
+    def __mul__(self, other: Vector) -> Vector:
+        return self._calculate("mul", other)
+
+    def __abs__(self) -> Vector:
+        size = self.builder.module.declare_intrinsic("llvm.fabs", [self.value.type])
+        return self.like(self.builder.call(size, [self.value]))
+
+    def __or__(self, other: Vector) -> Vector:
+        return self.like(self.builder.or_(self.value, other.value))
+
+    def __lt__(self, other: Vector) -> Vector:
+        return self._compare("<", other)
+
+    def __gt__(self, other: Vector) -> Vector:
+        return self._compare(">", other)
+
+    def differs(self, other: Vector) -> Vector:
+        """Say where numbers are not equal; NaN is not equal to itself."""
+        if self.is_float:
+            return self.like(self.builder.fcmp_unordered("!=", self.value, other.value))
+        return self._compare("!=", other)
+
+    def is_nan(self, other: Vector) -> Vector:
+        """Say where this number or the other one is NaN."""
+        return self.like(self.builder.fcmp_unordered("uno", self.value, other.value))
+
+    def choose(self, a: Vector, b: Vector) -> Vector:
+        """Return `a` where a comparison holds, and `b` elsewhere."""
+        return a.like(self.builder.select(self.value, a.value, b.value))
+
+    def ones(self, sized_like: Vector) -> Vector:
+        """Return integers of the size of other numbers: 1 where a comparison holds, and else 0."""
+        element = sized_like.value.type.element
+        size = {ir.DoubleType: 64, ir.FloatType: 32}.get(type(element)) or element.width
+        kind = ir.VectorType(ir.IntType(size), VECTOR)
+        return Vector(self.builder, self.builder.zext(self.value, kind), is_signed=False)
+
+    def widen(self, like: Vector) -> Vector:
+        """Return the numbers in the type of another vector, which holds them all."""
+        kind = like.value.type
+        if self.value.type == kind:
+            return like.like(self.value)
+        if self.is_float:
+            convert = self.builder.fpext
+        elif like.is_float:
+            convert = self.builder.sitofp if self.is_signed else self.builder.uitofp
+        else:
+            convert = self.builder.sext if self.is_signed else self.builder.zext
+        return like.like(convert(self.value, kind))
+
+    def like(self, value: Any) -> Vector:
+        """Return a value of LLVM as a vector of the same kind."""
+        return Vector(self.builder, value, self.is_signed)
+
+    def _calculate(self, name: str, other: Vector) -> Vector:
+        instruction = getattr(self.builder, "f" + name if self.is_float else name)
+        return self.like(instruction(self.value, other.value))
+
+    def _compare(self, sign: str, other: Vector) -> Vector:
+        if self.is_float:
+            compare = self.builder.fcmp_ordered
+        else:
+            compare = self.builder.icmp_signed if self.is_signed else self.builder.icmp_unsigned
+        return self.like(compare(sign, self.value, other.value))
+
+
+# Takes the state of a lane, and an element of each of a few rows; returns the new state.
+Step = Callable[[Sequence[Vector], Sequence[Vector]], Sequence[Vector]]
+
+
+def tree_sum(vectors: Sequence[Vector]) -> Vector:
+    """Add vectors, neighbours first."""
+    while len(vectors) > 1:
+        vectors = [
+            functools.reduce(operator.add, vectors[at : at + 2]) for at in range(0, len(vectors), 2)
+        ]
+    return vectors[0]
+
+
+def vector_adder(step: Step, n_parts: int) -> Callable[..., None]:
+    """Make the kernel that works on lanes, see `line_kernel`, from a formula of vectors.
+
+    Parameters
+    ----------
+    step : callable
+        Takes the vectors of a state, and those of one row or of GROUP rows.
+    n_parts : int
+        How many vectors a state has.
+    """
+    add_groups, add_single = _walk(step, n_parts, GROUP), _walk(step, n_parts, 1)
+
+    @kernel
+    def add_rows(
+        x: Array, p: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
+    ) -> None:
+        n_groups = n // GROUP
+        rest = p + n_groups * GROUP * stride
+        for column in range(0, width, VECTOR):
+            add_groups(x, p + column, n_groups, stride, state, at + column)
+            add_single(x, rest + column, n % GROUP, stride, state, at + column)
+
+    return add_rows
+
+
+class _Elements:
+    """An array, whose elements are loaded and stored as vectors."""
+
+    def __init__(self, context: Any, builder: Any, kind: Any, array: Any) -> None:
+        self._builder = builder
+        self._array = context.make_array(kind)(context, builder, array)
+        self._vector = ir.VectorType(context.get_data_type(kind.dtype), VECTOR).as_pointer()
+        self._is_signed = getattr(kind.dtype, "signed", True)
+        self._align = kind.dtype.bitwidth // 8
+
+    def row_length(self) -> Any:
+        """Return how many elements of a two-dimensional array lie between its rows."""
+        return cgutils.unpack_tuple(self._builder, self._array.shape)[1]
+
+    def load(self, place: Any) -> Vector:
+        """Return the elements from a place on."""
+        value = self._builder.load(self._pointer(place), align=self._align)
+        return Vector(self._builder, value, self._is_signed)
+
+    def store(self, value: Any, place: Any) -> None:
+        """Replace the elements from a place on."""
+        self._builder.store(value, self._pointer(place), align=self._align)
+
+    def _pointer(self, place: Any) -> Any:
+        return self._builder.bitcast(self._builder.gep(self._array.data, [place]), self._vector)
+
+
+def _walk(step: Step, n_parts: int, n_rows: int) -> Any:
+    """Make what changes the vectors of a state by groups of so many rows."""
+
+    @intrinsic  # type: ignore[untyped-decorator, unused-ignore]
+    def walk(typing: Any, x: Any, p: Any, n: Any, stride: Any, state: Any, at: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            array, p, n, stride, lanes, at = arguments
+            elements = _Elements(context, builder, signature.args[0], array)
+            states = _Elements(context, builder, signature.args[4], lanes)
+            length = states.row_length()
+            places = [builder.add(at, builder.mul(length, at.type(row))) for row in range(n_parts)]
+            parts = [states.load(place) for place in places]
+            # Which the compiler puts into registers.
+            variables = [cgutils.alloca_once_value(builder, part.value) for part in parts]
+            with cgutils.for_range(builder, n) as loop:
+                first = builder.mul(loop.index, n.type(n_rows))
+                numbers = [builder.add(first, n.type(row)) for row in range(n_rows)]
+                rows = [
+                    elements.load(builder.add(p, builder.mul(number, stride))) for number in numbers
+                ]
+                before = [
+                    part.like(builder.load(variable))
+                    for part, variable in zip(parts, variables, strict=True)
+                ]
+                for variable, part in zip(variables, step(before, rows), strict=True):
+                    builder.store(part.value, variable)
+            for variable, place in zip(variables, places, strict=True):
+                states.store(builder.load(variable), place)
+            return context.get_dummy_value()
+
+        number = types.int64
+        return types.void(x, number, number, number, state, number), generate
+
+    return walk

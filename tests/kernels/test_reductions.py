@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from sharedmem.kernels import counts, extrema, moments, summaries, sums
+from sharedmem.kernels import counts, extrema, moments, nans, summaries, sums
 from sharedmem.reducing import reduce
 from sharedmem.runs import run_serially
-from tests.kernels.strategies import arrays_and_axes
+from tests.kernels.strategies import arrays_and_axes, dtypes
 
 several = settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -112,6 +112,40 @@ def test_what_is_not_finite_follows_numpy(n, value):
         assert_same(reduce(run_serially, extrema.maximum("f8"), a), np.max(a))
         assert_same(reduce(run_serially, extrema.minimum("f8"), a), np.min(a))
     assert np.isnan(reduce(run_serially, sums.add("f8", "f8"), np.array([np.inf, -np.inf])))
+
+
+@pytest.mark.parametrize(
+    "dtype", dtypes("f8", "i2", "?", "f2", others=("i1", "u4", "i8", "u8", "f4"))
+)
+def test_lines_and_columns_of_all_lengths(dtype):
+    rng = np.random.default_rng(0)
+    numbers = rng.integers(0, 2 if dtype in ("?", "f2") else 40, (1300, 150)).astype(dtype)
+    line = numbers.ravel()
+    for n in (127, 1023, 1024, 1025, 1151, 1152, 1279, 33_000):
+        assert_all_numpys(line[3 : n + 3], None)
+    for rows, columns in ((7, 64), (8, 65), (15, 128), (17, 150), (1300, 80)):
+        assert_all_numpys(numbers[:rows, :columns], 0)
+
+
+def assert_all_numpys(a, axis):
+    smallest, largest = reduce(run_serially, extrema.minmax(a.dtype), a, axis)
+    assert_same(smallest, np.min(a, axis))
+    assert_same(largest, np.max(a, axis))
+    assert_same(reduce(run_serially, sum_reduction(a), a, axis), np.sum(a, axis))
+    count = reduce(run_serially, counts.count_nonzero(a.dtype), a, axis)
+    np.testing.assert_array_equal(count, np.count_nonzero(a, axis))
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1])
+def test_any_element_may_be_nan(axis):
+    for at in np.random.default_rng(1).permutation(40 * 1100)[:50]:
+        a = np.arange(40.0 * 1100).reshape(40, 1100)
+        a.flat[at] = np.nan
+        assert_all_numpys(a, axis)
+        result = reduce(run_serially, nans.minimum(a.dtype), a, axis)
+        np.testing.assert_array_equal(result, np.nanmin(a, axis))
+        result = reduce(run_serially, nans.add(a.dtype, a.dtype), a, axis)
+        np.testing.assert_array_equal(result, np.nansum(a, axis))
 
 
 STATES = {

@@ -27,6 +27,8 @@ Array = NDArray[Any]
 # An index of this type is never negative: the compiler need not look whether it counts from the
 # end. It costs a third of the time of a slice, both to run and to compile.
 index = np.uint64
+# To a literal as an argument, a kernel would be compiled again.
+number = np.int64
 
 
 # So many elements of a long line are reduced at once, by one of the threads that share it: a core
@@ -85,8 +87,11 @@ def line_kernel(
     n_lanes : int
         A long line of contiguous elements is reduced in so many lanes, at most LANES.
     """
+    add_wide, fold_to = adder(LANES), _lane_folder(fold)
     return LineKernel(
-        _column_kernel(adder, fold, n_rows), _row_kernel(adder, fold, n_lanes), _piece_folder(fold)
+        _column_kernel(add_wide, adder(0), fold_to, n_rows),
+        _row_kernel(add_wide, adder(NARROW), fold_to, n_lanes),
+        _piece_folder(fold),
     )
 
 
@@ -160,11 +165,12 @@ def _turn(
 
 
 def _column_kernel(
-    adder: Callable[[int], Callable[..., None]], fold: Callable[..., None], n_rows: int
+    add_wide: Callable[..., None],
+    add_any: Callable[..., None],
+    fold_to: Callable[..., None],
+    n_rows: int,
 ) -> Callable[..., None]:
     """Make the kernel for lines that lie side by side, as columns do."""
-    add_wide, add_any = adder(LANES), adder(0)
-    fold_to = _lane_folder(fold)
 
     @kernel
     def reduce_columns(
@@ -201,10 +207,11 @@ def _column_kernel(
             width = groups * n_inner
             _start(lanes, 0, width, identity)
             rows = n // groups
-            add_any(x, first, rows, width, lanes, 0, width, scratch)
+            add_any(x, first, rows, width, lanes, number(0), width, scratch)
             rest = n * n_inner - rows * width
             if rest > 0:
-                add_any(x, first + rows * width, 1, width, lanes, 0, rest, scratch)
+                last = first + rows * width
+                add_any(x, last, number(1), width, lanes, number(0), rest, scratch)
             fold_to(lanes, width, n_inner)
             _copy(lanes, n_inner, state, at)
 
@@ -212,14 +219,15 @@ def _column_kernel(
 
 
 def _row_kernel(
-    adder: Callable[[int], Callable[..., None]], fold: Callable[..., None], n_lanes: int
+    add_wide: Callable[..., None],
+    add_narrow: Callable[..., None],
+    fold_to: Callable[..., None],
+    n_lanes: int,
 ) -> Callable[..., None]:
     """Make the kernel for lines of contiguous elements, of which threads take `grain` at a time.
 
     The last line ends where the array does.
     """
-    add_wide, add_narrow = adder(LANES), adder(NARROW)
-    fold_to = _lane_folder(fold)
 
     @kernel
     def reduce_rows(
@@ -247,11 +255,11 @@ def _row_kernel(
                 at = line * NARROW
                 if rows:
                     _start(wide, 0, n_lanes, identity)
-                    add_wide(x, q, rows, n_lanes, wide, 0, n_lanes, scratch)
+                    add_wide(x, q, rows, number(n_lanes), wide, number(0), number(n_lanes), scratch)
                     fold_to(wide, n_lanes, NARROW)
                     _copy(wide, NARROW, lanes, at)
                     q += rows * n_lanes
-                add_narrow(x, q, narrow, NARROW, lanes, at, NARROW, scratch)
+                add_narrow(x, q, narrow, number(NARROW), lanes, at, number(NARROW), scratch)
             if in_lanes:
                 for s in range(len(state)):
                     _turn(lanes[s], 0, NARROW, NARROW, n_lines, batch[s], grain)
@@ -259,7 +267,16 @@ def _row_kernel(
             for done in range(in_lanes, length, SHORT):
                 some = min(length - done, SHORT)
                 _turn(x, p + done, outer_stride, some, n_lines, turned, BATCH)
-                add_wide(readable, np.int64(0), some, BATCH, batch, 0, BATCH, scratch)
+                add_wide(
+                    readable,
+                    number(0),
+                    some,
+                    number(BATCH),
+                    batch,
+                    number(0),
+                    number(BATCH),
+                    scratch,
+                )
             _copy(batch, n_lines, state, first)
             fetch_add(cursor, _DONE, n_lines)
             first = fetch_add(cursor, _NEXT, grain)

@@ -13,7 +13,7 @@ from sharedmem.kernels.chains import CHAINS
 from sharedmem.kernels.compile import kernel
 from sharedmem.kernels.intrinsics import fetch_add, let_others_run
 from sharedmem.kernels.layout import is_whole
-from sharedmem.kernels.lines import LANES, Share, index
+from sharedmem.kernels.lines import LANES, Share, index, number
 
 Array = NDArray[Any]
 
@@ -67,7 +67,7 @@ def _row_kernel(step: Callable[..., Any]) -> Callable[..., None]:
             scan_four(x, out, p + at * n, n, n, state)
         for at in range(n_fours, n_lines):
             state[:] = start
-            scan_chain(x, out, p + at * n, n, state, 0)
+            scan_chain(x, out, p + at * n, n, state, number(0))
 
     return scan_rows
 
@@ -148,7 +148,7 @@ def _line_kernel(
             rest = length - CHAINS * part
             if not safe:
                 state[0, 0], state[1, 0] = total, excess
-                scan_chain(x, out, first, length, state, 0)
+                scan_chain(x, out, first, length, state, number(0))
                 total, excess = state[0, 0], state[1, 0]
             else:
                 for i in range(first + length - rest, first + length):

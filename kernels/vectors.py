@@ -65,7 +65,10 @@ class Vector:
         return self._calculate("mul", other)
 
     def __abs__(self) -> Vector:
-        size = self.builder.module.declare_intrinsic("llvm.fabs", [self.value.type])
+        kind = self.value.type
+        name = f"llvm.fabs.v{kind.count}{kind.element.intrinsic_name}"
+        signature = ir.FunctionType(kind, [kind])
+        size = cgutils.get_or_insert_function(self.builder.module, signature, name)
         return self.like(self.builder.call(size, [self.value]))
 
     def __or__(self, other: Vector) -> Vector:

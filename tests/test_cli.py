@@ -17,6 +17,7 @@ from scipy import stats as scipy_stats
 from zarr.core.sync import cleanup_resources
 
 from sharedmem.cli import main
+from tests.kernels.strategies import dtypes
 
 ROOT = Path(__file__).parents[1]
 
@@ -82,7 +83,7 @@ def test_large_npy_for_any_number_of_workers(workers, capsys):
     assert found["passes"] == 1
 
 
-@pytest.mark.parametrize("dtype", ["?", ">i4", "u8", "f2"])
+@pytest.mark.parametrize("dtype", dtypes("?", "f2", others=(">i4", "u8")))
 def test_dtypes(dtype, capsys):
     values = np.random.default_rng(3).integers(0, 100, 500).astype(dtype)
     np.save("numbers.npy", values)

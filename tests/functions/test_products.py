@@ -156,6 +156,14 @@ def test_norms_of_vectors_are_numpys(case, order, keepdims):
         assert_like(result, wide_norm(a, order, axis, keepdims), 1e-12)
 
 
+@pytest.mark.parametrize("order", ORDERS)
+def test_norms_of_many_elements_are_numpys(order):
+    a = np.random.default_rng(0).normal(size=(1100, 70))
+    for axis in (0, 1):
+        assert_like(sharedmem.norm(a, order, axis), wide_norm(a, order, axis), 1e-12)
+    assert_like(sharedmem.norm(a.ravel(), order), wide_norm(a.ravel(), order), 1e-12)
+
+
 @several
 @given(case=arrays_and_axes(dtypes=INEXACT), keepdims=st.booleans())
 def test_norms_by_default_are_numpys(case, keepdims):

@@ -16,7 +16,7 @@ def dtypes(*ways, others=()):
 
 
 DTYPES = dtypes(
-    "f8", "i2", "c16", "f2", "g", ">f8", others=("?", "f4", "i1", "u2", "i8", "u8", "c8")
+    "f8", "i2", "c16", "g", ">f8", others=("f2", "?", "f4", "i1", "u2", "i8", "u8", "c8")
 )
 
 

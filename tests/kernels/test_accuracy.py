@@ -74,8 +74,9 @@ HARD = {
     "float32": RNG.normal(size=N_HARD).astype(np.float32),
     "many sizes": RNG.normal(size=N_HARD) * 10.0 ** RNG.integers(-100, 100, N_HARD),
 }
-# Sixteen rows are added plainly, by fours: six roundings of what is no larger than the magnitudes
-# together. NumPy's pairwise sums have that of 128 elements, and log2(n / 128) more.
+# Eight rows are added plainly, in pairs, or sixteen, by fours: six roundings at most of what is no
+# larger than the magnitudes together. NumPy's pairwise sums have that of 128 elements, and
+# log2(n / 128) more.
 N_ROUNDINGS = 6
 
 

@@ -239,7 +239,7 @@ def _row_kernel(
         batch = np.empty((len(state), NARROW * BATCH), state.dtype)
         scratch = np.empty((n_scratch, LANES), state.dtype)
         turned = np.empty(SHORT * BATCH, x.dtype)
-        readable = read_only(turned)
+        readable, zero = read_only(turned), number(0)
         first = fetch_add(cursor, _NEXT, grain)
         while first < state.shape[1]:
             n_lines = min(grain, state.shape[1] - first)
@@ -255,7 +255,7 @@ def _row_kernel(
                 at = line * NARROW
                 if rows:
                     _start(wide, 0, n_lanes, identity)
-                    add_wide(x, q, rows, number(n_lanes), wide, number(0), number(n_lanes), scratch)
+                    add_wide(x, q, rows, number(n_lanes), wide, zero, number(n_lanes), scratch)
                     fold_to(wide, n_lanes, NARROW)
                     _copy(wide, NARROW, lanes, at)
                     q += rows * n_lanes
@@ -267,16 +267,7 @@ def _row_kernel(
             for done in range(in_lanes, length, SHORT):
                 some = min(length - done, SHORT)
                 _turn(x, p + done, outer_stride, some, n_lines, turned, BATCH)
-                add_wide(
-                    readable,
-                    number(0),
-                    some,
-                    number(BATCH),
-                    batch,
-                    number(0),
-                    number(BATCH),
-                    scratch,
-                )
+                add_wide(readable, zero, some, number(BATCH), batch, zero, number(BATCH), scratch)
             _copy(batch, n_lines, state, first)
             fetch_add(cursor, _DONE, n_lines)
             first = fetch_add(cursor, _NEXT, grain)

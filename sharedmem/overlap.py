@@ -26,7 +26,7 @@ from sharedmem.operands import (
     check_writable,
     is_store,
 )
-from sharedmem.regions import check_cut, cut, is_same_store, read, room, write
+from sharedmem.regions import check_cut, cut, forward, is_same_store, read, room, write
 from sharedmem.runs import Run, run_serially
 
 Array = NDArray[Any]
@@ -91,10 +91,9 @@ class _StencilTask:
         if not _has_elements(interior):
             return []
         reach = self._reach(interior)
-        if self._is_inside(reach):
-            regions = [tuple(slice(*ends) for ends in reach)]
-        else:
-            regions = [sources for _, sources in self._parts(reach) if None not in sources]
+        inside = self._inside(reach)
+        sources = [part for _, part in self._parts(reach) if None not in part]
+        regions = [inside, *(part for part in sources if not _is_within(part, inside))]
         return [(a, region) for region in regions for a in self.inputs]
 
     def __reduce__(self) -> Any:
@@ -173,14 +172,42 @@ class _StencilTask:
 
     def _fill(self, buffers: Sequence[Array], reach: Sequence[tuple[int, int]]) -> None:
         """Copy the chunks that reach beyond the ends of the arrays, and what lies there."""
+        inputs = [_Near(a, self._inside(reach)) if is_store(a) else a for a in self.inputs]
         for places, sources in self._parts(reach):
             constants = [
                 axis.boundary
                 for axis, source in zip(self.axes, sources, strict=True)
                 if source is None
             ]
-            for buffer, a in zip(buffers, self.inputs, strict=True):
-                buffer[places] = constants[-1] if constants else read(a, sources)
+            for buffer, a in zip(buffers, inputs, strict=True):
+                buffer[places] = constants[-1] if constants else a[sources]
+
+    def _inside(self, reach: Sequence[tuple[int, int]]) -> Slices:
+        return tuple(
+            slice(max(start, 0), min(stop, axis.length))
+            for axis, (start, stop) in zip(self.axes, reach, strict=True)
+        )
+
+
+class _Near:
+    """An array in a file, of which a region has been read: what is mirrored at an edge is there."""
+
+    def __init__(self, store: Any, region: Slices) -> None:
+        self._store, self._region = store, region
+        self._values = read(store, region)
+
+    def __getitem__(self, sources: Slices) -> Any:
+        if not _is_within(sources, self._region):
+            return read(self._store, sources)
+        pairs = zip(map(forward, sources), self._region, strict=True)
+        here: Any = [slice(near.start - part.start, near.stop - part.start) for near, part in pairs]
+        steps: Any = [slice(None, None, source.step) for source in sources]
+        return self._values[(*here, ...)][(*steps, ...)]
+
+
+def _is_within(sources: Slices, region: Slices) -> bool:
+    pairs = zip(map(forward, sources), region, strict=True)
+    return all(part.start <= near.start and near.stop <= part.stop for near, part in pairs)
 
 
 def map_overlap(

@@ -26,7 +26,7 @@ OLD := $(VENV)-0.3.8
 demo: $(VENV)/with-plot
 	$(BIN)/python examples/demo.py
 
-test: lint types unit kernels
+test: kernels unit lint types
 
 # What compiles many kernels, which takes minutes, and what finds them compiled.
 KERNELS := tests/kernels tests/functions tests/test_stores.py tests/test_cli.py
@@ -60,14 +60,14 @@ versions:
 	done; \
 	[ -z "$$newest" ] || $(MAKE) --no-print-directory VENV=$$newest newest
 
-# Faults take minutes to strike, too: the newest version meets them, and compiles for the doctests,
-# which call everything.
+# What compiles and forks nothing that the others do not, and what `make compat` runs.
+SAME := $(addprefix tests/,compat test_architecture.py test_examples.py test_overlap.py test_readme.py)
+# Faults take minutes to strike, too: the newest version meets them.
 version: $(VENV)/with-test
-	$(BIN)/pytest -q -m "not slow" $(UNIT) --ignore=tests/faults
+	$(BIN)/pytest -q -m "not slow" $(UNIT) --ignore=tests/faults $(SAME:%=--ignore=%)
 
 newest: $(VENV)/with-test
 	$(BIN)/pytest -q -m "not slow" tests/faults
-	$(BIN)/pytest -q --doctest-modules sharedmem
 
 # What is installed are surroundings of some scenarios, which are left out without them.
 faults: $(VENV)/with-test
@@ -121,9 +121,10 @@ $(VENV)/bin/python $(OLD)/bin/python:
 	$(PYTHON) -m venv $(@D)/..
 
 $(VENV)/with-%: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --editable '.[$*]'
 	touch $@
 
 $(OLD)/with-0.3.8: | $(OLD)/bin/python
-	$(OLD)/bin/pip install --quiet --disable-pip-version-check sharedmem==0.3.8 pytest pytest-timeout
+	$(OLD)/bin/pip install --quiet --disable-pip-version-check --no-compile \
+		sharedmem==0.3.8 pytest pytest-timeout
 	touch $@

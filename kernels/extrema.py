@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import math
-import operator
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any
@@ -16,7 +14,7 @@ from sharedmem.kernels.compile import kernel, part
 from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
 from sharedmem.kernels.lines import LANES, LineKernel, Share, index, line_kernel, reduce_lines
 from sharedmem.kernels.reduction import Reduction
-from sharedmem.kernels.vectors import VECTOR, Vector, vector_adder
+from sharedmem.kernels.vectors import VECTOR, Vector, tree_sum, vector_adder
 
 Array = NDArray[Any]
 
@@ -58,8 +56,9 @@ def extrema_of(skips_nan: bool) -> LineKernel:
             largest = (row > largest).choose(row, largest)
         if not skips_nan and smallest.is_float:
             pairs = zip(rows[::2], rows[-1::-2], strict=True)
-            has_nan = functools.reduce(operator.or_, [a.is_nan(b) for a, b in pairs])
-            nan = smallest.full(math.nan)
+            # Counted, as the compiler would pack the truth values to combine them.
+            n_nan = tree_sum([a.is_nan(b).ones(a) for a, b in pairs])
+            has_nan, nan = n_nan.differs(n_nan.full(0)), smallest.full(math.nan)
             return has_nan.choose(nan, smallest), has_nan.choose(nan, largest)
         return smallest, largest
 

@@ -32,16 +32,20 @@ def _fetch_add(typing: Any, array: Any, place: Any, value: Any) -> Any:
     return types.int64(array, types.int64, types.int64), generate
 
 
+def write_prefetch(builder: Any, pointer: Any) -> None:
+    """Write the instruction that asks for memory that is read soon."""
+    byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+    signature = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+    instruction = builder.module.declare_intrinsic("llvm.prefetch", [byte], signature)
+    to_read, to_all_caches, data = number(0), number(3), number(1)
+    builder.call(instruction, [builder.bitcast(pointer, byte), to_read, to_all_caches, data])
+
+
 @intrinsic  # type: ignore[untyped-decorator, unused-ignore]
 def _prefetch(typing: Any, array: Any, place: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         numbers = context.make_array(signature.args[0])(context, builder, arguments[0])
-        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-        pointer = builder.bitcast(builder.gep(numbers.data, [arguments[1]]), byte)
-        signature = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
-        instruction = builder.module.declare_intrinsic("llvm.prefetch", [byte], signature)
-        to_read, to_all_caches, data = number(0), number(3), number(1)
-        builder.call(instruction, [pointer, to_read, to_all_caches, data])
+        write_prefetch(builder, builder.gep(numbers.data, [arguments[1]]))
         return context.get_dummy_value()
 
     return types.void(array, types.int64), generate

@@ -13,7 +13,7 @@ from sharedmem.kernels.compile import kernel, part
 from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
 from sharedmem.kernels.lines import LANES, Share, index, line_kernel, reduce_lines
 from sharedmem.kernels.reduction import Reduction
-from sharedmem.kernels.vectors import VECTOR, Vector, tree_sum, vector_adder
+from sharedmem.kernels.vectors import GROUP, VECTOR, Vector, tree_sum, vector_adder
 
 Array = NDArray[Any]
 
@@ -51,7 +51,7 @@ def _fold(state: Array, half: int) -> None:
         state[0, j] += state[0, j + half]
 
 
-_count_lines = line_kernel(_counter, _fold, n_lanes=VECTOR)
+_count_lines = line_kernel(_counter, _fold, n_rows=GROUP, n_lanes=VECTOR)
 
 
 @lru_cache

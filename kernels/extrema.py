@@ -14,7 +14,7 @@ from sharedmem.kernels.compile import kernel, part
 from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
 from sharedmem.kernels.lines import LANES, LineKernel, Share, index, line_kernel, reduce_lines
 from sharedmem.kernels.reduction import Reduction
-from sharedmem.kernels.vectors import VECTOR, Vector, tree_sum, vector_adder
+from sharedmem.kernels.vectors import GROUP, VECTOR, Vector, tree_sum, vector_adder
 
 Array = NDArray[Any]
 
@@ -67,7 +67,7 @@ def extrema_of(skips_nan: bool) -> LineKernel:
     def for_width(known: int) -> Callable[..., None]:
         return add_wide if known == LANES else _widener(skips_nan, known)
 
-    return line_kernel(for_width, fold, n_lanes=VECTOR)
+    return line_kernel(for_width, fold, n_rows=GROUP, n_lanes=VECTOR)
 
 
 def _widener(skips_nan: bool, known: int) -> Callable[..., None]:

@@ -14,7 +14,7 @@ from sharedmem.kernels.compile import formula, kernel, part
 from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
 from sharedmem.kernels.lines import LANES, Share, index, line_kernel, reduce_lines
 from sharedmem.kernels.reduction import Reduction
-from sharedmem.kernels.vectors import VECTOR, Vector, tree_sum, vector_adder
+from sharedmem.kernels.vectors import GROUP, VECTOR, Vector, tree_sum, vector_adder
 
 Array = NDArray[Any]
 State = tuple[Array, ...]
@@ -73,7 +73,7 @@ def _fold(state: Array, half: int) -> None:
         state[2, j] += state[2, j + half]
 
 
-_add_lines = line_kernel(_adder, _fold, n_lanes=VECTOR)
+_add_lines = line_kernel(_adder, _fold, n_rows=GROUP, n_lanes=VECTOR)
 _extrema_lines = extrema.extrema_of(skips_nan=True)
 
 

@@ -28,8 +28,8 @@ Array = NDArray[Any]
 VECTOR = 16
 # Rows that a formula gets at once.
 GROUP = 8
-# Memory is asked for so many bytes before it is read; columns, so many to the right. Two cores sum
-# 1 GiB in 38 ms with it, and in 46 without.
+# Lines ask for memory so many bytes before they read it: two cores sum 1 GiB in 38 ms with it, and
+# in 46 without. To columns it is of no use.
 AHEAD = 1024
 CACHE_LINE = 64
 
@@ -189,11 +189,12 @@ class _Elements:
         value = self._builder.load(self._pointer(place), align=self._align)
         return Vector(self._builder, value, self._is_signed)
 
-    def fetch(self, place: Any) -> None:
-        """Ask for the elements that lie `AHEAD` bytes from a place on."""
+    def fetch(self, place: Any, ahead: Any) -> None:
+        """Ask for the elements so many bytes from a place on."""
         itemsize = self._align
+        first = self._builder.add(place, self._builder.sdiv(ahead, place.type(itemsize)))
         for at in range(0, VECTOR * itemsize, CACHE_LINE):
-            further = self._builder.add(place, place.type((AHEAD + at) // itemsize))
+            further = self._builder.add(first, place.type(at // itemsize))
             write_prefetch(self._builder, self._builder.gep(self._array.data, [further]))
 
     def store(self, value: Any, place: Any) -> None:
@@ -216,6 +217,8 @@ def _walk(step: Step, n_parts: int, n_rows: int) -> Any:
             length = states.row_length()
             places = [builder.add(at, builder.mul(length, at.type(row))) for row in range(n_parts)]
             parts = [states.load(place) for place in places]
+            is_line = builder.icmp_signed("==", stride, stride.type(VECTOR))
+            ahead = builder.select(is_line, p.type(AHEAD), p.type(0))
             # Which the compiler puts into registers.
             variables = [cgutils.alloca_once_value(builder, part.value) for part in parts]
             with cgutils.for_range(builder, n) as loop:
@@ -223,7 +226,7 @@ def _walk(step: Step, n_parts: int, n_rows: int) -> Any:
                 numbers = [builder.add(first, n.type(row)) for row in range(n_rows)]
                 starts = [builder.add(p, builder.mul(number, stride)) for number in numbers]
                 for start in starts:
-                    elements.fetch(start)
+                    elements.fetch(start, ahead)
                 rows = [elements.load(start) for start in starts]
                 before = [
                     part.like(builder.load(variable))

@@ -28,9 +28,11 @@ Array = NDArray[Any]
 VECTOR = 16
 # Rows that a formula gets at once.
 GROUP = 8
-# Lines ask for memory so many bytes before they read it: two cores sum 1 GiB in 38 ms with it, and
-# in 46 without. To columns it is of no use.
+# Lines ask for memory so many bytes before they read it, and short rows for the next group of rows:
+# two cores sum 1 GiB in 38 ms with it, and in 46 without; columns of 256 x 256 x 256 in 8.7, and in
+# 10.6 without. The processor sees by itself what comes next in longer rows.
 AHEAD = 1024
+SHORT_ROW = 256
 CACHE_LINE = 64
 
 
@@ -189,12 +191,18 @@ class _Elements:
         value = self._builder.load(self._pointer(place), align=self._align)
         return Vector(self._builder, value, self._is_signed)
 
-    def fetch(self, place: Any, ahead: Any) -> None:
-        """Ask for the elements so many bytes from a place on."""
-        itemsize = self._align
-        first = self._builder.add(place, self._builder.sdiv(ahead, place.type(itemsize)))
-        for at in range(0, VECTOR * itemsize, CACHE_LINE):
-            further = self._builder.add(first, place.type(at // itemsize))
+    def ahead(self, stride: Any) -> Any:
+        """Return how far away that is which is read soon, in elements."""
+        builder, number = self._builder, stride.type
+        is_line = builder.icmp_signed("==", stride, number(VECTOR))
+        is_short = builder.icmp_signed("<=", stride, number(SHORT_ROW))
+        next_rows = builder.select(is_short, builder.mul(stride, number(GROUP)), number(0))
+        return builder.select(is_line, number(AHEAD // self._align), next_rows)
+
+    def fetch(self, place: Any) -> None:
+        """Ask for the elements from a place on."""
+        for at in range(0, VECTOR * self._align, CACHE_LINE):
+            further = self._builder.add(place, place.type(at // self._align))
             write_prefetch(self._builder, self._builder.gep(self._array.data, [further]))
 
     def store(self, value: Any, place: Any) -> None:
@@ -217,8 +225,7 @@ def _walk(step: Step, n_parts: int, n_rows: int) -> Any:
             length = states.row_length()
             places = [builder.add(at, builder.mul(length, at.type(row))) for row in range(n_parts)]
             parts = [states.load(place) for place in places]
-            is_line = builder.icmp_signed("==", stride, stride.type(VECTOR))
-            ahead = builder.select(is_line, p.type(AHEAD), p.type(0))
+            ahead = elements.ahead(stride)
             # Which the compiler puts into registers.
             variables = [cgutils.alloca_once_value(builder, part.value) for part in parts]
             with cgutils.for_range(builder, n) as loop:
@@ -226,7 +233,7 @@ def _walk(step: Step, n_parts: int, n_rows: int) -> Any:
                 numbers = [builder.add(first, n.type(row)) for row in range(n_rows)]
                 starts = [builder.add(p, builder.mul(number, stride)) for number in numbers]
                 for start in starts:
-                    elements.fetch(start, ahead)
+                    elements.fetch(builder.add(start, ahead))
                 rows = [elements.load(start) for start in starts]
                 before = [
                     part.like(builder.load(variable))

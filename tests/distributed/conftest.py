@@ -80,6 +80,18 @@ def left_on(cluster, client):
     return {kind: names for kind, names in found.items() if names}
 
 
+def bring_back_both_workers(cluster, client):
+    """Wait for the workers: a test before may have killed one, which Dask now and then gives up."""
+    try:
+        client.wait_for_workers(2, timeout=15)
+    except TimeoutError:
+        cluster.scale(0)
+        while cluster.scheduler.workers:
+            time.sleep(0.05)
+        cluster.scale(2)
+        client.wait_for_workers(2, timeout=30)
+
+
 @pytest.fixture(autouse=True)
 def nothing_is_left(request):
     """Look at the cluster: Dask keeps threads and sockets of its own in this process."""
@@ -88,7 +100,7 @@ def nothing_is_left(request):
         return
     cluster, client = (request.getfixturevalue(name) for name in ("cluster", "client"))
     request.getfixturevalue("backend")
-    client.wait_for_workers(2, timeout=30)  # since a test before may have killed one
+    bring_back_both_workers(cluster, client)
     before = segments()
     yield
     deadline = time.monotonic() + GRACE_SECONDS

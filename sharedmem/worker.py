@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import gc
+import importlib
 import os
 import select
 import signal
@@ -12,7 +13,7 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, ClassVar, NoReturn
 
 from sharedmem import forking
@@ -98,6 +99,13 @@ def handled_signals() -> list[int]:
     return [number for number in _SIGNALS if callable(signal.getsignal(number))]
 
 
+# Not the one of module `signal`, which is written in Python: at its first line an interrupt may
+# come, and what it was to unblock would stay blocked.
+_set_mask: Callable[[int, Collection[int]], set[int]] = importlib.import_module(
+    "_signal"
+).pthread_sigmask
+
+
 @contextlib.contextmanager
 def signals_held() -> Iterator[None]:
     """Hold back the signals that Python handles: in this block no handler raises anything."""
@@ -106,30 +114,39 @@ def signals_held() -> Iterator[None]:
         return
     caught: list[int] = []
     handled = handled_signals()
-    # Blocked only while handlers are exchanged: what is started in the block would inherit that.
-    with _blocked(handled):
-        handlers = {
-            number: signal.signal(number, lambda which, _: caught.append(which))
-            for number in handled
-        }
+    handlers: dict[int, Any] = {}
+    mask = _set_mask(signal.SIG_BLOCK, ())
     try:
+        # Blocked only while handlers are exchanged: what is started in the block would inherit it.
+        # In no function of its own, at whose first line an interrupt may come, too.
+        try:
+            _set_mask(signal.SIG_BLOCK, handled)
+            for number in handled:
+                handlers[number] = signal.signal(number, lambda which, _: caught.append(which))
+        finally:
+            _set_mask(signal.SIG_SETMASK, mask)
         yield
     finally:
-        with _blocked(handled):
+        try:
+            _set_mask(signal.SIG_BLOCK, handled)
             for number, handler in handlers.items():
                 signal.signal(number, handler)
             for which in caught:
                 signal.raise_signal(which)
+        finally:
+            _set_mask(signal.SIG_SETMASK, mask)
 
 
 @contextlib.contextmanager
 def _blocked(signals: Sequence[int]) -> Iterator[set[int]]:
     """Block signals in this thread; they are handled after the block."""
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    mask = _set_mask(signal.SIG_BLOCK, ())
     try:
+        # May raise what a handler raises, of a signal that has come before, and block nevertheless.
+        _set_mask(signal.SIG_BLOCK, signals)
         yield mask
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        _set_mask(signal.SIG_SETMASK, mask)
 
 
 def flush_output() -> None:
@@ -326,4 +343,4 @@ def _become_worker(handled: Sequence[int], mask: set[int]) -> None:
     # Ctrl-C reaches the whole process group, and the coordinator ends its workers. A handler, and
     # not SIG_IGN, since programs that the worker starts would inherit that.
     signal.signal(signal.SIGINT, lambda *_: None)
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    _set_mask(signal.SIG_SETMASK, mask)

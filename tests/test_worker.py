@@ -283,3 +283,21 @@ def test_a_fork_of_the_coordinator_leaves_its_workers_alone():
             os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert list(results) == list(range(1, 100))
+
+
+def test_interrupts_never_stay_blocked():
+    def hold_for_ever():
+        while True:
+            with signals_held():
+                pass
+
+    for at in range(150):
+        strike = threading.Timer(
+            1e-3 + 1e-3 * (at % 50) / 50, os.kill, (os.getpid(), signal.SIGINT)
+        )
+        strike.start()
+        with pytest.raises(KeyboardInterrupt):
+            hold_for_ever()
+        strike.join()
+        assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -286,18 +286,17 @@ def test_a_fork_of_the_coordinator_leaves_its_workers_alone():
 
 
 def test_interrupts_never_stay_blocked():
-    def hold_for_ever():
+    def hold_until(strike):
+        strike.start()
         while True:
             with signals_held():
                 pass
 
     for at in range(150):
-        strike = threading.Timer(
-            1e-3 + 1e-3 * (at % 50) / 50, os.kill, (os.getpid(), signal.SIGINT)
-        )
-        strike.start()
+        delay = 1e-3 * (at % 50) / 50
+        strike = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT))
         with pytest.raises(KeyboardInterrupt):
-            hold_for_ever()
+            hold_until(strike)
         strike.join()
         assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -11,9 +11,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.kernels.compile import kernel, part
 from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
-from sharedmem.kernels.lines import LANES, Share, index, line_kernel, reduce_lines
+from sharedmem.kernels.lines import Share, index, reduce_lines
 from sharedmem.kernels.reduction import Reduction
-from sharedmem.kernels.vectors import GROUP, VECTOR, Vector, tree_sum, vector_adder
+from sharedmem.kernels.vectors import Vector, tree_sum, vector_kernel
 
 Array = NDArray[Any]
 
@@ -23,13 +23,8 @@ def _step(state: Sequence[Vector], rows: Sequence[Vector]) -> Sequence[Vector]:
     return (state[0] + counted.widen(state[0]),)
 
 
-_add_wide = vector_adder(_step, 1)
-
-
 def _counter(known: int) -> Callable[..., None]:
     """Make the kernel that counts elements of rows: see :func:`line_kernel`."""
-    if known == LANES:
-        return _add_wide
 
     @kernel
     def add_rows(
@@ -51,7 +46,7 @@ def _fold(state: Array, half: int) -> None:
         state[0, j] += state[0, j + half]
 
 
-_count_lines = line_kernel(_counter, _fold, n_rows=GROUP, n_lanes=VECTOR)
+_count_lines = vector_kernel(_step, 1, _counter, _fold)
 
 
 @lru_cache

@@ -12,9 +12,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.kernels.compile import kernel, part
 from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
-from sharedmem.kernels.lines import LANES, LineKernel, Share, index, line_kernel, reduce_lines
+from sharedmem.kernels.lines import LANES, LineKernel, Share, index, reduce_lines
 from sharedmem.kernels.reduction import Reduction
-from sharedmem.kernels.vectors import GROUP, VECTOR, Vector, tree_sum, vector_adder
+from sharedmem.kernels.vectors import Vector, tree_sum, vector_kernel
 
 Array = NDArray[Any]
 
@@ -62,12 +62,7 @@ def extrema_of(skips_nan: bool) -> LineKernel:
             return has_nan.choose(nan, smallest), has_nan.choose(nan, largest)
         return smallest, largest
 
-    add_wide = vector_adder(step, 2)
-
-    def for_width(known: int) -> Callable[..., None]:
-        return add_wide if known == LANES else _widener(skips_nan, known)
-
-    return line_kernel(for_width, fold, n_rows=GROUP, n_lanes=VECTOR)
+    return vector_kernel(step, 2, partial(_widener, skips_nan), fold)
 
 
 def _widener(skips_nan: bool, known: int) -> Callable[..., None]:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from sharedmem.kernels import extrema, moments, products, sums
 from sharedmem.kernels.compile import formula, kernel, part
 from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
-from sharedmem.kernels.lines import LANES, Share, index, line_kernel, reduce_lines
+from sharedmem.kernels.lines import Share, index, reduce_lines
 from sharedmem.kernels.reduction import Reduction
-from sharedmem.kernels.vectors import GROUP, VECTOR, Vector, tree_sum, vector_adder
+from sharedmem.kernels.vectors import Vector, tree_sum, vector_kernel
 
 Array = NDArray[Any]
 State = tuple[Array, ...]
@@ -30,19 +30,14 @@ def _step(state: Sequence[Vector], rows: Sequence[Vector]) -> Sequence[Vector]:
     total, lost, count = state
     zero, one = total.full(0), total.full(1)
     wide = [row.widen(total) for row in rows]
-    numbers = [row.is_nan(row).choose(zero, row) for row in wide]
+    numbers = tree_sum([row.is_nan(row).choose(zero, row) for row in wide])
     counted = tree_sum([row.is_nan(row).choose(zero, one) for row in wide])
-    total, error = formula(sums.two_sum)(total, tree_sum(numbers))
+    total, error = formula(sums.two_sum)(total, numbers)
     return total, lost + error, count + counted
-
-
-_add_wide = vector_adder(_step, 3)
 
 
 def _adder(known: int) -> Callable[..., None]:
     """Make the kernel that adds the numbers in rows, and counts them: see :func:`line_kernel`."""
-    if known == LANES:
-        return _add_wide
     add_numbers = sums.plain_adder(_or_zero, known)
 
     @kernel
@@ -73,7 +68,7 @@ def _fold(state: Array, half: int) -> None:
         state[2, j] += state[2, j + half]
 
 
-_add_lines = line_kernel(_adder, _fold, n_rows=GROUP, n_lanes=VECTOR)
+_add_lines = vector_kernel(_step, 3, _adder, _fold)
 _extrema_lines = extrema.extrema_of(skips_nan=True)
 
 

@@ -12,9 +12,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.kernels.compile import formula, kernel, part
 from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
-from sharedmem.kernels.lines import LANES, LineKernel, Share, index, line_kernel, reduce_lines
+from sharedmem.kernels.lines import LineKernel, Share, index, reduce_lines
 from sharedmem.kernels.reduction import Reduction
-from sharedmem.kernels.vectors import GROUP, VECTOR, Vector, tree_sum, vector_adder
+from sharedmem.kernels.vectors import Vector, tree_sum, vector_kernel
 
 Array = NDArray[Any]
 
@@ -72,12 +72,7 @@ def sum_of(term: Callable[[Any], Any]) -> LineKernel:
         total, error = formula(two_sum)(total, tree_sum(terms))
         return total, lost + error
 
-    add_wide = vector_adder(step, 2)
-
-    def for_width(known: int) -> Callable[..., None]:
-        return add_wide if known == LANES else _adder(term, known)
-
-    return line_kernel(for_width, fold, n_rows=GROUP, n_lanes=VECTOR)
+    return vector_kernel(step, 2, partial(_adder, term), fold)
 
 
 # For integers the compiler finds that nothing is ever lost, and drops the compensation.

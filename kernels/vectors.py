@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from sharedmem.kernels.compile import kernel
 from sharedmem.kernels.intrinsics import write_prefetch
+from sharedmem.kernels.lines import LANES, LineKernel, line_kernel
 
 Array = NDArray[Any]
 
@@ -147,8 +148,13 @@ def tree_sum(vectors: Sequence[Vector]) -> Vector:
     return vectors[0]
 
 
-def vector_adder(step: Step, n_parts: int) -> Callable[..., None]:
-    """Make the kernel that works on lanes, see `line_kernel`, from a formula of vectors.
+def vector_kernel(
+    step: Step,
+    n_parts: int,
+    adder: Callable[[int], Callable[..., None]],
+    fold: Callable[..., None],
+) -> LineKernel:
+    """Make the kernels of a family from a formula of vectors.
 
     Parameters
     ----------
@@ -156,7 +162,18 @@ def vector_adder(step: Step, n_parts: int) -> Callable[..., None]:
         Takes the vectors of a state, and those of one row or of GROUP rows.
     n_parts : int
         How many vectors a state has.
+    adder, fold
+        See :func:`line_kernel`; `adder` is not asked for LANES, which vectors fill.
     """
+    add_wide = _vector_adder(step, n_parts)
+
+    def for_width(known: int) -> Callable[..., None]:
+        return add_wide if known == LANES else adder(known)
+
+    return line_kernel(for_width, fold, n_rows=GROUP, n_lanes=VECTOR)
+
+
+def _vector_adder(step: Step, n_parts: int) -> Callable[..., None]:
     add_groups, add_single = _walk(step, n_parts, GROUP), _walk(step, n_parts, 1)
 
     @kernel

@@ -101,24 +101,30 @@ class _Turns:
 
     Attributes
     ----------
-    front : int
-        All tasks before it are done.
+    given : set of int
+        The turns whose events may be set.
     """
 
     def __init__(self) -> None:
         self._ends: dict[int, int] = {}
-        self.front = 0
+        self._front = 0  # all tasks before it are done
+        self.given: set[int] = set()
+
+    def begin(self, claim: _Claim) -> None:
+        """Note that a worker may let the tasks behind a claim have their turn."""
+        self.given.add(claim.stop)
 
     def end(self, claim: _Claim) -> list[tuple[str, int]]:
         """Note the end of a claim; return what to do to which events of the scheduler."""
         self._ends[claim.start] = claim.stop
         passed = []
-        while self.front in self._ends:
-            passed.append(self.front)
-            self.front = self._ends.pop(self.front)
+        while self._front in self._ends:
+            passed.append(self._front)
+            self._front = self._ends.pop(self._front)
+        self.given.difference_update(passed)
         if not passed:
             return []
-        return [("event_set", self.front), *(("event_clear", index) for index in passed)]
+        return [("event_set", self._front), *(("event_clear", index) for index in passed)]
 
 
 class ClusterCall:
@@ -199,9 +205,7 @@ class ClusterCall:
             self._client.cancel([future for _, future in claims.values()])
         if not isinstance(function, Package):
             function.release()
-        turns = [self._turns.front]
-        turns += (index for claim, _ in claims.values() for index in (claim.start, claim.stop))
-        events = [self._job.turn(index) for index in turns] if self._has_pool else []
+        events = [self._job.turn(index) for index in self._turns.given] if self._has_pool else []
         self._client.loop.add_callback(self._clean_up, events + self._marks)
 
     async def _clean_up(self, events: Sequence[str]) -> None:
@@ -259,6 +263,7 @@ class ClusterCall:
             yield claim.start, len(claim.items), self._opened(outcome.runs)
 
     def _submit(self, claim: _Claim) -> None:
+        self._turns.begin(claim)
         if claim.is_suspect:
             self._marks.append(self._job.mark(claim.start))
         key = (f"{self._name}-{self._key}", next(self._numbers))

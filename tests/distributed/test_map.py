@@ -222,6 +222,18 @@ def test_an_error_in_a_turn_holds_up_nobody(pool):
             pool.map(work, range(20))
 
 
+def test_an_error_of_an_earlier_task_leaves_no_turn_behind(pool):
+    def work(i):
+        with pool.ordered:
+            pass
+        if i == 0:
+            time.sleep(0.3)
+            raise KeyError(i)
+
+    with pytest.raises(WorkerException, match="KeyError"):
+        pool.map(work, range(2))
+
+
 def test_a_barrier_is_refused(pool):
     with pytest.raises(WorkerException, match="Make two calls of map") as got:
         pool.map(lambda i: pool.barrier(), range(2))

@@ -21,6 +21,8 @@ BOTH = ("processes", "threads")
 EVERY = (1, 2, 5, 13)
 TWO = (2,)
 LIMIT_SECONDS = 10.0
+# Numba is imported, which compiles its modules where it is new, and kernels after it.
+COMPILES = {"limit": 60.0}
 NOT_POSSIBLE = "not possible here"
 
 # How calls end whose worker does.
@@ -201,6 +203,20 @@ class NotPossibleError(Exception):
 def throw(error: BaseException) -> None:
     """Raise what an expression has to raise."""
     raise error
+
+
+def compiled_spin(*, nogil: bool = False) -> Callable[[int], int]:
+    """Return a kernel that goes on for ever, and holds the interpreter's lock unless `nogil`."""
+    import numba
+
+    @numba.njit("i8(i8)", nogil=nogil)
+    def spin(n: int) -> int:
+        total = 0
+        for i in range(n):
+            total += total ^ i
+        return total
+
+    return spin
 
 
 def kill_me(which: int = signal.SIGKILL) -> None:

@@ -18,6 +18,7 @@ import sharedmem
 from leftovers import children, segments
 from scenario import (
     BOTH,
+    COMPILES,
     DIES,
     IN_TASK,
     NotPossibleError,
@@ -27,9 +28,6 @@ from scenario import (
     throw,
 )
 from sharedmem import WorkerException
-
-# A first call compiles kernels.
-COMPILES = {"limit": 60.0}
 
 
 @scenario(1, **{**DIES, "text": r"was killed by SIGKILL while it ran task \d+ \(item: \(slice\("})

@@ -18,7 +18,7 @@ from functools import partial
 import numpy as np
 
 import sharedmem
-from scenario import BOTH, Stage, kill_me, scenario, throw
+from scenario import BOTH, COMPILES, Stage, compiled_spin, kill_me, scenario, throw
 from sharedmem import MapReduce, WorkerException
 
 
@@ -167,7 +167,7 @@ def interrupted_at_the_end_of_the_block(stage: Stage) -> None:
         interrupt_the_group()
 
 
-@scenario(14, **INTERRUPTED, workers=(2,))
+@scenario(14, **{**INTERRUPTED, **COMPILES}, workers=(2,))
 def interrupted_in_a_kernel(stage: Stage) -> None:
     spin = compiled_spin()
 
@@ -177,20 +177,6 @@ def interrupted_in_a_kernel(stage: Stage) -> None:
         return spin(10**15)
 
     stage.pool.map(work, range(stage.n_workers))
-
-
-def compiled_spin() -> Callable[[int], int]:
-    """Return a kernel that holds the interpreter's lock for ever."""
-    import numba
-
-    @numba.njit("i8(i8)")
-    def spin(n: int) -> int:
-        total = 0
-        for i in range(n):
-            total += total ^ i
-        return total
-
-    return spin
 
 
 # Python itself loses an interrupt that comes in a finalizer, such as threads have; so send two.
@@ -255,6 +241,7 @@ for (what, make), (how, (number, die)) in itertools.product(BUSY.items(), DEATHS
         name=f"coordinator_{how}_with_{what}_workers",
         exits=-number,
         workers=(2,) if what == "calculating" else (1, 13),
+        **COMPILES,
     )
     def coordinator_dies(stage: Stage, make=make, die=die) -> None:
         faulthandler.disable()

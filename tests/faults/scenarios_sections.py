@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 import sharedmem
-from scenario import BOTH, IN_TASK, Stage, kill_me, scenario, throw
+from scenario import BOTH, COMPILES, IN_TASK, Stage, compiled_spin, kill_me, scenario, throw
 from sharedmem import MapReduce, StopProcessGroup, ThreadBackend, WorkerException
 
 N_TASKS = 60
@@ -323,16 +323,9 @@ def a_thread_that_takes_too_long(stage: Stage) -> None:
     stage.pool.map(lambda i: time.sleep(1), range(stage.n_workers))
 
 
-@scenario(25, **LATE, workers=(2,))
+@scenario(25, **LATE, **COMPILES, workers=(2,))
 def a_kernel_without_an_end(stage: Stage) -> None:
-    import numba
-
-    @numba.njit("i8(i8)")
-    def spin(n: int) -> int:
-        total = 0
-        for i in range(n):
-            total += total ^ i
-        return total
+    spin = compiled_spin()
 
     stage.new_pool(timeout=0.2)
     stage.pool.map(lambda i: spin(10**15), range(stage.n_workers))

@@ -18,7 +18,18 @@ from pathlib import Path
 import numpy as np
 
 import sharedmem
-from scenario import BOTH, DIES, IN_TASK, KILLED, Stage, kill_me, scenario, throw
+from scenario import (
+    BOTH,
+    COMPILES,
+    DIES,
+    IN_TASK,
+    KILLED,
+    Stage,
+    compiled_spin,
+    kill_me,
+    scenario,
+    throw,
+)
 from sharedmem import StopProcessGroup, WorkerException
 
 AT_RANDOM = {**KILLED, "at_random": True}
@@ -63,16 +74,9 @@ def killed_in_a_python_task(stage: Stage) -> None:
         stage.pool.map(work, range(stage.n_workers))
 
 
-@scenario(1, **IN_TASK, at_random=True, workers=(1, 5))
+@scenario(1, **IN_TASK, **COMPILES, at_random=True, workers=(1, 5))
 def killed_in_a_kernel_without_the_lock(stage: Stage) -> None:
-    import numba
-
-    @numba.njit("i8(i8)", nogil=True)
-    def spin(n: int) -> int:
-        total = 0
-        for i in range(n):
-            total += total ^ i
-        return total
+    spin = compiled_spin(nogil=True)
 
     with stage.striker() as target:
 

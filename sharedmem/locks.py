@@ -6,6 +6,7 @@ import ctypes
 import fcntl
 import mmap
 import os
+import queue
 import threading
 import weakref
 from typing import Any, Protocol
@@ -126,15 +127,15 @@ class ThreadBell:
     """A bell for threads."""
 
     def __init__(self) -> None:
-        self._rings = threading.Semaphore(0)
+        self._rings: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def ring(self) -> None:
         """Wake the owner, now or when it next sleeps."""
-        self._rings.release()
+        self._rings.put(None)
 
     def sleep(self) -> None:
         """Sleep until the bell rings."""
-        self._rings.acquire()
+        self._rings.get()
 
     def close(self) -> None:
         """Do nothing: there is nothing to give back."""

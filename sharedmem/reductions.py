@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import math
 import operator
-import threading
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -555,16 +554,16 @@ def reduce_positions(reduction: Reduction, a: Array, axis: int | None, keepdims:
 def _has(a: Array, value: bool) -> bool:
     """Say whether an element is as true as `value`; chunks are left out once one is found."""
     lines = as_lines(a, frozenset(range(a.ndim)))
-    is_found = threading.Event()
+    found: list[int] = []
 
     def look(index: int) -> None:
-        if is_found.is_set():
+        if found:
             return
         chunk = lines.chunk(index)
         if np.any(chunk) if value else not np.all(chunk):
-            is_found.set()
+            found.append(index)
 
     look(0)
-    if len(lines.grid) > 1 and not is_found.is_set():
+    if len(lines.grid) > 1 and not found:
         current_pool()._run_in_threads(a.nbytes)(look, range(1, len(lines.grid)))
-    return is_found.is_set()
+    return bool(found)

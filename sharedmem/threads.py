@@ -94,7 +94,7 @@ class ThreadTeam:
 
     def acknowledge(self, rank: int, message: Message) -> None:
         """Give back to a worker its part of the result window."""
-        self._ports[rank].window.release()
+        self._ports[rank].window.put(None)
 
     def watch(self) -> None:
         """Do nothing: a thread does not die."""
@@ -105,7 +105,8 @@ class ThreadTeam:
             self._exchange.stopped = True
             self._exchange.gate.set()
             for port in self._ports:
-                port.window.release(_THREAD_WINDOW)
+                for _ in range(_THREAD_WINDOW):
+                    port.window.put(None)
                 port.tasks.put(None)
         # At the end of the interpreter threads stop where they are, and are not to be waited for.
         if patient and not sys.is_finalizing():
@@ -127,7 +128,10 @@ class ThreadPort:
 
     def __init__(self, exchange: _Exchange, rank: int) -> None:
         self.rank = rank
-        self.window = threading.Semaphore(_THREAD_WINDOW)
+        # No semaphore: Python's are written in Python, and an interrupt in one may leave it locked.
+        self.window: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for _ in range(_THREAD_WINDOW):
+            self.window.put(None)
         self.tasks: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self.pending: list[Any] = []
         self.sent_bytes = 0  # Threads hand over objects.
@@ -152,7 +156,7 @@ class ThreadPort:
         self._put(Message(Kind.FAILURE, index, failure))
 
     def _put(self, message: Message) -> None:
-        self.window.acquire()
+        self.window.get()
         if not self._exchange.stopped:
             self._exchange.messages.put((self.rank, message))
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import sharedmem
-from sharedmem import MapReduce, WorkerException
+from sharedmem import MapReduce, ProcessBackend, ThreadBackend, WorkerException
 from sharedmem.worker import signals_held
 
 PRELUDE = """
@@ -300,3 +300,46 @@ def test_interrupts_never_stay_blocked():
         strike.join()
         assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+class Strike:
+    """Interrupts its block at a function call, or after a call of a function written in C.
+
+    These are the moments at which Python looks whether there was a signal.
+    """
+
+    def __init__(self, at):
+        self.n_left = at
+        self.pid = os.getpid()
+
+    def __call__(self, frame, event, argument):
+        if event in ("call", "c_return") and os.getpid() == self.pid:
+            self.n_left -= 1
+            if self.n_left < 0:
+                sys.setprofile(None)
+                signal.raise_signal(signal.SIGINT)
+
+    def __enter__(self):
+        sys.setprofile(self)
+
+    def __exit__(self, *exception):
+        sys.setprofile(None)
+
+
+# An interrupt in a finalizer is lost by Python.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(("backend", "step"), [(ThreadBackend, 5), (ProcessBackend, 29)])
+def test_a_pool_works_again_after_an_interrupt_at_any_call(backend, step):
+    pool = MapReduce(backend, np=2)
+    n_interrupts = 0
+    for at in itertools.count(step=step):
+        strike = Strike(at)
+        try:
+            with strike:
+                pool.map(abs, range(6), reduce=abs)
+        except KeyboardInterrupt:
+            n_interrupts += 1
+        assert pool.map(abs, range(-5, 0)) == [5, 4, 3, 2, 1]
+        if strike.n_left >= 0:
+            break
+    assert n_interrupts > 0.9 * at / step > 50

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from sharedmem import blas
-from sharedmem.claims import claims
+from sharedmem.claims import Cursor, claims
 from sharedmem.sync import CoordinatorSync, TeamSync, WorkerSync
 from sharedmem.tasks import item_text, run_claims, run_fed, run_to_the_end
 from sharedmem.team import Backend, Port, Team
@@ -72,7 +72,7 @@ def _team(
     with contextlib.ExitStack() as limit, contextlib.ExitStack() as stack:
         limit.enter_context(blas.limited(blas_threads))
         sync = TeamSync(setting.n_workers, processes=in_processes, fed=fed)
-        stack.callback(sync.close)
+        stack.callback(_close, sync)
         team = setting.backend.team(
             setting.n_workers,
             partial(_work, setting, sync, run, limit_of_workers),
@@ -86,6 +86,12 @@ def _team(
         yield team, sync
         if setting.trace is not None:
             setting.trace.finish()
+
+
+def _close(resource: TeamSync | Cursor) -> None:
+    # An interrupt in a finalizer of Python's would lose the descriptor that it is to close.
+    with signals_held():
+        resource.close()
 
 
 def _end(team: Team, kind: type[BaseException] | None, *_: object) -> None:
@@ -157,7 +163,7 @@ def run_map(
     with contextlib.ExitStack() as stack:
         with signals_held():
             cursor = setting.backend.cursor(n_workers * (chunksize or 1))
-            stack.callback(cursor.close)
+            stack.callback(_close, cursor)
             team, sync = stack.enter_context(
                 _team(setting, run, lambda index: item_text(sequence, index), fed=False)
             )

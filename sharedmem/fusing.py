@@ -69,7 +69,7 @@ class Kernel:
         )
 
     def __call__(
-        self, operands: Sequence[Any], scalars: Sequence[Any], out: Any, streams: bool = False
+        self, operands: Sequence[Any], scalars: Sequence[Any], out: Any, streams: bool
     ) -> None:
         """Compute `out` from operands of its shape; all are C-contiguous, aligned and native.
 

@@ -96,7 +96,9 @@ class Spread:
 
 def broadcast(a: Any, shape: tuple[int, ...]) -> Any:
     """Return an array with the shape `shape`."""
-    return Spread(a, shape) if is_store(a) else np.broadcast_to(a, shape)
+    if is_store(a):
+        return Spread(a, shape)
+    return a if a.shape == shape else np.broadcast_to(a, shape)
 
 
 def is_same_store(a: Any, b: Any) -> bool:

@@ -106,9 +106,9 @@ FAMILIES = {
     ),
     "growth": Family(
         "Growth", "A slope of 1 is linear; below, something constant still counts.",
-        ("tasks-100", "tasks-1000", "workers-?", "sum-524288", "sum-33554432"),
+        ("tasks-100", "tasks-1000", "workers-[28]", "sum-524288", "sum-33554432"),
     ),
-    "published": Family("What the peers publish", PUBLISHED.strip(), ("numexpr-?",)),
+    "published": Family("What the peers publish", PUBLISHED.strip(), ("numexpr-[01]",)),
     "programs": Family(
         "Whole programs", "Time, and lines of code without imports. They are in "
         "`benchmarks/programs/`.", ("monte_carlo",),

@@ -227,13 +227,9 @@ def apply_ufunc(
     # A chunk is so large in its widest array: flags of float64 are not cut eight times too long.
     share = outs[0].dtype.itemsize / max(1, *(part.dtype.itemsize for part in arrays))
     nbytes = max(1, int(DEFAULT_CHUNK_BYTES * share))
-    grid: Sequence[Slices]
-    if 0 < outs[0].nbytes <= nbytes and not any(map(is_store, arrays)):
-        grid = [tuple(slice(0, n) for n in loop)]  # a third of the time of a small call
-    else:
-        strides = getattr(outs[0], "strides", None)  # a file is read in C order
-        axes = range(len(loop)) if strides is None else memory_order(strides[: len(loop)])
-        grid = cut(outs[0], axes, outs, arrays, nbytes)
+    strides = getattr(outs[0], "strides", None)  # a file is read in C order
+    axes = range(len(loop)) if strides is None else memory_order(strides[: len(loop)])
+    grid = cut(outs[0], axes, outs, arrays, nbytes)
     # Broadcast operands count as often as they are read: a small row and column make a large table.
     run = run_for(sum(part.nbytes for part in arrays))
     task = _UfuncTask(ufunc, operands, outs, options, mask)

@@ -53,9 +53,9 @@ def sum_of_squares(dtype: np.dtype[Any], scale: float = 1) -> Reduction:
 
 @lru_cache
 def sum_of_powers(dtype: np.dtype[Any], order: float) -> Reduction:
-    """Return the sum of powers of the magnitudes of elements."""
-    real = real_type(dtype)
-    return after(partial(_powers, order=order), sums.add(real, real))
+    """Return the sum of powers of the magnitudes of elements, those of halves as float32."""
+    wide = np.promote_types(real_type(dtype), np.float32)
+    return after(partial(_powers, order=order, dtype=wide), sums.add(wide, wide))
 
 
 @lru_cache
@@ -116,8 +116,8 @@ def _squares(x: Array) -> Array:
     return squares
 
 
-def _powers(x: Array, order: float) -> Array:
-    powers: Array = np.abs(x)
+def _powers(x: Array, order: float, dtype: np.dtype[Any]) -> Array:
+    powers: Array = np.abs(x).astype(dtype, copy=False)
     powers **= order
     return powers
 

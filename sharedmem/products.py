@@ -323,4 +323,4 @@ def _vector_norm(x: Array, order: Any, axes: Axis, keepdims: bool) -> Any:
     if order == 1:
         return reduce(norms.sum_of_magnitudes(x.dtype), x, axes, keepdims=keepdims)
     powers = reduce(norms.sum_of_powers(x.dtype, order), x, axes, keepdims=keepdims)
-    return powers ** np.reciprocal(order, dtype=result)
+    return (powers ** np.reciprocal(order, dtype=powers.dtype)).astype(result)

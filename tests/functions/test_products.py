@@ -192,6 +192,7 @@ def test_norms_neither_overflow_nor_vanish():
     np.testing.assert_allclose(sharedmem.norm(a, axis=1), expected, rtol=1e-15)
     assert sharedmem.norm(a[0] * 1j) == pytest.approx(5e200, rel=1e-15)
     assert sharedmem.norm(np.full(10_000, 300, np.float16)) == np.float16(30_000)
+    assert sharedmem.norm(np.full(3, 28, np.float16), 3) == np.float16(28 * 3 ** (1 / 3))
     assert np.isnan(sharedmem.norm([1e300, np.nan]))
 
 

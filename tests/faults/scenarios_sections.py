@@ -308,32 +308,32 @@ def a_barrier_that_nobody_else_comes_to(stage: Stage) -> None:
     stage.pool.map(lambda i: i or stage.pool.barrier(), range(3 * stage.n_workers))
 
 
-LATE = {"raises": TimeoutError, "text": r"longer than timeout=0\.2 seconds"}
+LATE = {"raises": TimeoutError, "text": r"longer than timeout=1 seconds"}
 
 
 @scenario(25, **LATE)
 def a_task_without_an_end(stage: Stage) -> None:
-    stage.new_pool(timeout=0.2)
+    stage.new_pool(timeout=1)
     stage.pool.map(lambda i: time.sleep(3600) if i == stage.victim else i, range(20))
 
 
 @scenario(25, **LATE, backends=("threads",))
 def a_thread_that_takes_too_long(stage: Stage) -> None:
-    stage.new_pool(timeout=0.2)
-    stage.pool.map(lambda i: time.sleep(1), range(stage.n_workers))
+    stage.new_pool(timeout=1)
+    stage.pool.map(lambda i: time.sleep(2), range(stage.n_workers))
 
 
 @scenario(25, **LATE, **COMPILES, workers=(2,))
 def a_kernel_without_an_end(stage: Stage) -> None:
     spin = compiled_spin()
 
-    stage.new_pool(timeout=0.2)
+    stage.new_pool(timeout=1)
     stage.pool.map(lambda i: spin(10**15), range(stage.n_workers))
 
 
 @scenario(25, **LATE, workers=(2, 5))
 def sections_without_an_end(stage: Stage) -> None:
-    stage.new_pool(timeout=0.2)
+    stage.new_pool(timeout=1)
 
     def work(i: int) -> None:
         with stage.pool.ordered, stage.pool.critical:
@@ -344,7 +344,7 @@ def sections_without_an_end(stage: Stage) -> None:
 
 @scenario(25, **LATE)
 def an_item_of_imap_without_an_end(stage: Stage) -> None:
-    stage.new_pool(timeout=0.2)
+    stage.new_pool(timeout=1)
     for result in stage.pool.imap(lambda i: time.sleep(3600 * (i == 10)), itertools.count()):
         assert result is None
 

@@ -236,10 +236,10 @@ def terminated_from_outside(stage: Stage) -> None:
         stage.pool.map(work, range(stage.n_workers))
 
 
-@scenario(2, raises=TimeoutError, text=r"longer than timeout=0\.3 seconds")
+@scenario(2, raises=TimeoutError, text=r"longer than timeout=1 seconds")
 def stopped_under_a_time_limit(stage: Stage) -> None:
     done = sharedmem.zeros(stage.n_workers, bool)
-    stage.new_pool(timeout=0.3)
+    stage.new_pool(timeout=1)
 
     def work(i: int) -> None:
         if i == stage.victim:
@@ -437,7 +437,7 @@ def closes_its_standard_streams(stage: Stage) -> None:
 @scenario(8, raises=TimeoutError)
 def fills_its_pipe_for_errors(stage: Stage) -> None:
     reads, writes = os.pipe()
-    stage.new_pool(timeout=0.3)
+    stage.new_pool(timeout=1)
 
     def work(i: int) -> None:
         os.dup2(writes, 2)

@@ -105,8 +105,7 @@ class ThreadTeam:
             self._exchange.stopped = True
             self._exchange.gate.set()
             for port in self._ports:
-                for _ in range(_THREAD_WINDOW):
-                    port.window.put(None)
+                port.open_window()
                 port.tasks.put(None)
         # At the end of the interpreter threads stop where they are, and are not to be waited for.
         if patient and not sys.is_finalizing():
@@ -130,8 +129,7 @@ class ThreadPort:
         self.rank = rank
         # No semaphore: Python's are written in Python, and an interrupt in one may leave it locked.
         self.window: queue.SimpleQueue[None] = queue.SimpleQueue()
-        for _ in range(_THREAD_WINDOW):
-            self.window.put(None)
+        self.open_window()
         self.tasks: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self.pending: list[Any] = []
         self.sent_bytes = 0  # Threads hand over objects.
@@ -139,6 +137,11 @@ class ThreadPort:
         self.add = self.pending.append
         self._exchange = exchange
         self._first = 0
+
+    def open_window(self) -> None:
+        """Let the thread be a window of messages further ahead."""
+        for _ in range(_THREAD_WINDOW):
+            self.window.put(None)
 
     def start(self, index: int) -> None:
         """Say that the next result is that of task `index`."""

@@ -108,6 +108,11 @@ FAMILIES = {
         "Growth", "A slope of 1 is linear; below, something constant still counts.",
         ("tasks-100", "tasks-1000", "workers-[28]", "sum-524288", "sum-33554432"),
     ),
+    "scaling": Family(
+        "More workers", "Threads of one process, those of numba and numexpr as many as there are "
+        "cores at most; tasks are those of processes. A slope of -1 is ideal up to the number of "
+        "cores, and 0 beyond.", ("sum-[14]", "sum-16"), stays=True,
+    ),
     "published": Family("What the peers publish", PUBLISHED.strip(), ("numexpr-[01]",)),
     "programs": Family(
         "Whole programs", "Time, and lines of code without imports. They are in "

@@ -354,9 +354,18 @@ def strike(peer: str, name: str, python: str) -> str:
     return cell(fault, out, err, hangs, len(left))
 
 
+def reports_in(out: str) -> Iterator[Any]:
+    """Yield what has been reported, and nothing that a peer has written."""
+    for line in out.splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            found = json.loads(line)
+            if isinstance(found, list | bool):
+                yield found
+
+
 def cell(fault: Fault, out: str, err: str, hangs: bool, n_left: int) -> str:
     """Say in a few words what happened."""
-    reports = [json.loads(line) for line in out.splitlines() if line[:1] in "[tf"]
+    reports = list(reports_in(out))
     parts = []
     if fault.signal == signal.SIGKILL:
         return f"{n_left} orphans" if n_left else "no worker left"

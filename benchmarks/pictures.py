@@ -21,7 +21,7 @@ COLORS = {OURS: "#000000", NUMPY: "#4477aa", POOL: "#ee6677", OLD: "#999933"}
 OTHERS = ("#228833", "#ccbb44", "#66ccee", "#aa3377", "#ee8866", "#0a9396", "#774411", "#99aaff")
 MARKERS = "os^vDPX*"
 TAIL = 3  # points, at the large end, where what is constant no longer counts
-GROWTH = "growth"
+GROWING = ("growth", "scaling")
 
 
 def draw(records: list[Record], captions: dict[str, str], stem: Path) -> dict[str, str]:
@@ -30,7 +30,7 @@ def draw(records: list[Record], captions: dict[str, str], stem: Path) -> dict[st
     for family in FAMILIES:
         mine = [record for record in records if record["family"] == family]
         if mine:
-            figure = grown(mine) if family == GROWTH else compared(mine, FAMILIES[family].title)
+            figure = (grown if family in GROWING else compared)(mine, FAMILIES[family].title)
             figure.text(0.01, 0.0, textwrap.fill(captions[family], 190), fontsize=6, va="top")
             path = stem.with_name(f"{stem.name}-{family}.png")
             figure.savefig(path, dpi=110, bbox_inches="tight")
@@ -82,13 +82,17 @@ def compared(records: list[Record], title: str) -> Figure:
     return figure
 
 
+def abscissa(record: Record) -> int:
+    return int(record["name"].rpartition("-")[2])
+
+
 def exponent(sizes: list[int], values: list[float]) -> float:
     """Return the slope of the large end in the log-log plane."""
     return float(np.polyfit(np.log(sizes[-TAIL:]), np.log(values[-TAIL:]), 1)[0])
 
 
-def grown(records: list[Record]) -> Figure:
-    """Draw seconds over sizes, with quartiles, a panel for each row that grows."""
+def grown(records: list[Record], title: str) -> Figure:
+    """Draw seconds over the number in each row's name, with quartiles, a panel for each curve."""
     groups: dict[str, list[Record]] = {}
     for record in records:
         groups.setdefault(record["name"].rpartition("-")[0], []).append(record)
@@ -102,7 +106,7 @@ def grown(records: list[Record]) -> Figure:
             continue
         for which in dict.fromkeys(w for record in points for w in record["contenders"]):
             there = [record for record in points if which in record["contenders"]]
-            sizes = [record["size"] for record in there]
+            sizes = [abscissa(record) for record in there]
             figures = [record["contenders"][which] for record in there]
             low, y, high = (np.array([f[k] for f in figures]) for k in ("q1", "median", "q3"))
             label = which
@@ -115,11 +119,11 @@ def grown(records: list[Record]) -> Figure:
         parts = (record["title"].rpartition(": ") for record in points)
         titles, _, ticks = zip(*parts, strict=True)
         ax.set(xscale="log", yscale="log", xlabel=titles[0], ylabel="seconds of a call")
-        ax.set_xticks([record["size"] for record in points], ticks)
+        ax.set_xticks([abscissa(record) for record in points], ticks)
         ax.tick_params(axis="x", labelsize=7, rotation=20)
         ax.minorticks_off()
         ax.grid(alpha=0.3)
         ax.set_ylim(top=10 * ax.get_ylim()[1])  # room for the legend
         ax.legend(frameon=False, loc="upper left", fontsize=8)
-    figure.suptitle(f"Growth; exponents are those of the last {TAIL} points", fontsize=10)
+    figure.suptitle(f"{title}; exponents are those of the last {TAIL} points", fontsize=10)
     return figure

@@ -125,7 +125,7 @@ def one_of(both: Reduction, ufunc: Any, place: int) -> Reduction:
 
     def chunk(x: Array, share: Share | None = None) -> tuple[Array, ...]:
         n_outer, n, n_inner = x.shape
-        if both.whole and n_outer == n_inner == 1:
+        if share is not None or (both.whole and n_outer == n_inner == 1):
             return (both.chunk(x, share)[place],)
         if x.dtype.char == "e" or max(n_inner, n if n_inner == 1 else 1) < LANES:
             return (both.chunk(x)[place],)

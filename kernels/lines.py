@@ -31,12 +31,15 @@ index = np.uint64
 number = np.int64
 
 
-# So many elements of a long line are reduced at once, by one of the threads that share it: a core
-# reads them in 10 us. To the threads of Python, taking turns costs five times as much.
+# So many elements of a long line are reduced at once, by one of the threads that share the work: a
+# core reads them in 10 us. To the threads of Python, taking turns costs five times as much.
 PIECE = 1 << 15
+# Of long columns, so many elements: at least HEIGHT of each, so that states are few beside what
+# they are made of, and at most WIDTH side by side, a page of memory.
+AREA, HEIGHT, WIDTH = 1 << 17, 512, 512
 # How often threads look, after their last piece, whether the others have done theirs.
 _LOOKS = 10_000
-# Where the cursor of a line has the next piece, how many are done, and whether the caller knows.
+# Where the cursor has the next piece, how many are done, and whether the caller knows.
 _NEXT, _DONE, _CALLER = 0, 8, 16
 
 # Memory is asked for so many elements before it is read; columns, so many columns to the right. A
@@ -56,7 +59,8 @@ class LineKernel(NamedTuple):
     columns, rows : kernel
         For lines side by side, and for lines of contiguous elements.
     fold : kernel
-        ``fold(state)`` combines the states of the pieces of a line in the first one.
+        ``fold(state, n_pieces, n_inner)`` combines the states of the pieces of lines, of which
+        `n_inner` lie side by side, and puts those of the lines first.
     """
 
     columns: Callable[..., None]
@@ -107,15 +111,20 @@ def _lane_folder(fold: Callable[..., None]) -> Callable[..., None]:
 
 def _piece_folder(fold: Callable[..., None]) -> Callable[..., None]:
     @kernel
-    def fold_pieces(state: Array) -> None:
-        n = state.shape[1]
-        while n > 1:
-            half = n // 2
-            fold(state, half)
-            if n % 2:
-                for s in range(len(state)):
-                    state[s, half] = state[s, n - 1]
-            n -= half
+    def fold_pieces(state: Array, n_pieces: int, n_inner: int) -> None:
+        for first in range(0, state.shape[1], n_pieces * n_inner):
+            pieces = state[:, first : first + n_pieces * n_inner].copy()
+            n = n_pieces
+            while n > 1:
+                half = n // 2
+                fold(pieces, half * n_inner)
+                if n % 2:
+                    last = (n - 1) * n_inner
+                    for s in range(len(pieces)):
+                        for j in range(n_inner):
+                            pieces[s, half * n_inner + j] = pieces[s, last + j]
+                n -= half
+            _copy(pieces, n_inner, state, first // n_pieces)
 
     return fold_pieces
 
@@ -170,31 +179,34 @@ def _column_kernel(
     fold_to: Callable[..., None],
     n_rows: int,
 ) -> Callable[..., None]:
-    """Make the kernel for lines that lie side by side, as columns do."""
+    """Make the kernel for lines that lie side by side, as columns do.
+
+    Threads take `grain` pieces at a time, each `height` rows of `block` columns.
+    """
 
     @kernel
     def reduce_columns(
-        x: Array,
-        start: int,
-        outer_stride: int,
-        n: int,
-        stride: int,
-        n_inner: int,
-        groups: int,
-        identity: Array,
-        lanes: Array,
-        scratch: Array,
-        state: Array,
-    ) -> None:
-        for outer in range(state.shape[1] // n_inner):
-            first = start + outer * outer_stride
-            at = outer * n_inner
+        x: Array, start: int, outer_stride: int, n: int, stride: int, n_inner: int, groups: int,
+        n_pieces: int, height: int, block: int, grain: int, cursor: Array, place: int,
+        target: int, n_scratch: int, identity: Array, state: Array,
+    ) -> None:  # fmt: skip
+        lanes = np.empty((len(state), LANES), state.dtype)
+        scratch = np.empty((n_scratch, LANES), state.dtype)
+        n_blocks = (n_inner + block - 1) // block
+        n_tasks = state.shape[1] // n_inner * n_blocks
+        task = fetch_add(cursor, _NEXT, grain)
+        stop = task + grain
+        while task < n_tasks:
+            part, left = task // n_blocks, task % n_blocks * block
+            done = part % n_pieces * height
+            first = start + part // n_pieces * outer_stride + done * stride
+            length, right, at = min(height, n - done), min(n_inner, left + block), part * n_inner
             if groups == 1:
-                for row in range(0, n, n_rows):
-                    rows = min(n_rows, n - row)
+                for row in range(0, length, n_rows):
+                    rows = min(n_rows, length - row)
                     p = first + row * stride
-                    for column in range(0, n_inner, LANES):
-                        width = min(LANES, n_inner - column)
+                    for column in range(left, right, LANES):
+                        width = min(LANES, right - column)
                         if row == 0:
                             _start(state, at + column, width, identity)
                         if width == LANES:
@@ -203,17 +215,23 @@ def _column_kernel(
                             )
                         else:
                             add_any(x, p + column, rows, stride, state, at + column, width, scratch)
-                continue
-            width = groups * n_inner
-            _start(lanes, 0, width, identity)
-            rows = n // groups
-            add_any(x, first, rows, width, lanes, number(0), width, scratch)
-            rest = n * n_inner - rows * width
-            if rest > 0:
-                last = first + rows * width
-                add_any(x, last, number(1), width, lanes, number(0), rest, scratch)
-            fold_to(lanes, width, n_inner)
-            _copy(lanes, n_inner, state, at)
+            else:
+                width = groups * n_inner
+                _start(lanes, 0, width, identity)
+                rows = length // groups
+                add_any(x, first, rows, width, lanes, number(0), width, scratch)
+                rest = length * n_inner - rows * width
+                if rest > 0:
+                    last = first + rows * width
+                    add_any(x, last, number(1), width, lanes, number(0), rest, scratch)
+                fold_to(lanes, width, n_inner)
+                _copy(lanes, n_inner, state, at)
+            fetch_add(cursor, _DONE, 1)
+            task += 1
+            if task == stop:
+                task = fetch_add(cursor, _NEXT, grain)
+                stop = task + grain
+        _wait(cursor, place, target)
 
     return reduce_columns
 
@@ -224,15 +242,15 @@ def _row_kernel(
     fold_to: Callable[..., None],
     n_lanes: int,
 ) -> Callable[..., None]:
-    """Make the kernel for lines of contiguous elements, of which threads take `grain` at a time.
+    """Make the kernel for lines of contiguous elements.
 
-    The last line ends where the array does.
+    Threads take `grain` lines at a time, or pieces of `longest` elements of longer ones.
     """
 
     @kernel
     def reduce_rows(
-        x: Array, start: int, outer_stride: int, n: int, stop: int, grain: int, cursor: Array,
-        place: int, target: int, n_scratch: int, identity: Array, state: Array,
+        x: Array, start: int, outer_stride: int, n: int, n_pieces: int, longest: int, grain: int,
+        cursor: Array, place: int, target: int, n_scratch: int, identity: Array, state: Array,
     ) -> None:  # fmt: skip
         wide = np.empty((len(state), LANES), state.dtype)
         lanes = np.empty((len(state), NARROW * BATCH), state.dtype)
@@ -243,8 +261,9 @@ def _row_kernel(
         first = fetch_add(cursor, _NEXT, grain)
         while first < state.shape[1]:
             n_lines = min(grain, state.shape[1] - first)
-            p = start + first * outer_stride
-            length = min(n, stop - p)
+            done = first % n_pieces * longest
+            p = start + first // n_pieces * outer_stride + done
+            length = min(longest, n - done)
             rows = length // n_lanes if length >= LONG else 0
             narrow = (length - rows * n_lanes) // NARROW if length >= SHORT else 0
             in_lanes = rows * n_lanes + narrow * NARROW
@@ -264,9 +283,9 @@ def _row_kernel(
                 for s in range(len(state)):
                     _turn(lanes[s], 0, NARROW, NARROW, n_lines, batch[s], grain)
                 fold_to(batch, NARROW * grain, grain)
-            for done in range(in_lanes, length, SHORT):
-                some = min(length - done, SHORT)
-                _turn(x, p + done, outer_stride, some, n_lines, turned, BATCH)
+            for rest in range(in_lanes, length, SHORT):
+                some = min(length - rest, SHORT)
+                _turn(x, p + rest, outer_stride, some, n_lines, turned, BATCH)
                 add_wide(readable, zero, some, number(BATCH), batch, zero, number(BATCH), scratch)
             _copy(batch, n_lines, state, first)
             fetch_add(cursor, _DONE, n_lines)
@@ -299,7 +318,7 @@ def reduce_lines(
     n_scratch : int
         Rows of scratch space that the kernel asks for.
     share : callable, optional
-        Calls a function in several threads, which share the work if `x` is a single line.
+        Calls a function in several threads, which share the work.
 
     Returns
     -------
@@ -307,54 +326,44 @@ def reduce_lines(
     """
     n_outer, n, n_inner = x.shape
     flat, start, outer_stride, stride = flatten(x)
-    is_line = n_outer == n_inner == 1 and n > PIECE
-    state = np.empty((len(identity), -(-n // PIECE) if is_line else n_outer * n_inner), dtype)
-    start_values = _start_values(tuple(identity), np.dtype(dtype))
-    if is_line:
-        _reduce_line(kernel, flat, start, n, n_scratch, start_values, state, share)
-        state = state[:, :1]
-    elif n_inner > 1:
+    if n_inner == 1:
+        longest = min(n, PIECE)
+        n_pieces = -(-n // longest)
+        n_tasks = n_outer * n_pieces
+        grain = 1 if n_pieces > 1 else min(BATCH, max(1, AREA // n))
+        lines: tuple[Any, ...] = (n, n_pieces, longest, grain)
+    else:
         groups = 1
         while stride == n_inner and 2 * groups * n_inner <= LANES and 16 * groups <= n:
             groups *= 2
-        lanes = np.empty((len(identity), LANES), dtype)
-        scratch = np.empty((n_scratch, LANES), dtype)
-        columns = (flat, start, outer_stride, n, stride, n_inner, groups)
-        kernel.columns(*columns, start_values, lanes, scratch, state)
-    else:
-        cursor = np.zeros(3 * 8, np.int64)
-        lines = (flat, start, outer_stride, n, len(flat), BATCH)
-        kernel.rows(*lines, cursor, _DONE, 0, n_scratch, start_values, state)
-    return tuple(state.reshape(len(identity), n_outer, n_inner))
-
-
-def _reduce_line(
-    kernel: LineKernel,
-    flat: Array,
-    start: int,
-    n: int,
-    n_scratch: int,
-    identity: Array,
-    state: Array,
-    share: Share | None,
-) -> None:
+        block = min(n_inner, WIDTH)
+        height = min(n, max(HEIGHT, AREA // block))
+        n_pieces = -(-n // height)
+        n_tasks = n_outer * n_pieces * -(-n_inner // block)
+        grain = max(1, AREA // (height * block))
+        lines = (n, stride, n_inner, groups, n_pieces, height, block, grain)
+    state = np.empty((len(identity), n_outer * n_pieces * n_inner), dtype)
+    start_values = _start_values(tuple(identity), np.dtype(dtype))
     cursor = np.zeros(3 * 8, np.int64)
-    n_pieces = state.shape[1]
+    reduce_pieces = kernel.rows if n_inner == 1 else kernel.columns
 
     def work(is_caller: bool) -> bool:
         # A thread that came back first would hold the interpreter's lock when the caller needs it.
-        wait = (_DONE, n_pieces) if is_caller else (_CALLER, 1)
-        pieces = (flat, start, PIECE, PIECE, start + n, 1)
-        kernel.rows(*pieces, cursor, *wait, n_scratch, identity, state)
+        wait = (_DONE, n_tasks) if is_caller else (_CALLER, 1)
+        reduce_pieces(
+            flat, start, outer_stride, *lines, cursor, *wait, n_scratch, start_values, state
+        )
         if is_caller:
             cursor[_CALLER] = 1
-        return bool(cursor[_DONE] >= n_pieces)
+        return bool(cursor[_DONE] >= n_tasks)
 
     if share is None:
         work(True)
     else:
         share(work)
-    kernel.fold(state)
+    if n_pieces > 1:
+        kernel.fold(state, n_pieces, n_inner)
+    return tuple(state[:, : n_outer * n_inner].reshape(len(identity), n_outer, n_inner))
 
 
 @lru_cache

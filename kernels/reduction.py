@@ -37,7 +37,8 @@ class Reduction:
     and `finalize` work elementwise on such tuples, `identity` is a tuple of scalars, and
     `finalize` gives one array or a tuple of them. All lines of a chunk are then reduced
     by one call, at the speed of memory. With ``whole=True``, ``chunk(x, share)`` may also be called
-    with an array of any size that is one line of contiguous elements, whose pieces threads share.
+    with an array of any size, contiguous along its last axis of more than one, of which threads
+    share the work: see `sharedmem.kernels.lines.Share`.
 
     Examples
     --------

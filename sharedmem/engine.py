@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.array import populate
-from sharedmem.chunks import DEFAULT_CHUNK_BYTES, Grid
+from sharedmem.chunks import Grid, bytes_a_chunk
 from sharedmem.compiling import compile_for
 from sharedmem.constructors import empty
 from sharedmem.lines import memory_order
@@ -225,8 +225,10 @@ def apply_ufunc(
     operands = tuple(_apart(operand, outs) for operand in operands)
     arrays = [part for part in (*operands, *outs) if not isinstance(part, Number)]
     # A chunk is so large in its widest array: flags of float64 are not cut eight times too long.
-    share = outs[0].dtype.itemsize / max(1, *(part.dtype.itemsize for part in arrays))
-    nbytes = max(1, int(DEFAULT_CHUNK_BYTES * share))
+    widest = max(1, *(part.dtype.itemsize for part in arrays))
+    in_files = any(map(is_store, arrays))  # each worker holds what it reads of those
+    nbytes = 0 if in_files else max(part.nbytes for part in arrays)
+    nbytes = max(1, bytes_a_chunk(nbytes) * outs[0].dtype.itemsize // widest)
     strides = getattr(outs[0], "strides", None)  # a file is read in C order
     axes = range(len(loop)) if strides is None else memory_order(strides[: len(loop)])
     grid = cut(outs[0], axes, outs, arrays, nbytes)

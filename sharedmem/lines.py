@@ -11,17 +11,16 @@ from typing import Any
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from sharedmem.chunks import DEFAULT_CHUNK_BYTES, Grid, chunks
+from sharedmem.chunks import Grid, bytes_a_chunk, chunks
 
 Array = NDArray[Any]
-
-# A chunk costs threads 0.1 to 0.2 ms of each other's time, in which they read 2 MiB: so large
-# arrays are cut into up to so many times larger ones, as long as there are several a core.
-_LARGEST, _MANY_CHUNKS = 4, 8
 
 # Where lines lie side by side and are too long for one chunk, a chunk has at least this many of
 # them, so that its states are few beside its elements, and memory is read in long runs.
 MIN_LINES = 1024
+
+# Lines as long as this, threads reduce together: what is left to finish serially is little then.
+LONG_LINE = 256
 
 
 @dataclass(frozen=True)
@@ -71,6 +70,21 @@ class Lines:
         """The canonical (n_outer, n_inner)."""
         outer, _, inner = self._split(self.view.shape)
         return math.prod(outer), math.prod(inner)
+
+    def together(self) -> Array | None:
+        """Return all of the array in the shape (n_outer, n, n_inner).
+
+        That is None where it needs a copy, or where lines are short.
+        """
+        roles = self._split(self.view.shape)
+        n_outer, n, n_inner = (math.prod(part) for part in roles)
+        is_plain = self.view.flags.aligned and all(
+            stride % self.view.itemsize == 0 for stride in self.view.strides
+        )
+        is_dense = self.view.strides[-1:] == (self.view.itemsize,)
+        if n < LONG_LINE or max(map(len, roles)) > 1 or not (is_plain and is_dense):
+            return None
+        return self.view.reshape(n_outer, n, n_inner)
 
     def chunk(self, index: int) -> Array:
         """Return a chunk in the shape (n_outer, n, n_inner), copied where that needs it."""
@@ -135,9 +149,7 @@ def _chunk_shape(parts: list[list[int]], itemsize: int) -> list[int]:
     Lines stay whole where a chunk has room for a line: then no states need to be combined.
     """
     n_outer, n, n_inner = (math.prod(part) for part in parts)
-    nbytes = n_outer * n * n_inner * itemsize // _MANY_CHUNKS
-    nbytes = min(max(nbytes, DEFAULT_CHUNK_BYTES), _LARGEST * DEFAULT_CHUNK_BYTES)
-    elements = max(1, nbytes // itemsize)
+    elements = max(1, bytes_a_chunk(n_outer * n * n_inner * itemsize) // itemsize)
     if n * n_inner <= elements:
         wanted = (elements // (n * n_inner), n, n_inner)
     elif n * min(n_inner, MIN_LINES) <= elements:

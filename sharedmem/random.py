@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from sharedmem.array import check_dtype, populate
-from sharedmem.chunks import chunks
+from sharedmem.chunks import bytes_a_chunk, chunks
 from sharedmem.constructors import empty
 from sharedmem.kernels import distributions, permutations, poisson as poisson_kernels
 from sharedmem.mapreduce import current_pool
@@ -22,8 +22,8 @@ Seed = int | Sequence[int] | np.random.SeedSequence | None
 Filler = Callable[..., None]
 Key = tuple[np.uint64, np.uint64, np.uint64]
 
-# What a task makes, in a quarter of a millisecond or longer.
-CHUNK_BYTES = 2 << 20
+# What a task of a permutation makes, in a quarter of a millisecond or longer.
+_CHUNK_BYTES = 2 << 20
 # An element takes several times as long to make as to read.
 _WORK = 4
 
@@ -368,7 +368,7 @@ def permutation(x: int | ArrayLike, *, seed: Seed = None) -> Array:
         np.take(values, order[chunk], axis=0, out=plain[chunk], mode="clip")
 
     run = current_pool()._run_in_threads(out.nbytes)
-    run(take, chunks(out, nbytes=CHUNK_BYTES))
+    run(take, chunks(out, nbytes=bytes_a_chunk(out.nbytes)))
     return out
 
 
@@ -380,7 +380,7 @@ def _permuted(items: Callable[[slice], Array], n: int, dtype: DTypeLike, seed: S
     shift = 33 - n_buckets.bit_length()
     out = empty(n, dtype)
     plain = np.asarray(out)
-    grid = chunks(n, size=max(CHUNK_BYTES // 8, -(-n // _MAX_CHUNKS)))
+    grid = chunks(n, size=max(_CHUNK_BYTES // 8, -(-n // _MAX_CHUNKS)))
     run = current_pool()._run_in_threads(_WORK * out.nbytes)
     counts = np.empty((len(grid), n_buckets), np.int64)
 
@@ -415,7 +415,7 @@ def _fill(
     plain = np.asarray(target)
     kind, byteorder = plain.dtype.kind, plain.dtype.byteorder
     bits = plain.view(f"{byteorder}u{plain.itemsize}") if kind in "bi" else plain
-    grid = chunks(bits, range(bits.ndim), nbytes=CHUNK_BYTES)
+    grid = chunks(bits, range(bits.ndim), nbytes=bytes_a_chunk(bits.nbytes))
     steps = [math.prod(bits.shape[axis + 1 :]) for axis in range(bits.ndim)]
 
     def fill(chunk: Any) -> None:

@@ -77,7 +77,10 @@ def reduce(
         state = _state_of_nothing(whole, a, axes)
     else:
         lines = as_lines(a, axes)
-        if len(lines.grid) == 1:
+        together = lines.together() if reduction.whole and len(lines.grid) > 1 else None
+        if together is not None:
+            state = reduction.chunk(together, share)
+        elif len(lines.grid) == 1:
             state = whole.chunk(lines.chunk(0))
         elif reduction.lines and lines.n_pieces == 1:
             result = _reduce_whole_lines(run, reduction, lines)

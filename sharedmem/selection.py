@@ -11,7 +11,7 @@ from numpy.lib.array_utils import normalize_axis_index
 from numpy.typing import ArrayLike, NDArray
 
 from sharedmem.array import populate
-from sharedmem.chunks import DEFAULT_CHUNK_BYTES, Chunk, Grid, chunks
+from sharedmem.chunks import DEFAULT_CHUNK_BYTES, Chunk, Grid, bytes_a_chunk, chunks
 from sharedmem.kernels import selections
 from sharedmem.lines import memory_order
 from sharedmem.mapreduce import current_pool
@@ -19,9 +19,6 @@ from sharedmem.operands import in_memory
 from sharedmem.reductions import minmax
 
 Array = NDArray[Any]
-
-# Half of what a chunk is elsewhere: NumPy's intermediate results stay in the cache.
-_ELEMENTWISE_BYTES = DEFAULT_CHUNK_BYTES // 2
 
 
 def take(
@@ -93,7 +90,7 @@ def take(
         populate(part)
         np.take(source[chunk[0]], places[chunk[1]], 1, part, mode)  # type: ignore[call-overload]
 
-    _run(take_chunk, chunks(target, (0, 1), nbytes=DEFAULT_CHUNK_BYTES), 2 * target.nbytes)
+    _run(take_chunk, chunks(target, (0, 1), nbytes=bytes_a_chunk(target.nbytes)), 2 * target.nbytes)
     return result
 
 
@@ -296,7 +293,7 @@ def _by_chunk(
     def apply(chunk: tuple[slice, ...], target: Array | None) -> Any:
         return function(*(x[chunk] if np.ndim(x) else x for x in views), out=target)
 
-    if math.prod(shape) * max(x.itemsize for x in arrays) <= _ELEMENTWISE_BYTES:
+    if math.prod(shape) * max(x.itemsize for x in arrays) <= DEFAULT_CHUNK_BYTES // 2:
         return function(*operands, out=out)
     others = [x for x in arrays if x is not out]
     if out is not None and not _can_write(out, shape, np.asarray(out).dtype, *others):
@@ -307,7 +304,7 @@ def _by_chunk(
         return function(*operands, out=out)
     result: Any = out if out is not None else _empty_like(arrays, dtype)
     target = np.asarray(result)
-    grid = chunks(target, memory_order(target.strides), nbytes=_ELEMENTWISE_BYTES)
+    grid = chunks(target, memory_order(target.strides), nbytes=bytes_a_chunk(target.nbytes))
 
     def apply_to_chunk(chunk: Chunk) -> None:
         part = target[chunk]
@@ -352,14 +349,14 @@ def _mask(a: Array) -> Array:
     mask = a
     if a.dtype.kind != "b" or not a.flags.c_contiguous:
         mask = np.empty(a.shape, bool)
-        grid = chunks(a, memory_order(a.strides), nbytes=DEFAULT_CHUNK_BYTES)
+        grid = chunks(a, memory_order(a.strides), nbytes=bytes_a_chunk(a.nbytes))
         _run(lambda chunk: np.not_equal(a[chunk], 0, out=mask[chunk]), grid, a.nbytes)
     return _read_only(mask.reshape(-1)).view(np.uint8)
 
 
 def _places(mask: Array) -> tuple[Grid, list[int]]:
     """Return chunks of a mask, and where in the result what each selects begins."""
-    grid = chunks(mask, nbytes=max(1, DEFAULT_CHUNK_BYTES // 8))
+    grid = chunks(mask, nbytes=bytes_a_chunk(8 * mask.nbytes) // 8)
     counts: list[int] = _run(lambda chunk: selections.count(mask[chunk]), grid, mask.nbytes)
     return grid, [0, *np.cumsum(counts).tolist()]
 

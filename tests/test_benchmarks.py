@@ -46,7 +46,7 @@ SMOKE = """
 cold_start/import sections/ordered-2 sections/critical sections/barrier
 pool/start-shared pool/tasks-2 pool/equal-2 pool/blas inputs
 results/results-mixed results/results-shared results/memory-shared results/imap*
-growth published programs foundation large/full large/sum reductions/sum*
+growth scaling/*-2 published programs foundation large/full large/sum reductions/sum*
 axes/sum-columns axes/sum-tall-short elementwise/exp* elementwise/sqrt* elementwise/add-f4
 scans/cumsum* orders random_fill/normal random_fill/integers random_fill/permutation
 selection/histogram-?MiB selection/bincount selection/nonzero selection/take

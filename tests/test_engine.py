@@ -24,7 +24,7 @@ TEAMS = {
 @pytest.fixture(params=TEAMS)
 def pool(request, monkeypatch):
     monkeypatch.setattr(runs, "THREAD_BYTES", 1)
-    monkeypatch.setattr(lines, "DEFAULT_CHUNK_BYTES", 1 << 10)
+    monkeypatch.setattr(lines, "bytes_a_chunk", lambda _: 1 << 10)
     return TEAMS[request.param]()
 
 
@@ -375,7 +375,7 @@ def test_an_identity_is_the_result_for_nothing(pool):
 @pytest.mark.parametrize("shape", [(2000,), (3, 900), (900, 3), (40, 5, 30), (7, 90, 2, 4)])
 def test_all_teams_give_the_same_bits(shape, monkeypatch):
     monkeypatch.setattr(runs, "THREAD_BYTES", 1)
-    monkeypatch.setattr(lines, "DEFAULT_CHUNK_BYTES", 1 << 10)
+    monkeypatch.setattr(lines, "bytes_a_chunk", lambda _: 1 << 10)
     a = np.random.default_rng(0).normal(size=shape)
     teams = [make() for make in TEAMS.values()]
     teams += [sharedmem.MapReduce(np=np_) for np_ in (1, 3, 7)]

@@ -19,7 +19,7 @@ several = settings(
 def small_pieces(monkeypatch):
     monkeypatch.setattr(elementwise, "PIECE", 16)
     monkeypatch.setattr(elementwise, "_LARGE", 256)
-    monkeypatch.setattr(engine, "DEFAULT_CHUNK_BYTES", 1 << 10)
+    monkeypatch.setattr(engine, "bytes_a_chunk", lambda _: 1 << 10)
     monkeypatch.setattr(runs, "THREAD_BYTES", 1)
 
 

@@ -18,7 +18,7 @@ several = settings(
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(lines, "DEFAULT_CHUNK_BYTES", 256)
+    monkeypatch.setattr(lines, "bytes_a_chunk", lambda _: 256)
 
 
 EXACT = ("f8", "i2", "?", "f2", "g", ">f8")
@@ -178,7 +178,7 @@ def test_histograms_that_cannot_be_made(arguments, message):
 
 
 def test_the_pool_in_use_does_the_work(monkeypatch):
-    monkeypatch.setattr(lines, "DEFAULT_CHUNK_BYTES", 1 << 10)
+    monkeypatch.setattr(lines, "bytes_a_chunk", lambda _: 1 << 10)
     parts = sharedmem.zeros(8, int)
 
     def count(x):

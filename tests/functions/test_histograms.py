@@ -16,7 +16,7 @@ DTYPES = (*dtypes("f8", "i2", "f2", ">f8", others=("f4", "i1", "u2", "i8", "u8")
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(lines, "DEFAULT_CHUNK_BYTES", 256)
+    monkeypatch.setattr(lines, "bytes_a_chunk", lambda _: 256)
     monkeypatch.setattr(histograms, "DEFAULT_CHUNK_BYTES", 256)
     monkeypatch.setattr(histograms, "_RUN", 37)
     monkeypatch.setattr("sharedmem.runs.THREAD_BYTES", 64)

@@ -20,7 +20,7 @@ NAMES = ["nansum", "nanprod", "nanmean", "nanmin", "nanmax", "nanvar", "nanstd"]
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(lines, "DEFAULT_CHUNK_BYTES", 256)
+    monkeypatch.setattr(lines, "bytes_a_chunk", lambda _: 256)
 
 
 def with_nans(a, seed):

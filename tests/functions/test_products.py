@@ -20,7 +20,7 @@ INEXACT = dtypes("f8", "i2", "c16", "f2", "g", ">f8", others=("f4", "c8"))
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(lines, "DEFAULT_CHUNK_BYTES", 256)
+    monkeypatch.setattr(lines, "bytes_a_chunk", lambda _: 256)
     monkeypatch.setattr(products, "DEFAULT_CHUNK_BYTES", 256)
 
 

@@ -28,7 +28,8 @@ each_draw = pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(random, "CHUNK_BYTES", 5000)
+    monkeypatch.setattr(random, "bytes_a_chunk", lambda _: 5000)
+    monkeypatch.setattr(random, "_CHUNK_BYTES", 5000)
     monkeypatch.setattr(random, "_WORK", 1 << 20)
 
 
@@ -48,7 +49,7 @@ def test_any_number_of_workers_gives_the_same_numbers(draw):
 def test_chunks_make_no_difference(draw, monkeypatch):
     expected = draw(size=5000, seed=3)
     for nbytes in (8, 1000, 1 << 20):
-        monkeypatch.setattr(random, "CHUNK_BYTES", nbytes)
+        monkeypatch.setattr(random, "bytes_a_chunk", lambda _, nbytes=nbytes: nbytes)
         size = 100 if nbytes == 8 else 5000
         np.testing.assert_array_equal(draw(size=size, seed=3), expected[:size])
 

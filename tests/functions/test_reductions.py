@@ -18,7 +18,9 @@ NAMES = ["prod", "ptp", "any", "all", "sum", "mean", "min", "max", "var", "std"]
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(lines, "DEFAULT_CHUNK_BYTES", 256)
+    monkeypatch.setattr(lines, "bytes_a_chunk", lambda _: 256)
+    monkeypatch.setattr(lines, "LONG_LINE", 4)
+    monkeypatch.setattr("sharedmem.runs.THREAD_BYTES", 64)
 
 
 def outcome(function, *args, **options):
@@ -197,7 +199,9 @@ def test_the_bits_do_not_depend_on_the_workers(n_workers):
     a = np.random.default_rng(0).normal(1, 0.1, size=(50, 40))
 
     def results():
-        return sharedmem.prod(a), sharedmem.prod(a, 0), sharedmem.argmin(a), sharedmem.argmax(a, 0)
+        totals = sharedmem.sum(a), sharedmem.sum(a, 0), sharedmem.mean(a, 1), sharedmem.var(a, 0)
+        products = sharedmem.prod(a), sharedmem.prod(a, 0)
+        return *totals, *products, sharedmem.argmin(a), sharedmem.argmax(a, 0)
 
     with sharedmem.MapReduce(np=5):
         expected = results()

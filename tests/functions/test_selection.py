@@ -17,7 +17,7 @@ DTYPES = ("f8", "f4", "i1", "i2", "u8", "?", "c16", "c8", "f2", "g", ">f8", "m8[
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
     monkeypatch.setattr(selection, "DEFAULT_CHUNK_BYTES", 64)
-    monkeypatch.setattr(selection, "_ELEMENTWISE_BYTES", 64)
+    monkeypatch.setattr(selection, "bytes_a_chunk", lambda _: 64)
     monkeypatch.setattr("sharedmem.runs.THREAD_BYTES", 64)
 
 

@@ -7,5 +7,6 @@ from sharedmem import lines
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(lines, "DEFAULT_CHUNK_BYTES", 256)
+    monkeypatch.setattr(lines, "bytes_a_chunk", lambda _: 256)
     monkeypatch.setattr(lines, "MIN_LINES", 4)
+    monkeypatch.setattr(lines, "LONG_LINE", 4)

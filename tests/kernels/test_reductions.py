@@ -1,12 +1,15 @@
 """All reductions against NumPy's, over dtypes, orders, strides and axes."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from sharedmem.kernels import counts, extrema, moments, nans, summaries, sums
+from sharedmem.kernels import counts, extrema, lines, moments, nans, summaries, sums
 from sharedmem.reducing import reduce
 from sharedmem.runs import run_serially
+from sharedmem.thread_pool import in_concert
 from tests.kernels.strategies import arrays_and_axes, dtypes
 
 several = settings(
@@ -85,6 +88,27 @@ def test_no_bit_depends_on_who_computes_when(case, seed):
         first = reduce(run_serially, reduction, a, axis)
         again = reduce(shuffled(seed), reduction, a, axis)
         np.testing.assert_array_equal(np.array(first), np.array(again))
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis"),
+    [((9000,), 0), ((3, 4000), 1), ((700, 50), 1), ((900, 3), 0), ((90, 150), 0), ((5, 90, 7), 1)],
+)
+def test_threads_share_lines_and_columns(shape, axis, monkeypatch):
+    for name, value in {"PIECE": 1100, "AREA": 100, "HEIGHT": 20, "WIDTH": 64}.items():
+        monkeypatch.setattr(lines, name, value)
+    a = np.random.default_rng(0).integers(-40, 41, shape) / 4
+    assert_all_numpys(a, axis)
+    a += 1 / 3
+    for reduction in (sums.add("f8", "f8"), moments.variance("f8", "f8"), extrema.maximum("f8")):
+        for order in "CF":
+            x = np.asarray(a, order=order)
+            alone, *together = (
+                reduce(run_serially, reduction, x, axis, share=partial(in_concert, n_threads=n))
+                for n in (1, 2, 5)
+            )
+            for result in together:
+                np.testing.assert_array_equal(result, alone)
 
 
 @pytest.mark.parametrize("n", [3, 36, 100, 2000])

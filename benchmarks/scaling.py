@@ -1,0 +1,129 @@
+"""Time the same work with more and more workers, also with more than there are cores."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numba
+import numpy as np
+
+import sharedmem
+from contenders import (
+    JOBLIB,
+    MPIRE,
+    NUMEXPR,
+    PRANGE,
+    by_joblib,
+    by_mpire,
+    by_ours,
+    by_pool,
+    present,
+)
+from elementwise import EXPONENTIAL, contenders as expressions, exponential
+from orders import into_out
+from pool import burn, equal_lengths
+from random_fill import numpys_in_place, ours as filled
+from reductions import contenders as reductions
+from scans import TWO_PASSES, cumsums
+from timing import GIB, MIB, NUMPY, OURS, POOL, Call, Row, SetUp
+
+WORKERS = (1, 2, 4, 8, 16, 32, 64)
+N_TASKS = 1000
+N_CORES = numba.get_num_threads()
+
+
+def in_pool(n: int, set_up: SetUp) -> SetUp:
+    def set_up_for(size: int) -> Call:
+        call = set_up(size)
+
+        def limited() -> Any:
+            with sharedmem.MapReduce(np=n):
+                return call()
+
+        return limited
+
+    return set_up_for
+
+
+def with_threads(n: int, set_up: SetUp) -> SetUp:
+    """Give numba so many threads, and numexpr, which asks `cpu_count` here."""
+
+    def set_up_for(size: int) -> Call:
+        call = set_up(size)
+
+        def limited() -> Any:
+            os.environ["OMP_NUM_THREADS"] = str(n)
+            numba.set_num_threads(n)
+            return call()
+
+        return limited
+
+    return set_up_for
+
+
+def sort_by_numpy(n: int) -> Call:
+    a = np.random.default_rng(0).normal(size=n)
+    return lambda: np.sort(a)
+
+
+def of_array(everyone: dict[str, SetUp], *peers: str) -> Callable[[int], dict[str, SetUp]]:
+    """Return ours, NumPy with its one thread, and peers with as many as there are cores for."""
+
+    def contenders(n: int) -> dict[str, SetUp]:
+        there = [which for which in peers if which in everyone and n <= N_CORES]
+        return {
+            OURS: in_pool(n, everyone[OURS]),
+            NUMPY: everyone[NUMPY],
+            **{which: with_threads(n, everyone[which]) for which in there},
+        }
+
+    return contenders
+
+
+def of_tasks(n: int) -> dict[str, SetUp]:
+    return present({
+        OURS: by_ours(burn, equal_lengths, n),
+        POOL: by_pool(burn, equal_lengths, n),
+        MPIRE: by_mpire(burn, equal_lengths, n),
+        JOBLIB: by_joblib(burn, equal_lengths, n),
+    })  # fmt: skip
+
+
+# The title, the size and a small one, the contenders for so many workers, and the bytes they hold.
+CURVES: dict[str, tuple[str, int, int, Callable[[int], dict[str, SetUp]], int]] = {
+    "sum": (
+        "sum of 1 GiB", GIB // 8, MIB // 64, of_array(reductions("sum"), PRANGE), 3 * GIB,
+    ),
+    "exp": (
+        f"{EXPONENTIAL}, 128 MiB", 16 * MIB, MIB // 64,
+        of_array(expressions(EXPONENTIAL, exponential, "f8"), PRANGE, NUMEXPR), 2 * GIB,
+    ),
+    "cumsum": ("cumsum of 256 MiB", 32 * MIB, MIB // 64, of_array(cumsums, TWO_PASSES), 2 * GIB),
+    "sort": (
+        "sort of 32 MiB", 4 * MIB, MIB // 64,
+        of_array({OURS: into_out, NUMPY: sort_by_numpy}), GIB,
+    ),
+    "normal": (
+        "normal, 128 MiB", 16 * MIB, MIB // 64,
+        of_array({
+            OURS: filled(sharedmem.random.normal), NUMPY: numpys_in_place("standard_normal")
+        }),
+        GIB,
+    ),
+    "tasks": (f"{N_TASKS:,} tasks of 1 ms", N_TASKS, 64, of_tasks, GIB),
+}  # fmt: skip
+
+
+def rows() -> Iterator[tuple[str, Row]]:
+    for name, (title, size, quick_size, contenders, needs) in CURVES.items():
+        for n in WORKERS:
+            row = Row(
+                f"workers, {title}: {n}", size, quick_size, contenders(n), needs=needs,
+                warms_up=contenders is not of_tasks,
+            )  # fmt: skip
+            yield f"{name}-{n}", row
+
+
+ROWS = dict(rows())

@@ -32,6 +32,9 @@ def small_counts(a: np.ndarray) -> np.ndarray:
 
 # Functions that take more than an array; all others are called with it alone.
 CALLS: dict[str, Function] = {
+    # Of numbers that decide nothing before the last chunk.
+    "all": lambda a: sharedmem.all(np.ones_like(a)),
+    "any": lambda a: sharedmem.any(np.zeros_like(a)),
     "accumulate": lambda a: sharedmem.accumulate(np.add, a),
     "average": lambda a: sharedmem.average(a, weights=np.ones(a.shape)),
     "bincount": lambda a: sharedmem.bincount(small_counts(a).astype(a.dtype)),
@@ -87,7 +90,7 @@ def observe(function: Function, a: np.ndarray) -> str:
     with mock.patch.object(thread_pool._Helpers, "call", note):
         try:
             function(a)
-        except TypeError:
+        except (TypeError, ValueError):
             return "-"
     if compiled() > before:
         return "kernel" if n_jobs else "kernel, serial"

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from sharedmem.kernels.compile import kernel, part
 from sharedmem.kernels.intrinsics import fetch_add, prefetch, read_only
-from sharedmem.kernels.layout import flatten
 
 # A long line of contiguous elements is reduced in this many lanes side by side, which are folded at
 # its end: enough to fill the vector units of any machine and to hide the latency of additions.
@@ -31,24 +29,14 @@ index = np.uint64
 number = np.int64
 
 
-# So many elements of a long line are reduced at once, by one of the threads that share the work: a
-# core reads them in 10 us. To the threads of Python, taking turns costs five times as much.
-PIECE = 1 << 15
-# Of long columns, so many elements: at least HEIGHT of each, so that states are few beside what
-# they are made of, and at most WIDTH side by side, a page of memory.
-AREA, HEIGHT, WIDTH = 1 << 17, 512, 512
 # How often threads look, after their last piece, whether the others have done theirs.
 _LOOKS = 10_000
 # Where the cursor has the next piece, how many are done, and whether the caller knows.
-_NEXT, _DONE, _CALLER = 0, 8, 16
+NEXT, DONE, CALLER = 0, 8, 16
 
 # Memory is asked for so many elements before it is read; columns, so many columns to the right. A
 # core takes the variance of 128 MiB at 20 GB/s with it, and at 15 without.
 AHEAD, TO_THE_RIGHT = 1024, 128
-
-# Calls a function in several threads at once, in the caller's with True, and returns when one of
-# the calls has returned True.
-Share = Callable[[Callable[[bool], bool]], None]
 
 
 class LineKernel(NamedTuple):
@@ -59,8 +47,8 @@ class LineKernel(NamedTuple):
     columns, rows : kernel
         For lines side by side, and for lines of contiguous elements.
     fold : kernel
-        ``fold(state, n_pieces, n_inner)`` combines the states of the pieces of lines, of which
-        `n_inner` lie side by side, and puts those of the lines first.
+        ``fold(state, n_lines)`` combines the states of the pieces of lines, those of all first
+        pieces before those of all second ones, in the first `n_lines`.
     """
 
     columns: Callable[..., None]
@@ -111,20 +99,16 @@ def _lane_folder(fold: Callable[..., None]) -> Callable[..., None]:
 
 def _piece_folder(fold: Callable[..., None]) -> Callable[..., None]:
     @kernel
-    def fold_pieces(state: Array, n_pieces: int, n_inner: int) -> None:
-        for first in range(0, state.shape[1], n_pieces * n_inner):
-            pieces = state[:, first : first + n_pieces * n_inner].copy()
-            n = n_pieces
-            while n > 1:
-                half = n // 2
-                fold(pieces, half * n_inner)
-                if n % 2:
-                    last = (n - 1) * n_inner
-                    for s in range(len(pieces)):
-                        for j in range(n_inner):
-                            pieces[s, half * n_inner + j] = pieces[s, last + j]
-                n -= half
-            _copy(pieces, n_inner, state, first // n_pieces)
+    def fold_pieces(state: Array, n_lines: int) -> None:
+        n = state.shape[1] // n_lines
+        while n > 1:
+            half = n // 2
+            fold(state, half * n_lines)
+            if n % 2:
+                for s in range(len(state)):
+                    for line in range(n_lines):
+                        state[s, half * n_lines + line] = state[s, (n - 1) * n_lines + line]
+            n -= half
 
     return fold_pieces
 
@@ -173,6 +157,52 @@ def _turn(
         p += outer_stride
 
 
+def _block_reducer(
+    add_wide: Callable[..., None], add_any: Callable[..., None], n_rows: int
+) -> Callable[..., None]:
+    """Make what reduces a block of columns."""
+
+    @part
+    def reduce_block(
+        x: Array, p: int, n: int, stride: int, first: int, stop: int, identity: Array,
+        scratch: Array, state: Array, at: int,
+    ) -> None:  # fmt: skip
+        for row in range(0, n, n_rows):
+            rows = min(n_rows, n - row)
+            for column in range(first, stop, LANES):
+                width = min(LANES, stop - column)
+                if row == 0:
+                    _start(state, at + column, width, identity)
+                if width == LANES:
+                    add_wide(x, p + column, rows, stride, state, at + column, width, scratch)
+                else:
+                    add_any(x, p + column, rows, stride, state, at + column, width, scratch)
+            p += n_rows * stride
+
+    return reduce_block
+
+
+def _few_reducer(add_any: Callable[..., None], fold_to: Callable[..., None]) -> Callable[..., None]:
+    """Make what reduces columns so few that some rows together fill the lanes."""
+
+    @part
+    def reduce_few(
+        x: Array, p: int, n: int, n_inner: int, groups: int, identity: Array, lanes: Array,
+        scratch: Array, state: Array, at: int,
+    ) -> None:  # fmt: skip
+        width = groups * n_inner
+        _start(lanes, 0, width, identity)
+        rows = n // groups
+        add_any(x, p, rows, width, lanes, number(0), width, scratch)
+        rest = n * n_inner - rows * width
+        if rest > 0:
+            add_any(x, p + rows * width, number(1), width, lanes, number(0), rest, scratch)
+        fold_to(lanes, width, n_inner)
+        _copy(lanes, n_inner, state, at)
+
+    return reduce_few
+
+
 def _column_kernel(
     add_wide: Callable[..., None],
     add_any: Callable[..., None],
@@ -183,54 +213,32 @@ def _column_kernel(
 
     Threads take `grain` pieces at a time, each `height` rows of `block` columns.
     """
+    reduce_block = _block_reducer(add_wide, add_any, n_rows)
+    reduce_few = _few_reducer(add_any, fold_to)
 
     @kernel
     def reduce_columns(
-        x: Array, start: int, outer_stride: int, n: int, stride: int, n_inner: int, groups: int,
-        n_pieces: int, height: int, block: int, grain: int, cursor: Array, place: int,
-        target: int, n_scratch: int, identity: Array, state: Array,
+        x: Array, start: int, n_outer: int, outer_stride: int, n: int, stride: int, n_inner: int,
+        groups: int, height: int, block: int, grain: int, cursor: Array, place: int,
+        target: int, lanes: Array, scratch: Array, identity: Array, state: Array,
     ) -> None:  # fmt: skip
-        lanes = np.empty((len(state), LANES), state.dtype)
-        scratch = np.empty((n_scratch, LANES), state.dtype)
         n_blocks = (n_inner + block - 1) // block
         n_tasks = state.shape[1] // n_inner * n_blocks
-        task = fetch_add(cursor, _NEXT, grain)
-        stop = task + grain
-        while task < n_tasks:
-            part, left = task // n_blocks, task % n_blocks * block
-            done = part % n_pieces * height
-            first = start + part // n_pieces * outer_stride + done * stride
-            length, right, at = min(height, n - done), min(n_inner, left + block), part * n_inner
-            if groups == 1:
-                for row in range(0, length, n_rows):
-                    rows = min(n_rows, length - row)
-                    p = first + row * stride
-                    for column in range(left, right, LANES):
-                        width = min(LANES, right - column)
-                        if row == 0:
-                            _start(state, at + column, width, identity)
-                        if width == LANES:
-                            add_wide(
-                                x, p + column, rows, stride, state, at + column, width, scratch
-                            )
-                        else:
-                            add_any(x, p + column, rows, stride, state, at + column, width, scratch)
-            else:
-                width = groups * n_inner
-                _start(lanes, 0, width, identity)
-                rows = length // groups
-                add_any(x, first, rows, width, lanes, number(0), width, scratch)
-                rest = length * n_inner - rows * width
-                if rest > 0:
-                    last = first + rows * width
-                    add_any(x, last, number(1), width, lanes, number(0), rest, scratch)
-                fold_to(lanes, width, n_inner)
-                _copy(lanes, n_inner, state, at)
-            fetch_add(cursor, _DONE, 1)
-            task += 1
-            if task == stop:
-                task = fetch_add(cursor, _NEXT, grain)
-                stop = task + grain
+        first = fetch_add(cursor, NEXT, grain)
+        while first < n_tasks:
+            some = min(grain, n_tasks - first)
+            for task in range(first, first + some):
+                piece, left = task // n_blocks, task % n_blocks * block
+                done = piece // n_outer * height
+                p = start + piece % n_outer * outer_stride + done * stride
+                rows, at = min(height, n - done), piece * n_inner
+                if groups == 1:
+                    right = min(n_inner, left + block)
+                    reduce_block(x, p, rows, stride, left, right, identity, scratch, state, at)
+                else:
+                    reduce_few(x, p, rows, n_inner, groups, identity, lanes, scratch, state, at)
+            fetch_add(cursor, DONE, some)
+            first = fetch_add(cursor, NEXT, grain)
         _wait(cursor, place, target)
 
     return reduce_columns
@@ -249,7 +257,7 @@ def _row_kernel(
 
     @kernel
     def reduce_rows(
-        x: Array, start: int, outer_stride: int, n: int, n_pieces: int, longest: int, grain: int,
+        x: Array, start: int, n_outer: int, outer_stride: int, n: int, longest: int, grain: int,
         cursor: Array, place: int, target: int, n_scratch: int, identity: Array, state: Array,
     ) -> None:  # fmt: skip
         wide = np.empty((len(state), LANES), state.dtype)
@@ -258,11 +266,11 @@ def _row_kernel(
         scratch = np.empty((n_scratch, LANES), state.dtype)
         turned = np.empty(SHORT * BATCH, x.dtype)
         readable, zero = read_only(turned), number(0)
-        first = fetch_add(cursor, _NEXT, grain)
+        first = fetch_add(cursor, NEXT, grain)
         while first < state.shape[1]:
             n_lines = min(grain, state.shape[1] - first)
-            done = first % n_pieces * longest
-            p = start + first // n_pieces * outer_stride + done
+            done = first // n_outer * longest
+            p = start + first % n_outer * outer_stride + done
             length = min(longest, n - done)
             rows = length // n_lanes if length >= LONG else 0
             narrow = (length - rows * n_lanes) // NARROW if length >= SHORT else 0
@@ -288,84 +296,8 @@ def _row_kernel(
                 _turn(x, p + rest, outer_stride, some, n_lines, turned, BATCH)
                 add_wide(readable, zero, some, number(BATCH), batch, zero, number(BATCH), scratch)
             _copy(batch, n_lines, state, first)
-            fetch_add(cursor, _DONE, n_lines)
-            first = fetch_add(cursor, _NEXT, grain)
+            fetch_add(cursor, DONE, n_lines)
+            first = fetch_add(cursor, NEXT, grain)
         _wait(cursor, place, target)
 
     return reduce_rows
-
-
-def reduce_lines(
-    kernel: LineKernel,
-    x: Array,
-    identity: Sequence[float],
-    dtype: DTypeLike,
-    n_scratch: int = 0,
-    share: Share | None = None,
-) -> tuple[Array, ...]:
-    """Reduce the middle axis of `x` by a line kernel.
-
-    Parameters
-    ----------
-    kernel : LineKernel
-        Made by :func:`line_kernel`.
-    x : ndarray, shape (n_outer, n, n_inner)
-        Of a dtype that numba knows; any strides. `n` is at least one.
-    identity : sequence of float
-        What each part of the state starts from.
-    dtype : dtype
-        The type of the state.
-    n_scratch : int
-        Rows of scratch space that the kernel asks for.
-    share : callable, optional
-        Calls a function in several threads, which share the work.
-
-    Returns
-    -------
-    tuple of ndarray, each of shape (n_outer, n_inner)
-    """
-    n_outer, n, n_inner = x.shape
-    flat, start, outer_stride, stride = flatten(x)
-    if n_inner == 1:
-        longest = min(n, PIECE)
-        n_pieces = -(-n // longest)
-        n_tasks = n_outer * n_pieces
-        grain = 1 if n_pieces > 1 else min(BATCH, max(1, AREA // n))
-        lines: tuple[Any, ...] = (n, n_pieces, longest, grain)
-    else:
-        groups = 1
-        while stride == n_inner and 2 * groups * n_inner <= LANES and 16 * groups <= n:
-            groups *= 2
-        block = min(n_inner, WIDTH)
-        height = min(n, max(HEIGHT, AREA // block))
-        n_pieces = -(-n // height)
-        n_tasks = n_outer * n_pieces * -(-n_inner // block)
-        grain = max(1, AREA // (height * block))
-        lines = (n, stride, n_inner, groups, n_pieces, height, block, grain)
-    state = np.empty((len(identity), n_outer * n_pieces * n_inner), dtype)
-    start_values = _start_values(tuple(identity), np.dtype(dtype))
-    cursor = np.zeros(3 * 8, np.int64)
-    reduce_pieces = kernel.rows if n_inner == 1 else kernel.columns
-
-    def work(is_caller: bool) -> bool:
-        # A thread that came back first would hold the interpreter's lock when the caller needs it.
-        wait = (_DONE, n_tasks) if is_caller else (_CALLER, 1)
-        reduce_pieces(
-            flat, start, outer_stride, *lines, cursor, *wait, n_scratch, start_values, state
-        )
-        if is_caller:
-            cursor[_CALLER] = 1
-        return bool(cursor[_DONE] >= n_tasks)
-
-    if share is None:
-        work(True)
-    else:
-        share(work)
-    if n_pieces > 1:
-        kernel.fold(state, n_pieces, n_inner)
-    return tuple(state[:, : n_outer * n_inner].reshape(len(identity), n_outer, n_inner))
-
-
-@lru_cache
-def _start_values(identity: tuple[float, ...], dtype: np.dtype[Any]) -> Array:
-    return np.array(identity, dtype)

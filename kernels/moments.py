@@ -12,7 +12,8 @@ from numpy.typing import DTypeLike, NDArray
 from sharedmem.kernels.compile import formula, kernel, part
 from sharedmem.kernels.intrinsics import fma
 from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
-from sharedmem.kernels.lines import LANES, Share, fetch_ahead, index, line_kernel, reduce_lines
+from sharedmem.kernels.lines import LANES, fetch_ahead, index, line_kernel
+from sharedmem.kernels.pieces import Share, reduce_lines
 from sharedmem.kernels.reduction import Reduction
 from sharedmem.kernels.sums import two_sum
 

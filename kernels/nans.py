@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from sharedmem.kernels import extrema, moments, products, sums
 from sharedmem.kernels.compile import formula, kernel, part
 from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
-from sharedmem.kernels.lines import Share, index, reduce_lines
+from sharedmem.kernels.lines import index
+from sharedmem.kernels.pieces import Share, reduce_lines
 from sharedmem.kernels.reduction import Reduction
 from sharedmem.kernels.vectors import Vector, tree_sum, vector_kernel
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from sharedmem.kernels import extrema, sums
 from sharedmem.kernels.compile import part
 from sharedmem.kernels.layout import as_numbers, has_kernel
-from sharedmem.kernels.lines import LineKernel, Share, reduce_lines
+from sharedmem.kernels.lines import LineKernel
+from sharedmem.kernels.pieces import Share, reduce_lines
 from sharedmem.kernels.reduction import Reduction
 
 Array = NDArray[Any]

@@ -11,7 +11,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.kernels.compile import kernel, part
 from sharedmem.kernels.layout import as_numbers, has_kernel
-from sharedmem.kernels.lines import LANES, index, line_kernel, reduce_lines
+from sharedmem.kernels.lines import LANES, index, line_kernel
+from sharedmem.kernels.pieces import reduce_lines
 from sharedmem.kernels.reduction import Reduction
 
 Array = NDArray[Any]

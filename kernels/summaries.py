@@ -10,8 +10,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.kernels.compile import formula
 from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
-from sharedmem.kernels.lines import Share, reduce_lines
 from sharedmem.kernels.moments import mean_difference
+from sharedmem.kernels.pieces import Share, reduce_lines
 from sharedmem.kernels.powers import (
     COUNT,
     IDENTITY,

@@ -221,6 +221,16 @@ def populate(array: NDArray[Any]) -> None:
         segment.populate(offset + low, offset + high)
 
 
+def is_present(array: NDArray[Any]) -> bool:
+    """Say whether :func:`populate` would do nothing."""
+    segment = _segment_of(array)
+    if segment is None:
+        return True
+    low, high = _extent(array.shape, array.strides, array.itemsize)
+    offset = _address(array) - segment.address
+    return not segment.lacks_pages(offset + low, offset + high)
+
+
 def _load(key: SegmentKey, layout: Layout) -> SharedArray:
     return restore(open_segment(key), Layout(*layout))
 

@@ -21,7 +21,7 @@ from sharedmem.team import Backend
 if TYPE_CHECKING:
     from sharedmem.chunks import Grid
     from sharedmem.kernels import Reduction
-    from sharedmem.kernels.lines import Share
+    from sharedmem.kernels.pieces import Share
 
 
 class ArrayCalls(ABC):
@@ -169,7 +169,10 @@ class ArrayCalls(ABC):
                 return result
             return out if result is target else out[0]
         run_for = functools.partial(self._run_in_threads, blas_threads=self._blas_threads)
-        return engine.apply_ufunc(run_for, ufunc, *inputs, out=out, private_ok=True, **options)
+        return engine.apply_ufunc(
+            run_for, ufunc, *inputs, out=out, private_ok=True, share_for=self._share_in_threads,
+            **options,
+        )  # fmt: skip
 
     def _on_stored(
         self, a: Any, out: Any = None, *, gives_array: bool = False

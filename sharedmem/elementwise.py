@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sharedmem.array import is_present
 from sharedmem.chunks import chunks
 from sharedmem.expressions import CONSTANTS, bind, compute, names_in, parse
 from sharedmem.fusing import fuse
 from sharedmem.lines import memory_order
 from sharedmem.mapreduce import current_pool
 from sharedmem.operands import as_array, common_shape
+
+if TYPE_CHECKING:  # which would import numba
+    from sharedmem.kernels.pieces import Share
 
 Array = NDArray[Any]
 
@@ -152,14 +156,27 @@ class _Function:
         axes = memory_order(out[0].strides)
         parts = [x.transpose(axes) for x in (*operands, *out)]
         if self._is_direct(parts):
-            is_apart = not any(np.may_share_memory(parts[-1], x) for x in parts[:-1])
-            streams = is_apart and self._size * parts[-1].itemsize >= _LARGE
-            self._run_kernel(parts, streams)
+            self._run_kernel(parts, self._streams(parts))
             return out[0]
         size = PIECE * parts[-1].itemsize
         for piece in chunks(parts[-1], range(len(axes)), nbytes=size):
             self._compute([part[(*piece, ...)] for part in parts])
         return out[0]
+
+    def together(self, share: Share, operands: Sequence[Array], out: Array) -> bool:
+        """Compute all of `out` in threads that share the work, or say that it has to be cut."""
+        axes = memory_order(out.strides)
+        parts = [x.transpose(axes) for x in (*operands, out)]
+        if not (self._is_direct(parts) and is_present(out)):
+            return False
+        self._run_kernel(parts, self._streams(parts), share)
+        return True
+
+    def _streams(self, parts: list[Array]) -> bool:
+        """Say whether a result, the last part, is written past the caches."""
+        *operands, out = parts
+        is_apart = not any(np.may_share_memory(out, x) for x in operands)
+        return is_apart and self._size * out.itemsize >= _LARGE
 
     def _try(self, operands: tuple[Array, ...], out: tuple[Array, ...]) -> Array:
         result = np.asarray(compute(self._tree, operands, self._scalars))
@@ -178,10 +195,10 @@ class _Function:
             and all(map(_is_plain, parts))
         )
 
-    def _run_kernel(self, parts: list[Array], streams: bool) -> None:
+    def _run_kernel(self, parts: list[Array], streams: bool, share: Share | None = None) -> None:
         assert self._kernel is not None
         *operands, out = (part.reshape(-1) for part in parts)
-        self._kernel(operands, self._cast, out, streams)
+        self._kernel(operands, self._cast, out, streams, share)
 
     def _compute(self, parts: list[Array]) -> None:
         *operands, out = parts

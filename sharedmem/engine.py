@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,9 @@ from sharedmem.operands import (
 from sharedmem.reducing import reduce
 from sharedmem.regions import Spread, broadcast, check_cut, cut, is_same_store, read, room, write
 from sharedmem.runs import Run, run_serially
+
+if TYPE_CHECKING:  # which would import numba
+    from sharedmem.kernels.pieces import Share
 
 __all__ = ["Run", "apply_ufunc", "map_chunks", "reduce"]
 
@@ -175,6 +178,7 @@ def apply_ufunc(
     out: Any = None,
     where: Any = True,
     private_ok: bool = False,
+    share_for: Callable[[int], Share] | None = None,
     **options: Any,
 ) -> Any:
     """Apply a ufunc, chunk by chunk of its loop.
@@ -188,6 +192,10 @@ def apply_ufunc(
         See :func:`sharedmem.apply_ufunc`.
     private_ok : bool
         Whether the workers share all memory with the coordinator.
+    share_for : callable, optional
+        ``share_for(nbytes)`` gives what calls a function in threads that suit so many bytes. It is
+        for a `ufunc` that has ``together(share, operands, out)``, which says whether it has
+        computed all of `out` with it.
 
     Returns
     -------
@@ -231,11 +239,13 @@ def apply_ufunc(
     nbytes = max(1, bytes_a_chunk(nbytes) * outs[0].dtype.itemsize // widest)
     strides = getattr(outs[0], "strides", None)  # a file is read in C order
     axes = range(len(loop)) if strides is None else memory_order(strides[: len(loop)])
-    grid = cut(outs[0], axes, outs, arrays, nbytes)
     # Broadcast operands count as often as they are read: a small row and column make a large table.
-    run = run_for(sum(part.nbytes for part in arrays))
-    task = _UfuncTask(ufunc, operands, outs, options, mask)
-    (run if len(grid) > 1 else run_serially)(task, grid)
+    total = sum(part.nbytes for part in arrays)
+    together = None if in_files or options or mask is not None else getattr(ufunc, "together", None)
+    if not (share_for and together and together(share_for(total), operands, outs[0])):
+        grid = cut(outs[0], axes, outs, arrays, nbytes)
+        task = _UfuncTask(ufunc, operands, outs, options, mask)
+        (run_for(total) if len(grid) > 1 else run_serially)(task, grid)
     if out is None:
         return outs if len(outs) > 1 else outs[0] if loop or outs[0].ndim else outs[0][()]
     return out if ufunc.nout > 1 or not isinstance(out, tuple) else out[0]

@@ -7,7 +7,7 @@ import functools
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,14 @@ from sharedmem.expressions import FUNCTIONS, POWERS, Call, Node, Operand, Scalar
 from sharedmem.lowering import Dtype, Parts
 from sharedmem.stages import LINE, STRIP, Loop, Source, Stage, write_kernel
 
+if TYPE_CHECKING:  # which would import numba
+    from sharedmem.kernels.pieces import Share
+
+# So many elements a thread claims at once, of which each stays in its nearer caches.
+_GRAIN = 1 << 15
+# Where, behind how many are claimed, it is counted how many are done; and how often the caller
+# looks there before it waits for the other threads.
+_DONE, _LOOKS = 8, 10_000
 _HEAD = object.__basicsize__
 _ADDRESS = ctypes.sizeof(ctypes.c_void_p)
 
@@ -69,7 +77,12 @@ class Kernel:
         )
 
     def __call__(
-        self, operands: Sequence[Any], scalars: Sequence[Any], out: Any, streams: bool
+        self,
+        operands: Sequence[Any],
+        scalars: Sequence[Any],
+        out: Any,
+        streams: bool,
+        share: Share | None = None,
     ) -> None:
         """Compute `out` from operands of its shape; all are C-contiguous, aligned and native.
 
@@ -78,22 +91,51 @@ class Kernel:
         streams : bool
             Whether `out` is written past the caches, which then need not read it before: a third
             less traffic for ``a + 1``. It must be no operand.
+        share : callable, optional
+            Calls a function in several threads, which share the work.
         """
         arrays = [out, *operands]
-        scratch = np.empty(self.scratch, np.uint8)
-        addresses = [a.__array_interface__["data"][0] for a in (*arrays, scratch, *scalars)]
-        first, n = 0, out.size
+        addresses = [_address(a) for a in arrays]
+        numbers = [_address(scalar) for scalar in scalars]
         itemsize = self.dtype.itemsize
         if streams and addresses[0] % itemsize == 0:
-            first = min(-addresses[0] % LINE // itemsize, n)
-            self._run(addresses, first, streams=False)
+            first = min(-addresses[0] % LINE // itemsize, out.size)
+        else:
+            first = 0
+        if first:
+            self._run(addresses, numbers, first, False, np.zeros(16, np.int64))
             for at, a in enumerate(arrays):
                 addresses[at] += first * a.itemsize
-        self._run(addresses, n - first, streams and (addresses[0] % LINE == 0))
+        n = out.size - first
+        streams = streams and addresses[0] % LINE == 0
+        counts = np.zeros(16, np.int64)
 
-    def _run(self, addresses: list[int], n: int, streams: bool) -> None:
-        if n:
-            self.function((ctypes.c_void_p * len(addresses))(*addresses), n, streams)
+        def work(is_caller: bool) -> bool:
+            self._run(addresses, numbers, n, streams, counts)
+            looks = 0
+            while is_caller and counts[_DONE] < n and looks < _LOOKS:
+                looks += 1
+            return bool(counts[_DONE] >= n)
+
+        if share is None:
+            work(True)
+        else:
+            share(work)
+
+    def _run(
+        self, addresses: list[int], numbers: list[int], n: int, streams: bool, counts: Any
+    ) -> None:
+        """Compute what no other thread has claimed of `n` elements."""
+        scratch = np.empty(self.scratch, np.uint8)
+        places = [*addresses, _address(scratch), *numbers]
+        next_one = _address(counts)
+        arguments = (ctypes.c_void_p * len(places))(*places)
+        self.function(arguments, n, streams, _GRAIN, next_one, next_one + 8 * _DONE)
+
+
+def _address(a: Any) -> int:
+    address: int = a.__array_interface__["data"][0]
+    return address
 
 
 # Threads that begin with one expression at once would all compile it.
@@ -118,7 +160,7 @@ def _fuse(tree: Node, operand_dtypes: tuple[Dtype, ...]) -> Kernel | None:
     try:
         result = program.value_of(tree)
         function = lowering.assemble(
-            program.text(result), ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t
+            program.text(result), ctypes.c_void_p, *[ctypes.c_size_t] * 3, *[ctypes.c_void_p] * 2
         )
     except _Unfused:
         return None

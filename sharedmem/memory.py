@@ -131,22 +131,24 @@ class Segment:
         """The bytes, writable; the memoryview keeps the segment alive."""
         return np.asarray(self).data
 
+    def lacks_pages(self, start: int, stop: int) -> bool:
+        """Say whether :meth:`populate` has something to do."""
+        if _mapped_bytes(self.nbytes) % HUGE_PAGE or not supports_collapse():
+            return False
+        return 0 in self._populated[start // HUGE_PAGE : -(-stop // HUGE_PAGE)]
+
     def populate(self, start: int, stop: int) -> None:
         """Make the pages of bytes `start` to `stop` present, as huge pages where that works.
 
         What is stored there stays. Where huge pages cannot be had, and in segments under 1 MiB,
         nothing is done, and pages appear one by one as they are touched.
         """
-        length = _mapped_bytes(self.nbytes)
-        if length % HUGE_PAGE or not supports_collapse():
-            return
-        stop = min(-(-stop // HUGE_PAGE) * HUGE_PAGE, length)
-        which = slice(start // HUGE_PAGE, stop // HUGE_PAGE)
         # The kernel waits for each core once a call: 3 us when they are idle, 90 us when they work.
-        if 0 not in self._populated[which]:
+        if not self.lacks_pages(start, stop):
             return
+        stop = min(-(-stop // HUGE_PAGE) * HUGE_PAGE, _mapped_bytes(self.nbytes))
         pages = np.asarray(self)
-        for first in range(which.start * HUGE_PAGE, stop, _COLLAPSE_BYTES):
+        for first in range(start // HUGE_PAGE * HUGE_PAGE, stop, _COLLAPSE_BYTES):
             last = min(first + _COLLAPSE_BYTES, stop)
             # The kernel refuses a range without any page; reading makes one.
             pages[first:last:HUGE_PAGE].max()

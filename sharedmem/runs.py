@@ -69,7 +69,7 @@ def run_in_threads(
 
 
 def share_in_threads(n_workers: int, nbytes: int, bar: Bar) -> Callable[..., None]:
-    """Return what calls a kernel in threads that share its work: see `kernels.lines.Share`."""
+    """Return what calls a kernel in threads that share its work: see `kernels.pieces.Share`."""
     n_threads = _n_threads(n_workers, nbytes)
 
     def share(work: Callable[[bool], bool]) -> None:

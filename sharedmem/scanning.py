@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.chunks import DEFAULT_CHUNK_BYTES, Chunk, chunks
 from sharedmem.kernels import scans
-from sharedmem.kernels.lines import Share
+from sharedmem.kernels.pieces import Share
 from sharedmem.operands import check_target
 from sharedmem.runs import Run
 from sharedmem.sorting import lines_a_chunk
@@ -40,7 +40,7 @@ def accumulate(
     run : callable
         ``run(func, sequence)`` gives the list of ``func(item)``, from threads.
     share : callable
-        Calls a function in several threads: see `sharedmem.kernels.lines.Share`.
+        Calls a function in several threads: see `sharedmem.kernels.pieces.Share`.
     ufunc, a, axis, dtype, out
         See :func:`sharedmem.accumulate`.
 

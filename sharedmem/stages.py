@@ -20,16 +20,26 @@ LINE = 64
 _STEP_BYTES = 128
 
 _STRIPS = """
-define void @kernel(ptr %args, i64 %size, i64 %streams) {{
+define void @kernel(ptr %args, i64 %size, i64 %streams, i64 %grain, ptr %next, ptr %done) {{
 entry:
   %work = alloca [9 x i64]
   %steps = getelementptr i64, ptr %work, i64 4
   %length = getelementptr i64, ptr %work, i64 8
   %is.streamed = icmp ne i64 %streams, 0
+  br label %claim
+claim:
+  %first = atomicrmw add ptr %next, i64 %grain seq_cst
+  %is.left = icmp slt i64 %first, %size
+  br i1 %is.left, label %piece, label %end
+piece:
+  %rest = sub i64 %size, %first
+  %is.short = icmp slt i64 %rest, %grain
+  %some = select i1 %is.short, i64 %rest, i64 %grain
+  %end.of.piece = add i64 %first, %some
   br label %strip
 strip:
-  %start = phi i64 [ 0, %entry ], [ %stop, %strip ]
-  %left = sub i64 %size, %start
+  %start = phi i64 [ %first, %piece ], [ %stop, %strip ]
+  %left = sub i64 %end.of.piece, %start
   %is.last = icmp sle i64 %left, {strip}
   %n = select i1 %is.last, i64 %left, i64 {strip}
   %whole = and i64 %n, -{width}
@@ -41,9 +51,12 @@ strip:
   call void @streamed(ptr %args, i64 %start, i64 0, i64 %streamed)
   call void @rest(ptr %args, i64 %start, i64 %whole, i64 %n)
   %stop = add i64 %start, {strip}
-  br i1 %is.last, label %done, label %strip
-done:
+  br i1 %is.last, label %written, label %strip
+written:
   fence seq_cst
+  %before = atomicrmw add ptr %done, i64 %some seq_cst
+  br label %claim
+end:
   ret void
 }}
 !0 = !{{i32 1}}
@@ -143,8 +156,9 @@ class Stage:
 def write_kernel(stages: Sequence[Stage], dtype: Dtype, parts: Parts, widest: int) -> str:
     """Return the text of a kernel that goes through all stages for each strip of the arrays.
 
-    Its arguments are the addresses, how many elements there are, and whether the result is written
-    past the caches.
+    Its arguments are the addresses, how many elements there are, whether the result is written past
+    the caches, how many elements a thread claims at once, and where it is counted how many are
+    claimed and how many are done.
 
     Parameters
     ----------

@@ -19,6 +19,7 @@ several = settings(
 def small_pieces(monkeypatch):
     monkeypatch.setattr(elementwise, "PIECE", 16)
     monkeypatch.setattr(elementwise, "_LARGE", 256)
+    monkeypatch.setattr(fusing, "_GRAIN", 64)
     monkeypatch.setattr(engine, "bytes_a_chunk", lambda _: 1 << 10)
     monkeypatch.setattr(runs, "THREAD_BYTES", 1)
 

@@ -12,7 +12,7 @@ from sharedmem.kernels.sums import two_sum
 
 CHILD = """
 from sharedmem.kernels import counts, extrema, histograms, moments, summaries, sums
-from sharedmem.kernels.lines import reduce_lines
+from sharedmem.kernels.pieces import reduce_lines
 assert not sums._add_lines.rows.signatures, "importing has compiled a kernel"
 import numpy as np
 sums.add("f8", "f8").chunk(np.ones((1, 10, 1)))

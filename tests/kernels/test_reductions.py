@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from sharedmem.kernels import counts, extrema, lines, moments, nans, summaries, sums
+from sharedmem.kernels import counts, extrema, moments, nans, pieces, summaries, sums
 from sharedmem.reducing import reduce
 from sharedmem.runs import run_serially
 from sharedmem.thread_pool import in_concert
@@ -96,7 +96,7 @@ def test_no_bit_depends_on_who_computes_when(case, seed):
 )
 def test_threads_share_lines_and_columns(shape, axis, monkeypatch):
     for name, value in {"PIECE": 1100, "AREA": 100, "HEIGHT": 20, "WIDTH": 64}.items():
-        monkeypatch.setattr(lines, name, value)
+        monkeypatch.setattr(pieces, name, value)
     a = np.random.default_rng(0).integers(-40, 41, shape) / 4
     assert_all_numpys(a, axis)
     a += 1 / 3

@@ -119,6 +119,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, metavar="FILE", help="keep what is printed here")
     options = parser.parse_args()
     lines = [
+        "# Functions and types\n",
         "How the functions work on 16 MiB in one axis, by type. *kernel*: compiled, over",
         "chunks in parallel. *NumPy per chunk*: in parallel too. *NumPy*: by NumPy, as a whole.",
         "-: NumPy refuses the type as well. Found by `benchmarks/dtypes.py`.\n",

@@ -94,43 +94,30 @@ class Kernel:
         share : callable, optional
             Calls a function in several threads, which share the work.
         """
-        arrays = [out, *operands]
-        addresses = [_address(a) for a in arrays]
-        numbers = [_address(scalar) for scalar in scalars]
-        itemsize = self.dtype.itemsize
-        if streams and addresses[0] % itemsize == 0:
-            first = min(-addresses[0] % LINE // itemsize, out.size)
-        else:
-            first = 0
+        first = -_address(out) % LINE // self.dtype.itemsize if streams else 0
         if first:
-            self._run(addresses, numbers, first, False, np.zeros(16, np.int64))
-            for at, a in enumerate(arrays):
-                addresses[at] += first * a.itemsize
-        n = out.size - first
-        streams = streams and addresses[0] % LINE == 0
-        counts = np.zeros(16, np.int64)
+            self([x[:first] for x in operands], scalars, out[:first], streams=False)
+            operands, out = [x[first:] for x in operands], out[first:]
+        streams = streams and _address(out) % LINE == 0
+        addresses = [_address(a) for a in (out, *operands)]
+        numbers = [_address(a) for a in scalars]
+        counts = np.zeros(2 * _DONE, np.int64)
+        claimed = _address(counts)
 
         def work(is_caller: bool) -> bool:
-            self._run(addresses, numbers, n, streams, counts)
+            scratch = np.empty(self.scratch, np.uint8)
+            places = [*addresses, _address(scratch), *numbers]
+            arguments = (ctypes.c_void_p * len(places))(*places)
+            self.function(arguments, out.size, streams, _GRAIN, claimed, claimed + 8 * _DONE)
             looks = 0
-            while is_caller and counts[_DONE] < n and looks < _LOOKS:
+            while is_caller and counts[_DONE] < out.size and looks < _LOOKS:
                 looks += 1
-            return bool(counts[_DONE] >= n)
+            return bool(counts[_DONE] >= out.size)
 
         if share is None:
             work(True)
         else:
             share(work)
-
-    def _run(
-        self, addresses: list[int], numbers: list[int], n: int, streams: bool, counts: Any
-    ) -> None:
-        """Compute what no other thread has claimed of `n` elements."""
-        scratch = np.empty(self.scratch, np.uint8)
-        places = [*addresses, _address(scratch), *numbers]
-        next_one = _address(counts)
-        arguments = (ctypes.c_void_p * len(places))(*places)
-        self.function(arguments, n, streams, _GRAIN, next_one, next_one + 8 * _DONE)
 
 
 def _address(a: Any) -> int:

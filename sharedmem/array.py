@@ -182,7 +182,7 @@ def describe(array: NDArray[Any]) -> tuple[Segment, Layout]:
     segment = _segment_of(array)
     if segment is None:
         raise ValueError("the array lies in no segment; copy it by sharedmem.copy first")
-    offset = _address(array) - segment.address
+    offset = address_of(array) - segment.address
     return segment, Layout(offset, array.shape, array.strides, array.dtype, array.flags.writeable)
 
 
@@ -215,20 +215,23 @@ def populate(array: NDArray[Any]) -> None:
     That is 3 x faster than to write to pages that are not there; if they are, it takes 5 us.
     """
     segment = _segment_of(array)
-    low, high = _extent(array.shape, array.strides, array.itemsize)
-    if segment is not None and high - low <= 2 * array.nbytes:  # else it touches what others write
-        offset = _address(array) - segment.address
-        segment.populate(offset + low, offset + high)
+    if segment is not None:
+        start, stop = _bytes_in(segment, array)
+        if stop - start <= 2 * array.nbytes:  # else it touches what others write
+            segment.populate(start, stop)
 
 
 def is_present(array: NDArray[Any]) -> bool:
     """Say whether :func:`populate` would do nothing."""
     segment = _segment_of(array)
-    if segment is None:
-        return True
+    return segment is None or not segment.lacks_pages(*_bytes_in(segment, array))
+
+
+def _bytes_in(segment: Segment, array: NDArray[Any]) -> tuple[int, int]:
+    """Return where the bytes of an array begin and end in its segment."""
     low, high = _extent(array.shape, array.strides, array.itemsize)
-    offset = _address(array) - segment.address
-    return not segment.lacks_pages(offset + low, offset + high)
+    offset = address_of(array) - segment.address
+    return offset + low, offset + high
 
 
 def _load(key: SegmentKey, layout: Layout) -> SharedArray:
@@ -245,7 +248,8 @@ def _view(
     return np.ndarray.__new__(SharedArray, shape, dtype, segment.buffer, offset, strides)
 
 
-def _address(array: NDArray[Any]) -> int:
+def address_of(array: NDArray[Any]) -> int:
+    """Return where the first element of an array is."""
     address: int = array.__array_interface__["data"][0]
     return address
 
@@ -264,7 +268,7 @@ def _extent(shape: Sequence[int], strides: Sequence[int], itemsize: int) -> tupl
 
 def _segment_of(array: NDArray[Any]) -> Segment | None:
     """Return the live segment that contains all bytes of an array, if there is one."""
-    address = _address(array)
+    address = address_of(array)
     low, high = _extent(array.shape, array.strides, array.dtype.itemsize)
     segment = find_segment(address + low, high - low)
     if segment is None and low == high:  # an empty view may stand at the very end
@@ -351,7 +355,7 @@ def is_shared(x: Any) -> bool:
     if owner is None:  # NumPy has allocated it
         return False
     low, high = _extent(x.shape, x.strides, x.itemsize)
-    return is_mapped_shared(_address(x) + low, _address(x) + high)
+    return is_mapped_shared(address_of(x) + low, address_of(x) + high)
 
 
 anonymousmemmap = SharedArray

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sharedmem import lowering
+from sharedmem.array import address_of
 from sharedmem.expressions import FUNCTIONS, POWERS, Call, Node, Operand, Scalar
 from sharedmem.lowering import Dtype, Parts
 from sharedmem.stages import LINE, STRIP, Loop, Source, Stage, write_kernel
@@ -94,19 +95,19 @@ class Kernel:
         share : callable, optional
             Calls a function in several threads, which share the work.
         """
-        first = -_address(out) % LINE // self.dtype.itemsize if streams else 0
+        first = -address_of(out) % LINE // self.dtype.itemsize if streams else 0
         if first:
             self([x[:first] for x in operands], scalars, out[:first], streams=False)
             operands, out = [x[first:] for x in operands], out[first:]
-        streams = streams and _address(out) % LINE == 0
-        addresses = [_address(a) for a in (out, *operands)]
-        numbers = [_address(a) for a in scalars]
+        streams = streams and address_of(out) % LINE == 0
+        addresses = [address_of(a) for a in (out, *operands)]
+        numbers = [address_of(a) for a in scalars]
         counts = np.zeros(2 * _DONE, np.int64)
-        claimed = _address(counts)
+        claimed = address_of(counts)
 
         def work(is_caller: bool) -> bool:
             scratch = np.empty(self.scratch, np.uint8)
-            places = [*addresses, _address(scratch), *numbers]
+            places = [*addresses, address_of(scratch), *numbers]
             arguments = (ctypes.c_void_p * len(places))(*places)
             self.function(arguments, out.size, streams, _GRAIN, claimed, claimed + 8 * _DONE)
             looks = 0
@@ -118,11 +119,6 @@ class Kernel:
             work(True)
         else:
             share(work)
-
-
-def _address(a: Any) -> int:
-    address: int = a.__array_interface__["data"][0]
-    return address
 
 
 # Threads that begin with one expression at once would all compile it.

@@ -20,7 +20,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OLD := $(VENV)-0.3.8
 
-.PHONY: demo test lint types unit kernels versions version newest faults soak dtypes fuzz coverage \
+.PHONY: demo test lint types unit kernels versions version faults soak dtypes fuzz coverage \
 	compat bench regressions clean
 
 demo: $(VENV)/with-plot
@@ -56,18 +56,13 @@ versions:
 		python=$${python:-python$$v}; \
 		$(call usable,$$python) || { echo "Python $$v: not on this machine"; continue; }; \
 		$(MAKE) --no-print-directory VENV=.venv-$$v PYTHON=$$python version || exit 1; \
-		newest=.venv-$$v; \
-	done; \
-	[ -z "$$newest" ] || $(MAKE) --no-print-directory VENV=$$newest newest
+	done
 
 # What compiles and forks nothing that the others do not, and what `make compat` runs.
 SAME := $(addprefix tests/,compat test_architecture.py test_examples.py test_overlap.py test_readme.py)
-# Faults take minutes to strike, too: the newest version meets them.
+# Faults take minutes to strike, too: `make faults VENV=.venv-3.13` lets them strike another version.
 version: $(VENV)/with-test
 	$(BIN)/pytest -q -m "not slow" $(UNIT) --ignore=tests/faults $(SAME:%=--ignore=%)
-
-newest: $(VENV)/with-test
-	$(BIN)/pytest -q -m "not slow" tests/faults
 
 # What is installed are surroundings of some scenarios, which are left out without them.
 faults: $(VENV)/with-test

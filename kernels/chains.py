@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.kernels import sums
-from sharedmem.kernels.compile import kernel, part
+from sharedmem.kernels.compile import part
 from sharedmem.kernels.lines import LANES, index
 
 Array = NDArray[Any]
@@ -137,7 +137,7 @@ def chain_reducer(step: Callable[..., Any]) -> Callable[..., Any]:
 def chain_scanner(step: Callable[..., Any]) -> Callable[..., None]:
     """Make the kernel that scans `n` elements from `p` on as the chain `at` of `state`."""
 
-    @kernel
+    @part
     def scan_chain(x: Array, out: Array, p: int, n: int, state: Array, at: int) -> None:
         number = state.dtype.type
         total, excess = state[0, at], state[1, at]

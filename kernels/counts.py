@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from sharedmem.kernels.compile import kernel, part
+from sharedmem.kernels.compile import part
 from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
 from sharedmem.kernels.lines import index
 from sharedmem.kernels.pieces import Share, reduce_lines
@@ -27,7 +27,7 @@ def _step(state: Sequence[Vector], rows: Sequence[Vector]) -> Sequence[Vector]:
 def _counter(known: int) -> Callable[..., None]:
     """Make the kernel that counts elements of rows: see :func:`line_kernel`."""
 
-    @kernel
+    @part
     def add_rows(
         x: Array, p: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
     ) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.kernels.compile import kernel
+from sharedmem.kernels.compile import kernel, part
 from sharedmem.kernels.generators import (
     HALF,
     LOW_HALF,
@@ -31,7 +31,7 @@ Array = NDArray[Any]
 Parameters = tuple[Any, ...]
 
 
-@kernel
+@part
 def _from_53_bits(
     values: Array, high: Array, low: Array, start: Any, width: Any, last: Any
 ) -> None:
@@ -39,7 +39,7 @@ def _from_53_bits(
         values[j] = min(start + width * unit(join(high[j], low[j])), last)
 
 
-@kernel
+@part
 def _uniform_group(
     values: Array, number: Word, words: Array, key: Key, parameters: Parameters
 ) -> None:
@@ -48,14 +48,14 @@ def _uniform_group(
     _from_53_bits(values[WIDTH:], words[2], words[3], start, width, last)
 
 
-@kernel
+@part
 def _from_24_bits(values: Array, words: Array, start: Any, width: Any, last: Any) -> None:
     for j in range(WIDTH):
         fraction = np.float32(np.int32(words[j] >> np.uint32(8))) * np.float32(2.0**-24)
         values[j] = min(start + width * fraction, last)
 
 
-@kernel
+@part
 def _uniform_group_of_float32(
     values: Array, number: Word, words: Array, key: Key, parameters: Parameters
 ) -> None:
@@ -70,7 +70,7 @@ uniform = filler(_uniform_group, 2)
 uniform_of_float32 = filler(_uniform_group_of_float32, 4)
 
 
-@kernel
+@part
 def _product(a: Word, b: Word) -> tuple[Word, Word]:
     """Return the upper and the lower word of the product of two words of 64 bits."""
     a_low, b_low = a & LOW_HALF, b & LOW_HALF
@@ -80,7 +80,7 @@ def _product(a: Word, b: Word) -> tuple[Word, Word]:
     return a_high * b_high + (middle >> HALF) + (other >> HALF), a * b
 
 
-@kernel
+@part
 def _integer_again(element: Word, key: Key, n: Word, unfair: Word) -> Word:
     attempt = ONE
     while True:
@@ -90,7 +90,7 @@ def _integer_again(element: Word, key: Key, n: Word, unfair: Word) -> Word:
         attempt += ONE
 
 
-@kernel
+@part
 def _integers_from_halves(
     values: Array, number: Word, words: Array, key: Key, parameters: Parameters
 ) -> None:
@@ -113,7 +113,7 @@ def _integers_from_halves(
                 values[j] = low + _integer_again(number + np.uint64(j), key, n, unfair_again)
 
 
-@kernel
+@part
 def _integers_group(
     values: Array, number: Word, words: Array, key: Key, parameters: Parameters
 ) -> None:
@@ -124,7 +124,7 @@ def _integers_group(
         )
 
 
-@kernel
+@part
 def _integers_from_pairs(
     values: Array, number: Word, high: Array, low: Array, key: Key, parameters: Parameters
 ) -> None:
@@ -139,7 +139,7 @@ def _integers_from_pairs(
         values[j] = lowest + value
 
 
-@kernel
+@part
 def _wide_integers_group(
     values: Array, number: Word, words: Array, key: Key, parameters: Parameters
 ) -> None:
@@ -186,13 +186,13 @@ def ziggurat(
     shift, unit_of_point = (np.int64(11), 2.0**-52) if signed else (np.int64(0), 2.0**-53)
     drop = np.uint64(0) if signed else np.uint64(11)
 
-    @kernel
+    @part
     def draw(word: Word, edges: Array) -> tuple[Any, Any]:
         layer = np.int64(word & _LAYER_BITS)
         point = np.float64(np.int64(word >> drop) >> shift) * unit_of_point
         return layer, point * edges[layer]
 
-    @kernel
+    @part
     def settle(layer: Any, x: Any, element: Word, key: Key, edges: Array, heights: Array) -> Any:
         """Accept a point that may lie outside, or draw others until one is accepted."""
         attempt = ONE
@@ -207,7 +207,7 @@ def ziggurat(
             attempt += ONE
         return tail(x, edges[1], element, attempt, key)
 
-    @kernel
+    @part
     def fill_half(
         values: Array, number: Word, high: Array, low: Array, key: Key, parameters: Parameters
     ) -> None:
@@ -218,7 +218,7 @@ def ziggurat(
                 x = settle(layer, x, number + np.uint64(j), key, edges, heights)
             values[j] = loc + scale * x
 
-    @kernel
+    @part
     def fill_group(
         values: Array, number: Word, words: Array, key: Key, parameters: Parameters
     ) -> None:
@@ -234,7 +234,7 @@ def _normal_density(x: Any) -> Any:
     return math.exp(-0.5 * x * x)
 
 
-@kernel
+@part
 def _normal_tail(x: Any, edge: Any, element: Word, attempt: Word, key: Key) -> Any:
     """Return a normal number beyond `edge`, on the side of `x`, by Marsaglia's method (1964)."""
     while True:
@@ -250,7 +250,7 @@ def _exponential_density(x: Any) -> Any:
     return math.exp(-x)
 
 
-@kernel
+@part
 def _exponential_tail(x: Any, edge: Any, element: Word, attempt: Word, key: Key) -> Any:
     return edge - math.log(open_unit(further_words(element, attempt, key)[0]))
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from sharedmem.kernels.compile import kernel, part
+from sharedmem.kernels.compile import part
 from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
 from sharedmem.kernels.lines import LANES, LineKernel, index
 from sharedmem.kernels.pieces import Share, reduce_lines
@@ -69,7 +69,7 @@ def extrema_of(skips_nan: bool) -> LineKernel:
 def _widener(skips_nan: bool, known: int) -> Callable[..., None]:
     """Make the kernel that widens the extrema of lanes by rows."""
 
-    @kernel
+    @part
     def add_rows(
         x: Array, p: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
     ) -> None:

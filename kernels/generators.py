@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.kernels.compile import kernel
+from sharedmem.kernels.compile import kernel, part
 
 Array = NDArray[Any]
 Word = Any  # an unsigned number of 64 bits
@@ -60,19 +60,19 @@ def further_words(element: Word, attempt: Word, key: Key) -> tuple[Word, Word]:
     return (a << HALF) | b, (c << HALF) | d
 
 
-@kernel
+@part
 def join(high: Any, low: Any) -> Word:
     """Make two words of 32 bits one of 64."""
     return (np.uint64(high) << HALF) | np.uint64(low)
 
 
-@kernel
+@part
 def unit(word: Word) -> Any:
     """Return a number in [0, 1) from the upper 53 bits of a word."""
     return np.float64(np.int64(word >> _NOT_IN_53_BITS)) * 2.0**-53
 
 
-@kernel
+@part
 def open_unit(word: Word) -> Any:
     """Return a number in (0, 1), whose logarithm is finite."""
     return unit(word) + 2.0**-54

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from sharedmem.kernels.compile import kernel
+from sharedmem.kernels.compile import kernel, part
 from sharedmem.kernels.layout import as_numbers, has_kernel
 from sharedmem.kernels.reduction import Reduction
 
@@ -19,7 +19,7 @@ Array = NDArray[Any]
 RUN = 512
 
 
-@kernel
+@part
 def _find_even(x: Array, edges: Array, lower: Array, upper: Array, bins: Array) -> None:
     """Find the bin of each element between even edges, or `n_bins` for one that is in none.
 
@@ -41,7 +41,7 @@ def _find_even(x: Array, edges: Array, lower: Array, upper: Array, bins: Array) 
         bins[i] = at - (value < lower[at]) + (value >= upper[at])
 
 
-@kernel
+@part
 def _find_uneven(x: Array, edges: Array, bins: Array) -> None:
     """Find the bin of each element by bisection, or `n_bins` for one that is in none."""
     n_bins = len(edges) - 1

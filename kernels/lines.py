@@ -25,8 +25,8 @@ Array = NDArray[Any]
 # An index of this type is never negative: the compiler need not look whether it counts from the
 # end. It costs a third of the time of a slice, both to run and to compile.
 index = np.uint64
-# To a literal as an argument, a kernel would be compiled again.
-number = np.int64
+# For a literal as an argument, a part would be compiled again.
+number: Any = np.int64
 
 
 # How often threads look, after their last piece, whether the others have done theirs.
@@ -191,12 +191,13 @@ def _few_reducer(add_any: Callable[..., None], fold_to: Callable[..., None]) -> 
         scratch: Array, state: Array, at: int,
     ) -> None:  # fmt: skip
         width = groups * n_inner
-        _start(lanes, 0, width, identity)
+        zero = number(0)
+        _start(lanes, zero, width, identity)
         rows = n // groups
-        add_any(x, p, rows, width, lanes, number(0), width, scratch)
+        add_any(x, p, rows, width, lanes, zero, width, scratch)
         rest = n * n_inner - rows * width
         if rest > 0:
-            add_any(x, p + rows * width, number(1), width, lanes, number(0), rest, scratch)
+            add_any(x, p + rows * width, number(1), width, lanes, zero, rest, scratch)
         fold_to(lanes, width, n_inner)
         _copy(lanes, n_inner, state, at)
 
@@ -265,7 +266,9 @@ def _row_kernel(
         batch = np.empty((len(state), NARROW * BATCH), state.dtype)
         scratch = np.empty((n_scratch, LANES), state.dtype)
         turned = np.empty(SHORT * BATCH, x.dtype)
-        readable, zero = read_only(turned), number(0)
+        readable = read_only(turned)
+        zero, narrow_width = number(0), number(NARROW)
+        wide_width, batch_width = number(n_lanes), number(BATCH)
         first = fetch_add(cursor, NEXT, grain)
         while first < state.shape[1]:
             n_lines = min(grain, state.shape[1] - first)
@@ -275,26 +278,26 @@ def _row_kernel(
             rows = length // n_lanes if length >= LONG else 0
             narrow = (length - rows * n_lanes) // NARROW if length >= SHORT else 0
             in_lanes = rows * n_lanes + narrow * NARROW
-            _start(batch, 0, BATCH, identity)
-            _start(lanes, 0, NARROW * BATCH if in_lanes else 0, identity)
+            _start(batch, zero, batch_width, identity)
+            _start(lanes, zero, narrow_width * BATCH if in_lanes else zero, identity)
             for line in range(n_lines if in_lanes else 0):
                 q = p + line * outer_stride
                 at = line * NARROW
                 if rows:
-                    _start(wide, 0, n_lanes, identity)
-                    add_wide(x, q, rows, number(n_lanes), wide, zero, number(n_lanes), scratch)
-                    fold_to(wide, n_lanes, NARROW)
-                    _copy(wide, NARROW, lanes, at)
+                    _start(wide, zero, wide_width, identity)
+                    add_wide(x, q, rows, wide_width, wide, zero, wide_width, scratch)
+                    fold_to(wide, wide_width, narrow_width)
+                    _copy(wide, narrow_width, lanes, at)
                     q += rows * n_lanes
-                add_narrow(x, q, narrow, number(NARROW), lanes, at, number(NARROW), scratch)
+                add_narrow(x, q, narrow, narrow_width, lanes, at, narrow_width, scratch)
             if in_lanes:
                 for s in range(len(state)):
-                    _turn(lanes[s], 0, NARROW, NARROW, n_lines, batch[s], grain)
-                fold_to(batch, NARROW * grain, grain)
+                    _turn(lanes[s], zero, narrow_width, narrow_width, n_lines, batch[s], grain)
+                fold_to(batch, narrow_width * grain, grain)
             for rest in range(in_lanes, length, SHORT):
                 some = min(length - rest, SHORT)
-                _turn(x, p + rest, outer_stride, some, n_lines, turned, BATCH)
-                add_wide(readable, zero, some, number(BATCH), batch, zero, number(BATCH), scratch)
+                _turn(x, p + rest, outer_stride, some, n_lines, turned, batch_width)
+                add_wide(readable, zero, some, batch_width, batch, zero, batch_width, scratch)
             _copy(batch, n_lines, state, first)
             fetch_add(cursor, DONE, n_lines)
             first = fetch_add(cursor, NEXT, grain)

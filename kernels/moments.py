@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from sharedmem.kernels.compile import formula, kernel, part
+from sharedmem.kernels.compile import formula, part
 from sharedmem.kernels.intrinsics import fma
 from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
 from sharedmem.kernels.lines import LANES, fetch_ahead, index, line_kernel
@@ -122,7 +122,7 @@ def _squarer(known: int) -> Callable[..., None]:
     """
     add_squares = _square_adder(known)
 
-    @kernel
+    @part
     def add_rows(
         x: Array, start: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
     ) -> None:

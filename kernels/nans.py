@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.kernels import extrema, moments, products, sums
-from sharedmem.kernels.compile import formula, kernel, part
+from sharedmem.kernels.compile import formula, part
 from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
 from sharedmem.kernels.lines import index
 from sharedmem.kernels.pieces import Share, reduce_lines
@@ -41,7 +41,7 @@ def _adder(known: int) -> Callable[..., None]:
     """Make the kernel that adds the numbers in rows, and counts them: see :func:`line_kernel`."""
     add_numbers = sums.plain_adder(_or_zero, known)
 
-    @kernel
+    @part
     def add_rows(
         x: Array, p: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
     ) -> None:

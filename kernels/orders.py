@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.kernels.compile import kernel
+from sharedmem.kernels.compile import kernel, part
 
 Array = NDArray[Any]
 
@@ -19,7 +19,7 @@ RUN = 512
 ZERO, ONE = np.uint64(0), np.uint64(1)
 
 
-@kernel
+@part
 def _n_numbers(x: Array) -> int:
     """Return how many elements of a sorted line come before the first NaN."""
     low, high = 0, len(x)
@@ -45,7 +45,7 @@ def _from_left(left: Array, right: Array, n: int) -> int:
     return low
 
 
-@kernel
+@part
 def _merge_one(left: Array, right: Array, out: Array, i: int, at: int, stop: int) -> None:
     """Merge from `left[i]` on to `out[at:stop]`."""
     j = at - i
@@ -130,7 +130,7 @@ def n_twins(x: Array) -> int:
     return n
 
 
-@kernel
+@part
 def _key(element: Any, kind: int, sign: Any, infinity: Any) -> Any:
     """Return a key of the order that NumPy sorts in: NaN and NaT last, -0.0 equal to 0.0."""
     bits = np.uint64(element)

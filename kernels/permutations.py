@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.kernels.compile import kernel
+from sharedmem.kernels.compile import kernel, part
 from sharedmem.kernels.generators import (
     HALF,
     LOW_HALF,
@@ -51,7 +51,7 @@ def scatter(items: Array, first: int, shift: int, key: Key, places: Array, out: 
         start += 4 * WIDTH
 
 
-@kernel
+@part
 def _word(words: Array, at: int) -> Any:
     return np.int64(words[at // WIDTH, at % WIDTH])
 

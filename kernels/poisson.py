@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.kernels.compile import kernel
+from sharedmem.kernels.compile import kernel, part
 from sharedmem.kernels.generators import (
     ONE,
     WIDTH,
@@ -27,7 +27,7 @@ Array = NDArray[Any]
 Parameters = tuple[Any, ...]
 
 
-@kernel
+@part
 def _search(u: Any, cumulative: Array, guide: Array) -> Any:
     k = guide[np.int64(u * len(guide))]
     while u >= cumulative[k]:
@@ -35,7 +35,7 @@ def _search(u: Any, cumulative: Array, guide: Array) -> Any:
     return k
 
 
-@kernel
+@part
 def _poisson_by_search(
     values: Array, number: Word, words: Array, key: Key, parameters: Parameters
 ) -> None:
@@ -67,7 +67,7 @@ def log_poisson(k: Any, lam: Any) -> Any:
     return -lam * ((1 + d) * math.log1p(d) - d) - 0.5 * math.log(2 * math.pi * k) - correction
 
 
-@kernel
+@part
 def _poisson_by_rejection(
     values: Array, number: Word, words: Array, key: Key, parameters: Parameters
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.kernels.compile import kernel, part
+from sharedmem.kernels.compile import part
 from sharedmem.kernels.extrema import greater, lesser
 from sharedmem.kernels.lines import LANES, index, line_kernel
 from sharedmem.kernels.moments import SPAN, exact_product, mean_difference, mean_of_four
@@ -52,7 +52,7 @@ N_SCRATCH = 18
 IDENTITY = (0, 0, 0, 0, 0, 0, np.inf, -np.inf, 0, 0, 0)
 
 
-@kernel
+@part
 def _merge_lane(state: Array, j: int, part: Array, k: int) -> None:
     """Add the moments in lane `k` of `part` to those in lane `j` of `state`."""
     n_a = state[COUNT, j]
@@ -129,7 +129,7 @@ def _summarizer(known: int) -> Callable[..., None]:
     """
     add_powers = _power_adder(known)
 
-    @kernel
+    @part
     def add_rows(
         x: Array, start: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
     ) -> None:
@@ -166,7 +166,7 @@ def _summarizer(known: int) -> Callable[..., None]:
     return add_rows
 
 
-@kernel
+@part
 def _sum_finite(
     x: Array, p: int, n: int, stride: int, state: Array, at: int, lanes: Array, j: int
 ) -> None:

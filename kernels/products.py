@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from sharedmem.kernels.compile import kernel, part
+from sharedmem.kernels.compile import part
 from sharedmem.kernels.layout import as_numbers, has_kernel
 from sharedmem.kernels.lines import LANES, index, line_kernel
 from sharedmem.kernels.pieces import reduce_lines
@@ -21,7 +21,7 @@ Array = NDArray[Any]
 def _multiplier(known: int) -> Callable[..., None]:
     """Make the kernel that multiplies lanes by rows: see :func:`line_kernel`."""
 
-    @kernel
+    @part
     def multiply_rows(
         x: Array, p: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
     ) -> None:

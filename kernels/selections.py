@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.kernels.compile import kernel
+from sharedmem.kernels.compile import kernel, part
 
 Array = NDArray[Any]
 
@@ -26,7 +26,7 @@ def count(mask: Array) -> int:
     return total
 
 
-@kernel
+@part
 def _is_empty(mask: Array) -> bool:
     bits = np.uint8(0)
     for i in range(len(mask)):
@@ -97,7 +97,7 @@ def locate(mask: Array, first: int, shape: Array, out: Array) -> None:
             axis -= 1
 
 
-@kernel
+@part
 def _locate_in_row(mask: Array, first_index: int, out: Array, at: int) -> int:
     for first in range(0, len(mask), RUN):
         run = mask[first : first + RUN]

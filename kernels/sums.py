@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from sharedmem.kernels.compile import formula, kernel, part
+from sharedmem.kernels.compile import formula, part
 from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
 from sharedmem.kernels.lines import LineKernel, index
 from sharedmem.kernels.pieces import Share, reduce_lines
@@ -81,7 +81,7 @@ def _adder(term: Callable[[Any], Any], known: int) -> Callable[..., None]:
     """Make the kernel that adds a term of each element of rows to lanes of sums."""
     add_plainly = plain_adder(term, known)
 
-    @kernel
+    @part
     def add_rows(
         x: Array, p: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
     ) -> None:

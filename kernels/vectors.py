@@ -18,7 +18,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from sharedmem.kernels.compile import kernel
+from sharedmem.kernels.compile import part
 from sharedmem.kernels.intrinsics import write_prefetch
 from sharedmem.kernels.lines import LANES, LineKernel, line_kernel
 
@@ -176,7 +176,7 @@ def vector_kernel(
 def _vector_adder(step: Step, n_parts: int) -> Callable[..., None]:
     add_groups, add_single = _walk(step, n_parts, GROUP), _walk(step, n_parts, 1)
 
-    @kernel
+    @part
     def add_rows(
         x: Array, p: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
     ) -> None:

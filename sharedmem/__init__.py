@@ -29,7 +29,6 @@ from sharedmem.constructors import (
     zeros,
     zeros_like,
 )
-from sharedmem.distributed import DaskBackend
 from sharedmem.errors import (
     DeadWorkerError,
     LostExceptionType,
@@ -51,6 +50,7 @@ from sharedmem.tracing import Trace
 if TYPE_CHECKING:
     from sharedmem import random as random
     from sharedmem.chunkwise import apply_ufunc, map_chunks, map_overlap, reduce
+    from sharedmem.distributed import DaskBackend
     from sharedmem.elementwise import evaluate
     from sharedmem.histograms import bincount, histogram, histogram2d, histogramdd
     from sharedmem.kernels import Reduction
@@ -100,9 +100,10 @@ __version__ = "1.0.0"
 Pool = MapReduce
 TPool = MapReduceByThread
 
-# These need numba, and come with their first use.
+# These need numba or asyncio, and come with their first use.
 _LATE = {
     "chunkwise": "apply_ufunc map_chunks map_overlap reduce",
+    "distributed": "DaskBackend",
     "elementwise": "evaluate",
     "histograms": "bincount histogram histogram2d histogramdd",
     "kernels": "Reduction",

@@ -11,7 +11,6 @@ import numpy
 
 from sharedmem import engine, overlap
 from sharedmem.compiling import releases_gil, serial_form, warn_of_gil
-from sharedmem.distributed import DaskBackend
 from sharedmem.far_arrays import check_far_outs, far, is_far, reads_dask, reduce_far
 from sharedmem.operands import as_array, as_tuple, check_stored, check_writable, is_store
 from sharedmem.runs import Bar, run_in_threads, share_in_threads
@@ -20,6 +19,7 @@ from sharedmem.team import Backend
 
 if TYPE_CHECKING:
     from sharedmem.chunks import Grid
+    from sharedmem.distributed import DaskBackend
     from sharedmem.kernels import Reduction
     from sharedmem.kernels.pieces import Share
 

@@ -13,7 +13,7 @@ from concurrent.futures import CancelledError
 from typing import Any, NamedTuple, Self
 
 from sharedmem.claims import Pace
-from sharedmem.contexts import Call, Contexts
+from sharedmem.contexts import PoolCall
 from sharedmem.couriers import INLINE_BYTES, Package, pack
 from sharedmem.dask_arrays import regions_of
 from sharedmem.errors import DeadWorkerError, WorkerException
@@ -32,27 +32,6 @@ LEAST_SECONDS = 0.01
 _MAX_LOSSES = 3
 
 Runs = list[tuple[int, list[Any]]]
-
-
-class PoolCall(NamedTuple):
-    """One call of a pool, for a cluster.
-
-    Attributes
-    ----------
-    contexts : Contexts
-        Those of the pool.
-    call : Call
-        What random numbers derive from.
-    initializer : callable or None
-        Called in each worker before its first task.
-    timeout : float or None
-        Seconds that the call may take.
-    """
-
-    contexts: Contexts
-    call: Call
-    initializer: Callable[[], object] | None
-    timeout: float | None
 
 
 class Members(NamedTuple):

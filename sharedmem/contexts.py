@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import secrets
+import os
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any, NamedTuple, Self
 
@@ -122,7 +122,7 @@ class Contexts:
         self._n_calls = itertools.count()
         self._of_process: Context | None = None
         self._of_thread = _OfThread()
-        self._key = secrets.token_hex(16)
+        self._key = os.urandom(16).hex()
 
     def __reduce__(self) -> Any:
         """Pickle by name: in another process of a cluster all that refer to one pool agree."""
@@ -218,3 +218,24 @@ class Ordered:
     def __exit__(self, *exception: object) -> None:
         """Let the next one in."""
         self._current().sync.leave_turn()
+
+
+class PoolCall(NamedTuple):
+    """One call of a pool, for a cluster.
+
+    Attributes
+    ----------
+    contexts : Contexts
+        Those of the pool.
+    call : Call
+        What random numbers derive from.
+    initializer : callable or None
+        Called in each worker before its first task.
+    timeout : float or None
+        Seconds that the call may take.
+    """
+
+    contexts: Contexts
+    call: Call
+    initializer: Callable[[], object] | None
+    timeout: float | None

@@ -13,8 +13,9 @@ from typing import Any
 
 from sharedmem import machine
 from sharedmem.chunks import Grid
-from sharedmem.cluster_calls import ClusterCall, Members, PoolCall
+from sharedmem.cluster_calls import ClusterCall, Members
 from sharedmem.constructors import empty
+from sharedmem.contexts import PoolCall
 from sharedmem.couriers import reference_to, register
 from sharedmem.remote import introduce
 

@@ -6,7 +6,6 @@ import ctypes
 import errno
 import mmap
 import os
-import tempfile
 import weakref
 from typing import Any
 
@@ -32,6 +31,8 @@ def anonymous_file(name: str) -> int:
     """
     if hasattr(os, "memfd_create"):
         return os.memfd_create(name)
+    import tempfile
+
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())
 

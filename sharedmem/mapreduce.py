@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import functools
 import os
-import secrets
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from types import SimpleNamespace, TracebackType
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, TypeGuard, cast
 
 import numpy
 
@@ -17,9 +16,7 @@ from sharedmem import machine
 from sharedmem.array_calls import ArrayCalls
 from sharedmem.calls import MISSING, Setting, run_imap, run_map
 from sharedmem.checks import check_count, check_function, check_optional, check_pool, check_sequence
-from sharedmem.cluster_calls import PoolCall
-from sharedmem.contexts import Contexts, Critical, Ordered
-from sharedmem.distributed import DaskBackend
+from sharedmem.contexts import Contexts, Critical, Ordered, PoolCall
 from sharedmem.errors import StopProcessGroup
 from sharedmem.processes import ProcessBackend
 from sharedmem.progress import no_bar, shown_bar
@@ -28,6 +25,9 @@ from sharedmem.team import Backend
 from sharedmem.threads import ThreadBackend
 from sharedmem.tracing import Trace
 from sharedmem.worker import in_worker
+
+if TYPE_CHECKING:
+    from sharedmem.distributed import DaskBackend
 
 
 class MapReduce(ArrayCalls):
@@ -110,7 +110,7 @@ class MapReduce(ArrayCalls):
         # Nested pools would have more workers than cores, so they have none unless asked to.
         self._is_serial_in_workers = np is None
         check_pool(backend, initializer, timeout)
-        self._cluster = backend if isinstance(backend, DaskBackend) else None
+        self._cluster = backend if _is_cluster(backend) else None
         if self._cluster is not None:
             _check_cluster_options(np, trace)
         if np is None:
@@ -123,7 +123,7 @@ class MapReduce(ArrayCalls):
         self._initializer = initializer
         self._timeout = timeout
         self._has_seed = seed is not None
-        entropy = secrets.randbits(128) if seed is None else check_count("seed", seed, 0)
+        entropy = int.from_bytes(os.urandom(16)) if seed is None else check_count("seed", seed, 0)
         self._blas_threads = blas_threads
         self._has_trace = trace
         self.trace: Trace | None = None
@@ -448,6 +448,10 @@ def MapReduceByThread(np: int | None = None) -> MapReduce:  # noqa: N802 - the n
     [1, 2, 3]
     """
     return MapReduce(ThreadBackend, np)
+
+
+def _is_cluster(backend: Any) -> TypeGuard[DaskBackend]:
+    return hasattr(type(backend), "run_map")
 
 
 def _check_cluster_options(np: int | None, trace: bool) -> None:

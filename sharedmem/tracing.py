@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import json
 import os
 import time
 from collections.abc import Callable
@@ -233,6 +232,8 @@ class Trace:
         ----------
         Trace Event Format, Google, 2016: complete events ("X") and metadata ("M").
         """
+        import json
+
         pid = os.getpid()
         records: list[dict[str, Any]] = []
         for rank, events in enumerate(self.events):

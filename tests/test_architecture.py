@@ -29,6 +29,7 @@ ORDER = " ".join(FLOORS.values()).split()
 MODULES = sorted((ROOT / "sharedmem").glob("*.py"))
 KERNELS = sorted((ROOT / "kernels").glob("*.py"))
 LATE = {
+    "asyncio",
     "numba",
     "dask",
     "distributed",

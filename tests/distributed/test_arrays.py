@@ -14,6 +14,9 @@ import sharedmem
 from sharedmem import MapReduce, WorkerException
 from sharedmem.kernels import Reduction
 
+# Where none is in the cache, kernels are compiled, by two workers at once.
+pytestmark = pytest.mark.timeout(300)
+
 # Several default chunks, cut along both axes.
 SHAPE = (400, 2001)
 VALUES = np.random.default_rng(0).normal(size=SHAPE)

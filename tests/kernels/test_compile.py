@@ -63,6 +63,10 @@ def test_kernels_divide_as_numpy_does():
     assert np.isinf(divide(1.0, 0.0))
 
 
-@pytest.mark.parametrize("threads", [2])
-def test_kernels_release_the_lock(threads):
+def test_kernels_release_the_lock():
     assert two_sum.targetoptions["nogil"]
+
+
+def test_python_cannot_call_a_part_of_kernels():
+    with pytest.raises(TypeError, match="two_sum is a part of kernels"):
+        two_sum(1.0, 2.0)

@@ -75,13 +75,12 @@ if TYPE_CHECKING:
         topk,
         unique,
     )
+    from sharedmem.positions import argmax, argmin
     from sharedmem.products import average, dot, norm, vdot
     from sharedmem.quantiles import median, percentile, quantile
     from sharedmem.reductions import (
         all as all,
         any as any,
-        argmax,
-        argmin,
         count_nonzero,
         max as max,
         mean,
@@ -114,7 +113,8 @@ _LATE = {
     "quantiles": "median percentile quantile",
     "scans": "accumulate cumprod cumsum diff nancumprod nancumsum",
     "selection": "clip compress flatnonzero nonzero take where",
-    "reductions": "all any argmax argmin count_nonzero max mean min minmax prod ptp sum",
+    "positions": "argmax argmin",
+    "reductions": "all any count_nonzero max mean min minmax prod ptp sum",
     "statistics": "moments std var",
 }
 _MODULE_OF = {name: module for module, names in _LATE.items() for name in names.split()}

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sharedmem.conventions import store
 from sharedmem.operands import in_memory
 from sharedmem.quantiles import is_numpys, of_lines
 from sharedmem.reducing import Axis
-from sharedmem.reductions import store
 
 Array = NDArray[Any]
 Function = Callable[..., Any]

@@ -10,19 +10,13 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from sharedmem import reductions, statistics
 from sharedmem.chunkwise import reduce
+from sharedmem.conventions import given, is_covered, reduce_from, result_dtype, store
 from sharedmem.kernels import Reduction, nans, positions
 from sharedmem.kernels.layout import has_kernel
 from sharedmem.masks import masked
 from sharedmem.operands import as_array, in_memory
+from sharedmem.positions import argmax, argmin, has_positions, reduce_positions
 from sharedmem.reducing import Axis
-from sharedmem.reductions import (
-    given,
-    has_positions,
-    is_covered,
-    reduce_from,
-    result_dtype,
-    store,
-)
 
 Array = NDArray[Any]
 
@@ -337,7 +331,7 @@ def nanargmin(
     """
     a = in_memory(a)
     if a.dtype.kind not in "fc":
-        return reductions.argmin(a, axis, out, keepdims=keepdims)
+        return argmin(a, axis, out, keepdims=keepdims)
     if not has_positions(a, axis, out, keepdims):
         return _numpy.nanargmin(a, axis, out, keepdims=keepdims)
     return store(_places(positions.nanargmin(a.dtype), a, axis, keepdims), out)
@@ -370,7 +364,7 @@ def nanargmax(
     """
     a = in_memory(a)
     if a.dtype.kind not in "fc":
-        return reductions.argmax(a, axis, out, keepdims=keepdims)
+        return argmax(a, axis, out, keepdims=keepdims)
     if not has_positions(a, axis, out, keepdims):
         return _numpy.nanargmax(a, axis, out, keepdims=keepdims)
     return store(_places(positions.nanargmax(a.dtype), a, axis, keepdims), out)
@@ -388,7 +382,7 @@ def _variance(a: Array, axis: Axis, ddof: float, keepdims: bool) -> Array:
 
 
 def _places(reduction: Reduction, a: Array, axis: int | None, keepdims: bool) -> Any:
-    places, is_nan = reductions.reduce_positions(reduction, a, axis, keepdims)
+    places, is_nan = reduce_positions(reduction, a, axis, keepdims)
     if np.any(is_nan):
         raise ValueError("All-NaN slice encountered")
     return places

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from sharedmem import sorting
 from sharedmem.chunks import chunks
+from sharedmem.conventions import store
 from sharedmem.mapreduce import current_pool
 from sharedmem.operands import as_array, in_memory, is_store
 from sharedmem.ranks import is_selectable, order_statistics
 from sharedmem.reducing import Axis
-from sharedmem.reductions import store
 from sharedmem.runs import Run
 from sharedmem.sorting import lines_a_chunk, pieces_of
 from sharedmem.stored_quantiles import quantile_of_file

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import functools
-import math
-import operator
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from sharedmem.chunkwise import reduce
-from sharedmem.kernels import Reduction, counts, extrema, positions, products, sums
+from sharedmem.conventions import (
+    given,
+    is_covered,
+    kept_shape,
+    line_length,
+    reduce_from,
+    result_dtype,
+    store,
+)
+from sharedmem.kernels import counts, extrema, products, sums
 from sharedmem.lines import as_lines
 from sharedmem.mapreduce import current_pool
 from sharedmem.masks import as_mask, masked
@@ -374,120 +378,6 @@ def all(
     return store(count == line_length(a, axis), out)
 
 
-def argmin(
-    a: ArrayLike, axis: int | None = None, out: Array | None = None, *, keepdims: bool = False
-) -> Any:
-    """Return the index of the first smallest element, or NaN, as `numpy.argmin` does.
-
-    Parameters
-    ----------
-    a : array_like
-    axis : int, optional
-        The axis along which to search; by default the array is flattened in C order.
-    out, keepdims
-        As for :func:`sum`.
-
-    Returns
-    -------
-    int or ndarray of int
-
-    Raises
-    ------
-    ValueError
-        If there are no elements.
-
-    Examples
-    --------
-    >>> import sharedmem
-    >>> int(sharedmem.argmin([3, 1, 7]))
-    1
-    """
-    a = in_memory(a)
-    if not has_positions(a, axis, out, keepdims):
-        return _numpy.argmin(a, axis, out, keepdims=keepdims)
-    return store(reduce_positions(positions.argmin(a.dtype), a, axis, keepdims), out)
-
-
-def argmax(
-    a: ArrayLike, axis: int | None = None, out: Array | None = None, *, keepdims: bool = False
-) -> Any:
-    """Return the index of the first largest element, or NaN, as `numpy.argmax` does.
-
-    Parameters
-    ----------
-    a : array_like
-    axis : int, optional
-        The axis along which to search; by default the array is flattened in C order.
-    out, keepdims
-        As for :func:`sum`.
-
-    Returns
-    -------
-    int or ndarray of int
-
-    Raises
-    ------
-    ValueError
-        If there are no elements.
-
-    Examples
-    --------
-    >>> import sharedmem
-    >>> int(sharedmem.argmax([3, 1, 7]))
-    2
-    """
-    a = in_memory(a)
-    if not has_positions(a, axis, out, keepdims):
-        return _numpy.argmax(a, axis, out, keepdims=keepdims)
-    return store(reduce_positions(positions.argmax(a.dtype), a, axis, keepdims), out)
-
-
-def line_length(a: Array, axis: Axis) -> int:
-    """Return how many elements each result is reduced from."""
-    axes = tuple(np.arange(a.ndim)) if axis is None else normalize_axis_tuple(axis, a.ndim, "axis")
-    return math.prod(a.shape[at] for at in axes)
-
-
-def kept_shape(a: Array, axis: Axis, keepdims: bool) -> tuple[int, ...]:
-    """Return the shape of what is left of an array that is reduced."""
-    axes = normalize_axis_tuple(range(a.ndim) if axis is None else axis, a.ndim, "axis")
-    if keepdims:
-        return tuple(1 if at in axes else length for at, length in enumerate(a.shape))
-    return tuple(length for at, length in enumerate(a.shape) if at not in axes)
-
-
-def is_covered(
-    a: Array,
-    result: np.dtype[Any],
-    axis: Axis,
-    out: Any,
-    keepdims: bool,
-    where: Any = True,
-    initial: Any = 0,
-) -> bool:
-    """Say whether kernels do this; NumPy has what is empty, of no axes, of objects or converted."""
-    if a.size == 0 or a.ndim == 0 or a.dtype.kind == "O" or result.kind == "O":
-        return False
-    if where is not True and (a.dtype.kind not in "biufc" or initial is None):
-        return False  # NumPy asks for an `initial` where a mask may leave nothing
-    return out is None or (
-        isinstance(out, np.ndarray)
-        and out.flags.writeable
-        and out.dtype == result
-        and out.shape == kept_shape(a, axis, keepdims)
-    )
-
-
-def result_dtype(func: Callable[..., Any], dtype: np.dtype[Any], wanted: Any) -> np.dtype[Any]:
-    """Return the type that one of NumPy's functions gives, where `dtype=wanted` is asked for."""
-    return _result_dtype(func, dtype, None if wanted is None else np.dtype(wanted))
-
-
-@functools.lru_cache(256)
-def _result_dtype(func: Callable[..., Any], dtype: np.dtype[Any], wanted: Any) -> np.dtype[Any]:
-    return np.asarray(func(np.zeros(1, dtype), dtype=wanted)).dtype
-
-
 def n_taking_part(shape: tuple[int, ...], axis: Axis, keepdims: bool, where: Any) -> Any:
     """Return how many elements of each line a mask lets take part."""
     return count_nonzero(as_mask(where, shape), axis, keepdims=keepdims)
@@ -501,54 +391,6 @@ def masked_mean(
     total = reduce(sums.add(a.dtype, wide), masked(a, where, 0), axis, keepdims=keepdims)
     with np.errstate(invalid="ignore"):
         return np.true_divide(total, count).astype(result)[()]
-
-
-def given(**options: Any) -> dict[str, Any]:
-    """Return the options that are not None: for NumPy, None is a value of its own."""
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def store(result: Any, out: Any) -> Any:
-    """Return a result, or `out` with the result in it."""
-    if out is None:
-        return result
-    out[...] = result
-    return out
-
-
-def reduce_from(
-    ufunc: Any, initial: Any, reduction: Reduction, a: Array, axis: Axis, keepdims: bool
-) -> Any:
-    """Reduce an array, starting from `initial` unless that is None."""
-    if initial is None:
-        return reduce(reduction, a, axis, keepdims=keepdims)
-    rest = np.asarray(reduce(reduction, a, axis, keepdims=True))
-    return ufunc.reduce(rest, axis, rest.dtype, None, keepdims, initial)
-
-
-def has_positions(a: Array, axis: int | None, out: Any, keepdims: bool) -> bool:
-    """Say whether kernels find positions along an axis."""
-    if axis is not None and a.ndim:
-        normalize_axis_index(operator.index(axis), a.ndim)
-    return (
-        a.ndim > 0
-        and a.dtype.kind in "biufcmM"
-        and is_covered(a, np.dtype(np.intp), axis, out, keepdims)
-    )
-
-
-def reduce_positions(reduction: Reduction, a: Array, axis: int | None, keepdims: bool) -> Any:
-    """Reduce an array to positions along an axis, or in C order."""
-    line, along = (a.reshape(-1), 0) if axis is None else (a, axis)
-    if line.strides[along] < 0:  # reductions see elements in the order of memory
-        line = np.ascontiguousarray(line)
-    result = reduce(reduction, line, along, keepdims=keepdims)
-    if axis is not None or not keepdims:
-        return result
-    shape = (1,) * a.ndim
-    if isinstance(result, tuple):
-        return tuple(np.reshape(part, shape) for part in result)
-    return np.reshape(result, shape)
 
 
 def _has(a: Array, value: bool) -> bool:

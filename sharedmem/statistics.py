@@ -10,20 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from sharedmem.chunkwise import reduce
+from sharedmem.conventions import is_covered, kept_shape, line_length, result_dtype, store
 from sharedmem.kernels import Reduction, moments as variances, summaries, sums
 from sharedmem.kernels.summaries import Moments, Summary
 from sharedmem.masks import Squares, masked
 from sharedmem.operands import as_array, in_memory
 from sharedmem.reducing import Axis
-from sharedmem.reductions import (
-    is_covered,
-    kept_shape,
-    line_length,
-    masked_mean,
-    n_taking_part,
-    result_dtype,
-    store,
-)
+from sharedmem.reductions import masked_mean, n_taking_part
 
 # NumPy's own do what no kernel does; their types do not say that all of it may be passed on.
 _numpy: Any = np

@@ -20,7 +20,7 @@ FLOORS = {
     "engine overlap expressions lowering stages fusing progress contexts calls background "
     "stored_scans couriers dask_arrays remote cluster_calls distributed far_arrays",
     "4": "array_calls mapreduce",
-    "5": "chunkwise elementwise reductions statistics nanreductions "
+    "5": "chunkwise conventions elementwise reductions positions statistics nanreductions "
     "histograms selection ordering scans stored_quantiles quantiles nanquantiles products random",
     "roof": "__init__ sharedmem sources stats report info cli __main__",
 }

@@ -100,7 +100,9 @@ FAMILIES = {
         "multiprocessing and concurrent.futures pickle them, joblib writes them to a file that it "
         "maps, and the others inherit them; mpire has `shared_objects` for that.",
     ),
-    "results": Family("Results, and imap", "Memory is that of the coordinator.", ("results",)),
+    "results": Family(
+        "Results, and imap", "Memory is that of the coordinator.", ("results-shared",)
+    ),
     "sections": Family(
         "Ordered, critical, barrier", "Sections of one worker at a time.", ("ordered-2", "critical")
     ),

@@ -26,6 +26,11 @@ def integers(n: int, stop: int) -> np.ndarray:
     return np.random.default_rng(1).integers(0, stop, n)
 
 
+def weights(n: int) -> np.ndarray:
+    """Return whole numbers, whose sums are the same in whatever order they are added."""
+    return integers(n, 100).astype("f8")
+
+
 def of(module: str, name: str, arguments: Arguments) -> SetUp:
     """Call a function of a module on arguments made for so many elements."""
 
@@ -73,11 +78,11 @@ CUBES = np.linspace(-1, 1, 101) ** 3
 # What is called, on what, and the target.
 CASES: dict[str, tuple[str, Arguments, str]] = {
     "histogram-edges": ("histogram", lambda n: (numbers(n), CUBES), ""),
-    "histogram-weights": ("histogram", lambda n: (numbers(n), 100, None, None, numbers(n)), ""),
+    "histogram-weights": ("histogram", lambda n: (numbers(n), 100, None, None, weights(n)), ""),
     "histogram-bins": ("histogram", lambda n: (numbers(n), 1_000_000), ""),
     "histogram2d": ("histogram2d", lambda n: (numbers(n), numbers(n), 100), ""),
     "bincount": ("bincount", lambda n: (integers(n, 1000),), "faster"),
-    "bincount-weights": ("bincount", lambda n: (integers(n, 1000), numbers(n)), "faster"),
+    "bincount-weights": ("bincount", lambda n: (integers(n, 1000), weights(n)), "faster"),
     "compress": ("compress", lambda n: (numbers(n) > 0, numbers(n)), "faster"),
     "nonzero": ("nonzero", lambda n: (numbers(n),), "faster"),
     "nonzero-mask": ("nonzero", lambda n: (numbers(n) > 0,), "faster"),

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from sharedmem.kernels import sums
-from sharedmem.kernels.compile import part
+from sharedmem.kernels.compile import formula, part
 from sharedmem.kernels.lines import LANES, index
+from sharedmem.kernels.vectors import Elements, Vector
 
 Array = NDArray[Any]
 
@@ -166,3 +171,75 @@ def four_scanner(step: Callable[..., Any]) -> Callable[..., None]:
         state[1, 0], state[1, 1], state[1, 2], state[1, 3] = e0, e1, e2, e3
 
     return scan_four
+
+
+def _turned(builder: Any, rows: Sequence[Any]) -> list[Any]:
+    """Return the columns of four vectors of four."""
+
+    def pick(a: Any, b: Any, *places: int) -> Any:
+        return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), 4), places))
+
+    even = [pick(a, b, 0, 4, 2, 6) for a, b in (rows[:2], rows[2:])]
+    odd = [pick(a, b, 1, 5, 3, 7) for a, b in (rows[:2], rows[2:])]
+    left = [pick(*half, 0, 1, 4, 5) for half in (even, odd)]
+    return left + [pick(*half, 2, 3, 6, 7) for half in (even, odd)]
+
+
+def _add_vector(total: Vector, excess: Vector, element: Vector) -> tuple[Vector, Vector, Vector]:
+    """Add to four compensated sums: see :func:`add_float`."""
+    total, lost = formula(sums.two_sum)(total, element)
+    excess = excess - lost
+    best = total - excess
+    return total, excess, (best - best).differs(best.full(0)).choose(total, best)
+
+
+# LLVM makes no vectors of four chains, whose elements lie apart: 4.3 ns an element, and 1.5 here.
+@intrinsic  # type: ignore[untyped-decorator, unused-ignore]
+def _block_scanner(typing: Any, x: Any, out: Any, p: Any, distance: Any, n: Any, state: Any) -> Any:
+    """Scan four chains of sums, four elements of each at a time, `n` times."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        x, out, p, distance, n, state = arguments
+        kinds = signature.args
+        source = Elements(context, builder, kinds[0], x, CHAINS)
+        target = Elements(context, builder, kinds[1], out, CHAINS)
+        states = Elements(context, builder, kinds[5], state, CHAINS)
+        number = p.type
+        parts = [states.load(number(0)), states.load(number(CHAINS))]
+        variables = [cgutils.alloca_once_value(builder, part.value) for part in parts]
+        starts = [builder.add(p, builder.mul(distance, number(k))) for k in range(CHAINS)]
+        with cgutils.for_range(builder, n) as loop:
+            done = builder.mul(loop.index, number(CHAINS))
+            places = [builder.add(start, done) for start in starts]
+            rows = [source.load(place).widen(parts[0]).value for place in places]
+            total, excess = (
+                part.like(builder.load(variable))
+                for part, variable in zip(parts, variables, strict=True)
+            )
+            results = []
+            for column in _turned(builder, rows):
+                total, excess, result = _add_vector(total, excess, total.like(column))
+                results.append(result.value)
+            for row, place in zip(_turned(builder, results), places, strict=True):
+                target.store(row, place)
+            builder.store(total.value, variables[0])
+            builder.store(excess.value, variables[1])
+        states.store(builder.load(variables[0]), number(0))
+        states.store(builder.load(variables[1]), number(CHAINS))
+        return context.get_dummy_value()
+
+    number = types.int64
+    return types.void(x, out, number, number, number, state), generate
+
+
+_scan_blocks: Any = _block_scanner
+_scan_rest = four_scanner(add_float)
+
+
+@part
+def scan_four_sums(x: Array, out: Array, p: int, distance: int, n: int, state: Array) -> None:
+    """Scan four chains of sums, as what :func:`four_scanner` makes does."""
+    n_blocks = n // CHAINS
+    _scan_blocks(x, out, p, distance, n_blocks, state)
+    done = n_blocks * CHAINS
+    _scan_rest(x, out, p + done, distance, n - done, state)

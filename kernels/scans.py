@@ -56,8 +56,8 @@ class Scan(NamedTuple):
         return np.array([[self.identity(dtype)], [0]], accumulator)
 
 
-def _row_kernel(step: Callable[..., Any]) -> Callable[..., None]:
-    scan_chain, scan_four = chains.chain_scanner(step), chains.four_scanner(step)
+def _row_kernel(step: Callable[..., Any], scan_four: Callable[..., None]) -> Callable[..., None]:
+    scan_chain = chains.chain_scanner(step)
 
     @kernel
     def scan_rows(x: Array, out: Array, p: int, n: int, n_lines: int, start: Array) -> None:
@@ -100,7 +100,10 @@ def _column_kernel(step: Callable[..., Any]) -> Callable[..., None]:
 
 
 def _line_kernel(
-    step: Callable[..., Any], reduce_chain: Callable[..., Any], is_safe: Callable[..., bool]
+    step: Callable[..., Any],
+    scan_four: Callable[..., None],
+    reduce_chain: Callable[..., Any],
+    is_safe: Callable[..., bool],
 ) -> Callable[..., None]:
     """Make the kernel that scans a line in chunks, each as four chains.
 
@@ -113,7 +116,7 @@ def _line_kernel(
     D. Merrill, M. Garland, Single-pass parallel prefix scan with decoupled look-back,
     NVIDIA technical report NVR-2016-002, 2016
     """
-    scan_chain, scan_four = chains.chain_scanner(step), chains.four_scanner(step)
+    scan_chain = chains.chain_scanner(step)
 
     @kernel
     def scan_line(
@@ -168,14 +171,17 @@ def _scan(
     step: Callable[..., Any],
     identity: Callable[[np.dtype[Any]], Any],
     *,
+    scan_four: Callable[..., None] | None = None,
     reduce_chain: Callable[..., Any] | None = None,
     is_safe: Callable[..., bool] = chains.always,
     is_compensated: bool = False,
     has_line: bool = True,
 ) -> Scan:
+    scan_four = scan_four or chains.four_scanner(step)
     reduce_chain = reduce_chain or chains.chain_reducer(step)
-    line = _line_kernel(step, reduce_chain, is_safe) if has_line else None
-    return Scan(_row_kernel(step), _column_kernel(step), line, identity, is_compensated)
+    line = _line_kernel(step, scan_four, reduce_chain, is_safe) if has_line else None
+    rows, columns = _row_kernel(step, scan_four), _column_kernel(step)
+    return Scan(rows, columns, line, identity, is_compensated)
 
 
 def _zero(dtype: np.dtype[Any]) -> Any:
@@ -197,6 +203,7 @@ def _largest(dtype: np.dtype[Any]) -> Any:
 _sums = _scan(
     chains.add_float,
     _zero,
+    scan_four=chains.scan_four_sums,
     reduce_chain=chains.sum_chain,
     is_safe=chains.is_safe,
     is_compensated=True,

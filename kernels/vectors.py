@@ -189,13 +189,15 @@ def _vector_adder(step: Step, n_parts: int) -> Callable[..., None]:
     return add_rows
 
 
-class _Elements:
+class Elements:
     """An array, whose elements are loaded and stored as vectors."""
 
-    def __init__(self, context: Any, builder: Any, kind: Any, array: Any) -> None:
+    def __init__(
+        self, context: Any, builder: Any, kind: Any, array: Any, width: int = VECTOR
+    ) -> None:
         self._builder = builder
         self._array = context.make_array(kind)(context, builder, array)
-        self._vector = ir.VectorType(context.get_data_type(kind.dtype), VECTOR).as_pointer()
+        self._vector = ir.VectorType(context.get_data_type(kind.dtype), width).as_pointer()
         self._is_signed = getattr(kind.dtype, "signed", True)
         self._align = kind.dtype.bitwidth // 8
 
@@ -223,7 +225,10 @@ class _Elements:
             write_prefetch(self._builder, self._builder.gep(self._array.data, [further]))
 
     def store(self, value: Any, place: Any) -> None:
-        """Replace the elements from a place on."""
+        """Replace the elements from a place on, rounded to their type."""
+        kind = self._vector.pointee
+        if value.type != kind:
+            value = self._builder.fptrunc(value, kind)
         self._builder.store(value, self._pointer(place), align=self._align)
 
     def _pointer(self, place: Any) -> Any:
@@ -237,8 +242,8 @@ def _walk(step: Step, n_parts: int, n_rows: int) -> Any:
     def walk(typing: Any, x: Any, p: Any, n: Any, stride: Any, state: Any, at: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             array, p, n, stride, lanes, at = arguments
-            elements = _Elements(context, builder, signature.args[0], array)
-            states = _Elements(context, builder, signature.args[4], lanes)
+            elements = Elements(context, builder, signature.args[0], array)
+            states = Elements(context, builder, signature.args[4], lanes)
             length = states.row_length()
             places = [builder.add(at, builder.mul(length, at.type(row))) for row in range(n_parts)]
             parts = [states.load(place) for place in places]

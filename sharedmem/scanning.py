@@ -9,7 +9,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 from numpy.typing import DTypeLike, NDArray
 
-from sharedmem.chunks import DEFAULT_CHUNK_BYTES, Chunk, chunks
+from sharedmem.chunks import DEFAULT_CHUNK_BYTES, Chunk, bytes_a_chunk, chunks
 from sharedmem.kernels import scans
 from sharedmem.kernels.pieces import Share
 from sharedmem.operands import check_target
@@ -149,7 +149,8 @@ def _scan_rows(run: Run, scan: scans.Scan, x: Array, out: Array, n: int) -> None
         (lines,) = chunk
         scan.rows(x, out, lines.start * n, n, lines.stop - lines.start, start)
 
-    run(do, chunks(out.size // n, size=max(1, CHUNK_BYTES // (n * out.itemsize))))
+    size = max(1, bytes_a_chunk(out.nbytes) // (n * out.itemsize))
+    run(do, chunks(out.size // n, size=size))
 
 
 def _scan_columns(run: Run, scan: scans.Scan, x: Array, out: Array, n: int, n_inner: int) -> None:

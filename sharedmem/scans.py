@@ -9,9 +9,9 @@ from numpy.lib.array_utils import normalize_axis_index
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from sharedmem import scanning
-from sharedmem.chunks import Chunk, chunks
+from sharedmem.chunks import Chunk, bytes_a_chunk, chunks
 from sharedmem.mapreduce import current_pool
-from sharedmem.operands import as_array, in_memory, is_store
+from sharedmem.operands import as_array, check_target, in_memory, is_store
 from sharedmem.stored_scans import accumulate_stored
 
 Array = NDArray[Any]
@@ -280,22 +280,32 @@ def _with_axis(a: Array, axis: int | None) -> tuple[Array, int]:
 def _nancumulate(
     ufunc: Any, a: Array, axis: int | None, dtype: DTypeLike | None, out: Any, instead: int
 ) -> Any:
-    """Accumulate what is not NaN; in the copy that has none, where the type is the same."""
+    """Accumulate what is not NaN, in the copy that has none where that has the type of a result."""
     if a.dtype.kind == "O":
         return (np.nancumsum if ufunc is np.add else np.nancumprod)(a, axis, dtype, out)
     if a.dtype.kind not in "fc":
         return _cumulate(ufunc, a, axis, dtype, out)
     a, axis = _with_axis(a, axis)
-    numbers = np.empty_like(a, subok=False)
+    has_type = (dtype is None or np.dtype(dtype) == a.dtype) and a.dtype.isnative
+    if has_type and _is_like(out, a):
+        check_target(out, "out")
+        numbers = np.asarray(out)
+    else:
+        numbers = np.empty_like(a, subok=False)
 
     def copy(chunk: Chunk) -> None:
         part = a[chunk]
         np.copyto(numbers[chunk], part)
         np.copyto(numbers[chunk], instead, where=np.isnan(part))
 
-    current_pool()._run_in_threads(a.nbytes)(
-        copy, chunks(a, range(a.ndim), nbytes=scanning.CHUNK_BYTES)
-    )
-    if out is None and (dtype is None or np.dtype(dtype) == a.dtype) and a.dtype.isnative:
+    grid = chunks(a, range(a.ndim), nbytes=bytes_a_chunk(a.nbytes))
+    current_pool()._run_in_threads(a.nbytes)(copy, grid)
+    if out is None and has_type:
         out = numbers
     return _cumulate(ufunc, numbers, axis, dtype, out)
+
+
+def _is_like(out: Any, a: Array) -> bool:
+    """Say whether `out` has the shape and the type of an array, and memory of its own."""
+    is_array = isinstance(out, np.ndarray) and out.shape == a.shape and out.dtype == a.dtype
+    return is_array and not np.may_share_memory(a, out)

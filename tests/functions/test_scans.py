@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 import sharedmem
-from sharedmem import runs, scanning
+from sharedmem import runs, scanning, scans
 from tests.kernels.strategies import DTYPES, arrays
 
 several = settings(
@@ -19,6 +19,8 @@ WORKERS = (0, 1, 2, 3, 7)
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
     monkeypatch.setattr(scanning, "CHUNK_BYTES", 1 << 10)
+    monkeypatch.setattr(scanning, "bytes_a_chunk", lambda _: 1 << 10)
+    monkeypatch.setattr(scans, "bytes_a_chunk", lambda _: 1 << 10)
     monkeypatch.setattr(scanning, "LONG_BYTES", 4 << 10)
     monkeypatch.setattr(runs, "THREAD_BYTES", 64)
     with np.errstate(all="ignore"):
@@ -165,10 +167,17 @@ def test_nan_counts_as_nothing():
             (sharedmem.nancumprod, np.nancumprod),
         ]:
             check(with_workers(lambda: ours(a, axis)), numpys(a, axis), exactly=False)
-    out = np.empty(a.shape, "f4")
-    assert sharedmem.nancumsum(a, 1, out=out) is out
-    np.testing.assert_array_equal(out, np.nancumsum(a, 1))
+    for dtype in ("f4", "f8"):
+        out = np.empty(a.shape, dtype)
+        assert sharedmem.nancumsum(a, 1, out=out) is out
+        np.testing.assert_array_equal(out, np.nancumsum(a, 1))
     assert np.isnan(a[0, 0])
+    out.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        sharedmem.nancumsum(a, 1, out=out)
+    expected = np.nancumsum(a, 1)
+    assert sharedmem.nancumsum(a, 1, out=a) is a
+    np.testing.assert_array_equal(a, expected)
 
 
 def test_out_of_any_kind():

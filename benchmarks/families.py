@@ -93,7 +93,7 @@ FAMILIES = {
     "files": Family("Arrays in files", "In the page cache, as far as that has room."),
     "pool": Family(
         "Start-up and tasks", "The workers of joblib stay from call to call; all others start.",
-        ("start-2", "tasks-2", "equal-2"),
+        ("start-2", "equal-2"),
     ),
     "inputs": Family(
         "Large inputs",

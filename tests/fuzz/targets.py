@@ -88,7 +88,8 @@ def load(changes: dict[str, Any], layout: dict[str, Any]) -> None:
         array.tobytes()
 
 
-class _Known(pickle.Unpickler):
+# In Python: the one in C makes room for as many objects as a tampered number says, up to 64 GB.
+class _Known(pickle._Unpickler):
     """Finds what pickles of arrays name, and nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:

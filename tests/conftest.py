@@ -6,12 +6,21 @@ import time
 from collections.abc import Generator, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from leftovers import left_since, look, own_shared_memory_files
 
 GRACE_SECONDS = 2.0
 
 own_shared_memory_files()
+
+# No test looks at times, and fixtures are the same for all examples of one.
+settings.register_profile(
+    "ours",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("ours")
 
 # A shell that starts us in the background lets us ignore it, and so each program that we start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -206,7 +206,7 @@ class Point(collections.namedtuple("Point", "x y")):
 
 class TestResults:
     @given(st.lists(st.integers(0, 300_000), max_size=4), st.integers(1, 3))
-    @settings(max_examples=15, deadline=None)
+    @settings(max_examples=15)
     def test_arrays_of_any_size_come_back(self, sizes, n_workers):
         arrays = [np.arange(size, dtype="i4") for size in sizes]
         results = MapReduce(np=n_workers).map(lambda i: {"i": i, "x": arrays[i]}, range(len(sizes)))
@@ -252,7 +252,7 @@ class TestResults:
         assert numbers == list(range(80))
 
     @given(results=st.lists(RESULTS, min_size=1, max_size=30), n_workers=st.integers(1, 3))
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=25)
     def test_results_come_back_as_they_were(self, results, n_workers):
         assert repr(MapReduce(np=n_workers).map(results.__getitem__, range(len(results)))) == repr(
             results

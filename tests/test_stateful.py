@@ -106,7 +106,6 @@ class AnyProgram(RuleBasedStateMachine):
 AnyProgram.TestCase.settings = settings(
     max_examples=N_PROGRAMS,
     stateful_step_count=N_STEPS,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
 )
 test_any_program = pytest.mark.timeout(0 if N_PROGRAMS > 6 else 60)(AnyProgram.TestCase)

@@ -200,7 +200,7 @@ def test_only_slices_are_read(store):
     data=st.data(),
     n_bytes=st.integers(1, 4000),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_chunks_begin_where_those_of_the_file_do(extents, data, n_bytes):
     class Stored:
         shape, dtype = tuple(extents), np.dtype("u1")

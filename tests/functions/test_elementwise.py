@@ -4,15 +4,13 @@ import concurrent.futures
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, settings, strategies as st
 
 import sharedmem
 from sharedmem import elementwise, engine, fusing, runs
 from tests.kernels.strategies import arrays, dtypes
 
-several = settings(
-    max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+several = settings(max_examples=3)
 
 
 @pytest.fixture(autouse=True)

@@ -5,15 +5,13 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, settings, strategies as st
 
 import sharedmem
 from sharedmem import lines, statistics
 from tests.kernels.strategies import arrays_and_axes
 
-several = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+several = settings(max_examples=60)
 
 
 @pytest.fixture(autouse=True)

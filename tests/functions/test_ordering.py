@@ -2,16 +2,14 @@
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
 import sharedmem
 from sharedmem import sorting
 from tests.kernels.strategies import arrays, dtypes
 
-several = settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+several = settings(max_examples=15)
 
 NUMBERS = dtypes("f8", "i2", "?", "c16", "f2", "g", ">f8", others=("f4", "i8", "u1", ">i4"))
 DTYPES = (*NUMBERS, *dtypes("M8[s]", "U2", others=("m8[s]",)))

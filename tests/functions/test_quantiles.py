@@ -2,15 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, settings, strategies as st
 
 import sharedmem
 from sharedmem import ranks, sorting
 from tests.kernels.strategies import arrays_and_axes, dtypes
 
-several = settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+several = settings(max_examples=15)
 
 METHODS = ["inverted_cdf", "averaged_inverted_cdf", "closest_observation", "hazen", "weibull"]
 METHODS += ["interpolated_inverted_cdf", "linear", "median_unbiased", "normal_unbiased", "lower"]

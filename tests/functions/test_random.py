@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, settings, strategies as st
 from scipy import stats
 
 import sharedmem
@@ -66,9 +66,7 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 @each_draw
-@settings(
-    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=10)
 @given(shape=st.lists(st.integers(0, 40), min_size=1, max_size=3))
 def test_layout_of_out_makes_no_difference(layout, draw, shape):
     expected = draw(size=shape, seed=[1, 2])

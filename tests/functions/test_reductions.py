@@ -4,15 +4,13 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, settings, strategies as st
 
 import sharedmem
 from sharedmem import lines
 from tests.kernels.strategies import DTYPES, arrays_and_axes, dtypes
 
-several = settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+several = settings(max_examples=15)
 NAMES = ["prod", "ptp", "any", "all", "sum", "mean", "min", "max", "var", "std"]
 
 

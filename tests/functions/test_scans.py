@@ -4,15 +4,13 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, settings, strategies as st
 
 import sharedmem
 from sharedmem import runs, scanning, scans
 from tests.kernels.strategies import DTYPES, arrays
 
-several = settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+several = settings(max_examples=15)
 WORKERS = (0, 1, 2, 3, 7)
 
 

@@ -2,15 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, settings, strategies as st
 
 import sharedmem
 from sharedmem import selection
 from tests.kernels.strategies import arrays
 
-several = settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+several = settings(max_examples=15)
 DTYPES = ("f8", "f4", "i1", "i2", "u8", "?", "c16", "c8", "f2", "g", ">f8", "m8[s]", ">M8[D]")
 
 

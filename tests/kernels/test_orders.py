@@ -7,7 +7,7 @@ from hypothesis.extra import numpy as hnp
 
 from sharedmem.kernels import orders
 
-several = settings(max_examples=100, deadline=None)
+several = settings(max_examples=100)
 # Few values, so that many are equal.
 FLOATS = st.sampled_from([-np.inf, -1.5, -0.0, 0.0, 1.0, 2.0, np.inf, np.nan])
 LINES = hnp.arrays("f8", st.integers(0, 60), elements=FLOATS)

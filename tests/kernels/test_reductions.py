@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from sharedmem.kernels import counts, extrema, moments, nans, pieces, summaries, sums
 from sharedmem.reducing import reduce
@@ -12,9 +12,7 @@ from sharedmem.runs import run_serially
 from sharedmem.thread_pool import in_concert
 from tests.kernels.strategies import arrays_and_axes, dtypes
 
-several = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+several = settings(max_examples=150)
 
 
 def shuffled(seed):

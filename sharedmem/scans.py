@@ -286,6 +286,7 @@ def _nancumulate(
     if a.dtype.kind not in "fc":
         return _cumulate(ufunc, a, axis, dtype, out)
     a, axis = _with_axis(a, axis)
+    axis = normalize_axis_index(axis, a.ndim)
     has_type = (dtype is None or np.dtype(dtype) == a.dtype) and a.dtype.isnative
     if has_type and _is_like(out, a):
         check_target(out, "out")

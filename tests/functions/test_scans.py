@@ -170,6 +170,10 @@ def test_nan_counts_as_nothing():
         assert sharedmem.nancumsum(a, 1, out=out) is out
         np.testing.assert_array_equal(out, np.nancumsum(a, 1))
     assert np.isnan(a[0, 0])
+    before = out.copy()
+    with pytest.raises(np.exceptions.AxisError):
+        sharedmem.nancumsum(a, 2, out=out)
+    np.testing.assert_array_equal(out, before)
     out.flags.writeable = False
     with pytest.raises(ValueError, match="read-only"):
         sharedmem.nancumsum(a, 1, out=out)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 
 import sharedmem
 from contenders import DASK, NUMEXPR, present
@@ -55,6 +54,8 @@ def zeros(n_bytes: int) -> np.ndarray:
 
 def stored(n_bytes: int) -> Any:
     """Return an array of zarr, in chunks that are not compressed."""
+    import zarr
+
     path = path_of("zarr", n_bytes)
     if not path.exists():
         shape = (n_bytes // 8,)

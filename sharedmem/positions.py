@@ -31,7 +31,7 @@ def argmin(
     axis : int, optional
         The axis along which to search; by default the array is flattened in C order.
     out, keepdims
-        As for :func:`sum`.
+        As for :func:`sharedmem.sum`.
 
     Returns
     -------
@@ -65,7 +65,7 @@ def argmax(
     axis : int, optional
         The axis along which to search; by default the array is flattened in C order.
     out, keepdims
-        As for :func:`sum`.
+        As for :func:`sharedmem.sum`.
 
     Returns
     -------

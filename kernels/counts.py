@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 from sharedmem.kernels.compile import part
 from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
 from sharedmem.kernels.lines import index
-from sharedmem.kernels.pieces import Share, reduce_lines
+from sharedmem.kernels.pieces import LineReduction, Share, finish_lines, reduce_lines
 from sharedmem.kernels.reduction import Reduction
 from sharedmem.kernels.vectors import Vector, tree_sum, vector_kernel
 
@@ -24,21 +24,15 @@ def _step(state: Sequence[Vector], rows: Sequence[Vector]) -> Sequence[Vector]:
     return (state[0] + counted.widen(state[0]),)
 
 
-def _counter(known: int) -> Callable[..., None]:
-    """Make the kernel that counts elements of rows: see :func:`line_kernel`."""
-
-    @part
-    def add_rows(
-        x: Array, p: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
-    ) -> None:
-        width = known if known else width
-        count = state[0, at:]
-        for _ in range(n):
-            for j in range(width):
-                count[j] += x[index(p + j)] != 0
-            p += stride
-
-    return add_rows
+@part
+def _add_few(
+    x: Array, p: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
+) -> None:
+    count = state[0, at:]
+    for _ in range(n):
+        for j in range(width):
+            count[j] += x[index(p + j)] != 0
+        p += stride
 
 
 @part
@@ -47,7 +41,7 @@ def _fold(state: Array, half: int) -> None:
         state[0, j] += state[0, j + half]
 
 
-_count_lines = vector_kernel(_step, 1, _counter, _fold)
+_counting = LineReduction(vector_kernel(_step, 1, _add_few, _fold), (0,), np.int64)
 
 
 @lru_cache
@@ -55,11 +49,17 @@ def count_nonzero(dtype: DTypeLike) -> Reduction:
     """Return how many elements are not zero; NaN is not zero."""
     dtype = np.dtype(dtype)
     chunk = _chunk if has_kernel(dtype, "biuf") else _numpy_chunk
-    return Reduction(chunk, _combine, _count, identity=(0,), lines=True, whole=is_whole(dtype))
+    whole = is_whole(dtype)
+    direct = _direct if whole else None
+    return Reduction(chunk, _combine, _count, (0,), lines=True, whole=whole, direct=direct)
 
 
 def _chunk(x: Array, share: Share | None = None) -> tuple[Array, ...]:
-    return reduce_lines(_count_lines, as_numbers(x), (0,), np.int64, share=share)
+    return reduce_lines(_counting, as_numbers(x), share)
+
+
+def _direct(x: Array, share: Share | None = None) -> Array:
+    return finish_lines(_counting, as_numbers(x), share)
 
 
 def _numpy_chunk(x: Array) -> tuple[Array, ...]:

@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 from sharedmem.kernels.compile import part
 from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
 from sharedmem.kernels.lines import LANES, LineKernel, index
-from sharedmem.kernels.pieces import Share, reduce_lines
+from sharedmem.kernels.pieces import LineReduction, Share, finish_lines, reduce_lines
 from sharedmem.kernels.reduction import Reduction
 from sharedmem.kernels.vectors import Vector, tree_sum, vector_kernel
 
@@ -63,17 +63,16 @@ def extrema_of(skips_nan: bool) -> LineKernel:
             return has_nan.choose(nan, smallest), has_nan.choose(nan, largest)
         return smallest, largest
 
-    return vector_kernel(step, 2, partial(_widener, skips_nan), fold)
+    return vector_kernel(step, 2, _widener(skips_nan), fold, _finish)
 
 
-def _widener(skips_nan: bool, known: int) -> Callable[..., None]:
-    """Make the kernel that widens the extrema of lanes by rows."""
+def _widener(skips_nan: bool) -> Callable[..., None]:
+    """Make the kernel that widens the extrema of a few lanes by rows."""
 
     @part
-    def add_rows(
+    def add_few(
         x: Array, p: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
     ) -> None:
-        width = known if known else width
         smallest = state[0, at:]
         largest = state[1, at:]
         for _ in range(n):
@@ -87,7 +86,14 @@ def _widener(skips_nan: bool, known: int) -> Callable[..., None]:
                     largest[j] = larger(largest[j], a)
             p += stride
 
-    return add_rows
+    return add_few
+
+
+@part
+def _finish(state: Array, n: int, out: Array, place: int) -> None:
+    extrema = state[place]
+    for j in range(n):
+        out[j] = extrema[j]
 
 
 @part
@@ -104,13 +110,13 @@ _extrema = extrema_of(skips_nan=False)
 @lru_cache
 def minimum(dtype: DTypeLike) -> Reduction:
     """Return the smallest element."""
-    return one_of(minmax(np.dtype(dtype)), np.minimum, 0)
+    return _one_of(np.dtype(dtype), np.minimum, 0)
 
 
 @lru_cache
 def maximum(dtype: DTypeLike) -> Reduction:
     """Return the largest element."""
-    return one_of(minmax(np.dtype(dtype)), np.maximum, 1)
+    return _one_of(np.dtype(dtype), np.maximum, 1)
 
 
 @lru_cache
@@ -121,7 +127,15 @@ def minmax(dtype: DTypeLike) -> Reduction:
     return Reduction(chunk, _combine, lines=True, whole=is_whole(dtype))
 
 
-def one_of(both: Reduction, ufunc: Any, place: int) -> Reduction:
+def _one_of(dtype: np.dtype[Any], ufunc: Any, place: int) -> Reduction:
+    both = minmax(dtype)
+    direct = partial(_direct, dtype=dtype, place=place) if both.whole else None
+    return one_of(both, ufunc, place, direct)
+
+
+def one_of(
+    both: Reduction, ufunc: Any, place: int, direct: Callable[..., Array] | None = None
+) -> Reduction:
     """Return a reduction by `ufunc`, or the one at `place` of `both` where that is faster."""
 
     def chunk(x: Array, share: Share | None = None) -> tuple[Array, ...]:
@@ -138,7 +152,7 @@ def one_of(both: Reduction, ufunc: Any, place: int) -> Reduction:
     def combine(a: tuple[Array, ...], b: tuple[Array, ...]) -> tuple[Array, ...]:
         return (ufunc(a[0], b[0]),)
 
-    return Reduction(chunk, combine, _only, lines=True, whole=both.whole)
+    return Reduction(chunk, combine, _only, lines=True, whole=both.whole, direct=direct)
 
 
 def _only(state: tuple[Array, ...]) -> Array:
@@ -147,14 +161,23 @@ def _only(state: tuple[Array, ...]) -> Array:
 
 def _chunk(x: Array, share: Share | None = None, *, dtype: np.dtype[Any]) -> tuple[Array, ...]:
     numbers = as_numbers(x)
-    kind = numbers.dtype.newbyteorder("=")
+    parts = reduce_lines(_reduction(numbers.dtype, 0), numbers, share)
+    return tuple(part.astype(dtype.newbyteorder("="), copy=False) for part in parts)
+
+
+def _direct(x: Array, share: Share | None = None, *, dtype: np.dtype[Any], place: int) -> Array:
+    numbers = as_numbers(x)
+    found = finish_lines(_reduction(numbers.dtype, place), numbers, share)
+    return found.astype(dtype, copy=False)
+
+
+def _reduction(dtype: np.dtype[Any], place: int) -> LineReduction:
+    kind = dtype.newbyteorder("=")
     if kind.kind == "f":
         identity: tuple[Any, Any] = (np.inf, -np.inf)
     else:
         identity = (np.iinfo(kind).max, np.iinfo(kind).min)
-    native = dtype.newbyteorder("=")
-    parts = reduce_lines(_extrema, numbers, identity, kind, share=share)
-    return tuple(part.astype(native, copy=False) for part in parts)
+    return LineReduction(_extrema, identity, kind, setting=place)
 
 
 def _numpy_chunk(x: Array) -> tuple[Array, ...]:

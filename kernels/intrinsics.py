@@ -32,25 +32,6 @@ def _fetch_add(typing: Any, array: Any, place: Any, value: Any) -> Any:
     return types.int64(array, types.int64, types.int64), generate
 
 
-def write_prefetch(builder: Any, pointer: Any) -> None:
-    """Write the instruction that asks for memory that is read soon."""
-    byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-    signature = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
-    instruction = builder.module.declare_intrinsic("llvm.prefetch", [byte], signature)
-    to_read, to_all_caches, data = number(0), number(3), number(1)
-    builder.call(instruction, [builder.bitcast(pointer, byte), to_read, to_all_caches, data])
-
-
-@intrinsic  # type: ignore[untyped-decorator, unused-ignore]
-def _prefetch(typing: Any, array: Any, place: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        numbers = context.make_array(signature.args[0])(context, builder, arguments[0])
-        write_prefetch(builder, builder.gep(numbers.data, [arguments[1]]))
-        return context.get_dummy_value()
-
-    return types.void(array, types.int64), generate
-
-
 @intrinsic  # type: ignore[untyped-decorator, unused-ignore]
 def _read_only(typing: Any, array: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -75,8 +56,6 @@ def _let_others_run(typing: Any) -> Any:
 fma = cast(Callable[[Any, Any, Any], np.float64], _fma)
 # fetch_add(array, place, value) adds to an int64 in one step, and returns what it was before.
 fetch_add = cast(Callable[[Array, int, int], int], _fetch_add)
-# prefetch(array, place) asks for an element that is read soon; it may lie beyond the array.
-prefetch = cast(Callable[[Array, int], None], _prefetch)
 # read_only(array) is the same array, of the type that the inputs of kernels have.
 read_only = cast(Callable[[Array], Array], _read_only)
 # let_others_run() gives the core to a thread that waits for one, if there is any.

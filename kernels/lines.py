@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.kernels.compile import kernel, part
-from sharedmem.kernels.intrinsics import fetch_add, prefetch, read_only
+from sharedmem.kernels.intrinsics import fetch_add, read_only
 
 # A long line of contiguous elements is reduced in this many lanes side by side, which are folded at
 # its end: enough to fill the vector units of any machine and to hide the latency of additions.
 LANES = 64
 # Shorter lines are reduced in this many lanes, which are folded for a batch of lines at once.
-NARROW = 8
+NARROW = 16
 BATCH = 64
 LONG = 1024
 # Lines shorter than this are turned in batches, to be reduced side by side.
@@ -34,10 +34,6 @@ _LOOKS = 10_000
 # Where the cursor has the next piece, how many are done, and whether the caller knows.
 NEXT, DONE, CALLER = 0, 8, 16
 
-# Memory is asked for so many elements before it is read; columns, so many columns to the right. A
-# core takes the variance of 128 MiB at 20 GB/s with it, and at 15 without.
-AHEAD, TO_THE_RIGHT = 1024, 128
-
 
 class LineKernel(NamedTuple):
     """The kernels of a family.
@@ -49,18 +45,26 @@ class LineKernel(NamedTuple):
     fold : kernel
         ``fold(state, n_lines)`` combines the states of the pieces of lines, those of all first
         pieces before those of all second ones, in the first `n_lines`.
+    finish : kernel
+        ``finish(state, n, out, setting)`` writes the results of the first `n` states to `out`.
+    width : int
+        Of columns, so many are reduced side by side; a row of scratch space has as many elements.
     """
 
     columns: Callable[..., None]
     rows: Callable[..., None]
     fold: Callable[..., None]
+    finish: Callable[..., None]
+    width: int
 
 
 def line_kernel(
     adder: Callable[[int], Callable[..., None]],
     fold: Callable[..., None],
+    finish: Callable[..., None] | None = None,
     n_rows: int = 16,
     n_lanes: int = LANES,
+    width: int = LANES,
 ) -> LineKernel:
     """Make the kernels of a family from kernels that work on lanes.
 
@@ -69,22 +73,43 @@ def line_kernel(
     adder : callable
         Makes the kernel ``add_rows(x, start, n, stride, state, at, width, scratch)``, which adds
         the `n` rows ``x[start + i * stride :][:width]`` to the lanes ``state[:, at : at + width]``,
-        for a known `width` or, if that is zero, for any up to LANES. Where the compiler knows the
-        width, it needs no loops over what vectors leave over. A row of `scratch` has room for
-        LANES elements.
+        for a known `width` or, if that is zero, for any. Where the compiler knows the width, it
+        needs no loops over what vectors leave over. A row of `scratch` has room for as many
+        elements as there are lanes.
     fold : kernel
         ``fold(state, half)`` combines each lane below `half` with the lane `half` above it.
+    finish : kernel, optional
+        See :class:`LineKernel`; by default a result is the first part of its state.
     n_rows : int
         Columns are reduced in blocks of so many rows, so that memory is read in long runs.
     n_lanes : int
         A long line of contiguous elements is reduced in so many lanes, at most LANES.
+    width : int
+        So many columns are reduced side by side, at least LANES.
     """
-    add_wide, fold_to = adder(LANES), _lane_folder(fold)
+    add_wide, add_any, fold_to = adder(LANES), adder(0), _lane_folder(fold)
+    finish = finish or _first_part
     return LineKernel(
-        _column_kernel(add_wide, adder(0), fold_to, n_rows),
-        _row_kernel(add_wide, adder(NARROW), fold_to, n_lanes),
+        _column_kernel(add_wide, add_any, fold_to, finish, n_rows, width),
+        _row_kernel(add_wide, adder(NARROW), fold_to, finish, n_lanes),
         _piece_folder(fold),
+        _finisher(finish),
+        width,
     )
+
+
+@part
+def _first_part(state: Array, n: int, out: Array, setting: None) -> None:
+    for j in range(n):
+        out[j] = state[0, j]
+
+
+def _finisher(finish: Callable[..., None]) -> Callable[..., None]:
+    @kernel
+    def finish_lines(state: Array, out: Array, setting: Any) -> None:
+        finish(state, len(out), out, setting)
+
+    return finish_lines
 
 
 def _lane_folder(fold: Callable[..., None]) -> Callable[..., None]:
@@ -111,15 +136,6 @@ def _piece_folder(fold: Callable[..., None]) -> Callable[..., None]:
             n -= half
 
     return fold_pieces
-
-
-@part
-def fetch_ahead(x: Array, p: int, stride: int) -> None:
-    """Ask for four rows of LANES elements that are read soon."""
-    ahead = AHEAD if stride == LANES else TO_THE_RIGHT
-    for row in range(4):
-        for column in range(0, LANES, 64 // x.itemsize):
-            prefetch(x, p + ahead + row * stride + column)
 
 
 @part
@@ -151,14 +167,14 @@ def _turn(
     x: Array, p: int, outer_stride: int, n: int, n_lines: int, turned: Array, to: int
 ) -> None:
     """Put lines of `n` elements from `p` on side by side, in rows of `to`."""
-    for line in range(n_lines):
-        for i in range(n):
-            turned[i * to + line] = x[index(p + i)]
-        p += outer_stride
+    for i in range(n):
+        row = turned[i * to :]
+        for line in range(n_lines):
+            row[line] = x[index(p + line * outer_stride + i)]
 
 
 def _block_reducer(
-    add_wide: Callable[..., None], add_any: Callable[..., None], n_rows: int
+    add_wide: Callable[..., None], add_any: Callable[..., None], n_rows: int, width: int
 ) -> Callable[..., None]:
     """Make what reduces a block of columns."""
 
@@ -167,39 +183,38 @@ def _block_reducer(
         x: Array, p: int, n: int, stride: int, first: int, stop: int, identity: Array,
         scratch: Array, state: Array, at: int,
     ) -> None:  # fmt: skip
+        _start(state, at + first, stop - first, identity)
         for row in range(0, n, n_rows):
             rows = min(n_rows, n - row)
-            for column in range(first, stop, LANES):
-                width = min(LANES, stop - column)
-                if row == 0:
-                    _start(state, at + column, width, identity)
-                if width == LANES:
-                    add_wide(x, p + column, rows, stride, state, at + column, width, scratch)
+            for column in range(first, stop, width):
+                some = min(width, stop - column)
+                if some == LANES:
+                    add_wide(x, p + column, rows, stride, state, at + column, some, scratch)
                 else:
-                    add_any(x, p + column, rows, stride, state, at + column, width, scratch)
+                    add_any(x, p + column, rows, stride, state, at + column, some, scratch)
             p += n_rows * stride
 
     return reduce_block
 
 
-def _few_reducer(add_any: Callable[..., None], fold_to: Callable[..., None]) -> Callable[..., None]:
+def _few_reducer(
+    reduce_block: Callable[..., None], add_any: Callable[..., None], fold_to: Callable[..., None]
+) -> Callable[..., None]:
     """Make what reduces columns so few that some rows together fill the lanes."""
 
     @part
     def reduce_few(
-        x: Array, p: int, n: int, n_inner: int, groups: int, identity: Array, lanes: Array,
-        scratch: Array, state: Array, at: int,
+        x: Array, p: int, n: int, n_inner: int, groups: int, identity: Array, scratch: Array,
+        lanes: Array,
     ) -> None:  # fmt: skip
         width = groups * n_inner
         zero = number(0)
-        _start(lanes, zero, width, identity)
         rows = n // groups
-        add_any(x, p, rows, width, lanes, zero, width, scratch)
+        reduce_block(x, p, rows, width, zero, width, identity, scratch, lanes, zero)
         rest = n * n_inner - rows * width
         if rest > 0:
             add_any(x, p + rows * width, number(1), width, lanes, zero, rest, scratch)
         fold_to(lanes, width, n_inner)
-        _copy(lanes, n_inner, state, at)
 
     return reduce_few
 
@@ -208,23 +223,26 @@ def _column_kernel(
     add_wide: Callable[..., None],
     add_any: Callable[..., None],
     fold_to: Callable[..., None],
+    finish: Callable[..., None],
     n_rows: int,
+    width: int,
 ) -> Callable[..., None]:
     """Make the kernel for lines that lie side by side, as columns do.
 
-    Threads take `grain` pieces at a time, each `height` rows of `block` columns.
+    Threads take `grain` pieces at a time, each `height` rows of `block` columns. Results go to
+    `out`, if that has room for them, and else states to `state`.
     """
-    reduce_block = _block_reducer(add_wide, add_any, n_rows)
-    reduce_few = _few_reducer(add_any, fold_to)
+    reduce_block = _block_reducer(add_wide, add_any, n_rows, width)
+    reduce_few = _few_reducer(reduce_block, add_any, fold_to)
 
     @kernel
     def reduce_columns(
         x: Array, start: int, n_outer: int, outer_stride: int, n: int, stride: int, n_inner: int,
-        groups: int, height: int, block: int, grain: int, cursor: Array, place: int,
-        target: int, lanes: Array, scratch: Array, identity: Array, state: Array,
+        groups: int, height: int, block: int, grain: int, n_tasks: int, cursor: Array, place: int,
+        target: int, lanes: Array, scratch: Array, identity: Array, state: Array, out: Array,
+        setting: Any,
     ) -> None:  # fmt: skip
         n_blocks = (n_inner + block - 1) // block
-        n_tasks = state.shape[1] // n_inner * n_blocks
         first = fetch_add(cursor, NEXT, grain)
         while first < n_tasks:
             some = min(grain, n_tasks - first)
@@ -233,11 +251,17 @@ def _column_kernel(
                 done = piece // n_outer * height
                 p = start + piece % n_outer * outer_stride + done * stride
                 rows, at = min(height, n - done), piece * n_inner
-                if groups == 1:
-                    right = min(n_inner, left + block)
-                    reduce_block(x, p, rows, stride, left, right, identity, scratch, state, at)
+                right = min(n_inner, left + block)
+                if groups > 1:
+                    reduce_few(x, p, rows, n_inner, groups, identity, scratch, lanes)
+                    if not len(out):
+                        _copy(lanes, n_inner, state, at)
+                elif len(out):
+                    reduce_block(x, p, rows, stride, left, right, identity, scratch, lanes, -left)
                 else:
-                    reduce_few(x, p, rows, n_inner, groups, identity, lanes, scratch, state, at)
+                    reduce_block(x, p, rows, stride, left, right, identity, scratch, state, at)
+                if len(out):
+                    finish(lanes, right - left, out[at + left :], setting)
             fetch_add(cursor, DONE, some)
             first = fetch_add(cursor, NEXT, grain)
         _wait(cursor, place, target)
@@ -249,57 +273,66 @@ def _row_kernel(
     add_wide: Callable[..., None],
     add_narrow: Callable[..., None],
     fold_to: Callable[..., None],
+    finish: Callable[..., None],
     n_lanes: int,
 ) -> Callable[..., None]:
     """Make the kernel for lines of contiguous elements.
 
-    Threads take `grain` lines at a time, or pieces of `longest` elements of longer ones.
+    Threads take `grain` lines at a time, or pieces of `longest` elements of longer ones, and reduce
+    `batch` of them side by side. Results go to `out`, if that has room for them, and else states to
+    `state`.
     """
 
     @kernel
     def reduce_rows(
-        x: Array, start: int, n_outer: int, outer_stride: int, n: int, longest: int, grain: int,
-        cursor: Array, place: int, target: int, n_scratch: int, identity: Array, state: Array,
+        x: Array, start: int, n_outer: int, outer_stride: int, n: int, longest: int, batch: int,
+        grain: int, n_tasks: int, cursor: Array, place: int, target: int, n_scratch: int,
+        identity: Array, state: Array, out: Array, setting: Any,
     ) -> None:  # fmt: skip
         wide = np.empty((len(state), LANES), state.dtype)
         lanes = np.empty((len(state), NARROW * BATCH), state.dtype)
-        batch = np.empty((len(state), NARROW * BATCH), state.dtype)
+        sides = np.empty((len(state), NARROW * BATCH), state.dtype)
         scratch = np.empty((n_scratch, LANES), state.dtype)
         turned = np.empty(SHORT * BATCH, x.dtype)
         readable = read_only(turned)
         zero, narrow_width = number(0), number(NARROW)
         wide_width, batch_width = number(n_lanes), number(BATCH)
         first = fetch_add(cursor, NEXT, grain)
-        while first < state.shape[1]:
-            n_lines = min(grain, state.shape[1] - first)
-            done = first // n_outer * longest
-            p = start + first % n_outer * outer_stride + done
-            length = min(longest, n - done)
-            rows = length // n_lanes if length >= LONG else 0
-            narrow = (length - rows * n_lanes) // NARROW if length >= SHORT else 0
-            in_lanes = rows * n_lanes + narrow * NARROW
-            _start(batch, zero, batch_width, identity)
-            _start(lanes, zero, narrow_width * BATCH if in_lanes else zero, identity)
-            for line in range(n_lines if in_lanes else 0):
-                q = p + line * outer_stride
-                at = line * NARROW
-                if rows:
-                    _start(wide, zero, wide_width, identity)
-                    add_wide(x, q, rows, wide_width, wide, zero, wide_width, scratch)
-                    fold_to(wide, wide_width, narrow_width)
-                    _copy(wide, narrow_width, lanes, at)
-                    q += rows * n_lanes
-                add_narrow(x, q, narrow, narrow_width, lanes, at, narrow_width, scratch)
-            if in_lanes:
-                for s in range(len(state)):
-                    _turn(lanes[s], zero, narrow_width, narrow_width, n_lines, batch[s], grain)
-                fold_to(batch, narrow_width * grain, grain)
-            for rest in range(in_lanes, length, SHORT):
-                some = min(length - rest, SHORT)
-                _turn(x, p + rest, outer_stride, some, n_lines, turned, batch_width)
-                add_wide(readable, zero, some, batch_width, batch, zero, batch_width, scratch)
-            _copy(batch, n_lines, state, first)
-            fetch_add(cursor, DONE, n_lines)
+        while first < n_tasks:
+            stop = min(first + grain, n_tasks)
+            for at in range(first, stop, batch):
+                n_lines = min(batch, stop - at)
+                done = at // n_outer * longest
+                p = start + at % n_outer * outer_stride + done
+                length = min(longest, n - done)
+                rows = length // n_lanes if n_lanes > NARROW and length >= LONG else 0
+                narrow = (length - rows * n_lanes) // NARROW if length >= SHORT else 0
+                in_lanes = rows * n_lanes + narrow * NARROW
+                _start(sides, zero, batch_width, identity)
+                _start(lanes, zero, narrow_width * BATCH if in_lanes else zero, identity)
+                for line in range(n_lines if in_lanes else 0):
+                    q = p + line * outer_stride
+                    lane = line * NARROW
+                    if rows:
+                        _start(wide, zero, wide_width, identity)
+                        add_wide(x, q, rows, wide_width, wide, zero, wide_width, scratch)
+                        fold_to(wide, wide_width, narrow_width)
+                        _copy(wide, narrow_width, lanes, lane)
+                        q += rows * n_lanes
+                    add_narrow(x, q, narrow, narrow_width, lanes, lane, narrow_width, scratch)
+                if in_lanes:
+                    for s in range(len(state)):
+                        _turn(lanes[s], zero, narrow_width, narrow_width, n_lines, sides[s], batch)
+                    fold_to(sides, narrow_width * batch, batch)
+                for rest in range(in_lanes, length, SHORT):
+                    some = min(length - rest, SHORT)
+                    _turn(x, p + rest, outer_stride, some, n_lines, turned, batch_width)
+                    add_wide(readable, zero, some, batch_width, sides, zero, batch_width, scratch)
+                if len(out):
+                    finish(sides, n_lines, out[at:], setting)
+                else:
+                    _copy(sides, n_lines, state, at)
+            fetch_add(cursor, DONE, stop - first)
             first = fetch_add(cursor, NEXT, grain)
         _wait(cursor, place, target)
 

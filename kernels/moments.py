@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.kernels.compile import formula, part
-from sharedmem.kernels.intrinsics import fma
 from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
-from sharedmem.kernels.lines import LANES, fetch_ahead, index, line_kernel
-from sharedmem.kernels.pieces import Share, reduce_lines
+from sharedmem.kernels.lines import index, line_kernel, number
+from sharedmem.kernels.pieces import LineReduction, Share, finish_lines, reduce_lines
 from sharedmem.kernels.reduction import Reduction
 from sharedmem.kernels.sums import two_sum
+from sharedmem.kernels.vectors import WIDTH, Vector, walker
 
 Array = NDArray[Any]
 
@@ -80,88 +80,80 @@ def mean_of_four(x: Array, p: int, n: int, stride: int) -> float:
     return (0.25 * a + 0.25 * d) + (0.25 * b + 0.25 * c)
 
 
-def _square_adder(known: int) -> Callable[..., None]:
-    """Make the kernel that adds a few rows and their squares, both less a center of each lane."""
+# A state: the center, the sum of what is left of numbers less the center, and that of its squares.
+def _step(state: Sequence[Vector], rows: Sequence[Vector]) -> Sequence[Vector]:
+    center, part, part_squares = state
+    for row in rows:
+        deviation = row.widen(center) - center
+        part, part_squares = part + deviation, deviation.fma(deviation, part_squares)
+    return center, part, part_squares
 
-    @part
-    def add_squares(
-        x: Array, p: int, n: int, stride: int, width: int,
-        center: Array, part: Array, part_squares: Array,
-    ) -> None:  # fmt: skip
-        width = known if known else width
-        for j in range(width):
-            part[j] = 0
-            part_squares[j] = 0
-        for _ in range(n // 4):
-            if known == LANES:
-                fetch_ahead(x, p, stride)
-            for j in range(width):
-                a = x[index(p + j)] - center[j]
-                b = x[index(p + stride + j)] - center[j]
-                c = x[index(p + 2 * stride + j)] - center[j]
-                d = x[index(p + 3 * stride + j)] - center[j]
-                part[j] += (a + b) + (c + d)
-                part_squares[j] += fma(a, a, b * b) + fma(c, c, d * d)
-            p += 4 * stride
-        for _ in range(n % 4):
-            for j in range(width):
-                a = x[index(p + j)] - center[j]
-                part[j] += a
-                part_squares[j] += a * a
-            p += stride
 
-    return add_squares
+_walk = walker(_step, 3)
+
+
+@part
+def _add_squares(x: Array, p: int, n: int, stride: int, width: int, scratch: Array) -> None:
+    """Add rows and their squares, both less a center of each lane."""
+    center, part, part_squares = scratch[0], scratch[1], scratch[2]
+    for j in range(width):
+        part[j] = 0
+        part_squares[j] = 0
+    in_vectors = _walk(x, p, n, stride, scratch, number(0), width)
+    for i in range(n if in_vectors < width else 0):
+        for j in range(in_vectors, width):
+            a = x[index(p + i * stride + j)] - center[j]
+            part[j] += a
+            part_squares[j] += a * a
 
 
 # A state: count, sum, what the sum has lost to rounding, sum of squares about the mean.
-def _squarer(known: int) -> Callable[..., None]:
-    """Make the kernel that adds the squares of rows to lanes: see :func:`line_kernel`.
+@part
+def _add_rows(
+    x: Array, start: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
+) -> None:
+    """Add the squares of rows to lanes: see :func:`line_kernel`.
 
     Squares are summed about the mean of four elements of a lane. Where that is so far from the
     mean that more than two bits would be lost, they are summed again, about the mean.
     """
-    add_squares = _square_adder(known)
-
-    @part
-    def add_rows(
-        x: Array, start: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
-    ) -> None:
-        width = known if known else width
-        count, total, lost, squares = state[0, at:], state[1, at:], state[2, at:], state[3, at:]
-        center, part, part_squares = scratch[0], scratch[1], scratch[2]
-        for first in range(0, n, SPAN):
-            rows = min(SPAN, n - first)
-            p = start + first * stride
+    count, total, lost, squares = state[0, at:], state[1, at:], state[2, at:], state[3, at:]
+    center, part, part_squares, delta = scratch[0], scratch[1], scratch[2], scratch[3]
+    for first in range(0, n, SPAN):
+        rows = min(SPAN, n - first)
+        p = start + first * stride
+        for j in range(width):
+            center[j] = mean_of_four(x, p + j, rows, stride)
+        for attempt in range(2):
+            _add_squares(x, p, rows, stride, width, scratch)
+            if attempt:
+                break
+            n_far = 0
             for j in range(width):
-                center[j] = mean_of_four(x, p + j, rows, stride)
-            for attempt in range(2):
-                add_squares(x, p, rows, stride, width, center, part, part_squares)
-                if attempt:
-                    break
-                any_is_far = False
-                for j in range(width):
-                    mean = part[j] / rows
-                    is_far = part_squares[j] > 4 * (part_squares[j] - part[j] * mean)
-                    center[j] += mean if is_far else 0.0  # no lane depends on another one
-                    any_is_far |= is_far
-                if not any_is_far:
-                    break
-            before = count[0]
+                mean = part[j] / rows
+                is_far = part_squares[j] > 4 * (part_squares[j] - part[j] * mean)
+                center[j] += mean if is_far else 0.0  # no lane depends on another one
+                n_far += is_far
+            if not n_far:
+                break
+        # Loops over as few arrays as can be: of many, the compiler makes no vectors.
+        for j in range(width):
+            about_mean = part_squares[j] - part[j] * (part[j] / rows)
+            part_squares[j] = 0.0 if about_mean < 0 else about_mean
+            center[j], error = exact_product(rows, center[j])
+            part[j] += error
+        before = count[0]
+        if before > 0:
             for j in range(width):
-                about_mean = part_squares[j] - part[j] * (part[j] / rows)
-                about_mean = 0.0 if about_mean < 0 else about_mean
-                centers, error = exact_product(rows, center[j])
-                part_lost = error + part[j]
-                if before > 0:
-                    delta = mean_difference(before, total[j], lost[j], rows, centers, part_lost)
-                    squares[j] = merge_squares(before, squares[j], rows, about_mean, delta)
-                else:
-                    squares[j] = about_mean
-                total[j], error = two_sum(total[j], centers)
-                lost[j] += part_lost + error
-                count[j] = before + rows
-
-    return add_rows
+                delta[j] = mean_difference(before, total[j], lost[j], rows, center[j], part[j])
+            for j in range(width):
+                squares[j] = merge_squares(before, squares[j], rows, part_squares[j], delta[j])
+        else:
+            squares[:width] = part_squares[:width]
+        for j in range(width):
+            total[j], error = two_sum(total[j], center[j])
+            lost[j] += part[j] + error
+        count[:width] = before + rows
 
 
 @part
@@ -176,32 +168,45 @@ def _fold(state: Array, half: int) -> None:
         lost[j] += lost[k] + error
 
 
-_add_lines = line_kernel(_squarer, _fold, n_rows=SPAN)
+@part
+def _finish(state: Array, n: int, out: Array, degrees: float) -> None:
+    for j in range(n):
+        out[j] = state[3, j] / degrees
+
+
+_add_lines = line_kernel(lambda _: _add_rows, _fold, _finish, n_rows=SPAN, width=WIDTH)
 
 
 @lru_cache
 def variance(dtype: DTypeLike, result: DTypeLike, ddof: float = 0) -> Reduction:
     """Return the variance of elements of `dtype`, as `result`."""
-    return _reduction(np.dtype(dtype), np.dtype(result), partial(_variance, ddof=ddof))
+    return _reduction(np.dtype(dtype), np.dtype(result), ddof, _itself)
 
 
 @lru_cache
 def deviation(dtype: DTypeLike, result: DTypeLike, ddof: float = 0) -> Reduction:
     """Return the standard deviation of elements of `dtype`, as `result`."""
-    return _reduction(np.dtype(dtype), np.dtype(result), partial(_deviation, ddof=ddof))
+    return _reduction(np.dtype(dtype), np.dtype(result), ddof, np.sqrt)
+
+
+def _itself(variance: Array) -> Array:
+    return variance
 
 
 def _reduction(
-    dtype: np.dtype[Any], result: np.dtype[Any], finalize: Callable[..., Array]
+    dtype: np.dtype[Any], result: np.dtype[Any], ddof: float, of_variance: Callable[[Array], Array]
 ) -> Reduction:
     if has_kernel(dtype, "biufc") and has_kernel(result, "f"):
         reduce_numbers: Callable[..., tuple[Array, ...]] = _kernel_chunk
     else:
         reduce_numbers = partial(_numpy_chunk, result=result)
     chunk = partial(_chunk, reduce_numbers=reduce_numbers)
-    finalize = partial(finalize, result=result)
+    how: dict[str, Any] = {"result": result, "ddof": ddof, "of_variance": of_variance}
     whole = reduce_numbers is _kernel_chunk and is_whole(dtype)
-    return Reduction(chunk, _combine, finalize, (0, 0, 0, 0), lines=True, whole=whole)
+    return Reduction(
+        chunk, _combine, partial(_finalize, **how), (0, 0, 0, 0),
+        lines=True, whole=whole, direct=partial(_direct, **how) if whole else None,
+    )  # fmt: skip
 
 
 def _chunk(
@@ -214,7 +219,16 @@ def _chunk(
 
 
 def _kernel_chunk(x: Array, share: Share | None) -> tuple[Array, ...]:
-    return reduce_lines(_add_lines, x, (0, 0, 0, 0), np.float64, 3, share)
+    return reduce_lines(_squares(1), x, share)
+
+
+def _direct(x: Array, share: Share | None = None, *, ddof: float, **how: Any) -> Array:
+    degrees = max(x.shape[1] - ddof, 0)
+    return _as_result(finish_lines(_squares(degrees), as_numbers(x), share), **how)
+
+
+def _squares(degrees: float) -> LineReduction:
+    return LineReduction(_add_lines, (0, 0, 0, 0), np.float64, 4, setting=float(degrees))
 
 
 def _numpy_chunk(x: Array, share: None, *, result: np.dtype[Any]) -> tuple[Array, ...]:
@@ -231,17 +245,16 @@ def _combine(a: tuple[Array, ...], b: tuple[Array, ...]) -> tuple[Array, ...]:
         return a[0] + b[0], total, a[2] + b[2] + error, squares
 
 
-def _variance(state: tuple[Array, ...], result: np.dtype[Any], ddof: float) -> Array:
-    return _wide_variance(state, ddof).astype(result)
-
-
-def _deviation(state: tuple[Array, ...], result: np.dtype[Any], ddof: float) -> Array:
-    return np.sqrt(_wide_variance(state, ddof)).astype(result)
-
-
-def _wide_variance(state: tuple[Array, ...], ddof: float) -> Array:
+def _finalize(state: tuple[Array, ...], ddof: float, **how: Any) -> Array:
     count, _, _, squares = state
     if squares.ndim > 2:
         count, squares = count[..., 0], squares.sum(axis=-1)
     with np.errstate(all="ignore"):
-        return squares / np.maximum(count - ddof, 0)
+        return _as_result(squares / np.maximum(count - ddof, 0), **how)
+
+
+def _as_result(
+    variance: Array, result: np.dtype[Any], of_variance: Callable[[Array], Array]
+) -> Array:
+    with np.errstate(all="ignore"):
+        return of_variance(variance).astype(result, copy=False)

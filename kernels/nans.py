@@ -13,7 +13,7 @@ from sharedmem.kernels import extrema, moments, products, sums
 from sharedmem.kernels.compile import formula, part
 from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
 from sharedmem.kernels.lines import index
-from sharedmem.kernels.pieces import Share, reduce_lines
+from sharedmem.kernels.pieces import LineReduction, Share, finish_lines, reduce_lines
 from sharedmem.kernels.reduction import Reduction
 from sharedmem.kernels.vectors import Vector, tree_sum, vector_kernel
 
@@ -37,29 +37,25 @@ def _step(state: Sequence[Vector], rows: Sequence[Vector]) -> Sequence[Vector]:
     return total, lost + error, count + counted
 
 
-def _adder(known: int) -> Callable[..., None]:
-    """Make the kernel that adds the numbers in rows, and counts them: see :func:`line_kernel`."""
-    add_numbers = sums.plain_adder(_or_zero, known)
+_add_numbers = sums.plain_adder(_or_zero, known=0)
 
-    @part
-    def add_rows(
-        x: Array, p: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
-    ) -> None:
-        width = known if known else width
-        plain, total, lost, count = scratch[0], state[0, at:], state[1, at:], state[2, at:]
-        for first in range(0, n, 16):
-            rows = min(16, n - first)
-            add_numbers(x, p, rows, stride, width, plain)
-            for i in range(rows):
-                for j in range(width):
-                    a = x[index(p + i * stride + j)]
-                    count[j] += a == a
+
+@part
+def _add_few(
+    x: Array, p: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
+) -> None:
+    plain, total, lost, count = scratch[0], state[0, at:], state[1, at:], state[2, at:]
+    for first in range(0, n, 16):
+        rows = min(16, n - first)
+        _add_numbers(x, p, rows, stride, width, plain)
+        for i in range(rows):
             for j in range(width):
-                total[j], error = sums.two_sum(total[j], plain[j])
-                lost[j] += error
-            p += rows * stride
-
-    return add_rows
+                a = x[index(p + i * stride + j)]
+                count[j] += a == a
+        for j in range(width):
+            total[j], error = sums.two_sum(total[j], plain[j])
+            lost[j] += error
+        p += rows * stride
 
 
 @part
@@ -69,7 +65,9 @@ def _fold(state: Array, half: int) -> None:
         state[2, j] += state[2, j + half]
 
 
-_add_lines = vector_kernel(_step, 3, _adder, _fold)
+_summing = LineReduction(
+    vector_kernel(_step, 3, _add_few, _fold, sums.finish), (0, 0, 0), np.float64, 1, setting=1.0
+)
 _extrema_lines = extrema.extrema_of(skips_nan=True)
 
 
@@ -80,7 +78,10 @@ def add(dtype: np.dtype[Any], result: np.dtype[Any]) -> Reduction:
     has_kernel = _has_sums(dtype, result)
     chunk = partial(_sum_chunk, plain=plain.chunk, has_kernel=has_kernel)
     whole = has_kernel and is_whole(dtype)
-    return Reduction(chunk, plain.combine, plain.finalize, plain.identity, lines=True, whole=whole)
+    return Reduction(
+        chunk, plain.combine, plain.finalize, plain.identity,
+        lines=True, whole=whole, direct=partial(_direct_sum, result=result) if whole else None,
+    )  # fmt: skip
 
 
 @lru_cache
@@ -131,13 +132,17 @@ def _sums(
 ) -> State:
     """Return the sum, what it has lost, and how many elements are numbers."""
     if has_kernel:
-        return reduce_lines(_add_lines, as_numbers(x), (0, 0, 0), np.float64, 1, share)
+        return reduce_lines(_summing, as_numbers(x), share)
     count = np.asarray(x.shape[1] - np.count_nonzero(np.isnan(x), axis=1))
     return (*_filled_chunk(x, plain, 0), count)
 
 
 def _sum_chunk(x: Array, share: Share | None = None, **how: Any) -> State:
     return _sums(x, share, **how)[:2]
+
+
+def _direct_sum(x: Array, share: Share | None = None, *, result: np.dtype[Any]) -> Array:
+    return finish_lines(_summing, as_numbers(x), share).astype(result, copy=False)
 
 
 def _filled_chunk(x: Array, chunk: Callable[[Array], State], substitute: float) -> State:
@@ -150,7 +155,7 @@ def _squares_chunk(x: Array, chunk: Callable[[Array], State]) -> State:
     squares = chunk(x)
     if not np.isnan(squares[3]).any():  # nor infinite ones
         return squares
-    total, lost, count = reduce_lines(_add_lines, as_numbers(x), (0, 0, 0), np.float64, n_scratch=1)
+    total, lost, count = reduce_lines(_summing, as_numbers(x))
     with np.errstate(all="ignore"):
         mean = sums.compensated(total, lost) / count
     # An element that is the mean adds nothing to the squares about it.
@@ -190,9 +195,8 @@ def _minmax(dtype: np.dtype[Any]) -> Reduction:
             return np.fmin.reduce(x, axis=1), np.fmax.reduce(x, axis=1)
         numbers = as_numbers(x)
         kind = numbers.dtype.newbyteorder("=")
-        smallest, largest = reduce_lines(
-            _extrema_lines, numbers, (np.inf, -np.inf), kind, share=share
-        )
+        reduction = LineReduction(_extrema_lines, (np.inf, -np.inf), kind, setting=0)
+        smallest, largest = reduce_lines(reduction, numbers, share)
         is_nan = smallest > largest
         return tuple(
             np.where(is_nan, np.nan, part).astype(dtype.newbyteorder("="))

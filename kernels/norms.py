@@ -13,7 +13,7 @@ from sharedmem.kernels import extrema, sums
 from sharedmem.kernels.compile import part
 from sharedmem.kernels.layout import as_numbers, has_kernel
 from sharedmem.kernels.lines import LineKernel
-from sharedmem.kernels.pieces import Share, reduce_lines
+from sharedmem.kernels.pieces import LineReduction, Share, reduce_lines
 from sharedmem.kernels.reduction import Reduction
 
 Array = NDArray[Any]
@@ -95,7 +95,8 @@ def _chunk(
     x: Array, share: Share | None = None, *, add_lines: LineKernel, scale: float = 1
 ) -> tuple[Array, ...]:
     numbers = as_numbers(x) if scale == 1 else as_numbers(x) * scale
-    parts = reduce_lines(add_lines, numbers, (0, 0), np.float64, 1, share)
+    reduction = LineReduction(add_lines, (0, 0), np.float64, 1, setting=1.0)
+    parts = reduce_lines(reduction, numbers, share)
     if x.dtype.kind == "c":  # the real and the imaginary part side by side
         return sums.combine(
             tuple(part[:, 0::2] for part in parts), tuple(part[:, 1::2] for part in parts)

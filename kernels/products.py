@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 from sharedmem.kernels.compile import part
 from sharedmem.kernels.layout import as_numbers, has_kernel
 from sharedmem.kernels.lines import LANES, index, line_kernel
-from sharedmem.kernels.pieces import reduce_lines
+from sharedmem.kernels.pieces import LineReduction, reduce_lines
 from sharedmem.kernels.reduction import Reduction
 
 Array = NDArray[Any]
@@ -65,7 +65,7 @@ def multiply(dtype: DTypeLike, result: DTypeLike) -> Reduction:
 def _chunk(x: Array, dtype: np.dtype[Any]) -> tuple[Array, ...]:
     if x.dtype == dtype and x.shape[2] >= LANES:  # NumPy's loops are vectorized, too
         return _numpy_chunk(x, dtype)
-    (product,) = reduce_lines(_multiply_lines, as_numbers(x), (1,), dtype)
+    (product,) = reduce_lines(LineReduction(_multiply_lines, (1,), dtype), as_numbers(x))
     if dtype.kind == "f":
         # Of large and small numbers in turns, each lane may have those of one kind and overflow
         # where the product in sequence does not.

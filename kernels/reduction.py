@@ -29,6 +29,9 @@ class Reduction:
         array is then refused as `numpy.min` refuses it.
     lines, whole : bool, optional
         The form of the built-in reductions; see the Notes.
+    direct : callable, optional
+        With `whole`, ``direct(x, share)`` is what ``finalize(chunk(x, share))`` is, in less time
+        where lines are short, as no states are written.
 
     Notes
     -----
@@ -62,3 +65,4 @@ class Reduction:
     identity: Any = None
     lines: bool = False
     whole: bool = False
+    direct: Callable[..., Any] | None = None

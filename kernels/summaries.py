@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 from sharedmem.kernels.compile import formula
 from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
 from sharedmem.kernels.moments import mean_difference
-from sharedmem.kernels.pieces import Share, reduce_lines
+from sharedmem.kernels.pieces import LineReduction, Share, reduce_lines
 from sharedmem.kernels.powers import (
     COUNT,
     IDENTITY,
@@ -34,6 +34,8 @@ from sharedmem.kernels.sums import compensated, two_sum
 
 Array = NDArray[Any]
 State = tuple[Array, ...]
+
+_summarizing = LineReduction(add_lines, IDENTITY, np.float64, N_SCRATCH)
 
 
 class Moments(NamedTuple):
@@ -99,7 +101,7 @@ def _reduction(dtype: np.dtype[Any], finalize: Any) -> Reduction:
 
 def _chunk(x: Array, share: Share | None = None) -> State:
     numbers = as_numbers(x) if has_kernel(x.dtype, "biuf") else x.astype(np.float64)
-    return reduce_lines(add_lines, numbers, IDENTITY, np.float64, N_SCRATCH, share)
+    return reduce_lines(_summarizing, numbers, share)
 
 
 def _combine(a: State, b: State) -> State:

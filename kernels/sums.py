@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 from sharedmem.kernels.compile import formula, part
 from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
 from sharedmem.kernels.lines import LineKernel, index
-from sharedmem.kernels.pieces import Share, reduce_lines
+from sharedmem.kernels.pieces import LineReduction, Share, finish_lines, reduce_lines
 from sharedmem.kernels.reduction import Reduction
 from sharedmem.kernels.vectors import Vector, tree_sum, vector_kernel
 
@@ -73,19 +73,18 @@ def sum_of(term: Callable[[Any], Any]) -> LineKernel:
         total, error = formula(two_sum)(total, tree_sum(terms))
         return total, lost + error
 
-    return vector_kernel(step, 2, partial(_adder, term), fold)
+    return vector_kernel(step, 2, _adder(term), fold, finish)
 
 
 # For integers the compiler finds that nothing is ever lost, and drops the compensation.
-def _adder(term: Callable[[Any], Any], known: int) -> Callable[..., None]:
-    """Make the kernel that adds a term of each element of rows to lanes of sums."""
-    add_plainly = plain_adder(term, known)
+def _adder(term: Callable[[Any], Any]) -> Callable[..., None]:
+    """Make the kernel that adds a term of each element of rows to a few lanes of sums."""
+    add_plainly = plain_adder(term, known=0)
 
     @part
-    def add_rows(
+    def add_few(
         x: Array, p: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
     ) -> None:
-        width = known if known else width
         plain, total, lost = scratch[0], state[0, at:], state[1, at:]
         for first in range(0, n, 16):
             rows = min(16, n - first)
@@ -95,7 +94,7 @@ def _adder(term: Callable[[Any], Any], known: int) -> Callable[..., None]:
                 lost[j] += error
             p += rows * stride
 
-    return add_rows
+    return add_few
 
 
 @part
@@ -106,6 +105,20 @@ def fold(state: Array, half: int) -> None:
         state[1, j] += state[1, j + half] + error
 
 
+@part
+def finish(state: Array, n: int, out: Array, count: Any) -> None:
+    """Write sums, or means of `count` elements: see :class:`sharedmem.kernels.lines.LineKernel`."""
+    total, lost = state[0], state[1]
+    for j in range(n):
+        total[j] = total[j] + lost[j] if lost[j] - lost[j] == 0 else total[j]
+    if count is None or count == 1:
+        for j in range(n):
+            out[j] = total[j]
+    else:
+        for j in range(n):
+            out[j] = total[j] / count
+
+
 _add_lines = sum_of(itself)
 
 
@@ -113,7 +126,7 @@ _add_lines = sum_of(itself)
 def add(dtype: DTypeLike, result: DTypeLike) -> Reduction:
     """Return the sum of elements of `dtype`, as `result`."""
     dtype, result = np.dtype(dtype), np.dtype(result)
-    return _reduction(dtype, result, partial(_total, result=result))
+    return _reduction(dtype, result, result, 1, partial(_total, result=result))
 
 
 @lru_cache
@@ -123,17 +136,26 @@ def mean(dtype: DTypeLike, result: DTypeLike, count: int) -> Reduction:
     # Small integers have an exact sum in int64, which is also faster.
     exact = dtype.kind in "biu" and dtype.itemsize <= 4 and count < 2**31
     summed = np.dtype(np.int64) if exact else result
-    return _reduction(dtype, summed, partial(_mean, result=result, count=count))
+    return _reduction(dtype, summed, result, count, partial(_mean, result=result, count=count))
 
 
 def _reduction(
-    dtype: np.dtype[Any], summed: np.dtype[Any], finalize: Callable[[Any], Any]
+    dtype: np.dtype[Any],
+    summed: np.dtype[Any],
+    result: np.dtype[Any],
+    count: int,
+    finalize: Callable[[Any], Any],
 ) -> Reduction:
     zero = np.zeros((), summed)[()]
-    has_kernel = _has_kernel(dtype, summed)
-    chunk = partial(_chunk if has_kernel else _numpy_chunk, summed=summed)
-    whole = has_kernel and is_whole(dtype)
-    return Reduction(chunk, combine, finalize, (zero, zero), lines=True, whole=whole)
+    if not _has_kernel(dtype, summed):
+        chunk = partial(_numpy_chunk, summed=summed)
+        return Reduction(chunk, combine, finalize, (zero, zero), lines=True)
+    whole = is_whole(dtype)
+    how: dict[str, Any]
+    how = {"summed": summed, "result": result if whole else None, "count": count}
+    direct = partial(_direct, **how) if whole and has_kernel(result, "iuf") else None
+    chunk = partial(_chunk, **how)
+    return Reduction(chunk, combine, finalize, (zero, zero), lines=True, whole=whole, direct=direct)
 
 
 def _has_kernel(dtype: np.dtype[Any], summed: np.dtype[Any]) -> bool:
@@ -149,12 +171,22 @@ def _has_kernel(dtype: np.dtype[Any], summed: np.dtype[Any]) -> bool:
     )
 
 
-def _chunk(x: Array, share: Share | None = None, *, summed: np.dtype[Any]) -> tuple[Array, ...]:
-    accumulator = np.dtype(np.float64) if summed.kind in "fc" else summed
-    parts = reduce_lines(_add_lines, as_numbers(x), (0, 0), accumulator, 1, share)
+def _chunk(x: Array, share: Share | None = None, **how: Any) -> tuple[Array, ...]:
+    parts = reduce_lines(_summation(**how), as_numbers(x), share)
     if x.dtype.kind == "c":
         return tuple(part.view(np.complex128) for part in parts)
     return parts
+
+
+def _direct(x: Array, share: Share | None = None, **how: Any) -> Array:
+    return finish_lines(_summation(**how), as_numbers(x), share)
+
+
+def _summation(summed: np.dtype[Any], result: np.dtype[Any] | None, count: int) -> LineReduction:
+    if summed.kind in "fc":
+        return LineReduction(_add_lines, (0, 0), np.float64, 1, result, float(count))
+    is_sum = result is None or result.kind != "f"
+    return LineReduction(_add_lines, (0, 0), summed, 1, result, None if is_sum else float(count))
 
 
 def _numpy_chunk(x: Array, summed: np.dtype[Any]) -> tuple[Array, ...]:

@@ -19,9 +19,6 @@ Array = NDArray[Any]
 # them, so that its states are few beside its elements, and memory is read in long runs.
 MIN_LINES = 1024
 
-# Lines as long as this, threads reduce together: what is left to finish serially is little then.
-LONG_LINE = 256
-
 
 @dataclass(frozen=True)
 class Group:
@@ -71,18 +68,20 @@ class Lines:
         outer, _, inner = self._split(self.view.shape)
         return math.prod(outer), math.prod(inner)
 
-    def together(self) -> Array | None:
-        """Return all of the array in the shape (n_outer, n, n_inner).
+    @property
+    def length(self) -> int:
+        """How many elements a line has."""
+        return math.prod(self._split(self.view.shape)[1])
 
-        That is None where it needs a copy, or where lines are short.
-        """
+    def together(self) -> Array | None:
+        """Return all of the array in the shape (n_outer, n, n_inner); None if that is a copy."""
         roles = self._split(self.view.shape)
         n_outer, n, n_inner = (math.prod(part) for part in roles)
         is_plain = self.view.flags.aligned and all(
             stride % self.view.itemsize == 0 for stride in self.view.strides
         )
         is_dense = self.view.strides[-1:] == (self.view.itemsize,)
-        if n < LONG_LINE or max(map(len, roles)) > 1 or not (is_plain and is_dense):
+        if max(map(len, roles)) > 1 or not (is_plain and is_dense):
             return None
         return self.view.reshape(n_outer, n, n_inner)
 

@@ -24,6 +24,9 @@ Axis = int | tuple[int, ...] | None
 # So many that workers end together though some are slower than others.
 _TASKS_A_WORKER = 4
 
+# Lines as long as this, threads reduce together: what is left to finish serially is little then.
+LONG_LINE = 256
+
 
 def reduce(
     run: Run,
@@ -77,7 +80,11 @@ def reduce(
         state = _state_of_nothing(whole, a, axes)
     else:
         lines = as_lines(a, axes)
-        together = lines.together() if reduction.whole and len(lines.grid) > 1 else None
+        is_long = reduction.direct is not None or lines.length >= LONG_LINE
+        together = lines.together() if reduction.whole and is_long and len(lines.grid) > 1 else None
+        if together is not None and reduction.direct is not None:
+            result = reduction.direct(together, share)
+            return map_parts(lambda part: _restore(part, a, axes, keepdims), result)
         if together is not None:
             state = reduction.chunk(together, share)
         elif len(lines.grid) == 1:

@@ -82,7 +82,7 @@ class ChunkTask:
 
     def __call__(self, chunk: Chunk) -> State:
         """Return the state of a chunk."""
-        to_state = dataclasses.replace(self.reduction, finalize=tuple)
+        to_state = dataclasses.replace(self.reduction, finalize=tuple, direct=None)
         values = np.asarray(self.store[tuple(chunk)])
         return reduce(run_serially, to_state, values, self.axes, keepdims=True)  # type: ignore[no-any-return]
 

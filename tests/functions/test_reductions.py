@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import sharedmem
-from sharedmem import lines
+from sharedmem import lines, reducing
 from tests.kernels.strategies import DTYPES, arrays_and_axes, dtypes
 
 several = settings(max_examples=15)
@@ -17,7 +17,7 @@ NAMES = ["prod", "ptp", "any", "all", "sum", "mean", "min", "max", "var", "std"]
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
     monkeypatch.setattr(lines, "bytes_a_chunk", lambda _: 256)
-    monkeypatch.setattr(lines, "LONG_LINE", 4)
+    monkeypatch.setattr(reducing, "LONG_LINE", 4)
     monkeypatch.setattr("sharedmem.runs.THREAD_BYTES", 64)
 
 

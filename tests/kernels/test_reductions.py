@@ -90,7 +90,16 @@ def test_no_bit_depends_on_who_computes_when(case, seed):
 
 @pytest.mark.parametrize(
     ("shape", "axis"),
-    [((9000,), 0), ((3, 4000), 1), ((700, 50), 1), ((900, 3), 0), ((90, 150), 0), ((5, 90, 7), 1)],
+    [
+        ((9000,), 0),
+        ((3, 4000), 1),
+        ((700, 50), 1),
+        ((900, 3), 0),
+        ((90, 150), 0),
+        ((5, 90, 7), 1),
+        ((900, 3), 1),
+        ((3, 900), 0),
+    ],
 )
 def test_threads_share_lines_and_columns(shape, axis, monkeypatch):
     for name, value in {"PIECE": 1100, "AREA": 100, "HEIGHT": 20, "WIDTH": 64}.items():

@@ -269,6 +269,49 @@ def _column_kernel(
     return reduce_columns
 
 
+def _batch_reducer(
+    add_wide: Callable[..., None],
+    add_narrow: Callable[..., None],
+    fold_to: Callable[..., None],
+    n_lanes: int,
+) -> Callable[..., None]:
+    """Make what reduces up to `batch` lines of contiguous elements to `sides`, side by side."""
+
+    @part
+    def reduce_batch(
+        x: Array, p: int, outer_stride: int, n: int, n_lines: int, batch: int, identity: Array,
+        scratch: Array, turned: Array, wide: Array, lanes: Array, sides: Array,
+    ) -> None:  # fmt: skip
+        zero, narrow_width = number(0), number(NARROW)
+        wide_width, batch_width = number(n_lanes), number(BATCH)
+        rows = n // n_lanes if n_lanes > NARROW and n >= LONG else 0
+        narrow = (n - rows * n_lanes) // NARROW if n >= SHORT else 0
+        in_lanes = rows * n_lanes + narrow * NARROW
+        _start(sides, zero, batch_width, identity)
+        if in_lanes:
+            _start(lanes, zero, narrow_width * BATCH, identity)
+            for line in range(n_lines):
+                q = p + line * outer_stride
+                lane = line * NARROW
+                if rows:
+                    _start(wide, zero, wide_width, identity)
+                    add_wide(x, q, rows, wide_width, wide, zero, wide_width, scratch)
+                    fold_to(wide, wide_width, narrow_width)
+                    _copy(wide, narrow_width, lanes, lane)
+                    q += rows * n_lanes
+                add_narrow(x, q, narrow, narrow_width, lanes, lane, narrow_width, scratch)
+            for s in range(len(sides)):
+                _turn(lanes[s], zero, narrow_width, narrow_width, n_lines, sides[s], batch)
+            fold_to(sides, narrow_width * batch, batch)
+        for rest in range(in_lanes, n, SHORT):
+            some = min(n - rest, SHORT)
+            _turn(x, p + rest, outer_stride, some, n_lines, turned, batch_width)
+            readable = read_only(turned)
+            add_wide(readable, zero, some, batch_width, sides, zero, batch_width, scratch)
+
+    return reduce_batch
+
+
 def _row_kernel(
     add_wide: Callable[..., None],
     add_narrow: Callable[..., None],
@@ -282,6 +325,7 @@ def _row_kernel(
     `batch` of them side by side. Results go to `out`, if that has room for them, and else states to
     `state`.
     """
+    reduce_batch = _batch_reducer(add_wide, add_narrow, fold_to, n_lanes)
 
     @kernel
     def reduce_rows(
@@ -294,40 +338,17 @@ def _row_kernel(
         sides = np.empty((len(state), NARROW * BATCH), state.dtype)
         scratch = np.empty((n_scratch, LANES), state.dtype)
         turned = np.empty(SHORT * BATCH, x.dtype)
-        readable = read_only(turned)
-        zero, narrow_width = number(0), number(NARROW)
-        wide_width, batch_width = number(n_lanes), number(BATCH)
         first = fetch_add(cursor, NEXT, grain)
         while first < n_tasks:
             stop = min(first + grain, n_tasks)
             for at in range(first, stop, batch):
-                n_lines = min(batch, stop - at)
                 done = at // n_outer * longest
                 p = start + at % n_outer * outer_stride + done
-                length = min(longest, n - done)
-                rows = length // n_lanes if n_lanes > NARROW and length >= LONG else 0
-                narrow = (length - rows * n_lanes) // NARROW if length >= SHORT else 0
-                in_lanes = rows * n_lanes + narrow * NARROW
-                _start(sides, zero, batch_width, identity)
-                _start(lanes, zero, narrow_width * BATCH if in_lanes else zero, identity)
-                for line in range(n_lines if in_lanes else 0):
-                    q = p + line * outer_stride
-                    lane = line * NARROW
-                    if rows:
-                        _start(wide, zero, wide_width, identity)
-                        add_wide(x, q, rows, wide_width, wide, zero, wide_width, scratch)
-                        fold_to(wide, wide_width, narrow_width)
-                        _copy(wide, narrow_width, lanes, lane)
-                        q += rows * n_lanes
-                    add_narrow(x, q, narrow, narrow_width, lanes, lane, narrow_width, scratch)
-                if in_lanes:
-                    for s in range(len(state)):
-                        _turn(lanes[s], zero, narrow_width, narrow_width, n_lines, sides[s], batch)
-                    fold_to(sides, narrow_width * batch, batch)
-                for rest in range(in_lanes, length, SHORT):
-                    some = min(length - rest, SHORT)
-                    _turn(x, p + rest, outer_stride, some, n_lines, turned, batch_width)
-                    add_wide(readable, zero, some, batch_width, sides, zero, batch_width, scratch)
+                length, n_lines = min(longest, n - done), min(batch, stop - at)
+                reduce_batch(
+                    x, p, outer_stride, length, n_lines, batch, identity, scratch, turned, wide,
+                    lanes, sides,
+                )  # fmt: skip
                 if len(out):
                     finish(sides, n_lines, out[at:], setting)
                 else:

@@ -26,14 +26,17 @@ def _or_zero(x: Any) -> Any:
     return x if x == x else 0.0
 
 
+def _vector_or_zero(x: Vector) -> Vector:
+    return x.is_nan(x).choose(x.full(0), x)
+
+
 # A state: the sum, what it has lost to rounding, and how many elements are numbers.
 def _step(state: Sequence[Vector], rows: Sequence[Vector]) -> Sequence[Vector]:
     total, lost, count = state
     zero, one = total.full(0), total.full(1)
     wide = [row.widen(total) for row in rows]
-    numbers = tree_sum([row.is_nan(row).choose(zero, row) for row in wide])
     counted = tree_sum([row.is_nan(row).choose(zero, one) for row in wide])
-    total, error = formula(sums.two_sum)(total, numbers)
+    total, error = formula(sums.two_sum)(total, tree_sum([_vector_or_zero(row) for row in wide]))
     return total, lost + error, count + counted
 
 
@@ -65,9 +68,9 @@ def _fold(state: Array, half: int) -> None:
         state[2, j] += state[2, j + half]
 
 
-_summing = LineReduction(
-    vector_kernel(_step, 3, _add_few, _fold, sums.finish), (0, 0, 0), np.float64, 1, setting=1.0
-)
+_counting = LineReduction(vector_kernel(_step, 3, _add_few, _fold), (0, 0, 0), np.float64, 1)
+_add_lines = sums.sum_of(_or_zero, _vector_or_zero)
+_summing = LineReduction(_add_lines, (0, 0), np.float64, 1, setting=1.0)
 _extrema_lines = extrema.extrema_of(skips_nan=True)
 
 
@@ -76,7 +79,7 @@ def add(dtype: np.dtype[Any], result: np.dtype[Any]) -> Reduction:
     """Return the sum of the elements that are not NaN, as `result`."""
     plain = sums.add(dtype, result)
     has_kernel = _has_sums(dtype, result)
-    chunk = partial(_sum_chunk, plain=plain.chunk, has_kernel=has_kernel)
+    chunk = _sum_chunk if has_kernel else partial(_filled_chunk, chunk=plain.chunk, substitute=0)
     whole = has_kernel and is_whole(dtype)
     return Reduction(
         chunk, plain.combine, plain.finalize, plain.identity,
@@ -97,7 +100,7 @@ def mean(dtype: np.dtype[Any], result: np.dtype[Any]) -> Reduction:
     """Return the mean of the elements that are not NaN, as `result`, and how many they are."""
     total = sums.add(dtype, result)
     has_kernel = _has_sums(dtype, result)
-    chunk = partial(_sums, plain=total.chunk, has_kernel=has_kernel)
+    chunk = _counted_sum_chunk if has_kernel else partial(_counted_numpy_chunk, plain=total.chunk)
 
     def combine(a: State, b: State) -> State:
         return (*total.combine(a[:2], b[:2]), a[2] + b[2])
@@ -127,22 +130,21 @@ def _has_sums(dtype: np.dtype[Any], result: np.dtype[Any]) -> bool:
     return has_kernel(dtype, "f") and has_kernel(result, "f")
 
 
-def _sums(
-    x: Array, share: Share | None = None, *, plain: Callable[[Array], State], has_kernel: bool
-) -> State:
-    """Return the sum, what it has lost, and how many elements are numbers."""
-    if has_kernel:
-        return reduce_lines(_summing, as_numbers(x), share)
-    count = np.asarray(x.shape[1] - np.count_nonzero(np.isnan(x), axis=1))
-    return (*_filled_chunk(x, plain, 0), count)
-
-
-def _sum_chunk(x: Array, share: Share | None = None, **how: Any) -> State:
-    return _sums(x, share, **how)[:2]
+def _sum_chunk(x: Array, share: Share | None = None) -> State:
+    return reduce_lines(_summing, as_numbers(x), share)
 
 
 def _direct_sum(x: Array, share: Share | None = None, *, result: np.dtype[Any]) -> Array:
     return finish_lines(_summing, as_numbers(x), share).astype(result, copy=False)
+
+
+def _counted_sum_chunk(x: Array, share: Share | None = None) -> State:
+    return reduce_lines(_counting, as_numbers(x), share)
+
+
+def _counted_numpy_chunk(x: Array, plain: Callable[[Array], State]) -> State:
+    count = np.asarray(x.shape[1] - np.count_nonzero(np.isnan(x), axis=1))
+    return (*_filled_chunk(x, plain, 0), count)
 
 
 def _filled_chunk(x: Array, chunk: Callable[[Array], State], substitute: float) -> State:
@@ -155,7 +157,7 @@ def _squares_chunk(x: Array, chunk: Callable[[Array], State]) -> State:
     squares = chunk(x)
     if not np.isnan(squares[3]).any():  # nor infinite ones
         return squares
-    total, lost, count = reduce_lines(_summing, as_numbers(x))
+    total, lost, count = reduce_lines(_counting, as_numbers(x))
     with np.errstate(all="ignore"):
         mean = sums.compensated(total, lost) / count
     # An element that is the mean adds nothing to the squares about it.

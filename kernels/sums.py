@@ -64,12 +64,18 @@ def plain_adder(term: Callable[[Any], Any], known: int) -> Callable[..., None]:
     return add_plainly
 
 
-def sum_of(term: Callable[[Any], Any]) -> LineKernel:
-    """Return the kernels that sum a term of each element of a line."""
+def sum_of(
+    term: Callable[[Any], Any], of_vector: Callable[[Vector], Vector] | None = None
+) -> LineKernel:
+    """Return the kernels that sum a term of each element of a line.
+
+    The terms of vectors are those of a formula of its own, or else of `term`.
+    """
+    of_vector = of_vector or formula(term)
 
     def step(state: Sequence[Vector], rows: Sequence[Vector]) -> Sequence[Vector]:
         total, lost = state
-        terms = [formula(term)(row.widen(total)) for row in rows]
+        terms = [of_vector(row.widen(total)) for row in rows]
         total, error = formula(two_sum)(total, tree_sum(terms))
         return total, lost + error
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
 import sharedmem
-from sharedmem import sorting
+from sharedmem import ordering, sorting
 from tests.kernels.strategies import arrays, dtypes
 
 several = settings(max_examples=15)
@@ -235,7 +235,10 @@ def test_distinct_rows_and_no_elements():
 @pytest.mark.parametrize("largest", [True, False])
 @pytest.mark.parametrize("dtype", ["f8", "f4", "i8", "u1", "?", "f2", "c16", ">f8", "M8[s]"])
 @pytest.mark.parametrize("k", [0, 1, 5, 400, 1001])
-def test_the_largest_and_where_they_are(dtype, k, largest):
+@pytest.mark.parametrize("by_workers", [True, False])
+def test_the_largest_and_where_they_are(dtype, k, largest, by_workers, monkeypatch):
+    monkeypatch.setattr(ordering, "_PARTITIONED", 0 if by_workers else 1 << 20)
+    monkeypatch.setattr(ordering, "_CHOSEN", 2000 if by_workers else 100)
     a = hard_line(dtype)
     order = np.argsort(a, kind="stable")
     if largest:

@@ -27,6 +27,7 @@ def kernel(function: F) -> F:
     be written to. A kernel may be a closure over other kernels, and over numbers.
     """
     options: Any = {"no_cfunc_wrapper": True}  # which only C would call
+    _name_apart(function)
     dispatcher: Any = numba.njit(nogil=True, error_model="numpy", **options)(function)
     with contextlib.suppress(RuntimeError, OSError):  # no place to write: compiled in each process
         dispatcher._cache = _KernelCache(function)
@@ -47,6 +48,7 @@ def part(function: F) -> F:
     each kernel takes longer to compile: a maximum 2.8 s instead of 1.3.
     """
     options: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    _name_apart(function)
     dispatcher: Any = numba.njit(nogil=True, error_model="numpy", **options)(function)
     dispatcher.__class__ = _Part
     return cast(F, dispatcher)
@@ -55,6 +57,17 @@ def part(function: F) -> F:
 def formula(function: F) -> F:
     """Give back the Python form of a kernel that is a formula, which works on arrays as well."""
     return cast(F, getattr(function, "py_func", function))
+
+
+def _name_apart(function: Callable[..., Any]) -> None:
+    """Give a closure a name of its own, which numba makes the names in machine code of.
+
+    numba tells closures of one name apart by how many it has compiled before. Two that different
+    processes have kept on disk may have one number, and whoever loads both gets the first for both.
+    """
+    key = _closure_key(function)
+    if key:
+        function.__qualname__ += f"_{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}"
 
 
 def _source(function: Any) -> Any:

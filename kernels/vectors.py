@@ -29,6 +29,7 @@ VECTOR = 16
 # Rows that a formula gets at once. They are as far apart as they can be: the processor then follows
 # so many streams of memory. Two cores sum 256 MiB at 33 GB/s this way, and at 23 row after row.
 GROUP = 8
+# More rows than there are, for families that go through all of them at once.
 ALL = 1 << 62
 # So many columns are reduced side by side, as their states fit into the caches.
 WIDTH = 2048

@@ -20,9 +20,9 @@ print(sum(sums._add_lines.rows.stats.cache_hits.values()))
 """
 
 
-def run(code, **env):
+def run(code, *args, **env):
     return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env
+        [sys.executable, "-c", code, *args], capture_output=True, text=True, check=True, env=env
     ).stdout.strip()
 
 
@@ -33,6 +33,32 @@ def test_kernels_are_found_in_the_cache(monkeypatch, tmp_path):
     for file in tmp_path.rglob("*.nbc"):
         file.write_bytes(b"damaged")
     assert run(CHILD, **env) == "0"
+
+
+ALIKE = """
+import sys
+import numpy as np
+from sharedmem.kernels import extrema, nans, norms, sums
+x = np.arange(300.0).reshape(1, 300, 1)
+f8 = np.dtype("f8")
+reductions = {
+    "sum": sums.add(f8, f8),
+    "squares": norms.sum_of_squares(f8),
+    "extrema": extrema.minmax(f8),
+    "nan extrema": nans._minmax(f8),
+}
+for name in sys.argv[1:]:
+    print(name, *(float(part[0, 0]) for part in reductions[name].chunk(x)))
+"""
+
+
+def test_kernels_of_one_name_that_several_processes_have_kept_are_told_apart(tmp_path):
+    env = {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": "."}
+    names = ["sum", "squares", "extrema", "nan extrema"]
+    alone = [run(ALIKE, name, **env) for name in names]
+    assert alone[0] == "sum 44850.0 0.0"
+    assert run(ALIKE, *names, **env).splitlines() == alone
+    assert run(ALIKE, *reversed(names), **env).splitlines() == alone[::-1]
 
 
 def test_a_cache_that_cannot_be_written_to_is_done_without(monkeypatch):

@@ -171,6 +171,7 @@ def _direct(x: Array, share: Share | None = None, *, dtype: np.dtype[Any], place
     return found.astype(dtype, copy=False)
 
 
+@lru_cache
 def _reduction(dtype: np.dtype[Any], place: int) -> LineReduction:
     kind = dtype.newbyteorder("=")
     if kind.kind == "f":

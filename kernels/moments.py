@@ -224,9 +224,12 @@ def _kernel_chunk(x: Array, share: Share | None) -> tuple[Array, ...]:
 
 def _direct(x: Array, share: Share | None = None, *, ddof: float, **how: Any) -> Array:
     degrees = max(x.shape[1] - ddof, 0)
-    return _as_result(finish_lines(_squares(degrees), as_numbers(x), share), **how)
+    variance = finish_lines(_squares(degrees), as_numbers(x), share)
+    with np.errstate(all="ignore"):
+        return _as_result(variance, **how)
 
 
+@lru_cache
 def _squares(degrees: float) -> LineReduction:
     return LineReduction(_add_lines, (0, 0, 0, 0), np.float64, 4, setting=float(degrees))
 
@@ -256,5 +259,4 @@ def _finalize(state: tuple[Array, ...], ddof: float, **how: Any) -> Array:
 def _as_result(
     variance: Array, result: np.dtype[Any], of_variance: Callable[[Array], Array]
 ) -> Array:
-    with np.errstate(all="ignore"):
-        return of_variance(variance).astype(result, copy=False)
+    return of_variance(variance).astype(result, copy=False)

@@ -188,6 +188,7 @@ def _direct(x: Array, share: Share | None = None, **how: Any) -> Array:
     return finish_lines(_summation(**how), as_numbers(x), share)
 
 
+@lru_cache
 def _summation(summed: np.dtype[Any], result: np.dtype[Any] | None, count: int) -> LineReduction:
     if summed.kind in "fc":
         return LineReduction(_add_lines, (0, 0), np.float64, 1, result, float(count))

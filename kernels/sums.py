@@ -157,10 +157,10 @@ def _reduction(
         chunk = partial(_numpy_chunk, summed=summed)
         return Reduction(chunk, combine, finalize, (zero, zero), lines=True)
     whole = is_whole(dtype)
+    has_direct = whole and is_whole(result)
     how: dict[str, Any]
-    how = {"summed": summed, "result": result if whole else None, "count": count}
-    direct = partial(_direct, **how) if whole and has_kernel(result, "iuf") else None
-    chunk = partial(_chunk, **how)
+    how = {"summed": summed, "result": result if has_direct else None, "count": count}
+    chunk, direct = partial(_chunk, **how), partial(_direct, **how) if has_direct else None
     return Reduction(chunk, combine, finalize, (zero, zero), lines=True, whole=whole, direct=direct)
 
 

@@ -57,6 +57,17 @@ def test_reductions_are_numpys(name, case, keepdims):
     assert_same(name, a, axis, keepdims=keepdims)
 
 
+@pytest.mark.parametrize("name", ["sum", "mean", "nansum"])
+@pytest.mark.parametrize("dtype", ["i4", "f4", "f8"])
+@pytest.mark.parametrize("wanted", ["e", "f", "g", "F", "D"])
+def test_results_are_of_the_type_that_is_asked_for(name, dtype, wanted):
+    a = (np.arange(900).reshape(-1, 3) % 50).astype(dtype)
+    for axis in (None, 0, 1):
+        assert_same(name, a, axis, dtype=wanted, rtol=2e-2 if wanted == "e" else 1e-6)
+        result = getattr(sharedmem, name)(a, axis, dtype=wanted)
+        assert result.dtype == getattr(np, name)(a, axis, dtype=wanted).dtype
+
+
 @pytest.mark.parametrize("name", ["argmin", "argmax"])
 @several
 @given(case=arrays_and_axes(dtypes=(*DTYPES, "m8[s]")), keepdims=st.booleans(), data=st.data())

@@ -76,6 +76,10 @@ def reduce(
         shape = (1,) * a.ndim if keepdims else ()
         return map_parts(lambda part: part.reshape(shape)[()], reduction.finalize(state))
     whole = reduction if reduction.lines else by_line(reduction, a.dtype)
+
+    def restored(result: Any) -> Any:
+        return map_parts(lambda part: _restore(part, a, axes, keepdims), result)
+
     if a.size == 0:
         state = _state_of_nothing(whole, a, axes)
     else:
@@ -83,22 +87,20 @@ def reduce(
         is_long = reduction.direct is not None or lines.length >= LONG_LINE
         together = lines.together() if reduction.whole and is_long and len(lines.grid) > 1 else None
         if together is not None and reduction.direct is not None:
-            result = reduction.direct(together, share)
-            return map_parts(lambda part: _restore(part, a, axes, keepdims), result)
+            return restored(reduction.direct(together, share))
         if together is not None:
             state = reduction.chunk(together, share)
         elif len(lines.grid) == 1:
             state = whole.chunk(lines.chunk(0))
         elif reduction.lines and lines.n_pieces == 1:
-            result = _reduce_whole_lines(run, reduction, lines)
-            return map_parts(lambda part: _restore(part, a, axes, keepdims), result)
+            return restored(_reduce_whole_lines(run, reduction, lines))
         elif lines.view.ndim == 1:
             state = _reduce_line(run, whole, lines, n_workers)
         else:
             state = _reduce_pieces(run, whole, lines)
     if not reduction.lines and len(axes) == a.ndim and not keepdims:
         return reduction.finalize(state[0].item())
-    return map_parts(lambda part: _restore(part, a, axes, keepdims), whole.finalize(state))
+    return restored(whole.finalize(state))
 
 
 @dataclass(frozen=True)

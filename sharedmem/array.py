@@ -214,7 +214,7 @@ def populate(array: NDArray[Any]) -> None:
 
     That is 3 x faster than to write to pages that are not there; if they are, it takes 5 us.
     """
-    segment = _segment_of(array)
+    segment = _segment_of(array) if array.size else None
     if segment is not None:
         start, stop = _bytes_in(segment, array)
         if stop - start <= 2 * array.nbytes:  # else it touches what others write
@@ -250,8 +250,7 @@ def _view(
 
 def address_of(array: NDArray[Any]) -> int:
     """Return where the first element of an array is."""
-    address: int = array.__array_interface__["data"][0]
-    return address
+    return array.ctypes.data
 
 
 def _extent(shape: Sequence[int], strides: Sequence[int], itemsize: int) -> tuple[int, int]:

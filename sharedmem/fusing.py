@@ -1,4 +1,4 @@
-"""Expressions compiled to one kernel, with NumPy's own loops for what it vectorizes better."""
+"""Expressions compiled to one kernel, with NumPy's own loops for what has no other."""
 
 from __future__ import annotations
 

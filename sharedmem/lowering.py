@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from sharedmem import vector_math
+
 Dtype = np.dtype[Any]
 Parts = tuple[str, ...]
 Emit = Callable[[str], str]
@@ -157,6 +159,8 @@ def operate(emit: Emit, function: str, dtype: Dtype, arguments: Sequence[Parts])
         return (emit(f"fcmp uno {form} {first}, {first}"),)
     if function == "~" and kind == "b":
         return (emit(f"icmp eq {form} {first}, zeroinitializer"),)
+    if name := vector_math.name_of(function, dtype, len(arguments)):
+        return (emit(f"call {form} {name}({', '.join(f'{form} {x}' for (x,) in arguments)})"),)
     return None
 
 
@@ -192,7 +196,7 @@ def assemble(text: str, *arguments: Any) -> Callable[..., None]:
     machine = _machine()
     used = set(re.findall(r"call (<\d+ x \w+>) (@llvm[.\w]+)\(", text))
     declared = [f"declare {form} {name}({form})" for form, name in sorted(used)]
-    module = llvm.parse_assembly("\n".join([*declared, text]))
+    module = llvm.parse_assembly("\n".join([*declared, *vector_math.definitions(text), text]))
     engine = llvm.create_mcjit_compiler(module, machine)
     passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
     passes.getModulePassManager().run(module, passes)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.array import is_shared
+from sharedmem.array import address_of, is_shared
 from sharedmem.chunks import Grid
 from sharedmem.files import reserve
 
@@ -45,6 +45,8 @@ def as_tuple(value: Any) -> tuple[Any, ...]:
 
 def common_shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     """Return the shape that all are broadcast to; refuse those that have none."""
+    if len(set(shapes)) == 1:  # which NumPy takes 5 us to find
+        return shapes[0]
     try:
         return np.broadcast_shapes(*shapes)
     except ValueError:
@@ -106,11 +108,7 @@ def check_apart(inputs: Sequence[Any], outs: Sequence[Any]) -> None:
 
 def is_same_view(a: Array, b: Array) -> bool:
     """Say whether two arrays have their elements at the same places in memory."""
-    return (
-        a.__array_interface__["data"][0] == b.__array_interface__["data"][0]
-        and a.strides == b.strides
-        and a.shape == b.shape
-    )
+    return a.shape == b.shape and a.strides == b.strides and address_of(a) == address_of(b)
 
 
 def check_stored(target: Any, role: str, private_ok: bool) -> None:

@@ -1,0 +1,116 @@
+"""Functions of the C library that compute several elements at once, where it has them.
+
+glibc's libmvec is within 4 units of the last place, and mostly 1, as NumPy's own loops are where
+they use vectors; a third to a tenth of the time of its loops that take one element after the other.
+
+References
+----------
+.. [1] https://sourceware.org/glibc/wiki/libmvec
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import re
+from collections.abc import Iterator
+
+import numpy as np
+
+# By NumPy's names and operators. log10 of powers of ten has to be exact, and libmvec's is not
+# (54 of 600 for float64).
+_NAMES = {
+    "exp": "exp", "expm1": "expm1", "log": "log", "log1p": "log1p", "log2": "log2",
+    "sin": "sin", "cos": "cos", "tan": "tan", "arcsin": "asin", "arccos": "acos", "arctan": "atan",
+    "sinh": "sinh", "cosh": "cosh", "tanh": "tanh", "arcsinh": "asinh", "arccosh": "acosh",
+    "arctanh": "atanh", "arctan2": "atan2", "hypot": "hypot", "power": "pow", "**": "pow",
+}  # fmt: skip
+# NumPy's loops for these are vectors, too, and those of libmvec slow for large angles.
+_LEFT_TO_NUMPY = {("sin", np.dtype("f4")), ("cos", np.dtype("f4"))}
+# Elements in one of AVX2's registers.
+_LANES = {np.dtype("f4"): 8, np.dtype("f8"): 4}
+_CALL = re.compile(r"@(vector\.(\w+)\.v(\d+)f(\d+))\(")
+
+
+def name_of(function: str, dtype: np.dtype[np.generic], n_arguments: int) -> str | None:
+    """Return what computes a function of vectors in the text of a kernel, if there is anything.
+
+    In the name, ``#`` stands for how many elements are computed at once.
+    """
+    name = _NAMES.get(function)
+    if name is None or dtype not in _LANES or (function, dtype) in _LEFT_TO_NUMPY:
+        return None
+    if _address(name, dtype.itemsize, n_arguments) is None:
+        return None
+    return f"@vector.{name}.v#f{8 * dtype.itemsize}"
+
+
+def definitions(text: str) -> Iterator[str]:
+    """Yield the definitions of those functions of vectors that a text calls."""
+    for called, name, width, bits in sorted(set(_CALL.findall(text))):
+        n_arguments = 2 if name in ("atan2", "hypot", "pow") else 1
+        yield _definition(called, name, int(width), int(bits) // 8, n_arguments)
+
+
+def _definition(called: str, name: str, width: int, itemsize: int, n_arguments: int) -> str:
+    """Return a function that passes on as many elements as a register holds, one after the other.
+
+    Elements that are fewer are repeated: a result must not depend on how many there are beside it.
+    """
+    kind = {4: "float", 8: "double"}[itemsize]
+    lanes = _LANES[np.dtype(f"f{itemsize}")]
+    many, few = f"<{width} x {kind}>", f"<{lanes} x {kind}>"
+    names = [f"%x{at}" for at in range(n_arguments)]
+    address = _address(name, itemsize, n_arguments)
+    lines, result = [], "poison"
+    for first in range(0, width, lanes):
+        places = [min(first + lane, width - 1) for lane in range(lanes)]
+        parts = [f"%from{first}.{at}" for at in range(n_arguments)]
+        lines += [
+            f"{part} = shufflevector {many} {x}, {many} poison, {_mask(places)}"
+            for part, x in zip(parts, names, strict=True)
+        ]
+        arguments = ", ".join(f"{few} {part}" for part in parts)
+        lines.append(f"%of{first} = call {few} inttoptr (i64 {address} to ptr)({arguments})")
+        spread = [lane if 0 <= (lane := at - first) < lanes else None for at in range(width)]
+        lines.append(
+            f"%wide{first} = shufflevector {few} %of{first}, {few} poison, {_mask(spread)}"
+        )
+        chosen = [at if at < first else width + at for at in range(width)]
+        lines.append(
+            f"%upto{first} = shufflevector {many} {result}, {many} %wide{first}, {_mask(chosen)}"
+        )
+        result = f"%upto{first}"
+    header = f"define internal {many} @{called}({', '.join(f'{many} {x}' for x in names)})"
+    return "\n".join([f"{header} alwaysinline {{", *lines, f"ret {many} {result}", "}"])
+
+
+def _mask(places: list[int] | list[int | None]) -> str:
+    elements = ("i32 poison" if at is None else f"i32 {at}" for at in places)
+    return f"<{len(places)} x i32> <{', '.join(elements)}>"
+
+
+@functools.cache
+def _address(name: str, itemsize: int, n_arguments: int) -> int | None:
+    """Return where a function is, if processor and library have it."""
+    library = _library()
+    if library is None:
+        return None
+    lanes, suffix = (8, "f") if itemsize == 4 else (4, "")
+    # As the x86 ABI for functions of vectors has it: d for AVX2, N for no mask.
+    try:
+        function = library[f"_ZGVdN{lanes}{'v' * n_arguments}_{name}{suffix}"]
+    except AttributeError:  # a library older than glibc 2.35
+        return None
+    return ctypes.cast(function, ctypes.c_void_p).value
+
+
+@functools.cache
+def _library() -> ctypes.CDLL | None:
+    import llvmlite.binding as llvm
+
+    try:
+        has_registers = llvm.get_host_cpu_features().get("avx2", False)
+        return ctypes.CDLL("libmvec.so.1") if has_registers else None
+    except (OSError, RuntimeError):  # no glibc, or another processor
+        return None

@@ -77,11 +77,12 @@ def histogram(
         extent = minmax(a) if uniform and range is None else ()
         edges = np.histogram_bin_edges(np.array(extent, a.dtype), bins, range)
     searched = histograms.search_type(a.dtype, edges)
-    if searched is None and weights is not None:
+    is_exact = searched is not None and (not uniform or histograms.is_resolved(edges))
+    if weights is not None and not is_exact:
         return np.histogram(a, bins, range, density, weights)
     if weights is not None:
         hist = _weighted_histogram(a, edges, uniform, weights)
-    elif searched is None or len(edges) <= _MANY_BINS:
+    elif not is_exact or len(edges) <= _MANY_BINS:
         hist = reduce(histograms.histogram(a.dtype, edges, uniform), a)
     else:
         hist = _in_cells([in_memory(a).reshape(-1)], [edges], [uniform])
@@ -291,20 +292,19 @@ def _in_cells(
         (
             column,
             part.astype(histograms.search_type(column.dtype, part)),
-            histograms.limits(part, is_even),
-            is_even,
+            histograms.limits(part, uniform),
         )
-        for column, part, is_even in zip(columns, edges, even, strict=True)
+        for column, part, uniform in zip(columns, edges, even, strict=True)
     ]
 
     def add(piece: slice, table: Array) -> None:
         for first in range(piece.start, piece.stop, _RUN):
             run = slice(first, min(first + _RUN, piece.stop))
             cells, n = np.zeros(run.stop - run.start, np.int64), 1
-            for column, part, limits, is_even in axes:
+            for column, part, limits in axes:
                 bins = np.empty_like(cells)
                 numbers = histograms.native(as_numbers(column[run]))
-                histograms.find_bins(numbers, part, *limits, is_even, bins)
+                histograms.find_bins(numbers, part, *limits, bins)
                 histograms.join(cells, n, bins, len(part) - 1)
                 n *= len(part) - 1
             if weights is None:

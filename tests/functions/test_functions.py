@@ -151,7 +151,7 @@ def test_histograms_are_numpys(dtype, options):
     n_bins=st.integers(1, 60),
     low=st.floats(-1e3, 1e3),
     width=st.floats(1e-3, 1e3),
-    jitter=st.integers(-2, 2),
+    jitter=st.integers(-2, 2) | st.integers(-99, 99),
 )
 def test_elements_on_edges_are_where_numpy_has_them(n_bins, low, width, jitter):
     limits = (low, low + width)
@@ -159,6 +159,17 @@ def test_elements_on_edges_are_where_numpy_has_them(n_bins, low, width, jitter):
     a = np.append(edges + jitter * np.spacing(edges), [np.nan, np.inf, -np.inf])
     expected, _ = np.histogram(a, n_bins, limits)
     np.testing.assert_array_equal(sharedmem.histogram(a, n_bins, limits)[0], expected)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("limits", [(0, 1e-308), (0, 5e-322), (1, 1 + 1e-13), (1e16, 1e16 + 200)])
+def test_bins_so_narrow_that_rounding_shows(limits):
+    low, high = limits
+    part = np.linspace(0, 1, 1001)
+    a = np.repeat(part * high + (1 - part) * low, 20)
+    for n_bins in (10, 99):
+        expected, _ = np.histogram(a, n_bins)
+        np.testing.assert_array_equal(sharedmem.histogram(a, n_bins)[0], expected)
 
 
 @pytest.mark.parametrize(

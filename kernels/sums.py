@@ -112,17 +112,21 @@ def fold(state: Array, half: int) -> None:
 
 
 @part
+def _settle(total: Any, lost: Any) -> Any:
+    """Return a sum with what it lost, unless that is not finite: it is so only if the sum is."""
+    return total + lost if lost - lost == 0 else total
+
+
+@part
 def finish(state: Array, n: int, out: Array, count: Any) -> None:
     """Write sums, or means of `count` elements: see :class:`sharedmem.kernels.lines.LineKernel`."""
     total, lost = state[0], state[1]
-    for j in range(n):
-        total[j] = total[j] + lost[j] if lost[j] - lost[j] == 0 else total[j]
     if count is None or count == 1:
         for j in range(n):
-            out[j] = total[j]
+            out[j] = _settle(total[j], lost[j])
     else:
         for j in range(n):
-            out[j] = total[j] / count
+            out[j] = _settle(total[j], lost[j]) / count
 
 
 _add_lines = sum_of(itself)

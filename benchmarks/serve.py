@@ -25,8 +25,8 @@ def end(result: Any, at: int) -> float:
 
 
 def ends(result: Any) -> list[float]:
-    """Return both, or none where there is no result."""
-    return [] if result is None else [end(result, at) for at in (0, -1)]
+    """Return both, but for the digits that functions round differently, or none of no result."""
+    return [] if result is None else [float(f"{end(result, at):.14g}") for at in (0, -1)]
 
 
 def page_faults() -> int:

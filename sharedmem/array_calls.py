@@ -168,10 +168,12 @@ class ArrayCalls(ABC):
             if out is None:
                 return result
             return out if result is target else out[0]
+        from sharedmem.whole_arrays import as_whole  # which few programs need
+
         run_for = functools.partial(self._run_in_threads, blas_threads=self._blas_threads)
         return engine.apply_ufunc(
-            run_for, ufunc, *inputs, out=out, private_ok=True, share_for=self._share_in_threads,
-            **options,
+            run_for, as_whole(ufunc), *inputs, out=out, private_ok=True,
+            share_for=self._share_in_threads, **options,
         )  # fmt: skip
 
     def _on_stored(

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.array import is_present
 from sharedmem.chunks import chunks
 from sharedmem.expressions import CONSTANTS, bind, compute, names_in, parse
 from sharedmem.fusing import fuse
 from sharedmem.lines import memory_order
 from sharedmem.mapreduce import current_pool
 from sharedmem.operands import as_array, common_shape
+from sharedmem.whole_arrays import compute_whole, is_direct, is_plain, is_streamed, run
 
 if TYPE_CHECKING:  # which would import numba
     from sharedmem.kernels.pieces import Share
@@ -27,9 +27,6 @@ Array = NDArray[Any]
 # each other's interpreter (exp(-a*a) + c*0.5 by NumPy in pieces of 64 KiB: 114 ms, 512 KiB: 58).
 # Arrays that are not larger are NumPy's, too: it is done before numba has begun to compile.
 PIECE = 1 << 16
-# Results of so many bytes are written past the caches (a + 1 into memory that is there, medians of
-# interleaved calls: 8 MiB 1.23 ms instead of 1.48, 128 MiB 10.8 instead of 14.2; 1 MiB as before).
-_LARGE = 8 << 20
 
 
 def evaluate(expression: str, /, out: Any = None, **arrays: Any) -> Any:
@@ -143,7 +140,7 @@ class _Function:
         self._tree = tree
         self._scalars = tuple(scalars)
         self._size = size
-        self._kernel = fuse(tree, dtypes) if size > PIECE else None
+        self._kernel = fuse(tree, dtypes, is_exact=False) if size > PIECE else None
         if self._kernel is not None:
             try:
                 self._cast = self._kernel.cast(scalars)
@@ -160,8 +157,8 @@ class _Function:
             return self._try(operands, out)
         axes = memory_order(out[0].strides)
         parts = [x.transpose(axes) for x in (*operands, *out)]
-        if self._is_direct(parts):
-            self._run_kernel(parts, self._streams(parts))
+        if self._kernel is not None and is_direct(self._kernel, parts):
+            run(self._kernel, parts, self._cast, is_streamed(parts, self._size))
             return out[0]
         size = PIECE * parts[-1].itemsize
         for piece in chunks(parts[-1], range(len(axes)), nbytes=size):
@@ -170,18 +167,9 @@ class _Function:
 
     def together(self, share: Share, operands: Sequence[Array], out: Array) -> bool:
         """Compute all of `out` in threads that share the work, or say that it has to be cut."""
-        axes = memory_order(out.strides)
-        parts = [x.transpose(axes) for x in (*operands, out)]
-        if not (self._is_direct(parts) and is_present(out)):
+        if self._kernel is None:
             return False
-        self._run_kernel(parts, self._streams(parts), share)
-        return True
-
-    def _streams(self, parts: list[Array]) -> bool:
-        """Say whether a result, the last part, is written past the caches."""
-        *operands, out = parts
-        is_apart = not any(np.may_share_memory(out, x) for x in operands)
-        return is_apart and self._size * out.itemsize >= _LARGE
+        return compute_whole(self._kernel, operands, self._cast, out, share) is not None
 
     def _try(self, operands: tuple[Array, ...], out: tuple[Array, ...]) -> Array:
         if self._kernel is None:
@@ -196,31 +184,16 @@ class _Function:
                 )
         return result
 
-    def _is_direct(self, parts: list[Array]) -> bool:
-        return (
-            self._kernel is not None
-            and parts[-1].dtype == self._kernel.dtype
-            and all(map(_is_plain, parts))
-        )
-
-    def _run_kernel(self, parts: list[Array], streams: bool, share: Share | None = None) -> None:
-        assert self._kernel is not None
-        *operands, out = (part.reshape(-1) for part in parts)
-        self._kernel(operands, self._cast, out, streams, share)
-
     def _compute(self, parts: list[Array]) -> None:
         *operands, out = parts
         if self._kernel is None:
             result = compute(self._tree, tuple(operands), self._scalars)
         else:
             result = np.empty(out.shape, self._kernel.dtype)
-            self._run_kernel([*map(_in_order, operands), result], streams=False)
+            parts = [*map(_in_order, operands), result]
+            run(self._kernel, parts, self._cast, streams=False)
         np.copyto(out, result, casting="unsafe")
 
 
-def _is_plain(a: Array) -> bool:
-    return a.flags.c_contiguous and a.flags.aligned and a.dtype.isnative
-
-
 def _in_order(a: Array) -> Array:
-    return a if _is_plain(a) else np.array(a, a.dtype.newbyteorder("="), order="C")
+    return a if is_plain(a) else np.array(a, a.dtype.newbyteorder("="), order="C")

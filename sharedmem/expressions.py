@@ -186,7 +186,7 @@ def bind(node: Node, values: Mapping[str, Any]) -> tuple[Node, list[str], list[A
         if isinstance(value, Call | Operand):
             return value
         scalars.append(value)
-        return Scalar(len(scalars) - 1, _kind(value))
+        return Scalar(len(scalars) - 1, kind_of(value))
 
     return place(fold(node)), names, scalars
 
@@ -205,7 +205,8 @@ def _function(name: str) -> Callable[..., Any]:
     return OPERATORS.get(name) or FUNCTIONS[name]
 
 
-def _kind(value: Any) -> Any:
+def kind_of(value: Any) -> Any:
+    """Return the type that a number has for NumPy; Python's own are weak."""
     return type(value) if type(value) in (int, float, complex) else np.asarray(value).dtype
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sharedmem import lowering
+from sharedmem import lowering, vector_math
 from sharedmem.array import address_of
 from sharedmem.expressions import FUNCTIONS, POWERS, Call, Node, Operand, Scalar
 from sharedmem.lowering import Dtype, Parts
@@ -28,7 +28,7 @@ _DONE, _LOOKS = 8, 10_000
 _HEAD = object.__basicsize__
 _ADDRESS = ctypes.sizeof(ctypes.c_void_p)
 
-_UFUNCS = {
+UFUNCS = {
     "+": np.add, "-": np.subtract, "*": np.multiply, "/": np.true_divide, "//": np.floor_divide,
     "%": np.remainder, "**": np.power, "&": np.bitwise_and, "|": np.bitwise_or,
     "^": np.bitwise_xor, "<<": np.left_shift, ">>": np.right_shift, "<": np.less,
@@ -84,7 +84,7 @@ class Kernel:
         out: Any,
         streams: bool,
         share: Share | None = None,
-    ) -> None:
+    ) -> int:
         """Compute `out` from operands of its shape; all are C-contiguous, aligned and native.
 
         Parameters
@@ -94,10 +94,16 @@ class Kernel:
             less traffic for ``a + 1``. It must be no operand.
         share : callable, optional
             Calls a function in several threads, which share the work.
+
+        Returns
+        -------
+        int
+            What :func:`sharedmem.float_errors.tell` tells.
         """
+        noted = 0
         first = -address_of(out) % LINE // self.dtype.itemsize if streams else 0
         if first:
-            self([x[:first] for x in operands], scalars, out[:first], streams=False)
+            noted = self([x[:first] for x in operands], scalars, out[:first], streams=False)
             operands, out = [x[first:] for x in operands], out[first:]
         streams = streams and address_of(out) % LINE == 0
         addresses = [address_of(a) for a in (out, *operands)]
@@ -119,14 +125,22 @@ class Kernel:
             work(True)
         else:
             share(work)
+        return noted | int(counts[_DONE + 1])
 
 
 # Threads that begin with one expression at once would all compile it.
 _compiling = threading.Lock()
 
 
-def fuse(tree: Node, operand_dtypes: tuple[Dtype, ...]) -> Kernel | None:
+def fuse(tree: Node, operand_dtypes: tuple[Dtype, ...], *, is_exact: bool) -> Kernel | None:
     """Compile a tree that :func:`sharedmem.expressions.bind` gave, for the types in it.
+
+    Parameters
+    ----------
+    tree : Node
+    operand_dtypes : tuple of dtype
+    is_exact : bool
+        Whether functions have NumPy's very bits, in place of those of vectors.
 
     Returns
     -------
@@ -134,12 +148,12 @@ def fuse(tree: Node, operand_dtypes: tuple[Dtype, ...]) -> Kernel | None:
         None where the processor or NumPy's tables lack what that needs: then NumPy computes it.
     """
     with _compiling:
-        return _fuse(tree, operand_dtypes)
+        return _fuse(tree, operand_dtypes, is_exact)
 
 
 @functools.lru_cache(256)
-def _fuse(tree: Node, operand_dtypes: tuple[Dtype, ...]) -> Kernel | None:
-    program = _Program(tuple(dtype.newbyteorder("=") for dtype in operand_dtypes))
+def _fuse(tree: Node, operand_dtypes: tuple[Dtype, ...], is_exact: bool) -> Kernel | None:
+    program = _Program(tuple(dtype.newbyteorder("=") for dtype in operand_dtypes), is_exact)
     try:
         result = program.value_of(tree)
         function = lowering.assemble(
@@ -164,10 +178,11 @@ class _Value:
 class _Program:
     """The kernel's text: for each strip of the arrays, one stage after the other."""
 
-    def __init__(self, operand_dtypes: tuple[Dtype, ...]) -> None:
+    def __init__(self, operand_dtypes: tuple[Dtype, ...], is_exact: bool) -> None:
         self.scalars: dict[int, Dtype] = {}
         self.scratch = 0
         self._operand_dtypes = operand_dtypes
+        self._ways = (lowering.operate,) if is_exact else (lowering.operate, vector_math.apply)
         self._values: dict[Node, _Value] = {}
         self._stages = [Stage()]
         self._widest = 1
@@ -192,7 +207,7 @@ class _Program:
             return self._where(*node.arguments)
         if node.function in ("real", "imag"):
             return self._part(node.function, self.value_of(node.arguments[0]))
-        ufunc: Any = _UFUNCS.get(node.function) or FUNCTIONS[node.function]
+        ufunc: Any = UFUNCS.get(node.function) or FUNCTIONS[node.function]
         try:
             *wanted, dtype = ufunc.resolve_dtypes((*map(self._kind, node.arguments), None))
         except TypeError:  # NumPy says it better
@@ -208,10 +223,11 @@ class _Program:
             self._as(part, _known(kind)) for part, kind in zip(node.arguments, wanted, strict=True)
         ]
         if all(kind == wanted[0] for kind in wanted):
-            operation = functools.partial(lowering.operate, function=node.function, dtype=wanted[0])
-            value = self._compute(_known(dtype), operation, arguments)
-            if value is not None:
-                return value
+            for way in self._ways:
+                operation = functools.partial(way, function=node.function, dtype=wanted[0])
+                value = self._compute(_known(dtype), operation, arguments)
+                if value is not None:
+                    return value
         return self._call(_loop(ufunc, (*wanted, dtype)), _known(dtype), arguments)
 
     def _kind(self, node: Node) -> Any:

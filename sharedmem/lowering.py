@@ -159,8 +159,6 @@ def operate(emit: Emit, function: str, dtype: Dtype, arguments: Sequence[Parts])
         return (emit(f"fcmp uno {form} {first}, {first}"),)
     if function == "~" and kind == "b":
         return (emit(f"icmp eq {form} {first}, zeroinitializer"),)
-    if name := vector_math.name_of(function, dtype, len(arguments)):
-        return (emit(f"call {form} {name}({', '.join(f'{form} {x}' for (x,) in arguments)})"),)
     return None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sharedmem import lowering
+from sharedmem import float_errors, lowering
 from sharedmem.lowering import Dtype, Emit, Parts
 
 # The address of one of NumPy's loops, and of the data that it wants.
@@ -25,6 +25,8 @@ entry:
   %work = alloca [9 x i64]
   %steps = getelementptr i64, ptr %work, i64 4
   %length = getelementptr i64, ptr %work, i64 8
+  %noted = getelementptr i64, ptr %done, i64 1
+  {clear}
   %is.streamed = icmp ne i64 %streams, 0
   br label %claim
 claim:
@@ -53,6 +55,7 @@ strip:
   %stop = add i64 %start, {strip}
   br i1 %is.last, label %written, label %strip
 written:
+  {note}
   fence seq_cst
   %before = atomicrmw add ptr %done, i64 %some seq_cst
   br label %claim
@@ -61,6 +64,13 @@ end:
 }}
 !0 = !{{i32 1}}
 """
+
+
+# What the processor notes is told before a piece counts as done: then the caller may look there.
+_CLEAR = "%cleared = call i32 inttoptr (i64 {0} to ptr)(i32 {1})"
+_NOTE = """%raised = call i32 inttoptr (i64 {0} to ptr)(i32 {1})
+  %bits = zext i32 %raised to i64
+  %others = atomicrmw or ptr %noted, i64 %bits seq_cst"""
 
 
 @dataclass(frozen=True)
@@ -158,7 +168,7 @@ def write_kernel(stages: Sequence[Stage], dtype: Dtype, parts: Parts, widest: in
 
     Its arguments are the addresses, how many elements there are, whether the result is written past
     the caches, how many elements a thread claims at once, and where it is counted how many are
-    claimed and how many are done.
+    claimed and how many are done; behind the latter is what :mod:`sharedmem.float_errors` tells.
 
     Parameters
     ----------
@@ -187,7 +197,13 @@ def write_kernel(stages: Sequence[Stage], dtype: Dtype, parts: Parts, widest: in
         main.lines.append(f"call void @rest{at}(ptr %args, i64 %start, i64 %whole, i64 %n)")
         for loop, sources in stage.calls:
             _append_call(main, loop, sources)
-    strips = _STRIPS.format(strip=STRIP, width=width, stages="\n".join(main.lines))
+    clear = note = ""
+    if addresses := float_errors.addresses():
+        forms = zip((_CLEAR, _NOTE), addresses, strict=True)
+        clear, note = (form.format(address, float_errors.MASK) for form, address in forms)
+    strips = _STRIPS.format(
+        strip=STRIP, width=width, stages="\n".join(main.lines), clear=clear, note=note
+    )
     return "\n".join([*functions, strips])
 
 

@@ -13,9 +13,12 @@ from __future__ import annotations
 import ctypes
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
+
+Parts = tuple[str, ...]
 
 # By NumPy's names and operators. log10 of powers of ten has to be exact, and libmvec's is not
 # (54 of 600 for float64).
@@ -29,20 +32,25 @@ _NAMES = {
 _LEFT_TO_NUMPY = {("sin", np.dtype("f4")), ("cos", np.dtype("f4"))}
 # Elements in one of AVX2's registers.
 _LANES = {np.dtype("f4"): 8, np.dtype("f8"): 4}
+_KINDS = {4: "float", 8: "double"}
 _CALL = re.compile(r"@(vector\.(\w+)\.v(\d+)f(\d+))\(")
 
 
-def name_of(function: str, dtype: np.dtype[np.generic], n_arguments: int) -> str | None:
-    """Return what computes a function of vectors in the text of a kernel, if there is anything.
+def apply(
+    emit: Callable[[str], str], function: str, dtype: np.dtype[Any], arguments: Sequence[Parts]
+) -> Parts | None:
+    """Apply a function to registers, as :mod:`sharedmem.lowering` does; None for what is not there.
 
-    In the name, ``#`` stands for how many elements are computed at once.
+    The text calls what :func:`definitions` defines.
     """
     name = _NAMES.get(function)
     if name is None or dtype not in _LANES or (function, dtype) in _LEFT_TO_NUMPY:
         return None
-    if _address(name, dtype.itemsize, n_arguments) is None:
+    if _address(name, dtype.itemsize, len(arguments)) is None:
         return None
-    return f"@vector.{name}.v#f{8 * dtype.itemsize}"
+    form = f"<# x {_KINDS[dtype.itemsize]}>"
+    given = ", ".join(f"{form} {x}" for (x,) in arguments)
+    return (emit(f"call {form} @vector.{name}.v#f{8 * dtype.itemsize}({given})"),)
 
 
 def definitions(text: str) -> Iterator[str]:
@@ -57,7 +65,7 @@ def _definition(called: str, name: str, width: int, itemsize: int, n_arguments: 
 
     Elements that are fewer are repeated: a result must not depend on how many there are beside it.
     """
-    kind = {4: "float", 8: "double"}[itemsize]
+    kind = _KINDS[itemsize]
     lanes = _LANES[np.dtype(f"f{itemsize}")]
     many, few = f"<{width} x {kind}>", f"<{lanes} x {kind}>"
     names = [f"%x{at}" for at in range(n_arguments)]

@@ -1,0 +1,66 @@
+"""What processors note about arithmetic, such as a division by zero, told as NumPy tells it."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import platform
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+
+# As fenv.h has them.
+_BITS = {
+    "x86_64": {"invalid": 1, "divide": 4, "over": 8, "under": 16},
+    "aarch64": {"invalid": 1, "divide": 2, "over": 4, "under": 8},
+}.get(platform.machine(), {})
+_WORDS = {
+    "divide": "divide by zero", "over": "overflow", "under": "underflow", "invalid": "invalid value"
+}  # fmt: skip
+MASK = sum(_BITS.values())
+
+
+def can_tell() -> bool:
+    """Say whether :func:`tell` does all that NumPy is asked to."""
+    return bool(addresses()) and {*np.geterr().values()} <= {"ignore", "warn", "raise"}
+
+
+@functools.cache
+def addresses() -> tuple[int, ...]:
+    """Return where the C library clears what is noted, and where it tests for it, if it does."""
+    try:
+        library = ctypes.CDLL(None)
+        functions = [library.feclearexcept, library.fetestexcept]
+    except (OSError, AttributeError):
+        return ()
+    found = [ctypes.cast(function, ctypes.c_void_p).value or 0 for function in functions]
+    return tuple(found) if _BITS else ()
+
+
+def tell(noted: int, name: str) -> None:
+    """Warn or raise as NumPy does, in this thread's error state.
+
+    Parameters
+    ----------
+    noted : int
+        What was tested for :data:`MASK`.
+    name : str
+        The ufunc that was computed.
+
+    Raises
+    ------
+    FloatingPointError
+        Where NumPy is asked to raise.
+    """
+    for text in _texts(noted, "raise", name):
+        raise FloatingPointError(text)
+    for text in _texts(noted, "warn", name):
+        warnings.warn(text, RuntimeWarning, stacklevel=6)
+
+
+def _texts(noted: int, mode: str, name: str) -> Iterator[str]:
+    modes = np.geterr()
+    for kind, words in _WORDS.items():
+        if noted & _BITS[kind] and modes[kind] == mode:  # type: ignore[literal-required]
+            yield f"{words} encountered in {name}"

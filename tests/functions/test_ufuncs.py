@@ -1,0 +1,158 @@
+"""NumPy's ufuncs on whole arrays: its bits, its types, its warnings and its errors."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+import sharedmem
+from sharedmem import float_errors, fusing, runs, whole_arrays
+
+UFUNCS = sorted(whole_arrays._NAMES, key=lambda ufunc: ufunc.__name__)
+DTYPES = ("f8", "f4", "i4", "u1", "?", "c16")
+
+
+@pytest.fixture(autouse=True)
+def small_sizes(monkeypatch):
+    monkeypatch.setattr(whole_arrays, "_WORTHWHILE", 1)
+    monkeypatch.setattr(whole_arrays, "_LARGE", 256)
+    monkeypatch.setattr(fusing, "_GRAIN", 64)
+    monkeypatch.setattr(runs, "THREAD_BYTES", 64)
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """What was computed by a kernel."""
+    done = []
+    compute = whole_arrays.compute_whole
+
+    def compute_and_note(*arguments):
+        result = compute(*arguments)
+        done.append(result is not None)
+        return result
+
+    monkeypatch.setattr(whole_arrays, "compute_whole", compute_and_note)
+    return done
+
+
+def numbers(dtype, seed=0):
+    rng = np.random.default_rng(seed)
+    a = rng.normal(scale=3, size=300)
+    a[:6] = 0.0, -0.0, np.nan, np.inf, -np.inf, 1e300
+    with np.errstate(all="ignore"):
+        a = np.nan_to_num(a).astype(dtype) if np.dtype(dtype).kind in "iub" else a.astype(dtype)
+        return a + 1j * a[::-1] if a.dtype.kind == "c" else a
+
+
+def outcome(call):
+    try:
+        with np.errstate(all="ignore"):
+            return call()
+    except (TypeError, ValueError) as error:
+        return type(error)
+
+
+@pytest.mark.parametrize("ufunc", UFUNCS, ids=lambda ufunc: ufunc.__name__)
+def test_bits_and_types_are_numpys(ufunc):
+    for dtype in DTYPES:
+        operands = [numbers(dtype, seed) for seed in range(ufunc.nin)]
+        result = outcome(lambda x=operands: sharedmem.apply_ufunc(ufunc, *x))
+        expected = outcome(lambda x=operands: ufunc(*x))
+        if isinstance(expected, type):
+            assert result is expected
+        else:
+            assert result.dtype == expected.dtype
+            np.testing.assert_array_equal(result.view(np.ndarray), expected)
+
+
+def test_vectors_of_the_c_library_are_left_to_expressions(computed):
+    a = np.linspace(-1, 1, 5000)
+    np.testing.assert_array_equal(sharedmem.apply_ufunc(np.exp, a), np.exp(a))
+    assert computed == [True]
+
+
+@pytest.mark.parametrize("number", [2, 2.5, True, np.float32(2.5), np.int64(3), np.array(3)])
+def test_numbers_are_as_weak_as_numpys(number, computed):
+    for dtype in ("f4", "i2"):
+        a = numbers(dtype)
+        result = sharedmem.apply_ufunc(np.multiply, a, number)
+        expected = np.multiply(a, number)
+        assert result.dtype == expected.dtype
+        np.testing.assert_array_equal(result, expected)
+    assert all(computed)
+
+
+def test_a_number_that_does_not_fit_is_numpys():
+    a = numbers("u1")
+    assert sharedmem.apply_ufunc(np.less, a, 300).all()
+    with pytest.raises(OverflowError, match="300"):
+        sharedmem.apply_ufunc(np.add, a, 300)
+
+
+def test_in_place_and_in_any_layout():
+    a = np.arange(1.0, 601.0)
+    expected = np.sqrt(a)
+    for take in (np.s_[:], np.s_[::-1], np.s_[::2], np.s_[:599]):
+        x = a.copy()
+        sharedmem.apply_ufunc(np.sqrt, x[take], out=x[take])
+        np.testing.assert_array_equal(x[take], expected[take])
+    square = a[:576].reshape(24, 24)
+    result = sharedmem.apply_ufunc(np.add, square.T, square.T)
+    np.testing.assert_array_equal(result, 2 * square.T)
+    np.testing.assert_array_equal(
+        sharedmem.apply_ufunc(np.add, square, square[0]), square + square[0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("ufunc", "operands", "message"),
+    [
+        (np.sqrt, (-1.0,), "invalid value encountered in sqrt"),
+        (np.divide, (1.0, 0.0), "divide by zero encountered in divide"),
+        (np.multiply, (1e300, 1e300), "overflow encountered in multiply"),
+        (np.exp, (1e3,), "overflow encountered in exp"),
+        (np.floor_divide, (1, 0), "divide by zero encountered in floor_divide"),
+    ],
+)
+def test_warnings_and_errors_are_numpys(ufunc, operands, message, computed):
+    full = [np.full(300, operand) for operand in operands]
+    with pytest.warns(RuntimeWarning, match=message) as caught:
+        sharedmem.apply_ufunc(ufunc, *full)
+    assert caught[0].filename == __file__
+    with np.errstate(all="raise"), pytest.raises(FloatingPointError, match=message):
+        sharedmem.apply_ufunc(ufunc, *full)
+    with np.errstate(all="ignore"):
+        sharedmem.apply_ufunc(ufunc, *full)
+    assert computed == [True] * 3
+    told = []
+    with np.errstate(all="call", call=lambda text, _: told.append(text)):
+        sharedmem.apply_ufunc(ufunc, *full)
+    assert told
+    assert message.startswith(told[0])
+
+
+def test_nothing_is_told_of_what_went_well(computed):
+    a = numbers("f8")
+    with warnings.catch_warnings(), np.errstate(divide="raise", over="raise", invalid="raise"):
+        warnings.simplefilter("error")
+        for ufunc in (np.less, np.equal, np.isnan, np.negative, np.maximum):
+            sharedmem.apply_ufunc(ufunc, *[a] * ufunc.nin)
+        sharedmem.apply_ufunc(np.sqrt, np.full(300, np.nan))
+    assert all(computed)
+
+
+def test_without_the_c_library_numpy_computes(monkeypatch, computed):
+    monkeypatch.setattr(float_errors, "addresses", lambda: ())
+    with pytest.warns(RuntimeWarning, match="invalid value encountered in sqrt"):
+        result = sharedmem.apply_ufunc(np.sqrt, np.full(300, -1.0))
+    assert np.isnan(result).all()
+    assert not computed
+
+
+def test_broken_tables_leave_the_work_to_numpy(monkeypatch, computed):
+    fusing._fuse.cache_clear()
+    monkeypatch.setattr(fusing, "_is_table_as_documented", lambda ufunc: False)
+    a = np.linspace(0, 1, 300)
+    np.testing.assert_array_equal(sharedmem.apply_ufunc(np.exp, a), np.exp(a))
+    assert not computed
+    fusing._fuse.cache_clear()

@@ -108,18 +108,19 @@ class Kernel:
         streams = streams and address_of(out) % LINE == 0
         addresses = [address_of(a) for a in (out, *operands)]
         numbers = [address_of(a) for a in scalars]
-        counts = np.zeros(2 * _DONE, np.int64)
-        claimed = address_of(counts)
+        size = out.size
+        counts = (ctypes.c_int64 * (2 * _DONE))()
+        claimed = ctypes.addressof(counts)
 
         def work(is_caller: bool) -> bool:
-            scratch = np.empty(self.scratch, np.uint8)
-            places = [*addresses, address_of(scratch), *numbers]
+            scratch = ctypes.create_string_buffer(self.scratch)
+            places = [*addresses, ctypes.addressof(scratch), *numbers]
             arguments = (ctypes.c_void_p * len(places))(*places)
-            self.function(arguments, out.size, streams, _GRAIN, claimed, claimed + 8 * _DONE)
+            self.function(arguments, size, streams, _GRAIN, claimed, claimed + 8 * _DONE)
             looks = 0
-            while is_caller and counts[_DONE] < out.size and looks < _LOOKS:
+            while is_caller and counts[_DONE] < size and looks < _LOOKS:
                 looks += 1
-            return bool(counts[_DONE] >= out.size)
+            return bool(counts[_DONE] >= size)
 
         if share is None:
             work(True)

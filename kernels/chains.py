@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sharedmem.kernels import sums
 from sharedmem.kernels.compile import formula, part
-from sharedmem.kernels.lines import LANES, index
+from sharedmem.kernels.lanes import LANES, index
 from sharedmem.kernels.vectors import Elements, Vector
 
 Array = NDArray[Any]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sharedmem.kernels.compile import formula, kernel, part
 from sharedmem.kernels.intrinsics import fma
-from sharedmem.kernels.lines import LANES
+from sharedmem.kernels.lanes import LANES
 from sharedmem.kernels.sums import compensated, two_sum
 
 Array = NDArray[Any]

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.kernels.compile import formula, part
+from sharedmem.kernels.lanes import index, number
 from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
-from sharedmem.kernels.lines import index, line_kernel, number
+from sharedmem.kernels.lines import line_kernel
 from sharedmem.kernels.pieces import LineReduction, Share, finish_lines, reduce_lines
 from sharedmem.kernels.reduction import Reduction
 from sharedmem.kernels.sums import two_sum

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from sharedmem.kernels import extrema, moments, products, sums
 from sharedmem.kernels.compile import formula, part
+from sharedmem.kernels.lanes import index
 from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
-from sharedmem.kernels.lines import index
 from sharedmem.kernels.pieces import LineReduction, Share, finish_lines, reduce_lines
 from sharedmem.kernels.reduction import Reduction
 from sharedmem.kernels.vectors import Vector, tree_sum, vector_kernel

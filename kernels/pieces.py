@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from sharedmem.kernels.lanes import CALLER, DONE, LANES
 from sharedmem.kernels.layout import flatten
-from sharedmem.kernels.lines import BATCH, CALLER, DONE, LANES, LineKernel
+from sharedmem.kernels.lines import LineKernel
+from sharedmem.kernels.rows import BATCH
 from sharedmem.kernels.vectors import WIDTH
 
 Array = NDArray[Any]

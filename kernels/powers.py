@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from sharedmem.kernels.compile import part
 from sharedmem.kernels.extrema import greater, lesser
-from sharedmem.kernels.lines import LANES, index, line_kernel
+from sharedmem.kernels.lanes import LANES, index
+from sharedmem.kernels.lines import line_kernel
 from sharedmem.kernels.moments import SPAN, exact_product, mean_difference, mean_of_four
 from sharedmem.kernels.sums import two_sum
 

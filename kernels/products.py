@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.kernels.compile import part
+from sharedmem.kernels.lanes import LANES, index
 from sharedmem.kernels.layout import as_numbers, has_kernel
-from sharedmem.kernels.lines import LANES, index, line_kernel
+from sharedmem.kernels.lines import line_kernel
 from sharedmem.kernels.pieces import LineReduction, reduce_lines
 from sharedmem.kernels.reduction import Reduction
 

@@ -12,8 +12,8 @@ from sharedmem.kernels import chains
 from sharedmem.kernels.chains import CHAINS
 from sharedmem.kernels.compile import kernel
 from sharedmem.kernels.intrinsics import fetch_add, let_others_run
+from sharedmem.kernels.lanes import LANES, index, number
 from sharedmem.kernels.layout import is_whole
-from sharedmem.kernels.lines import LANES, index, number
 from sharedmem.kernels.pieces import Share
 
 Array = NDArray[Any]

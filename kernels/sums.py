@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.kernels.compile import formula, part
+from sharedmem.kernels.lanes import index
 from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
-from sharedmem.kernels.lines import LineKernel, index
+from sharedmem.kernels.lines import LineKernel
 from sharedmem.kernels.pieces import LineReduction, Share, finish_lines, reduce_lines
 from sharedmem.kernels.reduction import Reduction
 from sharedmem.kernels.vectors import Vector, tree_sum, vector_kernel

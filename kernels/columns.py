@@ -1,0 +1,110 @@
+"""The kernel that reduces lines which lie side by side, as columns do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from numpy.typing import NDArray
+
+from sharedmem.kernels.compile import kernel, part
+from sharedmem.kernels.intrinsics import fetch_add
+from sharedmem.kernels.lanes import DONE, LANES, NEXT, copy_lanes, number, start_lanes, wait
+
+Array = NDArray[Any]
+
+
+def _block_reducer(
+    add_wide: Callable[..., None], add_any: Callable[..., None], n_rows: int, width: int
+) -> Callable[..., None]:
+    """Make what reduces a block of columns."""
+
+    @part
+    def reduce_block(
+        x: Array, p: int, n: int, stride: int, first: int, stop: int, identity: Array,
+        scratch: Array, state: Array, at: int,
+    ) -> None:  # fmt: skip
+        start_lanes(state, at + first, stop - first, identity)
+        for row in range(0, n, n_rows):
+            rows = min(n_rows, n - row)
+            for column in range(first, stop, width):
+                some = min(width, stop - column)
+                if some == LANES:
+                    add_wide(x, p + column, rows, stride, state, at + column, some, scratch)
+                else:
+                    add_any(x, p + column, rows, stride, state, at + column, some, scratch)
+            p += n_rows * stride
+
+    return reduce_block
+
+
+def _few_reducer(
+    reduce_block: Callable[..., None], add_any: Callable[..., None], fold_to: Callable[..., None]
+) -> Callable[..., None]:
+    """Make what reduces columns so few that some rows together fill the lanes."""
+
+    @part
+    def reduce_few(
+        x: Array, p: int, n: int, n_inner: int, groups: int, identity: Array, scratch: Array,
+        lanes: Array,
+    ) -> None:  # fmt: skip
+        width = groups * n_inner
+        zero = number(0)
+        rows = n // groups
+        reduce_block(x, p, rows, width, zero, width, identity, scratch, lanes, zero)
+        rest = n * n_inner - rows * width
+        if rest > 0:
+            add_any(x, p + rows * width, number(1), width, lanes, zero, rest, scratch)
+        fold_to(lanes, width, n_inner)
+
+    return reduce_few
+
+
+def column_kernel(
+    add_wide: Callable[..., None],
+    add_any: Callable[..., None],
+    fold_to: Callable[..., None],
+    finish: Callable[..., None],
+    n_rows: int,
+    width: int,
+) -> Callable[..., None]:
+    """Make the kernel for lines that lie side by side, as columns do.
+
+    Threads take `grain` pieces at a time, each `height` rows of `block` columns. Results go to
+    `out`, if that has room for them, and else states to `state`.
+    """
+    reduce_block = _block_reducer(add_wide, add_any, n_rows, width)
+    reduce_few = _few_reducer(reduce_block, add_any, fold_to)
+
+    @kernel
+    def reduce_columns(
+        x: Array, start: int, n_outer: int, outer_stride: int, n: int, stride: int, n_inner: int,
+        groups: int, height: int, block: int, grain: int, n_tasks: int, cursor: Array, place: int,
+        target: int, lanes: Array, scratch: Array, identity: Array, state: Array, out: Array,
+        setting: Any,
+    ) -> None:  # fmt: skip
+        n_blocks = (n_inner + block - 1) // block
+        first = fetch_add(cursor, NEXT, grain)
+        while first < n_tasks:
+            some = min(grain, n_tasks - first)
+            for task in range(first, first + some):
+                piece, left = task // n_blocks, task % n_blocks * block
+                done = piece // n_outer * height
+                p = start + piece % n_outer * outer_stride + done * stride
+                rows, at = min(height, n - done), piece * n_inner
+                right = min(n_inner, left + block)
+                if groups > 1:
+                    reduce_few(x, p, rows, n_inner, groups, identity, scratch, lanes)
+                    if not len(out):
+                        copy_lanes(lanes, n_inner, state, at)
+                elif len(out):
+                    reduce_block(x, p, rows, stride, left, right, identity, scratch, lanes, -left)
+                else:
+                    reduce_block(x, p, rows, stride, left, right, identity, scratch, state, at)
+                if len(out):
+                    finish(lanes, right - left, out[at + left :], setting)
+            fetch_add(cursor, DONE, some)
+            first = fetch_add(cursor, NEXT, grain)
+        wait(cursor, place, target)
+
+    return reduce_columns

@@ -1,0 +1,134 @@
+"""The kernel that reduces lines of contiguous elements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sharedmem.kernels.compile import kernel, part
+from sharedmem.kernels.intrinsics import fetch_add, read_only
+from sharedmem.kernels.lanes import (
+    DONE,
+    LANES,
+    NEXT,
+    copy_lanes,
+    index,
+    number,
+    start_lanes,
+    wait,
+)
+
+# Lines that are not long are reduced in this many lanes, which are folded for a batch of lines at
+# once.
+NARROW = 16
+BATCH = 64
+LONG = 1024
+# Lines shorter than this are turned in batches, to be reduced side by side.
+SHORT = 32
+
+Array = NDArray[Any]
+
+
+@part
+def _turn(
+    x: Array, p: int, outer_stride: int, n: int, n_lines: int, turned: Array, to: int
+) -> None:
+    """Put lines of `n` elements from `p` on side by side, in rows of `to`."""
+    for i in range(n):
+        row = turned[i * to :]
+        for line in range(n_lines):
+            row[line] = x[index(p + line * outer_stride + i)]
+
+
+def _batch_reducer(
+    add_wide: Callable[..., None],
+    add_narrow: Callable[..., None],
+    fold_to: Callable[..., None],
+    n_lanes: int,
+) -> Callable[..., None]:
+    """Make what reduces up to `batch` lines of contiguous elements to `sides`, side by side."""
+
+    @part
+    def reduce_batch(
+        x: Array, p: int, outer_stride: int, n: int, n_lines: int, batch: int, identity: Array,
+        scratch: Array, turned: Array, wide: Array, lanes: Array, sides: Array,
+    ) -> None:  # fmt: skip
+        zero, narrow_width = number(0), number(NARROW)
+        wide_width, batch_width = number(n_lanes), number(BATCH)
+        rows = n // n_lanes if n_lanes > NARROW and n >= LONG else 0
+        narrow = (n - rows * n_lanes) // NARROW if n >= SHORT else 0
+        in_lanes = rows * n_lanes + narrow * NARROW
+        start_lanes(sides, zero, batch_width, identity)
+        if in_lanes:
+            start_lanes(lanes, zero, narrow_width * BATCH, identity)
+            for line in range(n_lines):
+                q = p + line * outer_stride
+                lane = line * NARROW
+                if rows:
+                    start_lanes(wide, zero, wide_width, identity)
+                    add_wide(x, q, rows, wide_width, wide, zero, wide_width, scratch)
+                    fold_to(wide, wide_width, narrow_width)
+                    copy_lanes(wide, narrow_width, lanes, lane)
+                    q += rows * n_lanes
+                add_narrow(x, q, narrow, narrow_width, lanes, lane, narrow_width, scratch)
+            for s in range(len(sides)):
+                _turn(lanes[s], zero, narrow_width, narrow_width, n_lines, sides[s], batch)
+            fold_to(sides, narrow_width * batch, batch)
+        for rest in range(in_lanes, n, SHORT):
+            some = min(n - rest, SHORT)
+            _turn(x, p + rest, outer_stride, some, n_lines, turned, batch_width)
+            readable = read_only(turned)
+            add_wide(readable, zero, some, batch_width, sides, zero, batch_width, scratch)
+
+    return reduce_batch
+
+
+def row_kernel(
+    add_wide: Callable[..., None],
+    add_narrow: Callable[..., None],
+    fold_to: Callable[..., None],
+    finish: Callable[..., None],
+    n_lanes: int,
+) -> Callable[..., None]:
+    """Make the kernel for lines of contiguous elements.
+
+    Threads take `grain` lines at a time, or pieces of `longest` elements of longer ones, and reduce
+    `batch` of them side by side. Results go to `out`, if that has room for them, and else states to
+    `state`.
+    """
+    reduce_batch = _batch_reducer(add_wide, add_narrow, fold_to, n_lanes)
+
+    @kernel
+    def reduce_rows(
+        x: Array, start: int, n_outer: int, outer_stride: int, n: int, longest: int, batch: int,
+        grain: int, n_tasks: int, cursor: Array, place: int, target: int, n_scratch: int,
+        identity: Array, state: Array, out: Array, setting: Any,
+    ) -> None:  # fmt: skip
+        wide = np.empty((len(state), LANES), state.dtype)
+        lanes = np.empty((len(state), NARROW * BATCH), state.dtype)
+        sides = np.empty((len(state), NARROW * BATCH), state.dtype)
+        scratch = np.empty((n_scratch, LANES), state.dtype)
+        turned = np.empty(SHORT * BATCH, x.dtype)
+        first = fetch_add(cursor, NEXT, grain)
+        while first < n_tasks:
+            stop = min(first + grain, n_tasks)
+            for at in range(first, stop, batch):
+                done = at // n_outer * longest
+                p = start + at % n_outer * outer_stride + done
+                length, n_lines = min(longest, n - done), min(batch, stop - at)
+                reduce_batch(
+                    x, p, outer_stride, length, n_lines, batch, identity, scratch, turned, wide,
+                    lanes, sides,
+                )  # fmt: skip
+                if len(out):
+                    finish(sides, n_lines, out[at:], setting)
+                else:
+                    copy_lanes(sides, n_lines, state, at)
+            fetch_add(cursor, DONE, stop - first)
+            first = fetch_add(cursor, NEXT, grain)
+        wait(cursor, place, target)
+
+    return reduce_rows

@@ -20,13 +20,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 OLD := $(VENV)-0.3.8
 
-.PHONY: demo test lint types unit kernels versions version faults soak dtypes fuzz coverage \
-	compat bench regressions clean
+.PHONY: demo test lint types unit kernels callers doctests versions version faults soak dtypes \
+	fuzz coverage compat bench regressions clean
 
 demo: $(VENV)/with-plot
 	$(BIN)/python examples/demo.py
 
-test: kernels unit lint types
+test: kernels unit callers doctests lint types
 
 # What compiles many kernels, which takes minutes, and what finds them compiled.
 KERNELS := tests/kernels tests/functions tests/test_stores.py tests/test_cli.py
@@ -39,7 +39,11 @@ unit: $(VENV)/with-test
 
 kernels: $(VENV)/with-test
 	$(BIN)/pytest -q $(KERNELS)
+
+callers: $(VENV)/with-test
 	$(BIN)/pytest -q $(CALLERS)
+
+doctests: $(VENV)/with-test
 	$(BIN)/pytest -q --doctest-modules sharedmem
 
 lint: $(VENV)/with-test

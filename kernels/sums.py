@@ -114,7 +114,7 @@ def fold(state: Array, half: int) -> None:
 
 @part
 def _settle(total: Any, lost: Any) -> Any:
-    """Return a sum with what it lost, unless that is not finite: it is so only if the sum is."""
+    """Return a sum with what it lost, or alone where that is not finite, as then it is not either."""
     return total + lost if lost - lost == 0 else total
 
 

@@ -7,9 +7,10 @@ import pytest
 
 import sharedmem
 from sharedmem import float_errors, fusing, runs, whole_arrays
+from tests.kernels.strategies import dtypes
 
 UFUNCS = sorted(whole_arrays._NAMES, key=lambda ufunc: ufunc.__name__)
-DTYPES = ("f8", "f4", "i4", "u1", "?", "c16")
+DTYPES = dtypes("f8", "i4", others=("f4", "u1", "?", "c16"))
 
 
 @pytest.fixture(autouse=True)

@@ -11,12 +11,13 @@ from sharedmem.kernels.compile import kernel
 from sharedmem.kernels.sums import two_sum
 
 CHILD = """
+import numpy as np
 from sharedmem.kernels import counts, extrema, histograms, moments, summaries, sums
 from sharedmem.kernels.pieces import reduce_lines
-assert not sums._add_lines.rows.signatures, "importing has compiled a kernel"
-import numpy as np
-sums.add("f8", "f8").chunk(np.ones((1, 10, 1)))
-print(sum(sums._add_lines.rows.stats.cache_hits.values()))
+for kernel in (sums._add_lines.rows, histograms.tally):
+    assert not kernel.signatures, "importing has compiled a kernel"
+histograms.tally(np.zeros(3, int), np.zeros(1, int))
+print(sum(histograms.tally.stats.cache_hits.values()))
 """
 
 

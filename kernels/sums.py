@@ -114,7 +114,7 @@ def fold(state: Array, half: int) -> None:
 
 @part
 def _settle(total: Any, lost: Any) -> Any:
-    """Return a sum with what it lost, or alone where that is not finite, as then it is not either."""
+    """Return a sum with what it lost, or alone where that is not finite: neither is it then."""
     return total + lost if lost - lost == 0 else total
 
 

@@ -34,14 +34,17 @@ def make_array():
     return a
 
 
+# Loops compile in a tenth of the time of expressions of arrays.
 @numba.njit(nogil=True)
 def double(x):
-    x *= 2
+    for i in np.ndindex(x.shape):
+        x[i] *= 2
 
 
 @numba.njit(nogil=True)
 def scale_and_add(x, y, result, factor):
-    result[:] = factor * x + y
+    for i in np.ndindex(result.shape):
+        result[i] = factor * x[i] + y[i]
 
 
 def test_a_kernel_works_in_place(pool):

@@ -122,14 +122,17 @@ def test_any_number_of_workers_gives_the_same_bits(store):
     assert len(results) == 1
 
 
+# Loops compile in a tenth of the time of expressions of arrays.
 @numba.njit(nogil=True)
 def scale(x, y, factor):
-    y[:] = x * factor
+    for i in np.ndindex(y.shape):
+        y[i] = x[i] * factor
 
 
 @numba.njit(nogil=True)
 def negate(x):
-    x[:] = -x
+    for i in np.ndindex(x.shape):
+        x[i] = -x[i]
 
 
 @pytest.mark.parametrize("axis", [0, 1])
@@ -285,7 +288,8 @@ def test_expressions_take_and_fill_arrays_in_files(store, target):
 
 @numba.njit(nogil=True)
 def differ(x, y):
-    y[:] = x[2:, 1:-1, 1:-1] - x[1:-1, :-2, 2:]
+    for i, j, k in np.ndindex(y.shape):
+        y[i, j, k] = x[i + 2, j + 1, k + 1] - x[i + 1, j, k + 2]
 
 
 @pytest.mark.parametrize("boundary", ["reflect", "periodic", "nearest", 7.0, "none"])

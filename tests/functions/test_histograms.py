@@ -56,7 +56,7 @@ def test_given_edges_are_numpys(dtype, edges_dtype, edges, size, weights, is_who
 
 
 @pytest.mark.parametrize("n_bins", [1, 2, 7, 5000])
-@pytest.mark.parametrize("dtype", ["f8", "f4", "i4", "u8"])
+@pytest.mark.parametrize("dtype", dtypes("f8", "f4", "u8", others=("i4",)))
 @pytest.mark.parametrize("weights", [None, "f8", "i8"])
 def test_even_bins_are_numpys(n_bins, dtype, weights, monkeypatch):
     a = numbers((40, 50), dtype)

@@ -15,7 +15,7 @@ from sharedmem.fusing import fuse
 from sharedmem.lines import memory_order
 from sharedmem.mapreduce import current_pool
 from sharedmem.operands import as_array, common_shape
-from sharedmem.whole_arrays import compute_whole, is_direct, is_plain, is_streamed, run
+from sharedmem.whole_arrays import compute_whole, is_plain
 
 if TYPE_CHECKING:  # which would import numba
     from sharedmem.kernels.pieces import Share
@@ -140,12 +140,7 @@ class _Function:
         self._tree = tree
         self._scalars = tuple(scalars)
         self._size = size
-        self._kernel = fuse(tree, dtypes, is_exact=False) if size > PIECE else None
-        if self._kernel is not None:
-            try:
-                self._cast = self._kernel.cast(scalars)
-            except OverflowError:  # an integer is compared that is beyond the type of the array
-                self._kernel = None
+        self._kernel = fuse(tree, dtypes, scalars, is_exact=False) if size > PIECE else None
 
     def __reduce__(self) -> Any:
         """Pickle without the machine code, which another process compiles for itself."""
@@ -155,11 +150,10 @@ class _Function:
         """Compute a chunk; without elements, make the types known."""
         if not out or not out[0].size:
             return self._try(operands, out)
+        if self._compute_whole(operands, out[0]):
+            return out[0]
         axes = memory_order(out[0].strides)
         parts = [x.transpose(axes) for x in (*operands, *out)]
-        if self._kernel is not None and is_direct(self._kernel, parts):
-            run(self._kernel, parts, self._cast, is_streamed(parts, self._size))
-            return out[0]
         size = PIECE * parts[-1].itemsize
         for piece in chunks(parts[-1], range(len(axes)), nbytes=size):
             self._compute([part[(*piece, ...)] for part in parts])
@@ -167,9 +161,14 @@ class _Function:
 
     def together(self, share: Share, operands: Sequence[Array], out: Array) -> bool:
         """Compute all of `out` in threads that share the work, or say that it has to be cut."""
+        return self._compute_whole(operands, out, share)
+
+    def _compute_whole(
+        self, operands: Sequence[Array], out: Array, share: Share | None = None
+    ) -> bool:
         if self._kernel is None:
             return False
-        return compute_whole(self._kernel, operands, self._cast, out, share) is not None
+        return compute_whole(self._kernel, operands, out, self._size, share) is not None
 
     def _try(self, operands: tuple[Array, ...], out: tuple[Array, ...]) -> Array:
         if self._kernel is None:
@@ -190,8 +189,7 @@ class _Function:
             result = compute(self._tree, tuple(operands), self._scalars)
         else:
             result = np.empty(out.shape, self._kernel.dtype)
-            parts = [*map(_in_order, operands), result]
-            run(self._kernel, parts, self._cast, streams=False)
+            self._kernel([*map(_in_order, operands)], result, streams=False)
         np.copyto(out, result, casting="unsafe")
 
 

@@ -186,7 +186,7 @@ def bind(node: Node, values: Mapping[str, Any]) -> tuple[Node, list[str], list[A
         if isinstance(value, Call | Operand):
             return value
         scalars.append(value)
-        return Scalar(len(scalars) - 1, kind_of(value))
+        return Scalar(len(scalars) - 1, _kind(value))
 
     return place(fold(node)), names, scalars
 
@@ -205,8 +205,7 @@ def _function(name: str) -> Callable[..., Any]:
     return OPERATORS.get(name) or FUNCTIONS[name]
 
 
-def kind_of(value: Any) -> Any:
-    """Return the type that a number has for NumPy; Python's own are weak."""
+def _kind(value: Any) -> Any:
     return type(value) if type(value) in (int, float, complex) else np.asarray(value).dtype
 
 

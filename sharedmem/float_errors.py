@@ -6,7 +6,7 @@ import ctypes
 import functools
 import platform
 import warnings
-from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -53,14 +53,13 @@ def tell(noted: int, name: str) -> None:
     FloatingPointError
         Where NumPy is asked to raise.
     """
-    for text in _texts(noted, "raise", name):
-        raise FloatingPointError(text)
-    for text in _texts(noted, "warn", name):
-        warnings.warn(text, RuntimeWarning, stacklevel=6)
-
-
-def _texts(noted: int, mode: str, name: str) -> Iterator[str]:
-    modes = np.geterr()
-    for kind, words in _WORDS.items():
-        if noted & _BITS[kind] and modes[kind] == mode:  # type: ignore[literal-required]
-            yield f"{words} encountered in {name}"
+    if not noted:
+        return
+    modes: Any = np.geterr()
+    told = [kind for kind in _WORDS if noted & _BITS[kind]]
+    for kind in sorted(told, key=lambda kind: modes[kind] != "raise"):
+        text = f"{_WORDS[kind]} encountered in {name}"
+        if modes[kind] == "raise":
+            raise FloatingPointError(text)
+        if modes[kind] == "warn":
+            warnings.warn(text, RuntimeWarning, stacklevel=6)

@@ -6,7 +6,7 @@ import ctypes
 import functools
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,30 +57,19 @@ class Kernel:
         What the numbers of the expression become.
     scratch : int
         Bytes for what passes from loop to loop.
+    numbers : tuple of ndarray
+        Those of the expression, in these types.
     """
 
     function: Callable[..., None]
     dtype: Dtype
     scalar_dtypes: tuple[Dtype, ...]
     scratch: int
-
-    def cast(self, scalars: list[Any]) -> tuple[Any, ...]:
-        """Give numbers the types that they are computed with.
-
-        Raises
-        ------
-        OverflowError
-            If an integer of Python's does not fit.
-        """
-        return tuple(
-            np.array([value], dtype)
-            for value, dtype in zip(scalars, self.scalar_dtypes, strict=True)
-        )
+    numbers: tuple[Any, ...] = ()
 
     def __call__(
         self,
         operands: Sequence[Any],
-        scalars: Sequence[Any],
         out: Any,
         streams: bool,
         share: Share | None = None,
@@ -101,13 +90,14 @@ class Kernel:
             What :func:`sharedmem.float_errors.tell` tells.
         """
         noted = 0
+        *operands, out = (part.reshape(-1) for part in (*operands, out))
         first = -address_of(out) % LINE // self.dtype.itemsize if streams else 0
         if first:
-            noted = self([x[:first] for x in operands], scalars, out[:first], streams=False)
+            noted = self([x[:first] for x in operands], out[:first], streams=False)
             operands, out = [x[first:] for x in operands], out[first:]
         streams = streams and address_of(out) % LINE == 0
         addresses = [address_of(a) for a in (out, *operands)]
-        numbers = [address_of(a) for a in scalars]
+        numbers = [address_of(a) for a in self.numbers]
         size = out.size
         counts = (ctypes.c_int64 * (2 * _DONE))()
         claimed = ctypes.addressof(counts)
@@ -133,23 +123,35 @@ class Kernel:
 _compiling = threading.Lock()
 
 
-def fuse(tree: Node, operand_dtypes: tuple[Dtype, ...], *, is_exact: bool) -> Kernel | None:
+def fuse(
+    tree: Node, operand_dtypes: tuple[Dtype, ...], scalars: Sequence[Any], *, is_exact: bool
+) -> Kernel | None:
     """Compile a tree that :func:`sharedmem.expressions.bind` gave, for the types in it.
 
     Parameters
     ----------
     tree : Node
     operand_dtypes : tuple of dtype
+    scalars : sequence
+        The numbers.
     is_exact : bool
         Whether functions have NumPy's very bits, in place of those of vectors.
 
     Returns
     -------
     Kernel or None
-        None where the processor or NumPy's tables lack what that needs: then NumPy computes it.
+        None where the processor or NumPy's tables lack what that needs, or an integer is compared
+        that is beyond the type of the array: then NumPy computes it.
     """
     with _compiling:
-        return _fuse(tree, operand_dtypes, is_exact)
+        kernel = _fuse(tree, operand_dtypes, is_exact)
+    if kernel is None:
+        return None
+    typed = zip(scalars, kernel.scalar_dtypes, strict=True)
+    try:
+        return replace(kernel, numbers=tuple(np.array([value], dtype) for value, dtype in typed))
+    except OverflowError:
+        return None
 
 
 @functools.lru_cache(256)
@@ -157,8 +159,10 @@ def _fuse(tree: Node, operand_dtypes: tuple[Dtype, ...], is_exact: bool) -> Kern
     program = _Program(tuple(dtype.newbyteorder("=") for dtype in operand_dtypes), is_exact)
     try:
         result = program.value_of(tree)
+        body = program.text(result)
+        text = "\n".join([*vector_math.definitions(body), body])
         function = lowering.assemble(
-            program.text(result), ctypes.c_void_p, *[ctypes.c_size_t] * 3, *[ctypes.c_void_p] * 2
+            text, ctypes.c_void_p, *[ctypes.c_size_t] * 3, *[ctypes.c_void_p] * 2
         )
     except _Unfused:
         return None

@@ -13,8 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from sharedmem import vector_math
-
 Dtype = np.dtype[Any]
 Parts = tuple[str, ...]
 Emit = Callable[[str], str]
@@ -194,7 +192,7 @@ def assemble(text: str, *arguments: Any) -> Callable[..., None]:
     machine = _machine()
     used = set(re.findall(r"call (<\d+ x \w+>) (@llvm[.\w]+)\(", text))
     declared = [f"declare {form} {name}({form})" for form, name in sorted(used)]
-    module = llvm.parse_assembly("\n".join([*declared, *vector_math.definitions(text), text]))
+    module = llvm.parse_assembly("\n".join([*declared, text]))
     engine = llvm.create_mcjit_compiler(module, machine)
     passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
     passes.getModulePassManager().run(module, passes)

@@ -13,12 +13,11 @@ from __future__ import annotations
 import ctypes
 import functools
 import re
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-Parts = tuple[str, ...]
+from sharedmem.lowering import Dtype, Emit, Parts, at_width, vector
 
 # By NumPy's names and operators. log10 of powers of ten has to be exact, and libmvec's is not
 # (54 of 600 for float64).
@@ -30,25 +29,23 @@ _NAMES = {
 }  # fmt: skip
 # NumPy's loops for these are vectors, too, and those of libmvec slow for large angles.
 _LEFT_TO_NUMPY = {("sin", np.dtype("f4")), ("cos", np.dtype("f4"))}
-# Elements in one of AVX2's registers.
-_LANES = {np.dtype("f4"): 8, np.dtype("f8"): 4}
-_KINDS = {4: "float", 8: "double"}
+_TYPES = (np.dtype("f4"), np.dtype("f8"))
+# Of AVX2.
+_REGISTER_BYTES = 32
 _CALL = re.compile(r"@(vector\.(\w+)\.v(\d+)f(\d+))\(")
 
 
-def apply(
-    emit: Callable[[str], str], function: str, dtype: np.dtype[Any], arguments: Sequence[Parts]
-) -> Parts | None:
+def apply(emit: Emit, function: str, dtype: Dtype, arguments: Sequence[Parts]) -> Parts | None:
     """Apply a function to registers, as :mod:`sharedmem.lowering` does; None for what is not there.
 
     The text calls what :func:`definitions` defines.
     """
-    name = _NAMES.get(function)
-    if name is None or dtype not in _LANES or (function, dtype) in _LEFT_TO_NUMPY:
+    if function not in _NAMES or dtype not in _TYPES or (function, dtype) in _LEFT_TO_NUMPY:
         return None
-    if _address(name, dtype.itemsize, len(arguments)) is None:
+    name = f"{'v' * len(arguments)}_{_NAMES[function]}"
+    if _address(name, dtype.itemsize) is None:
         return None
-    form = f"<# x {_KINDS[dtype.itemsize]}>"
+    form = vector(dtype)
     given = ", ".join(f"{form} {x}" for (x,) in arguments)
     return (emit(f"call {form} @vector.{name}.v#f{8 * dtype.itemsize}({given})"),)
 
@@ -56,24 +53,22 @@ def apply(
 def definitions(text: str) -> Iterator[str]:
     """Yield the definitions of those functions of vectors that a text calls."""
     for called, name, width, bits in sorted(set(_CALL.findall(text))):
-        n_arguments = 2 if name in ("atan2", "hypot", "pow") else 1
-        yield _definition(called, name, int(width), int(bits) // 8, n_arguments)
+        yield _definition(called, name, int(width), int(bits) // 8)
 
 
-def _definition(called: str, name: str, width: int, itemsize: int, n_arguments: int) -> str:
+def _definition(called: str, name: str, width: int, itemsize: int) -> str:
     """Return a function that passes on as many elements as a register holds, one after the other.
 
     Elements that are fewer are repeated: a result must not depend on how many there are beside it.
     """
-    kind = _KINDS[itemsize]
-    lanes = _LANES[np.dtype(f"f{itemsize}")]
-    many, few = f"<{width} x {kind}>", f"<{lanes} x {kind}>"
-    names = [f"%x{at}" for at in range(n_arguments)]
-    address = _address(name, itemsize, n_arguments)
+    lanes = _REGISTER_BYTES // itemsize
+    many, few = (at_width(vector(np.dtype(f"f{itemsize}")), n) for n in (width, lanes))
+    names = [f"%x{at}" for at in range(name.index("_"))]
+    address = _address(name, itemsize)
     lines, result = [], "poison"
     for first in range(0, width, lanes):
         places = [min(first + lane, width - 1) for lane in range(lanes)]
-        parts = [f"%from{first}.{at}" for at in range(n_arguments)]
+        parts = [f"%from{first}.{x[1:]}" for x in names]
         lines += [
             f"{part} = shufflevector {many} {x}, {many} poison, {_mask(places)}"
             for part, x in zip(parts, names, strict=True)
@@ -99,18 +94,17 @@ def _mask(places: list[int] | list[int | None]) -> str:
 
 
 @functools.cache
-def _address(name: str, itemsize: int, n_arguments: int) -> int | None:
-    """Return where a function is, if processor and library have it."""
+def _address(name: str, itemsize: int) -> int | None:
+    """Return where a function is, with a ``v`` an argument, if processor and library have it."""
     library = _library()
     if library is None:
         return None
-    lanes, suffix = (8, "f") if itemsize == 4 else (4, "")
     # As the x86 ABI for functions of vectors has it: d for AVX2, N for no mask.
+    symbol = f"_ZGVdN{_REGISTER_BYTES // itemsize}{name}{'f' if itemsize == 4 else ''}"
     try:
-        function = library[f"_ZGVdN{lanes}{'v' * n_arguments}_{name}{suffix}"]
+        return ctypes.cast(library[symbol], ctypes.c_void_p).value
     except AttributeError:  # a library older than glibc 2.35
         return None
-    return ctypes.cast(function, ctypes.c_void_p).value
 
 
 @functools.cache

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sharedmem import float_errors
 from sharedmem.array import is_present
-from sharedmem.expressions import FUNCTIONS, Call, Operand, Scalar, kind_of
+from sharedmem.expressions import FUNCTIONS, Call, Name, bind
 from sharedmem.fusing import UFUNCS, Kernel, fuse
 from sharedmem.lines import memory_order
 
@@ -22,7 +22,8 @@ Array = NDArray[Any]
 # Results of so many bytes are written past the caches (a + 1 into memory that is there, medians of
 # interleaved calls: 8 MiB 1.23 ms instead of 1.48, 128 MiB 10.8 instead of 14.2; 1 MiB as before).
 _LARGE = 8 << 20
-# A ufunc is compiled for results of so many bytes: it takes as long as NumPy takes for 50 MiB.
+# A ufunc is compiled for results of so many bytes, which takes 60 to 85 ms, once for its types, and
+# 275 where LLVM has to be loaded: as long as NumPy takes for the roots of 400 MiB and more.
 _WORTHWHILE = 1 << 20
 
 _NAMES = {
@@ -33,9 +34,14 @@ _NAMES = {
 
 
 def compute_whole(
-    kernel: Kernel, operands: Sequence[Array], scalars: Sequence[Any], out: Array, share: Share
+    kernel: Kernel, operands: Sequence[Array], out: Array, size: int, share: Share | None = None
 ) -> int | None:
-    """Compute all of `out` in threads that share the work.
+    """Compute all of `out`, of a result of `size` elements, if the arrays are as kernels want them.
+
+    Parameters
+    ----------
+    share : callable, optional
+        Calls a function in several threads, which share the work.
 
     Returns
     -------
@@ -43,39 +49,18 @@ def compute_whole(
         What :func:`sharedmem.float_errors.tell` tells; None if the arrays have to be cut.
     """
     axes = memory_order(out.strides)
-    parts = [x.transpose(axes) for x in (*operands, out)]
-    if not (is_direct(kernel, parts) and is_present(out)):
+    *operands, out = parts = [x.transpose(axes) for x in (*operands, out)]
+    if out.dtype != kernel.dtype or not all(map(is_plain, parts)):
         return None
-    return run(kernel, parts, scalars, is_streamed(parts, out.size), share)
-
-
-def is_direct(kernel: Kernel, parts: Sequence[Array]) -> bool:
-    """Say whether a kernel can work on operands and a result, the last part, as they lie."""
-    return parts[-1].dtype == kernel.dtype and all(map(is_plain, parts))
+    if share is not None and not is_present(out):
+        return None
+    is_apart = not any(np.may_share_memory(out, x) for x in operands)
+    return kernel(operands, out, is_apart and size * out.itemsize >= _LARGE, share)
 
 
 def is_plain(a: Array) -> bool:
     """Say whether an array lies in memory as kernels want it."""
     return a.flags.c_contiguous and a.flags.aligned and a.dtype.isnative
-
-
-def is_streamed(parts: Sequence[Array], size: int) -> bool:
-    """Say whether the last part, of a result of `size` elements, is written past the caches."""
-    *operands, out = parts
-    is_apart = not any(np.may_share_memory(out, x) for x in operands)
-    return is_apart and size * out.itemsize >= _LARGE
-
-
-def run(
-    kernel: Kernel,
-    parts: Sequence[Array],
-    scalars: Sequence[Any],
-    streams: bool,
-    share: Share | None = None,
-) -> int:
-    """Run a kernel on plain operands and a result of any shape, the last part."""
-    *operands, out = (part.reshape(-1) for part in parts)
-    return kernel(operands, scalars, out, streams, share)
 
 
 class WholeUfunc:
@@ -94,25 +79,16 @@ class WholeUfunc:
         """Compute all of `out` in threads that share the work, or say that it has to be cut."""
         if out.nbytes < _WORTHWHILE or not float_errors.can_tell():
             return False
-        arrays: list[Array] = []
-        scalars: list[Any] = []
-        arguments: list[Operand | Scalar] = []
-        for x in operands:
-            if isinstance(x, np.ndarray) and any(x.strides):
-                arguments.append(Operand(len(arrays), x.dtype))
-                arrays.append(x)
-            else:
-                scalars.append(x.flat[0] if isinstance(x, np.ndarray) else x)
-                arguments.append(Scalar(len(scalars) - 1, kind_of(scalars[-1])))
-        call = Call(_NAMES[self._ufunc], tuple(arguments))
-        kernel = fuse(call, tuple(x.dtype for x in arrays), is_exact=True)
-        if kernel is None:
+        values = {
+            str(at): x.flat[0] if isinstance(x, np.ndarray) and not any(x.strides) else x
+            for at, x in enumerate(operands)
+        }
+        arrays = [x for x in values.values() if isinstance(x, np.ndarray)]
+        if not arrays:
             return False
-        try:
-            numbers = kernel.cast(scalars)
-        except OverflowError:  # an integer is compared that is beyond the type of the array
-            return False
-        noted = compute_whole(kernel, arrays, numbers, out, share)
+        tree, _, scalars = bind(Call(_NAMES[self._ufunc], tuple(map(Name, values))), values)
+        kernel = fuse(tree, tuple(x.dtype for x in arrays), scalars, is_exact=True)
+        noted = compute_whole(kernel, arrays, out, out.size, share) if kernel else None
         if noted is None:
             return False
         if out.dtype.kind != "b":  # NumPy's comparisons tell nothing of NaN

@@ -78,11 +78,6 @@ def slack_of(edges: Array) -> float:
     return slack if slack < 0.25 and n_bins < 2**31 else np.inf
 
 
-def is_resolved(edges: Array) -> bool:
-    """Say whether bins of equal width are so wide that NumPy, too, gives what the edges say."""
-    return edges.dtype.kind == "f" and slack_of(edges) < np.inf
-
-
 def limits(edges: Array, uniform: bool) -> tuple[Array, Array, float]:
     """Return what is below each of even bins, and above, and their slack, infinite for others.
 
@@ -163,10 +158,15 @@ def _count(x: Array, edges: Array, lower: Array, upper: Array, slack: float, cou
             counts[line, at] += tables[0, at] + tables[1, at] + tables[2, at] + tables[3, at]
 
 
-def search_type(dtype: np.dtype[Any], edges: Array) -> np.dtype[Any] | None:
-    """Return the type in which kernels compare elements with edges as NumPy does, if there is."""
+def search_type(dtype: np.dtype[Any], edges: Array, uniform: bool = False) -> np.dtype[Any] | None:
+    """Return the type in which kernels compare elements with edges as NumPy does, if there is.
+
+    Edges of bins of equal width that float64 cannot tell apart say less than NumPy's arithmetic.
+    """
     common = np.result_type(dtype, edges.dtype)
     if not (has_kernel(dtype, "biuf") and has_kernel(edges.dtype, "biuf")) or common.kind == "b":
+        return None
+    if uniform and (edges.dtype.kind != "f" or slack_of(edges) == np.inf):
         return None
     return np.dtype("i8" if common.kind == "i" else "u8" if common.kind == "u" else "f8")
 
@@ -176,11 +176,11 @@ def histogram(dtype: DTypeLike, edges: Array, uniform: bool) -> Reduction:
 
     `uniform` says that the edges are those that NumPy makes for bins of equal width.
     """
-    searched = search_type(np.dtype(dtype), edges)
-    if searched is None or (uniform and not is_resolved(edges)):
+    searched = search_type(np.dtype(dtype), edges, uniform)
+    if searched is None:
         chunk = partial(_numpy_chunk, edges=edges, uniform=uniform)
     else:
-        chunk = partial(_chunk, edges=edges.astype(searched), uniform=uniform)
+        chunk = partial(_chunk, edges=edges.astype(searched), limits=limits(edges, uniform))
     return Reduction(chunk, _combine, _counts, identity=(0,), lines=True)
 
 
@@ -191,10 +191,10 @@ def native(x: Array) -> Array:
     return x
 
 
-def _chunk(x: Array, edges: Array, uniform: bool) -> tuple[Array, ...]:
+def _chunk(x: Array, edges: Array, limits: tuple[Array, Array, float]) -> tuple[Array, ...]:
     numbers = native(as_numbers(x).transpose(0, 2, 1).reshape(-1, x.shape[1]))
     counts = np.zeros((len(numbers), len(edges) - 1), np.int64)
-    _count(numbers, edges, *limits(edges, uniform), counts)
+    _count(numbers, edges, *limits, counts)
     return (counts.reshape(x.shape[0], x.shape[2], -1),)
 
 

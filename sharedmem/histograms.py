@@ -76,13 +76,12 @@ def histogram(
     else:
         extent = minmax(a) if uniform and range is None else ()
         edges = np.histogram_bin_edges(np.array(extent, a.dtype), bins, range)
-    searched = histograms.search_type(a.dtype, edges)
-    is_exact = searched is not None and (not uniform or histograms.is_resolved(edges))
-    if weights is not None and not is_exact:
+    searched = histograms.search_type(a.dtype, edges, uniform)
+    if searched is None and weights is not None:
         return np.histogram(a, bins, range, density, weights)
     if weights is not None:
         hist = _weighted_histogram(a, edges, uniform, weights)
-    elif not is_exact or len(edges) <= _MANY_BINS:
+    elif searched is None or len(edges) <= _MANY_BINS:
         hist = reduce(histograms.histogram(a.dtype, edges, uniform), a)
     else:
         hist = _in_cells([in_memory(a).reshape(-1)], [edges], [uniform])

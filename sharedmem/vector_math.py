@@ -1,7 +1,7 @@
 """Functions of the C library that compute several elements at once, where it has them.
 
-glibc's libmvec is within 4 units of the last place, as NumPy's own loops are where they use vectors;
-it is two to thirteen times as fast as those that take one float64 after the other.
+glibc's libmvec is within 4 units of the last place, as NumPy's own loops are where they use
+vectors; it is two to thirteen times as fast as those that take one float64 after the other.
 
 References
 ----------

@@ -7,7 +7,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from itertools import islice
 from typing import Any, NamedTuple
 
 from sharedmem import blas
@@ -224,17 +223,18 @@ class _Feed:
             bound = 2 * self._BATCHES_AHEAD * self._team.size * self._size
             if self.n_items - n_taken >= bound:
                 return
-            batch = list(islice(self._items, self._size))
-            if not batch:
+            batch = self._team.take(self.n_items, self._items, self._size)
+            length = len(batch)
+            if length == 0:
                 self.is_exhausted = True
                 for other in self._present:
                     self._team.dismiss(other)
                 return
-            self._batches[rank].append((self.n_items, len(batch), time.perf_counter()))
+            self._batches[rank].append((self.n_items, length, time.perf_counter()))
             self._n_batches += 1
             self._sync.given[rank] = self.n_items
             n_bytes = self._team.send(rank, self.n_items, batch)
-            self.n_items += len(batch)
+            self.n_items += length
             if self._grows and n_bytes > INLINE_BYTES:
                 self._size = max(1, self._size // 2)
 

@@ -18,6 +18,7 @@ from sharedmem.couriers import INLINE_BYTES, Package, pack
 from sharedmem.dask_arrays import regions_of
 from sharedmem.errors import DeadWorkerError, WorkerException
 from sharedmem.failures import exception_of
+from sharedmem.parcels import Pickled
 from sharedmem.remote import Job, TaskError, forget, run_claim
 from sharedmem.sync import CoordinatorSync, TeamSync
 from sharedmem.tasks import item_text
@@ -342,10 +343,10 @@ class ClusterCall:
 
 
 def _opened(index: int, value: Any) -> Any:
-    if not isinstance(value, bytes | bytearray | memoryview):
+    if type(value) is not Pickled:
         return value
     try:
-        return pickle.loads(value)
+        return pickle.loads(value.stream)
     except Exception as error:
         error.add_note(f"The result of task {index} cannot be unpickled.")
         raise WorkerException(error) from error

@@ -52,6 +52,11 @@ class Parcel(NamedTuple):
     buffers: Sequence[memoryview] = ()
     segments: Sequence[Segment] = ()
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the stream and the buffers."""
+        return len(self.stream) + sum(buffer.nbytes for buffer in self.buffers)
+
 
 class _Reducers(dict[type, Callable[[Any], Any]]):
     """How a pickler reduces objects: with what is registered for all, but for arrays."""
@@ -117,6 +122,116 @@ def unpack(index: int, stream: bytes | memoryview, buffers: Iterable[memoryview]
         raise
     except BaseException as error:  # SystemExit would end the program without a word.
         raise UnpackingError(index, error) from error
+
+
+class Pickled:
+    """An object of a batch that was pickled on its own; no other entry is of this type.
+
+    Parameters
+    ----------
+    stream, buffers
+        As of a :class:`Parcel`.
+    """
+
+    __slots__ = ("_buffers", "stream")
+
+    def __init__(self, stream: bytes | memoryview, buffers: Sequence[memoryview] = ()) -> None:
+        self.stream = stream
+        self._buffers = buffers
+
+    def __reduce_ex__(self, protocol: object) -> Any:
+        """Pickle by buffers, so that large ones are kept apart once more."""
+        buffers = [pickle.PickleBuffer(buffer) for buffer in self._buffers]
+        return Pickled, (pickle.PickleBuffer(self.stream), buffers)
+
+    def unpack(self, index: int) -> Any:
+        """Return the object; an error names task `index`."""
+        return unpack(index, self.stream, self._buffers)
+
+
+class Entry(NamedTuple):
+    """An object as it was, to be put into a batch.
+
+    Attributes
+    ----------
+    kept : object
+        A copy, or a :class:`Pickled`.
+    nbytes : int
+        About how many bytes it has.
+    segments : sequence of Segment
+        Those that it refers to.
+    has_buffers : bool
+        Whether large buffers are not copied yet.
+    """
+
+    kept: object
+    nbytes: int
+    segments: Sequence[Segment] = ()
+    has_buffers: bool = False
+
+
+def entry_of(value: object) -> Entry:
+    """Return `value` as it is now: the next task, or the iterator, may use its buffer again."""
+    taken = snapshot(value)
+    if taken is not None:
+        return Entry(*taken)
+    parcel = pack(value)
+    kept = Pickled(parcel.stream, parcel.buffers)
+    return Entry(kept, parcel.nbytes, parcel.segments, bool(parcel.buffers))
+
+
+class Batch:
+    """Objects that travel together; small ones are pickled many at once.
+
+    Attributes
+    ----------
+    entries : list
+        Takes objects of atomic types directly.
+    nbytes : int
+        About how many bytes the other objects have.
+    segments : dict
+        The segments that they refer to, by identity.
+    has_buffers : bool
+        Whether large buffers are not copied yet, so that the batch has to be sent now.
+    """
+
+    def __init__(self) -> None:
+        self.entries: list[Any] = []
+        self._reset()
+
+    def __len__(self) -> int:
+        """Return the number of objects."""
+        return len(self.entries)
+
+    def _reset(self) -> None:
+        self.nbytes = 0
+        self.segments: dict[tuple[int, int], Segment] = {}
+        self.has_buffers = False
+
+    def add(self, entry: Entry) -> None:
+        """Take one more object."""
+        self.entries.append(entry.kept)
+        self.nbytes += entry.nbytes
+        if entry.segments:
+            self.segments.update((segment.identity, segment) for segment in entry.segments)
+        self.has_buffers |= entry.has_buffers
+
+    def close(self) -> Parcel:
+        """Return all as one parcel, and begin anew."""
+        parcel = pack(self.entries)._replace(segments=list(self.segments.values()))
+        self.entries.clear()
+        self._reset()
+        return parcel
+
+
+def opened(first: int, entries: list[Any]) -> list[Any]:
+    """Return the objects of a batch; an error names the task, counted from `first`."""
+    if Pickled in map(type, entries):
+        return [
+            entry.unpack(first + at) if type(entry) is Pickled else entry
+            for at, entry in enumerate(entries)
+        ]
+    return entries
 
 
 def _aligned(offset: int) -> int:

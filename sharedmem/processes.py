@@ -7,13 +7,14 @@ import errno
 import os
 import selectors
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from sharedmem.claims import FileCursor
 from sharedmem.errors import DeadWorkerError, WorkerException
 from sharedmem.failures import Failure, exception_of, portable
-from sharedmem.parcels import UnpackingError, pack, snapshot
+from sharedmem.parcels import Batch, UnpackingError, entry_of, pack
 from sharedmem.team import Work, remaining
 from sharedmem.transport import INLINE_BYTES, Channel, Kind, Message
 from sharedmem.worker import (
@@ -109,20 +110,29 @@ class ProcessTeam:
             raise
         self._members.append(_Member(rank, process, ours))
 
-    def send(self, rank: int, index: int, items: list[Any]) -> int:
+    def take(self, index: int, items: Iterator[Any], size: int) -> Batch:
+        """Take tasks out of an iterator; see :class:`Team`."""
+        batch = Batch()
+        for item in islice(items, size):
+            try:
+                batch.add(entry_of(item))
+            except BaseException as error:
+                error.add_note(
+                    f"Item {index + len(batch)} is pickled to reach a worker; map, unlike imap, "
+                    "lets workers inherit items as they are."
+                )
+                raise
+            if batch.has_buffers:
+                break
+        return batch
+
+    def send(self, rank: int, index: int, batch: Batch) -> int:
         """Give a worker tasks; see :class:`Team`."""
-        try:
-            parcel = pack(items)
-        except BaseException as error:
-            error.add_note(
-                f"Items {index} to {index + len(items) - 1} are pickled to reach a worker; map, "
-                "unlike imap, lets workers inherit them as they are."
-            )
-            raise
+        parcel = batch.close()
         # A worker that has died is reported by `receive`.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._members[rank].channel.send(Kind.TASKS, index, parcel)
-        return len(parcel.stream) + sum(buffer.nbytes for buffer in parcel.buffers)
+        return parcel.nbytes
 
     def dismiss(self, rank: int) -> None:
         """Tell a worker that there are no more tasks."""
@@ -236,19 +246,13 @@ class ProcessTeam:
 
 
 class ProcessPort:
-    """A forked worker's side of its team.
-
-    Small results wait in `pending`, as they are or as copies, and leave together; others are
-    pickled at once, since a task may use the same buffer as the one before. An item of type bytes
-    is always such a pickle.
-    """
+    """A forked worker's side of its team."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._first = 0
-        self._pending_bytes = 0
-        self._has_pickles = False
-        self.pending: list[Any] = []
+        self._batch = Batch()
+        self.pending = self._batch.entries
 
     def start(self, index: int) -> None:
         """Say that the next result is that of task `index`."""
@@ -256,37 +260,28 @@ class ProcessPort:
 
     def add(self, result: object) -> None:
         """Take a result that is not of an atomic type."""
-        kept = snapshot(result)
-        if kept is None:
-            try:
-                parcel = pack(result)
-            except BaseException as error:
-                error.add_note(
-                    f"The result, of type {type(result).__name__}, is pickled to reach the "
-                    "coordinator: return data, or write to a shared array."
-                )
-                raise
-            kept = parcel.stream, len(parcel.stream)
-            if parcel.buffers or parcel.segments or kept[1] > INLINE_BYTES:
-                self.flush()
-                self._channel.send(Kind.RESULT, self._first, parcel)
-                self._first += 1
-                return
-            self._has_pickles = True
-        if self._pending_bytes + kept[1] > INLINE_BYTES:
+        try:
+            entry = entry_of(result)
+        except BaseException as error:
+            error.add_note(
+                f"The result, of type {type(result).__name__}, is pickled to reach the "
+                "coordinator: return data, or write to a shared array."
+            )
+            raise
+        batch = self._batch
+        if batch.nbytes + entry.nbytes > INLINE_BYTES:
             self.flush()
-        self.pending.append(kept[0])
-        self._pending_bytes += kept[1]
+        batch.add(entry)
+        # Segments count in the result window, which bounds what is sent and not what waits here.
+        if batch.has_buffers or batch.segments:
+            self.flush()
 
     def flush(self) -> None:
         """Send what is pending."""
-        if self.pending:
-            kind = Kind.PICKLED_RESULTS if self._has_pickles else Kind.RESULTS
-            self._channel.send(kind, self._first, pack(self.pending))
-            self._first += len(self.pending)
-            self.pending.clear()
-            self._pending_bytes = 0
-            self._has_pickles = False
+        n_results = len(self.pending)
+        if n_results:
+            self._channel.send(Kind.RESULTS, self._first, self._batch.close())
+            self._first += n_results
 
     def fail(self, index: int, failure: Failure) -> None:
         """Tell that task `index` has failed."""

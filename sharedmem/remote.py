@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import pickle
 import re
 import threading
 import time
@@ -16,7 +15,7 @@ from sharedmem.contexts import Call, Context, Contexts, in_claim
 from sharedmem.couriers import Package, Reference, can_attach, pack_results, pickled
 from sharedmem.dask_arrays import blocks_at_hand
 from sharedmem.failures import describe_failure, portable
-from sharedmem.parcels import snapshot
+from sharedmem.parcels import Pickled, snapshot
 from sharedmem.sync import TeamSync, WorkerSync
 from sharedmem.tasks import run_claims
 from sharedmem.worker import thread_as_worker
@@ -205,7 +204,7 @@ class _Results:
     def add(self, result: object) -> None:
         """Take any result."""
         taken = snapshot(result)
-        value = pickle.PickleBuffer(pickled(result)) if taken is None else taken[0]
+        value = Pickled(pickled(result)) if taken is None else taken[0]
         self.pending.append(value)
 
     def flush(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from sharedmem.claims import Cursor
@@ -73,8 +73,18 @@ class Team(Protocol):
 
     size: int
 
-    def send(self, rank: int, index: int, items: list[Any]) -> int:
-        """Give a worker tasks, `items`, of which the first has the number `index`.
+    def take(self, index: int, items: Iterator[Any], size: int) -> Any:
+        """Take up to `size` tasks, the first one with number `index`, out of an iterator.
+
+        Returns
+        -------
+        sized
+            A batch to send next; empty if there are no more.
+        """
+        ...
+
+    def send(self, rank: int, index: int, batch: Any) -> int:
+        """Give a worker a batch of tasks, of which the first has the number `index`.
 
         Returns
         -------

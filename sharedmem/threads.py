@@ -5,8 +5,9 @@ from __future__ import annotations
 import queue
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from sharedmem.claims import LockedCursor
@@ -68,9 +69,13 @@ class ThreadTeam:
             raise
         exchange.gate.set()
 
-    def send(self, rank: int, index: int, items: list[Any]) -> int:
+    def take(self, index: int, items: Iterator[Any], size: int) -> list[Any]:
+        """Take tasks out of an iterator; see :class:`Team`."""
+        return list(islice(items, size))
+
+    def send(self, rank: int, index: int, batch: list[Any]) -> int:
         """Give a worker tasks; see :class:`Team`."""
-        self._ports[rank].tasks.put(Message(Kind.TASKS, index, items))
+        self._ports[rank].tasks.put(Message(Kind.TASKS, index, batch))
         return 0
 
     def dismiss(self, rank: int) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from sharedmem.memory import Segment
-from sharedmem.parcels import Parcel, UnpackingError, read_parts, store, unpack
+from sharedmem.parcels import Parcel, UnpackingError, opened, read_parts, store, unpack
 
 # What fits goes through the socket, and the rest through a segment. A sequenced-packet socket
 # keeps each message whole: a worker that is killed leaves a message or none.
@@ -24,16 +24,14 @@ _MAX_SEGMENTS = 250
 
 
 class Kind:
-    """What a message says, in plain integers; a receiver knows one kind of results."""
+    """What a message says, in plain integers; results and tasks come in batches."""
 
     RESULTS = 0
-    PICKLED_RESULTS = 1
-    RESULT = 2
-    FAILURE = 3
-    FINISHED = 4
-    TASKS = 5
-    SEGMENTS = 6
-    ALL = range(7)
+    TASKS = 1
+    FAILURE = 2
+    FINISHED = 3
+    SEGMENTS = 4
+    ALL = range(5)
 
 
 class Message(NamedTuple):
@@ -97,7 +95,7 @@ class Channel:
     def send(self, kind: int, index: int, parcel: Parcel) -> None:
         """Send `parcel`, which is about task `index`; its buffers may be changed afterwards."""
         stream, buffers, segments = parcel
-        size = len(stream) + sum(buffer.nbytes for buffer in buffers)
+        size = parcel.nbytes
         self.sent_bytes += size
         is_apart = bool(buffers) or size > INLINE_BYTES
         window_bytes = self._window_bytes(size if is_apart else 0, segments)
@@ -219,8 +217,6 @@ class Channel:
             for descriptor in (file, *descriptors):
                 if descriptor >= 0:
                     os.close(descriptor)
-        if kind in (Kind.RESULT, Kind.PICKLED_RESULTS):
-            kind = Kind.RESULTS
         return Message(kind, index, value, nbytes)
 
     def _value(
@@ -243,11 +239,7 @@ class Channel:
             value = read_parts(file, index, n_stream, n_buffers)
         else:
             value = unpack(index, memoryview(data)[_HEADER.size + 8 * n_segments :])
-        if kind == Kind.PICKLED_RESULTS:
-            for k, item in enumerate(value):
-                if type(item) is bytes:
-                    value[k] = unpack(index + k, item)
-        return [value] if kind == Kind.RESULT else value
+        return opened(index, value) if kind in (Kind.RESULTS, Kind.TASKS) else value
 
 
 def _descriptors(ancillary: Iterable[tuple[int, int, bytes]]) -> list[int]:

@@ -222,8 +222,8 @@ def test_an_item_of_imap_that_cannot_be_pickled():
     with pytest.raises(AttributeError, match="local object") as caught:
         list(POOL.imap(callable, [lambda: 0]))
     assert caught.value.__notes__ == [
-        "Items 0 to 0 are pickled to reach a worker; map, unlike imap, lets workers inherit them "
-        "as they are."
+        "Item 0 is pickled to reach a worker; map, unlike imap, lets workers inherit items as they "
+        "are."
     ]
 
 

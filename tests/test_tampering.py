@@ -17,7 +17,7 @@ INTEGERS = st.sampled_from([-1, 0, 1, 2, 100, 5000, 1 << 16]) | st.integers(
 
 
 def a_message(size=SEGMENT.nbytes, n_segments=1, n_stream=5):
-    return header(Kind.RESULT, 0, 7, 0, n_stream, 0, n_segments) + sizes(size) + b"hello"
+    return header(Kind.RESULTS, 0, 7, 0, n_stream, 0, n_segments) + sizes(size) + b"hello"
 
 
 def a_file(*lengths, stream=b"hello"):
@@ -28,8 +28,8 @@ def a_file(*lengths, stream=b"hello"):
 def test_a_whole_message_is_taken():
     receive(a_message(), b"", 1, has_file=False)
     ours, theirs = Channel.pair(windowed=False)
-    theirs.send(Kind.RESULT, 7, pack([b"x" * 100_000, sharedmem.full(3, 5)]))
-    ((text, array),) = ours.receive(block=False).value
+    theirs.send(Kind.RESULTS, 7, pack([b"x" * 100_000, sharedmem.full(3, 5)]))
+    text, array = ours.receive(block=False).value
     assert len(text) == 100_000
     assert array.tolist() == [5, 5, 5]
     ours.close()
@@ -48,11 +48,11 @@ def test_a_whole_message_is_taken():
         (a_message(n_segments=-1), 1, False),
         (a_message(n_segments=1 << 40), 1, False),
         (header(99, 0, 0, 0, 0, 0, 0), 0, False),
-        (header(Kind.RESULT, 1, 0, 0, 5, 0, 0), 0, False),
-        (header(Kind.RESULT, 1, 0, 0, 1 << 40, 0, 0), 0, True),
-        (header(Kind.RESULT, 1, 0, 0, -5, 0, 0), 0, True),
-        (header(Kind.RESULT, 1, 0, 0, 5, 1 << 40, 0), 0, True),
-        (header(Kind.RESULT, 1, 0, 0, 5, -1, 0), 0, True),
+        (header(Kind.RESULTS, 1, 0, 0, 5, 0, 0), 0, False),
+        (header(Kind.RESULTS, 1, 0, 0, 1 << 40, 0, 0), 0, True),
+        (header(Kind.RESULTS, 1, 0, 0, -5, 0, 0), 0, True),
+        (header(Kind.RESULTS, 1, 0, 0, 5, 1 << 40, 0), 0, True),
+        (header(Kind.RESULTS, 1, 0, 0, 5, -1, 0), 0, True),
     ],
 )
 def test_damaged_messages_are_refused(message, n_segments, has_file, monkeypatch):

@@ -1,6 +1,7 @@
 """Calls of a pool on a cluster mean what they mean on one machine."""
 
 import itertools
+import pickle
 import threading
 import time
 
@@ -85,6 +86,25 @@ def test_large_items_and_results_travel(pool):
     for i, array in enumerate(found):
         np.testing.assert_array_equal(array, 2.0 * i)
         array += 1  # and belong to the caller
+
+
+def test_no_result_is_taken_for_a_pickle(pool):
+    makers = [
+        lambda i: pickle.dumps([i]),
+        lambda i: bytearray(pickle.dumps(i)),
+        lambda i: [pickle.dumps(i)],
+        lambda i: {"a": np.full(2500, float(i))},
+        lambda i: pickle.dumps("x" * 100_000),
+        lambda i: i,
+    ]
+
+    def make(i):
+        return makers[i % 6](i)
+
+    wanted = [make(i) for i in range(60)]
+    for found in (pool.map(make, range(60)), list(pool.imap(make, range(60)))):
+        assert [type(result) for result in found] == [type(result) for result in wanted]
+        assert repr(found) == repr(wanted)
 
 
 @pytest.mark.parametrize("n", [3, 100_000])

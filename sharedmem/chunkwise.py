@@ -200,8 +200,9 @@ def apply_ufunc(ufunc: Any, *inputs: Any, out: Any = None, **options: Any) -> An
     out : SharedArray, ndarray, or array in a file, or tuple of them, optional
         Where the results go; by default to new shared arrays. It may be one of the inputs.
     **options
-        ``dtype``, ``casting`` and ``order``, as NumPy has them, and ``where``, which needs `out`:
-        where the mask is False, `out` keeps its values. NumPy's gufuncs take no ``where``.
+        ``dtype``, ``casting``, ``signature`` and ``order``, as NumPy has them, and ``where``, which
+        needs `out`: where the mask is False, `out` keeps its values. NumPy's gufuncs take no
+        ``where``. Other options are refused.
 
     Returns
     -------

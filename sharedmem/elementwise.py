@@ -170,7 +170,7 @@ class _Function:
             return False
         return compute_whole(self._kernel, operands, out, self._size, share) is not None
 
-    def _try(self, operands: tuple[Array, ...], out: tuple[Array, ...]) -> Array:
+    def _try(self, operands: tuple[Array, ...], out: tuple[Array, ...]) -> Any:
         if self._kernel is None:
             result = np.asarray(compute(self._tree, operands, self._scalars))
         else:  # whose type is known in a third of the time
@@ -181,7 +181,7 @@ class _Function:
                     f"{self.__name__!r} is of dtype {result.dtype}, which cannot be cast to "
                     f"{target.dtype}, that of out, by the rule 'same_kind'"
                 )
-        return result
+        return result[()]
 
     def _compute(self, parts: list[Array]) -> None:
         *operands, out = parts

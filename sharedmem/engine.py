@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.array import populate
+from sharedmem.array import allocate, populate
 from sharedmem.chunks import Grid, bytes_a_chunk
 from sharedmem.compiling import compile_for
-from sharedmem.constructors import empty
 from sharedmem.lines import memory_order
 from sharedmem.operands import (
     as_array,
@@ -27,6 +26,7 @@ from sharedmem.operands import (
     common_shape,
     is_same_view,
     is_store,
+    result_axes,
 )
 from sharedmem.reducing import reduce
 from sharedmem.regions import Spread, broadcast, check_cut, cut, is_same_store, read, room, write
@@ -177,6 +177,7 @@ def apply_ufunc(
     *inputs: Any,
     out: Any = None,
     where: Any = True,
+    order: str = "K",
     private_ok: bool = False,
     share_for: Callable[[int], Share] | None = None,
     **options: Any,
@@ -188,7 +189,7 @@ def apply_ufunc(
     run_for : callable
         ``run_for(nbytes)(func, sequence)`` gives the list of ``func(item)``, from a team that suits
         tasks of so many bytes together.
-    ufunc, inputs, out, where, **options
+    ufunc, inputs, out, where, order, **options
         See :func:`sharedmem.apply_ufunc`.
     private_ok : bool
         Whether the workers share all memory with the coordinator.
@@ -210,45 +211,80 @@ def apply_ufunc(
     n_core_axes = _core_axes(ufunc)
     if len(inputs) != ufunc.nin:
         raise TypeError(f"{_name(ufunc)} takes {ufunc.nin} inputs, got {len(inputs)}")
-    refused = sorted({"axes", "axis", "keepdims", "subok", "signature"} & set(options))
-    if refused:
-        raise TypeError(f"apply_ufunc does not take {', '.join(refused)}")
+    _check_options(order, options)
     given = as_tuple(out)
     if given and len(given) != ufunc.nout:
         raise TypeError(f"{_name(ufunc)} has {ufunc.nout} outputs, got {len(given)} in out")
     for target in given:
         (check_stored if is_store(target) else check_writable)(target, "out", private_ok)
     given = tuple(map(as_array, given))
+    inputs = tuple(x if isinstance(x, Number) else as_array(x) for x in inputs)
     operands, loop = _broadcast(inputs, given, n_core_axes)
     mask = None
     if where is not True:
         if not given:
             raise ValueError("where= needs out=, which keeps its values where the mask is False")
         mask = broadcast(_apart(as_array(where), given), loop)
-    # No elements are enough to compile a ufunc of numba's, and to know or refuse the types.
-    trial = _UfuncTask(ufunc, operands, given, options, mask).apply((slice(0, 0),) * len(loop))
-    outs = given or tuple(
-        empty(loop + part.shape[len(loop) :], part.dtype) for part in as_tuple(trial)
-    )
-    operands = tuple(_apart(operand, outs) for operand in operands)
-    arrays = [part for part in (*operands, *outs) if not isinstance(part, Number)]
+    # No elements are enough to compile a ufunc of numba's, and to know or refuse the types. A loop
+    # without axes always has one: so that is done, not tried.
+    task = _UfuncTask(ufunc, operands, given, options, mask)
+    results = as_tuple(task.apply((slice(0, 0),) * len(loop)))
+
+    def room_for(part: Any) -> Any:
+        axes = result_axes(order, inputs, operands, len(loop), part.ndim)
+        return allocate(loop + part.shape[len(loop) :], part.dtype, axes)
+
+    if loop:
+        outs = given or tuple(map(room_for, results))
+        task = replace(task, inputs=tuple(_apart(x, outs) for x in operands), outs=outs)
+        _run_ufunc(run_for, share_for, task, len(loop))
+    elif given:
+        outs = given
+    else:
+        outs = tuple(room_for(part) if np.ndim(part) else part for part in results)
+        for target, part in zip(outs, results, strict=True):
+            if target is not part:
+                target[...] = part
+    if out is None:
+        return outs if len(outs) > 1 else outs[0]
+    return out if ufunc.nout > 1 or not isinstance(out, tuple) else out[0]
+
+
+def _run_ufunc(
+    run_for: Callable[[int], Run],
+    share_for: Callable[[int], Share] | None,
+    task: _UfuncTask,
+    n_loop: int,
+) -> None:
+    """Do all of a loop: by a kernel that threads share, or by chunks."""
+    outs = task.outs
+    arrays = [part for part in (*task.inputs, *outs) if not isinstance(part, Number)]
     # A chunk is so large in its widest array: flags of float64 are not cut eight times too long.
     widest = max(1, *(part.dtype.itemsize for part in arrays))
     in_files = any(map(is_store, arrays))  # each worker holds what it reads of those
     nbytes = 0 if in_files else max(part.nbytes for part in arrays)
     nbytes = max(1, bytes_a_chunk(nbytes) * outs[0].dtype.itemsize // widest)
     strides = getattr(outs[0], "strides", None)  # a file is read in C order
-    axes = range(len(loop)) if strides is None else memory_order(strides[: len(loop)])
+    axes = range(n_loop) if strides is None else memory_order(strides[:n_loop])
     # Broadcast operands count as often as they are read: a small row and column make a large table.
     total = sum(part.nbytes for part in arrays)
-    together = None if in_files or options or mask is not None else getattr(ufunc, "together", None)
-    if not (share_for and together and together(share_for(total), operands, outs[0])):
+    is_plain = not (in_files or task.options or task.mask is not None)
+    together = getattr(task.ufunc, "together", None) if is_plain else None
+    if not (share_for and together and together(share_for(total), task.inputs, outs[0])):
         grid = cut(outs[0], axes, outs, arrays, nbytes)
-        task = _UfuncTask(ufunc, operands, outs, options, mask)
         (run_for(total) if len(grid) > 1 else run_serially)(task, grid)
-    if out is None:
-        return outs if len(outs) > 1 else outs[0] if loop or outs[0].ndim else outs[0][()]
-    return out if ufunc.nout > 1 or not isinstance(out, tuple) else out[0]
+
+
+def _check_options(order: Any, options: Iterable[str]) -> None:
+    """Refuse what this call cannot keep; the rest NumPy takes or refuses."""
+    if order not in ("C", "F", "A", "K"):
+        raise ValueError(f"order must be one of 'C', 'F', 'A' or 'K', got {order!r}")
+    refused = sorted({"axes", "axis", "keepdims", "subok"} & set(options))
+    if refused:
+        raise TypeError(
+            f"apply_ufunc does not take {', '.join(refused)}; it takes out, where, order, dtype, "
+            "casting and signature"
+        )
 
 
 def _grid_along(axis: int, inputs: Sequence[Array], outs: Sequence[Array]) -> Grid:
@@ -286,21 +322,20 @@ def _broadcast(
     inputs: Sequence[Any], outs: Sequence[Array], n_core_axes: Sequence[int]
 ) -> tuple[tuple[Any, ...], tuple[int, ...]]:
     """Broadcast the loop axes of the inputs, and return them with the shape of the loop."""
-    operands = [x if isinstance(x, Number) else as_array(x) for x in inputs]
     loops, cores = [], []
-    for operand, n_core in zip([*operands, *outs], n_core_axes, strict=False):
+    for operand, n_core in zip([*inputs, *outs], n_core_axes, strict=False):
         shape = np.shape(operand)
         if len(shape) < n_core:
             raise ValueError(f"an operand of shape {shape} needs at least {n_core} axes")
         loops.append(shape[: len(shape) - n_core])
         cores.append(shape[len(shape) - n_core :])
     loop = common_shape(loops)
-    for out, out_loop in zip(outs, loops[len(operands) :], strict=True):
+    for out, out_loop in zip(outs, loops[len(inputs) :], strict=True):
         if out_loop != loop:
             raise ValueError(f"out has shape {out.shape}, but the inputs broadcast to {loop}")
     return tuple(
         x if isinstance(x, Number) else broadcast(x, loop + core)
-        for x, core in zip(operands, cores, strict=False)
+        for x, core in zip(inputs, cores, strict=False)
     ), loop
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import platform
+import sys
 import warnings
 from typing import Any
 
@@ -62,4 +63,12 @@ def tell(noted: int, name: str) -> None:
         if modes[kind] == "raise":
             raise FloatingPointError(text)
         if modes[kind] == "warn":
-            warnings.warn(text, RuntimeWarning, stacklevel=6)
+            warnings.warn(text, RuntimeWarning, stacklevel=_level_of_caller())
+
+
+def _level_of_caller() -> int:
+    """Return the stack level, for :func:`tell`, of the first function outside this package."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == "sharedmem":
+        level, frame = level + 1, frame.f_back
+    return level

@@ -57,6 +57,46 @@ def common_shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
         ) from None
 
 
+def result_axes(
+    order: str, inputs: Sequence[Any], operands: Sequence[Any], n_loop: int, n_axes: int
+) -> Sequence[int]:
+    """Return the axes of a ufunc's result from slowest to fastest, as NumPy reads `order`.
+
+    Parameters
+    ----------
+    order : {'C', 'F', 'A', 'K'}
+    inputs, operands : sequence of array and number
+        As they are given, and with the axes of the loop broadcast.
+    n_loop, n_axes : int
+        Axes of the loop, which come first, and of the result.
+    """
+    if order == "A":
+        flags = [x.flags.f_contiguous for x in inputs if isinstance(x, np.ndarray)]
+        order = "F" if flags and all(flags) else "C"
+    if order == "F":
+        return range(n_axes)[::-1]
+    loop = _axes_as_read(operands, n_loop) if order == "K" else range(n_loop)
+    return [*loop, *range(n_loop, n_axes)]
+
+
+def _axes_as_read(operands: Sequence[Any], n_loop: int) -> Sequence[int]:
+    """Return the axes of a loop in the order in which NumPy reads arrays; files are in C order."""
+    axes = range(n_loop)
+    if n_loop < 2 or any(map(is_store, operands)):
+        return axes
+    # The steps count, and where there is more than one; 64 arrays are too many for some versions.
+    corner = (slice(2),) * n_loop
+    views = [x[corner] for x in operands if isinstance(x, np.ndarray)]
+    views = [*{(x.shape[:n_loop], x.strides[:n_loop]): x for x in views}.values()][:60]
+    flags = [["readonly"]] * len(views) + [["writeonly", "allocate"]]
+    dtypes = [None] * len(views) + ["b"]
+    loop = [[*axes]] * len(flags)
+    nditer: Any = np.nditer
+    read = nditer((*views, None), ["refs_ok", "zerosize_ok"], flags, dtypes, op_axes=loop)
+    steps = read.operands[-1].strides
+    return sorted(axes, key=lambda axis: -steps[axis])
+
+
 def as_input(a: Any, private_ok: bool) -> Array:
     """Return an array that a stray write fails on, if the write would be lost."""
     view = np.asarray(a).view()

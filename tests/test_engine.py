@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import itertools
 import operator
 import os
 
@@ -290,6 +291,116 @@ def test_ufuncs_give_what_numpy_gives(pool, ufunc, inputs):
     for part, wanted in zip(np.atleast_1d(result), np.atleast_1d(expected), strict=True):
         np.testing.assert_array_equal(part, wanted)
         assert part.dtype == wanted.dtype
+
+
+@numba.guvectorize(["(f8[:], f8[:])"], "(n)->(n)")
+def reverse_and_double(x, result):
+    for i in range(x.size):
+        result[x.size - 1 - i] = 2 * x[i]
+
+
+LOOPS = [(), (0,), (1,), (3,), (2, 3)]
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize(
+    ("ufunc", "cores", "others"),
+    [
+        (np.add, [()], (1.5,)),
+        (np.square, [()], ()),
+        (special.expit, [()], ()),
+        (hypotenuse, [()], (2.0,)),
+        (np.matmul, [(2, 2)], (np.array([[1.0, 2.0], [3.0, 4.0]]),)),
+        (np.linalg._umath_linalg.inv, [(2, 2)], ()),
+        (reverse_and_double, [(4,)], ()),
+        (np.divmod, [(), ()], ()),
+    ],
+    ids=lambda part: getattr(part, "__name__", ""),
+)
+def test_a_ufunc_works_once_in_place(pool, ufunc, cores, others, loop):
+    rng = np.random.default_rng(0)
+    given = [rng.uniform(1, 2, loop + core) for core in cores]
+    expected = ufunc(*[x.copy() for x in given], *others)
+    arrays = tuple(map(sharedmem.copy, given))
+    out = arrays if ufunc.nout > 1 else arrays[0]
+    assert pool.apply_ufunc(ufunc, *arrays, *others, out=out) is out
+    for array, part in zip(arrays, expected if ufunc.nout > 1 else [expected], strict=True):
+        np.testing.assert_array_equal(array, part)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_python_function_is_called_once_an_element(pool, loop):
+    seen = []
+    ufunc = np.frompyfunc(lambda x: seen.append(x) or x + 1, 1, 1)
+    a = sharedmem.ones(loop)
+    pool.apply_ufunc(ufunc, a, out=a, casting="unsafe")
+    assert (a == 2).all()
+    assert len(seen) == a.size
+    seen.clear()
+    pool.apply_ufunc(ufunc, a, out=a, casting="unsafe", where=np.zeros(loop, bool))
+    assert not seen
+    assert (a == 2).all()
+
+
+def test_results_without_a_loop_are_numpys(pool):
+    ufunc = np.frompyfunc(lambda x: (x, str(x)), 1, 2)
+    assert pool.apply_ufunc(ufunc, 3) == (3, "3")
+    assert pool.apply_ufunc(np.divmod, 7, np.int8(2)) == (3, 1)
+    product = pool.apply_ufunc(np.matmul, np.eye(2), np.eye(2), order="F")
+    assert sharedmem.is_shared(product)
+    assert product.flags.fnc
+
+
+LAYOUTS = [
+    lambda a: a, np.asfortranarray, lambda a: a.swapaxes(0, 1).copy().swapaxes(0, 1),
+    lambda a: a[::-1], lambda a: a[:, :1], lambda a: a[0], lambda a: 2.0,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("order", "CFAK")
+def test_results_lie_in_memory_as_numpys(order):
+    pool = sharedmem.MapReduce(np=0)
+    for shape, left, right in itertools.product([(3, 4), (2, 3, 4)], LAYOUTS, LAYOUTS):
+        x, y = left(np.ones(shape)), right(np.ones(shape))
+        expected = np.add(x, y, order=order)
+        result = pool.apply_ufunc(np.add, x, y, order=order)
+        long = np.array(expected.shape) > 1
+        assert np.array(result.strides)[long].tolist() == np.array(expected.strides)[long].tolist()
+        if np.ndim(x) == 3:
+            b = np.ones((np.shape(x)[-1], 2))
+            expected = np.matmul(x, b, order=order)
+            assert pool.apply_ufunc(np.matmul, x, b, order=order).strides == expected.strides
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"order": "Z"}, "order must be one of"),
+        ({"axis": 0, "keepdims": True}, "does not take axis, keepdims; it takes out, where"),
+        ({"subok": False}, "does not take subok"),
+        ({"dtype": "i4"}, "Cannot cast|could not be found|No loop"),
+        ({"casting": "no", "dtype": "f4"}, "Cannot cast"),
+        ({"colour": 1}, "colour"),
+    ],
+)
+@pytest.mark.parametrize("shape", [(), (3,)])
+def test_no_option_of_a_ufunc_is_ignored(options, message, shape):
+    with pytest.raises((TypeError, ValueError), match=message):
+        sharedmem.MapReduce(np=0).apply_ufunc(np.sqrt, np.ones(shape), **options)
+
+
+@pytest.mark.parametrize("shape", [(), (3,)])
+def test_types_of_a_ufunc_are_chosen_as_by_numpy(shape):
+    for options in (
+        {"dtype": "f4", "casting": "same_kind"},
+        {"signature": "f->f"},
+        {"sig": "d->d"},
+    ):
+        options = {"casting": "unsafe", **options}
+        expected = np.sqrt(np.full(shape, 2.0), **options)
+        result = sharedmem.MapReduce(np=0).apply_ufunc(np.sqrt, np.full(shape, 2.0), **options)
+        assert result.dtype == expected.dtype
+        np.testing.assert_array_equal(result, expected)
 
 
 def test_a_ufunc_over_many_chunks(pool):

@@ -55,7 +55,7 @@ class ArrayCalls(ABC):
         kernel: Callable[..., Any],
         *arrays: Any,
         args: tuple[Any, ...] = (),
-        axis: int = 0,
+        axis: int | tuple[Any, ...] = 0,
         chunks: Grid | None = None,
         out: Any = None,
         position: bool = False,

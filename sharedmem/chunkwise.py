@@ -17,7 +17,7 @@ def map_chunks(
     kernel: Callable[..., Any],
     *arrays: Any,
     args: tuple[Any, ...] = (),
-    axis: int = 0,
+    axis: int | tuple[Any, ...] = 0,
     chunks: Grid | None = None,
     out: Any = None,
     position: bool = False,
@@ -29,18 +29,25 @@ def map_chunks(
     kernel : callable
         ``kernel(chunk_a, chunk_b, ..., *args)`` changes its chunks in place, and with `out`
         ``kernel(chunk_a, chunk_b, ..., chunk_out, *args)`` writes to the chunk of `out`, or those
-        of several. Usually a function compiled with ``@numba.njit(nogil=True)``. What it returns is
-        dropped.
+        of several. Usually a function compiled with ``@numba.njit(nogil=True)``. It returns None:
+        anything else would be lost, and is refused. (A Python function may return one of its
+        arguments, as ``np.sqrt(x, out)`` does.)
     *arrays : array_like, or arrays in files of zarr or h5py
         At least one; all as long as each other along `axis`. An array in a file is cut between the
         chunks that it is stored in, read chunk by chunk, and written to likewise if it is `out`.
     args : tuple
         Further arguments, given whole to every call.
-    axis : int, optional
-        The axis along which the arrays are split.
+    axis : int, or tuple with an entry for each array, optional
+        The axis along which the arrays are split. A negative one is counted from the end of each
+        array. In arrays of different dimension, another number than 0 means different axes, and
+        is refused: give a tuple of one number for each of `arrays` and then of `out`. So
+        ``axis=(1, 0)`` splits the only array along axis 1, and `out` along axis 0. (To split along
+        several axes, give `chunks`; then an entry of the tuple is a tuple, too.)
     chunks : Grid, optional
         Chunks made by :func:`sharedmem.chunks`, in place of the default ones: about 4 MiB of the
-        first array along `axis`. An array of a single chunk is done by the caller.
+        largest array, `out` included. They say along which axes all arrays are split; with `axis`,
+        where the chunks begin and end along those. An array of a single chunk is done by the
+        caller.
     out : ndarray, or array in a file, or tuple of them, optional
         Where the kernel writes to. Without it, it works on the first array in place.
     position : bool, optional
@@ -58,6 +65,9 @@ def map_chunks(
         If the arguments do not fit together, or if `out` (without it, the first array) is
         read-only, shares memory with another array, or is in private memory, where the writes of
         worker processes are lost. Errors of the compiler come as they are, before any work is done.
+    TypeError
+        If the kernel returns something: before any work is done if it is compiled, otherwise
+        after its first chunk.
     OSError
         If `out` is in a mapped file for which the disk has no room.
 
@@ -88,6 +98,15 @@ def map_chunks(
     >>> result = sharedmem.empty_like(a)
     >>> sharedmem.map_chunks(scale, a, np.arange(5.0), args=(10,), out=result).tolist()
     [10.0, 11.0, 12.0, 13.0, 14.0]
+
+    The mean over the first axis, split along the second one, which is the first of the result:
+
+    >>> stack = sharedmem.full((3, 4, 2), 5.0)
+    >>> image = sharedmem.empty((4, 2))
+    >>> def mean(images, result):
+    ...     result[:] = images.mean(axis=0)
+    >>> sharedmem.map_chunks(mean, stack, axis=(1, 0), out=image)[0].tolist()
+    [5.0, 5.0]
     """
     return current_pool().map_chunks(
         kernel, *arrays, args=args, axis=axis, chunks=chunks, out=out, position=position
@@ -113,7 +132,8 @@ def map_overlap(
         ``kernel(chunk_a, chunk_out, *args)``; of several arrays, the chunks of `a` come first, then
         those of `out`. Along each axis a chunk of `a` is longer by ``2 * depth``: to
         ``chunk_out[i]`` belongs ``chunk_a[i + depth]``. Usually a function compiled with
-        ``@numba.njit(nogil=True)``; :func:`map_chunks` says where it runs.
+        ``@numba.njit(nogil=True)``; :func:`map_chunks` says where it runs, and that it must not
+        return anything.
     a : array_like, or array in a file of zarr or h5py, or tuple of them
         What is read. All arrays have one shape, with at least one axis. Of an array in a file,
         each chunk is read with its halo.

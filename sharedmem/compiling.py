@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
+
+from sharedmem.errors import WorkerException
 
 _serial_forms: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
@@ -21,6 +24,55 @@ def compile_for(kernel: Any, *args: Any) -> None:
         types = tuple(typeof(arg) for arg in args)
         if types not in kernel.overloads:
             kernel.compile(types)
+
+
+class _ReturnedError(TypeError):
+    """A kernel has returned something, perhaps in a worker."""
+
+
+def compile_kernel(kernel: Any, *args: Any) -> None:
+    """Compile a kernel that writes to its arguments; refuse one that returns something."""
+    compile_for(kernel, *args)
+    if hasattr(kernel, "overloads"):
+        import numba
+
+        typeof: Any = numba.typeof
+        compiled = kernel.overloads.get(tuple(typeof(arg) for arg in args))
+        result = getattr(getattr(compiled, "signature", None), "return_type", None)
+        # What Python code compiled as such returns is known when it is called.
+        if result not in (None, numba.types.none, numba.types.pyobject):
+            raise TypeError(_refusal(kernel, str(result)))
+
+
+def check_result(kernel: Any, result: Any, arguments: Sequence[Any]) -> None:
+    """Refuse what a kernel returns, since nobody would see it.
+
+    A function of Python may return one of its own arguments, as ufuncs do with ``out``.
+    """
+    if result is not None and not any(result is argument for argument in arguments):
+        raise _ReturnedError(_refusal(kernel, f"an object of type {type(result).__name__}"))
+
+
+def _refusal(kernel: Any, what: str) -> str:
+    return (
+        f"kernel {getattr(kernel, '__name__', kernel)} returns {what}, which would be lost: it has "
+        "to write to its chunk of out= (without out=, to that of the first array in place), and to "
+        "return None"
+    )
+
+
+def run_kernel(
+    run: Callable[[Any, Any], Any], task: Callable[[Any], Any], chunks: Sequence[Any]
+) -> None:
+    """Run the tasks of a kernel; one that returns something is a TypeError on every team."""
+    try:
+        run(task, chunks)
+    except _ReturnedError as error:
+        raise TypeError(str(error)) from None
+    except WorkerException as error:
+        if isinstance(error.reason, _ReturnedError):
+            raise TypeError(str(error.reason)) from None
+        raise
 
 
 def serial_form(kernel: Any) -> Any:

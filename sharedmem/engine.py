@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -11,14 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.array import allocate, populate
-from sharedmem.chunks import Grid, bytes_a_chunk
-from sharedmem.compiling import compile_for
+from sharedmem.chunks import Chunk, Grid, bytes_a_chunk
+from sharedmem.compiling import check_result, compile_kernel, run_kernel
 from sharedmem.lines import memory_order
 from sharedmem.operands import (
     as_array,
     as_input,
     as_tuple,
-    check_apart,
     check_grid,
     check_kernel,
     check_stored,
@@ -29,7 +29,20 @@ from sharedmem.operands import (
     result_axes,
 )
 from sharedmem.reducing import reduce
-from sharedmem.regions import Spread, broadcast, check_cut, cut, is_same_store, read, room, write
+from sharedmem.regions import (
+    Placed,
+    Spread,
+    broadcast,
+    check_apart,
+    check_cut,
+    cut,
+    cut_placed,
+    is_same_store,
+    place,
+    read,
+    room,
+    write,
+)
 from sharedmem.runs import Run, run_serially
 
 if TYPE_CHECKING:  # which would import numba
@@ -48,43 +61,45 @@ class _KernelTask:
     """A task that calls a kernel on one chunk of the arrays."""
 
     kernel: Callable[..., Any]
-    inputs: tuple[Array, ...]
-    outs: tuple[Array, ...]
+    inputs: tuple[Placed, ...]
+    outs: tuple[Placed, ...]
     args: tuple[Any, ...]
     with_position: bool
 
-    def reads(self, chunk: Slices) -> list[tuple[Any, Slices]]:
+    def reads(self, chunk: Chunk) -> list[tuple[Any, Slices]]:
         """Return what is read for a chunk."""
-        return [(part, chunk) for part in self.inputs]
+        return [(part.array, part.region(chunk)) for part in self.inputs]
 
-    def __call__(self, chunk: Slices) -> None:
+    def __call__(self, chunk: Chunk) -> None:
         for part in self.outs:
-            if not is_store(part):
-                populate(part[chunk])
+            if not is_store(part.array):
+                populate(part.array[part.region(chunk)])
         arguments = self.arguments(chunk)
-        self.kernel(*arguments)
+        check_result(self.kernel, self.kernel(*arguments), arguments)
         first_out = len(self.inputs) if self.outs else 0
         for part, values in zip(self.outs or self.inputs[:1], arguments[first_out:], strict=False):
-            write(part, chunk, values)
+            write(part.array, part.region(chunk), values)
 
-    def arguments(self, chunk: Slices) -> tuple[Any, ...]:
+    def arguments(self, chunk: Chunk) -> tuple[Any, ...]:
         position = (self._position(chunk),) if self.with_position else ()
         return (
             *(self._read(at, chunk) for at in range(len(self.inputs))),
-            *(room(part, chunk) for part in self.outs),
+            *(room(part.array, part.region(chunk)) for part in self.outs),
             *position,
             *self.args,
         )
 
-    def _read(self, at: int, chunk: Slices) -> Any:
-        values = read(self.inputs[at], chunk)
-        if is_store(self.inputs[at]):
+    def _read(self, at: int, chunk: Chunk) -> Any:
+        part = self.inputs[at]
+        values = read(part.array, part.region(chunk))
+        if is_store(part.array):
             values.flags.writeable = at == 0 and not self.outs
         return values
 
-    def _position(self, chunk: Slices) -> tuple[int, ...]:
-        starts = [part.start or 0 for part in chunk]
-        return (*starts, *[0] * (self.inputs[0].ndim - len(starts)))
+    def _position(self, chunk: Chunk) -> tuple[int, ...]:
+        first = self.inputs[0]
+        starts = [part.start or 0 for part in first.region(chunk)]
+        return (*starts, *[0] * (first.array.ndim - len(starts)))
 
 
 def map_chunks(
@@ -92,7 +107,7 @@ def map_chunks(
     kernel: Callable[..., Any],
     *arrays: Any,
     args: tuple[Any, ...] = (),
-    axis: int = 0,
+    axis: int | tuple[Any, ...] = 0,
     chunks: Grid | None = None,
     out: Any = None,
     position: bool = False,
@@ -126,16 +141,21 @@ def map_chunks(
     role = "out" if outs else "an array to be worked on in place"
     for target in outs or arrays[:1]:
         (check_stored if is_store(target) else check_writable)(target, role, private_ok)
-    inputs = tuple(a if is_store(a) else as_input(a, private_ok) for a in arrays)
-    targets = tuple(as_array(part) for part in outs)
-    views = inputs + targets
-    grid = _grid_along(axis, inputs, targets) if chunks is None else check_grid(chunks, views)
-    check_cut(grid, targets or inputs[:1])
-    check_apart(inputs if targets else inputs[1:], targets or inputs[:1])
+    views = [a if is_store(a) else as_input(a, private_ok) for a in arrays]
+    views += [as_array(part) for part in outs]
+    placed = place(views, axis, None if chunks is None else check_grid(chunks))
+    inputs, targets = tuple(placed[: len(arrays)]), tuple(placed[len(arrays) :])
+    written, others = (targets, inputs) if targets else (inputs[:1], inputs[1:])
+    check_apart(others, written)
+    if chunks is None:  # about 4 MiB of the array that is largest
+        grid = cut_placed(max(placed, key=lambda part: part.nbytes), written, others)
+    else:
+        grid = chunks
+        check_cut(grid, written)
     task = _KernelTask(kernel, inputs, targets, args, position)
     for chunk in (grid[0], grid[-1]) if len(grid) else ():  # chunks are of one size or of two
-        compile_for(kernel, *task.arguments(chunk))
-    (run if len(grid) > 1 else run_serially)(task, grid)
+        compile_kernel(kernel, *task.arguments(chunk))
+    run_kernel(run if len(grid) > 1 else run_serially, task, grid)
     return arrays[0] if out is None else out
 
 
@@ -260,10 +280,11 @@ def _run_ufunc(
     outs = task.outs
     arrays = [part for part in (*task.inputs, *outs) if not isinstance(part, Number)]
     # A chunk is so large in its widest array: flags of float64 are not cut eight times too long.
-    widest = max(1, *(part.dtype.itemsize for part in arrays))
+    n_steps = max(1, math.prod(outs[0].shape[:n_loop]))
+    widest = max(1, *(_width(part, n_steps) for part in arrays))
     in_files = any(map(is_store, arrays))  # each worker holds what it reads of those
     nbytes = 0 if in_files else max(part.nbytes for part in arrays)
-    nbytes = max(1, bytes_a_chunk(nbytes) * outs[0].dtype.itemsize // widest)
+    nbytes = max(1, bytes_a_chunk(nbytes) * _width(outs[0], n_steps) // widest)
     strides = getattr(outs[0], "strides", None)  # a file is read in C order
     axes = range(n_loop) if strides is None else memory_order(strides[:n_loop])
     # Broadcast operands count as often as they are read: a small row and column make a large table.
@@ -287,21 +308,13 @@ def _check_options(order: Any, options: Iterable[str]) -> None:
         )
 
 
-def _grid_along(axis: int, inputs: Sequence[Array], outs: Sequence[Array]) -> Grid:
-    """Split arrays together along `axis`, by the first one and between the chunks of files."""
-    views = (*outs, *inputs)
-    for view in views:
-        if not -view.ndim <= axis < view.ndim:
-            raise ValueError(f"axis {axis} is not in an array of shape {view.shape}")
-    axes = {axis % view.ndim for view in views}
-    lengths = {view.shape[axis] for view in views}
-    if len(axes) > 1 or len(lengths) > 1:
-        shapes = ", ".join(str(view.shape) for view in (*inputs, *outs))
-        raise ValueError(
-            f"arrays of shapes {shapes} cannot be split together along axis {axis}, where their "
-            "lengths have to be the same"
-        )
-    return cut(inputs[0], axis % inputs[0].ndim, outs or inputs[:1], inputs)
+def _width(part: Any, n_steps: int) -> int:
+    """Return how many bytes a step of the loop reads of an array, or writes to it."""
+    whole = part.store if isinstance(part, Spread) else part
+    strides = getattr(whole, "strides", (1,) * len(whole.shape))  # 0 where it is broadcast
+    lengths = (n for n, stride in zip(whole.shape, strides, strict=True) if stride)
+    itemsize: int = whole.dtype.itemsize
+    return max(itemsize, int(math.prod(lengths)) * itemsize // n_steps)
 
 
 def _name(ufunc: Any) -> str:

@@ -112,7 +112,7 @@ def check_writable(target: Any, role: str, private_ok: bool) -> None:
     check_target(target, role)
     if not private_ok and not is_shared(target):
         raise ValueError(
-            f"{_named(target, role)} is in private memory, where the writes of worker processes "
+            f"{named(target, role)} is in private memory, where the writes of worker processes "
             "are lost; make it with sharedmem.copy(a) or sharedmem.empty_like(a), or use threads: "
             "MapReduceByThread, or a kernel compiled with numba.njit(nogil=True)"
         )
@@ -121,29 +121,17 @@ def check_writable(target: Any, role: str, private_ok: bool) -> None:
 def check_target(target: Array, role: str) -> None:
     """Refuse an array that cannot be written to: read-only, or in a file on a full disk."""
     if not target.flags.writeable:
-        raise ValueError(f"{_named(target, role)} is read-only; give a writable array as out")
+        raise ValueError(f"{named(target, role)} is read-only; give a writable array as out")
     try:
         reserve(target)
     except OSError as error:
-        error.add_note(f"{_named(target, role)} needs {target.nbytes} bytes on the disk.")
+        error.add_note(f"{named(target, role)} needs {target.nbytes} bytes on the disk.")
         raise
 
 
-def _named(target: Any, role: str) -> str:
+def named(target: Any, role: str) -> str:
+    """Return what an error calls an array: its part in the call, its shape, and its dtype."""
     return f"{role}, of shape {target.shape} and dtype {target.dtype},"
-
-
-def check_apart(inputs: Sequence[Any], outs: Sequence[Any]) -> None:
-    """Refuse outputs that share memory with each other, or with an input that is another view."""
-    for at, out in enumerate(outs):
-        for other in (*inputs, *outs[:at]):
-            are_arrays = isinstance(other, np.ndarray) and isinstance(out, np.ndarray)
-            if are_arrays and not is_same_view(other, out) and np.shares_memory(other, out):
-                raise ValueError(
-                    f"{_named(out, 'an array that is written to')} shares memory with another one, "
-                    f"of shape {other.shape}, whose chunks are at other places; give as out an "
-                    "array of its own, such as sharedmem.empty_like(a)"
-                )
 
 
 def is_same_view(a: Array, b: Array) -> bool:
@@ -153,7 +141,7 @@ def is_same_view(a: Array, b: Array) -> bool:
 
 def check_stored(target: Any, role: str, private_ok: bool) -> None:
     """Refuse an array in a file that cannot be written to, or not by several processes."""
-    what = _named(target, role)
+    what = named(target, role)
     file = getattr(target, "file", None)  # of h5py
     if getattr(target, "read_only", False) or getattr(file, "mode", "r+") == "r":
         raise ValueError(f"{what} is in a file that was opened for reading: open it with mode 'r+'")
@@ -170,19 +158,10 @@ def check_kernel(kernel: Any) -> None:
         raise TypeError(f"kernel must be callable, got {kernel!r}")
 
 
-def check_grid(grid: Any, views: Sequence[Array]) -> Grid:
-    """Refuse chunks that are not of these arrays, or that would be written to twice."""
+def check_grid(grid: Any) -> Grid:
+    """Refuse what is no grid, or chunks that would be written to twice."""
     if not isinstance(grid, Grid):
         raise TypeError(f"chunks must come from sharedmem.chunks, got {type(grid).__name__}")
     if any(grid.overlap):
         raise ValueError(f"chunks that are written to must not overlap, got overlap {grid.overlap}")
-    axes = (grid.axis,) if isinstance(grid.axis, int) else grid.axis
-    for view in views:
-        if max(axes, default=-1) >= view.ndim or grid.extents != tuple(
-            view.shape[axis] for axis in axes
-        ):
-            raise ValueError(
-                f"the chunks are of lengths {grid.extents} along axes {axes}, "
-                f"which an array of shape {view.shape} does not have"
-            )
     return grid

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sharedmem.array import populate
 from sharedmem.checks import check_count
 from sharedmem.chunks import Chunk, Grid
-from sharedmem.compiling import compile_for
+from sharedmem.compiling import check_result, compile_kernel, run_kernel
 from sharedmem.lines import memory_order
 from sharedmem.operands import (
     as_array,
@@ -26,7 +26,7 @@ from sharedmem.operands import (
     check_writable,
     is_store,
 )
-from sharedmem.regions import check_cut, cut, forward, is_same_store, read, room, write
+from sharedmem.regions import check_cut, cut, forward, is_same_store, place, read, room, write
 from sharedmem.runs import Run, run_serially
 
 Array = NDArray[Any]
@@ -108,7 +108,7 @@ class _StencilTask:
                 if not is_store(out):
                     populate(out[interior])
             arguments = self._arguments(interior, fill=True)
-            self.kernel(*arguments)
+            check_result(self.kernel, self.kernel(*arguments), arguments)
             for out, values in zip(self.outs, arguments[len(self.inputs) :], strict=False):
                 write(out, interior, values)
 
@@ -123,7 +123,7 @@ class _StencilTask:
             layout = tuple((flag.c_contiguous, flag.f_contiguous) for flag in flags)
             if layout not in layouts:
                 layouts.add(layout)
-                compile_for(self.kernel, *arguments)
+                compile_kernel(self.kernel, *arguments)
 
     def _interior(self, chunk: Chunk) -> Slices:
         whole = (*chunk, *[slice(None)] * (len(self.axes) - len(chunk)))
@@ -252,13 +252,16 @@ def map_overlap(
     outs = tuple(map(as_array, targets))
     _check_arrays(inputs, outs)
     axes = _axes_of(inputs, depth, boundary)
-    grid = _default_grid(inputs, outs) if chunks is None else check_grid(chunks, inputs)
-    check_cut(grid, outs)
+    if chunks is None:
+        grid = _default_grid(inputs, outs)
+    else:
+        grid = check_grid(chunks)
+        check_cut(grid, place(outs, 0, grid))
     if not all(outs[0].shape):
         return out
     task = _StencilTask(kernel, inputs, outs, axes, args, position)
     task.compile(grid)
-    (run if len(grid) > 1 else run_serially)(task, grid)
+    run_kernel(run if len(grid) > 1 else run_serially, task, grid)
     return out
 
 
@@ -272,7 +275,8 @@ def _read_only(a: Any, region: Slices) -> Any:
 def _default_grid(inputs: Sequence[Array], outs: Sequence[Array]) -> Grid:
     strides = getattr(inputs[0], "strides", None)  # a file is read in C order
     axes = range(inputs[0].ndim) if strides is None else memory_order(strides)
-    return cut(inputs[0], axes, outs, inputs)
+    widest = max((*inputs, *outs), key=lambda part: part.dtype.itemsize)
+    return cut(widest, axes, outs, inputs)
 
 
 def _has_elements(part: Slices) -> bool:

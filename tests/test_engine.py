@@ -513,3 +513,109 @@ def test_an_axis_that_is_not_there_is_refused():
     for axis in (2, -3, (0, 0)):
         with pytest.raises(ValueError, match="axis"):
             engine.reduce(run, MEAN, a, axis)
+
+
+def mean_over_first(x, m):
+    m[:] = x.mean(axis=0)
+
+
+@pytest.mark.parametrize("axis", [(1, 0), (-2, 0), (1, -2), -2])
+def test_each_array_may_be_split_along_an_axis_of_its_own(pool, axis):
+    stack = np.random.default_rng(0).random((6, 8, 8))
+    expected = stack.mean(axis=0)
+    for grid in (None, sharedmem.chunks(stack, 1, n=3), sharedmem.chunks(expected, 0, n=3)):
+        if grid is not None and grid.axis == 0 and axis == -2:
+            continue  # they contradict each other
+        image = sharedmem.zeros((8, 8))
+        pool.map_chunks(mean_over_first, stack, axis=axis, out=image, chunks=grid)
+        np.testing.assert_array_equal(image, expected)
+
+
+def test_tiles_of_a_stack_and_an_image(pool):
+    stack, image = np.random.default_rng(0).random((3, 8, 8)), sharedmem.zeros((8, 8))
+    grid, places = sharedmem.chunks(image, (0, 1), n=3), sharedmem.zeros((8, 8), int)
+
+    def mean(x, m, place, position):
+        m[:] = x.mean(axis=0)
+        place[:] = 10 * position[1] + position[2]
+
+    axes = ((1, 2), (0, 1), (0, 1))
+    pool.map_chunks(mean, stack, axis=axes, out=(image, places), chunks=grid, position=True)
+    np.testing.assert_array_equal(image, stack.mean(axis=0))
+    tiles = [(part.start[0], part.start[1], part) for part in grid]
+    assert all((places[part] == 10 * row + column).all() for row, column, part in tiles)
+
+
+SQUARE, STACK = sharedmem.zeros((8, 8)), np.ones((6, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "options", "message"),
+    [
+        ((STACK,), {"axis": 1, "out": SQUARE}, r"different dimension.*\(6, 8, 8\), \(8, 8\)"),
+        ((SQUARE, STACK), {"axis": 1}, "different dimension"),
+        ((STACK,), {"chunks": sharedmem.chunks(STACK, 1, n=2), "out": SQUARE}, "different dim"),
+        ((STACK,), {"axis": (1,), "out": SQUARE}, "1 entries, and there are 2 arrays"),
+        ((SQUARE,), {"axis": (0, 1)}, r"2 entries, and there are 1.*chunks=sharedmem\.chunks"),
+        ((STACK,), {"axis": (0, 0), "out": SQUARE}, "lengths have to be the same"),
+        ((STACK,), {"axis": (1, 2), "out": SQUARE}, r"axis 2 is not in an array of shape \(8, 8\)"),
+        ((STACK,), {"axis": (-4, 0), "out": SQUARE}, "axis -4 is not in"),
+        ((SQUARE,), {"axis": (0, 1), "out": SQUARE}, "shares memory"),
+        ((SQUARE,), {"axis": 1, "chunks": sharedmem.chunks(SQUARE, 0, n=2)}, "cut along"),
+    ],
+)
+def test_axes_that_mean_different_things_are_refused(arrays, options, message):
+    def kernel(*_):
+        raise AssertionError("work was begun")
+
+    with pytest.raises(ValueError, match=message):
+        sharedmem.MapReduce(np=0).map_chunks(kernel, *arrays, **options)
+
+
+def test_the_default_chunks_go_by_the_largest_array(pool):
+    small, large = np.zeros((64, 1)), sharedmem.zeros((64, 1 << 17))
+    lengths = sharedmem.zeros(64, int)
+
+    def measure(x, y, length):
+        length[:] = len(x)
+
+    pool.map_chunks(measure, small, out=(large, lengths))
+    assert lengths.tolist() == [4] * 64
+    flags, wide = sharedmem.zeros((64, 1 << 17), bool), large.view("c16")
+
+    def measure_both(x, y):
+        assert len(x) <= 4
+
+    pool.map_overlap(measure_both, flags[:, ::2], wide, depth=0)
+
+
+@pytest.mark.parametrize("make_pool", TEAMS.values(), ids=TEAMS)
+def test_a_kernel_that_returns_something_is_refused(make_pool):
+    a, out = sharedmem.ones(12), sharedmem.ones(12)
+    message = "returns .*, which would be lost.* out="
+    pool = make_pool()
+    for n in (1, 4):
+        grid = a.chunks(n=n)
+        with pytest.raises(TypeError, match=message):
+            pool.map_chunks(lambda x: x * 2, a, chunks=grid)
+        with pytest.raises(TypeError, match=message):
+            pool.map_overlap(lambda x, y: 0, a, out, depth=0, chunks=grid)
+        pool.map_chunks(np.negative, a, out=out, chunks=grid)
+        assert (out == -1).all()
+
+
+@pytest.mark.parametrize("options", [{}, {"nogil": True}])
+def test_a_compiled_kernel_that_returns_something_is_refused_before_any_work(options):
+    a, out = sharedmem.ones(12), sharedmem.ones(12)
+
+    @numba.njit(**options)
+    def double_and_return(x, y):
+        y[0] = 2 * x[0]
+        return y
+
+    for grid in (None, a.chunks(n=4)):
+        with pytest.raises(TypeError, match=r"kernel double_and_return returns array.* out="):
+            sharedmem.MapReduce(np=2).map_chunks(double_and_return, a, out=out, chunks=grid)
+        with pytest.raises(TypeError, match="double_and_return returns array"):
+            sharedmem.map_overlap(double_and_return, a, out, depth=0, chunks=grid)
+    assert (out == 1).all()

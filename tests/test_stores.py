@@ -13,7 +13,7 @@ from hypothesis import given, settings, strategies as st
 from zarr.core.sync import cleanup_resources
 
 import sharedmem
-from sharedmem import MapReduce
+from sharedmem import MapReduce, regions
 from sharedmem.kernels import Reduction, extrema, histograms, moments, sums
 
 CHUNK_BYTES = 1 << 14
@@ -467,3 +467,67 @@ def test_quantiles_of_unusual_files(tmp_path, kind, monkeypatch):
     q = [0, 0.01, 0.5, 0.75, 0.999, 1]
     with stored("h5py", values, tmp_path, (700,)) as store, MapReduce(np=2):
         np.testing.assert_array_equal(sharedmem.quantile(store, q), np.quantile(values, q))
+
+
+def test_default_chunks_go_by_the_file_that_is_written(tmp_path):
+    rows = np.arange(4000.0)[:, None]
+    with h5py.File(tmp_path / "wide.h5", "w") as file:
+        out = file.create_dataset("wide", (4000, 500), "f8", chunks=(200, 500))
+        lengths = set()
+
+        def copy(x, y):
+            lengths.add(len(x))
+            y[:] = x
+
+        pool = sharedmem.MapReduceByThread(np=2)
+        pool.map_chunks(copy, rows, out=out)
+        assert lengths == {200}
+        pool.map_chunks(copy, rows, out=out, chunks=sharedmem.chunks(rows, size=400))
+        assert lengths == {200, 400}
+        np.testing.assert_array_equal(out[:, 7], rows[:, 0])
+        for size in (300, 1500):
+            with pytest.raises(ValueError, match=r"cut those of a file, \(200, 500\)"):
+                pool.map_chunks(copy, rows, out=out, chunks=sharedmem.chunks(rows, size=size))
+
+
+@given(
+    length=st.integers(1, 40),
+    unit=st.integers(1, 12),
+    own=st.integers(1, 12),
+    n=st.integers(1, 40),
+)
+@settings(max_examples=200)
+def test_a_grid_is_refused_where_two_tasks_would_write_to_one_chunk(length, unit, own, n):
+    class Stored:
+        def __init__(self, unit):
+            self.shape, self.ndim, self.dtype, self.chunks = (length,), 1, np.dtype("u1"), (unit,)
+
+        def __getitem__(self, key):
+            return np.zeros(self.shape)[key]
+
+    grid = sharedmem.chunks(Stored(unit), n=n)
+    fits = all(chunk.start % own == 0 for chunk in grid)
+    try:
+        regions.check_cut(grid, regions.place([Stored(own)], 0, grid))
+    except ValueError:
+        assert not fits
+    else:
+        assert fits
+
+
+def test_gufuncs_read_chunks_of_their_largest_array(tmp_path):
+    with stored("h5py", np.ones((4000, 600)), tmp_path, (100, 600)) as store:
+        largest = []
+
+        class Guarded:
+            shape, dtype, ndim, chunks = store.shape, store.dtype, 2, store.chunks
+
+            def __getitem__(self, key):
+                values = store[key]
+                largest.append(values.nbytes)
+                return values
+
+        with MapReduce(np=2):
+            result = sharedmem.apply_ufunc(np.vecdot, Guarded(), np.ones(600))
+        np.testing.assert_array_equal(result, np.full(4000, 600.0))
+        assert max(largest) == 100 * 600 * 8

@@ -285,6 +285,11 @@ def test_arrays_of_dask(dask_array, folder, out, pool):
 
     pool.map_chunks(scale, dask_array, axis=1, out=out)
     np.testing.assert_array_equal(out[...], VALUES * 2)
+    stack = dask_array[None].repeat(2, axis=0)
+    pool.map_chunks(lambda x, y: np.sum(x, 0, out=y), stack, axis=(2, 1), out=out)
+    np.testing.assert_array_equal(out[...], VALUES * 2)
+    with pytest.raises(TypeError, match="returns an object of type float, which would be lost"):
+        pool.map_chunks(lambda x, y: 0.0, dask_array, out=out)
 
 
 def test_arrays_of_dask_need_a_cluster(folder):

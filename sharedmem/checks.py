@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 
 def check_count(name: str, value: Any, smallest: int) -> int:
@@ -17,11 +20,19 @@ def check_count(name: str, value: Any, smallest: int) -> int:
     return int(count)
 
 
-def check_function(func: Callable[..., Any], star: bool) -> Callable[[Any], Any]:
+def check_flag(name: str, value: Any, hint: str = "") -> bool:
+    """Return a bool; a number there is meant for another parameter, which `hint` names."""
+    if isinstance(value, bool | np.bool):
+        return bool(value)
+    raise ValueError(f"{name} must be True or False, got {value!r}{hint}")
+
+
+def check_function(func: Callable[..., Any], star: Any) -> Callable[[Any], Any]:
     """Return a function of one item."""
     if not callable(func):
         raise TypeError(f"func must be callable, got {func!r}; it comes first, then the sequence")
-    return (lambda item: func(*item)) if star else func
+    is_spread = check_flag("star", star, "; a number of tasks is given by name: chunksize=16")
+    return (lambda item: func(*item)) if is_spread else func
 
 
 def check_optional(name: str, func: Any) -> None:
@@ -42,15 +53,43 @@ def check_pool(backend: Any, initializer: Any, timeout: float | None) -> None:
         raise ValueError(f"timeout must be a positive number of seconds, got {timeout!r}")
 
 
-def check_sequence(sequence: Any) -> Any:
-    """Return something that has a length and can be indexed by 0, 1, 2."""
+# Their subclasses may index in another way than they iterate; a deque is slow to index.
+_IN_MEMORY = list, tuple, deque
+
+
+def check_sequence(sequence: Any) -> Sequence[Any]:
+    """Return the items that iterating gives, with a length, and indexed by 0, 1, 2.
+
+    What counts its items from 0 is returned as it is, so that workers read the items. To index
+    anything else may mean something else: a Series of pandas, for example, goes by its labels.
+    """
     if isinstance(sequence, Mapping):
         raise TypeError(
             f"a {type(sequence).__name__} has no order to index: pass list(it), or "
             "list(it.items()) with star=True"
         )
-    if hasattr(sequence, "__getitem__") and hasattr(sequence, "__len__"):
-        return sequence
-    if isinstance(sequence, Iterable):
-        return list(sequence)
-    raise TypeError(f"map needs a sequence or something to iterate over, got {sequence!r}")
+    if counts_from_zero(sequence):
+        return sequence  # type: ignore[no-any-return]
+    return list(check_iterable("map needs a sequence or something", sequence))
+
+
+def counts_from_zero(sequence: Any) -> bool:
+    """Return whether the items that iterating gives are those at 0, 1, 2 up to the length."""
+    kind = type(sequence)
+    if isinstance(sequence, _IN_MEMORY):
+        return kind in (list, tuple)
+    if isinstance(sequence, np.ndarray):
+        return sequence.ndim > 0
+    if isinstance(sequence, Sequence) or kind.__module__.startswith("h5py."):
+        return True
+    # Without `__iter__`, to iterate is to index.
+    has_length = hasattr(kind, "__getitem__") and hasattr(kind, "__len__")
+    return has_length and not hasattr(kind, "__iter__")
+
+
+def check_iterable(needs: str, items: Any) -> Iterator[Any]:
+    """Return an iterator of `items`; `needs` begins the error where there is none."""
+    try:
+        return iter(items)
+    except TypeError as error:
+        raise TypeError(f"{needs} to iterate over, got {items!r}") from error

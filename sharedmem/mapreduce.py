@@ -15,12 +15,21 @@ import numpy
 from sharedmem import machine
 from sharedmem.array_calls import ArrayCalls
 from sharedmem.calls import MISSING, Setting, run_imap, run_map
-from sharedmem.checks import check_count, check_function, check_optional, check_pool, check_sequence
+from sharedmem.checks import (
+    check_count,
+    check_flag,
+    check_function,
+    check_iterable,
+    check_optional,
+    check_pool,
+    check_sequence,
+)
 from sharedmem.contexts import Contexts, Critical, Ordered, PoolCall
 from sharedmem.errors import StopProcessGroup
 from sharedmem.processes import ProcessBackend
 from sharedmem.progress import no_bar, shown_bar
 from sharedmem.sync import TeamSync, WorkerSync
+from sharedmem.tasks import items_of
 from sharedmem.team import Backend
 from sharedmem.threads import ThreadBackend
 from sharedmem.tracing import Trace
@@ -119,13 +128,13 @@ class MapReduce(ArrayCalls):
             blas_threads = check_count("blas_threads", blas_threads, smallest=1)
         self.backend = backend
         self.np = check_count("np", np, smallest=0)
-        self._bar = shown_bar if progress else no_bar
+        self._bar = shown_bar if check_flag("progress", progress) else no_bar
         self._initializer = initializer
         self._timeout = timeout
         self._has_seed = seed is not None
         entropy = int.from_bytes(os.urandom(16)) if seed is None else check_count("seed", seed, 0)
         self._blas_threads = blas_threads
-        self._has_trace = trace
+        self._has_trace = check_flag("trace", trace)
         self.trace: Trace | None = None
         self._contexts = Contexts(entropy)
         self.critical = Critical(self._contexts)
@@ -206,8 +215,10 @@ class MapReduce(ArrayCalls):
             Called in the workers. What it returns is pickled, large arrays and shared arrays
             without a copy through a pipe.
         sequence : sequence or iterable
-            The items. A sequence is indexed in the workers; what cannot be indexed is made a list
-            first.
+            The items, those that ``list(sequence)`` has. Workers index a list, a tuple, a range, an
+            array of NumPy or h5py, a grid of chunks, and other objects of
+            `collections.abc.Sequence`, or without ``__iter__``. All else, such as a Series of
+            pandas, is made a list first. A mapping is refused.
         reduce : callable, optional
             Called in the coordinator on each result as it comes; a tuple is spread over its
             arguments. It need not be pure, since it never runs twice at the same time.
@@ -266,7 +277,9 @@ class MapReduce(ArrayCalls):
             elif n_workers:
                 run_map(self._setting(n_workers), func, items, chunksize, collect)
             else:
-                for index, value in enumerate(self._run_serially(func, items)):
+                # Taken as by workers: iterating might find no end.
+                serially = self._run_serially(func, items_of(items, 0, n_tasks))
+                for index, value in enumerate(serially):
                     collect(index, [value])
         # A task that raised StopProcessGroup gave no result.
         if n_results == n_tasks:
@@ -360,18 +373,17 @@ class MapReduce(ArrayCalls):
         in_order: bool,
     ) -> Iterator[Any]:
         func = check_function(func, star)
-        if not isinstance(iterable, Iterable):
-            raise TypeError(f"imap needs something to iterate over, got {iterable!r}")
+        items = check_iterable("imap needs something", iterable)
         chunksize = None if chunksize is None else check_count("chunksize", chunksize, 1)
         n_workers = self._n_workers()
         if not n_workers:
-            return self._run_serially(func, iterable)
+            return self._run_serially(func, items)
         if self._cluster is not None:
             return self._cluster.run_imap(
-                self._pool_call(), func, iterable, chunksize, in_order=in_order
+                self._pool_call(), func, items, chunksize, in_order=in_order
             )
         setting = self._setting(n_workers)
-        return run_imap(setting, func, iterable, chunksize, in_order=in_order)
+        return run_imap(setting, func, items, chunksize, in_order=in_order)
 
     def _n_workers(self) -> int:
         serially = machine.get_debug() or (self._is_serial_in_workers and in_worker())

@@ -34,7 +34,7 @@ def run_claims(
         has_stopped = False
         while start < stop:
             try:
-                _run(func, _items(sequence, start, stop), start, sync, port)
+                _run(func, items_of(sequence, start, stop), start, sync, port)
             except StopProcessGroup:
                 # Nobody else can do what this worker has claimed, so that comes before its end.
                 has_stopped = True
@@ -45,7 +45,7 @@ def run_claims(
     return False
 
 
-def _items(sequence: Any, start: int, stop: int) -> Iterable[Any]:
+def items_of(sequence: Any, start: int, stop: int) -> Iterable[Any]:
     """Return the items of tasks `start` to `stop`: all of them, or iterating fails."""
     # To iterate over a slice takes a quarter less time than to index one by one.
     if type(sequence) in (range, list, tuple):

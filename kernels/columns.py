@@ -48,6 +48,8 @@ def _few_reducer(
         x: Array, p: int, n: int, n_inner: int, groups: int, identity: Array, scratch: Array,
         lanes: Array,
     ) -> None:  # fmt: skip
+        while groups > n:  # of the last piece, which may be short: no lane stays empty
+            groups //= 2
         width = groups * n_inner
         zero = number(0)
         rows = n // groups

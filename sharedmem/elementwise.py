@@ -75,8 +75,9 @@ def evaluate(expression: str, /, out: Any = None, **arrays: Any) -> Any:
 
     Arithmetic has NumPy's very bits. Functions of float32 and float64, from ``exp`` to ``power``,
     are within 4 units of the last place, as NumPy's are where it computes them in vectors: larger
-    arrays have them from glibc's libmvec, where the processor has AVX2, and else from NumPy.
-    :func:`sharedmem.apply_ufunc` calls NumPy's own.
+    arrays have them from glibc's libmvec where the processor has AVX2, and from NumPy where it has
+    AVX-512, for which NumPy's own loops are faster, or neither. ``docs/vector-functions.md`` lists
+    them. ``log10`` of powers of ten is exact. :func:`sharedmem.apply_ufunc` calls NumPy's own.
 
     There are no warnings: what is divided by zero, or overflows, is what NumPy makes of it.
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from sharedmem import lowering, vector_math
 from sharedmem.array import address_of
-from sharedmem.expressions import FUNCTIONS, POWERS, Call, Node, Operand, Scalar
+from sharedmem.expressions import FUNCTIONS, POWERS, WIDENED, Call, Node, Operand, Scalar
 from sharedmem.lowering import Dtype, Parts
 from sharedmem.stages import LINE, STRIP, Loop, Source, Stage, write_kernel
 
@@ -187,6 +187,7 @@ class _Program:
         self.scalars: dict[int, Dtype] = {}
         self.scratch = 0
         self._operand_dtypes = operand_dtypes
+        self._is_exact = is_exact
         self._ways = (lowering.operate,) if is_exact else (lowering.operate, vector_math.apply)
         self._values: dict[Node, _Value] = {}
         self._stages = [Stage()]
@@ -224,6 +225,8 @@ class _Program:
             kind = self._kind(node.arguments[0]).kind
             if kind != "f" and not (node.function == "** 2" and kind in "iu"):
                 raise _Unfused
+        if is_widened := not self._is_exact and (node.function, dtype) in WIDENED:
+            wanted, dtype = [np.dtype("f8")], np.dtype("f8")
         arguments = [
             self._as(part, _known(kind)) for part, kind in zip(node.arguments, wanted, strict=True)
         ]
@@ -233,7 +236,8 @@ class _Program:
                 value = self._compute(_known(dtype), operation, arguments)
                 if value is not None:
                     return value
-        return self._call(_loop(ufunc, (*wanted, dtype)), _known(dtype), arguments)
+        result = self._call(_loop(ufunc, (*wanted, dtype)), _known(dtype), arguments)
+        return self._converted(result, np.dtype("f4")) if is_widened else result
 
     def _kind(self, node: Node) -> Any:
         return node.kind if isinstance(node, Scalar) else self.value_of(node).dtype
@@ -244,7 +248,10 @@ class _Program:
             self.scalars[node.index] = dtype
             place = 2 + len(self._operand_dtypes) + node.index
             return self._in_memory(Source(place, dtype, is_scalar=True), 0)
-        value = self.value_of(node)
+        return self._converted(self.value_of(node), dtype)
+
+    def _converted(self, value: _Value, dtype: Dtype) -> _Value:
+        """Append what gives a value in a type."""
         if value.dtype == dtype:
             return value
         conversion = functools.partial(lowering.convert, old=value.dtype, new=dtype)

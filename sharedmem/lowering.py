@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -202,14 +203,24 @@ def assemble(text: str, *arguments: Any) -> Callable[..., None]:
     return function  # type: ignore[no-any-return]
 
 
+def processor() -> tuple[str, str]:
+    """Return the name and the features of the processor to compile for, as numba is told them."""
+    import llvmlite.binding as llvm
+
+    name, features = (os.environ.get(f"NUMBA_CPU_{part}") for part in ("NAME", "FEATURES"))
+    if features is None:
+        features = ""
+        with contextlib.suppress(RuntimeError):  # some processors do not tell
+            features = llvm.get_host_cpu_features().flatten()
+    return llvm.get_host_cpu_name() if name is None else name, features
+
+
 def _machine() -> Any:
     """Return the machine to compile for, which belongs to the engine that is made with it."""
     import llvmlite.binding as llvm
 
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    features = ""
-    with contextlib.suppress(RuntimeError):  # some processors do not tell
-        features = llvm.get_host_cpu_features().flatten()
+    name, features = processor()
     target = llvm.Target.from_default_triple()
-    return target.create_target_machine(cpu=llvm.get_host_cpu_name(), features=features, opt=2)
+    return target.create_target_machine(cpu=name, features=features, opt=2)

@@ -1,7 +1,8 @@
-"""Functions of the C library that compute several elements at once, where it has them.
+"""Functions of the C library that compute several elements at once, where that is faster.
 
 glibc's libmvec is within 4 units of the last place, as NumPy's own loops are where they use
-vectors; it is two to thirteen times as fast as those that take one float64 after the other.
+vectors. It is faster than NumPy's loops that take one element after the other, and slower than
+those for AVX-512: `benchmarks/vector_functions.py` measures both.
 
 References
 ----------
@@ -17,7 +18,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from sharedmem.lowering import Dtype, Emit, Parts, at_width, vector
+from sharedmem.lowering import Dtype, Emit, Parts, at_width, processor, vector
 
 # By NumPy's names and operators. log10 of powers of ten has to be exact, and libmvec's is not
 # (54 of 600 for float64).
@@ -27,8 +28,11 @@ _NAMES = {
     "sinh": "sinh", "cosh": "cosh", "tanh": "tanh", "arcsinh": "asinh", "arccosh": "acosh",
     "arctanh": "atanh", "arctan2": "atan2", "hypot": "hypot", "power": "pow", "**": "pow",
 }  # fmt: skip
-# NumPy's loops for these are vectors, too, and those of libmvec slow for large angles.
-_LEFT_TO_NUMPY = {("sin", np.dtype("f4")), ("cos", np.dtype("f4"))}
+# NumPy's loops for these are vectors on each processor, and those of libmvec slow for large angles;
+# its hypot is as fast, and closer.
+_LEFT_TO_NUMPY = {(name, np.dtype("f4")) for name in ("sin", "cos", "hypot")}
+# NumPy takes one element after the other of these, in what it has compiled for AVX-512, too.
+_SCALAR_IN_NUMPY = {("sin", np.dtype("f8")), ("cos", np.dtype("f8"))}
 _TYPES = (np.dtype("f4"), np.dtype("f8"))
 # Of AVX2.
 _REGISTER_BYTES = 32
@@ -40,7 +44,7 @@ def apply(emit: Emit, function: str, dtype: Dtype, arguments: Sequence[Parts]) -
 
     The text calls what :func:`definitions` defines.
     """
-    if function not in _NAMES or dtype not in _TYPES or (function, dtype) in _LEFT_TO_NUMPY:
+    if function not in _NAMES or dtype not in _TYPES or _is_left_to_numpy(function, dtype):
         return None
     name = f"{'v' * len(arguments)}_{_NAMES[function]}"
     if _address(name, dtype.itemsize) is None:
@@ -94,6 +98,21 @@ def _mask(places: list[int] | list[int | None]) -> str:
 
 
 @functools.cache
+def _is_left_to_numpy(function: str, dtype: Dtype) -> bool:
+    """Return whether NumPy's loop of a function is faster here: one for AVX-512, most often."""
+    if (function, dtype) in _LEFT_TO_NUMPY | _SCALAR_IN_NUMPY:
+        return (function, dtype) in _LEFT_TO_NUMPY
+    try:
+        from numpy.lib.introspect import opt_func_info
+    except ImportError:  # a NumPy older than 2.2 does not tell
+        return False
+    name = "power" if function == "**" else function
+    found = opt_func_info(func_name=f"^{name}$", signature=dtype.name)
+    targets = [loop["current"] for loops in found.values() for loop in loops.values()]
+    return any(target.startswith(("AVX512", "X86_V4")) for target in targets)
+
+
+@functools.cache
 def _address(name: str, itemsize: int) -> int | None:
     """Return where a function is, with a ``v`` an argument, if processor and library have it."""
     library = _library()
@@ -109,10 +128,7 @@ def _address(name: str, itemsize: int) -> int | None:
 
 @functools.cache
 def _library() -> ctypes.CDLL | None:
-    import llvmlite.binding as llvm
-
     try:
-        has_registers = llvm.get_host_cpu_features().get("avx2", False)
-        return ctypes.CDLL("libmvec.so.1") if has_registers else None
-    except (OSError, RuntimeError):  # no glibc, or another processor
+        return ctypes.CDLL("libmvec.so.1") if "+avx2" in processor()[1] else None
+    except OSError:  # no glibc
         return None

@@ -2,20 +2,12 @@
 
 import numpy as np
 import pytest
+import vector_functions
 from hypothesis import given, settings, strategies as st
 
 import sharedmem
 from sharedmem import elementwise, fusing, vector_math
 
-# Where they are defined, between which numbers or around how large ones.
-DOMAINS = {
-    "exp": (-80, 80), "expm1": (-17, 80), "log": (1e-30, 1e30), "log1p": (-0.99, 1e30),
-    "log2": (1e-30, 1e30), "log10": (1e-30, 1e30), "sin": (-100, 100), "cos": (-100, 100),
-    "tan": (-100, 100), "arcsin": (-1, 1), "arccos": (-1, 1), "arctan": (-100, 100),
-    "sinh": (-80, 80), "cosh": (-80, 80), "tanh": (-9, 9), "arcsinh": (-1e30, 1e30),
-    "arccosh": (1, 1e30), "arctanh": (-0.999, 0.999), "arctan2": (-1e3, 1e3),
-    "hypot": (-1e10, 1e10), "power": (1e-3, 1e3),
-}  # fmt: skip
 ULPS = 4
 SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1, -1, 0.5, -2, 3, 88.8, -104, 710, -750, 1e22]
 
@@ -48,28 +40,18 @@ def by_numpy(name, *arguments):
 
 def arguments_of(name, dtype):
     """Draw numbers where a function is defined: evenly, and by their size."""
-    low, high = DOMAINS[name]
-    rng = np.random.default_rng(0)
-    evenly = rng.uniform(low, high, (2, 4000))
-    by_size = np.clip(np.exp(rng.uniform(-30, 30, (2, 4000))), low, high)
-    drawn = np.concatenate([evenly, by_size], axis=1).astype(dtype)
-    if name == "power":
-        drawn[1] = rng.uniform(-10, 10, 8000)
-    return drawn[: 2 if name in ("arctan2", "hypot", "power") else 1]
+    return vector_functions.arguments_of(name, dtype, 8000)
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
-@pytest.mark.parametrize("name", DOMAINS)
+@pytest.mark.parametrize("name", vector_functions.DOMAINS)
 def test_functions_are_within_four_units_of_the_last_place(name, dtype):
     drawn = arguments_of(name, dtype)
-    wide = {"f4": "f8", "f8": "g"}[dtype]
-    exact = by_numpy(name, *drawn.astype(wide))
-    errors = np.abs(evaluate(name, *drawn) - exact) / np.spacing(np.abs(exact).astype(dtype))
-    assert errors.max() <= ULPS
+    assert vector_functions.errors(name, drawn, evaluate(name, *drawn)) <= ULPS
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
-@pytest.mark.parametrize("name", DOMAINS)
+@pytest.mark.parametrize("name", vector_functions.DOMAINS)
 def test_special_values_are_numpys(name, dtype):
     values = np.array(SPECIAL, dtype)
     pairs = [x.ravel() for x in np.meshgrid(values, values)]
@@ -80,15 +62,40 @@ def test_special_values_are_numpys(name, dtype):
     assert (np.signbit(result) == np.signbit(expected))[is_number].all()
 
 
-@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
 def test_results_that_are_whole_are_exact(dtype):
-    base, exponent = (x.ravel() for x in np.meshgrid(np.arange(1, 17), np.arange(6)))
-    powers = evaluate("power", base.astype(dtype), exponent.astype(dtype))
-    np.testing.assert_array_equal(powers, (base**exponent).astype(dtype))
-    exponents = np.arange(-30, 31)
-    np.testing.assert_array_equal(evaluate("log2", np.exp2(exponents).astype(dtype)), exponents)
-    tens = np.array([float(f"1e{at}") for at in exponents], dtype)
-    np.testing.assert_array_equal(evaluate("log10", tens), exponents)
+    """On each processor; the arrays are small and large, which NumPy and kernels compute."""
+    limits = np.finfo(dtype)
+    bases, exponents = (x.ravel() for x in np.meshgrid(np.arange(-300, 301) / 2, np.arange(40)))
+    is_exact = np.abs(2 * bases) ** exponents < 2.0**limits.nmant
+    base, exponent = bases[is_exact].astype(dtype), exponents[is_exact].astype(dtype)
+    twos = np.arange(limits.minexp, limits.maxexp)
+    tens = np.arange(1 + int(np.log10(limits.tiny)), 1 + int(np.log10(limits.max)))
+    squares = np.arange(min(4000, 2 ** (limits.nmant // 2)))
+    for take in (np.s_[:], np.s_[-16:]):
+        for result, expected in [
+            (
+                evaluate("power", base[take], exponent[take]),
+                (base.astype("g") ** exponent).astype(dtype),
+            ),
+            (evaluate("log2", np.exp2(twos.astype("g")).astype(dtype)[take]), twos),
+            (evaluate("log10", np.array([float(f"1e{n}") for n in tens], dtype)[take]), tens),
+            (evaluate("sqrt", (squares**2).astype(dtype)[take]), squares),
+        ]:
+            np.testing.assert_array_equal(result, expected[take])
+
+
+@pytest.mark.parametrize(("current", "is_used"), [("X86_V3", True), ("X86_V4", False)])
+def test_where_numpy_has_loops_for_avx512_they_are_used(monkeypatch, current, is_used):
+    introspect = pytest.importorskip("numpy.lib.introspect")
+    told = {"exp": {"dd": {"current": current, "available": "X86_V4 X86_V3"}}}
+    monkeypatch.setattr(introspect, "opt_func_info", lambda **_: told)
+    vector_math._is_left_to_numpy.cache_clear()
+    f4, f8 = np.dtype("f4"), np.dtype("f8")
+    assert vector_math._is_left_to_numpy("exp", f8) is not is_used
+    assert vector_math._is_left_to_numpy("sin", f4)
+    assert not vector_math._is_left_to_numpy("sin", f8)
+    vector_math._is_left_to_numpy.cache_clear()
 
 
 @settings(max_examples=20)
@@ -107,6 +114,9 @@ def test_a_result_depends_on_its_element_alone(name, dtype, start, length):
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 def test_without_the_library_functions_are_numpys_own(without_vectors, dtype):
-    for name in DOMAINS:
+    for name in vector_functions.DOMAINS:
         drawn = arguments_of(name, dtype)
-        np.testing.assert_array_equal(evaluate(name, *drawn), by_numpy(name, *drawn))
+        expected = by_numpy(name, *drawn)
+        if (name, dtype) == ("log10", "f4"):
+            expected = np.log10(*drawn, dtype="f8").astype("f4")
+        np.testing.assert_array_equal(evaluate(name, *drawn), expected)

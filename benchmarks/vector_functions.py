@@ -1,0 +1,141 @@
+"""Measure the functions of expressions, in glibc's libmvec and in NumPy, and write that as a table.
+
+Nanoseconds an element are processor time of one thread, the least of several rounds in turn; errors
+are the greatest, in units of the last place, of 262,144 numbers, half of them drawn evenly and half
+by their size.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+from sharedmem import fusing, vector_math
+from sharedmem.expressions import Call, Operand
+
+N = 1 << 18
+ROUNDS = 15
+# Where they are defined, between which numbers or around how large ones.
+DOMAINS: dict[str, tuple[float, float]] = {
+    "exp": (-80, 80), "expm1": (-17, 80), "log": (1e-30, 1e30), "log1p": (-0.99, 1e30),
+    "log2": (1e-30, 1e30), "log10": (1e-30, 1e30), "sin": (-100, 100), "cos": (-100, 100),
+    "tan": (-100, 100), "arcsin": (-1, 1), "arccos": (-1, 1), "arctan": (-100, 100),
+    "sinh": (-80, 80), "cosh": (-80, 80), "tanh": (-9, 9), "arcsinh": (-1e30, 1e30),
+    "arccosh": (1, 1e30), "arctanh": (-0.999, 0.999), "arctan2": (-1e3, 1e3),
+    "hypot": (-1e10, 1e10), "power": (1e-3, 1e3),
+}  # fmt: skip
+WITHOUT = "X86_V4 AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX512_SPR"
+Measured = tuple[float, float]
+
+
+def arguments_of(name: str, dtype: str, n: int = N) -> np.ndarray:
+    """Draw numbers where a function is defined: evenly, and by their size."""
+    low, high = DOMAINS[name]
+    rng = np.random.default_rng(0)
+    evenly = rng.uniform(low, high, (2, n // 2))
+    by_size = np.clip(np.exp(rng.uniform(-30, 30, (2, n // 2))), low, high)
+    drawn = np.concatenate([evenly, by_size], axis=1).astype(dtype)
+    if name == "power":
+        drawn[1] = rng.uniform(-10, 10, n)
+    return drawn[: 2 if name in ("arctan2", "hypot", "power") else 1]
+
+
+def errors(name: str, drawn: np.ndarray, result: np.ndarray) -> float:
+    """Return the greatest error, in units of the last place of the exact result."""
+    with np.errstate(all="ignore"):
+        exact = getattr(np, name)(*drawn.astype("g" if result.dtype == "f8" else "f8"))
+        return float((abs(result - exact) / np.spacing(abs(exact).astype(result.dtype))).max())
+
+
+def compiled(name: str, dtype: str, n_arguments: int, by_library: bool | None) -> Any:
+    """Return a kernel that calls the library's function, or NumPy's, or what is chosen here."""
+    fusing._fuse.cache_clear()
+    kind = np.dtype(dtype)
+    tree = Call(name, tuple(Operand(at, kind) for at in range(n_arguments)))
+    chosen = vector_math._is_left_to_numpy if by_library is None else lambda *_: not by_library
+    with mock.patch.object(vector_math, "_is_left_to_numpy", chosen):
+        return fusing.fuse(tree, (kind,) * n_arguments, [], is_exact=False)
+
+
+def measure(name: str, dtype: str) -> tuple[list[Measured], bool]:
+    """Return time and error by the library and by NumPy, and whether the library is chosen here."""
+    drawn = arguments_of(name, dtype)
+    out = np.empty(N, dtype)
+    kernels = [compiled(name, dtype, len(drawn), by_library) for by_library in (True, False)]
+    seconds, worst = [np.inf, np.inf], [0.0, 0.0]
+    for turn in range(ROUNDS):
+        for at, kernel in enumerate(kernels):
+            start = time.thread_time()
+            kernel([*drawn], out, streams=False)
+            seconds[at] = min(seconds[at], time.thread_time() - start)
+            if turn == 0:
+                worst[at] = errors(name, drawn, out)
+    is_library = name in vector_math._NAMES and vector_math._library() is not None
+    is_library = is_library and not vector_math._is_left_to_numpy(name, np.dtype(dtype))
+    found = [(1e9 * spent / N, error) for spent, error in zip(seconds, worst, strict=True)]
+    return found, is_library
+
+
+def rows() -> list[str]:
+    """Return a row for each function and type, as this process has them."""
+    found = []
+    for name in DOMAINS:
+        for dtype in ("f4", "f8"):
+            (library, numpys), is_library = measure(name, dtype)
+            cells = [f"{spent:.1f} ns, {error:.1f} ulp" for spent, error in (library, numpys)]
+            if name not in vector_math._NAMES:
+                cells[0] = ""
+            found.append("|".join([*cells, "libmvec" if is_library else "NumPy"]))
+    return found
+
+
+def rows_without() -> list[str]:
+    """Return the rows of a process that has no AVX-512."""
+    environment = {**os.environ, "NPY_DISABLE_CPU_FEATURES": WITHOUT}
+    command = [sys.executable, "-W", "ignore", __file__, "--rows"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+def table() -> str:
+    lines = [
+        "# Functions in expressions",
+        "",
+        "Which functions `sharedmem.evaluate` takes from where for arrays of more than 65,536",
+        "float32 or float64, by the processor: from glibc's libmvec, or NumPy's own. In ns an",
+        "element of one thread, and the greatest error in units of the last place, by",
+        "`benchmarks/vector_functions.py`. `log10` of float32 is computed in float64.",
+        "",
+        "| function | type | libmvec | NumPy, AVX-512 | used there | NumPy, AVX2 | used there |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    names = [(name, dtype) for name in DOMAINS for dtype in ("float32", "float64")]
+    for (name, dtype), here, there in zip(names, rows(), rows_without(), strict=True):
+        library, numpys, used = here.split("|")
+        _, others, used_there = there.split("|")
+        cells = (f"`{name}`", dtype, library, numpys, used, others, used_there)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", action="store_true", help="those of this process alone")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="keep what is printed here")
+    options = parser.parse_args()
+    text = "\n".join(rows()) + "\n" if options.rows else table()
+    print(text, end="")
+    if options.output is not None:
+        options.output.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from sharedmem.checks import check_timeout
 from sharedmem.errors import DeadWorkerError, WorkerException
 from sharedmem.failures import describe_failure
 from sharedmem.processes import ProcessBackend
-from sharedmem.team import Backend, Port, Team
+from sharedmem.team import Backend, OverdueError, Port, Team
 from sharedmem.transport import Kind, Message
 from sharedmem.worker import flush_output, signals_held
 
@@ -152,13 +153,16 @@ class background:  # noqa: N801 - the name is 0.3.8's
         return True
 
     def _await_end(self, timeout: float | None) -> None:
+        timeout = check_timeout(timeout, 0.0)
         deadline = None if timeout is None else time.monotonic() + timeout
-        if not self._lock.acquire(timeout=-1 if timeout is None else timeout):
+        if not self._lock.acquire(
+            timeout=-1 if timeout is None else min(timeout, threading.TIMEOUT_MAX)
+        ):
             raise self._too_slow(timeout)
         try:
             while self in _running:
                 self._take(self._team.receive(deadline))
-        except TimeoutError:
+        except OverdueError:
             raise self._too_slow(timeout) from None
         except WorkerException as error:
             code = error.reason.exitcode if isinstance(error.reason, DeadWorkerError) else 1

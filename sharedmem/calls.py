@@ -13,7 +13,7 @@ from sharedmem import blas
 from sharedmem.claims import Cursor, claims
 from sharedmem.sync import CoordinatorSync, TeamSync, WorkerSync
 from sharedmem.tasks import item_text, run_claims, run_fed, run_to_the_end
-from sharedmem.team import Backend, Port, Team
+from sharedmem.team import Backend, OverdueError, Port, Team, is_over
 from sharedmem.tracing import Recorder, Trace
 from sharedmem.transport import INLINE_BYTES, Kind, Message
 from sharedmem.worker import flush_output, signals_held
@@ -157,6 +157,11 @@ def run_map(
         claimed = claims(cursor, part.rank, n_workers, n_tasks, chunksize, part.turns_waited)
         run_claims(func, sequence, claimed, part, port)
 
+    def watch() -> None:
+        team.watch()
+        if is_over(deadline):
+            raise _overdue(setting.timeout)
+
     if setting.backend.uses_processes:
         flush_output()
     with contextlib.ExitStack() as stack:
@@ -166,9 +171,11 @@ def run_map(
             team, sync = stack.enter_context(
                 _team(setting, run, lambda index: item_text(sequence, index), fed=False)
             )
-            stack.enter_context(setting.conduct(CoordinatorSync(sync, team.watch)))
+            stack.enter_context(setting.conduct(CoordinatorSync(sync, watch)))
         while messages := _receive(team, deadline, setting.timeout):
             for rank, message in messages:
+                if is_over(deadline):
+                    raise _overdue(setting.timeout)
                 if message.kind == Kind.RESULTS:
                     collect(message.task, message.value)
                     team.acknowledge(rank, message)
@@ -181,10 +188,14 @@ def _receive(
 ) -> list[tuple[int, Message]]:
     try:
         return team.receive(deadline)
-    except TimeoutError:
-        raise TimeoutError(
-            f"the call took longer than timeout={timeout} seconds; its workers were told to end"
-        ) from None
+    except OverdueError:
+        raise _overdue(timeout) from None
+
+
+def _overdue(timeout: float | None) -> TimeoutError:
+    return TimeoutError(
+        f"the call took longer than timeout={timeout} seconds; its workers were told to end"
+    )
 
 
 class _Feed:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import inf
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -41,16 +43,30 @@ def check_optional(name: str, func: Any) -> None:
         raise TypeError(f"{name} must be callable, got {func!r}")
 
 
-def check_pool(backend: Any, initializer: Any, timeout: float | None) -> None:
-    """Refuse what makes no teams, as a number of workers, cannot be called, or is no time."""
+def check_pool(backend: Any, initializer: Any) -> None:
+    """Refuse what makes no teams, as a number of workers, or cannot be called."""
     if not hasattr(backend, "uses_processes"):
         raise TypeError(
             f"backend must be ProcessBackend, ThreadBackend or DaskBackend, got {backend!r}; the "
             "number of workers is given by name: MapReduce(np=4)"
         )
     check_optional("initializer", initializer)
-    if timeout is not None and not timeout > 0:
-        raise ValueError(f"timeout must be a positive number of seconds, got {timeout!r}")
+
+
+def check_timeout(timeout: Any, smallest: float | None = None) -> float | None:
+    """Return seconds, None where there is no limit; they are positive, or at least `smallest`."""
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, Real):
+        raise TypeError(f"timeout must be a number of seconds, or None, got {timeout!r}")
+    try:
+        seconds = float(timeout)
+    except OverflowError:
+        seconds = inf if timeout > 0 else -inf  # type: ignore[operator]
+    if not (seconds > 0 if smallest is None else seconds >= smallest):
+        rule = "positive" if smallest is None else f"at least {smallest:g}"
+        raise ValueError(f"timeout must be {rule}, in seconds, got {timeout!r}")
+    return seconds
 
 
 # Their subclasses may index in another way than they iterate; a deque is slow to index.

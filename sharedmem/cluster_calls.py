@@ -22,7 +22,7 @@ from sharedmem.parcels import Pickled
 from sharedmem.remote import Job, TaskError, forget, run_claim
 from sharedmem.sync import CoordinatorSync, TeamSync
 from sharedmem.tasks import item_text
-from sharedmem.team import remaining
+from sharedmem.team import is_over, remaining
 
 # A claim costs some 4 ms of all processes together: of 32 tasks of 40 ms on two workers, claims of
 # 0.1 s take 729 ms, of 0.3 s 685, and a graph of Dask's that has them all 706.
@@ -280,6 +280,8 @@ class ClusterCall:
             try:
                 key, answer = self._answers.get(timeout=remaining(deadline))
             except queue.Empty:
+                if not is_over(deadline):
+                    continue
                 raise TimeoutError(
                     f"the call took longer than timeout={self._pool_call.timeout} seconds; its "
                     "tasks were cancelled, but those that run go on to their end"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import traceback
 import warnings
 from collections.abc import Callable
@@ -52,6 +53,17 @@ def portable(failure: Failure, dumps: Callable[[Any], bytes] = pickle.dumps) -> 
     except BaseException:  # Whatever foreign code raises, the failure must arrive.
         return Failure(Exception(text_of(reason)), failure.traceback, type_lost=True)
     return Failure(Exception(text_of(reason)), failure.traceback, type_lost=True)
+
+
+def is_from_handler(error: BaseException) -> bool:
+    """Return whether a handler of signals has raised `error`, in whatever ran just then."""
+    handlers = filter(callable, map(signal.getsignal, signal.valid_signals()))
+    codes = {
+        getattr(function, "__code__", None)
+        for handler in handlers
+        for function in (handler, type(handler).__call__)
+    }
+    return any(frame.f_code in codes for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def text_of(error: BaseException) -> str:

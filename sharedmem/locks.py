@@ -8,7 +8,9 @@ import mmap
 import os
 import queue
 import threading
+import time
 import weakref
+from types import TracebackType
 from typing import Any, Protocol
 
 from sharedmem.files import anonymous_file
@@ -16,6 +18,20 @@ from sharedmem.files import anonymous_file
 
 class Lock(Protocol):
     """What the locks of `threading` and `multiprocessing` have in common."""
+
+    def __enter__(self) -> object:
+        """Take the lock; no exception of a signal handler leaves it taken."""
+        ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None:
+        """Give the lock back."""
+        ...
 
     def acquire(self, block: bool = True, timeout: float = ..., /) -> bool:
         """Take the lock."""
@@ -45,7 +61,7 @@ class Bell(Protocol):
 class FileLock:
     """A lock between processes where semaphores cannot lie in memory of our own.
 
-    The kernel lets go of it when its holder dies, so that a time limit is not needed.
+    The kernel releases it when its holder dies.
     """
 
     def __init__(self) -> None:
@@ -53,15 +69,38 @@ class FileLock:
         self._threads = threading.Lock()
 
     def acquire(self, block: bool = True, timeout: float = -1, /) -> bool:
-        """Take the lock, however long that takes."""
-        self._threads.acquire()
-        fcntl.lockf(self._descriptor, fcntl.LOCK_EX)
+        """Take the lock, unless the time is over before that is possible."""
+        deadline = time.monotonic() + timeout
+        if not self._threads.acquire(timeout=timeout):
+            return False
+        is_taken = False
+        try:
+            while not (is_taken := self._take(block=timeout < 0)) and time.monotonic() < deadline:
+                time.sleep(0.001)
+        finally:
+            if not is_taken:
+                self._threads.release()
+        return is_taken
+
+    def _take(self, *, block: bool) -> bool:
+        try:
+            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | (0 if block else fcntl.LOCK_NB))
+        except (BlockingIOError, PermissionError):  # another process has it
+            return False
         return True
 
     def release(self) -> None:
         """Give the lock back."""
         fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
         self._threads.release()
+
+    def __enter__(self) -> None:
+        """Take the lock."""
+        self.acquire()
+
+    def __exit__(self, *exception: object) -> None:
+        """Give the lock back."""
+        self.release()
 
     def __del__(self) -> None:
         os.close(self._descriptor)
@@ -116,7 +155,7 @@ class EventBell:
 
     def sleep(self) -> None:
         """Sleep until the bell rings."""
-        os.eventfd_read(self._descriptor)
+        os.read(self._descriptor, 8)  # os.eventfd_read is not tried again after a signal
 
     def close(self) -> None:
         """Close the counter."""

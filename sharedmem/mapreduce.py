@@ -23,6 +23,7 @@ from sharedmem.checks import (
     check_optional,
     check_pool,
     check_sequence,
+    check_timeout,
 )
 from sharedmem.contexts import Contexts, Critical, Ordered, PoolCall
 from sharedmem.errors import StopProcessGroup
@@ -118,7 +119,7 @@ class MapReduce(ArrayCalls):
     ) -> None:
         # Nested pools would have more workers than cores, so they have none unless asked to.
         self._is_serial_in_workers = np is None
-        check_pool(backend, initializer, timeout)
+        check_pool(backend, initializer)
         self._cluster = backend if _is_cluster(backend) else None
         if self._cluster is not None:
             _check_cluster_options(np, trace)
@@ -130,7 +131,7 @@ class MapReduce(ArrayCalls):
         self.np = check_count("np", np, smallest=0)
         self._bar = shown_bar if check_flag("progress", progress) else no_bar
         self._initializer = initializer
-        self._timeout = timeout
+        self._timeout = check_timeout(timeout)
         self._has_seed = seed is not None
         entropy = int.from_bytes(os.urandom(16)) if seed is None else check_count("seed", seed, 0)
         self._blas_threads = blas_threads

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.array import segments_noted
+from sharedmem.failures import is_from_handler
 from sharedmem.files import anonymous_file, map_privately, write_all
 from sharedmem.memory import Segment
 
@@ -150,6 +151,8 @@ def unpack(index: int, stream: bytes | memoryview, buffers: Iterable[memoryview]
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit would end the program without a word.
+        if is_from_handler(error):
+            raise
         raise UnpackingError(index, error) from error
 
 

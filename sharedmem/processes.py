@@ -15,7 +15,7 @@ from sharedmem.claims import FileCursor
 from sharedmem.errors import DeadWorkerError, WorkerException
 from sharedmem.failures import Failure, exception_of, portable
 from sharedmem.parcels import Batch, UnpackingError, entry_of, pack
-from sharedmem.team import Work, remaining
+from sharedmem.team import OverdueError, Work, is_over, remaining
 from sharedmem.transport import INLINE_BYTES, Channel, Kind, Message
 from sharedmem.worker import (
     LifeLine,
@@ -149,8 +149,8 @@ class ProcessTeam:
         messages, self._heard = self._heard, []
         while not messages and not all(member.has_ended for member in self._members):
             events = self._selector.select(remaining(deadline))
-            if not events:
-                raise TimeoutError
+            if not events and is_over(deadline):
+                raise OverdueError
             for key, _ in events:
                 member: _Member = key.data
                 if member.has_ended:

@@ -127,34 +127,28 @@ class WorkerSync:
 
     def advance(self, index: int) -> None:
         """Publish that the worker has passed its tasks before `index`."""
+        # Always with the mutex: who enters its turn sees this front, or is woken by it.
         team = self.team
-        if team.counters[_TURNS_USED]:
-            team.mutex.acquire()
+        with team.mutex:
             team.fronts[self.rank] = index
             self._wake_next()
-            team.mutex.release()
-        else:
-            team.fronts[self.rank] = index
 
     def hand_in(self, index: int) -> None:
         """Publish that the worker has done the tasks given to it that begin at `index`."""
         team = self.team
-        team.mutex.acquire()
-        team.finished[self.rank] = index
-        self._wake_next()
-        team.mutex.release()
+        with team.mutex:
+            team.finished[self.rank] = index
+            self._wake_next()
 
     def leave(self) -> None:
         """Publish that the worker has no more tasks."""
         team = self.team
-        team.mutex.acquire()
-        team.fronts[self.rank] = _PAST_ALL
-        team.counters[_LEFT] = 1
-        self._wake_next()
-        if team.counters[_ARRIVED]:
-            for bell in team.bells:
-                bell.ring()
-        team.mutex.release()
+        with team.mutex:
+            team.fronts[self.rank] = _PAST_ALL
+            team.counters[_LEFT] = 1
+            self._wake_next()
+            if team.counters[_ARRIVED] or team.counters[_GENERATION]:
+                self._ring_all()
 
     def enter_turn(self) -> None:
         """Wait until all tasks before this one have passed their ordered block."""
@@ -169,20 +163,21 @@ class WorkerSync:
                 f"task {index} entered pool.ordered a second time, when its turn had passed: "
                 "put all that must be in order into one block"
             )
-        team.counters[_TURNS_USED] = 1
-        team.mutex.acquire()
-        if team.fronts[self.rank] < index:
-            team.fronts[self.rank] = index
-            self._wake_next()
-        is_turn = self._is_turn(index, self.rank)
-        if not is_turn:
-            team.awaited[self.rank] = index
-        team.mutex.release()
-        if not is_turn:
-            began = time.perf_counter()
-            self._sleep_until(lambda: self._is_turn(index, self.rank))
+        try:
+            with team.mutex:
+                team.counters[_TURNS_USED] = 1
+                if team.fronts[self.rank] < index:
+                    team.fronts[self.rank] = index
+                    self._wake_next()
+                is_turn = self._is_turn(index, self.rank)
+                if not is_turn:
+                    team.awaited[self.rank] = index
+            if not is_turn:
+                began = time.perf_counter()
+                self._sleep_until(lambda: self._is_turn(index, self.rank))
+                self._seconds_waited += time.perf_counter() - began
+        finally:  # also when a handler of signals raises: others would be passed over for this one
             team.awaited[self.rank] = -1
-            self._seconds_waited += time.perf_counter() - began
 
     def leave_turn(self) -> None:
         """Let the next task have its turn."""
@@ -208,14 +203,17 @@ class WorkerSync:
             if rank != self.rank and self._is_turn(index, rank):
                 self.team.bells[rank].ring()
 
+    def _ring_all(self) -> None:
+        for rank, bell in enumerate(self.team.bells):
+            if rank != self.rank:
+                bell.ring()
+
     def _sleep_until(self, condition: Callable[[], bool]) -> None:
         team = self.team
         while True:
-            team.mutex.acquire()
-            met = condition()
-            team.mutex.release()
-            if met:
-                return
+            with team.mutex:
+                if condition():
+                    return
             team.bells[self.rank].sleep()
 
     def enter_critical(self) -> None:
@@ -250,19 +248,22 @@ class WorkerSync:
             raise BrokenBarrierError(
                 "pool.barrier() needs pool.map: imap cannot promise a task to every worker"
             )
-        team.mutex.acquire()
-        generation = team.counters[_GENERATION]
-        team.counters[_ARRIVED] += 1
-        if team.counters[_ARRIVED] == team.n_workers:
-            team.counters[_ARRIVED] = 0
-            team.counters[_GENERATION] += 1
-            for rank, bell in enumerate(team.bells):
-                if rank != self.rank:
-                    bell.ring()
-        team.mutex.release()
-        self._sleep_until(
-            lambda: team.counters[_GENERATION] != generation or bool(team.counters[_LEFT])
-        )
+        generation = None
+        try:
+            with team.mutex:
+                generation = team.counters[_GENERATION]
+                team.counters[_ARRIVED] += 1
+                if team.counters[_ARRIVED] == team.n_workers:
+                    team.counters[_ARRIVED] = 0
+                    team.counters[_GENERATION] += 1
+                    self._ring_all()
+            self._sleep_until(
+                lambda: team.counters[_GENERATION] != generation or bool(team.counters[_LEFT])
+            )
+        except BaseException:  # A handler of signals has raised: this worker waits no longer.
+            with team.mutex:
+                team.counters[_ARRIVED] -= team.counters[_GENERATION] == generation
+            raise
         if team.counters[_GENERATION] == generation:
             raise BrokenBarrierError(
                 f"task {self.index} waits in pool.barrier(), but a worker has no more tasks: "
@@ -278,7 +279,7 @@ class CoordinatorSync(WorkerSync):
     team : TeamSync
         What the workers share.
     watch : callable
-        Raises if a worker has died, with the lock perhaps.
+        Raises if a worker has died, with the lock perhaps, or the time of the call is over.
     """
 
     def __init__(self, team: TeamSync, watch: Callable[[], None]) -> None:

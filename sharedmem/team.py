@@ -10,7 +10,14 @@ from sharedmem.claims import Cursor
 from sharedmem.failures import Failure
 from sharedmem.transport import Message
 
+# What epoll takes; longer waits are done in parts.
+_LONGEST_WAIT = 1e6
+
 Work = Callable[[int, "Port"], None]
+
+
+class OverdueError(TimeoutError):
+    """Nothing has come at the deadline; what handlers of signals raise is never of this type."""
 
 
 class Results(Protocol):
@@ -102,7 +109,7 @@ class Team(Protocol):
 
         Raises
         ------
-        TimeoutError
+        OverdueError
             If none has come at `deadline`, in seconds of the monotonic clock.
         WorkerException
             If a task has failed, or a worker has died.
@@ -123,8 +130,13 @@ class Team(Protocol):
 
 
 def remaining(deadline: float | None) -> float | None:
-    """Return the seconds until `deadline`, at least 0."""
-    return None if deadline is None else max(0.0, deadline - time.monotonic())
+    """Return the seconds to wait until `deadline`, at least 0, or for as long as can be waited."""
+    return None if deadline is None else min(max(0.0, deadline - time.monotonic()), _LONGEST_WAIT)
+
+
+def is_over(deadline: float | None) -> bool:
+    """Return whether the deadline has passed."""
+    return deadline is not None and time.monotonic() >= deadline
 
 
 class Backend(Protocol):

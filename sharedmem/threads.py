@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import sys
 import threading
@@ -12,7 +13,7 @@ from typing import Any
 
 from sharedmem.claims import LockedCursor
 from sharedmem.failures import Failure, exception_of
-from sharedmem.team import Work, remaining
+from sharedmem.team import OverdueError, Work, is_over, remaining
 from sharedmem.transport import Kind, Message
 from sharedmem.worker import mark_thread_as_worker, signals_held
 
@@ -56,6 +57,7 @@ class ThreadTeam:
         self.size = n_workers
         self._n_running = n_workers
         self._exchange = exchange = _Exchange()
+        self._heard: list[tuple[int, Message]] = []
         self._ports = [ThreadPort(exchange, rank) for rank in range(n_workers)]
         self._threads = [
             threading.Thread(target=partial(_run, exchange, work, port), daemon=True)
@@ -88,21 +90,31 @@ class ThreadTeam:
             for thread in self._threads:
                 thread.join()
             return []
-        try:
-            rank, message = self._exchange.messages.get(timeout=remaining(deadline))
-        except queue.Empty:
-            raise TimeoutError from None
-        if message.kind == Kind.FAILURE:
-            raise exception_of(message.value)
-        self._n_running -= message.kind == Kind.FINISHED
-        return [(rank, message)]
+        heard, self._heard = self._heard, []
+        while not heard:
+            try:
+                heard.append(self._exchange.messages.get(timeout=remaining(deadline)))
+            except queue.Empty:
+                if is_over(deadline):
+                    raise OverdueError from None
+        for _, message in heard:
+            if message.kind == Kind.FAILURE:
+                raise exception_of(message.value)
+            self._n_running -= message.kind == Kind.FINISHED
+        return heard
 
     def acknowledge(self, rank: int, message: Message) -> None:
         """Give back to a worker its part of the result window."""
         self._ports[rank].window.put(None)
 
     def watch(self) -> None:
-        """Do nothing: a thread does not die."""
+        """Raise if a worker has failed; see :class:`Team`."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._heard.append(self._exchange.messages.get_nowait())
+                message = self._heard[-1][1]
+                if message.kind == Kind.FAILURE:
+                    raise exception_of(message.value)
 
     def end(self, *, patient: bool) -> None:
         """Take no more results; `patient` waits for the tasks that run."""

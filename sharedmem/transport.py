@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from sharedmem.failures import is_from_handler
 from sharedmem.memory import Segment
 from sharedmem.parcels import Parcel, UnpackingError, opened, read_parts, store, unpack
 
@@ -212,6 +213,8 @@ class Channel:
         except UnpackingError:
             raise
         except Exception as error:  # The message is damaged, or there is no memory to open it.
+            if is_from_handler(error):
+                raise
             raise UnpackingError(index, error) from error
         finally:
             for descriptor in (file, *descriptors):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import itertools
+import math
 import os
 import random
 import signal
@@ -434,6 +435,37 @@ class TestFailures:
             pool.map(lambda i: time.sleep(i), [0, 0.8, 0.8])
         time.sleep(0.4)  # A thread goes on to the end of its task.
         assert pool.map(abs, [-1]) == [1]
+
+    @pytest.mark.parametrize("error", [TimeoutError, ArithmeticError])
+    def test_what_a_handler_of_signals_raises_comes_as_it_is(self, backend, error):
+        def ring(*_):
+            raise error("mine")
+
+        class Ringing:
+            def __reduce__(self):
+                return signal.raise_signal, (signal.SIGALRM,)
+
+        pool = MapReduce(backend, np=1)
+        calls = [
+            lambda: pool.map(time.sleep, [0.2]),
+            lambda: list(pool.imap(time.sleep, [0.2])),
+            lambda: sharedmem.background(time.sleep, 0.2, backend=backend).wait(),
+        ]
+        if backend is ProcessBackend:  # while a result is unpickled
+            calls += [
+                lambda: pool.map(lambda i: Ringing(), range(1)),
+                lambda: pool.map(lambda i: [Ringing(), bytes(100_000)], range(1)),
+            ]
+        before = signal.signal(signal.SIGALRM, ring)
+        try:
+            for call in calls:
+                signal.setitimer(signal.ITIMER_REAL, 0.02 if call in calls[:3] else 0)
+                with pytest.raises(error, match=r"^mine$"):
+                    call()
+        finally:
+            signal.signal(signal.SIGALRM, before)
+            time.sleep(0.2)  # the call in the background ends, and
+            assert sharedmem.background(abs, -1).wait() == 1  # is forgotten
 
     def test_stop_process_group_ends_one_worker_quietly(self, backend):
         def work(i):
@@ -871,7 +903,11 @@ class TestPool:
         [
             ({"np": -1}, ValueError, "np must be at least 0, got -1"),
             ({"np": 1.5}, TypeError, "np must be an integer, got 1.5"),
-            ({"timeout": 0}, ValueError, "timeout must be a positive number"),
+            ({"timeout": 0}, ValueError, "timeout must be positive, in seconds, got 0"),
+            ({"timeout": -1.5}, ValueError, r"timeout must be positive, in seconds, got -1\.5"),
+            ({"timeout": math.nan}, ValueError, "timeout must be positive, in seconds, got nan"),
+            ({"timeout": "5"}, TypeError, "timeout must be a number of seconds, or None, got '5'"),
+            ({"timeout": True}, TypeError, "timeout must be a number of seconds, or None, got Tr"),
             ({"initializer": 3}, TypeError, "initializer must be callable"),
             ({"seed": -4}, ValueError, "seed must be at least 0"),
             ({"blas_threads": 0}, ValueError, "blas_threads must be at least 1"),
@@ -880,6 +916,13 @@ class TestPool:
     def test_bad_arguments_are_refused(self, arguments, error, text):
         with pytest.raises(error, match=text):
             MapReduce(**arguments)
+
+    @pytest.mark.parametrize("timeout", [math.inf, 3e6, 1e10, 1e300, np.float32(50), 10**400])
+    def test_a_time_limit_may_be_of_any_length(self, backend, timeout):
+        pool = MapReduce(backend, np=2, timeout=timeout)
+        assert pool.map(abs, [-1, 2]) == [1, 2]
+        assert list(pool.imap(abs, [-1, 2])) == [1, 2]
+        assert sharedmem.background(abs, -1, backend=backend).wait(timeout) == 1
 
     def test_np_is_the_number_of_cores_by_default(self, monkeypatch):
         monkeypatch.setenv("OMP_NUM_THREADS", "3")

@@ -13,10 +13,15 @@ from sharedmem.kernels.layout import as_numbers, has_kernel
 from sharedmem.kernels.reduction import Reduction
 
 Array = NDArray[Any]
-
+# Lower and upper limit of bins of equal width: numbers of Python or NumPy, as they were given.
+Ends = tuple[Any, Any]
 
 # So many elements are looked at in one loop, which is vectorized, and counted in another.
 RUN = 512
+# NumPy may put an element into the bin next to its own, and then corrects that.
+_LARGEST_ERROR = 0.95
+# Integers up to this one are the same in float64.
+_WHOLE, _LONG = 2.0**53, 8
 
 
 @part
@@ -158,27 +163,58 @@ def _count(x: Array, edges: Array, lower: Array, upper: Array, slack: float, cou
             counts[line, at] += tables[0, at] + tables[1, at] + tables[2, at] + tables[3, at]
 
 
-def search_type(dtype: np.dtype[Any], edges: Array, uniform: bool = False) -> np.dtype[Any] | None:
+def search_type(
+    dtype: np.dtype[Any], edges: Array, uniform: bool = False, ends: Ends | None = None
+) -> np.dtype[Any] | None:
     """Return the type in which kernels compare elements with edges as NumPy does, if there is.
 
-    Edges of bins of equal width that float64 cannot tell apart say less than NumPy's arithmetic.
+    Of bins of equal width, NumPy computes the place of an element from their `ends`, and corrects
+    it by one bin: where it may be farther off, edges say less than that arithmetic.
     """
     common = np.result_type(dtype, edges.dtype)
     if not (has_kernel(dtype, "biuf") and has_kernel(edges.dtype, "biuf")) or common.kind == "b":
         return None
-    if uniform and (edges.dtype.kind != "f" or slack_of(edges) == np.inf):
+    if uniform and not _are_bins_exact(dtype, edges, ends):
         return None
     return np.dtype("i8" if common.kind == "i" else "u8" if common.kind == "u" else "f8")
 
 
-def histogram(dtype: DTypeLike, edges: Array, uniform: bool) -> Reduction:
+def _are_bins_exact(dtype: np.dtype[Any], edges: Array, ends: Ends | None) -> bool:
+    """Return whether NumPy puts all elements into the bins of equal width that edges say."""
+    if edges.dtype.kind != "f" or slack_of(edges) == np.inf:
+        return False
+    if ends is None:
+        return True
+    first, last = ends if ends[0] != ends[1] else (ends[0] - 0.5, ends[1] + 0.5)
+    if dtype.kind in "iu":  # whose limits NumPy compares with elements as integers
+        exact = max(abs(float(first)), abs(float(last))) <= _WHOLE or dtype.itemsize < _LONG
+        if not exact:
+            return False
+    n_bins = len(edges) - 1
+    numbers = edges.astype(np.float64)
+    with np.errstate(all="ignore"):
+        places = (numbers - numbers[0]) * (n_bins / (float(last) - float(first)))
+        error = np.abs(places - np.arange(n_bins + 1)).max()
+    # The difference, the quotient and the product are rounded.
+    return bool(error + 1.5 * n_bins * np.finfo(edges.dtype).eps < _LARGEST_ERROR)
+
+
+def histogram(dtype: DTypeLike, edges: Array, uniform: bool, ends: Ends | None = None) -> Reduction:
     """Return how many elements of each line are in each bin; the last one is closed.
 
-    `uniform` says that the edges are those that NumPy makes for bins of equal width.
+    Parameters
+    ----------
+    dtype : dtype
+    edges : ndarray
+        In ascending order.
+    uniform : bool
+        Whether they are those that NumPy makes for bins of equal width.
+    ends : (number, number), optional
+        From which it makes them; by default the outer edges.
     """
-    searched = search_type(np.dtype(dtype), edges, uniform)
+    searched = search_type(np.dtype(dtype), edges, uniform, ends)
     if searched is None:
-        chunk = partial(_numpy_chunk, edges=edges, uniform=uniform)
+        chunk = partial(_numpy_chunk, edges=edges, uniform=uniform, ends=ends)
     else:
         chunk = partial(_chunk, edges=edges.astype(searched), limits=limits(edges, uniform))
     return Reduction(chunk, _combine, _counts, identity=(0,), lines=True)
@@ -198,10 +234,12 @@ def _chunk(x: Array, edges: Array, limits: tuple[Array, Array, float]) -> tuple[
     return (counts.reshape(x.shape[0], x.shape[2], -1),)
 
 
-def _numpy_chunk(x: Array, edges: Array, uniform: bool) -> tuple[Array, ...]:
+def _numpy_chunk(
+    x: Array, edges: Array, uniform: bool, ends: Ends | None = None
+) -> tuple[Array, ...]:
     n_bins = len(edges) - 1
     bins: Any = n_bins if uniform else edges
-    limits = (edges[0], edges[-1]) if uniform else None
+    limits = (ends or (edges[0], edges[-1])) if uniform else None
     counts = np.empty((x.shape[0], x.shape[2], n_bins), np.int64)
     for outer, inner in np.ndindex(counts.shape[:2]):
         counts[outer, inner], _ = np.histogram(x[outer, :, inner], bins, limits)

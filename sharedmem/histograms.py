@@ -26,6 +26,8 @@ _ELEMENTS_A_BIN = 4
 _RUN = 1 << 15
 # Tables of more bins than that, one a chunk, would take more than reading.
 _MANY_BINS = 1 << 12
+# With fewer there is nothing to count.
+_EDGES_OF_A_BIN = 2
 
 
 def histogram(
@@ -71,18 +73,22 @@ def histogram(
         or (weights is not None and (isinstance(bins, str) or not _can_weigh(weights, a.shape)))
     ):
         return np.histogram(in_memory(a), bins, range, density, weights)
-    if isinstance(bins, str):
-        edges = np.histogram_bin_edges(in_memory(a), bins, range)
-    else:
-        extent = minmax(a) if uniform and range is None else ()
-        edges = np.histogram_bin_edges(np.array(extent, a.dtype), bins, range)
-    searched = histograms.search_type(a.dtype, edges, uniform)
+    a = in_memory(a) if isinstance(bins, str) else a
+    ends = tuple(minmax(a) if range is None else range) if uniform else None
+    known = (
+        a if isinstance(bins, str) else np.array(ends if range is None and uniform else (), a.dtype)
+    )
+    edges = np.histogram_bin_edges(known, bins, range)
+    if len(edges) < _EDGES_OF_A_BIN:
+        rest = None if weights is None else weights.reshape(-1)[:0]
+        return np.histogram(known[:0], edges, None, density, rest)
+    searched = histograms.search_type(a.dtype, edges, uniform, ends)
     if searched is None and weights is not None:
         return np.histogram(a, bins, range, density, weights)
     if weights is not None:
         hist = _weighted_histogram(a, edges, uniform, weights)
     elif searched is None or len(edges) <= _MANY_BINS:
-        hist = reduce(histograms.histogram(a.dtype, edges, uniform), a)
+        hist = reduce(histograms.histogram(a.dtype, edges, uniform, ends), a)
     else:
         hist = _in_cells([in_memory(a).reshape(-1)], [edges], [uniform])
     if density:
@@ -195,7 +201,9 @@ def histogramdd(
         for column, is_even, limit in zip(columns, even, limits, strict=True)
     ]
     _, edges = np.histogramdd(np.array(extrema, dtype).T, bins, range)
-    if any(histograms.search_type(dtype, part) is None for part in edges):
+    if any(
+        len(part) < _EDGES_OF_A_BIN or histograms.search_type(dtype, part) is None for part in edges
+    ):
         return np.histogramdd(sample, bins, range, density, weights)
     values = None if values is None else values.astype(float)
     hist = _in_cells(columns, edges, even, values).astype(float)

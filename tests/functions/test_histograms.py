@@ -55,6 +55,78 @@ def test_given_edges_are_numpys(dtype, edges_dtype, edges, size, weights, is_who
     assert_same(result_edges, expected_edges)
 
 
+@st.composite
+def fine_bins(draw):
+    """Numbers and limits so close that their dtype hardly tells bins apart, or does not."""
+    dtype = np.dtype(draw(st.sampled_from([*DTYPES[:-2], "f4", "i8", "u1"])))
+    n_bins = draw(st.integers(1, 1200))
+    if dtype.kind == "f":
+        center = dtype.type(draw(st.floats(-900, 900)))
+        bin_ulps = draw(st.floats(0.1, 9))
+        width = max(float(np.spacing(abs(center))) * n_bins * bin_ulps, 1e-6)
+    else:
+        center = draw(st.integers(np.iinfo(dtype).min, np.iinfo(dtype).max))
+        width = draw(st.sampled_from([3, 50, 1e4, 1e12]))
+    low = float(center) + draw(st.floats(-1, 0)) * width
+    unit = np.random.default_rng(draw(st.integers(0, 99))).uniform(-0.1, 1.1, 300)
+    values = float(low) + unit * width
+    if dtype.kind != "f":
+        values = np.clip(values, np.iinfo(dtype).min, np.nextafter(np.iinfo(dtype).max, 0))
+    with np.errstate(all="ignore"):
+        values = values.astype(dtype)
+    range_type = draw(st.sampled_from([float, np.float64, np.float32, int]))
+    with np.errstate(all="ignore"):
+        limits = (range_type(low), range_type(low + width))
+    return values, n_bins, draw(st.sampled_from([None, limits]))
+
+
+def outcome(function, *args, **options):
+    try:
+        with np.errstate(all="ignore"):
+            return function(*args, **options)
+    except (ValueError, IndexError) as error:
+        return type(error)
+
+
+@settings(max_examples=60)
+@given(case=fine_bins(), density=st.booleans(), weights=st.sampled_from([None, "f4", "i8"]))
+def test_fine_bins_are_numpys(case, density, weights):
+    values, n_bins, limits = case
+    w = None if weights is None else np.arange(values.size).astype(weights)
+    options = {"density": density, "weights": w}
+    result = outcome(sharedmem.histogram, values, n_bins, limits, **options)
+    expected = outcome(np.histogram, values, n_bins, limits, **options)
+    if isinstance(expected, type):
+        assert result == expected
+    else:
+        for part, other in zip(result, expected, strict=True):
+            assert_same(part, other)
+
+
+def test_limits_that_the_dtype_does_not_hold():
+    x = np.linspace(16777.1, 16780.3, 20_000).astype("f4")
+    hist, edges = sharedmem.histogram(x, 1000, (16777.1, 16780.3))
+    expected, expected_edges = np.histogram(x, 1000, (16777.1, 16780.3))
+    assert_same(hist, expected)
+    assert_same(edges, expected_edges)
+    assert sharedmem.histogram(np.zeros(1, "f2"), 1000, (-0.1, 0.3))[0].sum() == 1
+
+
+@pytest.mark.parametrize("bins", [[], [1.0], np.empty(0, "i4"), 0, -1, 1.5, "no rule", [[1, 2]]])
+@pytest.mark.parametrize("weights", [None, np.ones(3, "f4")])
+def test_bins_without_room(bins, weights):
+    for a in ([1.0, 2.0, 3.0], np.arange(3), np.arange(3, dtype="f2")):
+        options = {"weights": weights}
+        try:
+            expected = np.histogram(a, bins, **options)
+        except (TypeError, ValueError) as error:
+            with pytest.raises(type(error)):
+                sharedmem.histogram(a, bins, **options)
+            continue
+        for part, other in zip(sharedmem.histogram(a, bins, **options), expected, strict=True):
+            assert_same(part, other)
+
+
 @pytest.mark.parametrize("n_bins", [1, 2, 7, 5000])
 @pytest.mark.parametrize("dtype", dtypes("f8", "f4", "u8", others=("i4",)))
 @pytest.mark.parametrize("weights", [None, "f8", "i8"])

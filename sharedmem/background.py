@@ -13,9 +13,10 @@ from sharedmem.checks import check_timeout
 from sharedmem.errors import DeadWorkerError, WorkerException
 from sharedmem.failures import describe_failure
 from sharedmem.processes import ProcessBackend
+from sharedmem.signals import signals_held
 from sharedmem.team import Backend, OverdueError, Port, Team
 from sharedmem.transport import Kind, Message
-from sharedmem.worker import flush_output, signals_held
+from sharedmem.worker import flush_output
 
 # Calls that have not ended. They are held here, so that one whose object is dropped goes on.
 _running: set[background] = set()

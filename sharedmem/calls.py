@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 
 from sharedmem import blas
 from sharedmem.claims import Cursor, claims
+from sharedmem.signals import signals_held
 from sharedmem.sync import CoordinatorSync, TeamSync, WorkerSync
 from sharedmem.tasks import item_text, run_claims, run_fed, run_to_the_end
 from sharedmem.team import Backend, OverdueError, Port, Team, is_over
 from sharedmem.tracing import Recorder, Trace
 from sharedmem.transport import INLINE_BYTES, Kind, Message
-from sharedmem.worker import flush_output, signals_held
+from sharedmem.worker import flush_output
 
 MISSING = object()
 """Stands in the list of results for a task that gave none."""

@@ -102,7 +102,8 @@ class Kernel:
         counts = (ctypes.c_int64 * (2 * _DONE))()
         claimed = ctypes.addressof(counts)
 
-        def work(is_caller: bool) -> bool:
+        # Threads get addresses, and may come back after an exception has ended the call.
+        def work(is_caller: bool, _alive: Any = (out, operands)) -> bool:
             scratch = ctypes.create_string_buffer(self.scratch)
             places = [*addresses, ctypes.addressof(scratch), *numbers]
             arguments = (ctypes.c_void_p * len(places))(*places)

@@ -15,14 +15,13 @@ from sharedmem.claims import FileCursor
 from sharedmem.errors import DeadWorkerError, WorkerException
 from sharedmem.failures import Failure, exception_of, portable
 from sharedmem.parcels import Batch, UnpackingError, entry_of, pack
+from sharedmem.signals import handled_signals, signals_held
 from sharedmem.team import OverdueError, Work, is_over, remaining
 from sharedmem.transport import INLINE_BYTES, Channel, Kind, Message
 from sharedmem.worker import (
     LifeLine,
     WorkerProcess,
     flush_output,
-    handled_signals,
-    signals_held,
 )
 
 

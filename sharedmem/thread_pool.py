@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import ctypes
 import os
 import queue
 import signal
@@ -11,65 +12,80 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
+from sharedmem.signals import signals_held
 
-def _nothing(item: object) -> None:
-    """Do what is left to do of a closed job."""
+# Mutexes of C, since to wait for a lock of Python's may be ended by what a signal handler raises.
+# What never waits keeps the interpreter's lock, which would cost more to get back.
+_MUTEX = ctypes.c_uint64 * 8  # as large as any system's
+_at_once, _waiting = ctypes.PyDLL(None), ctypes.CDLL(None)
+for _function in (
+    _at_once.pthread_mutex_lock,
+    _at_once.pthread_mutex_unlock,
+    _waiting.pthread_mutex_lock,
+):
+    _function.argtypes = (ctypes.c_void_p,)
+_at_once.pthread_mutex_init.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
+
+_NOTHING = object()
+# A handler of these runs in the thread that has caused them: faulthandler's tells of a crash.
+_SYNCHRONOUS = {
+    signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP,
+    signal.SIGSYS,
+}  # fmt: skip
 
 
 class _Job:
-    """A function to call on all items; threads may join until the caller finds none left."""
+    """A function to call on all items; threads may join until the caller has ended.
+
+    Attributes
+    ----------
+    is_closed : bool
+        To be set when the caller ends: no more threads are let in, and those that are in begin
+        with no more items.
+    departures : iterator
+        Waits, at each step, for a thread to leave. ``any(job.departures)`` waits for all of them
+        in one call of C, at whose end Python looks for signals, and not before: so it is reached
+        and done also where one exception comes after the other.
+    errors : list
+        What the function has raised in other threads.
+    """
 
     def __init__(self, function: Callable[[Any], object], items: Iterable[Any]) -> None:
         self._function = function
         self._items = iter(items)
         self._lock = threading.Lock()
-        self._n_helping = 0
-        self._is_closed = False
-        self._all_left = threading.Lock()
-        self._all_left.acquire()
+        self._helping: list[ctypes.Array[Any]] = []
+        self.is_closed = False
+        self.departures = map(_waiting.pthread_mutex_lock, self._helping)
         self.errors: list[BaseException] = []
 
     def work(self) -> None:
         """Call the function on items until there are none left, or one has failed."""
-        try:
-            while not self.errors:
-                with self._lock:
-                    item, function = next(self._items), self._function
-                function(item)
-        except StopIteration:
-            pass
-        except BaseException as error:
-            self.errors.append(error)
+        while not (self.errors or self.is_closed):
+            with self._lock:
+                item = next(self._items, _NOTHING)
+            if item is _NOTHING:
+                return
+            self._function(item)
 
     def help(self) -> None:
         """Work in another thread, unless it is too late."""
-        with self._lock:
-            if self._is_closed:
-                return
-            self._n_helping += 1
-        self.work()
-        self._leave()
+        mutex = _MUTEX()
+        _at_once.pthread_mutex_init(mutex, None)
+        _at_once.pthread_mutex_lock(mutex)
+        # First in the list and then in: either the caller sees this thread, or it sees the end.
+        self._helping.append(mutex)
+        try:
+            self.work()
+        except BaseException as error:
+            self.errors.append(error)
+        finally:
+            _at_once.pthread_mutex_unlock(mutex)
 
-    def _leave(self) -> None:
-        with self._lock:
-            self._n_helping -= 1
-            if self._is_closed and not self._n_helping:
-                self._all_left.release()
-
-    def close(self, must_wait: bool = True) -> None:
-        """Let no more threads in, and wait for those that help."""
-        with self._lock:
-            self._is_closed = True
-            must_wait = must_wait and self._n_helping > 0
-        while must_wait:
-            try:
-                self._all_left.acquire()
-                must_wait = False
-            except KeyboardInterrupt as error:
-                self.errors.insert(0, error)
-        # A thread that comes too late must not keep alive what the caller lets go.
+    def let_go(self) -> None:
+        """Forget what to do: a thread that comes too late must not keep it alive."""
         self._items = iter(())
-        self._function = _nothing
+        self._function = id
 
 
 class _Helpers:
@@ -81,19 +97,25 @@ class _Helpers:
         self._lock = threading.Lock()
 
     def _serve(self) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _SYNCHRONOUS)
         while True:
             self._calls.get()()
 
-    def call(self, job: _Job, n_threads: int) -> None:
-        """Ask threads to help with a job; fewer if the system refuses to start as many."""
-        with self._lock:
+    def _start(self, n_threads: int) -> int:
+        """Have as many threads; return how many there are, fewer if the system refuses them."""
+        with signals_held(), self._lock:
             try:
                 while self._n_threads < n_threads:
                     threading.Thread(target=self._serve, name="sharedmem", daemon=True).start()
                     self._n_threads += 1
             except RuntimeError:
-                n_threads = self._n_threads
+                pass
+            return self._n_threads
+
+    def call(self, job: _Job, n_threads: int) -> None:
+        """Ask threads to help with a job."""
+        if self._n_threads < n_threads:
+            n_threads = min(n_threads, self._start(n_threads))
         for _ in range(n_threads):
             # NumPy's error state lives in the context, which a thread does not inherit.
             self._calls.put(partial(contextvars.copy_context().run, job.help))
@@ -113,18 +135,22 @@ os.register_at_fork(after_in_child=_forget_helpers)
 def in_threads(function: Callable[[Any], object], items: Iterable[Any], n_threads: int) -> None:
     """Call `function` on each item, in at most `n_threads` threads; this one is one of them.
 
-    None works on it any more on return. An exception stops them and is raised here.
+    None works on it any more when this ends, by whatever exception, of a call or of a signal
+    handler. An exception stops them and is raised here.
 
     The others are kept asleep for the next call: a sum of 8 MiB in two threads takes 0.16 ms, and
     0.38 where the second one is started for it.
     """
     job = _Job(function, items)
-    if n_threads > 1:
-        _helpers.call(job, n_threads - 1)
-    job.work()
-    job.close()
-    if job.errors:
-        raise job.errors.pop(0)
+    try:
+        if n_threads > 1:
+            _helpers.call(job, n_threads - 1)
+        job.work()
+    finally:
+        job.is_closed = True
+        any(job.departures)
+        job.let_go()
+    _raise_first(job.errors)
 
 
 def in_concert(work: Callable[[bool], bool], n_threads: int) -> None:
@@ -137,11 +163,20 @@ def in_concert(work: Callable[[bool], bool], n_threads: int) -> None:
         work(True)
         return
     job = _Job(work, [False] * (n_threads - 1))
-    _helpers.call(job, n_threads - 1)
     is_done = False
     try:
+        _helpers.call(job, n_threads - 1)
         is_done = work(True)
     finally:
-        job.close(must_wait=not is_done)
-    if job.errors:
-        raise job.errors.pop(0)
+        job.is_closed = True
+        if not is_done:
+            any(job.departures)
+        job.let_go()
+    _raise_first(job.errors)
+
+
+def _raise_first(errors: list[BaseException]) -> None:
+    if errors:
+        first = errors[0]
+        errors.clear()  # whose tracebacks know the list
+        raise first

@@ -13,9 +13,10 @@ from typing import Any
 
 from sharedmem.claims import LockedCursor
 from sharedmem.failures import Failure, exception_of
+from sharedmem.signals import signals_held
 from sharedmem.team import OverdueError, Work, is_over, remaining
 from sharedmem.transport import Kind, Message
-from sharedmem.worker import mark_thread_as_worker, signals_held
+from sharedmem.worker import mark_thread_as_worker
 
 # Messages that a thread may be ahead of the coordinator.
 _THREAD_WINDOW = 64

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import gc
-import importlib
 import os
 import select
 import signal
@@ -13,10 +12,11 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, NoReturn
 
 from sharedmem import forking
+from sharedmem.signals import set_mask
 
 _in_worker = threading.local()
 
@@ -94,59 +94,16 @@ _forking = threading.local()
 os.register_at_fork(after_in_child=LifeLine.let_go)
 
 
-def handled_signals() -> list[int]:
-    """Return the signals that Python handles."""
-    return [number for number in _SIGNALS if callable(_get_handler(number))]
-
-
-# Not those of module `signal`, which are written in Python: at their first lines an interrupt may
-# come, and what was to be unblocked would stay blocked. Besides, they take 20 times as long.
-_signal: Any = importlib.import_module("_signal")
-_set_mask: Callable[[int, Collection[int]], set[int]] = _signal.pthread_sigmask
-_get_handler: Callable[[int], Any] = _signal.getsignal
-
-
-@contextlib.contextmanager
-def signals_held() -> Iterator[None]:
-    """Hold back the signals that Python handles: in this block no handler raises anything."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Handlers run in the main thread only.
-        return
-    caught: list[int] = []
-    handled = handled_signals()
-    handlers: dict[int, Any] = {}
-    mask = _set_mask(signal.SIG_BLOCK, ())
-    try:
-        # Blocked only while handlers are exchanged: what is started in the block would inherit it.
-        # In no function of its own, at whose first line an interrupt may come, too.
-        try:
-            _set_mask(signal.SIG_BLOCK, handled)
-            for number in handled:
-                handlers[number] = signal.signal(number, lambda which, _: caught.append(which))
-        finally:
-            _set_mask(signal.SIG_SETMASK, mask)
-        yield
-    finally:
-        try:
-            _set_mask(signal.SIG_BLOCK, handled)
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-            for which in caught:
-                signal.raise_signal(which)
-        finally:
-            _set_mask(signal.SIG_SETMASK, mask)
-
-
 @contextlib.contextmanager
 def _blocked(signals: Sequence[int]) -> Iterator[set[int]]:
     """Block signals in this thread; they are handled after the block."""
-    mask = _set_mask(signal.SIG_BLOCK, ())
+    mask = set_mask(signal.SIG_BLOCK, ())
     try:
         # May raise what a handler raises, of a signal that has come before, and block nevertheless.
-        _set_mask(signal.SIG_BLOCK, signals)
+        set_mask(signal.SIG_BLOCK, signals)
         yield mask
     finally:
-        _set_mask(signal.SIG_SETMASK, mask)
+        set_mask(signal.SIG_SETMASK, mask)
 
 
 def flush_output() -> None:
@@ -154,9 +111,6 @@ def flush_output() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):  # A stream may be None, closed, or of any class.
             stream.flush()
-
-
-_SIGNALS = sorted(signal.valid_signals())
 
 
 class WorkerProcess:
@@ -343,4 +297,4 @@ def _become_worker(handled: Sequence[int], mask: set[int]) -> None:
     # Ctrl-C reaches the whole process group, and the coordinator ends its workers. A handler, and
     # not SIG_IGN, since programs that the worker starts would inherit that.
     signal.signal(signal.SIGINT, lambda *_: None)
-    _set_mask(signal.SIG_SETMASK, mask)
+    set_mask(signal.SIG_SETMASK, mask)

@@ -17,7 +17,7 @@ import pytest
 
 import sharedmem
 from sharedmem import MapReduce, ProcessBackend, ThreadBackend, WorkerException
-from sharedmem.worker import signals_held
+from sharedmem.signals import signals_held
 
 PRELUDE = """
 import os, signal, sys, time, numpy as np, sharedmem

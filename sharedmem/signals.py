@@ -1,0 +1,52 @@
+"""Signals held back while something must not be left half done."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import signal
+import threading
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
+
+# Not those of module `signal`, which are written in Python: at their first lines an interrupt may
+# come, and what was to be unblocked would stay blocked. Besides, they take 20 times as long.
+_signal: Any = importlib.import_module("_signal")
+set_mask: Callable[[int, Collection[int]], set[int]] = _signal.pthread_sigmask
+
+_SIGNALS = sorted(signal.valid_signals())
+
+
+def handled_signals() -> list[int]:
+    """Return the signals that Python handles."""
+    return [number for number in _SIGNALS if callable(_signal.getsignal(number))]
+
+
+@contextlib.contextmanager
+def signals_held() -> Iterator[None]:
+    """Hold back the signals that Python handles: in this block no handler raises anything."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Handlers run in the main thread only.
+        return
+    caught: list[int] = []
+    handlers = {number: _signal.getsignal(number) for number in handled_signals()}
+    mask = set_mask(signal.SIG_BLOCK, ())
+    try:
+        # Blocked only while handlers are exchanged: what is started in the block would inherit it.
+        # In no function of its own, at whose first line an interrupt may come, too.
+        try:
+            set_mask(signal.SIG_BLOCK, handlers)
+            for number in handlers:
+                _signal.signal(number, lambda which, _: caught.append(which))
+        finally:
+            set_mask(signal.SIG_SETMASK, mask)
+        yield
+    finally:
+        try:
+            set_mask(signal.SIG_BLOCK, handlers)
+            for number, handler in handlers.items():
+                _signal.signal(number, handler)
+            for which in caught:
+                signal.raise_signal(which)
+        finally:
+            set_mask(signal.SIG_SETMASK, mask)

@@ -1,0 +1,251 @@
+"""What signal handlers raise, at any moment of an array call: it arrives, and nobody works on."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import signal
+import sys
+import threading
+import time
+import weakref
+
+import numba
+import numpy as np
+import pytest
+
+import sharedmem
+from sharedmem import filling, runs, thread_pool
+
+pytestmark = pytest.mark.timeout(60)
+
+
+class AlarmError(Exception):
+    """What the handler of another signal raises."""
+
+
+def ring(*_):
+    raise AlarmError
+
+
+# One signal, another one, and both at once, of which the second strikes while the first is handled.
+SIGNALS = [(signal.SIGINT,), (signal.SIGALRM,), (signal.SIGINT, signal.SIGALRM)]
+RAISED = {signal.SIGINT: KeyboardInterrupt, signal.SIGALRM: AlarmError}
+SOURCES = {module.__file__ for module in (thread_pool, runs, filling)}
+
+
+class Strike:
+    """Sends signals at a function call, or after a call of a function written in C.
+
+    These are the moments at which Python looks whether there was a signal. All in the modules
+    that start and end the work of threads count, and each `step`-th of the others.
+    """
+
+    def __init__(self, at: int, step: int, signals: tuple[int, ...]) -> None:
+        self.n_left, self.step, self.signals = at, step, signals
+        self.n_others = 0
+
+    def __call__(self, frame, event, argument):
+        if event not in ("call", "c_return"):
+            return
+        if frame.f_code.co_filename not in SOURCES:
+            self.n_others += 1
+            if self.n_others % self.step:
+                return
+        self.n_left -= 1
+        if self.n_left < 0:
+            sys.setprofile(None)
+            signal.pthread_sigmask(signal.SIG_BLOCK, self.signals)
+            for number in self.signals:
+                signal.raise_signal(number)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, self.signals)
+
+
+class Helpers:
+    """Counts what threads other than the caller's are at, which ends late."""
+
+    def __init__(self) -> None:
+        self.working: set[object] = set()
+        self.n_calls = 0
+
+    def in_threads(self, function, items, n_threads):
+        def watched(item):
+            if threading.current_thread() is threading.main_thread():
+                function(item)
+                return
+            token = object()
+            self.working.add(token)
+            time.sleep(0.0002)
+            function(item)
+            self.working.discard(token)
+
+        self.n_calls += n_threads > 1
+        thread_pool.in_threads(watched, items, n_threads)
+
+    def in_concert(self, work, n_threads):
+        def watched(is_caller):
+            nonlocal is_done
+            if is_caller:
+                is_done = work(True)
+                return is_done
+            token = object()
+            working.add(token)
+            work(False)
+            working.discard(token)
+            return False
+
+        working: set[object] = set()
+        is_done = False
+        self.n_calls += n_threads > 1
+        try:
+            thread_pool.in_concert(watched, n_threads)
+        finally:
+            # Threads that find nothing left to do are not waited for.
+            self.working = set() if is_done else working
+
+
+@pytest.fixture
+def helpers(monkeypatch):
+    watch = Helpers()
+    monkeypatch.setattr(runs, "in_threads", watch.in_threads)
+    monkeypatch.setattr(runs, "in_concert", watch.in_concert)
+    monkeypatch.setattr(filling, "in_threads", watch.in_threads)
+    return watch
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch):
+    """Have small arrays computed as large ones are."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    sizes = {
+        "runs": {"THREAD_BYTES": 1 << 12},
+        "chunks": {"DEFAULT_CHUNK_BYTES": 1 << 14},
+        "histograms": {"DEFAULT_CHUNK_BYTES": 1 << 14},
+        "sorting": {
+            "RUN_BYTES": 1 << 14,
+            "SMALL_BYTES": 1,
+            "LONG_BYTES": 1,
+            "PIECE_BYTES": 1 << 14,
+        },
+        "filling": {"_PIECE_BYTES": 1 << 14},
+        "random": {"_CHUNK_BYTES": 1 << 14},
+        "whole_arrays": {"_WORTHWHILE": 1},
+        "elementwise": {"PIECE": 1 << 10},
+    }
+    for module, names in sizes.items():
+        for name, value in names.items():
+            monkeypatch.setattr(importlib.import_module(f"sharedmem.{module}"), name, value)
+
+
+@pytest.fixture(autouse=True)
+def alarm():
+    before = signal.signal(signal.SIGALRM, ring)
+    yield
+    signal.signal(signal.SIGALRM, before)
+
+
+@numba.njit(nogil=True)
+def increase(x, y):
+    for i in range(x.size):
+        y[i] = x[i] + 1
+
+
+N = 1 << 14
+A = np.random.default_rng(0).permutation(N) / 7.0
+B = A.reshape(128, 128)
+OUT = sharedmem.full(N, 0.0)
+CALLS = {
+    "sum": lambda: sharedmem.sum(A),
+    "sum_of_columns": lambda: sharedmem.sum(B, axis=0),
+    "sum_of_rows": lambda: sharedmem.sum(B, axis=1),
+    "cumsum": lambda: sharedmem.cumsum(A),
+    "cumsum_of_columns": lambda: sharedmem.cumsum(B, axis=0),
+    "histogram": lambda: sharedmem.histogram(A, bins=8)[0],
+    "sort": lambda: sharedmem.sort(A),
+    "median": lambda: sharedmem.median(A),
+    "evaluate": lambda: sharedmem.evaluate("a * a + 1", a=A, out=OUT),
+    "apply_ufunc": lambda: sharedmem.apply_ufunc(np.sqrt, A, out=OUT),
+    "apply_ufunc_by_chunks": lambda: sharedmem.apply_ufunc(np.arctan, A, out=OUT),
+    "map_chunks": lambda: sharedmem.map_chunks(increase, A, out=OUT),
+    "random": lambda: sharedmem.random.uniform(out=OUT, seed=1),
+}
+
+
+def strike_at_each_moment(call, helpers, step):
+    """Call until a strike would come too late; return how many came."""
+    for at in itertools.count():
+        strike = Strike(at, step, SIGNALS[at % len(SIGNALS)])
+        raised = None
+        try:
+            try:
+                sys.setprofile(strike)
+                call()
+            finally:
+                sys.setprofile(None)
+        except (KeyboardInterrupt, AlarmError) as error:
+            raised = type(error)
+        assert not helpers.working
+        if strike.n_left >= 0:
+            return at
+        assert raised is RAISED[strike.signals[-1]], at
+        yield
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_an_exception_at_any_moment_ends_the_call(name, helpers):
+    call = CALLS[name]
+    with sharedmem.MapReduce(np=3):
+        expected = np.array(call())
+        assert helpers.n_calls
+        n_strikes = 0
+        for _ in strike_at_each_moment(call, helpers, step=53):
+            n_strikes += 1
+            np.testing.assert_array_equal(call(), expected)
+    assert n_strikes > 20
+
+
+def test_an_exception_at_any_moment_ends_work_in_threads(helpers):
+    done = []
+    n_strikes = 0
+    for _ in strike_at_each_moment(
+        lambda: helpers.in_threads(done.append, range(8), 3), helpers, step=1
+    ):
+        n_strikes += 1
+        n_done = len(done)
+        time.sleep(0.0005)
+        assert len(done) == n_done
+        done.clear()
+        helpers.in_threads(done.append, range(8), 3)
+        assert sorted(done) == list(range(8))
+        done.clear()
+    assert n_strikes > 40
+
+
+def test_an_exception_at_any_moment_ends_work_in_concert(helpers):
+    n_strikes = 0
+    for _ in strike_at_each_moment(
+        lambda: helpers.in_concert(lambda is_caller: is_caller, 3), helpers, step=1
+    ):
+        n_strikes += 1
+    assert n_strikes > 10
+
+
+def test_arrays_live_as_long_as_a_thread_uses_them(monkeypatch):
+    """Kernels of expressions get addresses; here a thread comes when the call has ended."""
+    kept = []
+
+    def interrupted(work, n_threads):
+        kept.append(weakref.ref(work))
+        kept.append(work)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "in_concert", interrupted)
+    out = sharedmem.full(N, 0.0)
+    with sharedmem.MapReduce(np=2), pytest.raises(KeyboardInterrupt):
+        sharedmem.evaluate("a + 1", a=A, out=out)
+    gone = weakref.ref(sharedmem.memory.find_segment(out.ctypes.data, out.nbytes))
+    del out
+    assert gone() is not None
+    kept.pop()(False)
+    kept.clear()
+    assert gone() is None

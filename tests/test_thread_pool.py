@@ -1,0 +1,101 @@
+"""The threads of the caller: each exception arrives, and a crash is told of."""
+
+import queue
+import signal
+import subprocess
+import sys
+import threading
+
+import numba
+import numpy as np
+import pytest
+
+import sharedmem
+from sharedmem.thread_pool import in_concert, in_threads
+
+# What loops of Python, of queues, of files and of sequences end with.
+KINDS = [
+    StopIteration, GeneratorExit, StopAsyncIteration, IndexError, KeyError, AttributeError,
+    TimeoutError, RuntimeError, queue.Empty, EOFError, BlockingIOError, InterruptedError,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("fails_in_caller", [True, False])
+def test_no_exception_passes_for_the_end(kind, fails_in_caller):
+    caller = threading.get_ident()
+    other_is_in = threading.Event()
+
+    def fail(_):
+        is_caller = threading.get_ident() == caller
+        if not is_caller:
+            other_is_in.set()
+        else:
+            other_is_in.wait(10)
+        if is_caller == fails_in_caller:
+            raise kind("here")
+
+    with pytest.raises(kind, match="here"):
+        in_threads(fail, range(50), 2)
+    other_is_in.clear()
+    with pytest.raises(kind, match="here"):
+        in_concert(fail, 2)
+
+
+@numba.njit(nogil=True)
+def stop(x):
+    if x[0] == 0:
+        raise StopIteration
+    x[0] += 1
+
+
+@pytest.mark.parametrize("np_", [0, 1, 2])
+def test_a_kernel_that_raises_what_ends_loops(np_):
+    a = np.zeros(100)
+    with sharedmem.MapReduce(np=np_), pytest.raises(StopIteration):
+        sharedmem.map_chunks(stop, a, chunks=sharedmem.chunks(a, n=10))
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"chunk": np.sum, "combine": lambda a, b: next(iter(()))},
+        {"chunk": np.sum, "combine": max, "finalize": lambda state: next(iter(()))},
+    ],
+)
+def test_a_reduction_that_raises_what_ends_loops(parts):
+    a = np.zeros((2000, 1000))
+    with sharedmem.MapReduce(np=0), pytest.raises(StopIteration):
+        sharedmem.reduce(sharedmem.Reduction(**parts), a)
+
+
+def test_threads_take_signals_of_what_they_do_themselves():
+    masks = []
+
+    def note(_):
+        masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+        barrier.wait(10)
+
+    barrier = threading.Barrier(2)
+    in_threads(note, range(2), 2)
+    blocked = max(masks, key=len)
+    assert {signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGUSR1} <= blocked
+    assert not {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL} & blocked
+
+
+def test_a_crash_in_a_thread_is_told_by_faulthandler():
+    program = """
+import ctypes, faulthandler, threading, time
+from sharedmem.thread_pool import in_threads
+faulthandler.enable()
+caller = threading.get_ident()
+def crash(_):
+    if threading.get_ident() != caller:
+        ctypes.string_at(0)
+    time.sleep(5)
+in_threads(crash, range(4), 2)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True)
+    assert ended.returncode == -signal.SIGSEGV
+    assert "Segmentation fault" in ended.stderr
+    assert "in_threads" in ended.stderr

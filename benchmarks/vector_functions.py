@@ -19,7 +19,7 @@ from unittest import mock
 import numpy as np
 
 from sharedmem import fusing, vector_math
-from sharedmem.expressions import Call, Operand
+from sharedmem.expressions import Call, Operand, Steps
 
 N = 1 << 18
 ROUNDS = 15
@@ -59,10 +59,11 @@ def compiled(name: str, dtype: str, n_arguments: int, by_library: bool | None) -
     """Return a kernel that calls the library's function, or NumPy's, or what is chosen here."""
     fusing._fuse.cache_clear()
     kind = np.dtype(dtype)
-    tree = Call(name, tuple(Operand(at, kind) for at in range(n_arguments)))
+    operands = [Operand(at, kind) for at in range(n_arguments)]
+    steps: Steps = (*operands, Call(name, tuple(range(n_arguments))))
     chosen = vector_math._is_left_to_numpy if by_library is None else lambda *_: not by_library
     with mock.patch.object(vector_math, "_is_left_to_numpy", chosen):
-        return fusing.fuse(tree, (kind,) * n_arguments, [], is_exact=False)
+        return fusing.fuse(steps, (kind,) * n_arguments, [], is_exact=False)
 
 
 def measure(name: str, dtype: str) -> tuple[list[Measured], bool]:

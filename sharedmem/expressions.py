@@ -1,4 +1,4 @@
-"""Expressions in a small part of Python's language: text to a checked tree, and what it means."""
+"""Expressions in a small part of Python's language: text to checked steps, and what they mean."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ast
 import functools
 import math
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,11 +57,25 @@ _SYMBOLS: dict[type[ast.AST], str] = {
     ast.RShift: ">>", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==",
     ast.NotEq: "!=", ast.USub: "negative", ast.UAdd: "positive", ast.Invert: "~",
 }  # fmt: skip
-_HINTS = {
-    ast.And: "use & for and, with parentheses around comparisons",
-    ast.Or: "use | for or, with parentheses around comparisons",
-    ast.Not: "use ~ for not",
+# What else one may write, what it is called, and what to do instead.
+_INSTEAD: dict[type[ast.AST], tuple[str, str]] = {
+    ast.And: ("and", "use & for and, with parentheses around comparisons"),
+    ast.Or: ("or", "use | for or, with parentheses around comparisons"),
+    ast.Not: ("not", "use ~ for not"),
+    ast.IfExp: ("a conditional (IfExp)", "use where(condition, x, y)"),
+    ast.Subscript: ("a Subscript", "give the part as an array: evaluate('x + 1', x=a[0])"),
+    ast.Attribute: (
+        "an Attribute",
+        "give its value as an array, evaluate('x + 1', x=a.T); functions are called without np., "
+        "and parts of complex numbers are real(a) and imag(a)",
+    ),
+    ast.MatMult: ("@ (a BinOp)", "use sharedmem.dot, or numpy.matmul in sharedmem.apply_ufunc"),
+    ast.List: ("a List", "give it as an array: evaluate('x + 1', x=[1, 2])"),
+    ast.Tuple: ("a Tuple", "give it as an array: evaluate('x + 1', x=(1, 2))"),
 }
+_ALLOWED = "only names, numbers, operators and calls of functions are"
+_COMPARISONS = "only < <= > >= == and != are"
+_ASSOCIATIVE = (ast.Add, ast.Mult, ast.BitAnd, ast.BitOr, ast.BitXor)
 
 
 @dataclass(frozen=True)
@@ -96,17 +110,20 @@ class Scalar:
 
 @dataclass(frozen=True)
 class Call:
-    """An operator or a function, and what it is applied to."""
+    """An operator or a function, and the places of the steps that it is applied to."""
 
     function: str
-    arguments: tuple[Any, ...]
+    arguments: tuple[int, ...]
 
 
-Node = Name | Literal | Operand | Scalar | Call
+Step = Name | Literal | Operand | Scalar | Call
+# Each step comes after those that it is applied to, and the last one is the result. So nothing goes
+# through an expression by recursion, however many terms a sum has.
+Steps = tuple[Step, ...]
 
 
-def parse(expression: str) -> Node:
-    """Turn text into a tree of names, numbers, operators and functions.
+def parse(expression: str) -> Steps:
+    """Turn text into steps: names, numbers, operators and functions.
 
     Raises
     ------
@@ -122,110 +139,34 @@ def parse(expression: str) -> Node:
 
 
 @functools.lru_cache(256)
-def _parse(expression: str) -> Node:
+def _parse(expression: str) -> Steps:
     if len(expression) > MAX_LENGTH:
         raise ValueError(
             f"the expression has {len(expression)} characters; at most {MAX_LENGTH} are allowed"
         )
+    text = expression.strip()
     try:
-        tree = ast.parse(expression.strip(), mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        tree = ast.parse(text, mode="eval").body
+    except (SyntaxError, ValueError) as error:
         raise ValueError(f"{_short(expression)} is no expression: {error}") from None
-    _check_depth(tree)
-    return _check(tree)
+    except (RecursionError, MemoryError):
+        raise ValueError(
+            f"{_short(expression)} has more terms than Python's parser takes here, or is nested "
+            "deeper; evaluate parts of it"
+        ) from None
+    writer = _Writer(text)
+    for node in writer.in_order(tree):
+        writer.write(node)
+    return tuple(writer.steps)
 
 
-def names_in(node: Node) -> Iterator[str]:
-    """Yield the names of the operands of a tree."""
-    if isinstance(node, Name):
-        yield node.name
-    elif isinstance(node, Call):
-        for argument in node.arguments:
-            yield from names_in(argument)
+def names_in(steps: Steps) -> Iterator[str]:
+    """Yield the names of the operands of an expression."""
+    return (step.name for step in steps if isinstance(step, Name))
 
 
-def bind(node: Node, values: Mapping[str, Any]) -> tuple[Node, list[str], list[Any]]:
-    """Put numbers where they are known, and arrays in the places of their names.
-
-    What depends on numbers only is computed here, once, and as Python and NumPy do it.
-
-    Parameters
-    ----------
-    node : Node
-        What :func:`parse` gives.
-    values : mapping
-        Arrays, and numbers of Python or NumPy, by name.
-
-    Returns
-    -------
-    node : Node
-        A tree of Call, Operand and Scalar, the same for all numbers of the same types.
-    names : list of str
-        The arrays, in the order of the operands.
-    scalars : list
-        The numbers.
-    """
-    names = [name for name, value in values.items() if np.ndim(value)]
-    scalars: list[Any] = []
-
-    def fold(node: Node) -> Any:
-        """Return a number, or a tree without names."""
-        if isinstance(node, Literal):
-            return node.value
-        if isinstance(node, Name):
-            value: Any = values[node.name] if node.name in values else CONSTANTS[node.name]
-            if np.ndim(value):
-                return Operand(names.index(node.name), value.dtype)
-            return value
-        assert isinstance(node, Call)
-        arguments = [fold(argument) for argument in node.arguments]
-        if not any(isinstance(argument, Call | Operand) for argument in arguments):
-            return _compute(node.function, arguments)
-        if node.function == "**" and f"** {arguments[1]!r}" in POWERS:
-            return Call(f"** {arguments[1]!r}", (arguments[0],))
-        return Call(node.function, tuple(map(place, arguments)))
-
-    def place(value: Any) -> Node:
-        if isinstance(value, Call | Operand):
-            return value
-        scalars.append(value)
-        return Scalar(len(scalars) - 1, _kind(value))
-
-    return place(fold(node)), names, scalars
-
-
-def compute(node: Node, operands: tuple[Any, ...], scalars: tuple[Any, ...]) -> Any:
-    """Have NumPy compute a tree that :func:`bind` gave, one operation after the other."""
-    if isinstance(node, Operand):
-        return operands[node.index]
-    if isinstance(node, Scalar):
-        return scalars[node.index]
-    assert isinstance(node, Call)
-    return _apply(node.function, [compute(part, operands, scalars) for part in node.arguments])
-
-
-def _apply(name: str, arguments: list[Any]) -> Any:
-    function = OPERATORS.get(name) or FUNCTIONS[name]
-    result = function(*arguments)
-    if (name, getattr(result, "dtype", None)) in WIDENED:
-        return function(*arguments, dtype="f8").astype(result.dtype)
-    return result
-
-
-def _kind(value: Any) -> Any:
-    return type(value) if type(value) in (int, float, complex) else np.asarray(value).dtype
-
-
-def _compute(function: str, numbers: list[Any]) -> Any:
-    """Compute with numbers; those of Python must not grow beyond all bounds."""
-    if all(type(number) is int for number in numbers):
-        if function in ("**", "<<") and abs(numbers[1]) > MAX_BITS:
-            raise ValueError(f"{numbers[0]} {function} {numbers[1]} has more than {MAX_BITS} bits")
-        return _check_bits(_apply(function, numbers))
-    return _apply(function, numbers)
-
-
-def _check_bits(value: Any) -> Any:
+def check_bits(value: Any) -> Any:
+    """Return a number; refuse an integer that grows beyond all bounds."""
     if type(value) is int and not -(2 ** (MAX_BITS - 1)) <= value < 2**MAX_BITS:
         raise ValueError(f"an integer of {value.bit_length()} bits; at most {MAX_BITS} are allowed")
     return value
@@ -235,75 +176,121 @@ def _short(text: str) -> str:
     return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
-def _refuse(node: ast.AST, why: str) -> ValueError:
-    return ValueError(f"{_short(ast.unparse(node))} cannot be evaluated: {why}")
+class _Writer:
+    """Steps of the nodes of a tree of Python's, which cannot hold anything else."""
+
+    def __init__(self, text: str) -> None:
+        self.steps: list[Step] = []
+        self._text = text
+        self._places: dict[Any, int] = {}
+        self._place_of: dict[ast.expr, int] = {}
+
+    def in_order(self, tree: ast.expr) -> Iterator[ast.expr]:
+        """Return the nodes, each after its parts; refuse what is nested too deeply."""
+        found, left = [], [(tree, 1)]
+        while left:
+            node, level = left.pop()
+            if level > MAX_DEPTH:
+                raise ValueError(f"the expression is nested more than {MAX_DEPTH} levels deep")
+            found.append(node)
+            left += [(x, level + (not _continues(node, x))) for x in self._parts_of(node)]
+        return reversed(found)
+
+    def write(self, node: ast.expr) -> None:
+        """Append the steps of a node, unless they are there already."""
+        parts = [self._place_of[part] for part in self._parts_of(node)]
+        match node:
+            case ast.Constant(value=value):
+                number = np.bool_(value) if type(value) is bool else check_bits(value)
+                at = self._append(Literal(number), (type(value), repr(value)))
+            case ast.Name(id=name):
+                at = self._append(Name(name))
+            case ast.UnaryOp(op=op) | ast.BinOp(op=op):
+                at = self._call(_SYMBOLS[type(op)], *parts)
+            case ast.Compare(ops=ops):  # a < b < c: (a < b) & (b < c)
+                sides = zip(ops, parts[:-1], parts[1:], strict=True)
+                compared = [self._call(_SYMBOLS[type(op)], x, y) for op, x, y in sides]
+                at = functools.reduce(lambda x, y: self._call("&", x, y), compared)
+            case ast.Call(func=ast.Name(id="clip")):
+                x, low, high = parts
+                at = self._call("minimum", self._call("maximum", x, low), high)
+            case _:
+                at = self._call(node.func.id, *parts)  # type: ignore[attr-defined]
+        self._place_of[node] = at
+
+    def _call(self, function: str, *arguments: int) -> int:
+        return self._append(Call(function, arguments))
+
+    def _append(self, step: Step, key: Any = None) -> int:
+        key = step if key is None else key
+        if key not in self._places:
+            self._places[key] = len(self.steps)
+            self.steps.append(step)
+        return self._places[key]
+
+    def _parts_of(self, node: ast.expr) -> list[ast.expr]:
+        """Return what a node is applied to; refuse all nodes but a few."""
+        match node:
+            case ast.Constant(value=value):
+                if type(value) not in (bool, int, float, complex):
+                    raise self._refuse(node, f"{type(value).__name__} is no number")
+                return []
+            case ast.Name(id=name):
+                if name.startswith("__"):
+                    raise self._refuse(node, "names with leading underscores are not allowed")
+                return []
+            case ast.UnaryOp(op=op, operand=operand) if type(op) in _SYMBOLS:
+                return [operand]
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in _SYMBOLS:
+                return [left, right]
+            case ast.Compare():
+                return self._sides_of(node)
+            case ast.Call():
+                return self._arguments_of(node)
+        kind: Any = type(getattr(node, "op", node))
+        name, instead = _INSTEAD.get(kind, (kind.__name__, _ALLOWED))
+        raise self._refuse(node, f"{name} is not allowed; {instead}")
+
+    def _sides_of(self, node: ast.Compare) -> list[ast.expr]:
+        for op in node.ops:
+            if type(op) not in _SYMBOLS:
+                raise self._refuse(node, f"{type(op).__name__} is not allowed; {_COMPARISONS}")
+        for middle in node.comparators[:-1]:
+            if any(
+                isinstance(part, ast.Compare) and len(part.ops) > 1 for part in ast.walk(middle)
+            ):
+                raise self._refuse(
+                    node, "chained comparisons in the middle of others are not allowed; use &"
+                )
+        return [node.left, *node.comparators]
+
+    def _arguments_of(self, node: ast.Call) -> list[ast.expr]:
+        name = node.func.id if isinstance(node.func, ast.Name) else ""
+        if name not in FUNCTIONS and name != "clip":
+            known = ", ".join(sorted({*FUNCTIONS, "clip"}))
+            raise self._refuse(
+                node, f"{self._source_of(node.func)} is none of the functions {known}"
+            )
+        if node.keywords or any(isinstance(argument, ast.Starred) for argument in node.args):
+            raise self._refuse(node, "functions take their arguments by position, one by one")
+        expected = _N_ARGUMENTS.get(name) or FUNCTIONS[name].nin  # type: ignore[attr-defined]
+        if len(node.args) != expected:
+            raise self._refuse(node, f"{name} takes {expected} arguments, got {len(node.args)}")
+        return node.args
+
+    def _source_of(self, node: ast.expr) -> str:
+        return ast.get_source_segment(self._text, node) or ""
+
+    def _refuse(self, node: ast.expr, why: str) -> ValueError:
+        return ValueError(f"{_short(self._source_of(node))} cannot be evaluated: {why}")
 
 
-def _check_depth(tree: ast.AST) -> None:
-    """Refuse deep trees, by a loop: recursion, and the compiler, must not see them."""
-    level, depth = [tree], 0
-    while level:
-        depth += 1
-        if depth > MAX_DEPTH:
-            raise ValueError(f"the expression is nested more than {MAX_DEPTH} levels deep")
-        level = [
-            child
-            for node in level
-            for child in ast.iter_child_nodes(node)
-            if isinstance(child, ast.expr)
-        ]
-
-
-def _check(node: ast.expr) -> Node:
-    """Turn a tree of Python's into one of ours, which cannot hold anything else."""
-    match node:
-        case ast.Constant(value=value):
-            if type(value) not in (bool, int, float, complex):
-                raise _refuse(node, f"{type(value).__name__} is no number")
-            return Literal(np.bool_(value) if type(value) is bool else _check_bits(value))
-        case ast.Name(id=name):
-            if name.startswith("__"):
-                raise _refuse(node, "names with leading underscores are not allowed")
-            return Name(name)
-        case ast.UnaryOp(op=op, operand=operand) if type(op) in _SYMBOLS:
-            return Call(_SYMBOLS[type(op)], (_check(operand),))
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _SYMBOLS:
-            return Call(_SYMBOLS[type(op)], (_check(left), _check(right)))
-        case ast.Compare():
-            return _check_comparisons(node)
-        case ast.Call():
-            return _check_call(node)
-        case ast.BoolOp(op=op) | ast.UnaryOp(op=op):
-            raise _refuse(node, _HINTS[type(op)])
-    raise _refuse(node, f"{type(node).__name__} is not allowed")
-
-
-def _check_comparisons(node: ast.Compare) -> Node:
-    """Turn ``a < b < c`` into ``(a < b) & (b < c)``."""
-    for middle in node.comparators[:-1]:  # each is computed twice, those in it four times ...
-        if any(isinstance(part, ast.Compare) and len(part.ops) > 1 for part in ast.walk(middle)):
-            raise _refuse(node, "chained comparisons in the middle of others are not allowed")
-    sides = [_check(side) for side in (node.left, *node.comparators)]
-    compared: list[Node] = []
-    for at, op in enumerate(node.ops):
-        if type(op) not in _SYMBOLS:
-            raise _refuse(node, f"{type(op).__name__} is not allowed")
-        compared.append(Call(_SYMBOLS[type(op)], (sides[at], sides[at + 1])))
-    return functools.reduce(lambda left, right: Call("&", (left, right)), compared)
-
-
-def _check_call(node: ast.Call) -> Node:
-    name = node.func.id if isinstance(node.func, ast.Name) else ""
-    if name not in FUNCTIONS and name != "clip":
-        known = ", ".join(sorted({*FUNCTIONS, "clip"}))
-        raise _refuse(node, f"{ast.unparse(node.func)} is none of the functions {known}")
-    if node.keywords or any(isinstance(argument, ast.Starred) for argument in node.args):
-        raise _refuse(node, "functions take their arguments by position, one by one")
-    expected = _N_ARGUMENTS.get(name) or FUNCTIONS[name].nin  # type: ignore[attr-defined]
-    if len(node.args) != expected:
-        raise _refuse(node, f"{name} takes {expected} arguments, got {len(node.args)}")
-    arguments = tuple(map(_check, node.args))
-    if name == "clip":
-        x, low, high = arguments
-        return Call("minimum", (Call("maximum", (x, low)), high))
-    return Call(name, arguments)
+def _continues(node: ast.expr, part: ast.expr) -> bool:
+    """Return whether a part continues a chain, which is no deeper however long it is."""
+    match node, part:
+        case ast.BinOp(), ast.BinOp():
+            is_same = type(node.op) is type(part.op) and isinstance(node.op, _ASSOCIATIVE)
+            return part is node.left or is_same
+        case ast.Call(func=ast.Name(id=name)), ast.Call(func=ast.Name(id=other)):
+            return name == other and name in ("minimum", "maximum")
+    return False

@@ -13,7 +13,7 @@ import numpy as np
 
 from sharedmem import lowering, vector_math
 from sharedmem.array import address_of
-from sharedmem.expressions import FUNCTIONS, POWERS, WIDENED, Call, Node, Operand, Scalar
+from sharedmem.expressions import FUNCTIONS, POWERS, WIDENED, Call, Operand, Scalar, Step, Steps
 from sharedmem.lowering import Dtype, Parts
 from sharedmem.stages import LINE, STRIP, Loop, Source, Stage, write_kernel
 
@@ -125,13 +125,13 @@ _compiling = threading.Lock()
 
 
 def fuse(
-    tree: Node, operand_dtypes: tuple[Dtype, ...], scalars: Sequence[Any], *, is_exact: bool
+    steps: Steps, operand_dtypes: tuple[Dtype, ...], scalars: Sequence[Any], *, is_exact: bool
 ) -> Kernel | None:
-    """Compile a tree that :func:`sharedmem.expressions.bind` gave, for the types in it.
+    """Compile the steps that :func:`sharedmem.binding.bind` gave, for the types in them.
 
     Parameters
     ----------
-    tree : Node
+    steps : tuple of Step
     operand_dtypes : tuple of dtype
     scalars : sequence
         The numbers.
@@ -145,7 +145,7 @@ def fuse(
         that is beyond the type of the array: then NumPy computes it.
     """
     with _compiling:
-        kernel = _fuse(tree, operand_dtypes, is_exact)
+        kernel = _fuse(steps, operand_dtypes, is_exact)
     if kernel is None:
         return None
     typed = zip(scalars, kernel.scalar_dtypes, strict=True)
@@ -156,10 +156,10 @@ def fuse(
 
 
 @functools.lru_cache(256)
-def _fuse(tree: Node, operand_dtypes: tuple[Dtype, ...], is_exact: bool) -> Kernel | None:
+def _fuse(steps: Steps, operand_dtypes: tuple[Dtype, ...], is_exact: bool) -> Kernel | None:
     program = _Program(tuple(dtype.newbyteorder("=") for dtype in operand_dtypes), is_exact)
     try:
-        result = program.value_of(tree)
+        result = program.result_of(steps)
         body = program.text(result)
         text = "\n".join([*vector_math.definitions(body), body])
         function = lowering.assemble(
@@ -190,7 +190,7 @@ class _Program:
         self._operand_dtypes = operand_dtypes
         self._is_exact = is_exact
         self._ways = (lowering.operate,) if is_exact else (lowering.operate, vector_math.apply)
-        self._values: dict[Node, _Value] = {}
+        self._values: list[_Value | Scalar] = []
         self._stages = [Stage()]
         self._widest = 1
 
@@ -199,57 +199,64 @@ class _Program:
         stages = self._stages[: result.stage + 1]
         return write_kernel(stages, result.dtype, self._use(result, stages[-1]), self._widest)
 
-    def value_of(self, node: Node) -> _Value:
-        """Append what computes a tree, unless it is there already."""
-        if node not in self._values:
-            self._values[node] = self._new_value(node)
-        return self._values[node]
+    def result_of(self, steps: Steps) -> _Value:
+        """Append what computes the steps, and return the last one's value."""
+        for step in steps:
+            self._values.append(step if isinstance(step, Scalar) else self._new_value(step))
+        return self._value(len(steps) - 1)
 
-    def _new_value(self, node: Node) -> _Value:
-        if isinstance(node, Operand):
-            dtype = _known(self._operand_dtypes[node.index])
-            return self._in_memory(Source(1 + node.index, dtype), 0)
-        assert isinstance(node, Call)
-        if node.function == "where":
-            return self._where(*node.arguments)
-        if node.function in ("real", "imag"):
-            return self._part(node.function, self.value_of(node.arguments[0]))
-        ufunc: Any = UFUNCS.get(node.function) or FUNCTIONS[node.function]
+    def _value(self, place: int) -> _Value:
+        value = self._values[place]
+        assert isinstance(value, _Value)
+        return value
+
+    def _new_value(self, step: Step) -> _Value:
+        if isinstance(step, Operand):
+            dtype = _known(self._operand_dtypes[step.index])
+            return self._in_memory(Source(1 + step.index, dtype), 0)
+        assert isinstance(step, Call)
+        if step.function == "where":
+            return self._where(*step.arguments)
+        if step.function in ("real", "imag"):
+            return self._part(step.function, self._value(step.arguments[0]))
+        ufunc: Any = UFUNCS.get(step.function) or FUNCTIONS[step.function]
         try:
-            *wanted, dtype = ufunc.resolve_dtypes((*map(self._kind, node.arguments), None))
+            *wanted, dtype = ufunc.resolve_dtypes((*map(self._kind, step.arguments), None))
         except TypeError:  # NumPy says it better
             raise _Unfused from None
         # A negative exponent of an integer is an error, for which a loop needs the interpreter.
         if ufunc is np.power and dtype.kind == "i":
             raise _Unfused
-        if node.function in POWERS:
-            kind = self._kind(node.arguments[0]).kind
-            if kind != "f" and not (node.function == "** 2" and kind in "iu"):
+        if step.function in POWERS:
+            kind = self._kind(step.arguments[0]).kind
+            if kind != "f" and not (step.function == "** 2" and kind in "iu"):
                 raise _Unfused
-        if is_widened := not self._is_exact and (node.function, dtype) in WIDENED:
+        if is_widened := not self._is_exact and (step.function, dtype) in WIDENED:
             wanted, dtype = [np.dtype("f8")], np.dtype("f8")
         arguments = [
-            self._as(part, _known(kind)) for part, kind in zip(node.arguments, wanted, strict=True)
+            self._as(part, _known(kind)) for part, kind in zip(step.arguments, wanted, strict=True)
         ]
         if all(kind == wanted[0] for kind in wanted):
             for way in self._ways:
-                operation = functools.partial(way, function=node.function, dtype=wanted[0])
+                operation = functools.partial(way, function=step.function, dtype=wanted[0])
                 value = self._compute(_known(dtype), operation, arguments)
                 if value is not None:
                     return value
         result = self._call(_loop(ufunc, (*wanted, dtype)), _known(dtype), arguments)
         return self._converted(result, np.dtype("f4")) if is_widened else result
 
-    def _kind(self, node: Node) -> Any:
-        return node.kind if isinstance(node, Scalar) else self.value_of(node).dtype
+    def _kind(self, place: int) -> Any:
+        value = self._values[place]
+        return value.kind if isinstance(value, Scalar) else value.dtype
 
-    def _as(self, node: Node, dtype: Dtype) -> _Value:
-        """Append what gives a tree in a type."""
-        if isinstance(node, Scalar):
-            self.scalars[node.index] = dtype
-            place = 2 + len(self._operand_dtypes) + node.index
-            return self._in_memory(Source(place, dtype, is_scalar=True), 0)
-        return self._converted(self.value_of(node), dtype)
+    def _as(self, place: int, dtype: Dtype) -> _Value:
+        """Append what gives a step's value in a type."""
+        value = self._values[place]
+        if isinstance(value, _Value):
+            return self._converted(value, dtype)
+        self.scalars[value.index] = dtype
+        pointer = 2 + len(self._operand_dtypes) + value.index
+        return self._in_memory(Source(pointer, dtype, is_scalar=True), 0)
 
     def _converted(self, value: _Value, dtype: Dtype) -> _Value:
         """Append what gives a value in a type."""
@@ -261,8 +268,8 @@ class _Program:
             raise _Unfused
         return converted
 
-    def _where(self, condition: Node, x: Node, y: Node) -> _Value:
-        kinds = [self._kind(node) for node in (x, y)]
+    def _where(self, condition: int, x: int, y: int) -> _Value:
+        kinds = [self._kind(place) for place in (x, y)]
         dtype = _known(
             np.result_type(*(kind(1) if isinstance(kind, type) else kind for kind in kinds))
         )

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from sharedmem import float_errors
 from sharedmem.array import is_present
-from sharedmem.expressions import FUNCTIONS, Call, Name, bind
+from sharedmem.binding import bind
+from sharedmem.expressions import FUNCTIONS, Call, Name
 from sharedmem.fusing import UFUNCS, Kernel, fuse
 from sharedmem.lines import memory_order
 
@@ -86,8 +87,9 @@ class WholeUfunc:
         arrays = [x for x in values.values() if isinstance(x, np.ndarray)]
         if not arrays:
             return False
-        tree, _, scalars = bind(Call(_NAMES[self._ufunc], tuple(map(Name, values))), values)
-        kernel = fuse(tree, tuple(x.dtype for x in arrays), scalars, is_exact=True)
+        call = Call(_NAMES[self._ufunc], tuple(range(len(values))))
+        steps, _, scalars = bind((*map(Name, values), call), values)
+        kernel = fuse(steps, tuple(x.dtype for x in arrays), scalars, is_exact=True)
         noted = compute_whole(kernel, arrays, out, out.size, share) if kernel else None
         if noted is None:
             return False

@@ -17,7 +17,8 @@ FLOORS = {
     "1": "chunks array array_files constructors claims failures locks sync parcels transport blas",
     "2": "team tasks tracing forking worker processes threads",
     "3": "lines compiling runs operands sorting scanning ranks regions masks reducing stores "
-    "engine overlap expressions lowering vector_math float_errors stages fusing whole_arrays "
+    "engine overlap expressions binding lowering vector_math float_errors stages fusing "
+    "whole_arrays "
     "progress contexts calls background stored_scans couriers dask_arrays remote cluster_calls "
     "distributed far_arrays",
     "4": "array_calls mapreduce",

@@ -1,0 +1,127 @@
+"""Steps of expressions bound to arrays and numbers, and computed by NumPy."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from sharedmem.expressions import (
+    CONSTANTS,
+    FUNCTIONS,
+    MAX_BITS,
+    OPERATORS,
+    POWERS,
+    WIDENED,
+    Call,
+    Literal,
+    Name,
+    Operand,
+    Scalar,
+    Step,
+    Steps,
+    check_bits,
+)
+
+
+def bind(steps: Steps, values: Mapping[str, Any]) -> tuple[Steps, list[str], list[Any]]:
+    """Put numbers where they are known, and arrays in the places of their names.
+
+    What depends on numbers only is computed here, once, and as Python and NumPy do it.
+
+    Parameters
+    ----------
+    steps : tuple of Step
+        What :func:`parse` gives.
+    values : mapping
+        Arrays, and numbers of Python or NumPy, by name.
+
+    Returns
+    -------
+    steps : tuple of Step
+        Those of Call, Operand and Scalar, the same for all numbers of the same types.
+    names : list of str
+        The arrays, in the order of the operands.
+    scalars : list
+        The numbers.
+    """
+    names = [name for name, value in values.items() if np.ndim(value)]
+    bound: list[Step] = []
+    scalars: list[Any] = []
+    numbers: dict[int, Any] = {}
+    places: dict[int, int] = {}
+
+    def append(step: Step) -> int:
+        bound.append(step)
+        return len(bound) - 1
+
+    def place(at: int) -> int:
+        """Return where a step is; a number takes the type of what it is used with, each time."""
+        if at in places:
+            return places[at]
+        scalars.append(numbers[at])
+        return append(Scalar(len(scalars) - 1, _kind(numbers[at])))
+
+    for at, step in enumerate(steps):
+        if isinstance(step, Literal):
+            numbers[at] = step.value
+        elif isinstance(step, Name):
+            value: Any = values[step.name] if step.name in values else CONSTANTS[step.name]
+            if np.ndim(value):
+                places[at] = append(Operand(names.index(step.name), value.dtype))
+            else:
+                numbers[at] = value
+        else:
+            assert isinstance(step, Call)
+            function, arguments = step.function, step.arguments
+            if all(part in numbers for part in arguments):
+                numbers[at] = _compute(function, [numbers[part] for part in arguments])
+                continue
+            if function == "**" and (power := f"** {numbers.get(arguments[1])!r}") in POWERS:
+                function, arguments = power, arguments[:1]
+            places[at] = append(Call(function, tuple(map(place, arguments))))
+    if not places:
+        place(len(steps) - 1)
+    return tuple(bound), names, scalars
+
+
+def compute(steps: Steps, operands: tuple[Any, ...], scalars: tuple[Any, ...]) -> Any:
+    """Have NumPy compute what :func:`bind` gave, one operation after the other."""
+    n_uses = Counter(at for step in steps if isinstance(step, Call) for at in step.arguments)
+    values: dict[int, Any] = {}
+    for at, step in enumerate(steps):
+        if isinstance(step, Operand):
+            values[at] = operands[step.index]
+        elif isinstance(step, Scalar):
+            values[at] = scalars[step.index]
+        else:
+            assert isinstance(step, Call)
+            values[at] = _apply(step.function, [values[part] for part in step.arguments])
+            n_uses.subtract(step.arguments)
+            for part in {*step.arguments}:
+                if not n_uses[part]:
+                    del values[part]
+    return values[len(steps) - 1]
+
+
+def _apply(name: str, arguments: list[Any]) -> Any:
+    function = OPERATORS.get(name) or FUNCTIONS[name]
+    result = function(*arguments)
+    if (name, getattr(result, "dtype", None)) in WIDENED:
+        return function(*arguments, dtype="f8").astype(result.dtype)
+    return result
+
+
+def _kind(value: Any) -> Any:
+    return type(value) if type(value) in (int, float, complex) else np.asarray(value).dtype
+
+
+def _compute(function: str, numbers: list[Any]) -> Any:
+    """Compute with numbers; those of Python must not grow beyond all bounds."""
+    if all(type(number) is int for number in numbers):
+        if function in ("**", "<<") and abs(numbers[1]) > MAX_BITS:
+            raise ValueError(f"{numbers[0]} {function} {numbers[1]} has more than {MAX_BITS} bits")
+        return check_bits(_apply(function, numbers))
+    return _apply(function, numbers)

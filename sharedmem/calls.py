@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
-from sharedmem import blas
+from sharedmem import blas, foreign
 from sharedmem.claims import Cursor, claims
 from sharedmem.signals import signals_held
 from sharedmem.sync import CoordinatorSync, TeamSync, WorkerSync
@@ -117,6 +117,7 @@ def _work(
     def prepared() -> None:
         if blas_threads is not None:
             blas.limit(blas_threads)
+            foreign.limit_numba(blas_threads)
         setting.enter(part)
         run(part, port)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from types import SimpleNamespace, TracebackType
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeGuard, cast
 
 import numpy
 
-from sharedmem import machine
+from sharedmem import foreign, machine
 from sharedmem.array_calls import ArrayCalls
 from sharedmem.calls import MISSING, Setting, run_imap, run_map
 from sharedmem.checks import (
@@ -401,9 +400,8 @@ class MapReduce(ArrayCalls):
 
     def _setting(self, n_workers: int) -> Setting:
         call = self._contexts.next_call()
-        # Python's `random` seeds itself after a fork; NumPy's generator, once imported, does not.
         seeds = None
-        if self.backend.uses_processes and (self._has_seed or "numpy.random" in sys.modules):
+        if self.backend.uses_processes and (self._has_seed or foreign.has_global_generators()):
             seeds = call.worker_seeds(n_workers)
 
         def enter(part: WorkerSync) -> None:
@@ -413,7 +411,7 @@ class MapReduce(ArrayCalls):
             else:
                 self._contexts.enter_thread(context)
             if seeds is not None:
-                numpy.random.seed(seeds[part.rank])
+                foreign.seed_generators(seeds[part.rank])
             if self._initializer is not None:
                 self._initializer()
 

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, NoReturn
 
-from sharedmem import forking
+from sharedmem import foreign, forking
 from sharedmem.signals import set_mask
 
 _in_worker = threading.local()
@@ -228,7 +228,8 @@ def _fork(main: Callable[[], None], line: LifeLine, handled: Sequence[int]) -> i
         # worker takes none but those that `forking` and Python itself see to.
         with warnings.catch_warnings(), _blocked(handled) as mask, forking.hold_compilers() as held:
             warnings.simplefilter("ignore", DeprecationWarning)
-            pid = os.fork()
+            with foreign.ready_to_fork():
+                pid = os.fork()
             if pid == 0:
                 held.close()
                 _run(main, line, handled, mask)
@@ -244,6 +245,7 @@ def _run(
     try:
         line.follow()
         forking.let_go()
+        foreign.enter_worker()
         _become_worker(handled, mask)
         with _coverage_kept():
             main()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from sharedmem.checks import check_timeout
 from sharedmem.errors import DeadWorkerError, WorkerException
@@ -15,7 +14,7 @@ from sharedmem.failures import describe_failure
 from sharedmem.processes import ProcessBackend
 from sharedmem.signals import signals_held
 from sharedmem.team import Backend, OverdueError, Port, Team
-from sharedmem.transport import Kind, Message
+from sharedmem.transport import Kind
 from sharedmem.worker import flush_output
 
 # Calls that have not ended. They are held here, so that one whose object is dropped goes on.
@@ -67,11 +66,15 @@ class background:  # noqa: N801 - the name is 0.3.8's
                 "background runs on this machine; Dask's client.submit starts one on a cluster"
             )
         self._name = getattr(function, "__qualname__", repr(function))
-        self._lock = threading.Lock()
         self._is_process = backend.uses_processes
-        self._result: Any = None
+        self._owner = os.getpid()
+        # Held by the thread that takes what comes. Reentrant, since only its owner may release it.
+        self._taking: Any = threading.RLock()
+        self._results: list[Any] = []
         self._error: WorkerException | None = None
         self._exitcode: int | None = None
+        self._state = "running"
+        self._is_cancelled = False
 
         def work(_: int, port: Port) -> None:
             port.start(0)
@@ -92,8 +95,17 @@ class background:  # noqa: N801 - the name is 0.3.8's
             _running.add(self)
 
     def __repr__(self) -> str:
-        state = "running" if self in _running else "done"
-        return f"<background {self._name}, {state}>"
+        if self._is_elsewhere():
+            return f"<background {self._name}, of process {self._owner}>"
+        self.done()
+        return f"<background {self._name}, {self._state}>"
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be copied or pickled."""
+        raise TypeError(
+            f"background({self._name}) is a call of process {self._owner}, and cannot be copied or "
+            "pickled: use the object itself, or its result, from wait()"
+        )
 
     @property
     def exitcode(self) -> int | None:
@@ -101,10 +113,17 @@ class background:  # noqa: N801 - the name is 0.3.8's
 
         None while it runs.
         """
+        self.done()
         return self._exitcode
 
     def done(self) -> bool:
-        """Say whether the call has ended, without waiting."""
+        """Return whether the call has ended, without waiting.
+
+        Raises
+        ------
+        RuntimeError
+            In a worker, or another process that was forked before the call had ended.
+        """
         try:
             self._await_end(0)
         except TimeoutError:
@@ -130,59 +149,97 @@ class background:  # noqa: N801 - the name is 0.3.8's
             If the function raised, or its process died or was cancelled.
         TimeoutError
             If the time is over.
+        RuntimeError
+            In a worker, or another process that was forked before the call had ended.
         """
         self._await_end(timeout)
         if self._error is not None:
             raise self._error
-        return self._result
+        return self._results[0]
 
     def cancel(self) -> bool:
-        """Kill the process of the call.
+        """Kill the process of the call. Threads that wait for it get an error.
 
         Returns
         -------
         bool
             Whether the call was still running, and has been ended. A thread cannot be killed:
             False.
+
+        Raises
+        ------
+        RuntimeError
+            In a worker, or another process that was forked before the call had ended.
         """
-        if not self._is_process or self.done():
+        if self.done() or not self._is_process:
             return False
-        with self._lock:
-            self._team.end(patient=False)
-            reason = DeadWorkerError(f"background({self._name}) was cancelled", -signal.SIGKILL)
-            self._close(-signal.SIGKILL, WorkerException(reason))
-        return True
+        with signals_held():
+            self._is_cancelled = True
+            self._team.kill()
+        if self._taking._is_owned():  # A handler of signals is called while this thread waits.
+            return True
+        self._await_end(None)
+        return self._state == "cancelled"
+
+    def _is_elsewhere(self) -> bool:
+        return self._state == "running" and os.getpid() != self._owner
 
     def _await_end(self, timeout: float | None) -> None:
         timeout = check_timeout(timeout, 0.0)
+        if self._is_elsewhere():
+            raise RuntimeError(
+                f"background({self._name}) is a call of process {self._owner}, of which process "
+                f"{os.getpid()} is a fork: ask for its result there, and hand that on"
+            )
         deadline = None if timeout is None else time.monotonic() + timeout
-        if not self._lock.acquire(
-            timeout=-1 if timeout is None else min(timeout, threading.TIMEOUT_MAX)
-        ):
+        if self._taking._is_owned():  # A handler of signals would wait for its own thread.
             raise self._too_slow(timeout)
         try:
-            while self in _running:
-                self._take(self._team.receive(deadline))
+            # An interrupt may come as soon as it is acquired, and whoever owns it, releases it.
+            seconds = -1 if timeout is None else min(timeout, threading.TIMEOUT_MAX)
+            if not self._taking.acquire(timeout=seconds):
+                raise self._too_slow(timeout)
+            while self._state == "running":
+                self._team.wait(deadline)
+                with signals_held():
+                    self._take()
         except OverdueError:
             raise self._too_slow(timeout) from None
-        except WorkerException as error:
-            code = error.reason.exitcode if isinstance(error.reason, DeadWorkerError) else 1
-            self._close(code, error)
         finally:
-            self._lock.release()
+            try:  # noqa: SIM105 - in `suppress` an interrupt might come before the release
+                self._taking.release()
+            except RuntimeError:
+                pass
 
-    def _take(self, messages: list[tuple[int, Message]]) -> None:
-        for _, message in messages:
-            if message.kind == Kind.RESULTS:
-                (self._result,) = message.value
+    def _take(self) -> None:
+        try:
+            messages = self._team.receive(deadline=0.0)
+        except OverdueError:
+            return
+        except WorkerException as error:
+            if isinstance(error.reason, DeadWorkerError):
+                self._close(error.reason.exitcode, error, was_killed=True)
+            else:
+                self._close(1, error)
+            return
+        self._results += (
+            message.value[0] for _, message in messages if message.kind == Kind.RESULTS
+        )
         if not messages:
             self._close(0, None)
 
-    def _close(self, exitcode: int | None, error: WorkerException | None) -> None:
+    def _close(
+        self, exitcode: int | None, error: WorkerException | None, *, was_killed: bool = False
+    ) -> None:
         self._team.end(patient=False)
         self._exitcode = exitcode
         self._error = error
+        self._state = "done" if error is None else "failed"
+        if was_killed and self._is_cancelled:
+            reason = DeadWorkerError(f"background({self._name}) was cancelled", exitcode)
+            self._error, self._state = WorkerException(reason), "cancelled"
         _running.discard(self)
 
     def _too_slow(self, timeout: float | None) -> TimeoutError:
-        return TimeoutError(f"background({self._name}) is still running after {timeout} seconds")
+        waited = "" if timeout is None else f" after {timeout} seconds"
+        return TimeoutError(f"background({self._name}) is still running{waited}")

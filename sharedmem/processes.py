@@ -138,6 +138,15 @@ class ProcessTeam:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._members[rank].channel.send(Kind.FINISHED, 0, pack(None))
 
+    def wait(self, deadline: float | None) -> None:
+        """Wait for a message, or the end of a worker; see :class:`Team`."""
+        # No generator: Python would lose an interrupt that comes when it is closed.
+        while not self._heard and [member for member in self._members if not member.has_ended]:
+            if self._selector.select(remaining(deadline)):
+                return
+            if is_over(deadline):
+                raise OverdueError
+
     def receive(self, deadline: float | None) -> list[tuple[int, Message]]:
         """Wait for messages; see :class:`Team`."""
         if os.getpid() != self._owner:
@@ -146,7 +155,7 @@ class ProcessTeam:
                 "a fork: ask for its results there"
             )
         messages, self._heard = self._heard, []
-        while not messages and not all(member.has_ended for member in self._members):
+        while not messages and [member for member in self._members if not member.has_ended]:
             events = self._selector.select(remaining(deadline))
             if not events and is_over(deadline):
                 raise OverdueError
@@ -222,6 +231,11 @@ class ProcessTeam:
                 while self._listen(member, self._heard):
                     pass
                 self._bury(member)
+
+    def kill(self) -> None:
+        """Kill all workers; see :class:`Team`."""
+        for member in self._members:
+            member.process.kill()
 
     def end(self, *, patient: bool) -> None:
         """Kill and await all workers that are left."""

@@ -104,6 +104,18 @@ class Team(Protocol):
         """Tell a worker that there are no more tasks."""
         ...
 
+    def wait(self, deadline: float | None) -> None:
+        """Wait until `receive` need not wait, and take nothing: an interrupt loses no message.
+
+        For a team of one worker; of threads, until it has ended.
+
+        Raises
+        ------
+        OverdueError
+            If that is not so at `deadline`, in seconds of the monotonic clock.
+        """
+        ...
+
     def receive(self, deadline: float | None) -> list[tuple[int, Message]]:
         """Wait for messages, with the ranks they come from; none once all workers have ended.
 
@@ -122,6 +134,10 @@ class Team(Protocol):
 
     def watch(self) -> None:
         """Raise if a worker has died or failed, whose lock the coordinator may be waiting for."""
+        ...
+
+    def kill(self) -> None:
+        """Kill the workers that can be killed; any thread may, while another one waits for them."""
         ...
 
     def end(self, *, patient: bool) -> None:

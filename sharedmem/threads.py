@@ -85,6 +85,14 @@ class ThreadTeam:
         """Tell a worker that there are no more tasks."""
         self._ports[rank].tasks.put(None)
 
+    def wait(self, deadline: float | None) -> None:
+        """Wait for the end of all threads; see :class:`Team`."""
+        for thread in self._threads:
+            while thread.is_alive():
+                thread.join(remaining(deadline))
+                if thread.is_alive() and is_over(deadline):
+                    raise OverdueError
+
     def receive(self, deadline: float | None) -> list[tuple[int, Message]]:
         """Wait for messages; see :class:`Team`."""
         if self._n_running == 0:
@@ -116,6 +124,9 @@ class ThreadTeam:
                 message = self._heard[-1][1]
                 if message.kind == Kind.FAILURE:
                     raise exception_of(message.value)
+
+    def kill(self) -> None:
+        """Do nothing: a thread cannot be killed."""
 
     def end(self, *, patient: bool) -> None:
         """Take no more results; `patient` waits for the tasks that run."""

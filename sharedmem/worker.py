@@ -134,6 +134,8 @@ class WorkerProcess:
     def __init__(self, main: Callable[[], None], line: LifeLine, handled: Sequence[int]) -> None:
         self._status: int | None = None
         self._status_taken = False
+        # One thread may kill the process while another one waits for it: numbers are reused.
+        self._ending = threading.Lock()
         self.sentinel, kept_by_worker = (-1, -1) if _PIDFD_WORKS else os.pipe()
         try:
             self.pid = _fork(main, line, handled)
@@ -164,9 +166,9 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """Send SIGKILL, unless the process has been waited for."""
-        if self._status is not None or self._status_taken:
-            return
-        with contextlib.suppress(ProcessLookupError):
+        with self._ending, contextlib.suppress(ProcessLookupError):
+            if self._status is not None or self._status_taken:
+                return
             # The number of a process that others waited for may be reused.
             descriptor = -1
             if _PIDFD_WORKS:
@@ -182,15 +184,16 @@ class WorkerProcess:
 
         None if somebody else in this process (a handler of SIGCHLD, ``os.wait()``) took the status.
         """
-        if self._status is None and not self._status_taken:
-            try:
-                self._status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-            except ChildProcessError:
-                self._status_taken = True
-        if self.sentinel >= 0:
-            sentinel, self.sentinel = self.sentinel, -1
-            os.close(sentinel)
-        return self._status
+        with self._ending:
+            if self._status is None and not self._status_taken:
+                try:
+                    self._status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+                except ChildProcessError:
+                    self._status_taken = True
+            if self.sentinel >= 0:
+                sentinel, self.sentinel = self.sentinel, -1
+                os.close(sentinel)
+            return self._status
 
     def end(self) -> str:
         """Wait for the end and say in words how it came."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import signal
 import threading
 import time
 
 import numpy as np
 import pytest
+from test_worker import Strike
 
 import sharedmem
 from sharedmem import ProcessBackend, ThreadBackend, WorkerException, background
@@ -133,3 +136,188 @@ def test_what_cannot_be_called_so_is_refused():
         background(print, backend="me")
     with pytest.raises(TypeError, match="background needs a callable, got 3"):
         background(3)
+
+
+def in_a_thread(function, *args):
+    """Call a function in another thread, and return how to get its outcome."""
+    outcome = []
+
+    def call():
+        try:
+            outcome.append(function(*args))
+        except Exception as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+
+    def result():
+        thread.join(20)
+        assert outcome, "the thread hangs"
+        return outcome[0]
+
+    return result
+
+
+class TestThreads:
+    def test_all_that_wait_get_the_result(self, backend):
+        go = sharedmem.zeros(1, "?")
+        call = background(lambda: [time.sleep(0.001) for _ in iter(lambda: go[0], True)] and 3)
+        waiting = [in_a_thread(call.wait) for _ in range(3)]
+        impatient = in_a_thread(call.wait, 0.01)
+        assert isinstance(impatient(), TimeoutError)
+        assert not call.done()
+        assert call.exitcode is None
+        go[0] = True
+        assert [result() for result in waiting] == [3, 3, 3]
+
+    def test_cancel_beside_those_that_wait(self):
+        call = background(time.sleep, 60)
+        waiting = [in_a_thread(call.wait) for _ in range(2)]
+        time.sleep(0.05)
+        assert call.cancel()
+        for result in waiting:
+            assert str(result()).endswith("was cancelled")
+        assert call.exitcode == -9
+        assert repr(call) == "<background sleep, cancelled>"
+        assert not call.cancel()
+
+    def test_cancel_says_what_those_that_wait_got(self):
+        for delay in (0, 0.001, 0.002, 0.004, 0.008, 0.016):
+            call = background(lambda: 3)
+            waiting = in_a_thread(call.wait)
+            time.sleep(delay)
+            if call.cancel():
+                assert str(waiting()).endswith("was cancelled")
+                with pytest.raises(WorkerException, match="was cancelled"):
+                    call.wait()
+            else:
+                assert waiting() == call.wait() == 3
+                assert call.exitcode == 0
+
+    def test_one_who_waits_is_interrupted_and_the_others_go_on(self):
+        go = sharedmem.zeros(1, "?")
+        call = background(lambda: [time.sleep(0.001) for _ in iter(lambda: go[0], True)] and 3)
+        waiting = [in_a_thread(call.wait) for _ in range(2)]
+        in_a_thread(lambda: (time.sleep(0.2), os.kill(os.getpid(), signal.SIGINT)))
+        with pytest.raises(KeyboardInterrupt):
+            call.wait()
+        go[0] = True
+        assert call.wait() == 3
+        assert [result() for result in waiting] == [3, 3]
+
+    def test_a_handler_of_a_signal_may_ask_and_cancel(self):
+        call = background(time.sleep, 60)
+        seen = []
+
+        def handler(*_):
+            with pytest.raises(TimeoutError, match="still running"):
+                call.wait()
+            seen.extend([call.done(), call.cancel()])
+
+        before = signal.signal(signal.SIGUSR1, handler)
+        try:
+            in_a_thread(lambda: (time.sleep(0.05), os.kill(os.getpid(), signal.SIGUSR1)))
+            with pytest.raises(WorkerException, match="was cancelled"):
+                call.wait()
+        finally:
+            signal.signal(signal.SIGUSR1, before)
+        assert seen == [False, True]
+
+    def test_a_timeout_of_a_handler_is_not_taken_for_ours(self, backend):
+        def handler(*_):
+            raise TimeoutError("of the user")
+
+        call = background(time.sleep, 0.2, backend=backend)
+        before = signal.signal(signal.SIGALRM, handler)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            with pytest.raises(TimeoutError, match="of the user"):
+                call.wait(60)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        assert call.wait() is None
+
+
+@pytest.mark.parametrize("function", ["wait", "done", "cancel"])
+def test_an_interrupt_at_any_call_loses_nothing(backend, function):
+    n_interrupts = 0
+    for at in range(0, 150, 5):
+        call = background(abs, -3, backend=backend)
+        in_time = in_a_thread(call.wait) if at % 2 else None
+        try:
+            with Strike(at):
+                getattr(call, function)()
+        except KeyboardInterrupt:
+            n_interrupts += 1
+        except WorkerException:  # The process was killed before the interrupt came.
+            assert function == "cancel"
+        outcome = in_a_thread(call.wait)()
+        assert outcome == 3 or (function == "cancel" and str(outcome).endswith("was cancelled"))
+        if in_time:
+            assert repr(in_time()) == repr(outcome)
+    assert n_interrupts > 3
+
+
+class TestForks:
+    def test_workers_and_forks_cannot_wait_for_it(self, backend):
+        go = threading.Event()
+        if backend is ProcessBackend:
+            call = background(time.sleep, 60)
+        else:
+            call = background(go.wait, backend=backend)
+        held = in_a_thread(call.wait, 5)  # whose lock the workers inherit
+
+        def ask(i):
+            texts = [repr(call)]
+            for ask in (call.wait, call.done, call.cancel, lambda: call.exitcode):
+                with pytest.raises(RuntimeError, match="ask for its result there") as caught:
+                    ask()
+                texts.append(str(caught.value))
+            return texts
+
+        for texts in sharedmem.MapReduce(np=2).map(ask, range(2)):
+            assert f"of process {os.getpid()}" in texts[0]
+            assert f"is a call of process {os.getpid()}, of which process" in texts[1]
+        go.set()
+        call.cancel()
+        held()
+
+    def test_one_that_has_ended_is_known_in_workers(self, backend):
+        done = background(abs, -3, backend=backend)
+        failed = background(lambda: 1 // 0, backend=backend)
+        assert done.wait() == 3
+        assert failed.exitcode is None or failed.exitcode == 1
+        with pytest.raises(WorkerException):
+            failed.wait()
+
+        def ask(_):
+            with pytest.raises(WorkerException, match="by zero"):
+                failed.wait()
+            return done.wait(), done.done(), done.exitcode, done.cancel(), repr(done), repr(failed)
+
+        expected = (3, True, 0, False, "<background abs, done>")
+        for answer in sharedmem.MapReduce(np=2).map(ask, range(2)):
+            assert answer[:5] == expected
+            assert answer[5].endswith("failed>")
+
+
+def test_what_has_ended_shows_it_before_it_is_asked(backend):
+    call = background(abs, -3, backend=backend)
+    while call.exitcode is None:
+        time.sleep(0.001)
+    assert repr(call) == "<background abs, done>"
+    failed = background(lambda: 1 // 0, backend=backend)
+    while "running" in repr(failed):
+        time.sleep(0.001)
+    assert repr(failed).endswith("failed>")
+    assert failed.exitcode == 1
+
+
+@pytest.mark.parametrize("how", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_it_is_neither_copied_nor_pickled(how, backend):
+    call = background(abs, -3, backend=backend)
+    with pytest.raises(TypeError, match="cannot be copied or pickled: use the object itself"):
+        how(call)
+    assert call.wait() == 3

@@ -6,9 +6,10 @@ import contextlib
 import ctypes
 import os
 import sys
-import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+from sharedmem.forking import new_lock
 
 if TYPE_CHECKING:
     from threadpoolctl import LibController, ThreadpoolController
@@ -72,14 +73,14 @@ def _set(library: LibController, n_threads: int) -> None:
         library.set_num_threads(n_threads)
 
 
-_lock = threading.Lock()
+_lock = new_lock()
 _n_limits = 0
 _unlimited: list[tuple[LibController, int]] = []
 
 
 def _forget_limits() -> None:
-    global _lock, _n_limits
-    _lock, _n_limits = threading.Lock(), 0
+    global _n_limits
+    _n_limits = 0
 
 
 os.register_at_fork(after_in_child=_forget_limits)

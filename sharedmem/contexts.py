@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from sharedmem.forking import new_lock
 from sharedmem.sync import CoordinatorSync, TeamSync, WorkerSync
 
 
@@ -173,7 +174,7 @@ class Contexts:
 
 
 _here: weakref.WeakValueDictionary[str, Contexts] = weakref.WeakValueDictionary()
-_finding = threading.Lock()
+_finding = new_lock()
 
 
 def _contexts_here(key: str, entropy: int) -> Contexts:

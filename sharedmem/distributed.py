@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -17,6 +16,7 @@ from sharedmem.cluster_calls import ClusterCall, Members
 from sharedmem.constructors import empty
 from sharedmem.contexts import PoolCall
 from sharedmem.couriers import reference_to, register
+from sharedmem.forking import new_lock
 from sharedmem.remote import introduce
 
 _logger = logging.getLogger("sharedmem")
@@ -73,7 +73,7 @@ class DaskBackend:
         self._is_own = self._client is None
         self._cluster: Any = None
         self._n_entered = 0
-        self._starting = threading.Lock()
+        self._starting = new_lock()
         # The first one is to be attached by workers, which tells whether they can.
         self._sample = empty(1)
         self._introduced: tuple[frozenset[str], list[tuple[Any, int, bool]]] = frozenset(), []

@@ -1,17 +1,46 @@
 """What other threads hold at a fork, and a worker would wait for in vain: set free, or waited for.
 
-The threads that hold these locks do not exist in the worker. Python itself sees to the locks of
-`logging` and to the one of all imports; locks of user code stay as they are.
+The threads that hold these locks do not exist in the worker. Those of this package are made by
+:func:`new_lock`, which frees them in each child. Python itself sees to the locks of `logging` and
+to the one of all imports; locks of user code stay as they are.
 """
 
 from __future__ import annotations
 
 import io
+import os
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from typing import Any
+
+_locks: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def new_lock() -> threading.Lock:
+    """Return a lock that is free in a forked child, whoever holds it at the fork.
+
+    All locks of modules, of classes and of what outlives a call are made here. What they guard has
+    to be whole at any moment, for the child goes on with it.
+    """
+    lock = threading.Lock()
+    _locks.add(lock)
+    return lock
+
+
+def is_freed_after_fork(lock: Any) -> bool:
+    """Return whether a lock is one of :func:`new_lock`."""
+    return lock in _locks
+
+
+def _free_locks() -> None:
+    for lock in _locks:
+        lock._at_fork_reinit()  # as Python frees those of its own modules
+
+
+os.register_at_fork(after_in_child=_free_locks)
 
 
 def hold_compilers() -> ExitStack:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ import numpy as np
 from sharedmem import lowering, vector_math
 from sharedmem.array import address_of
 from sharedmem.expressions import FUNCTIONS, POWERS, WIDENED, Call, Operand, Scalar, Step, Steps
+from sharedmem.forking import new_lock
 from sharedmem.lowering import Dtype, Parts
 from sharedmem.stages import LINE, STRIP, Loop, Source, Stage, write_kernel
 
@@ -121,7 +121,7 @@ class Kernel:
 
 
 # Threads that begin with one expression at once would all compile it.
-_compiling = threading.Lock()
+_compiling = new_lock()
 
 
 def fuse(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -85,7 +85,7 @@ class Spread:
         """Size of what the array is broadcast to."""
         return int(math.prod(self.shape) * self.dtype.itemsize)
 
-    @cached_property
+    @property
     def chunks(self) -> tuple[int, ...]:
         """Shape of the chunks in the file; 1 along the axes that it is broadcast along."""
         return (1,) * self._n_added + units_of(self.store, self.store.shape)

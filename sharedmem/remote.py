@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import contextlib
 import re
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from threading import BrokenBarrierError
@@ -15,6 +14,7 @@ from sharedmem.contexts import Call, Context, Contexts, in_claim
 from sharedmem.couriers import Package, Reference, can_attach, pack_results, pickled
 from sharedmem.dask_arrays import blocks_at_hand
 from sharedmem.failures import describe_failure, portable
+from sharedmem.forking import new_lock
 from sharedmem.parcels import Pickled, snapshot
 from sharedmem.sync import TeamSync, WorkerSync
 from sharedmem.tasks import run_claims
@@ -234,7 +234,7 @@ class _Station:
 
     def __init__(self, job: Job, function: Package) -> None:
         self._job = job
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._free: dict[int, Context] = {}
         self._n_contexts = 0
         job.contexts.start_from(job.call.number + 1)
@@ -268,7 +268,7 @@ class _Station:
 
 # By the call, and by the worker, of which one process may have several.
 _stations: dict[tuple[str, str], _Station] = {}
-_opening = threading.Lock()
+_opening = new_lock()
 # Calls are forgotten when they end, unless their coordinator has died.
 _MAX_STATIONS = 64
 # Calls that have ended: to be told of that may take longer for claims that begin.

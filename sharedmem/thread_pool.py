@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
+from sharedmem.forking import new_lock
 from sharedmem.signals import signals_held
 
 # Mutexes of C, since to wait for a lock of Python's may be ended by what a signal handler raises.
@@ -94,7 +95,7 @@ class _Helpers:
     def __init__(self) -> None:
         self._calls: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._n_threads = 0
-        self._lock = threading.Lock()
+        self._lock = new_lock()
 
     def _serve(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _SYNCHRONOUS)

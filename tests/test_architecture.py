@@ -13,10 +13,11 @@ ROOT = Path(__file__).parents[1]
 
 # A module imports only what stands before it, so that no cycle can arise.
 FLOORS = {
-    "ground": "errors checks signals mapping files machine memory keys thread_pool filling kernels",
+    "ground": "errors checks signals forking mapping files machine memory keys thread_pool filling "
+    "kernels",
     "1": "chunks array array_files constructors claims failures locks sync parcels transport blas "
     "foreign",
-    "2": "team tasks tracing forking worker processes threads",
+    "2": "team tasks tracing worker processes threads",
     "3": "lines compiling runs operands sorting scanning ranks regions masks reducing stores "
     "engine overlap expressions binding lowering vector_math float_errors stages fusing "
     "whole_arrays "

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from sharedmem.kernels import sums
 from sharedmem.kernels.compile import formula, part
-from sharedmem.kernels.lanes import LANES, index
-from sharedmem.kernels.vectors import Elements, Vector
+from sharedmem.kernels.lanes import LANES, index, number
+from sharedmem.kernels.vectors import VECTOR, Elements, Vector, tree_sum, walker
 
 Array = NDArray[Any]
 
@@ -64,42 +64,34 @@ def minimum(total: Any, excess: Any, element: Any) -> Any:
     return total, excess, total
 
 
+# A state: the sum, what it has lost to rounding, and the sum of the magnitudes.
+def _add_sizes_too(state: Sequence[Vector], rows: Sequence[Vector]) -> Sequence[Vector]:
+    total, lost, size = state
+    terms = [row.widen(total) for row in rows]
+    return *sums.add_exactly(total, lost, terms), size + tree_sum(list(map(abs, terms)))
+
+
+_walk_sums = walker(_add_sizes_too, 3)
+
+
 @part
-def _absolute(x: Any) -> Any:
-    return abs(x)
-
-
-_add_plainly = sums.plain_adder(sums.itself, LANES)
-_add_sizes = sums.plain_adder(_absolute, LANES)
-
-
-@part
-def sum_chain(x: Array, p: int, n: int, identity: Any, lanes: Array, plain: Array) -> Any:
+def sum_chain(x: Array, p: int, n: int, identity: Any, lanes: Array) -> Any:
     """Return the compensated sum of `n` elements, by how much it is too large, and a bound.
 
     No sum of some of them is larger than the bound.
     """
     lanes[0] = identity
     lanes[1:] = 0
-    n_rows = n // LANES
-    for first in range(0, n_rows, 16):
-        rows = min(16, n_rows - first)
-        q = p + first * LANES
-        _add_plainly(x, q, rows, LANES, LANES, plain)
-        for j in range(LANES):
-            lanes[0, j], error = sums.two_sum(lanes[0, j], plain[j])
-            lanes[1, j] += error
-        _add_sizes(x, q, rows, LANES, LANES, plain)
-        for j in range(LANES):
-            lanes[2, j] += plain[j]
-    half = LANES
+    width = number(VECTOR)
+    _walk_sums(x, p, n // width, width, lanes, number(0), width)
+    half = VECTOR
     while half > 1:
         half //= 2
         sums.fold(lanes[:2], half)
         for j in range(half):
             lanes[2, j] += lanes[2, j + half]
     total, lost, size = lanes[0, 0], lanes[1, 0], lanes[2, 0]
-    for i in range(p + n_rows * LANES, p + n):
+    for i in range(p + n // width * width, p + n):
         element = np.float64(x[index(i)])
         total, error = sums.two_sum(total, element)
         lost += error
@@ -123,7 +115,7 @@ def chain_reducer(step: Callable[..., Any]) -> Callable[..., Any]:
     """Make the kernel that does what `sum_chain` does, for exact operations."""
 
     @part
-    def reduce_chain(x: Array, p: int, n: int, identity: Any, lanes: Array, plain: Array) -> Any:
+    def reduce_chain(x: Array, p: int, n: int, identity: Any, lanes: Array) -> Any:
         total = lanes[0]
         total[:] = identity
         nothing = identity - identity

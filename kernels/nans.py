@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.kernels import extrema, moments, products, sums
-from sharedmem.kernels.compile import formula, part
+from sharedmem.kernels.compile import part
 from sharedmem.kernels.lanes import index
 from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
 from sharedmem.kernels.pieces import LineReduction, Share, finish_lines, reduce_lines
 from sharedmem.kernels.reduction import Reduction
-from sharedmem.kernels.vectors import Vector, tree_sum, vector_kernel
+from sharedmem.kernels.vectors import Step, Vector, tree_sum, vector_kernel
 
 Array = NDArray[Any]
 State = tuple[Array, ...]
@@ -30,35 +30,33 @@ def _vector_or_zero(x: Vector) -> Vector:
     return x.is_nan(x).choose(x.full(0), x)
 
 
-# A state: the sum, what it has lost to rounding, and how many elements are numbers.
-def _step(state: Sequence[Vector], rows: Sequence[Vector]) -> Sequence[Vector]:
-    total, lost, count = state
-    zero, one = total.full(0), total.full(1)
-    wide = [row.widen(total) for row in rows]
-    counted = tree_sum([row.is_nan(row).choose(zero, one) for row in wide])
-    total, error = formula(sums.two_sum)(total, tree_sum([_vector_or_zero(row) for row in wide]))
-    return total, lost + error, count + counted
+def _counter(add: sums.Addition) -> Step:
+    """Return what adds rows to a state: the sum, what it has lost, and how many are numbers."""
+
+    def step(state: Sequence[Vector], rows: Sequence[Vector]) -> Sequence[Vector]:
+        total, lost, count = state
+        zero, one = total.full(0), total.full(1)
+        wide = [row.widen(total) for row in rows]
+        counted = tree_sum([row.is_nan(row).choose(zero, one) for row in wide])
+        return *add(total, lost, [_vector_or_zero(row) for row in wide]), count + counted
+
+    return step
 
 
-_add_numbers = sums.plain_adder(_or_zero, known=0)
+_add_numbers = sums.few_adder(_or_zero)
 
 
 @part
 def _add_few(
     x: Array, p: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
 ) -> None:
-    plain, total, lost, count = scratch[0], state[0, at:], state[1, at:], state[2, at:]
-    for first in range(0, n, 16):
-        rows = min(16, n - first)
-        _add_numbers(x, p, rows, stride, width, plain)
-        for i in range(rows):
-            for j in range(width):
-                a = x[index(p + i * stride + j)]
-                count[j] += a == a
+    _add_numbers(x, p, n, stride, state, at, width, scratch)
+    count = state[2, at:]
+    for _ in range(n):
         for j in range(width):
-            total[j], error = sums.two_sum(total[j], plain[j])
-            lost[j] += error
-        p += rows * stride
+            a = x[index(p + j)]
+            count[j] += a == a
+        p += stride
 
 
 @part
@@ -68,9 +66,17 @@ def _fold(state: Array, half: int) -> None:
         state[2, j] += state[2, j + half]
 
 
-_counting = LineReduction(vector_kernel(_step, 3, _add_few, _fold), (0, 0, 0), np.float64, 1)
-_add_lines = sums.sum_of(_or_zero, _vector_or_zero)
-_summing = LineReduction(_add_lines, (0, 0), np.float64, 1, setting=1.0)
+# By whether results are precise.
+_counting = {
+    is_precise: LineReduction(
+        vector_kernel(_counter(add), 3, _add_few, _fold), (0, 0, 0), np.float64
+    )
+    for is_precise, add in sums.ADDITIONS.items()
+}
+_summing = {
+    is_precise: LineReduction(kernel, (0, 0), np.float64, setting=1.0)
+    for is_precise, kernel in sums.sum_of(_or_zero, _vector_or_zero).items()
+}
 _extrema_lines = extrema.extrema_of(skips_nan=True)
 
 
@@ -79,7 +85,11 @@ def add(dtype: np.dtype[Any], result: np.dtype[Any]) -> Reduction:
     """Return the sum of the elements that are not NaN, as `result`."""
     plain = sums.add(dtype, result)
     has_kernel = _has_sums(dtype, result)
-    chunk = _sum_chunk if has_kernel else partial(_filled_chunk, chunk=plain.chunk, substitute=0)
+    chunk: Callable[..., State]
+    if has_kernel:
+        chunk = partial(_sum_chunk, summing=_summing[sums.is_precise(result)])
+    else:
+        chunk = partial(_filled_chunk, chunk=plain.chunk, substitute=0)
     whole = has_kernel and is_whole(dtype)
     return Reduction(
         chunk, plain.combine, plain.finalize, plain.identity,
@@ -100,7 +110,11 @@ def mean(dtype: np.dtype[Any], result: np.dtype[Any]) -> Reduction:
     """Return the mean of the elements that are not NaN, as `result`, and how many they are."""
     total = sums.add(dtype, result)
     has_kernel = _has_sums(dtype, result)
-    chunk = _counted_sum_chunk if has_kernel else partial(_counted_numpy_chunk, plain=total.chunk)
+    chunk: Callable[..., State]
+    if has_kernel:
+        chunk = partial(_counted_sum_chunk, counting=_counting[sums.is_precise(result)])
+    else:
+        chunk = partial(_counted_numpy_chunk, plain=total.chunk)
 
     def combine(a: State, b: State) -> State:
         return (*total.combine(a[:2], b[:2]), a[2] + b[2])
@@ -130,16 +144,18 @@ def _has_sums(dtype: np.dtype[Any], result: np.dtype[Any]) -> bool:
     return has_kernel(dtype, "f") and has_kernel(result, "f")
 
 
-def _sum_chunk(x: Array, share: Share | None = None) -> State:
-    return reduce_lines(_summing, as_numbers(x), share)
+def _sum_chunk(x: Array, share: Share | None = None, *, summing: LineReduction) -> State:
+    return reduce_lines(summing, as_numbers(x), share)
 
 
 def _direct_sum(x: Array, share: Share | None = None, *, result: np.dtype[Any]) -> Array:
-    return finish_lines(_summing, as_numbers(x), share).astype(result, copy=False)
+    return finish_lines(_summing[sums.is_precise(result)], as_numbers(x), share).astype(
+        result, copy=False
+    )
 
 
-def _counted_sum_chunk(x: Array, share: Share | None = None) -> State:
-    return reduce_lines(_counting, as_numbers(x), share)
+def _counted_sum_chunk(x: Array, share: Share | None = None, *, counting: LineReduction) -> State:
+    return reduce_lines(counting, as_numbers(x), share)
 
 
 def _counted_numpy_chunk(x: Array, plain: Callable[[Array], State]) -> State:
@@ -157,7 +173,7 @@ def _squares_chunk(x: Array, chunk: Callable[[Array], State]) -> State:
     squares = chunk(x)
     if not np.isnan(squares[3]).any():  # nor infinite ones
         return squares
-    total, lost, count = reduce_lines(_counting, as_numbers(x))
+    total, lost, count = reduce_lines(_counting[True], as_numbers(x))
     with np.errstate(all="ignore"):
         mean = sums.compensated(total, lost) / count
     # An element that is the mean adds nothing to the squares about it.

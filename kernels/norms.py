@@ -92,10 +92,11 @@ def _sum(chunk: Callable[[Array], tuple[Array, ...]], result: np.dtype[Any]) -> 
 
 
 def _chunk(
-    x: Array, share: Share | None = None, *, add_lines: LineKernel, scale: float = 1
+    x: Array, share: Share | None = None, *, add_lines: dict[bool, LineKernel], scale: float = 1
 ) -> tuple[Array, ...]:
     numbers = as_numbers(x) if scale == 1 else as_numbers(x) * scale
-    reduction = LineReduction(add_lines, (0, 0), np.float64, 1, setting=1.0)
+    kernel = add_lines[sums.is_precise(x.dtype)]
+    reduction = LineReduction(kernel, (0, 0), np.float64, setting=1.0)
     parts = reduce_lines(reduction, numbers, share)
     if x.dtype.kind == "c":  # the real and the imaginary part side by side
         return sums.combine(

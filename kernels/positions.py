@@ -74,13 +74,13 @@ def argmax(dtype: np.dtype[Any]) -> Reduction:
 @lru_cache
 def nanargmin(dtype: np.dtype[Any]) -> Reduction:
     """Return the place of the smallest, NaN as infinity, and whether all are NaN."""
-    return _nan_reduction(argmin(dtype), np.inf)
+    return _nan_reduction(argmin(dtype), dtype, np.inf)
 
 
 @lru_cache
 def nanargmax(dtype: np.dtype[Any]) -> Reduction:
     """Return the place of the largest, NaN as -infinity, and whether all are NaN."""
-    return _nan_reduction(argmax(dtype), -np.inf)
+    return _nan_reduction(argmax(dtype), dtype, -np.inf)
 
 
 def _reduction(
@@ -121,14 +121,24 @@ def _place(state: State) -> Array:
     return state[1]
 
 
-def _nan_reduction(plain: Reduction, substitute: float) -> Reduction:
+def _nan_reduction(plain: Reduction, dtype: np.dtype[Any], worst: float) -> Reduction:
+    """Return a reduction that finds elements which are not NaN; the state tells where all are."""
+    substitute = complex(worst, worst) if dtype.kind == "c" else worst
+
     def chunk(x: Array) -> State:
         is_nan = np.isnan(x)
         numbers = x.copy()
         np.copyto(numbers, substitute, where=is_nan)
-        return (*plain.chunk(numbers), is_nan.all(axis=1))
+        values, places, lengths = plain.chunk(numbers)
+        finds_nan = np.take_along_axis(is_nan, places[:, None], axis=1)[:, 0]
+        if finds_nan.any():  # so that no number is better than the substitute
+            places = np.where(finds_nan, np.argmin(is_nan, axis=1), places)
+        return values, places, lengths, np.asarray(is_nan.all(axis=1))
 
     def combine(a: State, b: State) -> State:
-        return (*plain.combine(a[:3], b[:3]), a[3] & b[3])
+        values, places, lengths = plain.combine(a[:3], b[:3])
+        is_later = a[3] & ~b[3]  # also where the numbers are no better than the substitute
+        places = np.where(is_later, b[1] + a[2], places)
+        return values, places, lengths, np.asarray(a[3] & b[3])
 
     return Reduction(chunk, combine, lambda state: (state[1], state[3]), lines=True)

@@ -125,7 +125,6 @@ def _line_kernel(
     ) -> None:  # fmt: skip
         n_chunks = starts.shape[1] - 1
         lanes = np.empty((3, LANES), starts.dtype)
-        plain = np.empty(LANES, starts.dtype)
         found = np.empty((2, CHAINS), starts.dtype)
         state = np.empty((2, CHAINS), starts.dtype)
         chunk = fetch_add(cursor, _NEXT, 1)
@@ -136,7 +135,7 @@ def _line_kernel(
             size = starts[1, 0]
             for k in range(CHAINS):
                 found[0, k], found[1, k], more = reduce_chain(
-                    x, first + k * part, part, identity, lanes, plain
+                    x, first + k * part, part, identity, lanes
                 )
                 size += more
             looks = 0

@@ -40,66 +40,74 @@ def itself(x: Any) -> Any:
     return x
 
 
-def plain_adder(term: Callable[[Any], Any], known: int) -> Callable[..., None]:
-    """Make the kernel that gives lanes the plain sum of a term of each element of a few rows."""
+# Adds terms, neighbours first, to a sum, and to what that has lost what additions lose.
+Addition = Callable[[Vector, Vector, Sequence[Vector]], tuple[Vector, Vector]]
 
-    @part
-    def add_plainly(x: Array, p: int, n: int, stride: int, width: int, plain: Array) -> None:
-        number = plain.dtype.type
-        width = known if known else width
-        for j in range(width):
-            plain[j] = 0
-        for _ in range(n // 4):
-            for j in range(width):
-                a = term(number(x[index(p + j)]))
-                b = term(number(x[index(p + stride + j)]))
-                c = term(number(x[index(p + 2 * stride + j)]))
-                d = term(number(x[index(p + 3 * stride + j)]))
-                plain[j] += (a + b) + (c + d)
-            p += 4 * stride
-        for _ in range(n % 4):
-            for j in range(width):
-                plain[j] += term(number(x[index(p + j)]))
-            p += stride
 
-    return add_plainly
+def add_exactly(total: Vector, lost: Vector, terms: Sequence[Vector]) -> tuple[Vector, Vector]:
+    """Add terms to a sum, and all that is lost."""
+    errors = []
+    while len(terms) > 1:
+        pairs = [formula(two_sum)(*terms[at : at + 2]) for at in range(0, len(terms), 2)]
+        terms = [pair for pair, _ in pairs]
+        errors += [error for _, error in pairs]
+    total, error = formula(two_sum)(total, terms[0])
+    return total, lost + tree_sum([*errors, error])
+
+
+def add_roughly(total: Vector, lost: Vector, terms: Sequence[Vector]) -> tuple[Vector, Vector]:
+    """Add the rounded sum of terms to a sum: for results that have half of its digits."""
+    total, error = formula(two_sum)(total, tree_sum(terms))
+    return total, lost + error
+
+
+# By whether results are precise.
+ADDITIONS: dict[bool, Addition] = {True: add_exactly, False: add_roughly}
+
+
+def is_precise(result: np.dtype[Any]) -> bool:
+    """Return whether sums have to be added exactly to be rounded to a type."""
+    return result.itemsize > (8 if result.kind == "c" else 4) and result.kind in "fc"
 
 
 def sum_of(
     term: Callable[[Any], Any], of_vector: Callable[[Vector], Vector] | None = None
-) -> LineKernel:
-    """Return the kernels that sum a term of each element of a line.
+) -> dict[bool, LineKernel]:
+    """Return the kernels that sum a term of each element of a line, for precise results or not.
 
     The terms of vectors are those of a formula of its own, or else of `term`.
     """
-    of_vector = of_vector or formula(term)
+    return {
+        is_precise: _sum_of(term, of_vector or formula(term), add)
+        for is_precise, add in ADDITIONS.items()
+    }
 
+
+def _sum_of(
+    term: Callable[[Any], Any], of_vector: Callable[[Vector], Vector], add: Addition
+) -> LineKernel:
     def step(state: Sequence[Vector], rows: Sequence[Vector]) -> Sequence[Vector]:
         total, lost = state
-        terms = [of_vector(row.widen(total)) for row in rows]
-        total, error = formula(two_sum)(total, tree_sum(terms))
-        return total, lost + error
+        return add(total, lost, [of_vector(row.widen(total)) for row in rows])
 
-    return vector_kernel(step, 2, _adder(term), fold, finish)
+    return vector_kernel(step, 2, few_adder(term), fold, finish)
 
 
 # For integers the compiler finds that nothing is ever lost, and drops the compensation.
-def _adder(term: Callable[[Any], Any]) -> Callable[..., None]:
+def few_adder(term: Callable[[Any], Any]) -> Callable[..., None]:
     """Make the kernel that adds a term of each element of rows to a few lanes of sums."""
-    add_plainly = plain_adder(term, known=0)
 
     @part
     def add_few(
         x: Array, p: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
     ) -> None:
-        plain, total, lost = scratch[0], state[0, at:], state[1, at:]
-        for first in range(0, n, 16):
-            rows = min(16, n - first)
-            add_plainly(x, p, rows, stride, width, plain)
+        number = state.dtype.type
+        total, lost = state[0, at:], state[1, at:]
+        for _ in range(n):
             for j in range(width):
-                total[j], error = two_sum(total[j], plain[j])
+                total[j], error = two_sum(total[j], term(number(x[index(p + j)])))
                 lost[j] += error
-            p += rows * stride
+            p += stride
 
     return add_few
 
@@ -195,10 +203,11 @@ def _direct(x: Array, share: Share | None = None, **how: Any) -> Array:
 
 @lru_cache
 def _summation(summed: np.dtype[Any], result: np.dtype[Any] | None, count: int) -> LineReduction:
+    kernel = _add_lines[is_precise(summed)]
     if summed.kind in "fc":
-        return LineReduction(_add_lines, (0, 0), np.float64, 1, result, float(count))
+        return LineReduction(kernel, (0, 0), np.float64, 0, result, float(count))
     is_sum = result is None or result.kind != "f"
-    return LineReduction(_add_lines, (0, 0), summed, 1, result, None if is_sum else float(count))
+    return LineReduction(kernel, (0, 0), summed, 0, result, None if is_sum else float(count))
 
 
 def _numpy_chunk(x: Array, summed: np.dtype[Any]) -> tuple[Array, ...]:

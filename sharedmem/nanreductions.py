@@ -317,6 +317,7 @@ def nanargmin(
     Returns
     -------
     int or ndarray of int
+        That of a number also where all numbers are infinite, for which NumPy may give a NaN's.
 
     Raises
     ------
@@ -350,6 +351,7 @@ def nanargmax(
     Returns
     -------
     int or ndarray of int
+        That of a number also where all numbers are infinite, for which NumPy may give a NaN's.
 
     Raises
     ------

@@ -64,6 +64,15 @@ def sum(
         Floating-point sums are within one unit in the last place of the exact one where the
         elements do not cancel, and have the same bits for any number of workers.
 
+    Notes
+    -----
+    The error of a sum of n numbers is at most ``u |sum| + n**2 v**2 sum(|a|)``, with the rounding
+    unit u of the result, and v of float64; where a float32 is asked for, ``3 v sum(|a|)`` comes on
+    top. Half precision is added in float64, too; longdouble by NumPy.
+
+    Elements are added in the order of memory: the same numbers in another layout (transposed,
+    reversed, strided, unaligned, or in the other byte order) may have other last bits.
+
     Examples
     --------
     >>> import sharedmem

@@ -54,6 +54,20 @@ def test_positions_are_numpys(name, case, seed, data):
     assert_same(name, a, axis, keepdims=data.draw(st.booleans()))
 
 
+@pytest.mark.parametrize("name", ["argmin", "argmax"])
+@pytest.mark.parametrize("dtype", ["f8", "f2", "c16"])
+def test_positions_are_those_of_numbers_also_where_all_are_infinite(name, dtype):
+    rng = np.random.default_rng(0)
+    for n in (1, 2, 9, 40, 100):
+        a = rng.choice([np.nan, np.inf, -np.inf, 1.0], (20, n), p=[0.6, 0.3, 0.05, 0.05])
+        a = a.astype(dtype)
+        a[:, rng.integers(n)] = np.inf if name == "argmin" else -np.inf
+        numbers = [np.flatnonzero(line == line) for line in a]
+        expected = [at[getattr(np, name)(line[at])] for line, at in zip(a, numbers, strict=True)]
+        for x, axis in ((a, 1), (a.T, 0), (np.ascontiguousarray(a.T), 0)):
+            assert getattr(sharedmem, f"nan{name}")(x, axis).tolist() == expected
+
+
 @pytest.mark.parametrize("name", [*NAMES, "nanargmin"])
 @pytest.mark.parametrize("axis", [None, 0, 1])
 def test_warnings_and_errors_are_numpys(name, axis):

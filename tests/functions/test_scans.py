@@ -156,6 +156,14 @@ def test_sums_that_are_not_finite_are_numpys(n, values):
         np.testing.assert_array_equal(np.signbit(out), np.signbit(expected))
 
 
+@pytest.mark.parametrize("n", [1, 3, 63, 65, 1000, 1003, 40_000])
+def test_zeros_keep_their_signs(n):
+    for shape in ((n,), (n, 1), (3, n), (n, 3)):
+        a = np.full(shape, -0.0)
+        for axis in range(a.ndim):
+            assert np.signbit(sharedmem.cumsum(a, axis)).all()
+
+
 def test_nan_counts_as_nothing():
     a = np.random.default_rng(5).integers(1, 9, (50, 60)).astype(float)
     a[::3, ::2] = np.nan

@@ -5,6 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from hypothesis import given, settings, strategies as st
 
 import sharedmem
 from sharedmem.kernels import moments, sums
@@ -74,10 +75,9 @@ HARD = {
     "float32": RNG.normal(size=N_HARD).astype(np.float32),
     "many sizes": RNG.normal(size=N_HARD) * 10.0 ** RNG.integers(-100, 100, N_HARD),
 }
-# Eight rows are added plainly, in pairs, or sixteen, by fours: six roundings at most of what is no
-# larger than the magnitudes together. NumPy's pairwise sums have that of 128 elements, and
-# log2(n / 128) more.
-N_ROUNDINGS = 6
+# Sums of float32 are added plainly by eights, in pairs, in float64. What all others lose is added
+# up, with an error that is smaller by the rounding unit.
+N_ROUNDINGS = {"f4": 3, "f8": Fraction(N_HARD, 2**53)}
 
 
 @pytest.mark.parametrize("name", HARD)
@@ -86,12 +86,51 @@ def test_errors_stay_below_the_bound_of_pairwise_sums(name):
     exact = sum(map(Fraction, a.tolist()))
     sizes = sum(abs(Fraction(x)) for x in a.tolist())
     unit, least = Fraction(float(np.finfo(a.dtype).eps)) / 2, Fraction(5e-324)
-    bound = unit * abs(exact) + N_ROUNDINGS * Fraction(2) ** -53 * sizes + least
+    bound = unit * abs(exact) + N_ROUNDINGS[a.dtype.str[1:]] * Fraction(2) ** -53 * sizes + least
     with_nan = np.append(a, np.nan).astype(a.dtype)
     for total in (sharedmem.sum(a), sharedmem.nansum(with_nan), sharedmem.cumsum(a)[-1]):
         assert abs(Fraction(float(total)) - exact) <= bound
     for mean in (sharedmem.mean(a), sharedmem.nanmean(with_nan)):
         assert abs(Fraction(float(mean)) - exact / len(a)) <= 2 * bound / len(a) + least
+
+
+# One, and what rounds it up or away: the most that a few plain additions can lose.
+CRAFTED = [0.0, 1.0, 2.0**-53 * (1 + 2.0**-10), 2.0**-53, 2.0**-52 - 2.0**-105, 0.1]
+
+
+@settings(max_examples=60)
+@given(
+    n=st.integers(1, 300),
+    period=st.integers(1, 64),
+    repeats=st.sampled_from([1, 3, 64]),
+    seed=st.integers(0, 2**32),
+    scale=st.sampled_from([5e-324, 2.0**-1000, 1.0, 2.0**1000]),
+)
+def test_sums_of_positive_numbers_are_within_one_ulp(n, period, repeats, seed, scale):
+    rng = np.random.default_rng(seed)
+    a = np.resize(np.repeat(rng.choice(CRAFTED, period), repeats), n) * scale
+    a[0] = scale
+    exact = exact_sum(a)
+    columns = np.repeat(a[:, None], 5, 1)
+    for total in (
+        sharedmem.sum(a), sharedmem.nansum(a), sharedmem.cumsum(a)[-1], sharedmem.norm(a, 1),
+        *sharedmem.sum(columns, 0), *sharedmem.nansum(columns, 0),
+        *sharedmem.sum(np.ascontiguousarray(columns.T), 1), *sharedmem.cumsum(columns, 0)[-1],
+    ):  # fmt: skip
+        assert abs(Fraction(float(total)) - sum(map(Fraction, a.tolist()))) < math.ulp(exact)
+    mean = sharedmem.mean(a)
+    assert abs(Fraction(mean) * n - Fraction(exact)) <= n * math.ulp(mean) + math.ulp(exact)
+
+
+def test_long_sums_of_what_plain_additions_lose_are_within_one_ulp():
+    t = CRAFTED[2]
+    a = np.tile(np.repeat([1, t, t, 0, t, 0, 0, 0], 4096), 15)
+    assert ulps(sharedmem.sum(a), exact_sum(a)) <= 1
+    b = np.zeros((16, 64))
+    b[0], b[[1, 2, 4, 8, 12]] = 1, t
+    b = np.tile(b.ravel(), 1024)
+    for n in (1023 * 1024, 1024 * 1024):
+        assert ulps(sharedmem.cumsum(b)[n - 1], exact_sum(b[:n])) <= 1
 
 
 def test_products_that_cancel_are_summed_exactly():

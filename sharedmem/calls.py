@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextvars import copy_context
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -135,6 +136,13 @@ def _whereabouts(sync: TeamSync, item: Callable[[int], str], rank: int) -> str:
     return f"while it ran task {index} (item: {item(index)})."
 
 
+def _alone(setting: Setting, func: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return `func` so that what a task in a thread makes of context variables is its own."""
+    if setting.backend.uses_processes:
+        return func
+    return lambda item: copy_context().run(func, item)
+
+
 def run_map(
     setting: Setting,
     func: Callable[[Any], Any],
@@ -154,6 +162,8 @@ def run_map(
     n_tasks = len(sequence)
     n_workers = setting.n_workers
     deadline = None if setting.timeout is None else time.monotonic() + setting.timeout
+
+    func = _alone(setting, func)
 
     def run(part: WorkerSync, port: Port) -> None:
         claimed = claims(cursor, part.rank, n_workers, n_tasks, chunksize, part.turns_waited)
@@ -292,6 +302,8 @@ def run_imap(
     n_taken = 0
     # Runs of results that have come, by the number of their first task.
     waiting: dict[int, list[Any]] = {}
+
+    func = _alone(setting, func)
 
     def run(part: WorkerSync, port: Port) -> None:
         run_fed(func, part, port)

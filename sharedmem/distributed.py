@@ -73,6 +73,7 @@ class DaskBackend:
         self._is_own = self._client is None
         self._cluster: Any = None
         self._n_entered = 0
+        self._owner = os.getpid()
         self._starting = new_lock()
         # The first one is to be attached by workers, which tells whether they can.
         self._sample = empty(1)
@@ -86,6 +87,11 @@ class DaskBackend:
         """The client, started now if it is this backend's own."""
         import distributed
 
+        if os.getpid() != self._owner:
+            raise RuntimeError(
+                f"{self!r} belongs to process {self._owner}, of which process {os.getpid()} is a "
+                "fork, where the threads of its client do not run: make a new one here"
+            )
         with self._starting:
             if self._client is None:
                 address = self._address
@@ -103,16 +109,21 @@ class DaskBackend:
 
     def enter(self) -> None:
         """Keep what is this backend's own until it has been left as often."""
-        self._n_entered += 1
+        with self._starting:
+            self._n_entered += 1
 
     def leave(self) -> None:
         """Close what is this backend's own, when it is left for the last time."""
-        self._n_entered -= 1
-        if self._n_entered == 0 and self._is_own:
-            for part in (self._client, self._cluster):
-                if part is not None:
-                    part.close()
-            self._client = self._cluster = None
+        if os.getpid() != self._owner:  # A fork leaves the block of the process that entered it.
+            return
+        with self._starting:
+            self._n_entered -= 1
+            if self._n_entered or not self._is_own:
+                return
+            own, self._client, self._cluster = (self._client, self._cluster), None, None
+        for part in own:
+            if part is not None:
+                part.close()
 
     def n_workers(self) -> int:
         """Return how many threads the cluster's workers have now; wait for the first one."""

@@ -6,6 +6,7 @@ import functools
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from types import SimpleNamespace, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeGuard, cast
 
@@ -148,7 +149,7 @@ class MapReduce(ArrayCalls):
         """Make this the pool that array functions use in this thread."""
         if self._cluster is not None:
             self._cluster.enter()
-        _entered().append((os.getpid(), self))
+        _entered.set((*_entered.get(), (_place(), self)))
         return self
 
     def __exit__(
@@ -158,7 +159,13 @@ class MapReduce(ArrayCalls):
         trace: TracebackType | None,
     ) -> None:
         """Go back to the pool that was in use before."""
-        _entered().remove((os.getpid(), self))
+        pools = _entered.get()
+        # Of a pool that was entered more than once, the innermost block is left. None may be found:
+        # a generator may be closed in another thread, or task of asyncio, than it was entered in.
+        for at in reversed(range(len(pools))):
+            if pools[at][1] is self:
+                _entered.set(pools[:at] + pools[at + 1 :])
+                break
         if self._cluster is not None:
             self._cluster.leave()
 
@@ -486,28 +493,28 @@ def _in_cluster_worker(contexts: Contexts, np: int) -> MapReduce:
     return pool
 
 
-class _Entered(threading.local):
-    def __init__(self) -> None:
-        self.pools: list[tuple[int, MapReduce]] = []
+Place = tuple[int, int]
+
+# Those that are entered, the innermost last, each with where that was. Threads and tasks of asyncio
+# have their own; a thread that is started in a copy of a context begins with the pools in it.
+_entered: ContextVar[tuple[tuple[Place, MapReduce], ...]] = ContextVar("entered", default=())
 
 
-_stack = _Entered()
-
-
-def _entered() -> list[tuple[int, MapReduce]]:
-    return _stack.pools
+def _place() -> Place:
+    """Return the process, and the thread if that is a worker."""
+    return os.getpid(), threading.get_ident() if in_worker() else 0
 
 
 def current_pool() -> MapReduce:
-    """Return the innermost pool that this thread has entered, or else the default one.
+    """Return the innermost pool that the caller has entered, or else the default one.
 
-    A pool that was entered before a worker was forked is the coordinator's, and not the worker's.
+    Pools that the coordinator has entered before it started a worker are not the worker's.
     """
-    me = os.getpid()
-    for pid, pool in reversed(_entered()):
-        if pid == me:
+    here = _place()
+    for place, pool in reversed(_entered.get()):
+        if place == here:
             return pool
-    return _default(me)
+    return _default(here[0])
 
 
 @functools.cache

@@ -7,7 +7,7 @@ import queue
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from functools import partial
+from contextvars import copy_context
 from itertools import islice
 from typing import Any
 
@@ -61,7 +61,10 @@ class ThreadTeam:
         self._heard: list[tuple[int, Message]] = []
         self._ports = [ThreadPort(exchange, rank) for rank in range(n_workers)]
         self._threads = [
-            threading.Thread(target=partial(_run, exchange, work, port), daemon=True)
+            # As forked workers do, threads begin with the context variables of the caller.
+            threading.Thread(
+                target=copy_context().run, args=(_run, exchange, work, port), daemon=True
+            )
             for port in self._ports
         ]
         try:

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from sharedmem.files import anonymous_file
+from sharedmem.files import anonymous_file, with_descriptors
 
 # A claim costs 30 us, in its worker and for the message to the coordinator, and 0.3 ms where the
 # host has other work: there, 1,000 tasks of 1 ms took two workers 556 ms by claims of 5 ms, 530 by
@@ -44,7 +44,8 @@ class FileCursor:
         try:
             # Only a file that came through open() has its offset locked; on the descriptor that
             # memfd_create returns, 0.6% of the numbers were handed out twice.
-            self._descriptor = os.open(f"/proc/self/fd/{raw}", os.O_RDWR | os.O_CLOEXEC)
+            path = f"/proc/self/fd/{raw}"
+            self._descriptor = with_descriptors(lambda: os.open(path, os.O_RDWR | os.O_CLOEXEC))
             self._close = weakref.finalize(self, os.close, self._descriptor)
         finally:
             os.close(raw)

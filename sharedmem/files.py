@@ -2,18 +2,81 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import mmap
 import os
+import resource
 import weakref
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 from numpy.typing import NDArray
 
 from sharedmem.mapping import map_memory, unmap
+
+_Made = TypeVar("_Made")
+
+
+def with_descriptors(make: Callable[[], _Made]) -> _Made:
+    """Return what `make` opens; the soft limit on descriptors is raised when none is left.
+
+    Not before: other programs that this one starts inherit the limit, and `select` takes no
+    descriptor over 1,023.
+
+    Raises
+    ------
+    OSError
+        If it fails; the limits on descriptors are named.
+    """
+    try:
+        return make()
+    except OSError as error:
+        if error.errno != errno.EMFILE or not raise_descriptor_limit():
+            raise _named(error) from None
+    try:
+        return make()
+    except OSError as error:
+        raise _named(error) from None
+
+
+def _named(error: OSError) -> OSError:
+    if error.errno == errno.EMFILE:
+        return OSError(error.errno, lack_of_descriptors())
+    return error
+
+
+def lack_of_descriptors() -> str:
+    """Return the text of an error: that there is none left, the limit, and the ways out."""
+    return (
+        f"this process has as many descriptors open as it may, {descriptor_limit()} (`ulimit -n`): "
+        "raise that limit, close files, drop shared arrays, each of which takes one, or start "
+        "fewer workers, each of which takes a few"
+    )
+
+
+def descriptor_limit() -> int:
+    """Return how many descriptors this process may have now."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def raise_descriptor_limit() -> bool:
+    """Raise the soft limit on descriptors to the hard one; return whether that is more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        if soft != hard:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            return True
+    return False
+
+
+def keep_room(descriptor: int, n_more: int) -> None:
+    """Raise the soft limit if there may be no room for `n_more` descriptors after this one."""
+    if descriptor + n_more >= descriptor_limit():
+        raise_descriptor_limit()
 
 
 def anonymous_file(name: str) -> int:
@@ -30,7 +93,7 @@ def anonymous_file(name: str) -> int:
         If no descriptor, or no memory, is left.
     """
     if hasattr(os, "memfd_create"):
-        return os.memfd_create(name)
+        return with_descriptors(lambda: os.memfd_create(name))
     import tempfile
 
     with tempfile.TemporaryFile() as file:
@@ -71,6 +134,33 @@ def reserve(array: NDArray[Any]) -> None:
             raise
 
 
+def read_all(descriptor: int, nbytes: int, offset: int) -> memoryview:
+    """Return bytes of a file in memory of their own, writable.
+
+    Raises
+    ------
+    ValueError
+        If the file has not that many.
+    """
+    content = memoryview(bytearray(nbytes))
+    done = 0
+    while done < nbytes:
+        n_read = os.preadv(descriptor, [content[done:]], offset + done)
+        if n_read == 0:
+            raise ValueError(f"a file ends before byte {offset + nbytes}")
+        done += n_read
+    return content
+
+
+# The mappings that `map_privately` has made, by address.
+_mapped: set[int] = set()
+
+
+def n_mapped() -> int:
+    """Return how many mappings of :func:`map_privately` live."""
+    return len(_mapped)
+
+
 def map_privately(descriptor: int, nbytes: int) -> memoryview:
     """Map a file so that writes stay in this process; the mapping ends with its last view.
 
@@ -88,9 +178,14 @@ def map_privately(descriptor: int, nbytes: int) -> memoryview:
     OSError
         If the system refuses.
     """
-    address = map_memory(
-        None, nbytes, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE, descriptor
-    )
+    protection = mmap.PROT_READ | mmap.PROT_WRITE
+    address = map_memory(None, nbytes, protection, mmap.MAP_PRIVATE, descriptor)
     content = (ctypes.c_ubyte * nbytes).from_address(address)
-    weakref.finalize(content, unmap, address, nbytes).atexit = False
+    weakref.finalize(content, _unmap, address, nbytes).atexit = False
+    _mapped.add(address)
     return memoryview(content).cast("B")
+
+
+def _unmap(address: int, nbytes: int) -> None:
+    _mapped.discard(address)  # first of all: the kernel may give the address away at once
+    unmap(address, nbytes)

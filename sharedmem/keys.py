@@ -66,8 +66,9 @@ def open_segment(key: SegmentKey) -> Segment:
         raise ReferenceError(f"{what} is in another container; {instead}")
     if key.fd < 0:
         raise ReferenceError(
-            f"{what} has no descriptor, since the system has no memfd: only processes forked "
-            f"after it was made have it; {instead}"
+            f"{what} has no descriptor, since the system has no memfd, or none was left when it "
+            "was made (see `ulimit -n`): only processes forked after that have it; "
+            f"drop shared arrays, or {instead}"
         )
     if key.started != _start_time(key.pid):
         raise ReferenceError(

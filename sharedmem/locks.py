@@ -13,7 +13,7 @@ import weakref
 from types import TracebackType
 from typing import Any, Protocol
 
-from sharedmem.files import anonymous_file
+from sharedmem.files import anonymous_file, with_descriptors
 
 
 class Lock(Protocol):
@@ -146,7 +146,7 @@ class EventBell:
     """A bell for processes: an event counter in the kernel."""
 
     def __init__(self) -> None:
-        self._descriptor = os.eventfd(0, os.EFD_CLOEXEC)
+        self._descriptor = with_descriptors(lambda: os.eventfd(0, os.EFD_CLOEXEC))
         self._close = weakref.finalize(self, os.close, self._descriptor)
 
     def ring(self) -> None:

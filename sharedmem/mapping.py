@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import errno
 import os
+from pathlib import Path
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
@@ -31,8 +34,25 @@ def map_memory(address: int | None, length: int, protection: int, flags: int, fd
     result: int = _libc.mmap(address, length, protection, flags, fd, 0)
     if result == _FAILED:
         code = ctypes.get_errno()
-        raise OSError(code, f"cannot map {length} bytes of memory: {os.strerror(code)}")
+        raise OSError(code, f"cannot map {length} bytes of memory: {reason(code)}")
     return result
+
+
+def reason(code: int) -> str:
+    """Return why the system gives no memory; the limit on mappings, if that is what was hit."""
+    if code == errno.ENOMEM:
+        with contextlib.suppress(OSError, ValueError, MemoryError):
+            limit = int(Path("/proc/sys/vm/max_map_count").read_text())
+            # By little pieces: there is hardly any memory left.
+            with open("/proc/self/maps", "rb", buffering=0) as file:
+                n_mappings = sum(part.count(b"\n") for part in iter(lambda: file.read(4096), b""))
+            if n_mappings > limit - 8:
+                return (
+                    f"this process has {n_mappings} mappings, and vm.max_map_count allows {limit}: "
+                    "each shared array takes one. Drop some, use views of one large array, or "
+                    f"raise the limit: sysctl -w vm.max_map_count={8 * limit}"
+                )
+    return os.strerror(code)
 
 
 def unmap(address: int, length: int) -> None:

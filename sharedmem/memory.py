@@ -8,7 +8,6 @@ import fcntl
 import functools
 import mmap
 import os
-import resource
 import sys
 import time
 import weakref
@@ -16,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from sharedmem.files import descriptor_limit, raise_descriptor_limit, with_descriptors
 from sharedmem.machine import total_memory
-from sharedmem.mapping import advise, map_memory, unmap
+from sharedmem.mapping import advise, map_memory, reason, unmap
 
 HUGE_PAGE = 2 << 20
 # The kernel drains its page lists once a call: 1 GiB in 79 ms by 32 MiB, in 85 ms by 2 MiB.
@@ -46,12 +46,13 @@ class Segment:
     nbytes : int
         As given.
     fd : int
-        Descriptor of the memory file, -1 where the system has no memfd.
+        Descriptor of the memory file, -1 where there is none: the system has no memfd, or this
+        process has no descriptors to spare.
     address : int
         Where it is mapped; a multiple of 2 MiB if the segment has 1 MiB or more.
     identity : tuple of two ints
         The same in all processes that map the segment, and in no other segment: device and
-        inode of the memory file, or without memfd the process and the time that made it.
+        inode of the memory file, or without one the process and the time that made it.
 
     Raises
     ------
@@ -199,8 +200,8 @@ def supports_memfd() -> bool:
         return False
     try:
         os.close(os.memfd_create("sharedmem"))
-    except OSError as error:  # an old kernel or a sandbox; no lack of descriptors
-        return error.errno not in (errno.ENOSYS, errno.EPERM)
+    except OSError as error:  # an old kernel, a sandbox, vm.memfd_noexec=2; no lack of descriptors
+        return error.errno not in (errno.ENOSYS, errno.EPERM, errno.EACCES)
     return True
 
 
@@ -225,19 +226,23 @@ def _pages(address: int, length: int) -> range:
 
 
 def _create_memory_file(length: int) -> int:
-    """Return the descriptor of a new memory file that can neither shrink nor grow."""
+    """Return the descriptor of a new memory file that can neither shrink nor grow.
+
+    -1 where the system has none, or this process has no descriptors to spare.
+    """
     if not supports_memfd():
         return -1
-    _raise_descriptor_limit()
+    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
     try:
-        fd = os.memfd_create("sharedmem", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        fd = with_descriptors(lambda: os.memfd_create("sharedmem", flags))
     except OSError as error:
-        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        raise OSError(
-            error.errno,
-            f"cannot create shared memory: {error.strerror} (each shared array takes one of "
-            f"{limit} descriptors, see `ulimit -n`; free some, or use views of one array)",
-        ) from error
+        if error.errno == errno.EMFILE:
+            return -1
+        raise
+    # The rest is for files, sockets and workers: what has no descriptor is inherited nevertheless.
+    if fd >= (limit := descriptor_limit()) - min(limit // 4, 512) and not raise_descriptor_limit():
+        os.close(fd)
+        return -1
     try:
         os.ftruncate(fd, length)
         fcntl.fcntl(
@@ -247,13 +252,6 @@ def _create_memory_file(length: int) -> int:
         os.close(fd)
         raise _memory_error(error.errno or 0, length) from error
     return fd
-
-
-@functools.cache
-def _raise_descriptor_limit() -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _check_memory_file(fd: int, nbytes: int) -> None:
@@ -298,10 +296,10 @@ def _map(address: int | None, length: int, protection: int, flags: int, fd: int)
 
 
 def _memory_error(code: int, length: int) -> Exception:
-    reason = f"cannot get {length} bytes of shared memory: {os.strerror(code)}"
+    text = f"cannot get {length} bytes of shared memory: {reason(code)}"
     if code in (errno.ENOMEM, errno.ENOSPC, errno.EFBIG):
-        return MemoryError(reason)
-    return OSError(code, reason)
+        return MemoryError(text)
+    return OSError(code, text)
 
 
 def _release(address: int, length: int, fd: int, identity: tuple[int, int]) -> None:

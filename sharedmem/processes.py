@@ -14,6 +14,7 @@ from typing import Any
 from sharedmem.claims import FileCursor
 from sharedmem.errors import DeadWorkerError, WorkerException
 from sharedmem.failures import Failure, exception_of, portable
+from sharedmem.files import with_descriptors
 from sharedmem.parcels import Batch, UnpackingError, entry_of, pack
 from sharedmem.signals import handled_signals, signals_held
 from sharedmem.team import OverdueError, Work, is_over, remaining
@@ -72,7 +73,7 @@ class ProcessTeam:
         self._whereabouts = whereabouts
         self._members: list[_Member] = []
         self._heard: list[tuple[int, Message]] = []
-        self._selector = selectors.DefaultSelector()
+        self._selector = with_descriptors(selectors.DefaultSelector)
         self._owner = os.getpid()
         pairs: list[tuple[Channel, Channel]] = []
         self._line = LifeLine()

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from sharedmem.failures import is_from_handler
+from sharedmem.files import keep_room, lack_of_descriptors, with_descriptors
 from sharedmem.memory import Segment
 from sharedmem.parcels import Parcel, UnpackingError, opened, read_parts, store, unpack
 
@@ -85,7 +86,11 @@ class Channel:
     @classmethod
     def pair(cls, *, windowed: bool) -> tuple[Channel, Channel]:
         """Return the coordinator's end and the worker's."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = with_descriptors(
+            lambda: socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        )
+        # Those that arrive without room are lost.
+        keep_room(theirs.fileno(), _MAX_SEGMENTS + 1)
         return cls(ours), cls(theirs, windowed=windowed)
 
     def close(self) -> None:
@@ -189,11 +194,13 @@ class Channel:
                 # can still be received.
                 continue
             descriptors = _descriptors(ancillary)
+            if descriptors:
+                keep_room(max(descriptors), _MAX_SEGMENTS + 1)
             if flags & socket.MSG_CTRUNC:
                 for descriptor in descriptors:
                     os.close(descriptor)
                 raise OSError(
-                    errno.EMFILE, "a result was lost, since this process has no descriptor left"
+                    errno.EMFILE, f"the segments of a result were lost: {lack_of_descriptors()}"
                 )
             if not data:
                 return None

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, NoReturn
 
 from sharedmem import foreign, forking
+from sharedmem.files import with_descriptors
 from sharedmem.signals import set_mask
 
 _in_worker = threading.local()
@@ -56,7 +57,7 @@ class LifeLine:
     _open: ClassVar[set[LifeLine]] = set()
 
     def __init__(self) -> None:
-        self._read_end, self._write_end = os.pipe()
+        self._read_end, self._write_end = with_descriptors(os.pipe)
         self._open.add(self)
 
     def close(self) -> None:
@@ -136,7 +137,7 @@ class WorkerProcess:
         self._status_taken = False
         # One thread may kill the process while another one waits for it: numbers are reused.
         self._ending = threading.Lock()
-        self.sentinel, kept_by_worker = (-1, -1) if _PIDFD_WORKS else os.pipe()
+        self.sentinel, kept_by_worker = (-1, -1) if _PIDFD_WORKS else with_descriptors(os.pipe)
         try:
             self.pid = _fork(main, line, handled)
         except OSError:
@@ -151,10 +152,10 @@ class WorkerProcess:
         """Return a descriptor that can be read once the process has ended."""
         if self.sentinel < 0:
             try:
-                self.sentinel = os.pidfd_open(self.pid)
+                self.sentinel = with_descriptors(lambda: os.pidfd_open(self.pid))
             except ProcessLookupError:  # It has ended, and somebody else has waited for it.
                 self._status_taken = True
-                self.sentinel, write_end = os.pipe()
+                self.sentinel, write_end = with_descriptors(os.pipe)
                 os.close(write_end)
         return self.sentinel
 

@@ -205,23 +205,78 @@ def test_probes():
     assert memory.supports_collapse() in (True, False)
 
 
-def test_the_limit_on_descriptors_is_raised():
+LIMIT = "import resource as r; hard = r.getrlimit(r.RLIMIT_NOFILE)[1]\nset = r.setrlimit\n"
+
+
+def test_the_limit_on_descriptors_is_raised_when_it_is_reached():
     done = python(
-        "import resource as r; hard = r.getrlimit(r.RLIMIT_NOFILE)[1]\n"
-        "r.setrlimit(r.RLIMIT_NOFILE, (64, hard)); import sharedmem\n"
+        LIMIT + "set(r.RLIMIT_NOFILE, (400, hard)); import sharedmem\n"
         "arrays = [sharedmem.empty(1) for _ in range(100)]\n"
+        "sharedmem.MapReduce(np=2).map(abs, [1])\n"
+        "print(r.getrlimit(r.RLIMIT_NOFILE)[0])\n"
+        "arrays += [sharedmem.empty(1) for _ in range(400)]\n"
         "print(r.getrlimit(r.RLIMIT_NOFILE)[0] == hard)"
+    )
+    assert (done.stdout, done.stderr) == ("400\nTrue\n", "")
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_shared_arrays_need_no_descriptor_where_few_are_left(n_workers):
+    """They are inherited nevertheless, and workers find room for what they need."""
+    done = python(
+        LIMIT + "set(r.RLIMIT_NOFILE, (64, 64)); import sharedmem\n"
+        "arrays = [sharedmem.zeros(10) for _ in range(200)]\n"
+        "def task(i): arrays[i][:] += i; return arrays[i][2:]\n"
+        f"views = sharedmem.MapReduce(np={n_workers}).map(task, range(200))\n"
+        "for view in views: view += 1\n"
+        "print([a[-1] for a in arrays] == list(range(1, 201)))"
     )
     assert (done.stdout, done.stderr) == ("True\n", "")
 
 
-def test_no_descriptor_left():
+@pytest.mark.parametrize(
+    "call",
+    [
+        "sharedmem.MapReduce(np=64).map(abs, range(64))",
+        "sharedmem.background(abs, 1)",
+        "list(sharedmem.MapReduce(np=64).imap(abs, range(64)))",
+    ],
+)
+def test_no_descriptor_left(call):
     done = python(
-        "import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (64, 64)); import sharedmem\n"
-        "arrays = [sharedmem.empty(1) for _ in range(100)]"
+        LIMIT + "import os, sharedmem, selectors; sharedmem.MapReduce(np=1).map(abs, [1])\n"
+        "set(r.RLIMIT_NOFILE, (64, 64))\n"
+        "files = [os.open('/dev/null', 0) for _ in range(56)]\n" + call
     )
-    assert "OSError: [Errno 24] cannot create shared memory" in done.stderr
-    assert "one of 64 descriptors, see `ulimit -n`" in done.stderr
+    assert "OSError: [Errno 24] this process has as many descriptors open as it may, 64 (`u" in (
+        done.stderr
+    )
+
+
+def test_descriptors_that_arrive_find_room():
+    done = python(
+        LIMIT + "set(r.RLIMIT_NOFILE, (300, hard)); import sharedmem\n"
+        "make = lambda i: [sharedmem.full(1, 100 * i + k) for k in range(100)]\n"
+        "arrays = sum(sharedmem.MapReduce(np=2).map(make, range(20)), [])\n"
+        "print([int(a[0]) for a in arrays] == list(range(2000)))"
+    )
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+def test_no_mapping_left():
+    done = python(
+        "import ctypes, mmap, sharedmem\n"
+        "libc = ctypes.CDLL(None)\n"
+        "limit = int(open('/proc/sys/vm/max_map_count').read())\n"
+        "memory = mmap.mmap(-1, (limit + 10) * 4096)\n"
+        "start = ctypes.addressof(ctypes.c_char.from_buffer(memory))\n"
+        "for at in range(start, start + limit * 4096, 8192):\n"
+        "    libc.mprotect(ctypes.c_void_p(at), ctypes.c_size_t(4096), 0)\n"
+        "arrays = [sharedmem.zeros(10) for _ in range(20)]"
+    )
+    assert "MemoryError: cannot get 4096 bytes of shared memory: this process has " in done.stderr
+    assert "and vm.max_map_count allows " in done.stderr
+    assert "raise the limit: sysctl -w vm.max_map_count=" in done.stderr
 
 
 @pytest.mark.parametrize("n", [100_000_000, 1000])

@@ -2,6 +2,7 @@
 
 import collections
 import pickle
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -9,10 +10,13 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import sharedmem
-from sharedmem import MapReduce, ProcessBackend, ThreadBackend, WorkerException
+from sharedmem import MapReduce, ProcessBackend, ThreadBackend, WorkerException, files, parcels
 from sharedmem.parcels import Pickled
 
 POOLS = [(ProcessBackend, 0)] + [(b, n) for b in (ProcessBackend, ThreadBackend) for n in (1, 2, 5)]
+
+
+MAPS = Path("/proc/self/maps")
 
 
 class Pair(NamedTuple):
@@ -151,3 +155,28 @@ def test_an_iterator_may_use_its_buffer_again(size):
     pool = MapReduce(np=2)
     assert list(pool.imap(lambda item: float(item[-1]), items())) == list(range(60))
     assert list(pool.imap(lambda item: float(item[0]), items(), chunksize=7)) == list(range(60))
+
+
+@pytest.mark.parametrize("size", [64 << 10, 200 << 10, 400 << 10])
+def test_results_do_not_take_a_mapping_each(size, monkeypatch):
+    monkeypatch.setattr(parcels, "MANY_MAPPINGS", 5)
+    before = len(MAPS.read_bytes().splitlines())
+    results = MapReduce(np=2).map(lambda i: (np.full(size, i, "u1"), bytes([i]) * size), range(99))
+    for i, (array, content) in enumerate(results):
+        assert (array == i).all()
+        array += 1
+        assert content == bytes([i]) * size
+    # Freed memory of glibc's is given out again in pieces, mapped or not.
+    assert len(MAPS.read_bytes().splitlines()) < before + 60
+    assert files.n_mapped() <= (5 if size > parcels.COPIED_BYTES else 0)
+    del results, array
+    assert files.n_mapped() == 0
+
+
+def test_what_is_kept_of_a_result_keeps_no_large_array_beside_it():
+    results = MapReduce(np=1).map(lambda i: (np.ones(1 << 20), np.ones(10_000)), range(3))
+    assert files.n_mapped() == 3
+    kept = [small for _, small in results]
+    del results
+    assert files.n_mapped() == 0
+    assert sum(array.sum() for array in kept) == 30_000

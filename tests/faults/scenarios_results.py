@@ -233,7 +233,7 @@ def shared_arrays_as_results(stage: Stage) -> None:
     stage.pool.map(work, range(300), reduce=check)
 
 
-@scenario(12, raises=WorkerException, reason=OSError, text="Task", workers=(1, 5))
+@scenario(12, raises=WorkerException, reason=ReferenceError, text="no descriptor", workers=(1, 5))
 def no_descriptor_for_a_shared_result(stage: Stage) -> None:
     import resource
 

@@ -75,6 +75,8 @@ def descriptors_run_out(stage: Stage) -> None:
     fds = {int(fd) for fd in os.listdir("/proc/self/fd")}
     used = next(fd for fd in itertools.count() if fd not in fds)  # what is above stays open
     n_refused = 0
+    set_limit = resource.setrlimit
+    not_allowed = ValueError("not allowed to raise maximum limit")
     for n_left in range(50):
         for call in (
             lambda: stage.pool.map(abs, range(20)),
@@ -82,14 +84,16 @@ def descriptors_run_out(stage: Stage) -> None:
             lambda: sharedmem.background(list, range(20)).wait(),
             lambda: sharedmem.array(range(20)).tolist(),
         ):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (used + n_left, hard))
+            set_limit(resource.RLIMIT_NOFILE, (used + n_left, hard))
             try:
-                assert call() == list(range(20))
+                with exchanged(resource, "setrlimit", lambda *_: throw(not_allowed)):
+                    assert call() == list(range(20))
             except OSError as error:
                 assert error.errno == errno.EMFILE, error
+                assert "`ulimit -n`" in str(error), error
                 n_refused += 1
             finally:
-                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+                set_limit(resource.RLIMIT_NOFILE, (soft, hard))
     assert n_refused > 10
     assert call() == list(range(20))
 

@@ -66,15 +66,7 @@ if TYPE_CHECKING:
         nansum,
         nanvar,
     )
-    from sharedmem.ordering import (
-        argsort,
-        digitize,
-        partition,
-        searchsorted,
-        sort,
-        topk,
-        unique,
-    )
+    from sharedmem.ordering import argsort, partition, sort, topk, unique
     from sharedmem.positions import argmax, argmin
     from sharedmem.products import average, dot, norm, vdot
     from sharedmem.quantiles import median, percentile, quantile
@@ -91,6 +83,7 @@ if TYPE_CHECKING:
         sum as sum,
     )
     from sharedmem.scans import accumulate, cumprod, cumsum, diff, nancumprod, nancumsum
+    from sharedmem.searching import digitize, searchsorted
     from sharedmem.selection import clip, compress, flatnonzero, nonzero, take, where
     from sharedmem.statistics import moments, std, var
 
@@ -107,7 +100,8 @@ _LATE = {
     "histograms": "bincount histogram histogram2d histogramdd",
     "kernels": "Reduction",
     "nanreductions": "nanargmax nanargmin nanmax nanmean nanmin nanprod nanstd nansum nanvar",
-    "ordering": "argsort digitize partition searchsorted sort topk unique",
+    "ordering": "argsort partition sort topk unique",
+    "searching": "digitize searchsorted",
     "products": "average dot norm vdot",
     "nanquantiles": "nanmedian nanpercentile nanquantile",
     "quantiles": "median percentile quantile",

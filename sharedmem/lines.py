@@ -103,8 +103,11 @@ class Lines:
 
 
 def memory_order(strides: Sequence[int]) -> list[int]:
-    """Return the axes from the one with the largest steps in memory to the smallest."""
-    return sorted(range(len(strides)), key=lambda axis: -abs(strides[axis]))
+    """Return the axes from the one with the largest steps in memory to the smallest.
+
+    Axes that repeat their elements come first: those after them can then be contiguous.
+    """
+    return sorted(range(len(strides)), key=lambda axis: -(abs(strides[axis]) or math.inf))
 
 
 def as_lines(a: Array, axes: frozenset[int]) -> Lines:

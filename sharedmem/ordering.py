@@ -20,7 +20,7 @@ from sharedmem.sorting import argsort_line, lines_a_chunk, pieces_of, sort_line
 Array = NDArray[Any]
 
 # Of these, long lines are cut: NumPy compares the others while it holds the interpreter's lock.
-_PARALLEL = "biufcmMSU"
+PARALLEL = "biufcmMSU"
 
 # Of lines as long as this, top elements are chosen by a limit, and only these are sorted: of 16,384
 # in 0.1 ms, and not in 1.4. NumPy finds the limit of up to so many bytes, the workers that of more.
@@ -197,84 +197,6 @@ def partition(a: ArrayLike, kth: Any, axis: int | None = -1) -> Array:
     return result
 
 
-def searchsorted(a: ArrayLike, v: ArrayLike, side: Any = "left", sorter: Any = None) -> Any:
-    """Return where elements would be inserted to keep order, as `numpy.searchsorted` does.
-
-    Parameters
-    ----------
-    a : array_like, shape (n,)
-        Sorted, or else with the indices that sort it in `sorter`.
-    v : array_like
-        What to insert.
-    side : {'left', 'right'}, optional
-        Whether equal elements come behind an inserted one, or before it.
-    sorter : array_like of int, shape (n,), optional
-
-    Returns
-    -------
-    int or ndarray of int, shaped as `v`
-
-    Examples
-    --------
-    >>> import sharedmem
-    >>> sharedmem.searchsorted([1, 2, 4], [2, 3, 9]).tolist()
-    [1, 2, 3]
-    """
-    a, v = in_memory(a), in_memory(v)
-    kinds = {a.dtype.kind, v.dtype.kind}
-    if v.ndim == 0 or v.nbytes < sorting.RUN_BYTES or not kinds <= {*_PARALLEL}:
-        return np.searchsorted(a, v, side, sorter)
-    a = np.asarray(a, np.result_type(a, v))  # else NumPy would convert it for every chunk
-    np.searchsorted(a, v.reshape(-1)[:0], side, sorter)  # refuses what NumPy refuses
-    wanted, found = v.reshape(-1), np.empty(v.size, np.intp)
-
-    def search(part: slice) -> None:
-        found[part] = np.searchsorted(a, wanted[part], side, sorter)
-
-    run = current_pool()._run_in_threads(sorting.READS * v.nbytes)
-    run(search, [part[0] for part in chunks(v.size, nbytes=sorting.RUN_BYTES)])
-    return found.reshape(v.shape)
-
-
-def digitize(x: ArrayLike, bins: ArrayLike, right: bool = False) -> Any:
-    """Return in which bin each element is, as `numpy.digitize` does.
-
-    Parameters
-    ----------
-    x : array_like
-        Real numbers.
-    bins : array_like, shape (n,)
-        Edges that rise or fall, not strictly.
-    right : bool, optional
-        Whether an element that is an edge is in the bin below it, and not in the one above.
-
-    Returns
-    -------
-    int or ndarray of int, shaped as `x`
-        0 in front of the first edge, and n behind the last one.
-
-    Raises
-    ------
-    ValueError
-        If the edges neither rise nor fall.
-    TypeError
-        If `x` is complex.
-
-    Examples
-    --------
-    >>> import sharedmem
-    >>> sharedmem.digitize([0.2, 6.4, 3.0], [0.0, 1.0, 3.0, 10.0]).tolist()
-    [1, 3, 3]
-    """
-    x, bins = in_memory(x), np.asarray(bins)
-    np.digitize(x.reshape(-1)[:0], bins, right)  # refuses what NumPy refuses
-    if np.isnan(bins).any():
-        return np.digitize(x, bins, right)
-    falls = len(bins) > 0 and bins[0] > bins[-1]
-    found = searchsorted(bins[::-1] if falls else bins, x, "left" if right else "right")
-    return len(bins) - found if falls else found
-
-
 def unique(
     ar: ArrayLike,
     return_index: bool = False,
@@ -403,7 +325,7 @@ def topk(a: ArrayLike, k: int, axis: int = -1, largest: bool = True) -> tuple[Ar
 
 def _is_numpys(a: Array) -> bool:
     """Say whether NumPy does an array at once."""
-    return a.ndim == 0 or a.nbytes < sorting.SMALL_BYTES or a.dtype.kind not in _PARALLEL
+    return a.ndim == 0 or a.nbytes < sorting.SMALL_BYTES or a.dtype.kind not in PARALLEL
 
 
 def _topk_of_line(run: Run, line: Array, k: int, largest: bool, n_workers: int) -> Array:

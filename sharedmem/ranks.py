@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sharedmem import natural_runs
 from sharedmem.kernels import orders
 from sharedmem.runs import Run
 from sharedmem.sorting import pieces_of
@@ -51,6 +52,9 @@ def order_statistics(run: Run, a: Array, ranks: Sequence[int]) -> Array:
     """
     a = np.ascontiguousarray(a, a.dtype.newbyteorder("=")).view()
     a.flags.writeable = False  # one compilation serves all
+    runs = natural_runs.find(run, a, pieces_of(len(a), a.itemsize), limit=1)
+    if runs is not None:
+        return a[::-1][ranks] if runs.falls[0] else a[ranks]
     sample = np.sort(a[:: len(a) // SAMPLE | 1])
     wanted = sorted({*ranks})
     found = {rank: _at_end(run, a, rank) for rank in wanted if rank in (0, len(a) - 1)}

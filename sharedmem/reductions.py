@@ -199,6 +199,8 @@ def min(
     is_defined = where is True or initial is not None
     if not is_defined or not is_covered(a, a.dtype.newbyteorder("="), axis, out, keepdims, where):
         return _numpy.min(in_memory(a), axis, out, keepdims, where=where, **given(initial=initial))
+    if a.dtype.kind == "b" and where is True and initial is None:
+        return all(a, axis, out, keepdims)  # which stops early
     a = masked(a, where, initial)
     reduction = extrema.minimum(a.dtype)
     return store(reduce_from(np.minimum, initial, reduction, a, axis, keepdims), out)
@@ -233,6 +235,8 @@ def max(
     is_defined = where is True or initial is not None
     if not is_defined or not is_covered(a, a.dtype.newbyteorder("="), axis, out, keepdims, where):
         return _numpy.max(in_memory(a), axis, out, keepdims, where=where, **given(initial=initial))
+    if a.dtype.kind == "b" and where is True and initial is None:
+        return any(a, axis, out, keepdims)  # which stops early
     a = masked(a, where, initial)
     reduction = extrema.maximum(a.dtype)
     return store(reduce_from(np.maximum, initial, reduction, a, axis, keepdims), out)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sharedmem import natural_runs
+from sharedmem.byte_sorting import argsort_bytes, sort_bytes
 from sharedmem.kernels import orders
 from sharedmem.runs import Run
 
 Array = NDArray[Any]
+Merge = Callable[[Array, Array, Array, int, int], None]
 
 # A run shorter than this is not worth a thread: 1 MiB of float64 is sorted in 0.5 ms.
 RUN_BYTES = 256 << 10
@@ -53,46 +56,68 @@ def sort_line(run: Run, a: Array, out: Array, n_workers: int) -> None:
     if kind in "mM":
         _sort_numbers(run, a.view(np.int64), out.view(np.int64), n_workers)
         _move_nat(out)
-    elif kind == "b":
-        _sort_numbers(run, a.view(np.uint8), out.view(np.uint8), n_workers)
-    elif kind in "iu":
+    elif kind in "biu" or out.dtype.char in "fd":
         _sort_numbers(run, a, out, n_workers)
-    elif out.dtype.char in "fd":
-        twins = _Twins.of(run, a)
-        _sort_numbers(run, a, out, n_workers)
-        twins.write(out)
     else:
         _sort_runs(run, a, out, n_workers, "stable", _merge_by_numpy)
 
 
 def _sort_numbers(run: Run, a: Array, out: Array, n_workers: int) -> None:
     """Sort numbers that only their bits can tell apart, but for zeros and NaNs."""
-    _sort_runs(run, a, out, n_workers, "stable" if out.itemsize == 1 else None, orders.merge)
+    pieces = pieces_of(len(out), out.itemsize)
+    if out.itemsize == 1:
+        sort_bytes(run, a, out, pieces)
+        return
+    if not (a.flags.c_contiguous and a.flags.aligned):
+        run(lambda piece: np.copyto(out[piece], a[piece]), pieces)
+        a = out
+    runs = natural_runs.find(run, a, pieces, natural_runs.MAX_RUNS)
+    if runs is not None:
+        _merge_runs(
+            run, out, runs.bounds, lambda target: runs.copy(run, a, target, pieces), orders.merge
+        )
+        return
+    twins = _Twins.of(run, a) if out.dtype.kind == "f" else None
+    _sort_runs(run, a, out, n_workers, None, orders.merge)
+    if twins is not None:
+        twins.write(out)
 
 
-def _sort_runs(run: Run, a: Array, out: Array, n_workers: int, kind: Any, merge: Any) -> None:
+def _sort_runs(run: Run, a: Array, out: Array, n_workers: int, kind: Any, merge: Merge) -> None:
+    """Sort as many runs as there are workers, and merge them."""
     n = len(out)
     n_runs = max(1, min(n_workers, out.nbytes // RUN_BYTES))
     bounds = [n * at // n_runs for at in range(n_runs + 1)]
-    n_levels = (n_runs - 1).bit_length()
+
+    def sort_runs(target: Array) -> None:
+        def sort_run(part: slice) -> None:
+            if target is not a:
+                target[part] = a[part]
+            target[part].sort(kind=kind)
+
+        run(sort_run, list(map(slice, bounds, bounds[1:])))
+
+    _merge_runs(run, out, bounds, sort_runs, merge)
+
+
+def _merge_runs(
+    run: Run, out: Array, bounds: list[int], fill: Callable[[Array], None], merge: Merge
+) -> None:
+    """Merge neighbouring runs in pairs until one is left; `fill` writes the runs to an array."""
+    n_levels = (len(bounds) - 2).bit_length()
     source, target = (out, np.empty_like(out)) if n_levels else (out, out)
     if n_levels % 2:
         source, target = target, source
-
-    def sort_run(part: slice) -> None:
-        if source is not a:
-            source[part] = a[part]
-        source[part].sort(kind=kind)
 
     def merge_piece(task: tuple[slice, slice, slice, int, int]) -> None:
         left, right, both, start, stop = task
         merge(source[left], source[right], target[both], start, stop)
 
-    run(sort_run, list(map(slice, bounds, bounds[1:])))
+    fill(source)
     while len(bounds) > 2:
         run(merge_piece, _merge_tasks(bounds, out.itemsize))
         source, target = target, source
-        bounds = [*bounds[:-1:2], n]
+        bounds = [*bounds[:-1:2], len(out)]
 
 
 def _merge_tasks(
@@ -233,6 +258,11 @@ def argsort_line(run: Run, a: Array, n_workers: int) -> Array:
     keys = Keys.of(a)
     if keys is None:
         return np.argsort(a, kind="stable")
+    if a.itemsize == 1:
+        return argsort_bytes(run, a, pieces_of(len(a), WORD // 8))
+    sorted_already = _positions_of_run(run, a)
+    if sorted_already is not None:
+        return sorted_already
     n_bits = max(1, (len(a) - 1).bit_length())
     varying = keys.varying(run)
     lowest = (varying & -varying).bit_length() - 1 if varying else 0
@@ -264,6 +294,25 @@ def argsort_line(run: Run, a: Array, n_workers: int) -> Array:
         order = positions()
         sort_by(lowest + upper, width - upper)
     return positions()
+
+
+def _positions_of_run(run: Run, a: Array) -> Array | None:
+    """Return the indices that sort a line of a single natural run, or None if it has several."""
+    is_plain = a.flags.c_contiguous and a.flags.aligned and a.dtype.isnative
+    if not is_plain or not (a.dtype.kind in "iu" or a.dtype.char in "fd"):
+        return None
+    pieces = pieces_of(len(a), WORD // 8)
+    runs = natural_runs.find(run, a, pieces, limit=1)
+    if runs is None:
+        return None
+    out, last = np.empty(len(a), np.intp), len(a) - 1
+
+    def write(piece: slice) -> None:
+        positions = np.arange(piece.start, piece.stop)
+        out[piece] = last - positions if runs.falls[0] else positions
+
+    run(write, pieces)
+    return out
 
 
 def lines_a_chunk(kept: Sequence[int], line_bytes: int) -> list[int]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from sharedmem.chunks import Chunk, chunks
+from sharedmem.chunks import DEFAULT_CHUNK_BYTES, Chunk, chunks, units_of
 from sharedmem.kernels import Reduction
+from sharedmem.lines import MIN_LINES
 from sharedmem.reducing import Array, Axis, State, by_line, map_parts, reduce
 from sharedmem.runs import Run, run_serially
 
@@ -110,11 +112,24 @@ class _Tree:
 
 def _reduce_chunks(stream: Stream, task: ChunkTask, kept: Sequence[int]) -> dict[Place, _Tree]:
     trees: dict[Place, _Tree] = {}
-    grid = chunks(task.store, range(task.store.ndim))
+    grid = chunks(task.store, _cutting_order(task, kept))
     for chunk, state in zip(grid, stream(task, grid), strict=True):
         place = tuple((chunk[at].start, chunk[at].stop) for at in kept)
         trees.setdefault(place, _Tree(task.reduction.combine)).add(state)
     return trees
+
+
+def _cutting_order(task: ChunkTask, kept: Sequence[int]) -> Sequence[int]:
+    """Return the axes in the order in which they are cut.
+
+    In memory, lines stay whole where many of them fit into a chunk: nothing is left to combine.
+    """
+    shape, axes = task.store.shape, range(task.store.ndim)
+    side_by_side = min(MIN_LINES, math.prod(shape[at] for at in kept))
+    line_bytes = math.prod(shape[at] for at in task.axes) * task.store.dtype.itemsize
+    in_memory = max(units_of(task.store, shape)) == 1
+    fits = side_by_side * line_bytes <= DEFAULT_CHUNK_BYTES
+    return [*kept, *task.axes] if in_memory and fits else axes
 
 
 def _finalize(reduction: Reduction, state: State, place: Place, ndim: int) -> Any:

@@ -18,14 +18,15 @@ FLOORS = {
     "1": "chunks array array_files constructors claims failures locks sync parcels transport blas "
     "foreign",
     "2": "team tasks tracing worker processes threads",
-    "3": "lines compiling runs operands sorting scanning ranks regions masks reducing stores "
-    "engine overlap expressions binding lowering vector_math float_errors stages fusing "
-    "whole_arrays "
+    "3": "lines compiling runs operands natural_runs byte_sorting sorting scanning ranks regions "
+    "masks reducing stores engine overlap expressions binding lowering vector_math float_errors "
+    "stages fusing whole_arrays "
     "progress contexts calls background stored_scans couriers dask_arrays remote cluster_calls "
     "distributed far_arrays",
     "4": "array_calls mapreduce",
     "5": "chunkwise conventions elementwise reductions positions statistics nanreductions "
-    "histograms selection ordering scans stored_quantiles quantiles nanquantiles products random",
+    "histograms selection ordering searching scans stored_quantiles quantiles nanquantiles products "
+    "random",
     "roof": "__init__ sharedmem sources stats report info cli __main__",
 }
 ORDER = " ".join(FLOORS.values()).split()

@@ -6,7 +6,7 @@ from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
 import sharedmem
-from sharedmem import ordering, sorting
+from sharedmem import natural_runs, ordering, searching, sorting
 from tests.kernels.strategies import arrays, dtypes
 
 several = settings(max_examples=15)
@@ -191,20 +191,83 @@ def test_partitions(a, data):
     np.testing.assert_array_equal(np.sort(result, at), np.sort(expected, at))
 
 
+@st.composite
+def nearly_sorted(draw, dtype):
+    """A line of runs that rise or fall, with ties, zeros of both signs, and NaN."""
+    values = [-3, -1, 0, 1, 2, 5]
+    if dtype.kind == "f":
+        values += [-0.0, np.nan, np.inf]
+    pool = st.lists(st.sampled_from(values), max_size=40)
+    runs = [
+        np.sort(np.array(draw(pool), dtype), kind="stable")[:: draw(st.sampled_from([1, 1, -1]))]
+        for _ in range(draw(st.integers(1, 4)))
+    ]
+    if draw(st.booleans()):  # falls strictly
+        runs.append(np.arange(draw(st.integers(0, 100)), dtype=dtype)[::-1])
+    if draw(st.booleans()):
+        runs.append(np.sort(np.resize(np.array(values, dtype), 90), kind="stable"))
+    return np.concatenate(runs)
+
+
+@pytest.mark.parametrize("dtype", [np.dtype("f8"), np.dtype("i2"), np.dtype("M8[s]")])
+@settings(max_examples=60)
+@given(data=st.data(), n_workers=st.sampled_from([1, 3]), limit=st.sampled_from([1, 3, 32]))
+def test_runs_that_are_sorted_already(dtype, data, n_workers, limit):
+    a = data.draw(nearly_sorted(np.dtype("i8") if dtype.kind == "M" else dtype)).astype(dtype)
+    if dtype.kind == "M":
+        a[a == np.datetime64(-3, "s")] = "NaT"
+    with pytest.MonkeyPatch.context() as patch, sharedmem.MapReduce(np=n_workers):
+        patch.setattr(natural_runs, "MAX_RUNS", limit)
+        in_place = a.copy()
+        results = [
+            sharedmem.sort(a),
+            sharedmem.sort(a[::-1])[::1],
+            sharedmem.sort(in_place, out=in_place),
+        ]
+        order = sharedmem.argsort(a, kind="stable")
+        backwards = sharedmem.argsort(a[::-1], kind="stable")
+        middle = sharedmem.quantile(a, 0.5, method="lower") if a.size else None
+    expected = np.sort(a, kind="stable")
+    assert same_bits([results[0], results[2], expected])
+    assert same_bits([results[1], np.sort(a[::-1], kind="stable")])
+    np.testing.assert_array_equal(order, np.argsort(a, kind="stable"))
+    np.testing.assert_array_equal(backwards, np.argsort(a[::-1], kind="stable"))
+    if a.size:
+        np.testing.assert_array_equal(middle, np.quantile(a, 0.5, method="lower"))
+
+
+@pytest.mark.parametrize("dtype", ["?", "u1", "i1"])
+@pytest.mark.parametrize("n", [1, 127, 128, 129, 1001])
+def test_bytes_are_sorted_by_counting(dtype, n):
+    a = np.random.default_rng(n).integers(0, 256, n).astype("u1").view("i1").astype(dtype)
+    for line in (a, np.sort(a), a[::-1], a[::2], np.full_like(a, a[0])):
+        np.testing.assert_array_equal(sharedmem.sort(line), np.sort(line), strict=True)
+        expected = np.argsort(line, kind="stable")
+        np.testing.assert_array_equal(sharedmem.argsort(line), expected, strict=True)
+        for result, wanted in zip(
+            sharedmem.unique(line, return_inverse=True, return_counts=True),
+            np.unique(line, return_inverse=True, return_counts=True),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(result, wanted)
+
+
+@pytest.mark.parametrize("table", [1, 1 << 20])
 @pytest.mark.parametrize("side", ["left", "right"])
 @several
 @given(
     a=arrays(dtypes=("f8", "i2", "c16", "f2")).map(np.ravel), v=arrays(dtypes=("f8", "i2", "i8"))
 )
-def test_searches(side, a, v):
+def test_searches(side, table, a, v):
     sorter = np.argsort(a)
     expected = np.searchsorted(a, v, side, sorter)
-    result = sharedmem.searchsorted(a, v, side, sorter)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(searching, "LONG_TABLE", table)
+        result = sharedmem.searchsorted(a, v, side, sorter)
+        in_order = sharedmem.searchsorted(a[sorter], v, side)
     np.testing.assert_array_equal(result, expected)
     assert np.asarray(result).dtype == np.intp
-    np.testing.assert_array_equal(
-        sharedmem.searchsorted(a[sorter], v, side), np.searchsorted(a[sorter], v, side)
-    )
+    np.testing.assert_array_equal(in_order, np.searchsorted(a[sorter], v, side))
 
 
 def test_searches_that_numpy_refuses():

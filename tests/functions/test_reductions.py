@@ -1,5 +1,6 @@
 """Reductions with all of NumPy's arguments give NumPy's results."""
 
+import sys
 import warnings
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import sharedmem
-from sharedmem import lines, reducing
+from sharedmem import lines, reducing, stores
 from tests.kernels.strategies import DTYPES, arrays_and_axes, dtypes
 
 several = settings(max_examples=15)
@@ -126,6 +127,17 @@ def test_where_leaves_elements_out(name, dtype):
         assert_same(name, a, axis, where=np.zeros(20, bool))
         assert_same(name, a, axis, where=[0] * 20)
         assert_same(name, a, axis, where=np.zeros(20))  # a TypeError
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, (0, 2), None])
+@pytest.mark.parametrize("nbytes", [64, 1 << 10, 1 << 20])
+def test_where_of_many_planes(axis, nbytes, monkeypatch):
+    monkeypatch.setattr(stores, "DEFAULT_CHUNK_BYTES", nbytes)
+    monkeypatch.setattr(sys.modules["sharedmem.chunks"], "DEFAULT_CHUNK_BYTES", nbytes)
+    a = np.random.default_rng(0).normal(size=(7, 6, 5))
+    for name, options in {"sum": {}, "mean": {}, "std": {}, "max": {"initial": -9}}.items():
+        for values in (a, a.T, a[::-1, ::2]):
+            assert_same(name, values, axis, where=values < 0.9, **options)
 
 
 def test_nothing_has_no_mean():

@@ -1,0 +1,59 @@
+"""Sort bytes by counting them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sharedmem.kernels.compile import kernel
+
+Array = NDArray[Any]
+
+N_KEYS = 256
+
+
+@kernel
+def count_keys(bits: Array, sign: Any) -> Array:
+    """Count how often each key occurs.
+
+    Parameters
+    ----------
+    bits : ndarray of uint8, shape (n,)
+    sign : uint8
+        The sign bit of signed integers, and 0 for unsigned ones: keys are ``bits ^ sign``.
+
+    Returns
+    -------
+    ndarray of intp, shape (256,)
+    """
+    # Neighbours are often equal, and a count that was just written takes long to read again.
+    counts = np.zeros((4, N_KEYS), np.intp)
+    whole = len(bits) // 4 * 4
+    for i in range(0, whole, 4):
+        for lane in range(4):
+            counts[lane, bits[i + lane] ^ sign] += 1
+    for i in range(whole, len(bits)):
+        counts[0, bits[i] ^ sign] += 1
+    return counts.sum(axis=0)  # type: ignore[no-any-return]
+
+
+@kernel
+def place_positions(
+    bits: Array, sign: Any, start: int, stop: int, offsets: Array, out: Array
+) -> None:
+    """Write the positions `start` to `stop` where a stable sort by their keys puts them.
+
+    Parameters
+    ----------
+    bits, sign
+        As for :func:`count_keys`.
+    offsets : ndarray of intp, shape (256,)
+        Where the next position with each key goes. Advanced.
+    out : ndarray of intp, shape (n,)
+    """
+    for i in range(start, stop):
+        key = bits[i] ^ sign
+        out[offsets[key]] = i
+        offsets[key] += 1

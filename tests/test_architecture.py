@@ -25,8 +25,8 @@ FLOORS = {
     "distributed far_arrays",
     "4": "array_calls mapreduce",
     "5": "chunkwise conventions elementwise reductions positions statistics nanreductions "
-    "histograms selection ordering searching scans stored_quantiles quantiles nanquantiles products "
-    "random",
+    "histograms selection ordering searching scans stored_quantiles quantiles nanquantiles "
+    "products random",
     "roof": "__init__ sharedmem sources stats report info cli __main__",
 }
 ORDER = " ".join(FLOORS.values()).split()

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from sharedmem import open_files
 from sharedmem.checks import check_timeout
 from sharedmem.errors import DeadWorkerError, WorkerException
 from sharedmem.failures import describe_failure
@@ -79,7 +80,10 @@ class background:  # noqa: N801 - the name is 0.3.8's
         def work(_: int, port: Port) -> None:
             port.start(0)
             try:
-                port.add(function(*args, **kwargs))
+                result = function(*args, **kwargs)
+                if self._is_process:
+                    open_files.flush()
+                port.add(result)
                 port.flush()
             except BaseException as error:
                 port.fail(0, describe_failure(error, f"background({self._name})"))

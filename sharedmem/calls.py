@@ -10,7 +10,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any, NamedTuple
 
-from sharedmem import blas, foreign
+from sharedmem import blas, foreign, open_files
 from sharedmem.claims import Cursor, claims
 from sharedmem.signals import signals_held
 from sharedmem.sync import CoordinatorSync, TeamSync, WorkerSync
@@ -120,7 +120,11 @@ def _work(
             blas.limit(blas_threads)
             foreign.limit_numba(blas_threads)
         setting.enter(part)
-        run(part, port)
+        try:
+            run(part, port)
+        finally:
+            if setting.backend.uses_processes:
+                open_files.flush()
 
     run_to_the_end(prepared, part, port, lambda: events)
 

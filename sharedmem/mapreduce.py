@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeGuard, cast
 
 import numpy
 
-from sharedmem import foreign, machine
+from sharedmem import foreign, machine, open_files
 from sharedmem.array_calls import ArrayCalls
 from sharedmem.calls import MISSING, Setting, run_imap, run_map
 from sharedmem.checks import (
@@ -421,6 +421,7 @@ class MapReduce(ArrayCalls):
                 foreign.seed_generators(seeds[part.rank])
             if self._initializer is not None:
                 self._initializer()
+                open_files.hold()
 
         self.trace = Trace(n_workers) if self._has_trace else None
         return Setting(

@@ -173,6 +173,11 @@ def find_identity(identity: tuple[int, int]) -> Segment | None:
     return _by_identity.get(identity)
 
 
+def segment_descriptors() -> set[int]:
+    """Return the descriptors of all live segments."""
+    return {segment.fd for segment in list(_by_identity.values())}
+
+
 def identify(status: os.stat_result) -> tuple[int, int]:
     """Return what tells one memory file from all others."""
     return status.st_dev, status.st_ino

@@ -16,6 +16,7 @@ from sharedmem.locks import (
     ThreadBell,
     process_lock,
 )
+from sharedmem.open_files import flush_again, held
 
 _CACHE_LINE = 8  # int64 words; the index that each task writes stays on a line of its worker
 _PAST_ALL = 2**63 - 1
@@ -181,7 +182,13 @@ class WorkerSync:
 
     def leave_turn(self) -> None:
         """Let the next task have its turn."""
-        self.advance(self.index + 1)
+        try:
+            for flush in held:
+                flush()
+        except ValueError:
+            flush_again()
+        finally:
+            self.advance(self.index + 1)
 
     def turns_waited(self) -> float | None:
         """Return the seconds waited for turns; None if no task has entered an ordered block."""
@@ -233,7 +240,14 @@ class WorkerSync:
     def leave_critical(self) -> None:
         """Let another worker in."""
         self._critical_owner = None
-        self.team.critical.release()
+        # Between two workers' turns each call counts.
+        try:
+            for flush in held:
+                flush()
+        except ValueError:
+            flush_again()
+        finally:
+            self.team.critical.release()
 
     def barrier(self) -> None:
         """Wait until all workers have come here.

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, NoReturn
 
-from sharedmem import foreign, forking
+from sharedmem import foreign, forking, open_files
 from sharedmem.files import with_descriptors
 from sharedmem.signals import set_mask
 
@@ -109,6 +109,13 @@ def _blocked(signals: Sequence[int]) -> Iterator[set[int]]:
 
 def flush_output() -> None:
     """Write what is pending, which forked workers would write once more."""
+    _flush_standard_streams()
+    open_files.list_files()
+    with contextlib.suppress(Exception):  # as on a full disk, of which the program hears at a close
+        open_files.flush()
+
+
+def _flush_standard_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):  # A stream may be None, closed, or of any class.
             stream.flush()
@@ -250,6 +257,7 @@ def _run(
         line.follow()
         forking.let_go()
         foreign.enter_worker()
+        open_files.enter_worker()
         _become_worker(handled, mask)
         with _coverage_kept():
             main()
@@ -258,7 +266,7 @@ def _run(
         with contextlib.suppress(Exception):
             traceback.print_exc()
     finally:
-        flush_output()
+        _flush_standard_streams()
         # The interpreter, its exit handlers and its finalizers belong to the coordinator.
         os._exit(code)
 

@@ -39,6 +39,9 @@ class Setting(NamedTuple):
         Called in each worker with its part in the team, before its first task.
     conduct : callable
         Called in the coordinator with its part in the team; gives the block that it acts in.
+    consume : callable
+        Called in the coordinator with the part of who takes the results of `imap`; gives the block
+        in which the workers keep him out of `critical`.
     timeout : float or None
         Seconds that the call may take.
     trace : Trace or None
@@ -50,6 +53,7 @@ class Setting(NamedTuple):
     blas_threads: int | None
     enter: Callable[[WorkerSync], None]
     conduct: Callable[[WorkerSync], contextlib.AbstractContextManager[None]]
+    consume: Callable[[WorkerSync], contextlib.AbstractContextManager[None]]
     timeout: float | None
     trace: Trace | None
 
@@ -317,6 +321,8 @@ def run_imap(
     with contextlib.ExitStack() as stack:
         with signals_held():
             team, sync = stack.enter_context(_team(setting, run, lambda _: "from imap", fed=True))
+            consumer = CoordinatorSync(sync, team.watch)
+            stack.enter_context(setting.consume(consumer))
         feed = _Feed(team, sync, items, chunksize)
         while True:
             feed.refill(n_taken)
@@ -327,6 +333,7 @@ def run_imap(
                 for result in results:
                     if result is not MISSING:
                         yield result
+                        consumer.check_outside()
                 continue
             deadline = None if setting.timeout is None else time.monotonic() + setting.timeout
             messages = _receive(team, deadline, setting.timeout)

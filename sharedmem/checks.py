@@ -53,6 +53,20 @@ def check_pool(backend: Any, initializer: Any) -> None:
     check_optional("initializer", initializer)
 
 
+def check_cluster_options(np: int | None, trace: bool) -> None:
+    """Refuse what a cluster decides, or does not tell."""
+    if np:
+        raise ValueError(
+            f"np={np} was given, but a cluster has as many workers as it has threads: leave np "
+            "out, start the cluster with so many, or give np=0 to work serially"
+        )
+    if trace:
+        raise ValueError(
+            "trace=True is for workers of this machine; for those of a cluster, see the dashboard "
+            "of Dask, or distributed.performance_report"
+        )
+
+
 def check_timeout(timeout: Any, smallest: float | None = None) -> float | None:
     """Return seconds, None where there is no limit; they are positive, or at least `smallest`."""
     if timeout is None:

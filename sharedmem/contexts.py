@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import threading
 import weakref
@@ -106,36 +105,81 @@ def in_claim() -> Iterator[None]:
         _claims.is_running = before
 
 
+class ConsumerSync(CoordinatorSync):
+    """The part of who is in no task: alone, but kept out of `critical` by the workers of `imap`.
+
+    Parameters
+    ----------
+    calls : list of (int, WorkerSync)
+        The parts that consumers have in calls of `imap`, and the processes that these belong to.
+    """
+
+    def __init__(self, calls: list[tuple[int, WorkerSync]]) -> None:
+        super().__init__(TeamSync(1, processes=False), watch=lambda: None)
+        self._calls = calls
+        self._entered: list[WorkerSync] = []
+
+    def _acquire_critical(self) -> None:
+        me = os.getpid()
+        try:
+            # In one order, so that two consumers never wait for each other.
+            for pid, part in self._calls.copy():
+                if pid == me:
+                    part.enter_critical()
+                    self._entered.append(part)
+        except BaseException:
+            self.leave_critical()
+            raise
+
+    def leave_critical(self) -> None:
+        """Let the workers in."""
+        self._critical_owner = None
+        while self._entered:
+            self._entered.pop().leave_critical()
+
+
 class Contexts:
     """Knows in which worker of a pool the caller is.
 
     In a forked worker that is the same for all its threads; elsewhere each thread has a context
     of its own. The innermost call counts where a task calls the pool again.
 
+    A copy, or what is unpickled, is that of another pool: with the same seed if there is one, and
+    as many calls before. But within a task, and on its way to one, it is that of the same pool.
+
     Parameters
     ----------
-    entropy : int
-        What all random numbers of the pool derive from.
+    seed : int or None
+        What all random numbers of the pool derive from; None takes fresh entropy.
+    n_calls : int
+        How many calls the pool has had before.
     """
 
-    def __init__(self, entropy: int) -> None:
-        self._entropy = entropy
-        self._n_calls = itertools.count()
+    def __init__(self, seed: int | None, n_calls: int = 0) -> None:
+        self.seed = seed
+        self._entropy = int.from_bytes(os.urandom(16)) if seed is None else seed
+        self._n_calls = n_calls
+        self._counting = new_lock()
         self._of_process: Context | None = None
         self._of_thread = _OfThread()
+        self._consumed: list[tuple[int, WorkerSync]] = []
         self._key = os.urandom(16).hex()
+        _here[self._key] = self
 
     def __reduce__(self) -> Any:
-        """Pickle by name: in another process of a cluster all that refer to one pool agree."""
-        return _contexts_here, (self._key, self._entropy)
+        """Pickle by name: where tasks of a pool run, all that refer to it agree."""
+        return _contexts_here, (self._key, self._entropy, self.seed, self._n_calls)
 
     def start_from(self, number: int) -> None:
-        """Give the next call this number."""
-        self._n_calls = itertools.count(number)
+        """Give the next call at least this number."""
+        with self._counting:
+            self._n_calls = max(self._n_calls, number)
 
     def next_call(self) -> Call:
         """Return one more call."""
-        return Call(self._entropy, next(self._n_calls))
+        with self._counting:
+            number, self._n_calls = self._n_calls, self._n_calls + 1
+        return Call(self._entropy, number)
 
     def enter_process(self, context: Context) -> None:
         """Make `context` that of this process, for good."""
@@ -157,6 +201,16 @@ class Contexts:
         finally:
             self._of_thread.context = before
 
+    @contextlib.contextmanager
+    def consumed(self, part: WorkerSync) -> Iterator[None]:
+        """Keep who is in no task out of `critical`, for a while, by `part` in a call of `imap`."""
+        call = os.getpid(), part
+        self._consumed.append(call)
+        try:
+            yield
+        finally:
+            self._consumed.remove(call)
+
     def current(self) -> Context:
         """Return the context of the caller."""
         context = self._of_thread.context or self._of_process
@@ -167,23 +221,30 @@ class Contexts:
                 "it to the function"
             )
         if context is None:
-            # Outside of a call the caller is alone, and need not wait for anybody.
-            alone = CoordinatorSync(TeamSync(1, processes=False), watch=lambda: None)
+            alone = ConsumerSync(self._consumed)
             context = self._of_thread.context = Context(alone, Call(self._entropy, 0))
         return context
+
+    def in_call(self) -> bool:
+        """Return whether the caller belongs to a call of the pool."""
+        context = self._of_thread.context or self._of_process
+        return context is not None and not isinstance(context.sync, ConsumerSync)
 
 
 _here: weakref.WeakValueDictionary[str, Contexts] = weakref.WeakValueDictionary()
 _finding = new_lock()
 
 
-def _contexts_here(key: str, entropy: int) -> Contexts:
+def _contexts_here(key: str, entropy: int, seed: int | None, n_calls: int) -> Contexts:
     with _finding:
-        contexts = _here.get(key)
-        if contexts is None:
-            contexts = _here[key] = Contexts(entropy)
-            contexts._key = key
-    return contexts
+        known = _here.get(key)
+        if known is not None and (_claims.is_running or known.in_call()):
+            return known
+        contexts = Contexts(seed, n_calls)
+        if _claims.is_running:
+            contexts._entropy, contexts._key = entropy, key
+            _here[key] = contexts
+        return contexts
 
 
 class Critical:

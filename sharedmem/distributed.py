@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Self
 
 from sharedmem import machine
 from sharedmem.chunks import Grid
@@ -75,9 +76,23 @@ class DaskBackend:
         self._n_entered = 0
         self._owner = os.getpid()
         self._starting = new_lock()
-        # The first one is to be attached by workers, which tells whether they can.
+        # To be attached by workers, which tells whether they can.
         self._sample = empty(1)
         self._introduced: tuple[frozenset[str], list[tuple[Any, int, bool]]] = frozenset(), []
+
+    def __copy__(self) -> Self:
+        """Return this one: it stands for a cluster, which is not copied."""
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """Return this one."""
+        return self
+
+    def __reduce__(self) -> Any:
+        """Pickle by the address of the cluster; one of its own is started anew."""
+        client: Any = self._client
+        address = self._address if self._is_own else client.scheduler.address
+        return functools.partial(type(self), retries=self.retries), (address,)
 
     def __repr__(self) -> str:
         return f"DaskBackend({self._client or self._address or ''})"
@@ -205,14 +220,19 @@ class DaskBackend:
         def deadline() -> float | None:
             return None if timeout is None else time.monotonic() + timeout
 
-        with ClusterCall(self.client, self._admit, self.retries, pool_call, func) as run:
+        with (
+            ClusterCall(self.client, self._admit, self.retries, pool_call, func) as run,
+            pool_call.contexts.consumed(run.sync),
+        ):
             for start, length, runs in run.results(take, lambda: 2**62, chunksize, deadline):
                 values = list(itertools.chain.from_iterable(values for _, values in runs))
                 waiting[start] = length, values
                 while waiting and (not in_order or n_taken in waiting):
                     length, values = waiting.pop(n_taken if in_order else start)
                     n_taken += length
-                    yield from values
+                    for value in values:
+                        yield value
+                        run.sync.check_outside()
 
 
 @contextlib.contextmanager

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from types import SimpleNamespace, TracebackType
@@ -16,6 +18,7 @@ from sharedmem import foreign, machine, open_files
 from sharedmem.array_calls import ArrayCalls
 from sharedmem.calls import MISSING, Setting, run_imap, run_map
 from sharedmem.checks import (
+    check_cluster_options,
     check_count,
     check_flag,
     check_function,
@@ -79,14 +82,17 @@ class MapReduce(ArrayCalls):
     np : int
         Number of workers.
     critical, ordered : context manager
-        Blocks that one worker at a time may be in; `ordered` ones in the order of the tasks.
+        Blocks that one worker at a time may be in; `ordered` ones in the order of the tasks. They
+        keep out `reduce`, too, and who takes the results of `imap`: he asks for none inside of it.
     trace : Trace or None
         What the workers of the last call did. Not noted are calls that the caller does itself:
         serial ones, and array calls that run in its threads.
 
     Notes
     -----
-    The same pool may be used in many ``with`` blocks, and from several threads at once.
+    The same pool may be used in many ``with`` blocks, and from several threads at once. A copy of a
+    pool, or one that is unpickled, is another pool with the same settings, and the same random
+    numbers from then on if it has a seed; in a task, and in items of `imap`, it is the same pool.
 
     A worker exits without the exit handlers of the coordinator. What it has printed is written, and
     what coverage.py measures in it goes to a file of its own, for ``coverage combine --append``.
@@ -122,7 +128,7 @@ class MapReduce(ArrayCalls):
         check_pool(backend, initializer)
         self._cluster = backend if _is_cluster(backend) else None
         if self._cluster is not None:
-            _check_cluster_options(np, trace)
+            check_cluster_options(np, trace)
         if np is None:
             np = 0 if in_worker() else self._n_available()
         if blas_threads is not None:
@@ -132,14 +138,11 @@ class MapReduce(ArrayCalls):
         self._bar = shown_bar if check_flag("progress", progress) else no_bar
         self._initializer = initializer
         self._timeout = check_timeout(timeout)
-        self._has_seed = seed is not None
-        entropy = int.from_bytes(os.urandom(16)) if seed is None else check_count("seed", seed, 0)
+        seed = None if seed is None else check_count("seed", seed, 0)
         self._blas_threads = blas_threads
         self._has_trace = check_flag("trace", trace)
         self.trace: Trace | None = None
-        self._contexts = Contexts(entropy)
-        self.critical = Critical(self._contexts)
-        self.ordered = Ordered(self._contexts)
+        self._meet(Contexts(seed))
 
     def __repr__(self) -> str:
         backend = getattr(self.backend, "__name__", self.backend)
@@ -149,7 +152,7 @@ class MapReduce(ArrayCalls):
         """Make this the pool that array functions use in this thread."""
         if self._cluster is not None:
             self._cluster.enter()
-        _entered.set((*_entered.get(), (_place(), self)))
+        _entered.set((*_entered.get(), (_place(), weakref.ref(self))))
         return self
 
     def __exit__(
@@ -163,15 +166,27 @@ class MapReduce(ArrayCalls):
         # Of a pool that was entered more than once, the innermost block is left. None may be found:
         # a generator may be closed in another thread, or task of asyncio, than it was entered in.
         for at in reversed(range(len(pools))):
-            if pools[at][1] is self:
+            if pools[at][1]() is self:
                 _entered.set(pools[:at] + pools[at + 1 :])
                 break
         if self._cluster is not None:
             self._cluster.leave()
 
-    def __reduce__(self) -> Any:
-        """Pickle for the workers of a cluster, where calls of the pool are serial."""
-        return _in_cluster_worker, (self._contexts, self.np)
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy of the pool has: all but what its last call has noted."""
+        return vars(self) | {"trace": None}
+
+    def __copy__(self) -> Self:
+        """Return another pool with the same settings."""
+        other = type(self).__new__(type(self))
+        vars(other).update(self.__getstate__())
+        other._meet(copy.copy(self._contexts))
+        return other
+
+    def _meet(self, contexts: Contexts) -> None:
+        self._contexts = contexts
+        self.critical = Critical(contexts)
+        self.ordered = Ordered(contexts)
 
     @property
     def local(self) -> SimpleNamespace:
@@ -408,7 +423,9 @@ class MapReduce(ArrayCalls):
     def _setting(self, n_workers: int) -> Setting:
         call = self._contexts.next_call()
         seeds = None
-        if self.backend.uses_processes and (self._has_seed or foreign.has_global_generators()):
+        if self.backend.uses_processes and (
+            self._contexts.seed is not None or foreign.has_global_generators()
+        ):
             seeds = call.worker_seeds(n_workers)
 
         def enter(part: WorkerSync) -> None:
@@ -430,6 +447,7 @@ class MapReduce(ArrayCalls):
             self._blas_threads,
             enter,
             lambda part: self._contexts.acting(call.context(part)),
+            self._contexts.consumed,
             self._timeout,
             self.trace,
         )
@@ -473,32 +491,13 @@ def _is_cluster(backend: Any) -> TypeGuard[DaskBackend]:
     return hasattr(type(backend), "run_map")
 
 
-def _check_cluster_options(np: int | None, trace: bool) -> None:
-    if np:
-        raise ValueError(
-            f"np={np} was given, but a cluster has as many workers as it has threads: leave np "
-            "out, start the cluster with so many, or give np=0 to work serially"
-        )
-    if trace:
-        raise ValueError(
-            "trace=True is for workers of this machine; for those of a cluster, see the dashboard "
-            "of Dask, or distributed.performance_report"
-        )
-
-
-def _in_cluster_worker(contexts: Contexts, np: int) -> MapReduce:
-    pool = MapReduce(ThreadBackend)
-    pool.np = np
-    pool._contexts = contexts
-    pool.critical, pool.ordered = Critical(contexts), Ordered(contexts)
-    return pool
-
-
 Place = tuple[int, int]
 
 # Those that are entered, the innermost last, each with where that was. Threads and tasks of asyncio
-# have their own; a thread that is started in a copy of a context begins with the pools in it.
-_entered: ContextVar[tuple[tuple[Place, MapReduce], ...]] = ContextVar("entered", default=())
+# have their own; a thread that is started in a copy of a context begins with the pools in it. Weak,
+# since callbacks of an event loop keep such copies: a block holds its pool by itself.
+_entered: ContextVar[tuple[tuple[Place, weakref.ref[MapReduce]], ...]]
+_entered = ContextVar("entered", default=())
 
 
 def _place() -> Place:
@@ -512,8 +511,9 @@ def current_pool() -> MapReduce:
     Pools that the coordinator has entered before it started a worker are not the worker's.
     """
     here = _place()
-    for place, pool in reversed(_entered.get()):
-        if place == here:
+    for place, reference in reversed(_entered.get()):
+        pool = reference()
+        if place == here and pool is not None:
             return pool
     return _default(here[0])
 

@@ -250,7 +250,7 @@ class _Station:
             context = self._free.pop(slot, None) or self._new_context(here, part, slot)
         context.sync = part
         try:
-            with thread_as_worker(), in_claim(), self._job.contexts.acting(context):
+            with thread_as_worker(), self._job.contexts.acting(context):
                 if is_new and self._initializer is not None:
                     self._initializer()
                 yield
@@ -295,6 +295,7 @@ def forget(key: str) -> None:
             del _stations[known]
 
 
+@in_claim()
 def run_claim(
     job: Package,
     function: Package,

@@ -299,6 +299,7 @@ class CoordinatorSync(WorkerSync):
     def __init__(self, team: TeamSync, watch: Callable[[], None]) -> None:
         super().__init__(team, 0)
         self._watch = watch
+        self._failure: Exception | None = None
 
     @property
     def index(self) -> int:
@@ -307,7 +308,21 @@ class CoordinatorSync(WorkerSync):
 
     def _acquire_critical(self) -> None:
         while not self.team.critical.acquire(True, 0.1):
-            self._watch()
+            try:
+                self._watch()
+            except Exception as error:
+                self._failure = error
+                raise
+
+    def check_outside(self) -> None:
+        """Refuse to wait for workers inside of `critical`, or for those that have failed."""
+        if self._failure is not None:
+            raise self._failure
+        if self._critical_owner == get_ident():
+            raise RuntimeError(
+                "a result of imap was asked for inside pool.critical, which its workers may be "
+                "waiting for: leave the block first"
+            )
 
     def enter_turn(self) -> None:
         """Do nothing: results are reduced one after the other."""

@@ -1,6 +1,8 @@
 """Calls of a pool on a cluster mean what they mean on one machine."""
 
+import copy
 import itertools
+import os
 import pickle
 import threading
 import time
@@ -393,3 +395,56 @@ def test_a_backend_takes_an_address(cluster):
 def test_progress_is_shown(backend, capsys):
     MapReduce(backend, progress=True).map(abs, range(10))
     assert "10/10" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("how", ["copy", "deepcopy", "pickle"])
+def test_a_copied_pool_runs_on_the_cluster(client, how):
+    pool = MapReduce(DaskBackend(client, retries=2), seed=5)
+    other = pickle.loads(pickle.dumps(pool)) if how == "pickle" else getattr(copy, how)(pool)
+    with other:
+        assert other.backend.retries == 2
+        assert other.backend.client.scheduler.address == client.scheduler.address
+        draw = other.map(lambda _: (os.getpid(), other.rng.random()), range(3))
+    assert os.getpid() not in [pid for pid, _ in draw]
+    serial = MapReduce(np=0, seed=5)
+    assert [number for _, number in draw] == serial.map(lambda _: serial.rng.random(), range(3))
+
+
+def test_labels_of_a_sequence_do_not_matter(pool):
+    series = Series([30, 10, 20], [2, 0, 1])
+    assert pool.map(abs, series) == list(pool.imap(abs, series)) == [30, 10, 20]
+
+
+class Series:
+    """Indexed by label, as a Series of pandas is."""
+
+    def __init__(self, values, labels):
+        self.values, self.labels = values, labels
+
+    def __len__(self):
+        return len(self.values)
+
+    def __iter__(self):
+        return iter(self.values)
+
+    def __getitem__(self, label):
+        return self.values[self.labels.index(label)]
+
+
+def test_a_consumer_of_imap_takes_turns_with_the_workers(pool):
+    count = sharedmem.zeros(1, "i8")
+
+    def step():
+        with pool.critical:
+            seen = int(count[0])
+            time.sleep(0.002)
+            count[0] = seen + 1
+
+    results = pool.imap(lambda _: step(), range(10), chunksize=1)
+    for _ in results:
+        step()
+    assert count[0] == 20
+    results = pool.imap(abs, range(10), chunksize=1)
+    next(results)
+    with pool.critical, pytest.raises(RuntimeError, match="leave the block first"):
+        next(results)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import mmap
 import os
 import resource
-import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import starmap
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 from numpy.typing import NDArray
 
-from sharedmem.mapping import map_memory, unmap
+from sharedmem.freeing import free_with
+from sharedmem.mapping import Mappings, map_memory, unmap
 
 _Made = TypeVar("_Made")
 
@@ -178,14 +178,25 @@ def map_privately(descriptor: int, nbytes: int) -> memoryview:
     OSError
         If the system refuses.
     """
-    protection = mmap.PROT_READ | mmap.PROT_WRITE
-    address = map_memory(None, nbytes, protection, mmap.MAP_PRIVATE, descriptor)
-    content = (ctypes.c_ubyte * nbytes).from_address(address)
-    weakref.finalize(content, _unmap, address, nbytes).atexit = False
-    _mapped.add(address)
-    return memoryview(content).cast("B")
+    return _PrivateMapping(descriptor, nbytes).bytes()
 
 
-def _unmap(address: int, nbytes: int) -> None:
-    _mapped.discard(address)  # first of all: the kernel may give the address away at once
-    unmap(address, nbytes)
+class _PrivateMapping:
+    """A mapping that ends with the last array on it."""
+
+    def __init__(self, descriptor: int, nbytes: int) -> None:
+        mappings: Mappings = []
+        ending: list[Iterator[Any]] = [starmap(unmap, mappings)]
+        free_with(self, ending)
+        protection = mmap.PROT_READ | mmap.PROT_WRITE
+        address = map_memory(mappings, None, nbytes, protection, mmap.MAP_PRIVATE, descriptor)
+        # Forgotten first of all: the kernel may give the address away at once.
+        ending.insert(0, map(_mapped.discard, (address,)))
+        _mapped.add(address)
+        self.__array_interface__ = {
+            "version": 3, "shape": (nbytes,), "typestr": "|u1", "data": (address, False),
+        }  # fmt: skip
+
+    def bytes(self) -> memoryview:
+        """Return its bytes, writable."""
+        return np.asarray(self).data

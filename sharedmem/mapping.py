@@ -6,7 +6,9 @@ import contextlib
 import ctypes
 import errno
 import os
+from itertools import starmap
 from pathlib import Path
+from typing import Any
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
@@ -22,20 +24,37 @@ _libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
 _libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 _FAILED = ctypes.c_void_p(-1).value
 
+# Addresses and lengths of what is mapped, for its owner to end.
+Mappings = list[tuple[int, int]]
 
-def map_memory(address: int | None, length: int, protection: int, flags: int, fd: int) -> int:
+unmap: Any = _libc.munmap  # itself, since `free_with` takes no functions of Python
+
+
+def map_memory(
+    mappings: Mappings, address: int | None, length: int, protection: int, flags: int, fd: int
+) -> int:
     """Map `length` bytes, from the start of a file unless `fd` is -1; return their address.
+
+    It is noted in `mappings` by the same call of C, so that no signal handler can come between.
 
     Raises
     ------
     OSError
         With the number that the system gave.
     """
-    result: int = _libc.mmap(address, length, protection, flags, fd, 0)
-    if result == _FAILED:
+    arguments = (address, length, protection, flags, fd, 0)
+    mappings.extend(zip(starmap(_libc.mmap, (arguments,)), (length,), strict=True))
+    mapped = mappings[-1][0]
+    if mapped == _FAILED:
         code = ctypes.get_errno()
+        mappings.pop()
         raise OSError(code, f"cannot map {length} bytes of memory: {reason(code)}")
-    return result
+    return mapped
+
+
+def unmap_last(mappings: Mappings) -> None:
+    """End the last mapping of a list, and take it from there, in one call of C."""
+    next(starmap(unmap, map(mappings.pop, (-1,))))
 
 
 def reason(code: int) -> str:
@@ -53,11 +72,6 @@ def reason(code: int) -> str:
                     f"raise the limit: sysctl -w vm.max_map_count={8 * limit}"
                 )
     return os.strerror(code)
-
-
-def unmap(address: int, length: int) -> None:
-    """End a mapping, or a part of one."""
-    _libc.munmap(address, length)
 
 
 def advise(address: int, length: int, advice: int) -> bool:

@@ -6,18 +6,22 @@ import contextlib
 import errno
 import fcntl
 import functools
+import importlib
 import mmap
 import os
 import sys
 import time
 import weakref
+from collections.abc import Iterator
+from itertools import compress, count, repeat, starmap
 from typing import Any
 
 import numpy as np
 
 from sharedmem.files import descriptor_limit, raise_descriptor_limit, with_descriptors
+from sharedmem.freeing import free_with
 from sharedmem.machine import total_memory
-from sharedmem.mapping import advise, map_memory, reason, unmap
+from sharedmem.mapping import Mappings, advise, map_memory, reason, unmap, unmap_last
 
 HUGE_PAGE = 2 << 20
 # The kernel drains its page lists once a call: 1 GiB in 79 ms by 32 MiB, in 85 ms by 2 MiB.
@@ -27,9 +31,13 @@ _MAP_FIXED = 0x10
 _READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
 
 # The live segments of this process: by identity, and by the address of each of their pages (2 MiB
-# ones from 1 MiB on), which serves a look-up in two steps. Finalizers change these at any moment,
-# in any thread, so that each step must be a single operation on a dict.
-_by_identity: weakref.WeakValueDictionary[tuple[int, int], Segment] = weakref.WeakValueDictionary()
+# ones from 1 MiB on), which serves a look-up in two steps. These change at any moment, in any
+# thread, so that each step must be a single operation on a dict.
+_by_identity: dict[tuple[int, int], weakref.ref[Segment]] = {}
+# Names of memory files, which the system lets be the same, tell one from all others.
+_counter = count()
+# Takes an entry out of a dict, if what it refers to is dead.
+_remove_if_dead: Any = importlib.import_module("_weakref")._remove_dead_weakref
 _by_page: dict[int, weakref.ref[Segment]] = {}
 
 
@@ -65,7 +73,11 @@ class Segment:
     segment the owner of every array on it, so the last array that goes frees the memory.
     """
 
-    __slots__ = ("__weakref__", "_populated", "address", "fd", "identity", "nbytes")
+    __slots__ = (
+        "__weakref__", "_descriptors", "_ending", "_mappings", "_populated", "address", "fd",
+        "identity", "nbytes",
+    )  # fmt: skip
+    _mappings: Mappings
 
     def __init__(self, nbytes: int) -> None:
         limit = total_memory() if nbytes >= HUGE_PAGE else nbytes
@@ -75,7 +87,9 @@ class Segment:
                 f"control group of this process, has only {limit} bytes; numpy.memmap keeps an "
                 "array in a file, which the functions of this package take, too"
             )
-        self._map(_create_memory_file(_mapped_bytes(nbytes)), nbytes)
+        descriptors = self._hold([])
+        _create_memory_file(descriptors, _mapped_bytes(nbytes))
+        self._map(nbytes)
 
     @classmethod
     def attach(cls, fd: int, nbytes: int) -> Segment:
@@ -86,37 +100,44 @@ class Segment:
         ValueError
             `fd` is no memory file of the size that a segment of `nbytes` bytes has.
         """
-        try:
-            _check_memory_file(fd, nbytes)
-            segment = find_identity(identify(os.fstat(fd)))
-        except BaseException:
-            os.close(fd)
-            raise
-        if segment is not None:
-            os.close(fd)
-            return segment
         segment = cls.__new__(cls)
-        segment._map(fd, nbytes)
+        segment._hold([fd])
+        _check_memory_file(fd, nbytes)
+        known = find_identity(identify(os.fstat(fd)))
+        if known is not None:
+            return known
+        segment._map(nbytes)
         return segment
 
-    def _map(self, fd: int, nbytes: int) -> None:
-        """Map the file and list the segment; closes `fd` if that fails."""
+    def _hold(self, descriptors: list[int]) -> list[int]:
+        """Have what the segment holds of the system freed with it, from now on at any moment.
+
+        Interrupts may come while it is made, and are lost where Python runs when it is freed.
+        """
+        self._descriptors, self._mappings = descriptors, []
+        self._ending = [starmap(unmap, self._mappings), map(os.close, self._descriptors)]
+        free_with(self, self._ending)
+        return descriptors
+
+    def _map(self, nbytes: int) -> None:
+        """Map the file and list the segment."""
         length = _mapped_bytes(nbytes)
-        try:
-            self.address = _map_shared(fd, length)
-        except BaseException:
-            if fd >= 0:
-                os.close(fd)
-            raise
-        self.fd = fd
+        self.fd = fd = self._descriptors[0] if self._descriptors else -1
+        self.address = _map_shared(self._mappings, fd, length)
         self.nbytes = nbytes
         self._populated = bytearray(length // HUGE_PAGE)
         self.identity = identify(os.fstat(fd)) if fd >= 0 else (-os.getpid(), time.monotonic_ns())
-        # Not at exit: arrays may still be in use then, and the process ends anyway.
-        release = weakref.finalize(self, _release, self.address, length, fd, self.identity)
-        release.atexit = False
-        _by_identity[self.identity] = self
-        _by_page.update(dict.fromkeys(_pages(self.address, length), weakref.ref(self)))
+        pages = _pages(self.address, length)
+        # Unlisted first of all: the kernel may give the address to another mapping at once.
+        self._ending[:] = (
+            map(_remove_if_dead, repeat(_by_page), pages),
+            map(_remove_if_dead, (_by_identity,), (self.identity,)),
+            starmap(unmap, self._mappings),
+            *((_closing(fd),) if fd >= 0 else ()),
+        )
+        reference = weakref.ref(self)
+        _by_identity[self.identity] = reference
+        _by_page.update(dict.fromkeys(pages, reference))
 
     @property
     def __array_interface__(self) -> dict[str, Any]:
@@ -170,12 +191,14 @@ def find_segment(address: int, nbytes: int) -> Segment | None:
 
 def find_identity(identity: tuple[int, int]) -> Segment | None:
     """Return the live segment of this identity, if this process has it."""
-    return _by_identity.get(identity)
+    reference = _by_identity.get(identity)
+    return None if reference is None else reference()
 
 
 def segment_descriptors() -> set[int]:
     """Return the descriptors of all live segments."""
-    return {segment.fd for segment in list(_by_identity.values())}
+    segments = (reference() for reference in list(_by_identity.values()))
+    return {segment.fd for segment in segments if segment is not None}
 
 
 def identify(status: os.stat_result) -> tuple[int, int]:
@@ -230,33 +253,33 @@ def _pages(address: int, length: int) -> range:
     return range(address, address + length, mmap.PAGESIZE if length % HUGE_PAGE else HUGE_PAGE)
 
 
-def _create_memory_file(length: int) -> int:
-    """Return the descriptor of a new memory file that can neither shrink nor grow.
+def _create_memory_file(descriptors: list[int], length: int) -> None:
+    """Append the descriptor of a new memory file that can neither shrink nor grow.
 
-    -1 where the system has none, or this process has no descriptors to spare.
+    None where the system has none, or this process has no descriptors to spare.
     """
     if not supports_memfd():
-        return -1
+        return
+    name = f"sharedmem-{os.getpid()}-{next(_counter)}"
     flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
     try:
-        fd = with_descriptors(lambda: os.memfd_create("sharedmem", flags))
+        with_descriptors(lambda: descriptors.extend(map(os.memfd_create, (name,), (flags,))))
     except OSError as error:
         if error.errno == errno.EMFILE:
-            return -1
+            return
         raise
+    (fd,) = descriptors
     # The rest is for files, sockets and workers: what has no descriptor is inherited nevertheless.
     if fd >= (limit := descriptor_limit()) - min(limit // 4, 512) and not raise_descriptor_limit():
-        os.close(fd)
-        return -1
+        next(map(os.close, map(descriptors.pop, (-1,))))
+        return
     try:
         os.ftruncate(fd, length)
         fcntl.fcntl(
             fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
         )
     except OSError as error:
-        os.close(fd)
         raise _memory_error(error.errno or 0, length) from error
-    return fd
 
 
 def _check_memory_file(fd: int, nbytes: int) -> None:
@@ -273,29 +296,28 @@ def _check_memory_file(fd: int, nbytes: int) -> None:
         )
 
 
-def _map_shared(fd: int, length: int) -> int:
+def _map_shared(mappings: Mappings, fd: int, length: int) -> int:
     """Map `length` bytes of a memory file and return the address."""
     flags = mmap.MAP_SHARED | (mmap.MAP_ANONYMOUS if fd < 0 else 0)
     if length % HUGE_PAGE:
-        return _map(None, length, _READ_WRITE, flags, fd)
+        return _map(mappings, None, length, _READ_WRITE, flags, fd)
     # The kernel maps a memory file at any page, but collapses only 2 MiB that are aligned.
     private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-    reserved = _map(None, length + HUGE_PAGE, 0, private, -1)
+    reserved = _map(mappings, None, length + HUGE_PAGE, 0, private, -1)
     address = -(-reserved // HUGE_PAGE) * HUGE_PAGE
-    try:
-        _map(address, length, _READ_WRITE, flags | _MAP_FIXED, fd)
-    except BaseException:
-        unmap(reserved, length + HUGE_PAGE)
-        raise
-    if address > reserved:
-        unmap(reserved, address - reserved)
-    unmap(address + length, reserved + HUGE_PAGE - address)
+    _map([], address, length, _READ_WRITE, flags | _MAP_FIXED, fd)
+    edges = (reserved, address - reserved), (address + length, reserved + HUGE_PAGE - address)
+    mappings[:] = ((address, length), *(edge for edge in edges if edge[1]))
+    while len(mappings) > 1:
+        unmap_last(mappings)
     return address
 
 
-def _map(address: int | None, length: int, protection: int, flags: int, fd: int) -> int:
+def _map(
+    mappings: Mappings, address: int | None, length: int, protection: int, flags: int, fd: int
+) -> int:
     try:
-        return map_memory(address, length, protection, flags, fd)
+        return map_memory(mappings, address, length, protection, flags, fd)
     except OSError as error:
         raise _memory_error(error.errno or 0, length) from error
 
@@ -307,12 +329,15 @@ def _memory_error(code: int, length: int) -> Exception:
     return OSError(code, text)
 
 
-def _release(address: int, length: int, fd: int, identity: tuple[int, int]) -> None:
-    # First of all: the kernel may give the address to another mapping at once.
-    for page in _pages(address, length):
-        _by_page.pop(page, None)
-    unmap(address, length)
-    # User code may have closed the descriptor, and its number may be another file's by now.
-    with contextlib.suppress(OSError):
-        if fd >= 0 and identify(os.fstat(fd)) == identity:
-            os.close(fd)
+def _closing(fd: int) -> Iterator[None]:
+    """Return an iterator that closes the file of a segment, by functions of C alone.
+
+    User code may have closed the descriptor, and its number may be another file's by now. (What
+    `os.fstat` finds is computed by long integers, which look for signals.)
+    """
+    link = f"/proc/self/fd/{fd}"
+    if not os.access(link, os.F_OK):  # there is no /proc
+        return map(os.close, (fd,))
+    is_open = map(os.access, (link,), (os.F_OK,))
+    names = map(os.readlink, compress((link,), is_open))
+    return map(os.close, compress((fd,), map(os.readlink(link).__eq__, names)))

@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[1]
 
 # A module imports only what stands before it, so that no cycle can arise.
 FLOORS = {
-    "ground": "errors checks signals forking mapping files machine memory keys thread_pool filling "
-    "kernels",
+    "ground": "errors checks signals forking freeing mapping files machine memory keys thread_pool "
+    "filling kernels",
     "1": "chunks array array_files constructors claims open_files failures locks sync parcels "
     "transport blas foreign",
     "2": "team tasks tracing worker processes threads",

@@ -15,7 +15,10 @@ import numpy as np
 import pytest
 
 import sharedmem
-from sharedmem import filling, runs, thread_pool
+from leftovers import left_since, look
+from sharedmem import filling, freeing, mapping, memory, runs, thread_pool
+from sharedmem.files import map_privately
+from sharedmem.memory import HUGE_PAGE, Segment, find_segment
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -31,7 +34,7 @@ def ring(*_):
 # One signal, another one, and both at once, of which the second strikes while the first is handled.
 SIGNALS = [(signal.SIGINT,), (signal.SIGALRM,), (signal.SIGINT, signal.SIGALRM)]
 RAISED = {signal.SIGINT: KeyboardInterrupt, signal.SIGALRM: AlarmError}
-SOURCES = {module.__file__ for module in (thread_pool, runs, filling)}
+SOURCES = {module.__file__ for module in (thread_pool, runs, filling, memory, mapping, freeing)}
 
 
 class Strike:
@@ -52,6 +55,8 @@ class Strike:
             self.n_others += 1
             if self.n_others % self.step:
                 return
+            if self.n_left == 0:  # Python's files drop what is raised while they are freed
+                self.signals = self.signals[:1]
         self.n_left -= 1
         if self.n_left < 0:
             sys.setprofile(None)
@@ -154,6 +159,7 @@ N = 1 << 14
 A = np.random.default_rng(0).permutation(N) / 7.0
 B = A.reshape(128, 128)
 OUT = sharedmem.full(N, 0.0)
+OUT_SEGMENT = find_segment(OUT.ctypes.data, OUT.nbytes)
 CALLS = {
     "sum": lambda: sharedmem.sum(A),
     "sum_of_columns": lambda: sharedmem.sum(B, axis=0),
@@ -167,6 +173,9 @@ CALLS = {
     "apply_ufunc": lambda: sharedmem.apply_ufunc(np.sqrt, A, out=OUT),
     "apply_ufunc_by_chunks": lambda: sharedmem.apply_ufunc(np.arctan, A, out=OUT),
     "map_chunks": lambda: sharedmem.map_chunks(increase, A, out=OUT),
+    "evaluate_to_new": lambda: sharedmem.evaluate("a - 1", a=A),
+    "copy": lambda: sharedmem.copy(A),
+    "full": lambda: sharedmem.full(N, 1.5),
     "random": lambda: sharedmem.random.uniform(out=OUT, seed=1),
 }
 
@@ -202,6 +211,38 @@ def test_an_exception_at_any_moment_ends_the_call(name, helpers):
             n_strikes += 1
             np.testing.assert_array_equal(call(), expected)
     assert n_strikes > 20
+
+
+MAKE = {
+    "small": lambda: Segment(100),
+    "large": lambda: Segment(HUGE_PAGE + 1),
+    "array": lambda: sharedmem.empty((3, 4)),
+    "private": lambda: map_privately(OUT_SEGMENT.fd, 4096),
+}
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # of pathlib
+@pytest.mark.parametrize("name", MAKE)
+def test_an_exception_while_memory_is_made_or_freed(name, helpers):
+    """It arrives, also where it strikes while the memory is freed, and nothing is left."""
+    before = look()
+    n_strikes = sum(1 for _ in strike_at_each_moment(MAKE[name], helpers, step=1))
+    assert n_strikes > 5
+    assert left_since(before) == {}
+
+
+def test_interrupts_at_random_moments_while_memory_is_made_and_freed():
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    before, n_raised = look(), 0
+    for k in range(200):
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 1e-4 + 2e-6 * k)
+            while True:
+                sharedmem.empty(1000)
+        except KeyboardInterrupt:
+            n_raised += 1
+    assert n_raised == 200
+    assert left_since(before) == {}
 
 
 def test_an_exception_at_any_moment_ends_work_in_threads(helpers):

@@ -74,6 +74,29 @@ class Vector:
         """Return the product with a factor, plus a summand, rounded once."""
         return self._call("fma", factor, summand)
 
+    def bits(self) -> Vector:
+        """Return the bits of float64 as integers."""
+        kind = ir.VectorType(ir.IntType(64), self.value.type.count)
+        return Vector(self.builder, self.builder.bitcast(self.value, kind), is_signed=False)
+
+    def floats(self) -> Vector:
+        """Return the float64 that integers are the bits of."""
+        kind = ir.VectorType(ir.DoubleType(), self.value.type.count)
+        return self.like(self.builder.bitcast(self.value, kind))
+
+    def __and__(self, mask: int) -> Vector:
+        return self.like(self.builder.and_(self.value, self.full(mask % 2**64).value))
+
+    def __or__(self, mask: int | Vector) -> Vector:
+        other = mask if isinstance(mask, Vector) else self.full(mask)
+        return self.like(self.builder.or_(self.value, other.value))
+
+    def __rshift__(self, count: int) -> Vector:
+        return self.like(self.builder.lshr(self.value, self.full(count).value))
+
+    def __lshift__(self, count: int) -> Vector:
+        return self.like(self.builder.shl(self.value, self.full(count).value))
+
     def __abs__(self) -> Vector:
         return self._call("fabs")
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from sharedmem import reductions, statistics
 from sharedmem.chunkwise import reduce
 from sharedmem.conventions import given, is_covered, reduce_from, result_dtype, store
-from sharedmem.kernels import Reduction, nans, positions
+from sharedmem.kernels import Reduction, nans, positions, products
 from sharedmem.kernels.layout import has_kernel
 from sharedmem.masks import masked
 from sharedmem.operands import as_array, in_memory
@@ -99,6 +99,8 @@ def nanprod(
         )
     a = masked(a, where, 1)
     reduction = nans.multiply(a.dtype, result)
+    if initial is not None:
+        reduction, initial = products.starting_from(initial, reduction, result), None
     return store(reduce_from(np.multiply, initial, reduction, a, axis, keepdims), out)
 
 

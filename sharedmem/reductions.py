@@ -109,7 +109,10 @@ def prod(
     Returns
     -------
     scalar or ndarray
-        Products of numbers of up to 64 bits are made in float64, those of integers wrap around.
+        Products of floats are within one unit in the last place of the exact one, and overflow or
+        vanish only where that does, whatever their parts do; of complex numbers each factor adds
+        the rounding of one multiplication. Those of integers wrap around. The same bits for any
+        number of workers.
 
     Examples
     --------
@@ -125,6 +128,8 @@ def prod(
         )
     a = masked(a, where, 1)
     reduction = products.multiply(a.dtype, result)
+    if initial is not None and result.kind in "fc":
+        reduction, initial = products.starting_from(initial, reduction, result), None
     return store(reduce_from(np.multiply, initial, reduction, a, axis, keepdims), out)
 
 

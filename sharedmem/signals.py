@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import signal
 import threading
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
@@ -29,6 +31,7 @@ def signals_held() -> Iterator[None]:
         yield  # Handlers run in the main thread only.
         return
     caught: list[int] = []
+    wakeup = -1
     handlers = {number: _signal.getsignal(number) for number in handled_signals()}
     mask = set_mask(signal.SIG_BLOCK, ())
     try:
@@ -38,6 +41,8 @@ def signals_held() -> Iterator[None]:
             set_mask(signal.SIG_BLOCK, handlers)
             for number in handlers:
                 _signal.signal(number, lambda which, _: caught.append(which))
+            # An event loop is told once of each signal, when it is raised again.
+            wakeup = _signal.set_wakeup_fd(-1)
         finally:
             set_mask(signal.SIG_SETMASK, mask)
         yield
@@ -46,6 +51,11 @@ def signals_held() -> Iterator[None]:
             set_mask(signal.SIG_BLOCK, handlers)
             for number, handler in handlers.items():
                 _signal.signal(number, handler)
+            if wakeup >= 0:
+                with contextlib.suppress(OSError, ValueError):  # it may be closed, or full
+                    _signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+                    # Blocked ones become one each, but an event loop counts them.
+                    os.write(wakeup, bytes((Counter(caught) - Counter(set(caught))).elements()))
             for which in caught:
                 signal.raise_signal(which)
         finally:

@@ -235,18 +235,34 @@ _PIDFD_WORKS = _pidfd_works()
 def _fork(main: Callable[[], None], line: LifeLine, handled: Sequence[int]) -> int:
     _forking.line = line
     try:
-        # Python 3.12 warns when other threads run. Their locks are what is dangerous, and a
-        # worker takes none but those that `forking` and Python itself see to.
-        with warnings.catch_warnings(), _blocked(handled) as mask, forking.hold_compilers() as held:
-            warnings.simplefilter("ignore", DeprecationWarning)
+        with _blocked(handled) as mask, forking.hold_compilers() as held:
             with foreign.ready_to_fork():
-                pid = os.fork()
+                pid = _fork_quietly()
             if pid == 0:
                 held.close()
                 _run(main, line, handled, mask)
     finally:
         _forking.line = None
     return pid
+
+
+# Python 3.12 warns when other threads run. Their locks are what is dangerous, and a worker takes
+# none but those that `forking` and Python itself see to.
+_NO_WARNING = ("ignore", None, DeprecationWarning, __name__, 0)
+
+
+def _fork_quietly() -> int:
+    """Fork without that warning, and without a trace in the filters or the registries of others.
+
+    `warnings.catch_warnings` would make all modules forget what they have warned of, and what two
+    threads do in it at once stays.
+    """
+    filters: Any = warnings.filters
+    filters.insert(0, _NO_WARNING)
+    try:
+        return os.fork()
+    finally:
+        filters.remove(_NO_WARNING)
 
 
 def _run(

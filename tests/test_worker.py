@@ -11,6 +11,7 @@ import sys
 import textwrap
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -343,3 +344,64 @@ def test_a_pool_works_again_after_an_interrupt_at_any_call(backend, step):
         if strike.n_left >= 0:
             break
     assert n_interrupts > 0.9 * at / step > 50
+
+
+@contextlib.contextmanager
+def filters(*actions):
+    """Have these filters count, and no others; gives the list of what is warned of."""
+    with warnings.catch_warnings(record=True) as log:
+        warnings.resetwarnings()
+        for action in actions:
+            warnings.simplefilter(action)
+        yield log
+
+
+def test_warnings_are_filtered_in_workers_as_in_the_coordinator():
+    def warn(i):
+        warnings.warn("old", DeprecationWarning, stacklevel=1)
+        return i
+
+    pool = MapReduce(np=2)
+    with filters("error"):
+        assert pool.map(lambda i: repr(warnings.filters), range(2)) == [repr(warnings.filters)] * 2
+        with pytest.raises(WorkerException, match="DeprecationWarning: old"):
+            pool.map(warn, range(2))
+    with filters("error", "ignore"):
+        assert pool.map(warn, range(2)) == [0, 1]
+
+
+@pytest.mark.parametrize("call", ["map", "imap", "background"])
+def test_a_call_leaves_filters_and_registries_of_warnings_alone(call):
+    pool = MapReduce(np=2)
+    calls = {
+        "map": lambda: pool.map(abs, range(2)),
+        "imap": lambda: list(pool.imap(abs, range(2))),
+        "background": lambda: sharedmem.background(abs, 1).wait(),
+    }
+    with filters("default") as log:
+        before = warnings.filters, list(warnings.filters)
+        for _ in range(3):
+            warnings.warn("once a line", UserWarning, stacklevel=1)
+            calls[call]()
+        assert (warnings.filters, list(warnings.filters)) == before
+        assert warnings.filters is before[0]
+    assert [str(warning.message) for warning in log] == ["once a line"]
+
+
+def test_forks_in_several_threads_leave_the_filters_alone():
+    """Python 3.12 would warn of each of them."""
+    ends = []
+
+    def work():
+        pool = MapReduce(np=2)
+        ends.extend(pool.map(abs, range(-2, 0)) for _ in range(10))
+
+    with filters("error"):
+        before = list(warnings.filters)
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert list(warnings.filters) == before
+    assert ends == [[2, 1]] * 30

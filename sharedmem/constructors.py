@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from sharedmem import filling
 from sharedmem.array import SharedArray, allocate, check_dtype, describe, memory_order
+from sharedmem.conversion import as_ndarray, check_plain
 
 
 def empty(
@@ -73,10 +74,11 @@ def empty_like(
     SharedArray
         It holds zeros, which is not a promise.
     """
+    check_plain(array)
     given: Any = array
     if hasattr(given, "shape") and not isinstance(given, np.ndarray):  # in a file: not to be read
         given = np.broadcast_to(np.empty((), given.dtype), given.shape)
-    prototype = np.asarray(given)
+    prototype = as_ndarray(given)
     dtype = prototype.dtype if dtype is None else dtype
     return allocate(prototype.shape, dtype, memory_order(prototype, order))
 
@@ -176,7 +178,7 @@ def copy(a: ArrayLike, *, order: str = "K") -> SharedArray:
     SharedArray([[1, 2],
                  [3, 4]])
     """
-    values = np.asarray(a)
+    values = as_ndarray(a)
     return _fill(empty_like(values, order=order), values)
 
 
@@ -198,7 +200,7 @@ def array(obj: ArrayLike, dtype: DTypeLike | None = None, *, order: str = "K") -
     >>> sharedmem.array([1, 2, 3], dtype="f4")
     SharedArray([1., 2., 3.], dtype=float32)
     """
-    values = obj if isinstance(obj, np.ndarray) else np.asarray(obj, dtype)
+    values = as_ndarray(obj, None if isinstance(obj, np.ndarray) else dtype)
     return _fill(empty_like(values, dtype, order=order), values)
 
 
@@ -278,6 +280,7 @@ def _clear(array: SharedArray) -> SharedArray:
 
 def _fill(array: SharedArray, value: Any) -> SharedArray:
     """Copy values, broadcast, into a fresh array."""
+    check_plain(value)
     if array.dtype.names is not None:  # a tuple is one element of a structured type
         value = np.asarray(value) if isinstance(value, np.ndarray) else np.array(value, array.dtype)
     segment, _ = describe(array)
@@ -286,6 +289,6 @@ def _fill(array: SharedArray, value: Any) -> SharedArray:
     if np.ndim(value) == 0:
         filling.fill_value(segment, target, value)
     else:
-        source = np.broadcast_to(np.asarray(value), array.shape).transpose(axes)
+        source = np.broadcast_to(as_ndarray(value), array.shape).transpose(axes)
         filling.fill(segment, target, source)
     return array

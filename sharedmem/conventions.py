@@ -12,10 +12,16 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.typing import NDArray
 
 from sharedmem.chunkwise import reduce
+from sharedmem.conversion import has_rules
 from sharedmem.kernels import Reduction
+from sharedmem.operands import check_target, in_memory
 from sharedmem.reducing import Axis
 
 Array = NDArray[Any]
+
+# Numbers and times: all others are NumPy's.
+_KINDS = "biufcmM"
+_DEFAULTS = {"keepdims": False, "where": True, "ddof": 0}
 
 
 def line_length(a: Array, axis: Axis) -> int:
@@ -41,13 +47,16 @@ def is_covered(
     where: Any = True,
     initial: Any = 0,
 ) -> bool:
-    """Say whether kernels do this; NumPy has what is empty, of no axes, of objects or converted."""
-    if a.size == 0 or a.ndim == 0 or a.dtype.kind == "O" or result.kind == "O":
+    """Say whether kernels do this; NumPy has what is empty, of no axes, no number or converted."""
+    if has_rules(a) or a.size == 0 or a.ndim == 0:
+        return False
+    if a.dtype.kind not in _KINDS or result.kind not in _KINDS:
         return False
     if where is not True and (a.dtype.kind not in "biufc" or initial is None):
         return False  # NumPy asks for an `initial` where a mask may leave nothing
     return out is None or (
         isinstance(out, np.ndarray)
+        and not has_rules(out)
         and out.flags.writeable
         and out.dtype == result
         and out.shape == kept_shape(a, axis, keepdims)
@@ -55,18 +64,61 @@ def is_covered(
 
 
 def result_dtype(func: Callable[..., Any], dtype: np.dtype[Any], wanted: Any) -> np.dtype[Any]:
-    """Return the type that one of NumPy's functions gives, where `dtype=wanted` is asked for."""
+    """Return the type that one of NumPy's functions gives, where `dtype=wanted` is asked for.
+
+    That of objects stands for all types that no kernel takes.
+    """
+    if dtype.kind not in _KINDS:
+        return np.dtype(object)
     return _result_dtype(func, dtype, None if wanted is None else np.dtype(wanted))
 
 
 @functools.lru_cache(256)
 def _result_dtype(func: Callable[..., Any], dtype: np.dtype[Any], wanted: Any) -> np.dtype[Any]:
-    return np.asarray(func(np.zeros(1, dtype), dtype=wanted)).dtype
+    # An array, since a scalar of objects is what it holds.
+    dtype_of_lines: np.dtype[Any] = func(np.zeros((1, 1), dtype), axis=0, dtype=wanted).dtype
+    return dtype_of_lines
 
 
-def given(**options: Any) -> dict[str, Any]:
-    """Return the options that are not None: for NumPy, None is a value of its own."""
-    return {name: value for name, value in options.items() if value is not None}
+def native(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return a type in the byte order of this machine, which is that of results."""
+    return dtype.newbyteorder("=") if dtype.kind in _KINDS else dtype
+
+
+def by_numpy(func: Callable[..., Any], a: Any, **options: Any) -> Any:
+    """Call one of NumPy's functions, which does what no kernel does.
+
+    Options that have NumPy's defaults are left out: for NumPy, None is a value of its own, and
+    types with rules of their own do not take all options.
+    """
+    given = {
+        name: value
+        for name, value in options.items()
+        if value is not None and value is not _DEFAULTS.get(name)
+    }
+    return func(a if has_rules(a) else in_memory(a), **given)
+
+
+def degrees_lost(ddof: float, correction: float | None) -> float:
+    """Return what `ddof` or, by its other name, `correction` says."""
+    if correction is None:
+        return ddof
+    if ddof != 0:
+        raise ValueError(f"ddof={ddof} and correction={correction} are one option: give one")
+    return correction
+
+
+def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Refuse an `out` that a result of this shape and type does not fit, as NumPy does."""
+    if out is None:
+        return
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be an ndarray, got {type(out).__name__}")
+    check_target(out, "out")
+    if out.shape != shape:
+        raise ValueError(f"out has shape {out.shape}, but the result has {shape}")
+    nothing = np.empty(0, dtype)
+    np.minimum(nothing, nothing, out=np.empty(0, out.dtype))  # of casts, NumPy says
 
 
 def store(result: Any, out: Any) -> Any:
@@ -84,4 +136,5 @@ def reduce_from(
     if initial is None:
         return reduce(reduction, a, axis, keepdims=keepdims)
     rest = np.asarray(reduce(reduction, a, axis, keepdims=True))
-    return ufunc.reduce(rest, axis, rest.dtype, None, keepdims, initial)
+    dtype = None if rest.dtype.kind in "mM" else rest.dtype  # NumPy takes no unit as dtype=
+    return ufunc.reduce(rest, axis, dtype, None, keepdims, initial)

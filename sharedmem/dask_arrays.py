@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sharedmem.conversion import as_ndarray
 from sharedmem.regions import Region, forward
 
 # Which array, and from where to where along each axis.
@@ -81,10 +82,9 @@ class DaskArray:
     def __getitem__(self, region: Any) -> NDArray[Any]:
         """Return a region."""
         if _at_hand.blocks is not None:
-            block: NDArray[Any] = _at_hand.blocks[self.place(region)]
-            return block.view()
-        values: NDArray[Any] = np.array(self._client.compute(self.array[region]).result())
-        return values
+            block = _at_hand.blocks[self.place(region)]
+            return as_ndarray(block).view()
+        return as_ndarray(self._client.compute(self.array[region]).result()).copy()
 
     def part(self, region: Region) -> Any:
         """Return a region as what Dask computes, or has already."""

@@ -141,7 +141,7 @@ def map_chunks(
     role = "out" if outs else "an array to be worked on in place"
     for target in outs or arrays[:1]:
         (check_stored if is_store(target) else check_writable)(target, role, private_ok)
-    views = [a if is_store(a) else as_input(a, private_ok) for a in arrays]
+    views = [as_input(a, private_ok) for a in arrays]
     views += [as_array(part) for part in outs]
     placed = place(views, axis, None if chunks is None else check_grid(chunks))
     inputs, targets = tuple(placed[: len(arrays)]), tuple(placed[len(arrays) :])
@@ -177,7 +177,8 @@ class _UfuncTask:
         self.apply(chunk)
 
     def apply(self, chunk: Slices) -> Any:
-        inputs = (part if isinstance(part, Number) else read(part, chunk) for part in self.inputs)
+        # A list: where a generator fails in a call, Python 3.11 loses a reference to `options`.
+        inputs = [part if isinstance(part, Number) else read(part, chunk) for part in self.inputs]
         is_kept = self.mask is not None
         outs = tuple((read if is_kept else room)(part, chunk) for part in self.outs)
         for values in outs:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from sharedmem.chunks import DEFAULT_CHUNK_BYTES, Chunk, chunks
 from sharedmem.chunkwise import reduce
+from sharedmem.conversion import as_ndarray, check_plain
 from sharedmem.kernels import histograms
 from sharedmem.kernels.layout import as_numbers
 from sharedmem.mapreduce import current_pool
@@ -65,11 +66,13 @@ def histogram(
     ([1, 2, 1], [1.0, 2.0, 3.0, 4.0])
     """
     a = as_array(a) if weights is None else in_memory(a)
+    bins = bins if np.isscalar(bins) else in_memory(bins)
     uniform = np.ndim(bins) == 0
     weights = None if weights is None else in_memory(weights)
     if (
         a.size == 0
         or a.dtype.kind not in "iuf"
+        or np.shape(bins) == (0,)
         or (weights is not None and (isinstance(bins, str) or not _can_weigh(weights, a.shape)))
     ):
         return np.histogram(in_memory(a), bins, range, density, weights)
@@ -145,7 +148,7 @@ def histogram2d(
     if len(x) != len(y):
         raise ValueError(f"x and y must have the same length, got {len(x)} and {len(y)}")
     if hasattr(bins, "__len__") and len(bins) not in (1, 2):
-        bins = [np.asarray(bins)] * 2
+        bins = [in_memory(bins)] * 2
     hist, edges = histogramdd([x, y], bins, range, density, weights)
     return hist, edges[0], edges[1]
 
@@ -184,6 +187,7 @@ def histogramdd(
     columns = _columns(sample)
     dtype = columns[0].dtype if columns else np.dtype(object)
     n_axes = len(columns)
+    check_plain(bins)
     each = list(bins) if np.iterable(bins) else [bins] * n_axes
     limits = [None] * n_axes if range is None else list(range)
     values = None if weights is None else in_memory(weights)
@@ -221,7 +225,7 @@ def histogramdd(
 def _columns(sample: Any) -> list[Array]:
     """Return the coordinates of points along each axis, of one dtype."""
     if isinstance(sample, np.ndarray) and sample.ndim == 2:
-        return list(np.asarray(sample).T)
+        return list(as_ndarray(sample).T)
     if isinstance(sample, list | tuple):
         columns = [in_memory(column) for column in sample]
         if len({(column.shape, column.dtype) for column in columns}) == 1 and columns[0].ndim == 1:

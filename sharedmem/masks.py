@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.chunks import units_of
+from sharedmem.conversion import as_ndarray
 from sharedmem.operands import is_store
 from sharedmem.regions import Region, broadcast, read
 
@@ -102,4 +103,4 @@ def as_mask(where: Any, shape: tuple[int, ...]) -> Any:
     """Return a mask with the shape `shape`."""
     if getattr(where, "dtype", np.dtype(bool)).kind != "b":
         raise TypeError(f"where must be an array of bool, got one of {where.dtype}")
-    return broadcast(where if is_store(where) else np.asarray(where, bool), shape)
+    return broadcast(where if is_store(where) else as_ndarray(where, bool), shape)

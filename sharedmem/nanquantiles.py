@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.conventions import store
+from sharedmem.conversion import check_plain
 from sharedmem.operands import in_memory
-from sharedmem.quantiles import is_numpys, of_lines
+from sharedmem.quantiles import is_numpys, of_lines, weighted
 from sharedmem.reducing import Axis
 
 Array = NDArray[Any]
@@ -85,7 +85,7 @@ def nanquantile(
     """
     options = {"q": q, "method": method}
     if weights is not None:
-        return np.nanquantile(a, axis=axis, out=out, keepdims=keepdims, weights=weights, **options)
+        return weighted(np.nanquantile, a, q, axis, out, method, keepdims, weights)
     return _of_numbers(np.nanquantile, np.quantile, a, axis, out, keepdims, options)
 
 
@@ -123,9 +123,7 @@ def nanpercentile(
     """
     options = {"q": q, "method": method}
     if weights is not None:
-        return np.nanpercentile(
-            a, axis=axis, out=out, keepdims=keepdims, weights=weights, **options
-        )
+        return weighted(np.nanpercentile, a, q, axis, out, method, keepdims, weights)
     return _of_numbers(np.nanpercentile, np.percentile, a, axis, out, keepdims, options)
 
 
@@ -140,6 +138,7 @@ def _of_numbers(
 ) -> Any:
     """Apply a function of lines without NaN, or what NumPy has for lines with it."""
     a = in_memory(a)
+    check_plain(options.get("q"))
     if a.dtype.kind not in "f" or is_numpys(a, options):
         return by_numpy(a, axis=axis, out=out, keepdims=keepdims, **options)
     have_no_numbers: list[bool] = []
@@ -160,7 +159,7 @@ def _of_numbers(
             found[..., n_nan == n] = function(lines, axis=axis, overwrite_input=True, **options)
         return found
 
-    found = of_lines(of_numbers, a, axis, None, keepdims, options)
+    found = of_lines(of_numbers, a, axis, out, keepdims, options)
     if any(have_no_numbers):
         warnings.warn("All-NaN slice encountered", RuntimeWarning, stacklevel=3)
-    return store(found, out)
+    return found

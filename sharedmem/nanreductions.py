@@ -10,18 +10,23 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from sharedmem import reductions, statistics
 from sharedmem.chunkwise import reduce
-from sharedmem.conventions import given, is_covered, reduce_from, result_dtype, store
+from sharedmem.conventions import (
+    by_numpy,
+    degrees_lost,
+    is_covered,
+    native,
+    reduce_from,
+    result_dtype,
+    store,
+)
 from sharedmem.kernels import Reduction, nans, positions, products
 from sharedmem.kernels.layout import has_kernel
 from sharedmem.masks import masked
-from sharedmem.operands import as_array, in_memory
+from sharedmem.operands import as_operand
 from sharedmem.positions import argmax, argmin, has_positions, reduce_positions
 from sharedmem.reducing import Axis
 
 Array = NDArray[Any]
-
-# NumPy's own do what no kernel does; their types do not say that all of it may be passed on.
-_numpy: Any = np
 
 
 def nansum(
@@ -50,13 +55,20 @@ def nansum(
     >>> float(sharedmem.nansum([1.0, float("nan"), 4.0]))
     5.0
     """
-    a = as_array(a)
+    a = as_operand(a)
     if a.dtype.kind not in "fc":
         return reductions.sum(a, axis, dtype, out, keepdims, initial, where)
-    result = np.add.reduce(np.ones(1, a.dtype), dtype=dtype).dtype
+    result = result_dtype(np.add.reduce, a.dtype, dtype)
     if not is_covered(a, result, axis, out, keepdims, where):
-        return _numpy.nansum(
-            in_memory(a), axis, dtype, out, keepdims, where=where, **given(initial=initial)
+        return by_numpy(
+            np.nansum,
+            a,
+            axis=axis,
+            dtype=dtype,
+            out=out,
+            keepdims=keepdims,
+            where=where,
+            initial=initial,
         )
     a = masked(a, where, 0)
     reduction = nans.add(a.dtype, result)
@@ -89,13 +101,20 @@ def nanprod(
     >>> float(sharedmem.nanprod([1.0, float("nan"), 4.0]))
     4.0
     """
-    a = as_array(a)
+    a = as_operand(a)
     if a.dtype.kind not in "fc":
         return reductions.prod(a, axis, dtype, out, keepdims, initial, where)
-    result = np.multiply.reduce(np.ones(1, a.dtype), dtype=dtype).dtype
+    result = result_dtype(np.multiply.reduce, a.dtype, dtype)
     if not is_covered(a, result, axis, out, keepdims, where):
-        return _numpy.nanprod(
-            in_memory(a), axis, dtype, out, keepdims, where=where, **given(initial=initial)
+        return by_numpy(
+            np.nanprod,
+            a,
+            axis=axis,
+            dtype=dtype,
+            out=out,
+            keepdims=keepdims,
+            where=where,
+            initial=initial,
         )
     a = masked(a, where, 1)
     reduction = nans.multiply(a.dtype, result)
@@ -131,12 +150,14 @@ def nanmean(
     >>> float(sharedmem.nanmean([1.0, float("nan"), 4.0]))
     2.5
     """
-    a = as_array(a)
+    a = as_operand(a)
     if a.dtype.kind not in "fc":
         return reductions.mean(a, axis, dtype, out, keepdims, where=where)
     result = result_dtype(np.add.reduce, a.dtype, dtype)
     if result.kind not in "fc" or not is_covered(a, result, axis, out, keepdims, where):
-        return _numpy.nanmean(in_memory(a), axis, dtype, out, keepdims, where=where)
+        return by_numpy(
+            np.nanmean, a, axis=axis, dtype=dtype, out=out, keepdims=keepdims, where=where
+        )
     a = masked(a, where, np.nan)
     means, counts = reduce(nans.mean(a.dtype, result), a, axis, keepdims=keepdims)
     if np.any(counts == 0):
@@ -170,13 +191,13 @@ def nanmin(
     >>> float(sharedmem.nanmin([3.0, float("nan"), 1.0]))
     1.0
     """
-    a = as_array(a)
+    a = as_operand(a)
     if a.dtype.kind in "biu":
         return reductions.min(a, axis, out, keepdims, initial, where)
-    result = a.dtype.newbyteorder("=")
+    result = native(a.dtype)
     if result.kind not in "fc" or not is_covered(a, result, axis, out, keepdims, where, initial):
-        return _numpy.nanmin(
-            in_memory(a), axis, out, keepdims, where=where, **given(initial=initial)
+        return by_numpy(
+            np.nanmin, a, axis=axis, out=out, keepdims=keepdims, where=where, initial=initial
         )
     a = masked(a, where, np.nan)
     extremum = reduce_from(np.fmin, initial, nans.minimum(a.dtype), a, axis, keepdims)
@@ -211,13 +232,13 @@ def nanmax(
     >>> float(sharedmem.nanmax([3.0, float("nan"), 1.0]))
     3.0
     """
-    a = as_array(a)
+    a = as_operand(a)
     if a.dtype.kind in "biu":
         return reductions.max(a, axis, out, keepdims, initial, where)
-    result = a.dtype.newbyteorder("=")
+    result = native(a.dtype)
     if result.kind not in "fc" or not is_covered(a, result, axis, out, keepdims, where, initial):
-        return _numpy.nanmax(
-            in_memory(a), axis, out, keepdims, where=where, **given(initial=initial)
+        return by_numpy(
+            np.nanmax, a, axis=axis, out=out, keepdims=keepdims, where=where, initial=initial
         )
     a = masked(a, where, np.nan)
     extremum = reduce_from(np.fmax, initial, nans.maximum(a.dtype), a, axis, keepdims)
@@ -235,6 +256,8 @@ def nanvar(
     keepdims: bool = False,
     *,
     where: Any = True,
+    mean: Any = None,
+    correction: float | None = None,
 ) -> Any:
     """Return the variance of the elements that are not NaN, from one pass.
 
@@ -244,6 +267,8 @@ def nanvar(
         As for :func:`sum`.
     ddof : float, optional
         The sum of squares is divided by the number of elements that are not NaN, less `ddof`.
+    mean, correction
+        As for :func:`var`.
 
     Returns
     -------
@@ -256,12 +281,23 @@ def nanvar(
     >>> float(sharedmem.nanvar([1.0, float("nan"), 5.0]))
     4.0
     """
-    a = as_array(a)
+    a, ddof = as_operand(a), degrees_lost(ddof, correction)
     if a.dtype.kind not in "fc":
-        return statistics.var(a, axis, dtype, out, ddof, keepdims, where=where)
+        return statistics.var(a, axis, dtype, out, ddof, keepdims, where=where, mean=mean)
     result = result_dtype(np.var, a.dtype, dtype)
-    if not _has_variance(a, result) or not is_covered(a, result, axis, out, keepdims, where):
-        return _numpy.nanvar(in_memory(a), axis, dtype, out, ddof, keepdims, where=where)
+    is_plain = mean is None and _has_variance(a, result)
+    if not is_plain or not is_covered(a, result, axis, out, keepdims, where):
+        return by_numpy(
+            np.nanvar,
+            a,
+            axis=axis,
+            dtype=dtype,
+            out=out,
+            ddof=ddof,
+            keepdims=keepdims,
+            where=where,
+            mean=mean,
+        )
     value = _variance(masked(a, where, np.nan), axis, ddof, keepdims)
     return store(value.astype(result)[()], out)
 
@@ -275,6 +311,8 @@ def nanstd(
     keepdims: bool = False,
     *,
     where: Any = True,
+    mean: Any = None,
+    correction: float | None = None,
 ) -> Any:
     """Return the standard deviation of the elements that are not NaN, from one pass.
 
@@ -284,6 +322,8 @@ def nanstd(
         As for :func:`sum`.
     ddof : float, optional
         The sum of squares is divided by the number of elements that are not NaN, less `ddof`.
+    mean, correction
+        As for :func:`var`.
 
     Returns
     -------
@@ -296,12 +336,23 @@ def nanstd(
     >>> float(sharedmem.nanstd([1.0, float("nan"), 5.0]))
     2.0
     """
-    a = as_array(a)
+    a, ddof = as_operand(a), degrees_lost(ddof, correction)
     if a.dtype.kind not in "fc":
-        return statistics.std(a, axis, dtype, out, ddof, keepdims, where=where)
+        return statistics.std(a, axis, dtype, out, ddof, keepdims, where=where, mean=mean)
     result = result_dtype(np.var, a.dtype, dtype)
-    if not _has_variance(a, result) or not is_covered(a, result, axis, out, keepdims, where):
-        return _numpy.nanstd(in_memory(a), axis, dtype, out, ddof, keepdims, where=where)
+    is_plain = mean is None and _has_variance(a, result)
+    if not is_plain or not is_covered(a, result, axis, out, keepdims, where):
+        return by_numpy(
+            np.nanstd,
+            a,
+            axis=axis,
+            dtype=dtype,
+            out=out,
+            ddof=ddof,
+            keepdims=keepdims,
+            where=where,
+            mean=mean,
+        )
     value = np.sqrt(_variance(masked(a, where, np.nan), axis, ddof, keepdims))
     return store(value.astype(result)[()], out)
 
@@ -332,11 +383,11 @@ def nanargmin(
     >>> int(sharedmem.nanargmin([3.0, float("nan"), 1.0]))
     2
     """
-    a = in_memory(a)
+    a = as_operand(a)
     if a.dtype.kind not in "fc":
         return argmin(a, axis, out, keepdims=keepdims)
     if not has_positions(a, axis, out, keepdims):
-        return _numpy.nanargmin(a, axis, out, keepdims=keepdims)
+        return by_numpy(np.nanargmin, a, axis=axis, out=out, keepdims=keepdims)
     return store(_places(positions.nanargmin(a.dtype), a, axis, keepdims), out)
 
 
@@ -366,11 +417,11 @@ def nanargmax(
     >>> int(sharedmem.nanargmax([3.0, float("nan"), 1.0]))
     0
     """
-    a = in_memory(a)
+    a = as_operand(a)
     if a.dtype.kind not in "fc":
         return argmax(a, axis, out, keepdims=keepdims)
     if not has_positions(a, axis, out, keepdims):
-        return _numpy.nanargmax(a, axis, out, keepdims=keepdims)
+        return by_numpy(np.nanargmax, a, axis=axis, out=out, keepdims=keepdims)
     return store(_places(positions.nanargmax(a.dtype), a, axis, keepdims), out)
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from sharedmem.array import address_of, is_shared
 from sharedmem.chunks import Grid
+from sharedmem.conversion import as_ndarray, check_plain, has_rules
 from sharedmem.files import reserve
 
 Array = NDArray[Any]
@@ -17,25 +18,43 @@ Array = NDArray[Any]
 
 def is_store(a: Any) -> bool:
     """Say whether `a` is an array in a file, of zarr or h5py or with the same attributes."""
-    return not isinstance(a, np.ndarray) and all(
-        hasattr(a, name) for name in ("shape", "dtype", "ndim", "chunks", "__getitem__")
+    return (
+        not isinstance(a, np.ndarray)
+        and all(hasattr(a, name) for name in ("shape", "dtype", "ndim", "chunks", "__getitem__"))
+        and not getattr(getattr(a, "variable", None), "_in_memory", False)  # of xarray
     )
 
 
 def as_array(a: Any) -> Array:
     """Return `a` as an ndarray, or as what is read like one: an array in a file."""
-    array: Array = a if is_store(a) else np.asarray(a)
+    if not is_store(a):
+        return as_ndarray(a)
+    check_plain(a)
+    wrapped: Any = getattr(getattr(a, "variable", None), "_data", None)  # of xarray
+    array: Array = wrapped if hasattr(wrapped, "rechunk") else a
     return array
+
+
+def as_operand(a: Any) -> Array:
+    """Return what :func:`as_array` does, and what follows rules of its own as it is.
+
+    That is for functions that leave to NumPy what no kernel does.
+    """
+    if has_rules(a) and all(hasattr(a, name) for name in ("shape", "dtype", "ndim", "size")):
+        array: Array = a
+        return array
+    return as_array(a)
 
 
 def in_memory(a: Any) -> Array:
     """Return `a` as an ndarray; refuse to read an array in a file as a whole."""
     if is_store(a) and 0 not in a.shape:
+        check_plain(a)
         raise TypeError(
             f"an array in a file, of shape {a.shape} and dtype {a.dtype}, would have to be read as "
             "a whole here; give a[...] to load it, or go through it with sharedmem.map_chunks"
         )
-    return np.asarray(a)
+    return as_ndarray(a)
 
 
 def as_tuple(value: Any) -> tuple[Any, ...]:
@@ -99,7 +118,9 @@ def _axes_as_read(operands: Sequence[Any], n_loop: int) -> Sequence[int]:
 
 def as_input(a: Any, private_ok: bool) -> Array:
     """Return an array that a stray write fails on, if the write would be lost."""
-    view = np.asarray(a).view()
+    if is_store(a):
+        return as_array(a)
+    view = as_ndarray(a).view()
     if not (private_ok or is_shared(view)):
         view.flags.writeable = False
     return view
@@ -120,6 +141,7 @@ def check_writable(target: Any, role: str, private_ok: bool) -> None:
 
 def check_target(target: Array, role: str) -> None:
     """Refuse an array that cannot be written to: read-only, or in a file on a full disk."""
+    check_plain(target)
     if not target.flags.writeable:
         raise ValueError(f"{named(target, role)} is read-only; give a writable array as out")
     try:

@@ -31,8 +31,8 @@ def sort(
     a: ArrayLike,
     axis: int | None = -1,
     kind: Any = None,
-    *,
     order: Any = None,
+    *,
     stable: bool | None = None,
     out: Array | None = None,
 ) -> Array:
@@ -113,8 +113,8 @@ def argsort(
     a: ArrayLike,
     axis: int | None = -1,
     kind: Any = None,
-    *,
     order: Any = None,
+    *,
     stable: bool | None = None,
 ) -> Array:
     """Return the indices that would sort an array, as `numpy.argsort` does.
@@ -159,7 +159,9 @@ def argsort(
     return result
 
 
-def partition(a: ArrayLike, kth: Any, axis: int | None = -1) -> Array:
+def partition(
+    a: ArrayLike, kth: Any, axis: int | None = -1, kind: Any = "introselect", order: Any = None
+) -> Array:
     """Return a copy whose `kth` elements are where sorting puts them, as `numpy.partition` does.
 
     Parameters
@@ -169,6 +171,9 @@ def partition(a: ArrayLike, kth: Any, axis: int | None = -1) -> Array:
         Smaller elements come before these, and larger ones behind them.
     axis : int or None, optional
         Axis to partition along, by default the last; None takes all elements as one line.
+    kind : {'introselect'}, optional
+    order : str or list of str, optional
+        The fields to compare by, for structured arrays. NumPy partitions these, serially.
 
     Returns
     -------
@@ -184,12 +189,12 @@ def partition(a: ArrayLike, kth: Any, axis: int | None = -1) -> Array:
     a = in_memory(a)
     if axis is None:
         a, axis = a.reshape(-1), -1
-    if a.ndim < 2 or _is_numpys(a):
-        return np.partition(a, kth, axis)
+    if a.ndim < 2 or order is not None or _is_numpys(a):
+        return np.partition(a, kth, axis, kind, order)
 
     def partition_lines(lines: Array, parted: Array) -> None:
         np.copyto(parted, lines)
-        parted.partition(kth, -1)
+        parted.partition(kth, -1, kind)
 
     result = np.empty_like(a, order="K")
     lines = np.moveaxis(a, axis, -1), np.moveaxis(result, axis, -1)

@@ -248,7 +248,7 @@ def map_overlap(
     targets = as_tuple(out) or (out,)
     for target in targets:
         (check_stored if is_store(target) else check_writable)(target, "out", private_ok)
-    inputs = tuple(x if is_store(x) else as_input(x, private_ok) for x in as_tuple(a))
+    inputs = tuple(as_input(x, private_ok) for x in as_tuple(a))
     outs = tuple(map(as_array, targets))
     _check_arrays(inputs, outs)
     axes = _axes_of(inputs, depth, boundary)

@@ -10,14 +10,11 @@ from numpy.lib.array_utils import normalize_axis_index
 from numpy.typing import ArrayLike, NDArray
 
 from sharedmem.chunkwise import reduce
-from sharedmem.conventions import is_covered, store
+from sharedmem.conventions import by_numpy, is_covered, store
 from sharedmem.kernels import Reduction, positions
-from sharedmem.operands import in_memory
+from sharedmem.operands import as_operand
 
 Array = NDArray[Any]
-
-# NumPy's own do what no kernel does; their types do not say that all of it may be passed on.
-_numpy: Any = np
 
 
 def argmin(
@@ -48,9 +45,9 @@ def argmin(
     >>> int(sharedmem.argmin([3, 1, 7]))
     1
     """
-    a = in_memory(a)
+    a = as_operand(a)
     if not has_positions(a, axis, out, keepdims):
-        return _numpy.argmin(a, axis, out, keepdims=keepdims)
+        return by_numpy(np.argmin, a, axis=axis, out=out, keepdims=keepdims)
     return store(reduce_positions(positions.argmin(a.dtype), a, axis, keepdims), out)
 
 
@@ -82,9 +79,9 @@ def argmax(
     >>> int(sharedmem.argmax([3, 1, 7]))
     2
     """
-    a = in_memory(a)
+    a = as_operand(a)
     if not has_positions(a, axis, out, keepdims):
-        return _numpy.argmax(a, axis, out, keepdims=keepdims)
+        return by_numpy(np.argmax, a, axis=axis, out=out, keepdims=keepdims)
     return store(reduce_positions(positions.argmax(a.dtype), a, axis, keepdims), out)
 
 
@@ -92,11 +89,7 @@ def has_positions(a: Array, axis: int | None, out: Any, keepdims: bool) -> bool:
     """Say whether kernels find positions along an axis."""
     if axis is not None and a.ndim:
         normalize_axis_index(operator.index(axis), a.ndim)
-    return (
-        a.ndim > 0
-        and a.dtype.kind in "biufcmM"
-        and is_covered(a, np.dtype(np.intp), axis, out, keepdims)
-    )
+    return isinstance(a, np.ndarray) and (is_covered(a, np.dtype(np.intp), axis, out, keepdims))
 
 
 def reduce_positions(reduction: Reduction, a: Array, axis: int | None, keepdims: bool) -> Any:

@@ -67,7 +67,7 @@ def dot(a: ArrayLike, b: ArrayLike, out: Array | None = None) -> Any:
     0.5
     """
     a, b = in_memory(a), in_memory(b)
-    if not a.ndim == b.ndim == 1 or len(a) != len(b):
+    if not a.ndim == b.ndim == 1 or len(a) != len(b) or not _are_numbers(a, b):
         return np.dot(a, b, out)
     if out is None:
         return _line_dot(a, b, conjugate=False)
@@ -101,23 +101,28 @@ def vdot(a: ArrayLike, b: ArrayLike, /) -> Any:
     (2-2j)
     """
     a, b = in_memory(a), in_memory(b)
-    if a.size != b.size:
+    if a.size != b.size or not _are_numbers(a, b):
         return np.vdot(a, b)
     return _line_dot(a.reshape(-1), b.reshape(-1), conjugate=True)
+
+
+def _are_numbers(*arrays: Array) -> bool:
+    return all(x.dtype.kind in "biufc" for x in arrays)
 
 
 def _line_dot(a: Array, b: Array, conjugate: bool) -> Any:
     """Return the dot product of two lines of the same length."""
     numpy_dot: Any = np.vdot if conjugate else np.dot
-    nothing = numpy_dot(a[:0], b[:0])
-    dtype = nothing.dtype
-    grid = chunks(len(a), size=max(1, DEFAULT_CHUNK_BYTES // max(1, dtype.itemsize)))
-    if dtype.kind not in "biufc" or not len(grid):
+    dtype = np.result_type(a, b)
+    grid = chunks(len(a), size=max(1, DEFAULT_CHUNK_BYTES // dtype.itemsize))
+    if not len(grid):
         return numpy_dot(a, b)
-    has_kernel = dots.has_dot(dtype)
+    # Chunks of float16 would be rounded each, and overflow where their sum does not.
+    wide = np.promote_types(dtype, np.float32) if dtype.kind == "f" else dtype
+    has_kernel = dots.has_dot(wide)
 
     def chunk_dot(chunk: Chunk) -> Any:
-        x, y = (np.ascontiguousarray(line[chunk], dtype) for line in (a, b))
+        x, y = (np.ascontiguousarray(line[chunk], wide) for line in (a, b))
         return dots.dot(x, y) if has_kernel else numpy_dot(x, y)
 
     parts = _run_over(grid, a.nbytes + b.nbytes)(chunk_dot, grid)
@@ -184,10 +189,12 @@ def average(
         dtype = np.result_type(a, spread, *(["f8"] if a.dtype.kind in "biu" else []))
         if dtype.kind not in "biufc":
             return cast(Any, np.average)(a, axis, weights, returned, keepdims=keepdims)
-        total = sum(spread, axes, dtype, keepdims=keepdims)
+        wide = np.promote_types(dtype, np.float32)  # sums of float16 overflow
+        total = sum(spread, axes, wide, keepdims=keepdims)
         if np.any(total == 0):
             raise ZeroDivisionError("the weights sum to zero, so there is no average")
-        result = _weighted_sum(a, spread, axes, dtype, keepdims) / total
+        result = (_weighted_sum(a, spread, axes, wide, keepdims) / total).astype(dtype)[()]
+        total = total.astype(dtype)[()]
     if not returned:
         return result
     if np.shape(total) != np.shape(result):

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from sharedmem import sorting
 from sharedmem.chunks import chunks
-from sharedmem.conventions import store
+from sharedmem.conventions import check_out, kept_shape, store
+from sharedmem.conversion import check_plain
 from sharedmem.mapreduce import current_pool
 from sharedmem.operands import as_array, in_memory, is_store
 from sharedmem.ranks import is_selectable, order_statistics
@@ -110,9 +111,7 @@ def quantile(
     [2.5, 4.0]
     """
     if weights is not None:
-        return np.quantile(
-            in_memory(a), q, axis, out, method=method, keepdims=keepdims, weights=weights
-        )
+        return weighted(np.quantile, a, q, axis, out, method, keepdims, weights)
     return of_lines(np.quantile, a, axis, out, keepdims, {"q": q, "method": method})
 
 
@@ -147,10 +146,23 @@ def percentile(
     2.0
     """
     if weights is not None:
-        return np.percentile(
-            in_memory(a), q, axis, out, method=method, keepdims=keepdims, weights=weights
-        )
+        return weighted(np.percentile, a, q, axis, out, method, keepdims, weights)
     return of_lines(np.percentile, a, axis, out, keepdims, {"q": q, "method": method})
+
+
+def weighted(
+    func: Callable[..., Any],
+    a: Any,
+    q: Any,
+    axis: Axis,
+    out: Array | None,
+    method: str,
+    keepdims: bool,
+    weights: Any,
+) -> Any:
+    """Apply one of NumPy's functions that know weights."""
+    a, q, weights = in_memory(a), in_memory(q), in_memory(weights)
+    return func(a, q, axis, out, method=method, keepdims=keepdims, weights=weights)
 
 
 class _Line(np.ndarray[Any, np.dtype[Any]]):
@@ -187,15 +199,19 @@ def of_lines(
 ) -> Any:
     """Apply one of NumPy's functions along axes, in parallel."""
     pool, a = current_pool(), as_array(a)
-    if is_store(a) or pool._is_far(a):
-        _, run, seen, _ = pool._on_stored(a)
-        return store(quantile_of_file(run, func, seen, axis, keepdims, options), out)
-    if is_numpys(a, options):
+    check_plain(options.get("q"))
+    is_stored = is_store(a) or pool._is_far(a)
+    if not is_stored and is_numpys(a, options):
         return func(a, axis=axis, out=out, keepdims=keepdims, **options)
     axes = range(a.ndim) if axis is None else normalize_axis_tuple(axis, a.ndim, "axis")
     kept = [at for at in range(a.ndim) if at not in axes]
     # It refuses what NumPy refuses, and has the byte order that a scalar loses.
     example = func(np.zeros((1, 1) if kept else 1, a.dtype), axis=-1, **options)
+    shape = np.shape(options.get("q", 0)) + kept_shape(a, axis, keepdims)
+    check_out(out, shape, np.asarray(example).dtype)
+    if is_stored:
+        _, run, seen, _ = pool._on_stored(a)
+        return store(quantile_of_file(run, func, seen, axis, keepdims, options), out)
     lines = a.transpose(*kept, *axes).reshape(math.prod(a.shape[at] for at in kept), -1)
     run = pool._run_in_threads(sorting.READS * a.nbytes)
     line_bytes = lines.shape[-1] * lines.itemsize
@@ -210,11 +226,7 @@ def of_lines(
         grid = chunks(len(lines), size=lines_a_chunk([len(lines)], line_bytes)[0])
         found = run(of_chunk, grid)
     results = np.concatenate(found, axis=-1, dtype=example.dtype)
-    results = results.reshape(results.shape[:-1] + tuple(a.shape[at] for at in kept))
-    n_before = results.ndim - len(kept)
-    if keepdims:
-        results = np.expand_dims(results, tuple(n_before + at for at in axes))
-    return store(results[()], out)
+    return store(results.reshape(shape)[()], out)
 
 
 def is_numpys(a: Array, options: dict[str, Any]) -> bool:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from sharedmem.array import check_dtype, populate
 from sharedmem.chunks import bytes_a_chunk, chunks
 from sharedmem.constructors import empty
+from sharedmem.conversion import check_plain
 from sharedmem.kernels import distributions, permutations, poisson as poisson_kernels
 from sharedmem.mapreduce import current_pool
 from sharedmem.operands import check_target, in_memory
@@ -456,6 +457,7 @@ def _type_of(dtype: DTypeLike | None, out: Any, default: DTypeLike) -> np.dtype[
 
 
 def _number(name: str, value: Any) -> float:
+    check_plain(value)
     if np.ndim(value):
         raise TypeError(f"{name} must be one number, got an array of shape {np.shape(value)}")
     return float(value)
@@ -469,6 +471,7 @@ def _scale(value: Any) -> float:
 
 
 def _integer(name: str, value: Any) -> int:
+    check_plain(value)
     if np.ndim(value) or value != int(value):
         raise TypeError(f"{name} must be one integer, got {value!r}")
     return int(value)

@@ -10,10 +10,11 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from sharedmem.chunkwise import reduce
 from sharedmem.conventions import (
-    given,
+    by_numpy,
     is_covered,
     kept_shape,
     line_length,
+    native,
     reduce_from,
     result_dtype,
     store,
@@ -22,13 +23,10 @@ from sharedmem.kernels import counts, extrema, products, sums
 from sharedmem.lines import as_lines
 from sharedmem.mapreduce import current_pool
 from sharedmem.masks import as_mask, masked
-from sharedmem.operands import as_array, in_memory
+from sharedmem.operands import as_array, as_operand
 from sharedmem.reducing import Axis
 
 Array = NDArray[Any]
-
-# NumPy's own do what no kernel does; their types do not say that all of it may be passed on.
-_numpy: Any = np
 
 
 def sum(
@@ -79,11 +77,18 @@ def sum(
     >>> float(sharedmem.sum([0.1] * 10))
     1.0
     """
-    a = as_array(a)
+    a = as_operand(a)
     result = result_dtype(np.add.reduce, a.dtype, dtype)
-    if not is_covered(a, result, axis, out, keepdims, where):
-        return _numpy.sum(
-            in_memory(a), axis, dtype, out, keepdims, where=where, **given(initial=initial)
+    if result.kind == "b" or not is_covered(a, result, axis, out, keepdims, where):
+        return by_numpy(
+            np.sum,
+            a,
+            axis=axis,
+            dtype=dtype,
+            out=out,
+            keepdims=keepdims,
+            where=where,
+            initial=initial,
         )
     a = masked(a, where, 0)
     reduction = sums.add(a.dtype, result)
@@ -120,11 +125,18 @@ def prod(
     >>> int(sharedmem.prod([2, 3, 7]))
     42
     """
-    a = as_array(a)
+    a = as_operand(a)
     result = result_dtype(np.multiply.reduce, a.dtype, dtype)
-    if not is_covered(a, result, axis, out, keepdims, where):
-        return _numpy.prod(
-            in_memory(a), axis, dtype, out, keepdims, where=where, **given(initial=initial)
+    if result.kind == "b" or not is_covered(a, result, axis, out, keepdims, where):
+        return by_numpy(
+            np.prod,
+            a,
+            axis=axis,
+            dtype=dtype,
+            out=out,
+            keepdims=keepdims,
+            where=where,
+            initial=initial,
         )
     a = masked(a, where, 1)
     reduction = products.multiply(a.dtype, result)
@@ -162,10 +174,10 @@ def mean(
     >>> sharedmem.mean([[1, 2], [3, 5]], axis=0).tolist()
     [2.0, 3.5]
     """
-    a = as_array(a)
+    a = as_operand(a)
     result = result_dtype(np.mean, a.dtype, dtype)
-    if not is_covered(a, result, axis, out, keepdims, where):
-        return _numpy.mean(in_memory(a), axis, dtype, out, keepdims, where=where)
+    if result.kind in "biu" or not is_covered(a, result, axis, out, keepdims, where):
+        return by_numpy(np.mean, a, axis=axis, dtype=dtype, out=out, keepdims=keepdims, where=where)
     if where is not True:
         count = n_taking_part(a.shape, axis, keepdims, where)
         if np.any(count == 0):
@@ -200,10 +212,12 @@ def min(
     >>> int(sharedmem.min([3, 1, 2]))
     1
     """
-    a = as_array(a)
+    a = as_operand(a)
     is_defined = where is True or initial is not None
-    if not is_defined or not is_covered(a, a.dtype.newbyteorder("="), axis, out, keepdims, where):
-        return _numpy.min(in_memory(a), axis, out, keepdims, where=where, **given(initial=initial))
+    if not is_defined or not is_covered(a, native(a.dtype), axis, out, keepdims, where):
+        return by_numpy(
+            np.min, a, axis=axis, out=out, keepdims=keepdims, where=where, initial=initial
+        )
     if a.dtype.kind == "b" and where is True and initial is None:
         return all(a, axis, out, keepdims)  # which stops early
     a = masked(a, where, initial)
@@ -236,10 +250,12 @@ def max(
     >>> int(sharedmem.max([3, 1, 2]))
     3
     """
-    a = as_array(a)
+    a = as_operand(a)
     is_defined = where is True or initial is not None
-    if not is_defined or not is_covered(a, a.dtype.newbyteorder("="), axis, out, keepdims, where):
-        return _numpy.max(in_memory(a), axis, out, keepdims, where=where, **given(initial=initial))
+    if not is_defined or not is_covered(a, native(a.dtype), axis, out, keepdims, where):
+        return by_numpy(
+            np.max, a, axis=axis, out=out, keepdims=keepdims, where=where, initial=initial
+        )
     if a.dtype.kind == "b" and where is True and initial is None:
         return any(a, axis, out, keepdims)  # which stops early
     a = masked(a, where, initial)
@@ -266,6 +282,8 @@ def minmax(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> tuple[
     (array([1, 2]), array([3, 5]))
     """
     a = as_array(a)
+    if not is_covered(a, native(a.dtype), axis, None, keepdims):
+        return min(a, axis, keepdims=keepdims), max(a, axis, keepdims=keepdims)
     smallest, largest = reduce(extrema.minmax(a.dtype), a, axis, keepdims=keepdims)
     return smallest, largest
 
@@ -290,10 +308,10 @@ def ptp(a: ArrayLike, axis: Axis = None, out: Array | None = None, keepdims: boo
     """
     a = as_array(a)
     if a.dtype.kind == "b":
-        return _numpy.ptp(in_memory(a), axis, out, keepdims)  # which refuses it
+        return by_numpy(np.ptp, a, axis=axis, out=out, keepdims=keepdims)  # which refuses it
     result = np.subtract(*np.zeros((2, 1), a.dtype)).dtype
     if not is_covered(a, result, axis, out, keepdims):
-        return _numpy.ptp(in_memory(a), axis, out, keepdims)
+        return by_numpy(np.ptp, a, axis=axis, out=out, keepdims=keepdims)
     smallest, largest = minmax(a, axis, keepdims=keepdims)
     return store(np.subtract(largest, smallest), out)
 
@@ -317,8 +335,8 @@ def count_nonzero(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) ->
     2
     """
     a = as_array(a)
-    if a.ndim == 0:
-        return _numpy.count_nonzero(in_memory(a), axis, keepdims=keepdims)
+    if a.ndim == 0 or a.dtype.kind not in "biufcmM":
+        return by_numpy(np.count_nonzero, a, axis=axis, keepdims=keepdims)
     return reduce(counts.count_nonzero(a.dtype), a, axis, keepdims=keepdims)
 
 
@@ -348,9 +366,9 @@ def any(
     >>> bool(sharedmem.any([0, 0, 2]))
     True
     """
-    a = as_array(a)
-    if a.dtype.kind not in "biufc" or not is_covered(a, np.dtype(bool), axis, out, keepdims, where):
-        return _numpy.any(in_memory(a), axis, out, keepdims, where=where)
+    a = as_operand(a)
+    if a.dtype.kind in "mM" or not is_covered(a, np.dtype(bool), axis, out, keepdims, where):
+        return by_numpy(np.any, a, axis=axis, out=out, keepdims=keepdims, where=where)
     a = masked(a, where, False)
     if isinstance(a, np.ndarray) and line_length(a, axis) == a.size:
         result = np.reshape(_has(a, True), kept_shape(a, axis, keepdims))[()]
@@ -385,9 +403,9 @@ def all(
     >>> bool(sharedmem.all([1, 0, 2]))
     False
     """
-    a = as_array(a)
-    if a.dtype.kind not in "biufc" or not is_covered(a, np.dtype(bool), axis, out, keepdims, where):
-        return _numpy.all(in_memory(a), axis, out, keepdims, where=where)
+    a = as_operand(a)
+    if a.dtype.kind in "mM" or not is_covered(a, np.dtype(bool), axis, out, keepdims, where):
+        return by_numpy(np.all, a, axis=axis, out=out, keepdims=keepdims, where=where)
     a = masked(a, where, True)
     if isinstance(a, np.ndarray) and line_length(a, axis) == a.size:
         result = np.reshape(not _has(a, False), kept_shape(a, axis, keepdims))[()]

@@ -13,6 +13,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.typing import NDArray
 
 from sharedmem.chunks import DEFAULT_CHUNK_BYTES, Chunk, Grid, chunks, units_of
+from sharedmem.conversion import as_ndarray
 from sharedmem.operands import is_same_view, is_store, named
 
 Array = NDArray[Any]
@@ -28,7 +29,7 @@ def read(part: Any, region: Region) -> Any:
         return part[(*region, ...)]
     if not all(_lengths(part, region)):  # which not all formats can read
         return np.empty(_lengths(part, region), part.dtype)
-    values = np.asarray(part[tuple(map(forward, region))])
+    values = as_ndarray(part[tuple(map(forward, region))])
     steps: Any = [slice(None, None, part.step) for part in region]
     return values[(*steps, ...)]
 

@@ -233,7 +233,7 @@ def diff(
     side = list(a.shape)
     side[axis] = 1
     parts = [
-        np.broadcast_to(part, side) if np.ndim(part) == 0 else np.asanyarray(part)
+        np.broadcast_to(in_memory(part), side) if np.ndim(part) == 0 else in_memory(part)
         for part in (prepend, a, append)
         if part is not np._NoValue
     ]

@@ -97,7 +97,7 @@ def digitize(x: ArrayLike, bins: ArrayLike, right: bool = False) -> Any:
     >>> sharedmem.digitize([0.2, 6.4, 3.0], [0.0, 1.0, 3.0, 10.0]).tolist()
     [1, 3, 3]
     """
-    x, bins = in_memory(x), np.asarray(bins)
+    x, bins = in_memory(x), in_memory(bins)
     np.digitize(x.reshape(-1)[:0], bins, right)  # refuses what NumPy refuses
     if np.isnan(bins).any():
         return np.digitize(x, bins, right)

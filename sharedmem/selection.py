@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sharedmem.array import populate
 from sharedmem.chunks import DEFAULT_CHUNK_BYTES, Chunk, Grid, bytes_a_chunk, chunks
+from sharedmem.conversion import check_plain
 from sharedmem.kernels import selections
 from sharedmem.lines import memory_order
 from sharedmem.mapreduce import current_pool
@@ -253,6 +254,10 @@ def clip(
     a_min: ArrayLike | None = None,
     a_max: ArrayLike | None = None,
     out: Array | None = None,
+    *,
+    min: ArrayLike | None = None,
+    max: ArrayLike | None = None,
+    **options: Any,
 ) -> Any:
     """Return elements with those beyond a limit set to it, as `numpy.clip` does.
 
@@ -263,10 +268,20 @@ def clip(
         The limits, broadcast against `a`; None is no limit.
     out : ndarray, optional
         Where the result goes; it may be `a`.
+    min, max : array_like, optional
+        Other names of `a_min` and `a_max`.
+    **options
+        ``where``, ``dtype``, ``casting`` and others that :class:`numpy.ufunc` knows. NumPy does
+        these, serially.
 
     Returns
     -------
     ndarray or scalar
+
+    Raises
+    ------
+    ValueError
+        If limits are given by both names, or do not fit.
 
     Examples
     --------
@@ -274,6 +289,15 @@ def clip(
     >>> sharedmem.clip([1, 5, 9], 3, 7).tolist()
     [3, 5, 7]
     """
+    if min is not None or max is not None:
+        if a_min is not None or a_max is not None:
+            raise ValueError("a_min and a_max are other names of min and max: give one of both")
+        a_min, a_max = min, max
+    if options:
+        for x in (a_min, a_max, options.get("where")):
+            check_plain(x)
+        numpy_clip: Any = np.clip
+        return numpy_clip(in_memory(a), a_min, a_max, out, **options)
     return _by_chunk(np.clip, (a, a_min, a_max), out)
 
 
@@ -302,7 +326,7 @@ def _by_chunk(
     dtype = apply(nothing, None if out is None else np.asarray(out)[nothing]).dtype
     if dtype.hasobject:
         return function(*operands, out=out)
-    result: Any = out if out is not None else _empty_like(arrays, dtype)
+    result: Any = out if out is not None else _empty_like([x for x in arrays if x.ndim], dtype)
     target = np.asarray(result)
     grid = chunks(target, memory_order(target.strides), nbytes=bytes_a_chunk(target.nbytes))
 

@@ -10,16 +10,21 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from sharedmem.chunkwise import reduce
-from sharedmem.conventions import is_covered, kept_shape, line_length, result_dtype, store
+from sharedmem.conventions import (
+    by_numpy,
+    degrees_lost,
+    is_covered,
+    kept_shape,
+    line_length,
+    result_dtype,
+    store,
+)
 from sharedmem.kernels import Reduction, moments as variances, summaries, sums
 from sharedmem.kernels.summaries import Moments, Summary
 from sharedmem.masks import Squares, masked
-from sharedmem.operands import as_array, in_memory
+from sharedmem.operands import as_array, as_operand
 from sharedmem.reducing import Axis
 from sharedmem.reductions import masked_mean, n_taking_part
-
-# NumPy's own do what no kernel does; their types do not say that all of it may be passed on.
-_numpy: Any = np
 
 
 def var(
@@ -31,6 +36,8 @@ def var(
     keepdims: bool = False,
     *,
     where: Any = True,
+    mean: Any = None,
+    correction: float | None = None,
 ) -> Any:
     """Return the variance, as `numpy.var` does but from one pass over the array.
 
@@ -42,6 +49,10 @@ def var(
         Type of the result, by default that of `a`, or float64 for integers.
     ddof : float, optional
         The sum of squares is divided by the number of elements less `ddof`.
+    mean : array_like, optional
+        The mean, where it is known, shaped as with ``keepdims=True``. NumPy does these, serially.
+    correction : float, optional
+        Another name of `ddof`.
 
     Returns
     -------
@@ -53,10 +64,21 @@ def var(
     >>> float(sharedmem.var([1, 2, 3, 4], ddof=1))
     1.6666666666666667
     """
-    a = as_array(a)
+    a, ddof = as_operand(a), degrees_lost(ddof, correction)
     result = result_dtype(np.var, a.dtype, dtype)
-    if not is_covered(a, result, axis, out, keepdims, where):
-        return _numpy.var(in_memory(a), axis, dtype, out, ddof, keepdims, where=where)
+    is_plain = mean is None and result.kind not in "biu"
+    if not is_plain or not is_covered(a, result, axis, out, keepdims, where):
+        return by_numpy(
+            np.var,
+            a,
+            axis=axis,
+            dtype=dtype,
+            out=out,
+            ddof=ddof,
+            keepdims=keepdims,
+            where=where,
+            mean=mean,
+        )
     return store(_spread(variances.variance, a, axis, result, ddof, keepdims, where), out)
 
 
@@ -69,12 +91,14 @@ def std(
     keepdims: bool = False,
     *,
     where: Any = True,
+    mean: Any = None,
+    correction: float | None = None,
 ) -> Any:
     """Return the standard deviation, the square root of :func:`var`.
 
     Parameters
     ----------
-    a, axis, dtype, out, ddof, keepdims, where
+    a, axis, dtype, out, ddof, keepdims, where, mean, correction
         As for :func:`var`.
 
     Returns
@@ -87,10 +111,21 @@ def std(
     >>> float(sharedmem.std([1, 1, 3, 3]))
     1.0
     """
-    a = as_array(a)
+    a, ddof = as_operand(a), degrees_lost(ddof, correction)
     result = result_dtype(np.var, a.dtype, dtype)
-    if not is_covered(a, result, axis, out, keepdims, where):
-        return _numpy.std(in_memory(a), axis, dtype, out, ddof, keepdims, where=where)
+    is_plain = mean is None and result.kind not in "biu"
+    if not is_plain or not is_covered(a, result, axis, out, keepdims, where):
+        return by_numpy(
+            np.std,
+            a,
+            axis=axis,
+            dtype=dtype,
+            out=out,
+            ddof=ddof,
+            keepdims=keepdims,
+            where=where,
+            mean=mean,
+        )
     return store(_spread(variances.deviation, a, axis, result, ddof, keepdims, where), out)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from sharedmem.chunks import DEFAULT_CHUNK_BYTES, Chunk, chunks, units_of
+from sharedmem.conversion import as_ndarray
 from sharedmem.kernels import Reduction
 from sharedmem.lines import MIN_LINES
 from sharedmem.reducing import Array, Axis, State, by_line, map_parts, reduce
@@ -49,7 +50,7 @@ def reduce_store(
     and the chunks of the file; states are combined over neighbours, in the order of the chunks.
     """
     if store.ndim == 0 or 0 in store.shape:
-        return reduce(run_serially, reduction, np.asarray(store[...]), axis, keepdims)
+        return reduce(run_serially, reduction, as_ndarray(store[...]), axis, keepdims)
     axes = normalize_axis_tuple(range(store.ndim) if axis is None else axis, store.ndim, "axis")
     kept = [at for at in range(store.ndim) if at not in axes]
     whole = reduction if reduction.lines else by_line(reduction, np.dtype(store.dtype))
@@ -85,7 +86,7 @@ class ChunkTask:
     def __call__(self, chunk: Chunk) -> State:
         """Return the state of a chunk."""
         to_state = dataclasses.replace(self.reduction, finalize=tuple, direct=None)
-        values = np.asarray(self.store[tuple(chunk)])
+        values = as_ndarray(self.store[tuple(chunk)])
         return reduce(run_serially, to_state, values, self.axes, keepdims=True)  # type: ignore[no-any-return]
 
 

@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[1]
 FLOORS = {
     "ground": "errors checks signals forking freeing mapping files machine memory keys thread_pool "
     "filling kernels",
-    "1": "chunks array array_files constructors claims open_files failures locks sync parcels "
+    "1": "chunks array conversion array_files constructors claims open_files failures locks sync "
+    "parcels "
     "transport blas foreign",
     "2": "team tasks tracing worker processes threads",
     "3": "lines compiling runs operands natural_runs byte_sorting sorting scanning ranks regions "

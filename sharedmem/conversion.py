@@ -1,0 +1,120 @@
+"""Array-likes as ndarrays; what would lose a mask, a unit or missing values is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from sharedmem.array import SharedArray
+
+Array = NDArray[Any]
+
+_SCALARS = frozenset({bool, int, float, complex, str, bytes})
+_PLAIN = frozenset({np.ndarray, np.memmap, SharedArray}) | _SCALARS
+
+
+def as_ndarray(a: Any, dtype: DTypeLike | None = None) -> Array:
+    """Return an array-like as an ndarray, as `numpy.asarray` does.
+
+    Parameters
+    ----------
+    a : array_like
+    dtype : dtype, optional
+        Another type, which the elements are cast to.
+
+    Raises
+    ------
+    TypeError
+        If `a` knows more than the numbers of an ndarray: it has a mask, units or missing values.
+        Or if it is not an array, but what yields one: a generator, a set, or a sparse matrix.
+    """
+    if type(a) in _PLAIN:
+        return np.asarray(a, dtype)
+    check_plain(a)
+    array = np.asanyarray(a, dtype)  # keeps what an object's `__array__` returns
+    check_plain(array)
+    if array.ndim == 0 and array.dtype.kind == "O" and not isinstance(a, np.ndarray | np.generic):
+        _check_scalar(a)
+    return np.asarray(array)
+
+
+def has_rules(a: Any) -> bool:
+    """Return whether an object brings rules of its own to NumPy's functions.
+
+    A masked array, a quantity with a unit or a matrix does: NumPy's functions respect its rules,
+    kernels see nothing but its numbers.
+    """
+    return type(a) not in _PLAIN and _has_rules(type(a))
+
+
+def _has_rules(kind: type) -> bool:
+    if issubclass(kind, SharedArray):
+        return False
+    if not issubclass(kind, np.ndarray):
+        # Dask's arrays are read like files.
+        return hasattr(kind, "__array_function__") and not hasattr(kind, "rechunk")
+    return (
+        issubclass(kind, np.ma.MaskedArray | np.matrix)
+        or kind.__array_function__ is not np.ndarray.__array_function__
+        or kind.__array_ufunc__ is not np.ndarray.__array_ufunc__
+    )
+
+
+def check_plain(a: Any) -> None:
+    """Refuse an array-like that is not fully described by the numbers of an ndarray."""
+    kind = type(a)
+    if kind in _PLAIN:
+        return
+    if issubclass(kind, np.ma.MaskedArray):
+        raise TypeError(
+            f"a {kind.__name__} has a mask, which would be lost here: give a.filled(value) or "
+            "a.compressed(), leave elements out by where=, or use numpy.ma"
+        )
+    if _has_rules(kind):
+        raise TypeError(
+            f"{kind.__module__}.{kind.__qualname__} has rules of its own, such as units, which "
+            "would be lost here: give its numbers alone (numpy.asarray(a), or a.magnitude, "
+            "a.value), or use NumPy's function"
+        )
+    if issubclass(kind, list | tuple):
+        for part in a if {*map(type, a)} - _PLAIN else ():
+            check_plain(part)
+    elif not issubclass(kind, np.ndarray | np.generic):
+        _check_container(a)
+
+
+def _check_container(a: Any) -> None:
+    """Refuse a container of pandas, polars, Arrow or xarray whose array would lose something."""
+    if hasattr(a, "dims") and hasattr(a, "variable"):  # of xarray, whose `data` would be loaded
+        check_plain(a.variable._data)
+    elif hasattr(a, "__dask_graph__"):  # computed later: only its form is known
+        check_plain(getattr(a, "_meta", None))
+    elif _has_missing(a):
+        kind = type(a)
+        raise TypeError(
+            f"a {kind.__module__}.{kind.__qualname__} has missing values, which are not NaN and "
+            "would be lost here: fill them or drop them first, with a.fillna(value), a.dropna(), "
+            "a.fill_null(value) or a.drop_nulls()"
+        )
+
+
+def _has_missing(a: Any) -> bool:
+    if hasattr(a, "null_count"):  # of Arrow and polars
+        return bool(np.any(a.null_count() if callable(a.null_count) else a.null_count))
+    if hasattr(a, "itercolumns"):
+        return any(map(_has_missing, a.itercolumns()))
+    if not hasattr(a, "isna"):  # as pandas's objects have it, whose own types know NA
+        return False
+    columns = (column for _, column in a.items()) if a.ndim == 2 else (a,)
+    return any(not isinstance(part.dtype, np.dtype) and part.isna().any() for part in columns)
+
+
+def _check_scalar(a: Any) -> None:
+    """Refuse what NumPy would take for one Python object, though it has elements."""
+    kind = type(a)
+    if isinstance(a, Iterable) or hasattr(kind, "shape"):
+        way_out = "a.toarray()" if hasattr(kind, "toarray") else "list(a), or sharedmem.fromiter"
+        raise TypeError(f"a {kind.__name__} is not an array: give {way_out}")

@@ -1,0 +1,224 @@
+"""Array-likes that know more than their numbers: NumPy does them, or they are refused by name."""
+
+import inspect
+import itertools
+
+import numpy as np
+import pytest
+
+import sharedmem
+from sharedmem import random
+
+MASKED = np.ma.array([[5.0, 1, 999], [2, 7, -999]], mask=[[0, 0, 1], [0, 0, 1]])
+
+
+class Length(np.ndarray):
+    """An array with a unit, which overrides NumPy's functions as astropy's Quantity does."""
+
+    def __array_function__(self, func, types, args, kwargs):
+        return "with its unit"
+
+
+class Distance:
+    """An object with a unit, which has NumPy's protocol as pint's Quantity does."""
+
+    shape, dtype, ndim, size = (3,), np.dtype(float), 1, 3
+
+    def __array__(self, dtype=None, copy=None):
+        return np.arange(3.0)
+
+    def __array_function__(self, func, types, args, kwargs):
+        return "with its unit"
+
+
+class Reader:
+    """An object that gives masked arrays, as netCDF4's Variable does."""
+
+    def __array__(self, dtype=None, copy=None):
+        return MASKED[0]
+
+
+class MaskedStore:
+    """An array in a file of which masked arrays are read."""
+
+    shape, dtype, ndim, size, chunks, nbytes = (3,), np.dtype(float), 1, 3, (1,), 24
+
+    def __getitem__(self, region):
+        return MASKED[0][region]
+
+
+class Holder:
+    """An array of xarray's, which holds another one."""
+
+    shape, dtype, ndim, size, chunks, dims = (3,), np.dtype(float), 1, 3, None, ("x",)
+
+    def __init__(self, data, in_memory=True):
+        self.variable = type("Variable", (), {"_data": data, "_in_memory": in_memory})
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self.variable._data)
+
+    def __getitem__(self, region):
+        return np.asarray(self)[region]
+
+
+class Column:
+    """A column of numbers, of which pandas, Arrow and polars each know in their way what lacks."""
+
+    ndim = 1
+
+    def __init__(self, **known):
+        self.__dict__.update(known)
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array([1.0, np.nan])
+
+
+def pandas_column(dtype):
+    return Column(dtype=dtype, isna=lambda: np.array([False, True]))
+
+
+LOSING = {
+    "masked array": MASKED,
+    "masked": np.ma.masked,
+    "unit": np.arange(3.0).view(Length),
+    "protocol": Distance(),
+    "matrix": np.array([[1.0, 2.0]]).view(np.matrix),
+    "reader": Reader(),
+    "masked store": MaskedStore(),
+    "unit in xarray": Holder(Distance(), in_memory=False),
+    "mask in xarray": Holder(MASKED[0]),
+    "pandas": pandas_column(dtype="Int64"),
+    "frame": Column(ndim=2, isna=None, items=lambda: [("a", pandas_column(dtype="Int64"))]),
+    "Arrow": Column(null_count=1),
+    "polars": Column(null_count=lambda: 1),
+    "table": Column(itercolumns=lambda: [Column(null_count=1)]),
+    "list": [1.0, np.ma.masked],
+    "rows": [[MASKED[0]], [MASKED[1]]],
+    "sparse": type("Sparse", (), {"shape": (1,), "dtype": float, "toarray": None})(),
+    "generator": (x for x in [1.0]),
+    "set": {1.0},
+}
+
+# The form of these is known without their elements.
+FORMS = {"masked store", "unit in xarray", "mask in xarray", "sparse"}
+
+
+def halve(x):
+    x /= 2
+
+
+def copy_chunk(x, out):
+    out[:] = x
+
+
+ONES = np.ones(3)
+# One call for each public function, and for each argument that is an array.
+CALLS = {
+    "accumulate": [lambda f, a: f(np.add, a), lambda f, a: f(np.add, ONES, out=a)],
+    "apply_ufunc": [
+        lambda f, a: f(np.exp, a),
+        lambda f, a: f(np.exp, ONES, out=a),
+        lambda f, a: f(np.exp, ONES, out=np.ones(3), where=a),
+    ],
+    "average": [lambda f, a: f(a), lambda f, a: f(ONES, weights=a)],
+    "bincount": [lambda f, a: f(a), lambda f, a: f(np.ones(3, int), a)],
+    "clip": [lambda f, a: f(a, 0, 1), lambda f, a: f(ONES, a, 1), lambda f, a: f(ONES, 0, a)],
+    "compress": [lambda f, a: f(a, ONES), lambda f, a: f([True] * 3, a, axis=-1)],
+    "diff": [lambda f, a: f(a), lambda f, a: f(ONES, prepend=a), lambda f, a: f(ONES, append=a)],
+    "digitize": [lambda f, a: f(a, ONES), lambda f, a: f(ONES, a)],
+    "dot": [lambda f, a: f(a, ONES), lambda f, a: f(ONES, a)],
+    "vdot": [lambda f, a: f(a, ONES), lambda f, a: f(ONES, a)],
+    "evaluate": [lambda f, a: f("x + 1", x=a), lambda f, a: f("x + 1", x=ONES, out=a)],
+    "full": [lambda f, a: f(3, a)],
+    "full_like": [lambda f, a: f(a, 1), lambda f, a: f(ONES, a)],
+    "histogram": [
+        lambda f, a: f(a),
+        lambda f, a: f(ONES, bins=a),
+        lambda f, a: f(ONES, weights=a),
+    ],
+    "histogram2d": [lambda f, a: f(a, ONES), lambda f, a: f(ONES, ONES, weights=a)],
+    "histogramdd": [lambda f, a: f(a), lambda f, a: f([ONES], weights=a)],
+    "map_chunks": [lambda f, a: f(halve, a), lambda f, a: f(copy_chunk, a, out=np.ones(3))],
+    "map_overlap": [lambda f, a: f(copy_chunk, a, np.ones(3), depth=0)],
+    "partition": [lambda f, a: f(a, 1)],
+    "quantile": [lambda f, a: f(a, 0.5), lambda f, a: f(ONES, a)],
+    "percentile": [lambda f, a: f(a, 0.5), lambda f, a: f(ONES, a)],
+    "nanquantile": [lambda f, a: f(a, 0.5), lambda f, a: f(ONES, a)],
+    "nanpercentile": [lambda f, a: f(a, 0.5), lambda f, a: f(ONES, a)],
+    "reduce": [lambda f, a: f(sharedmem.Reduction(chunk=len, combine=max), a)],
+    "searchsorted": [lambda f, a: f(a, ONES), lambda f, a: f(ONES, a)],
+    "take": [lambda f, a: f(a, [0]), lambda f, a: f(ONES, a)],
+    "topk": [lambda f, a: f(a, 1)],
+    "where": [
+        lambda f, a: f(a),
+        lambda f, a: f(a, 1, 2),
+        lambda f, a: f([True] * 3, a, 1),
+        lambda f, a: f([True] * 3, 1, a),
+    ],
+    "sum": [lambda f, a: f(a), lambda f, a: f(a, axis=-1), lambda f, a: f(ONES, where=a)],
+}
+# These take no array; `fromiter` takes what makes one.
+WITHOUT = (
+    "available_memory background chunks cpu_count empty fromfile fromiter get_debug "
+    "is_shared ones set_debug total_memory zeros"
+)
+FUNCTIONS = [
+    name
+    for name in sharedmem.__all__
+    if inspect.isfunction(getattr(sharedmem, name)) and name not in WITHOUT.split()
+]
+REDUCTIONS = "sum prod mean min max var std any all argmin nansum"
+
+
+@pytest.mark.filterwarnings("ignore")  # NumPy's own, of what it does to such arguments
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_nothing_that_an_array_knows_is_lost(name):
+    calls = CALLS.get(name, [lambda f, a: f(a)])
+    kinds = [kind for kind in LOSING if kind not in FORMS or not name.endswith("_like")]
+    with sharedmem.MapReduceByThread(np=2):
+        for kind, call in itertools.product(kinds, calls):
+            try:
+                result = call(getattr(sharedmem, name), LOSING[kind])
+            except Exception:  # whatever it is, nothing is lost in silence
+                continue
+            by_numpy = call(getattr(np, name), LOSING[kind])
+            assert type(result) is type(by_numpy), kind
+            assert repr(result) == repr(by_numpy), kind
+
+
+@pytest.mark.parametrize("name", REDUCTIONS.split())
+@pytest.mark.parametrize("axis", [None, 1])
+def test_reductions_leave_out_what_is_masked(name, axis):
+    without = np.asarray(MASKED)[:, :2]
+    result = getattr(sharedmem, name)(MASKED, axis=axis)
+    np.testing.assert_array_equal(result, getattr(np, name)(without, axis=axis))
+
+
+@pytest.mark.parametrize("kind", ["masked array", "unit", "pandas", "sparse", "generator"])
+def test_errors_name_the_type_and_what_to_do(kind):
+    with pytest.raises(TypeError, match=rf"{type(LOSING[kind]).__name__} .*(give|a\.)"):
+        sharedmem.sort(LOSING[kind])
+
+
+@pytest.mark.parametrize("kind", ["masked array", "unit", "generator"])
+def test_random_numbers_have_plain_parameters(kind):
+    with pytest.raises(TypeError):
+        random.normal(LOSING[kind], size=3)
+    with pytest.raises(TypeError):
+        random.uniform(out=LOSING[kind])
+    with pytest.raises(TypeError):
+        random.permutation(LOSING[kind])
+
+
+def test_containers_of_numbers_alone_are_arrays():
+    column = Column(dtype=np.dtype(float), isna=lambda: np.array([False, True]))
+    whole = Column(null_count=0)
+    for a in (column, whole, Holder(np.array([1.0, np.nan])), np.array([1.0, np.nan]).view(Unit)):
+        np.testing.assert_array_equal(sharedmem.sort(a), [1, np.nan])
+        np.testing.assert_array_equal(sharedmem.cumsum(a), [1, np.nan])
+        assert sharedmem.nansum(a) == 1
+
+
+class Unit(np.recarray):
+    """A subclass that changes nothing about the numbers."""

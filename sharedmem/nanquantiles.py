@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sharedmem.conventions import store
 from sharedmem.conversion import check_plain
 from sharedmem.operands import in_memory
-from sharedmem.quantiles import is_numpys, of_lines, weighted
+from sharedmem.quantiles import check_out_of, is_numpys, of_lines, weighted
 from sharedmem.reducing import Axis
 
 Array = NDArray[Any]
@@ -139,6 +140,7 @@ def _of_numbers(
     """Apply a function of lines without NaN, or what NumPy has for lines with it."""
     a = in_memory(a)
     check_plain(options.get("q"))
+    check_out_of(function, a, axis, out, keepdims, options)
     if a.dtype.kind not in "f" or is_numpys(a, options):
         return by_numpy(a, axis=axis, out=out, keepdims=keepdims, **options)
     have_no_numbers: list[bool] = []
@@ -159,7 +161,7 @@ def _of_numbers(
             found[..., n_nan == n] = function(lines, axis=axis, overwrite_input=True, **options)
         return found
 
-    found = of_lines(of_numbers, a, axis, out, keepdims, options)
+    found = of_lines(of_numbers, a, axis, None, keepdims, options)
     if any(have_no_numbers):
         warnings.warn("All-NaN slice encountered", RuntimeWarning, stacklevel=3)
-    return found
+    return store(found, out)

@@ -200,18 +200,16 @@ def of_lines(
     """Apply one of NumPy's functions along axes, in parallel."""
     pool, a = current_pool(), as_array(a)
     check_plain(options.get("q"))
-    is_stored = is_store(a) or pool._is_far(a)
-    if not is_stored and is_numpys(a, options):
+    check_out_of(func, a, axis, out, keepdims, options)
+    if is_store(a) or pool._is_far(a):
+        _, run, seen, _ = pool._on_stored(a)
+        return store(quantile_of_file(run, func, seen, axis, keepdims, options), out)
+    if is_numpys(a, options):
         return func(a, axis=axis, out=out, keepdims=keepdims, **options)
     axes = range(a.ndim) if axis is None else normalize_axis_tuple(axis, a.ndim, "axis")
     kept = [at for at in range(a.ndim) if at not in axes]
     # It refuses what NumPy refuses, and has the byte order that a scalar loses.
     example = func(np.zeros((1, 1) if kept else 1, a.dtype), axis=-1, **options)
-    shape = np.shape(options.get("q", 0)) + kept_shape(a, axis, keepdims)
-    check_out(out, shape, np.asarray(example).dtype)
-    if is_stored:
-        _, run, seen, _ = pool._on_stored(a)
-        return store(quantile_of_file(run, func, seen, axis, keepdims, options), out)
     lines = a.transpose(*kept, *axes).reshape(math.prod(a.shape[at] for at in kept), -1)
     run = pool._run_in_threads(sorting.READS * a.nbytes)
     line_bytes = lines.shape[-1] * lines.itemsize
@@ -226,7 +224,24 @@ def of_lines(
         grid = chunks(len(lines), size=lines_a_chunk([len(lines)], line_bytes)[0])
         found = run(of_chunk, grid)
     results = np.concatenate(found, axis=-1, dtype=example.dtype)
+    shape = np.shape(options.get("q", 0)) + kept_shape(a, axis, keepdims)
     return store(results.reshape(shape)[()], out)
+
+
+def check_out_of(
+    func: Callable[..., Any],
+    a: Array,
+    axis: Axis,
+    out: Array | None,
+    keepdims: bool,
+    options: dict[str, Any],
+) -> None:
+    """Refuse an `out` that quantiles do not fit: NumPy's functions would fill or truncate some."""
+    if out is None or a.dtype.kind not in "biufmM":
+        return
+    example = func(np.zeros((1, 1), a.dtype), axis=-1, **options)
+    shape = np.shape(options.get("q", 0)) + kept_shape(a, axis, keepdims)
+    check_out(out, shape, example.dtype)
 
 
 def is_numpys(a: Array, options: dict[str, Any]) -> bool:

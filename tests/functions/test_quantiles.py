@@ -180,3 +180,24 @@ def test_lines_of_nan_alone_are_warned_of_once():
     assert len(caught) == 1
     assert result[7] == 2
     assert np.isnan(np.delete(result, 7)).all()
+
+
+@pytest.mark.parametrize("n", [10, 300_000])
+@pytest.mark.parametrize("name", ["median", "quantile", "percentile", "nanmedian", "nanquantile"])
+def test_out_has_the_shape_of_the_result_and_a_type_it_is_cast_to(name, n):
+    a = np.arange(float(n)).reshape(2, -1) + 0.75
+    q = () if "median" in name else ([0.25, 0.5],)
+    function, shape = getattr(sharedmem, name), (*map(len, q), 2)
+    for out in (np.empty(shape, "f4"), np.empty(shape)):
+        assert function(a, *q, axis=1, out=out) is out
+        np.testing.assert_array_equal(out, function(a, *q, axis=1).astype(out.dtype))
+    refused = {
+        np._core._exceptions._UFuncOutputCastingError: np.empty(shape, int),
+        ValueError: np.empty((5, *shape)),
+        TypeError: [0.0],
+    }
+    for error, out in refused.items():
+        with pytest.raises(error):
+            function(a, *q, axis=1, out=out)
+    with pytest.raises(ValueError, match="read-only"):
+        function(a, *q, axis=1, out=np.broadcast_to(1.0, shape))

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
+import operator
 import os
 import sys
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from sharedmem.forking import new_lock
+from sharedmem.freeing import exhaust
 
 if TYPE_CHECKING:
     from threadpoolctl import LibController, ThreadpoolController
@@ -44,7 +48,7 @@ def can_limit_after_fork() -> bool:
 def limit(n_threads: int) -> None:
     """Limit the threads of all libraries in this process, for good."""
     for library in libraries():
-        _set(library, n_threads)
+        _setter(library, n_threads)()
 
 
 def _starts_threads(library: LibController) -> bool:
@@ -65,47 +69,70 @@ def _variables(library: LibController) -> tuple[ctypes.c_int, ctypes.c_int] | No
     return used, most
 
 
-def _set(library: LibController, n_threads: int) -> None:
+def _setter(library: LibController, n_threads: int) -> Callable[[], object]:
+    """Return what sets the threads of a library: of OpenBLAS a function of C."""
     variables = _variables(library)
     if variables and n_threads <= variables[1].value:
-        variables[0].value = n_threads
-    else:
-        library.set_num_threads(n_threads)
+        return partial(_store, variables[0], n_threads)
+    return partial(library.set_num_threads, n_threads)
 
+
+_c_int: Any = ctypes.c_int
+_store = _c_int.value.__set__
+_call = operator.methodcaller("__call__")
 
 _lock = new_lock()
-_n_limits = 0
-_unlimited: list[tuple[LibController, int]] = []
+# The limits that hold, and what lifts them, as long as one does.
+_limits: set[Limit] = set()
+_unlimited: list[Callable[[], object]] = []
 
 
 def _forget_limits() -> None:
-    global _n_limits
-    _n_limits = 0
+    _limits.clear()
+    _unlimited.clear()
 
 
 os.register_at_fork(after_in_child=_forget_limits)
 
 
+class Limit:
+    """A limit on the threads of all libraries; None leaves them alone.
+
+    Limits of several threads may overlap: the last one to be lifted lifts all.
+
+    Attributes
+    ----------
+    lifting : iterator
+        To be given to `freeing.exhaust`, which lifts the limit, if it was set, in one call of C.
+    """
+
+    def __init__(self, n_threads: int | None) -> None:
+        self._n_threads = n_threads
+        # Each step looks for itself whether a limit holds: another one may just be set.
+        is_last = map(operator.not_, itertools.repeat(_limits))
+        restoring = map(_call, itertools.compress(_unlimited, is_last))
+        forgetting = map(_call, itertools.compress((_unlimited.clear,), is_last))
+        self.lifting = itertools.chain(map(_limits.discard, (self,)), restoring, forgetting)
+
+    def set(self) -> None:
+        """Limit the threads."""
+        if self._n_threads is None:
+            return
+        with _lock:
+            _limits.add(self)
+            if not _unlimited:
+                _unlimited[:] = [
+                    _setter(library, library.get_num_threads()) for library in libraries()
+                ]
+            limit(self._n_threads)
+
+
 @contextlib.contextmanager
 def limited(n_threads: int | None) -> Iterator[None]:
-    """Limit the threads of all libraries in this block; None leaves them alone.
-
-    Blocks of several threads may overlap: the last one to end lifts the limit.
-    """
-    if n_threads is None:
-        yield
-        return
-    global _n_limits, _unlimited
-    with _lock:
-        if _n_limits == 0:
-            _unlimited = [(library, library.get_num_threads()) for library in libraries()]
-        _n_limits += 1
-        limit(n_threads)
+    """Limit the threads of all libraries in this block."""
+    limit = Limit(n_threads)
     try:
+        limit.set()
         yield
     finally:
-        with _lock:
-            _n_limits -= 1
-            if _n_limits == 0:
-                for library, before in _unlimited:
-                    _set(library, before)
+        exhaust(limit.lifting)

@@ -7,12 +7,15 @@ freed would stay. Functions of C, and the iterators that call them, are not inte
 
 from __future__ import annotations
 
+import collections
 import itertools
 import weakref
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+# Runs an iterator to its end.
+exhaust = collections.deque[Any](maxlen=0).extend
 # By the identity of the owner: an entry lasts until another object lies in its place.
 _endings: dict[int, weakref.ref[Any]] = {}
 _is_in_nothing = ().__contains__

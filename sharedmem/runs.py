@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from sharedmem import blas
+from sharedmem.freeing import exhaust
 from sharedmem.thread_pool import in_concert, in_threads
 
 Run = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
@@ -58,11 +59,13 @@ def run_in_threads(
             with lock:
                 advance(1)
 
-        with (
-            bar(len(sequence)) as advance,
-            blas.limited(blas_threads if n_threads > 1 else None),
-        ):
-            in_threads(work, range(len(sequence)), n_threads)
+        limit = blas.Limit(blas_threads if n_threads > 1 else None)
+        with bar(len(sequence)) as advance:
+            try:
+                limit.set()
+                in_threads(work, range(len(sequence)), n_threads)
+            finally:
+                exhaust(limit.lifting)
         return results
 
     return run

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from sharedmem.forking import new_lock
+from sharedmem.freeing import exhaust
 from sharedmem.signals import signals_held
 
 # Mutexes of C, since to wait for a lock of Python's may be ended by what a signal handler raises.
@@ -44,9 +45,9 @@ class _Job:
         To be set when the caller ends: no more threads are let in, and those that are in begin
         with no more items.
     departures : iterator
-        Waits, at each step, for a thread to leave. ``any(job.departures)`` waits for all of them
-        in one call of C, at whose end Python looks for signals, and not before: so it is reached
-        and done also where one exception comes after the other.
+        Waits, at each step, for a thread to leave. ``exhaust(job.departures)`` waits for all of
+        them in one call of C, at whose end Python looks for signals, and not before: so it is
+        reached and done also where one exception comes after the other.
     errors : list
         What the function has raised in other threads.
     """
@@ -149,7 +150,7 @@ def in_threads(function: Callable[[Any], object], items: Iterable[Any], n_thread
         job.work()
     finally:
         job.is_closed = True
-        any(job.departures)
+        exhaust(job.departures)
         job.let_go()
     _raise_first(job.errors)
 
@@ -171,7 +172,7 @@ def in_concert(work: Callable[[bool], bool], n_threads: int) -> None:
     finally:
         job.is_closed = True
         if not is_done:
-            any(job.departures)
+            exhaust(job.departures)
         job.let_go()
     _raise_first(job.errors)
 

@@ -16,8 +16,9 @@ import pytest
 
 import sharedmem
 from leftovers import left_since, look
-from sharedmem import filling, freeing, mapping, memory, runs, thread_pool
+from sharedmem import blas, filling, freeing, mapping, memory, runs, thread_pool
 from sharedmem.files import map_privately
+from sharedmem.freeing import exhaust
 from sharedmem.memory import HUGE_PAGE, Segment, find_segment
 
 pytestmark = pytest.mark.timeout(60)
@@ -34,7 +35,9 @@ def ring(*_):
 # One signal, another one, and both at once, of which the second strikes while the first is handled.
 SIGNALS = [(signal.SIGINT,), (signal.SIGALRM,), (signal.SIGINT, signal.SIGALRM)]
 RAISED = {signal.SIGINT: KeyboardInterrupt, signal.SIGALRM: AlarmError}
-SOURCES = {module.__file__ for module in (thread_pool, runs, filling, memory, mapping, freeing)}
+SOURCES = {
+    module.__file__ for module in (blas, thread_pool, runs, filling, memory, mapping, freeing)
+}
 
 
 class Strike:
@@ -194,6 +197,7 @@ def strike_at_each_moment(call, helpers, step):
         except (KeyboardInterrupt, AlarmError) as error:
             raised = type(error)
         assert not helpers.working
+        assert (blas._limits, blas._unlimited) == (set(), [])
         if strike.n_left >= 0:
             return at
         assert raised is RAISED[strike.signals[-1]], at
@@ -229,6 +233,22 @@ def test_an_exception_while_memory_is_made_or_freed(name, helpers):
     n_strikes = sum(1 for _ in strike_at_each_moment(MAKE[name], helpers, step=1))
     assert n_strikes > 5
     assert left_since(before) == {}
+
+
+def test_limits_on_threads_of_blas_are_lifted_with_the_last_one():
+    def threads():
+        return [library.get_num_threads() for library in blas.libraries()]
+
+    before = threads()
+    first, second = blas.Limit(1), blas.Limit(1)
+    second.set()
+    with blas.limited(1):
+        first.set()
+        assert set(threads()) == {1}
+        exhaust(first.lifting)
+    assert set(threads()) == {1}
+    exhaust(second.lifting)
+    assert threads() == before
 
 
 def test_interrupts_at_random_moments_while_memory_is_made_and_freed():

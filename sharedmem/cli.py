@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import math
 import os
 import re
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import numpy as np
 
 import sharedmem
 
+if TYPE_CHECKING:  # which would import numba
+    from sharedmem.sources import Source
+
 DEFAULT_BINS = 20
+# More would take more memory than the arrays, and nobody could look at them.
+MAX_BINS = 1_000_000
+MAX_PANELS = 50
 
 
 class UsageError(Exception):
     """What was asked for cannot be done; the message is all that the user needs to see."""
+
+
+class OutputError(Exception):
+    """What was found cannot be written to the standard output."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -41,23 +53,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        What the process exits with: 0, 1 if the work failed, 2 if it could not be begun.
+        What the process exits with: 0; 2 if something that was asked for cannot be done, where
+        ``stats`` still describes all other arrays; 1 if the output cannot be written, or the
+        machine fails; 130 after Ctrl-C.
     """
     options = _parser().parse_args(arguments)
     try:
-        options.run(options)
+        if sys.stdout is None or sys.stdout.closed:
+            raise UsageError("the standard output is closed")
+        return int(options.run(options))
     except UsageError as error:
-        print(f"sharedmem {options.command}: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # the reader has seen enough; the flush at exit must not raise again
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return _fail(options, str(error), 2)
+    except OutputError as error:
+        with contextlib.suppress(OSError, ValueError), open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), sys.stdout.fileno())  # the flush at exit must not raise again
+        # A reader that has seen enough needs no message.
+        return 1 if isinstance(error.__cause__, BrokenPipeError) else _fail(options, str(error), 1)
     except (sharedmem.WorkerException, OSError, MemoryError) as error:
-        print(f"sharedmem {options.command}: {error}", file=sys.stderr)
-        return 1
+        return _fail(options, str(error), 1)
     except KeyboardInterrupt:
         return 130
-    return 0
+
+
+def _fail(options: argparse.Namespace, message: str, code: int) -> int:
+    with contextlib.suppress(OSError, ValueError):  # a closed one
+        _write(f"sharedmem {options.command}: {message}", sys.stderr)
+    return code
+
+
+def _print(text: str) -> None:
+    try:
+        _write(text, sys.stdout)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"the standard output cannot be written to: {reason}") from error
+
+
+def _write(text: str, stream: TextIO | None) -> None:
+    """Write a line, with escapes for what the stream cannot encode, such as names of files."""
+    encoding = getattr(stream, "encoding", None) or "ascii"
+    if stream is not None:
+        encoded = text.encode(encoding, "backslashreplace")
+        print(encoded.decode(encoding), file=stream, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -70,12 +107,16 @@ def _parser() -> argparse.ArgumentParser:
         help="say what arrays on disk hold",
         description="Read arrays in parallel and print their statistics. Extrema and moments are "
         "those of the finite elements; std divides by their number, and kurtosis is 0 for a normal "
-        "distribution.",
+        "distribution. What is damaged, or no numbers, is named on the standard error. The exit "
+        "code is 2 if a file is damaged or has no numbers at all, and 0 otherwise.",
     )
     stats.set_defaults(run=_run_stats)
     # Python before 3.13 takes -1e3 for an option.
     stats._negative_number_matcher = re.compile(r"-\.?\d")
-    stats.add_argument("files", nargs="+", metavar="FILE", help=".npy, .npz, .h5, .zarr, or raw")
+    stats.add_argument(
+        "files", nargs="+", metavar="FILE",
+        help=".npy, .npz, .h5, .zarr, or raw; file.npz[name] is one array of it",
+    )  # fmt: skip
     raw = stats.add_argument_group("raw files")
     raw.add_argument("--dtype", type=_dtype, help="type of the elements, such as float32 or >i2")
     raw.add_argument("--shape", type=_shape, help="such as 100,200; by default one axis")
@@ -98,44 +139,75 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run_info(_: argparse.Namespace) -> None:
+def _run_info(_: argparse.Namespace) -> int:
     from sharedmem.info import describe_machine
 
     for name, value in describe_machine().items():
-        print(f"{name:<14} {value}")
+        _print(f"{name:<14} {value}")
+    return 0
 
 
-def _run_stats(options: argparse.Namespace) -> None:
+def _run_stats(options: argparse.Namespace) -> int:
     _check(options)
     from sharedmem import report
-    from sharedmem.sources import open_sources
-    from sharedmem.stats import statistics
+    from sharedmem.sources import LeftOut, open_sources
 
     try:
-        sources = open_sources(options.files, options.dtype, options.shape)
+        parts = open_sources(options.files, options.dtype, options.shape, options.dask is None)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    for source in sources:
-        n_axes = len(source.shape)
-        if options.axis is not None and not -n_axes <= options.axis < n_axes:
-            raise UsageError(f"{source.name}: there is no axis {options.axis} in {source.shape}")
-    all_found = []
+    if options.plot is not None and len(parts) > MAX_PANELS:
+        raise UsageError(f"--plot draws up to {MAX_PANELS} arrays, and there are {len(parts)}")
+    all_found, all_left_out = [], []
     with _pool(options) as pool:
-        for source in sources:
-            found = statistics(
-                pool, source, options.axis, options.bins or DEFAULT_BINS, options.range
-            )
+        for part in parts:
+            found = part if isinstance(part, LeftOut) else _describe(pool, part, options)
+            if isinstance(found, LeftOut):
+                all_left_out.append(found)
+                _fail(options, f"{found.name}: {found.reason}", 2)
+                continue
             all_found.append(found)
             if not options.json:
-                print(report.as_text(found), flush=True)
-    print(report.as_json(all_found) if options.json else report.throughput(all_found))
-    if options.plot is not None:
+                _print(report.as_text(found))
+    if all_found:
+        _print(
+            report.as_json(all_found, all_left_out)
+            if options.json
+            else report.throughput(all_found)
+        )
+    if all_found and options.plot is not None:
         report.save_picture(all_found, options.plot)
+    return 2 if not all_found or any(part.is_fault for part in all_left_out) else 0
+
+
+def _describe(pool: sharedmem.MapReduce, source: Source, options: argparse.Namespace) -> Any:
+    """Return the statistics of an array, or why there are none."""
+    from sharedmem.sources import LeftOut, in_isolation, text_of
+    from sharedmem.stats import Statistics, statistics
+
+    n_axes = len(source.shape)
+    if options.axis is not None and not -n_axes <= options.axis < n_axes:
+        reason = f"there is no axis {options.axis} in {source.shape}"
+        return LeftOut(source.name, reason, is_fault=True)
+    bins = options.bins or DEFAULT_BINS
+    compute = partial(statistics, pool, axis=options.axis, bins=bins, limits=options.range)
+    try:
+        if not source.is_fragile:
+            return compute(source)
+        one = np.zeros((1,) * n_axes, source.dtype)
+        compute(source._replace(shape=one.shape, load=lambda: one))  # compiled for all processes
+        numbers = in_isolation(lambda: compute(source)[1:])  # all but the source, which is here
+        return Statistics(source, *numbers)
+    except Exception as error:  # whatever a damaged file makes its reader raise
+        return LeftOut(source.name, text_of(error), is_fault=True)
 
 
 def _pool(options: argparse.Namespace) -> sharedmem.MapReduce:
     if options.dask is None:
-        return sharedmem.MapReduce(np=options.workers, progress=sys.stderr.isatty())
+        # Without a number, it would do nothing in parallel in a process of its own.
+        n_workers = sharedmem.cpu_count() if options.workers is None else options.workers
+        shows = sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty()
+        return sharedmem.MapReduce(np=n_workers, progress=shows)
     try:
         return sharedmem.MapReduce(sharedmem.DaskBackend(options.dask))
     except ImportError as error:
@@ -152,6 +224,10 @@ def _check(options: argparse.Namespace) -> None:
         low, high = options.range
         if not (math.isfinite(high - low) and low < high):
             raise UsageError(f"--range {low:g} {high:g} is no interval: LO has to be less than HI")
+        try:
+            np.histogram_bin_edges([], options.bins or DEFAULT_BINS, (low, high))
+        except ValueError as error:
+            raise UsageError(f"--range {low:.17g} {high:.17g}: {error}") from error
     if options.workers is not None and options.dask is not None:
         raise UsageError("--workers is for this machine; a cluster has as many workers as it has")
     if options.workers is not None and options.workers < 0:
@@ -163,7 +239,15 @@ def _check(options: argparse.Namespace) -> None:
 def _check_plot(path: Path) -> None:
     if importlib.util.find_spec("matplotlib") is None:
         raise UsageError("--plot needs matplotlib: pip install 'sharedmem[plot]'")
-    from matplotlib.backend_bases import FigureCanvasBase
+    # What it says of windows is not needed, and need not be there.
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        from matplotlib.backend_bases import FigureCanvasBase
+    except Exception as error:  # of its files of settings, too
+        raise UsageError(f"--plot: matplotlib does not work here: {error}") from error
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
 
     endings = sorted(FigureCanvasBase.get_supported_filetypes())
     if path.suffix.removeprefix(".") not in endings:
@@ -199,4 +283,6 @@ def _count(text: str) -> int:
         count = 0
     if count < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
+    if count > MAX_BINS:
+        raise argparse.ArgumentTypeError(f"{text} is more than {MAX_BINS}")
     return count

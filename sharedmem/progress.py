@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -17,6 +18,9 @@ _nothing = nullcontext[Callable[[int], object]](lambda _: None)
 @contextmanager
 def shown_bar(n_tasks: int) -> Iterator[Callable[[int], object]]:
     """Give what is called with the number of tasks that have just been done."""
+    if sys.stderr is None or sys.stderr.closed:
+        yield lambda _: None
+        return
     from tqdm import tqdm
 
     class Bar(tqdm):  # type: ignore[type-arg]

@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.kernels.summaries import Summary
+from sharedmem.sources import LeftOut
 from sharedmem.stats import Statistics
 
 # A table of more lines shows the first and the last of them.
@@ -37,6 +39,7 @@ def as_text(found: Statistics) -> str:
         rows += [(_LABELS[name], _number(value)) for name, value in found.summary._asdict().items()]
         lines += _aligned(rows)
         lines += ["", *_histogram(found)] if found.counts is not None else []
+        lines += ["", f"  {found.remark}"] if found.remark else []
     else:
         rows.append(("axis", str(found.axis)))
         lines += [*_aligned(rows), "", *_table(found.summary)]
@@ -53,7 +56,7 @@ def throughput(all_found: Sequence[Statistics]) -> str:
     return f"Read {_in_bytes(nbytes)}{twice} in {seconds:.3g} s: {speed:.3g} GB/s"
 
 
-def as_json(all_found: Sequence[Statistics]) -> str:
+def as_json(all_found: Sequence[Statistics], all_left_out: Sequence[LeftOut] = ()) -> str:
     """Return one JSON object for all arrays; what is not a finite number is null."""
     arrays = []
     for found in all_found:
@@ -65,13 +68,15 @@ def as_json(all_found: Sequence[Statistics]) -> str:
             "axis": found.axis,
             **{name: _plain(value) for name, value in found.summary._asdict().items()},
             "histogram": None,
+            "remark": found.remark,
             "passes": found.passes,
             "seconds": found.seconds,
         }
         if found.counts is not None and found.edges is not None:
             entry["histogram"] = {"counts": found.counts.tolist(), "edges": found.edges.tolist()}
         arrays.append(entry)
-    return json.dumps({"arrays": arrays}, indent=2, allow_nan=False)
+    left_out = [{"name": part.name, "reason": part.reason} for part in all_left_out]
+    return json.dumps({"arrays": arrays, "left_out": left_out}, indent=2, allow_nan=False)
 
 
 def save_picture(all_found: Sequence[Statistics], path: Path) -> None:
@@ -84,15 +89,18 @@ def save_picture(all_found: Sequence[Statistics], path: Path) -> None:
         source = found.source
         shape = " x ".join(map(str, source.shape))
         size = f"{shape} {source.dtype}, {_in_bytes(found.nbytes)}"
-        panel.set_title(f"{Path(source.name).name}: {size}", loc="left")
+        name = Path(source.name).name.encode("utf-8", "backslashreplace").decode()
+        panel.set_title(f"{name}: {size}", loc="left", parse_math=False)
         panel.spines[["top", "right"]].set_visible(False)
         if found.axis is not None:
             _draw_lines(panel, found)
         elif found.counts is not None:
             _draw_histogram(panel, found)
         else:
-            panel.text(0.5, 0.5, "no finite elements", ha="center", transform=panel.transAxes)
-    figure.savefig(path, dpi=120)
+            panel.text(0.5, 0.5, found.remark, ha="center", transform=panel.transAxes)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # of a name, that the font does not have
+        figure.savefig(path, dpi=120)
 
 
 def _draw_histogram(panel: Any, found: Statistics) -> None:

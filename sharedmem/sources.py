@@ -5,18 +5,28 @@ from __future__ import annotations
 import importlib
 import math
 import os
+import re
+import signal
+import stat
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from sharedmem.background import background
+from sharedmem.errors import DeadWorkerError, WorkerException
 
-_SUFFIXES = {".npy", ".npz", ".h5", ".hdf5", ".zarr"}
+Array = NDArray[Any]
+T = TypeVar("T")
+
+# What reads these is a library of C, which a damaged file may crash.
+_CONTAINERS = {".h5": "h5py", ".hdf5": "h5py", ".zarr": "zarr"}
+_SUFFIXES = {".npy", ".npz", *_CONTAINERS}
+_LONGEST_TEXT = 300
 
 
 class Source(NamedTuple):
@@ -25,81 +35,198 @@ class Source(NamedTuple):
     Attributes
     ----------
     name : str
-        The file, and for a member of an .npz file its name in brackets.
+        The file, and for a member of it its name in brackets.
     shape : tuple of int
     dtype : dtype
     load : callable
         ``load()`` gives the array: mapped, or to be read in chunks, except for members of .npz
         files.
+    is_fragile : bool
+        Whether to read it in a process of its own, which a damaged file may crash.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     load: Callable[[], Any]
+    is_fragile: bool = False
+
+
+class LeftOut(NamedTuple):
+    """An array that is not described.
+
+    Attributes
+    ----------
+    name, reason : str
+    is_fault : bool
+        Whether it should have been: a damaged one, or all that was asked for.
+    """
+
+    name: str
+    reason: str
+    is_fault: bool
 
 
 def open_sources(
-    files: Sequence[str], dtype: np.dtype[Any] | None, shape: tuple[int, ...] | None
-) -> list[Source]:
+    files: Sequence[str],
+    dtype: np.dtype[Any] | None,
+    shape: tuple[int, ...] | None,
+    isolated: bool = True,
+) -> list[Source | LeftOut]:
     """Look at files and check that they hold arrays of numbers.
 
     Parameters
     ----------
     files : sequence of str
-        Names that end in .npy, .npz, .h5, .hdf5 or .zarr; all others are raw.
+        Names that end in .npy, .npz, .h5, .hdf5 or .zarr; all others are raw. ``file.npz[x]`` and
+        ``file.npz:x`` name a member, or a group of members.
     dtype : dtype, optional
         What raw files hold.
     shape : tuple of int, optional
         The shape of raw files; by default they have one axis.
+    isolated : bool
+        Whether what may crash is done in processes of their own.
 
     Raises
     ------
     ValueError
-        If a file cannot be used; the message names it.
+        If a file is not there or cannot be read; the message names it.
     """
-    sources = []
-    for file in files:
-        try:
-            found = list(_open(Path(file), dtype, shape))
-        except OSError as error:
-            raise ValueError(f"{file}: {error.strerror or error}") from error
-        except (ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{file}: {error}") from error
-        for source in found:
-            if source.dtype.kind not in "biuf":
-                raise ValueError(
-                    f"{source.name}: statistics are of real numbers, and this is an array of "
-                    f"dtype {source.dtype}"
-                )
-        sources += found
-    if dtype is not None and all(Path(file).suffix in _SUFFIXES for file in files):
+    named = [_split(file) for file in files]
+    if dtype is not None and all(path.suffix.lower() in _SUFFIXES for path, _ in named):
         raise ValueError("--dtype and --shape are for raw files; all others say their own")
-    return sources
+    found: list[Source | LeftOut] = []
+    for path, member in named:
+        try:
+            _check_kind(path)
+            own = [_checked(part) for part in _open(path, member, dtype, shape, isolated)]
+        except OSError as error:
+            raise ValueError(f"{path}: {text_of(error)}") from error
+        except Exception as error:  # whatever a damaged file makes its reader raise
+            own = [LeftOut(str(path), text_of(error), is_fault=True)]
+        if not any(isinstance(part, Source) for part in own):
+            own = [part._replace(is_fault=True) for part in own if isinstance(part, LeftOut)]
+        found += own
+    return found
+
+
+def text_of(error: Exception) -> str:
+    """Return what went wrong with a file, in one line."""
+    if isinstance(error, WorkerException) and isinstance(error.reason, DeadWorkerError):
+        code = error.reason.exitcode or 0
+        end = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return f"its reader has crashed ({end}), so it seems to be damaged"
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}..."
+
+
+def in_isolation(function: Callable[[], T]) -> T:
+    """Call a function in a process of its own, which may crash.
+
+    Raises
+    ------
+    ValueError
+        With the text of what the function has raised, which may have no form outside of it.
+    WorkerException
+        If the process has crashed.
+    """
+
+    def attempt() -> tuple[Any, str | None]:
+        try:
+            return function(), None
+        except Exception as error:
+            return None, text_of(error)
+
+    call = background(attempt)
+    try:
+        result, problem = call.wait()
+    finally:
+        call.cancel()
+    if problem is not None:
+        raise ValueError(problem)
+    return cast(T, result)
+
+
+def _split(file: str) -> tuple[Path, str | None]:
+    """Return a path, and which member of the file is asked for."""
+    if os.path.lexists(file):
+        return Path(file), None
+    for found in re.finditer(r"[\[:]", file):
+        path, member = Path(file[: found.start()]), file[found.end() :]
+        if path.suffix.lower() in {".npz", *_CONTAINERS} and os.path.lexists(path):
+            return path, (member.removesuffix("]") if found[0] == "[" else member).strip("/")
+    return Path(file), None
+
+
+def _check_kind(path: Path) -> None:
+    """Refuse what would be waited for: pipes and devices."""
+    mode = path.stat().st_mode
+    if path.suffix.lower() != ".zarr" and not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+        raise ValueError("it is no regular file")
+
+
+def _checked(source: Source | LeftOut) -> Source | LeftOut:
+    """Leave out what is not an array of numbers."""
+    if isinstance(source, LeftOut) or source.dtype.kind in "biuf":
+        return source
+    reason = f"statistics are of real numbers, and this is an array of dtype {source.dtype}"
+    return LeftOut(source.name, reason, is_fault=False)
 
 
 def _open(
-    path: Path, dtype: np.dtype[Any] | None, shape: tuple[int, ...] | None
-) -> Iterator[Source]:
-    if path.suffix == ".npy":
-        array = np.load(path, mmap_mode="r")
-        yield Source(str(path), array.shape, array.dtype, lambda: array)
-    elif path.suffix == ".npz":
-        with zipfile.ZipFile(path) as archive:
-            if not archive.namelist():
-                raise ValueError("it holds no array")
-            for name in archive.namelist():
-                yield _member(path, archive, name)
-    elif path.suffix in {".h5", ".hdf5"}:
-        yield from _datasets(path)
-    elif path.suffix == ".zarr":
-        yield from _zarr_arrays(path)
+    path: Path,
+    member: str | None,
+    dtype: np.dtype[Any] | None,
+    shape: tuple[int, ...] | None,
+    isolated: bool,
+) -> Iterator[Source | LeftOut]:
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        yield from _members(path, member)
+    elif suffix in _CONTAINERS:
+        yield from _contained(path, member, _CONTAINERS[suffix], isolated)
     else:
-        raw = _map_raw(path, dtype, shape)
-        yield Source(str(path), raw.shape, raw.dtype, lambda: raw)
+        array = (
+            np.lib.format.open_memmap(path, mode="r")
+            if suffix == ".npy"
+            else _map_raw(path, dtype, shape)
+        )
+        yield Source(str(path), array.shape, array.dtype, lambda: array)
 
 
-def _member(path: Path, archive: zipfile.ZipFile, name: str) -> Source:
+def _chosen(names: Sequence[str], member: str | None) -> list[str]:
+    """Return the names of a member, or of a group of them."""
+    if not names:
+        raise ValueError("it holds no array")
+    if member is None:
+        return list(names)
+    chosen = [name for name in names if name == member or name.startswith(f"{member}/")]
+    if not chosen:
+        shown = ", ".join([*names[:10], *["..."][: len(names) - 10]])
+        raise ValueError(f"it holds no array {member}; it holds {shown}")
+    return chosen
+
+
+def _members(path: Path, member: str | None) -> Iterator[Source | LeftOut]:
+    with zipfile.ZipFile(path) as archive:
+        files = {
+            info.filename.removesuffix(".npy"): info.filename
+            for info in archive.infolist()
+            if not info.is_dir()
+        }
+        for name in _chosen(list(files), member):
+            label = f"{path}[{name}]"
+            if not files[name].endswith(".npy"):
+                yield LeftOut(label, "it is no .npy file", is_fault=False)
+                continue
+            try:
+                yield _member(path, label, archive, files[name])
+            except Exception as error:  # as in `open_sources`
+                yield LeftOut(label, text_of(error), is_fault=True)
+
+
+def _member(path: Path, label: str, archive: zipfile.ZipFile, name: str) -> Source:
     with archive.open(name) as file:
         version = np.lib.format.read_magic(file)
         read_header = (
@@ -108,40 +235,105 @@ def _member(path: Path, archive: zipfile.ZipFile, name: str) -> Source:
             else np.lib.format.read_array_header_2_0
         )
         shape, _, dtype = read_header(file)
+        n_left = archive.getinfo(name).file_size - file.tell()
+    if any(isinstance(length, bool) or length < 0 for length in shape):
+        raise ValueError(f"its header says that it has the shape {shape}")
+    needed = math.prod(shape) * dtype.itemsize
+    if not dtype.hasobject and n_left < needed:
+        raise ValueError(f"it has {n_left} bytes, but shape {shape} of {dtype} needs {needed}")
 
     def load() -> Array:
         with zipfile.ZipFile(path) as again, again.open(name) as file:
-            return np.lib.format.read_array(file, allow_pickle=False)
+            array = np.lib.format.read_array(file, allow_pickle=False)
+            while file.read(1 << 20):  # the sum of its bytes is checked at its end
+                pass
+            return array
 
-    return Source(f"{path}[{name.removesuffix('.npy')}]", shape, dtype, load)
+    return Source(label, shape, dtype, load)
 
 
-def _datasets(path: Path) -> Iterator[Source]:
-    h5py = _import_extra("h5py")
-    with h5py.File(path, "r") as file:
+def _contained(
+    path: Path, member: str | None, library: str, isolated: bool
+) -> Iterator[Source | LeftOut]:
+    _import_extra(library)  # not once in each process
+    list_members, open_member = _LIBRARIES[library]
+    look = partial(list_members, path)
+    members: list[_Member | LeftOut] = in_isolation(look) if isolated else look()
+    found = {part.name: part for part in members}
+    for name in _chosen(list(found), member):
+        part = found[name]
+        label = f"{path}[{name}]" if name else str(path)
+        if isinstance(part, LeftOut):
+            yield part._replace(name=label)
+        else:
+            # A file stays open as long as there is an array of it.
+            load = partial(open_member, path, name)
+            yield Source(label, part.shape, part.dtype, load, isolated)
+
+
+class _Member(NamedTuple):
+    """An array of a file, as it comes from the process that has looked at it."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+def _look(name: str, get: Callable[[], Any]) -> Iterator[_Member | LeftOut]:
+    """Yield what is found under a name, if it is an array, or why it cannot be used."""
+    try:
+        part = get()
+        if not (hasattr(part, "shape") and hasattr(part, "dtype")):
+            return
+        if part.shape is None:
+            yield LeftOut(name, "it has no data", is_fault=False)
+        else:
+            yield _Member(name, tuple(part.shape), np.dtype(part.dtype))
+    except TypeError as error:
+        yield LeftOut(name, f"NumPy has no such type: {text_of(error)}", is_fault=False)
+    except Exception as error:  # as in `open_sources`
+        yield LeftOut(name, text_of(error), is_fault=True)
+
+
+def _h5py_members(path: Path) -> list[_Member | LeftOut]:
+    with _import_extra("h5py").File(path, "r") as file:
         names: list[str] = []
         file.visit(names.append)
-        datasets = [name for name in names if isinstance(file[name], h5py.Dataset)]
-        if not datasets:
-            raise ValueError("it holds no array")
-        for name in datasets:
-            # A file stays open as long as there is a dataset of it.
-            load = partial(lambda name: h5py.File(path, "r")[name], name)
-            yield Source(f"{path}[{name}]", file[name].shape, file[name].dtype, load)
+        return [
+            part
+            for name in names
+            for part in _look(name, lambda name=name: _dataset(file[name]))  # type: ignore[misc]
+        ]
 
 
-def _zarr_arrays(path: Path) -> Iterator[Source]:
-    zarr = _import_extra("zarr")
-    opened = zarr.open(str(path), mode="r")
-    if isinstance(opened, zarr.Array):
-        yield Source(str(path), opened.shape, opened.dtype, lambda: opened)
-        return
-    members = opened.members(max_depth=None)
-    arrays = [(name, member) for name, member in members if isinstance(member, zarr.Array)]
-    if not arrays:
-        raise ValueError("it holds no array")
-    for name, array in arrays:
-        yield Source(f"{path}[{name}]", array.shape, array.dtype, partial(opened.get, name))
+def _dataset(part: Any) -> Any:
+    return part if isinstance(part, _import_extra("h5py").Dataset) else None
+
+
+def _h5py_member(path: Path, name: str) -> Any:
+    return _import_extra("h5py").File(path, "r")[name]
+
+
+def _zarr_members(path: Path) -> list[_Member | LeftOut]:
+    opened = _zarr_member(path, "")
+    if hasattr(opened, "shape"):
+        return list(_look("", lambda: opened))
+    return [
+        part
+        for name, member in opened.members(max_depth=None)
+        for part in _look(name, lambda member=member: member)  # type: ignore[misc]
+    ]
+
+
+def _zarr_member(path: Path, name: str) -> Any:
+    opened = _import_extra("zarr").open(str(path), mode="r")
+    return opened[name] if name else opened
+
+
+_LIBRARIES: dict[str, tuple[Any, Any]] = {
+    "h5py": (_h5py_members, _h5py_member),
+    "zarr": (_zarr_members, _zarr_member),
+}
 
 
 def _import_extra(name: str) -> Any:

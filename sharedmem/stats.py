@@ -33,9 +33,11 @@ class Statistics(NamedTuple):
     summary : Summary
         Numbers, or with an axis arrays with one element a line.
     counts : ndarray of int64, shape (n_bins,), or None
-        The histogram; None with an axis, or where no element is finite.
+        The histogram; None with an axis, or where there is none.
     edges : ndarray of float64, shape (n_bins + 1,), or None
         Its bins.
+    remark : str
+        Why there is no histogram, or no moments; empty where there is nothing to say.
     passes : int
         How often the array was read.
     seconds : float
@@ -47,6 +49,7 @@ class Statistics(NamedTuple):
     summary: Summary
     counts: Array | None
     edges: Array | None
+    remark: str
     passes: int
     seconds: float
 
@@ -106,14 +109,30 @@ def statistics(
     if results[n_fields:]:
         smallest, largest = results[n_fields:]
         summary = summary._replace(min=smallest, max=largest)
-    passes = 1
-    if axis is None and edges is None and np.isfinite(float(summary.max) - float(summary.min)):
-        extent = np.array([summary.min, summary.max], np.float64)
-        edges = np.histogram_bin_edges(extent, bins)
-        counts = pool.reduce(histogram(edges=edges), array)
-        passes = 2
+    passes, remark = 1, ""
+    if axis is None and edges is None:
+        edges, remark = _edges_of(summary, bins)
+        if edges is not None:
+            counts = pool.reduce(histogram(edges=edges), array)
+            passes = 2
     seconds = time.perf_counter() - start
-    return Statistics(source, axis, summary, counts, edges, passes, seconds)
+    return Statistics(source, axis, summary, counts, edges, remark, passes, seconds)
+
+
+def _edges_of(summary: Summary, bins: int) -> tuple[Array | None, str]:
+    """Return bins from the least to the largest element, or why there are none."""
+    if summary.count == summary.n_nan + summary.n_inf:
+        return None, "no element is finite" if summary.count else "there are no elements"
+    low, high = float(summary.min), float(summary.max)
+    if not math.isfinite(high - low):
+        return None, "no histogram, std, skew and kurtosis: the range overflows float64"
+    try:
+        return np.histogram_bin_edges(np.array([low, high]), bins), ""
+    except ValueError:
+        text = (
+            f"no histogram: float64 does not tell {bins} bins from {low:.17g} to {high:.17g} apart"
+        )
+        return None, text
 
 
 def _together(parts: Sequence[Reduction], widths: Sequence[int]) -> Reduction:

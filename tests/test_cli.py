@@ -1,11 +1,14 @@
+import errno
 import io
 import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 import termios
+import zipfile
 from pathlib import Path
 
 import h5py
@@ -16,6 +19,8 @@ from matplotlib.figure import Figure
 from scipy import stats as scipy_stats
 from zarr.core.sync import cleanup_resources
 
+import sharedmem
+from sharedmem import sources
 from sharedmem.cli import main
 from tests.kernels.strategies import dtypes
 
@@ -290,6 +295,9 @@ def faulty_files(field):
         ("good.npy --axis 0 --bins 5", "--bins and --range are for the histogram.*"),
         ("good.npy --bins 0", ".*'0' is not a positive integer"),
         ("good.npy --bins many", ".*'many' is not a positive integer"),
+        ("good.npy --bins 3000000000", ".*3000000000 is more than 1000000"),
+        ("good.npy --range 1e17 100000000000000016", "--range .*: Too many bins.*"),
+        ("/dev/null --dtype f8", "/dev/null: it is no regular file"),
         ("good.npy --range 2 1", "--range 2 1 is no interval: LO has to be less than HI"),
         ("good.npy --range 0 inf", "--range 0 inf is no interval.*"),
         ("good.npy --range 0", ".*--range: expected 2 arguments"),
@@ -366,3 +374,241 @@ def test_progress_is_shown_on_a_terminal_only(tmp_path):
     assert done.returncode == 0
     assert b"100%" in shown
     assert b"%" not in done.stdout
+
+
+def make_file(kind):
+    """A file of one format: its name, and the parts of it that may be damaged."""
+    values = np.random.default_rng(0).normal(size=(40, 25))
+    if kind == "npy":
+        np.save("a.npy", values)
+    elif kind == "npz":
+        np.savez("a.npz", x=values, y=np.arange(30))
+    elif kind == "compressed.npz":
+        np.savez_compressed("a.compressed.npz", x=values, y=np.arange(30))
+    elif kind == "h5":
+        with h5py.File("a.h5", "w") as file:
+            file["x"] = np.arange(300)
+            file.create_dataset("y", data=values, chunks=(10, 25), compression="gzip")
+    else:
+        zarr.create_array("a.zarr", data=values, chunks=(20, 25), overwrite=True)
+        return "a.zarr", ["a.zarr/zarr.json", "a.zarr/c/0/0"]
+    return f"a.{kind}", [f"a.{kind}"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "n"), [("npy", 40), ("npz", 40), ("compressed.npz", 40), ("h5", 12), ("zarr", 12)]
+)
+def test_a_damaged_file_is_a_line_or_described(kind, n, capsys):
+    rng = np.random.default_rng(1)
+    for at in range(n):
+        name, parts = make_file(kind)
+        part = Path(parts[at % len(parts)])
+        content = bytearray(part.read_bytes())
+        # Headers are short, and have most of what can be wrong.
+        place = int(rng.integers(min(len(content), 300) if at % 3 else len(content)))
+        if at % 2:
+            del content[place:]
+        else:
+            content[place : place + 1 + at % 4] = rng.bytes(1 + at % 4)
+        part.write_bytes(content)
+        code = main(["stats", name, "--workers", "2"])
+        out, err = capsys.readouterr()
+        damage = f"{part} at {place}: {err}"
+        assert code in (0, 2), damage
+        assert "Traceback" not in err, damage
+        lines = err.splitlines()
+        assert all(line.startswith(f"sharedmem stats: {name}") for line in lines), damage
+        assert bool(lines) is (code == 2), damage
+        assert out or code == 2, damage
+    cleanup_resources()
+
+
+def header(shape, descr="'<f8'"):
+    text = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}".encode()
+    text = text.ljust(117) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+
+
+SHAPES = ["(True, 5)", "(-1,)", "(9, -1)", f"({10**15},)", f"({2**61},)", f"({2**63}, 0)", "5"]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_headers_that_lie(shape, capsys):
+    Path("a.npy").write_bytes(header(shape) + bytes(80))
+    with zipfile.ZipFile("a.npz", "w") as archive:
+        archive.writestr("a.npy", header(shape) + bytes(80))
+    for name in ("a.npy", "a.npz"):
+        assert main(["stats", name]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert re.fullmatch(rf"sharedmem stats: {name}[^\n]*: [^\n]+\n", err)
+
+
+def test_a_damaged_member_does_not_keep_the_others_from_being_described(capsys):
+    np.savez("a.npz", first=np.arange(100.0), second=np.arange(5))
+    content = bytearray(Path("a.npz").read_bytes())
+    content[content.find(b"\x93NUMPY") + 500] ^= 255
+    Path("a.npz").write_bytes(content)
+    assert main(["stats", "a.npz"]) == 2
+    out, err = capsys.readouterr()
+    assert err == "sharedmem stats: a.npz[first]: Bad CRC-32 for file 'first.npy'\n"
+    assert "a.npz[second]\n" in out
+    content[content.rfind(b"PK\x01\x02") + 8] |= 1  # encrypted, it says
+    Path("a.npz").write_bytes(content)
+    assert main(["stats", "a.npz:second"]) == 2
+    assert "encrypted" in capsys.readouterr().err
+    content[content.rfind(b"PK\x01\x02") + 8] &= 254
+    content[content.rfind(b"PK\x01\x02") + 10] = 77  # a method of compression that is not known
+    Path("a.npz").write_bytes(content)
+    assert main(["stats", "a.npz:second"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("moment", ["listed", "read"])
+@pytest.mark.parametrize("suffix", ["h5", "zarr"])
+def test_a_reader_that_crashes_takes_one_file_along(moment, suffix, field, capsys, monkeypatch):
+    name, library = f"a.{suffix}", {"h5": "h5py", "zarr": "zarr"}[suffix]
+    with h5py.File("a.h5", "w") as file:
+        file["x"] = field
+    zarr.open_group("a.zarr", mode="w").create_array("x", data=field)
+    np.save("good.npy", field)
+    both = list(sources._LIBRARIES[library])
+
+    def crash(*_):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    both[moment == "read"] = crash
+    monkeypatch.setitem(sources._LIBRARIES, library, tuple(both))
+    assert main(["stats", name, "good.npy", "--json"]) == 2
+    out, err = capsys.readouterr()
+    assert re.fullmatch(rf"sharedmem stats: {name}.*: its reader has crashed \(SIGKILL\).*\n", err)
+    assert [found["name"] for found in json.loads(out)["arrays"]] == ["good.npy"]
+    cleanup_resources()
+
+
+@pytest.fixture
+def mixed_files(field):
+    with h5py.File("a.h5", "w") as file:
+        file["x"] = field
+        file["title"] = "a title"
+        file["group/y"] = np.arange(3)
+        file["group/z"] = np.ones(3, complex)
+        file["nothing"] = h5py.Empty("f8")
+        file["dangling"] = h5py.SoftLink("/nowhere")
+    np.savez("a.npz", x=field, label=np.array(["a", "b"]), meta=np.array({}, object))
+    group = zarr.open_group("a.zarr", mode="w")
+    group.create_array("x", data=field)
+    group.create_array("group/y", data=np.arange(3))
+    group.create_array("label", data=np.ones(3, complex))
+    np.save("good.npy", field)
+    np.save("complex.npy", np.ones(3, complex))
+    Path("GOOD.NPY").write_bytes(Path("good.npy").read_bytes())
+    Path("a[1].npy").write_bytes(Path("good.npy").read_bytes())
+    yield
+    cleanup_resources()
+
+
+@pytest.mark.usefixtures("mixed_files")
+@pytest.mark.parametrize(
+    ("files", "found", "left_out", "code"),
+    [
+        ("a.h5", "a.h5[group/y] a.h5[x]", "a.h5[group/z] a.h5[nothing] a.h5[title]", 0),
+        ("a.npz", "a.npz[x]", "a.npz[label] a.npz[meta]", 0),
+        ("a.zarr", "a.zarr[group/y] a.zarr[x]", "a.zarr[label]", 0),
+        ("a.h5[x]", "a.h5[x]", "", 0),
+        ("a.h5:/group/y", "a.h5[group/y]", "", 0),
+        ("a.h5:group", "a.h5[group/y]", "a.h5[group/z]", 0),
+        ("a.npz:x a.zarr:group", "a.npz[x] a.zarr[group/y]", "", 0),
+        ("a.npz:label", "", "a.npz[label]", 2),
+        ("good.npy complex.npy", "good.npy", "complex.npy", 2),
+        ("a.h5:nix good.npy", "good.npy", "a.h5", 2),
+        ("GOOD.NPY a[1].npy", "GOOD.NPY a[1].npy", "", 0),
+        ("a.h5 --axis 1", "a.h5[x]", "a.h5[group/y] a.h5[group/z] a.h5[nothing] a.h5[title]", 2),
+    ],
+)
+def test_what_is_no_number_is_left_out(files, found, left_out, code, capsys):
+    assert main(["stats", "--json", *files.split()]) == code
+    out, err = capsys.readouterr()
+    seen = json.loads(out) if out else {"arrays": [], "left_out": []}
+    assert sorted(array["name"] for array in seen["arrays"]) == found.split()
+    named = sorted(line.split(": ")[1] for line in err.splitlines())
+    assert named == left_out.split()
+    assert not out or sorted(part["name"] for part in seen["left_out"]) == named
+
+
+@pytest.mark.usefixtures("open_fonts")
+@pytest.mark.parametrize(
+    ("values", "remark"),
+    [
+        (np.full(1000, 1e17), "no histogram: float64 does not tell 20 bins"),
+        (np.full(100, 9.96921e36, "f4"), "no histogram: float64 does not tell 20 bins"),
+        (1_760_000_000_000_000_000 + np.arange(500), "no histogram: float64 does not tell 20 bins"),
+        (np.array([1e308, -1e308, 1e308]), "the range overflows float64"),
+        (np.full(3, np.nan), "no element is finite"),
+        (np.empty(0), "there are no elements"),
+    ],
+)
+def test_why_there_is_no_histogram_is_said(values, remark, capsys):
+    np.save("a.npy", values)
+    assert main(["stats", "a.npy", "--plot", "a.png"]) == 0
+    out, err = capsys.readouterr()
+    assert f"count     {values.size:,}" in out
+    assert remark in out
+    assert err == ""
+    if values.dtype.kind == "i":
+        assert f"{values.max():,}" in out
+
+
+class Full(io.TextIOWrapper):
+    def write(self, text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_streams_that_cannot_be_written_to(field, capsys, monkeypatch):
+    np.save("a.npy", field)
+    closed = io.StringIO()
+    closed.close()
+    for stream in (None, closed):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", stream)
+            assert main(["stats", "a.npy"]) == 2
+        assert capsys.readouterr().err == "sharedmem stats: the standard output is closed\n"
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stderr", stream)
+            assert main(["stats", "a.npy"]) == 0
+            assert main(["stats", "missing.npy"]) == 2
+            with sharedmem.MapReduce(np=2, progress=True) as pool:
+                assert pool.map(abs, [-1, 1]) == [1, 1]
+        capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", Full(io.BytesIO()))
+        assert main(["stats", "a.npy"]) == 1
+    err = capsys.readouterr().err
+    assert "the standard output cannot be written to: No space left on device" in err
+
+
+@pytest.mark.usefixtures("open_fonts")
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_names_and_bars_on_any_terminal(field, encoding, monkeypatch):
+    name = os.fsdecode("größe ".encode() + b"\xe9 $a$b^.npy")
+    with open(name, "wb") as file:
+        np.save(file, field)
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    err = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    assert main(["stats", name, "--plot", "a.png"]) == 0
+    assert main(["stats", f"{name}x"]) == 2
+    shown = out.buffer.getvalue().decode(encoding)
+    assert r"\udce9 $a$b^.npy" in shown
+    assert ("#" if encoding != "utf-8" else "█") in shown
+    assert "No such file" in err.buffer.getvalue().decode(encoding)
+
+
+def test_backends_of_matplotlib_that_are_not_there(field):
+    np.save("a.npy", field)
+    command = [sys.executable, "-m", "sharedmem", "stats", "a.npy", "--plot", "a.nix"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "nonsense"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "the name has to end in one of" in done.stderr

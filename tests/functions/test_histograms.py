@@ -88,7 +88,7 @@ def outcome(function, *args, **options):
         return type(error)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(case=fine_bins(), density=st.booleans(), weights=st.sampled_from([None, "f4", "i8"]))
 def test_fine_bins_are_numpys(case, density, weights):
     values, n_bins, limits = case

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -26,15 +26,43 @@ def kernel(function: F) -> F:
     would undo compensated sums and the rules for NaN), and are kept on disk where a place can
     be written to. A kernel may be a closure over other kernels, and over numbers.
     """
-    options: Any = {"no_cfunc_wrapper": True}  # which only C would call
-    _name_apart(function)
-    dispatcher: Any = numba.njit(nogil=True, error_model="numpy", **options)(function)
+    dispatcher = _dispatcher(function, _Kernel, no_cfunc_wrapper=True)  # which only C would call
     with contextlib.suppress(RuntimeError, OSError):  # no place to write: compiled in each process
         dispatcher._cache = _KernelCache(function)
     return cast(F, dispatcher)
 
 
-class _Part(CPUDispatcher):
+def _dispatcher(function: Callable[..., Any], kind: type[CPUDispatcher], **options: Any) -> Any:
+    _name_apart(function)
+    with _jit():
+        dispatcher: Any = numba.njit(nogil=True, error_model="numpy", **options)(function)
+    dispatcher.__class__ = kind
+    return dispatcher
+
+
+@contextlib.contextmanager
+def _jit() -> Iterator[None]:
+    """Have numba compile, also if NUMBA_DISABLE_JIT says that users' kernels are to run in Python.
+
+    Ours are made of machine instructions, and could not.
+    """
+    config: Any = numba.config
+    is_disabled, config.DISABLE_JIT = config.DISABLE_JIT, 0
+    try:
+        yield
+    finally:
+        config.DISABLE_JIT = is_disabled
+
+
+class _Kernel(CPUDispatcher):
+    """A kernel that is compiled in any case."""
+
+    def compile(self, sig: Any) -> Any:
+        with _jit():
+            return super().compile(sig)
+
+
+class _Part(_Kernel):
     """A kernel that other kernels call: it has nothing by which Python could do so."""
 
     def __call__(self, *args: Any) -> None:
@@ -47,11 +75,8 @@ def part(function: F) -> F:
     It is not kept on disk, where the kernels are. Numba could put its lines into theirs, but then
     each kernel takes longer to compile: a maximum 2.8 s instead of 1.3.
     """
-    options: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    _name_apart(function)
-    dispatcher: Any = numba.njit(nogil=True, error_model="numpy", **options)(function)
-    dispatcher.__class__ = _Part
-    return cast(F, dispatcher)
+    options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return cast(F, _dispatcher(function, _Part, **options))
 
 
 def formula(function: F) -> F:

@@ -12,18 +12,44 @@ from sharedmem.errors import WorkerException
 _serial_forms: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 
-def compile_for(kernel: Any, *args: Any) -> None:
-    """Compile `kernel` for the types of `args`, if it is a numba function.
+def compile_for(kernel: Any, *args: Any) -> Any:
+    """Compile `kernel` for the types of `args` and return its signature, if numba compiles it.
 
-    An error then surfaces once, and forked workers inherit the compiled code.
+    An error then surfaces once, and forked workers inherit the compiled code. A kernel that was
+    compiled for signatures is called with what one of them takes, by conversion perhaps.
+
+    Raises
+    ------
+    TypeError
+        If no signature of the kernel takes `args`.
     """
-    if hasattr(kernel, "py_func") and hasattr(kernel, "compile"):
-        import numba
+    if not (hasattr(kernel, "py_func") and hasattr(kernel, "compile")):
+        return None
+    import numba
 
-        typeof: Any = numba.typeof
-        types = tuple(typeof(arg) for arg in args)
+    typeof: Any = numba.typeof
+    types = tuple(typeof(arg) for arg in args)
+    if getattr(kernel, "_can_compile", True):
         if types not in kernel.overloads:
             kernel.compile(types)
+        return kernel.overloads[types].signature
+    given = [each for each in kernel.nopython_signatures if len(each.args) == len(types)]
+    found = kernel.typingctx.resolve_overload(kernel, given, types, {})
+    if found is None:
+        raise TypeError(
+            f"kernel {kernel.__name__} was compiled for {kernel.nopython_signatures}, and none of "
+            f"these takes {types}: add such a signature, or leave all of them out"
+        )
+    return found
+
+
+def takes(kernel: Any, *args: Any) -> bool:
+    """Return whether `kernel` takes `args`: it may have been compiled for other types only."""
+    try:
+        compile_for(kernel, *args)
+    except TypeError:
+        return False
+    return True
 
 
 class _ReturnedError(TypeError):
@@ -32,13 +58,11 @@ class _ReturnedError(TypeError):
 
 def compile_kernel(kernel: Any, *args: Any) -> None:
     """Compile a kernel that writes to its arguments; refuse one that returns something."""
-    compile_for(kernel, *args)
-    if hasattr(kernel, "overloads"):
+    signature = compile_for(kernel, *args)
+    if signature is not None:
         import numba
 
-        typeof: Any = numba.typeof
-        compiled = kernel.overloads.get(tuple(typeof(arg) for arg in args))
-        result = getattr(getattr(compiled, "signature", None), "return_type", None)
+        result = signature.return_type
         # What Python code compiled as such returns is known when it is called.
         if result not in (None, numba.types.none, numba.types.pyobject):
             raise TypeError(_refusal(kernel, str(result)))

@@ -12,7 +12,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.typing import NDArray
 
 from sharedmem.chunks import chunks
-from sharedmem.compiling import compile_for, serial_form
+from sharedmem.compiling import compile_for, serial_form, takes
 from sharedmem.kernels import Reduction
 from sharedmem.lines import Lines, as_lines, memory_order
 from sharedmem.runs import Run
@@ -241,13 +241,17 @@ def by_line(reduction: Reduction, dtype: np.dtype[Any]) -> Reduction:
     nothing = np.empty(0, dtype)
     nothing.flags.writeable = False
     chunk_of_user = serial_form(reduction.chunk)
-    compile_for(chunk_of_user, nothing)
+    # Its signature may be one of arrays that can be written to: it gets copies.
+    is_copied = not takes(chunk_of_user, nothing) and takes(chunk_of_user, nothing.copy())
+    if not is_copied:
+        compile_for(chunk_of_user, nothing)
 
     def chunk(x: Array) -> State:
         states = np.empty((x.shape[0], x.shape[2]), object)
         for outer, inner in np.ndindex(states.shape):
-            line = np.ascontiguousarray(x[outer, :, inner])
-            line.flags.writeable = False
+            line = x[outer, :, inner]
+            line = line.copy() if is_copied else np.ascontiguousarray(line)
+            line.flags.writeable = is_copied
             states[outer, inner] = chunk_of_user(line)
         return (states,)
 

@@ -157,9 +157,12 @@ class background:  # noqa: N801 - the name is 0.3.8's
             In a worker, or another process that was forked before the call had ended.
         """
         self._await_end(timeout)
-        if self._error is not None:
-            raise self._error
-        return self._results[0]
+        if self._error is None:
+            return self._results[0]
+        try:
+            raise self._error.with_traceback(None)
+        finally:
+            del self  # The frame of a traceback must not hold what holds the error.
 
     def cancel(self) -> bool:
         """Kill the process of the call. Threads that wait for it get an error.
@@ -237,7 +240,7 @@ class background:  # noqa: N801 - the name is 0.3.8's
     ) -> None:
         self._team.end(patient=False)
         self._exitcode = exitcode
-        self._error = error
+        self._error = error and error.with_traceback(None)  # whose frames hold this object
         self._state = "done" if error is None else "failed"
         if was_killed and self._is_cancelled:
             reason = DeadWorkerError(f"background({self._name}) was cancelled", exitcode)

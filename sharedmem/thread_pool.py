@@ -84,10 +84,16 @@ class _Job:
         finally:
             _at_once.pthread_mutex_unlock(mutex)
 
-    def let_go(self) -> None:
-        """Forget what to do: a thread that comes too late must not keep it alive."""
+    def let_go(self) -> list[BaseException]:
+        """Forget all: a thread that comes too late, or a traceback, must not keep it alive.
+
+        Returns what was raised.
+        """
         self._items = iter(())
         self._function = id
+        errors = self.errors.copy()
+        self.errors.clear()
+        return errors
 
 
 class _Helpers:
@@ -151,8 +157,8 @@ def in_threads(function: Callable[[Any], object], items: Iterable[Any], n_thread
     finally:
         job.is_closed = True
         exhaust(job.departures)
-        job.let_go()
-    _raise_first(job.errors)
+        errors = job.let_go()
+    _raise_first(errors)
 
 
 def in_concert(work: Callable[[bool], bool], n_threads: int) -> None:
@@ -173,12 +179,15 @@ def in_concert(work: Callable[[bool], bool], n_threads: int) -> None:
         job.is_closed = True
         if not is_done:
             exhaust(job.departures)
-        job.let_go()
-    _raise_first(job.errors)
+        errors = job.let_go()
+    _raise_first(errors)
 
 
 def _raise_first(errors: list[BaseException]) -> None:
     if errors:
         first = errors[0]
-        errors.clear()  # whose tracebacks know the list
-        raise first
+        errors.clear()  # whose tracebacks know the list, and this frame
+        try:
+            raise first
+        finally:
+            del first

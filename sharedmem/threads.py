@@ -31,6 +31,12 @@ class _Exchange:
         # Nobody begins before all are there: one would wait for the turn of one that never starts.
         self.gate = threading.Event()
 
+    def forget(self) -> None:
+        """Drop messages to nobody: the frames of an error's traceback would keep all for ever."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self.messages.get_nowait()
+
 
 def _run(exchange: _Exchange, work: Work, port: ThreadPort) -> None:
     mark_thread_as_worker()
@@ -135,6 +141,8 @@ class ThreadTeam:
         """Take no more results; `patient` waits for the tasks that run."""
         with signals_held():
             self._exchange.stopped = True
+            self._exchange.forget()
+            self._heard.clear()
             self._exchange.gate.set()
             for port in self._ports:
                 port.open_window()
@@ -192,8 +200,9 @@ class ThreadPort:
 
     def _put(self, message: Message) -> None:
         self.window.get()
-        if not self._exchange.stopped:
-            self._exchange.messages.put((self.rank, message))
+        self._exchange.messages.put((self.rank, message))
+        if self._exchange.stopped:
+            self._exchange.forget()
 
     def finish(self, note: object = None) -> None:
         """Leave a note for the end of the thread."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Iterable, Sequence
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -12,6 +13,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from sharedmem import filling
 from sharedmem.array import SharedArray, allocate, check_dtype, describe, memory_order
 from sharedmem.conversion import as_ndarray, check_plain
+from sharedmem.files import check_binary, has_size, read_stream
 
 
 def empty(
@@ -226,7 +228,7 @@ def fromiter(iterable: Iterable[Any], dtype: DTypeLike | None, count: int = -1) 
 
 
 def fromfile(
-    file: str | os.PathLike[str] | IO[Any],
+    file: str | bytes | os.PathLike[Any] | IO[Any],
     dtype: DTypeLike | None = "f8",
     count: int = -1,
     sep: str = "",
@@ -237,8 +239,8 @@ def fromfile(
     Parameters
     ----------
     file : path or open file
-        A binary file is read in parallel threads. An open file is read from where it stands,
-        and then stands behind what was read.
+        A binary file is read in parallel threads; a pipe or a device, unlike in NumPy, as it
+        comes. An open file is read from where it stands, and then stands behind what was read.
     dtype : dtype, optional
         Any type without Python objects.
     count : int, optional
@@ -247,6 +249,15 @@ def fromfile(
         What stands between the numbers of a text file; empty for a binary file.
     offset : int, optional
         How many bytes of a binary file to skip.
+
+    Raises
+    ------
+    TypeError
+        If `file` is neither a path nor a file of the system: one that is compressed has other
+        bytes than those that it gives.
+    ValueError
+        Without `count`: if elements have no size, the file ends before `offset`, or a device has
+        no end.
 
     Examples
     --------
@@ -257,19 +268,30 @@ def fromfile(
     ...     sharedmem.fromfile(file, dtype="i8", offset=16)
     SharedArray([2, 3, 4])
     """
-    checked = check_dtype(dtype)
-    if sep:
+    checked, count, offset = check_dtype(dtype), operator.index(count), operator.index(offset)
+    if not isinstance(file, str | bytes | os.PathLike):
+        check_binary(file)
+    elif not sep:
+        with open(file, "rb") as named:
+            return fromfile(named, checked, count, offset=offset)
+    if checked.itemsize == 0 and count < 0:
+        raise ValueError(f"elements of dtype {checked!r} have no size: give count=")
+    if sep or checked.itemsize == 0:
         return copy(np.fromfile(file, checked, count, sep, offset))
-    if isinstance(file, str | os.PathLike):
-        with open(file, "rb") as opened:
-            return fromfile(opened, checked, count, offset=offset)
-    start = file.tell() + offset
+    opened = cast(IO[Any], file)
+    if not has_size(opened):
+        content = read_stream(opened, offset, count * checked.itemsize)
+        return copy(np.frombuffer(content, checked, len(content) // checked.itemsize))
+    start = opened.tell() + offset
+    n_left = os.fstat(opened.fileno()).st_size - start
     if start < 0:
         raise ValueError(f"offset={offset} points to before the beginning of the file")
-    length = max(os.fstat(file.fileno()).st_size - start, 0) // checked.itemsize
+    if n_left <= -checked.itemsize and count < 0:  # with a part of an element NumPy is content
+        raise ValueError(f"offset={offset} points to {-n_left} bytes behind the end of the file")
+    length = max(n_left, 0) // checked.itemsize
     array = empty(length if count < 0 else min(count, length), checked)
-    filling.read(describe(array)[0], file.fileno(), start)
-    file.seek(start + array.nbytes)
+    filling.read(describe(array)[0], opened.fileno(), start)
+    opened.seek(start + array.nbytes)
     return array
 
 

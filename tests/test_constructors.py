@@ -1,6 +1,11 @@
 """Constructors follow NumPy's: shapes, types, orders and values."""
 
+import bz2
+import gzip
 import io
+import lzma
+import os
+import tempfile
 
 import numpy as np
 import pytest
@@ -168,3 +173,64 @@ def test_fromfile_refuses_what_is_no_file(tmp_path):
         sharedmem.fromfile(io.BytesIO(b"12345678"))
     with open(__file__, "rb") as file, pytest.raises(ValueError, match="before the beginning"):
         sharedmem.fromfile(file, offset=-1)
+
+
+@pytest.mark.parametrize("count", [-1, 0, 5, 50])
+@pytest.mark.parametrize("offset", [0, 8, 24, 80, 88, 1000])
+def test_fromfile_is_numpys_at_the_ends(tmp_path, count, offset):
+    path = tmp_path / "ten"
+    np.arange(10.0).tofile(path)
+    for name in (path, os.fsencode(path)):
+        try:
+            expected = np.fromfile(name, "f8", count, offset=offset)
+        except ValueError:
+            with pytest.raises(ValueError, match=f"offset={offset} points to .* behind the end"):
+                sharedmem.fromfile(name, "f8", count, offset=offset)
+        else:
+            made = sharedmem.fromfile(name, "f8", count, offset=offset)
+            np.testing.assert_array_equal(made, expected)
+    with (
+        open(path, encoding="latin-1") as text,
+        open(path, "rb", buffering=0) as raw,
+        tempfile.NamedTemporaryFile() as temporary,
+    ):
+        assert [sharedmem.fromfile(file).size for file in (text, raw, temporary)] == [10, 10, 0]
+
+
+def test_fromfile_of_pipes_and_devices():
+    for count, offset, expected in [(-1, 0, 6), (3, 0, 3), (2, 8, 2), (9, 0, 6)]:
+        for buffering in (-1, 0):
+            ours, theirs = os.pipe()
+            with os.fdopen(ours, "rb", buffering) as file:
+                os.write(theirs, np.arange(6.0).tobytes() + b"rest")
+                os.close(theirs)
+                made = sharedmem.fromfile(file, "f8", count, offset=offset)
+                np.testing.assert_array_equal(made, np.arange(expected) + offset // 8)
+    assert sharedmem.fromfile("/dev/zero", "f8", 5).tolist() == [0] * 5
+    assert sharedmem.fromfile("/dev/null", "f8").size == 0
+    assert sharedmem.fromfile("/proc/self/status", "u1").tobytes().startswith(b"Name:")
+    with pytest.raises(ValueError, match="a device may have no end: give count="):
+        sharedmem.fromfile("/dev/zero", "f8")
+
+
+@pytest.mark.parametrize("dtype", ["S", "V0", "U", [("a", "f8", (0,))]])
+def test_fromfile_of_elements_without_size(tmp_path, dtype):
+    (tmp_path / "file").write_bytes(b"12345678")
+    assert sharedmem.fromfile(tmp_path / "file", dtype, 3).shape == (3,)
+    with pytest.raises(ValueError, match="have no size: give count="):
+        sharedmem.fromfile(tmp_path / "file", dtype)
+
+
+def test_fromfile_refuses_files_with_other_bytes_than_the_disk(tmp_path):
+    for module in (gzip, bz2, lzma):
+        with module.open(tmp_path / "packed", "wb") as file:
+            file.write(bytes(800))
+        with (
+            module.open(tmp_path / "packed") as file,
+            pytest.raises(TypeError, match=r"np\.frombuffer\(file\.read\(\), dtype\)"),
+        ):
+            sharedmem.fromfile(file, "f8")
+    with pytest.raises(TypeError, match="a file that open"):
+        sharedmem.fromfile(3)
+    with open(tmp_path / "new", "wb") as file, pytest.raises(io.UnsupportedOperation):
+        sharedmem.fromfile(file)

@@ -255,6 +255,10 @@ def _differences(a: Array, axis: int) -> Array:
 
 
 def _cumulate(ufunc: Any, a: Array, axis: int | None, dtype: DTypeLike | None, out: Any) -> Any:
+    if dtype is not None:  # NumPy's functions take a byte order or a unit, which ufuncs refuse
+        by_numpy = np.cumsum if ufunc is np.add else np.cumprod
+        natural = by_numpy(np.empty(0, a.dtype), dtype=dtype).dtype
+        dtype = None if natural.kind in "mM" else natural
     return _accumulate(ufunc, *_with_axis(a, axis), dtype, out)
 
 

@@ -251,3 +251,18 @@ def test_only_ufuncs_accumulate():
 def test_hardly_anything(a):
     check(sharedmem.cumsum(a), np.cumsum(a))
     check(sharedmem.cumprod(a, axis=0), np.cumprod(a, axis=0))
+
+
+@pytest.mark.parametrize("n", [6, 60_000])
+@pytest.mark.parametrize("name", ["cumsum", "cumprod", "nancumsum", "nancumprod"])
+def test_a_type_may_have_a_byte_order_or_a_unit(name, n):
+    a = np.ones(n, "i4")
+    for dtype in (">f8", ">i4", "m8[s]"):
+        for x in (a, a.astype("f4"), a.astype("m8[s]")):
+            if name.endswith("prod") and (dtype[0] == "m" or x.dtype.kind == "m"):
+                with pytest.raises(TypeError):
+                    getattr(sharedmem, name)(x, dtype=dtype)
+                continue
+            result, expected = (getattr(module, name)(x, dtype=dtype) for module in (sharedmem, np))
+            assert result.dtype == expected.dtype
+            np.testing.assert_array_equal(result, expected)

@@ -1,12 +1,14 @@
-"""Threads, processes and random numbers of other libraries: what a fork needs, and a worker."""
+"""Threads, processes, files and random numbers of other libraries, at a fork and in a worker."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -96,6 +98,7 @@ def enter_worker() -> None:
     _restart_numba()
     _openmp.limit()
     _become_daemon()
+    _watch_hdf5()
 
 
 def _restart_numba() -> None:
@@ -111,6 +114,42 @@ def _become_daemon() -> None:
     """Tell multiprocessing, and joblib with it, that processes started here would be orphans."""
     process: Any = sys.modules["multiprocessing.process"]
     process.current_process()._config["daemon"] = True
+
+
+def _watch_hdf5() -> None:
+    """Warn when a worker writes to a file of HDF5 that was opened for that before the fork.
+
+    The library holds in memory what it knows of the file, and each process would write its own.
+    """
+    h5py: Any = sys.modules.get("h5py")
+    open_ids = h5py.h5f.get_obj_ids(h5py.h5f.OBJ_ALL, h5py.h5f.OBJ_FILE) if h5py else ()
+    names = {each.name for each in open_ids if each.get_intent() != h5py.h5f.ACC_RDONLY}
+    if names:
+        for owner, methods in (
+            (h5py.Dataset, ("__setitem__", "write_direct", "resize")),
+            (h5py.Group, ("create_dataset", "create_group", "__setitem__", "__delitem__", "move")),
+            (h5py.AttributeManager, ("create", "modify", "__delitem__")),
+        ):
+            for method in methods:
+                setattr(owner, method, _warning(getattr(owner, method), names, h5py.h5f.get_name))
+
+
+def _warning(method: Any, names: set[bytes], name_of: Any) -> Any:
+    @functools.wraps(method)
+    def warn_and_call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        name = name_of(self._id)
+        if name in names:
+            names.discard(name)  # once a worker
+            warnings.warn(
+                f"a worker writes to {os.fsdecode(name)!r}, a file of HDF5 that was open for "
+                "writing when the worker was forked: what it writes is lost, or damages the file. "
+                "Write in reduce=, which the coordinator calls, or to shared memory or zarr",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return method(self, *args, **kwargs)
+
+    return warn_and_call
 
 
 def limit_numba(n_threads: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,8 @@ def cpu_count() -> int:
 
     The first of these that gives a number is taken: ``OMP_NUM_THREADS`` (of a list such as
     ``"4,2"`` the first entry), ``PBS_NUM_PPN``, ``SLURM_CPUS_PER_TASK``, and the cores that the
-    affinity mask and the CPU quota of the control group leave to this process.
+    affinity mask and the CPU quota of the control group leave to this process. What Dask has set
+    in this process for workers that it started, as ``LocalCluster`` does, is passed over.
 
     Returns
     -------
@@ -108,7 +110,7 @@ def get_debug() -> bool:
 def _count_cpus() -> tuple[int, str]:
     for name in _CPU_VARIABLES:
         text = os.environ.get(name, "").strip()
-        if not text:
+        if not text or _is_for_workers_of_dask(name):
             continue
         try:
             count = int(text.split(",")[0])
@@ -128,6 +130,23 @@ def _count_cpus() -> tuple[int, str]:
         cores, source = os.cpu_count() or 1, "number of cores"
     quota = math.ceil(min([cores, *_cpu_quotas()]))
     return (quota, "quota of the control group") if quota < cores else (cores, source)
+
+
+def _is_for_workers_of_dask(name: str) -> bool:
+    """Return whether Dask has set a variable here, for the workers that it started from here.
+
+    It sets all of them together, and leaves them set. A worker has had them from its start.
+    """
+    if "distributed.nanny" not in sys.modules:
+        return False
+    given = sys.modules["dask"].config.get("distributed.nanny.pre-spawn-environ", {})
+    if name not in given or any(os.environ.get(key) != str(given[key]) for key in given):
+        return False
+    try:
+        at_start = (_PROC / "self/environ").read_bytes()
+    except OSError:
+        return False
+    return not any(each.startswith(name.encode() + b"=") for each in at_start.split(b"\0"))
 
 
 def _cpu_quotas() -> Iterator[float]:

@@ -164,3 +164,31 @@ def test_random_numbers_of_torch_differ_between_workers_and_calls(torch, seed):
     again = sharedmem.MapReduce(np=2, seed=seed)
     pool = again
     assert (pool.map(draw, range(2), chunksize=1) == drawn[:2]) is (seed is not None)
+
+
+WRITES = {
+    "dataset": lambda file: file["x"].__setitem__(0, 1),
+    "new dataset": lambda file: file.create_dataset("new", data=[1]),
+    "attribute": lambda file: file["x"].attrs.__setitem__("unit", "m"),
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_a_worker_warns_that_what_it_writes_to_hdf5_is_lost(tmp_path, write):
+    h5py = pytest.importorskip("h5py")
+    pool = sharedmem.MapReduce(np=2)
+
+    def own(i):
+        with h5py.File(tmp_path / f"{i}.h5", "w") as mine:
+            mine["x"] = np.zeros(3)
+            write(mine)
+        return i
+
+    with h5py.File(tmp_path / "file.h5", "w") as file:
+        file["x"] = np.zeros(3)
+        with pytest.raises(sharedmem.WorkerException, match=r"file\.h5.*Write in reduce="):
+            pool.map(lambda i: write(file), [0])
+        assert pool.map(own, range(2), reduce=lambda i: file["x"][i]) == [0, 0]
+        write(file)
+    with h5py.File(tmp_path / "file.h5") as file:
+        assert pool.map(lambda i: file["x"][1], range(2)) == [0, 0]

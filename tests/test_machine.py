@@ -1,7 +1,10 @@
 """Cores and memory: environment, affinity mask and control groups of both versions."""
 
 import os
+import sys
+import types
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -175,3 +178,24 @@ def test_debug_switch():
         assert sharedmem.get_debug() is True
     finally:
         sharedmem.set_debug(False)
+
+
+def test_variables_that_dask_sets_for_its_workers_do_not_count(monkeypatch):
+    if b"OMP_NUM_THREADS=" in Path("/proc/self/environ").read_bytes():
+        pytest.skip("so a worker of Dask's looks")
+    given = {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1}
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    cores = sharedmem.cpu_count()
+    dask = types.ModuleType("dask")
+    dask.config = {"distributed.nanny.pre-spawn-environ": given}
+    monkeypatch.setitem(sys.modules, "dask", dask)
+    monkeypatch.setitem(sys.modules, "distributed.nanny", dask)
+    for name, value in given.items():
+        monkeypatch.setenv(name, str(value))
+    assert sharedmem.cpu_count() == cores
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert sharedmem.cpu_count() == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.delenv("MKL_NUM_THREADS")
+    assert sharedmem.cpu_count() == 1

@@ -1,4 +1,48 @@
-"""Parallel programming on one shared-memory machine, for people who think in NumPy arrays."""
+"""Parallel programming on one shared-memory machine, for people who think in NumPy arrays.
+
+Functions with a name of NumPy's take its arguments and give its results, in parallel, on the
+innermost ``with MapReduce()`` or on a pool of their own. The methods of arrays, and NumPy's
+functions, stay as they are: ``sharedmem.sum(a)`` is parallel, and ``a.sum()`` is not. A star import
+leaves out those that would hide Python's own: `all`, `any`, `max`, `min`, `random`, and `sum`.
+
+Arrays in shared memory
+    `empty`, `zeros`, `ones`, `full`, and each with ``_like``: new ones (`empty_like`, `zeros_like`,
+    `ones_like`, `full_like`); `array`, `copy`: of what there is; `fromiter`, `fromfile`: of items,
+    and of a file; `SharedArray` (once `anonymousmemmap`): their type; `is_shared`: whether workers
+    see writes to an array
+Workers
+    `MapReduce` (`Pool`), `MapReduceByThread` (`TPool`): pools; `ProcessBackend`, `ThreadBackend`,
+    `DaskBackend`: what their workers are; `background`: one call while others go on; `Trace`: what
+    the workers of a call did when
+Work on the chunks of arrays
+    `chunks`: cut an array into a sequence of `Chunk`; `map_chunks`, `map_overlap`: call your kernel
+    on them; `apply_ufunc`, `evaluate`: a ufunc, and an expression; `reduce`: by your own
+    `Reduction`
+Sums and statistics
+    `sum`, `prod`, `mean`, `average`, `var`, `std`, `moments`, `median`, `quantile`, `percentile`;
+    without NaN: `nansum`, `nanprod`, `nanmean`, `nanvar`, `nanstd`, `nanmedian`, `nanquantile`,
+    `nanpercentile`
+Extrema and truth
+    `min`, `max`, `minmax`, `ptp`, `argmin`, `argmax`, `nanmin`, `nanmax`, `nanargmin`, `nanargmax`,
+    `all`, `any`, `count_nonzero`
+Products
+    `dot`, `vdot`, `norm`
+Running along an axis
+    `cumsum`, `cumprod`, `nancumsum`, `nancumprod`, `diff`; `accumulate`: by any of some ufuncs
+Counts in bins
+    `histogram`, `histogram2d`, `histogramdd`, `bincount`, `digitize`
+Order
+    `sort`, `argsort`, `partition`, `topk`, `unique`, `searchsorted`
+Choice
+    `take`, `compress`, `where`, `nonzero`, `flatnonzero`, `clip`
+Random numbers
+    `random`: a module, whose numbers do not depend on the number of workers
+Machine
+    `cpu_count`, `total_memory`, `available_memory`; `get_debug`, `set_debug`: whether pools do
+    everything serially
+Errors
+    `WorkerException`, `DeadWorkerError`, `LostExceptionType`; `StopProcessGroup`: ends a worker
+"""
 
 from __future__ import annotations
 
@@ -223,4 +267,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_BUILTINS})
+    own = {name for name in globals() if name.startswith("__")}
+    return sorted({*own, *__all__, *_BUILTINS})

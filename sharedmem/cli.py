@@ -98,7 +98,8 @@ def _write(text: str, stream: TextIO | None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="sharedmem", description=sharedmem.__doc__)
+    summary = str(sharedmem.__doc__).partition("\n")[0]
+    parser = _Parser(prog="sharedmem", description=summary)
     parser.add_argument("--version", action="version", version=f"sharedmem {sharedmem.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 

@@ -1,6 +1,7 @@
 """The floors of the package, what its import costs, and the sizes that it keeps to."""
 
 import ast
+import builtins
 import re
 import subprocess
 import sys
@@ -8,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+import sharedmem
 
 ROOT = Path(__file__).parents[1]
 
@@ -140,3 +143,10 @@ def test_modules_and_functions_stay_small(path):
         if isinstance(node, ast.FunctionDef):
             lines = node.body[-1].end_lineno - node.body[0].lineno + 1
             assert lines - prose_lines(node) <= BODY_LINES, f"{node.name} does too much"
+
+
+def test_help_and_dir_name_what_is_public():
+    public = {*sharedmem.__all__, *sharedmem._BUILTINS}
+    assert {name for name in dir(sharedmem) if not name.startswith("__")} == public
+    assert set(re.findall(r"(?<!`)`(\w+)`(?!`)", sharedmem.__doc__)) == public
+    assert not public & {*dir(builtins)} - sharedmem._BUILTINS

@@ -339,10 +339,14 @@ def test_plot_without_matplotlib(field, capsys, monkeypatch):
 
 def test_info(capsys):
     assert main(["info"]) == 0
-    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    text = capsys.readouterr().out
+    lines = dict(line.split(maxsplit=1) for line in text.splitlines())
     assert {"cores", "workers", "memory", "memfd", "sharedmem", "Python"} <= set(lines)
     assert "MADV_COLLAPSE" in lines["huge"]
     assert lines["Python"] == ".".join(map(str, sys.version_info[:3]))
+    cache = Path(next(line for line in text.splitlines() if "numba cache" in line).split()[2])
+    np.testing.assert_array_equal(sharedmem.bincount(np.zeros(10**6, "i8")), [10**6])
+    assert any("tally" in file.name for file in cache.iterdir())
 
 
 def test_module_is_the_same_command():

@@ -76,9 +76,10 @@ class ProcessTeam:
         self._selector = with_descriptors(selectors.DefaultSelector)
         self._owner = os.getpid()
         pairs: list[tuple[Channel, Channel]] = []
-        self._line = LifeLine()
+        self._lines: list[LifeLine] = []
         self._is_closed = False
         try:
+            self._lines += (LifeLine() for _ in range(n_workers))
             pairs += (Channel.pair(windowed=not fed) for _ in range(n_workers))
             handled = handled_signals()
             # Each fork write-protects all memory again, and the first write to a page then takes
@@ -101,7 +102,8 @@ class ProcessTeam:
         self, rank: int, work: Work, ours: Channel, theirs: Channel, handled: Sequence[int]
     ) -> None:
         try:
-            process = WorkerProcess(lambda: work(rank, ProcessPort(theirs)), self._line, handled)
+            line = self._lines[rank]
+            process = WorkerProcess(lambda: work(rank, ProcessPort(theirs)), line, handled)
         except OSError as error:
             error.add_note(
                 f"Worker {rank} of {self.size} could not be started. See `ulimit -u` and "
@@ -250,7 +252,8 @@ class ProcessTeam:
                 member.process.kill()
             for member in left:
                 self._end(member)
-            self._line.close()
+            for line in self._lines:
+                line.close()
             self._selector.close()
 
     def __del__(self) -> None:

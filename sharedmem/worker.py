@@ -47,11 +47,12 @@ _forked = False
 
 
 class LifeLine:
-    """A pipe whose end of file tells the workers of a team that their coordinator is gone.
+    """A pipe whose end of file tells a worker that its coordinator is gone.
 
-    The kernel sends SIGKILL to each worker when the last write end is closed, so that one goes too
-    that is inside a kernel and holds the interpreter's lock. (A watcher thread could not run
-    then, and PR_SET_PDEATHSIG fires already when the thread that forked ends.)
+    The kernel sends SIGKILL to the worker when the last write end is closed, also while it is
+    inside a kernel and holds the interpreter's lock. (A watcher thread could not run then, and
+    PR_SET_PDEATHSIG fires already when the thread that forked ends.) Each worker has a pipe of its
+    own: before Linux 5.6 one that closes its end would send the signal to all others that read it.
     """
 
     _open: ClassVar[set[LifeLine]] = set()
@@ -61,7 +62,7 @@ class LifeLine:
         self._open.add(self)
 
     def close(self) -> None:
-        """Close both ends; workers that are left are killed."""
+        """Close both ends; a worker that is left is killed."""
         self._open.discard(self)
         os.close(self._read_end)
         os.close(self._write_end)
@@ -77,7 +78,7 @@ class LifeLine:
 
     def follow(self) -> None:
         """Be killed, from now on, when the coordinator is gone."""
-        # Owner and signal belong to an open file, so each worker needs one of its own.
+        # Owner and signal belong to an open file, and the one that is inherited is shared.
         path = f"/proc/self/fd/{self._read_end}"
         own = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         os.close(self._read_end)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import itertools
 import os
 import signal
@@ -396,7 +397,7 @@ def test_forks_in_several_threads_leave_the_filters_alone():
         pool = MapReduce(np=2)
         ends.extend(pool.map(abs, range(-2, 0)) for _ in range(10))
 
-    with filters("error"):
+    with filters("always") as log:  # as an error it would be dropped
         before = list(warnings.filters)
         threads = [threading.Thread(target=work) for _ in range(3)]
         for thread in threads:
@@ -404,4 +405,21 @@ def test_forks_in_several_threads_leave_the_filters_alone():
         for thread in threads:
             thread.join()
         assert list(warnings.filters) == before
+    assert log == []
     assert ends == [[2, 1]] * 30
+
+
+def test_each_worker_has_a_life_line_of_its_own():
+    """Before Linux 5.6, one that closed it would have sent the signal to all that share it."""
+
+    def lines(_):
+        found = []
+        for name in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(OSError):  # of the listing itself
+                if fcntl.fcntl(int(name), fcntl.F_GETFL) & os.O_ASYNC:
+                    found.append(os.fstat(int(name)).st_ino)
+        return found
+
+    found = MapReduce(np=3).map(lines, range(3))
+    assert [len(lines) for lines in found] == [1, 1, 1]
+    assert len({line for (line,) in found}) == 3

@@ -5,6 +5,8 @@
 # make soak     the faults that strike at random moments, 100 times each, those that take long, and
 #               pools under load for ten minutes: under 20 minutes
 # make dtypes   the tests of kernels and of NumPy's functions on all types: half an hour
+# make processors the tests of numbers as on processors with and without AVX2 and AVX-512: an hour;
+#               KINDS=x86-64-v3 for one of them
 # make fuzz     random programs against a model, and tampered messages, pickles and expressions
 # make coverage which lines the tests reach
 # make compat   the programs of tests/compat against sharedmem 0.3.8
@@ -21,7 +23,7 @@ BIN := $(VENV)/bin
 OLD := $(VENV)-0.3.8
 
 .PHONY: demo test lint types unit kernels callers doctests versions version faults soak dtypes \
-	fuzz coverage compat bench regressions clean
+	processors fuzz coverage compat bench regressions clean
 
 demo: $(VENV)/with-plot
 	$(BIN)/python examples/demo.py
@@ -78,6 +80,10 @@ soak: $(VENV)/with-test
 
 dtypes: $(VENV)/with-test
 	SHAREDMEM_TEST_ALL_DTYPES=1 $(BIN)/pytest tests/kernels tests/functions
+
+KINDS ?= x86-64-v2 x86-64-v3 x86-64-v4
+processors: $(VENV)/with-test
+	$(BIN)/python tests/processors.py --kinds $(KINDS)
 
 # Atheris is not for every Python, so it stands in no extra of the package.
 fuzz: $(VENV)/with-test

@@ -12,7 +12,14 @@ import numpy
 from sharedmem import engine, overlap
 from sharedmem.compiling import releases_gil, serial_form, warn_of_gil
 from sharedmem.far_arrays import check_far_outs, far, is_far, reads_dask, reduce_far
-from sharedmem.operands import as_array, as_tuple, check_stored, check_writable, is_store
+from sharedmem.operands import (
+    as_array,
+    as_tuple,
+    check_reduction,
+    check_stored,
+    check_writable,
+    is_store,
+)
 from sharedmem.runs import Bar, run_in_threads, share_in_threads
 from sharedmem.stores import Stream, in_batches, reduce_store
 from sharedmem.team import Backend
@@ -133,6 +140,7 @@ class ArrayCalls(ABC):
         ...     pool.reduce(largest, sharedmem.array([[1, 5], [7, 3]]), axis=1)
         array([5, 7])
         """
+        check_reduction(reduction, axis)
         a = as_array(a)
         if self._is_far(a):
             return reduce_far(self.imap, reduction, self._far(a), axis, keepdims)

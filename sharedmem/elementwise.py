@@ -79,11 +79,13 @@ def evaluate(
     (types such as float16, longdouble and datetime64) and powers of signed integers are computed by
     NumPy, piece by piece and in parallel, and so are arrays of up to 65,536 elements.
 
-    Arithmetic has NumPy's very bits. Functions of float32 and float64, from ``exp`` to ``power``,
-    are within 4 units of the last place, as NumPy's are where it computes them in vectors: larger
-    arrays have them from glibc's libmvec where the processor has AVX2, and from NumPy where it has
-    AVX-512, for which NumPy's own loops are faster, or neither. ``docs/vector-functions.md`` lists
-    them. ``log10`` of powers of ten is exact. :func:`sharedmem.apply_ufunc` calls NumPy's own.
+    Arithmetic has NumPy's very bits, which are those of arrays that run forwards: of those that run
+    backwards, NumPy itself rounds products and absolute values of complex numbers in another way.
+    Functions of float32 and float64, from ``exp`` to ``power``, are within 4 units of the last
+    place, as NumPy's are where it computes them in vectors: larger arrays have them from glibc's
+    libmvec where the processor has AVX2, and from NumPy where it has AVX-512, for which NumPy's own
+    loops are faster, or neither. ``docs/vector-functions.md`` lists them. ``log10`` of powers of
+    ten is exact. :func:`sharedmem.apply_ufunc` calls NumPy's own.
 
     There are no warnings: what is divided by zero, or overflows, is what NumPy makes of it.
 

@@ -57,11 +57,13 @@ _SYMBOLS: dict[type[ast.AST], str] = {
     ast.RShift: ">>", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==",
     ast.NotEq: "!=", ast.USub: "negative", ast.UAdd: "positive", ast.Invert: "~",
 }  # fmt: skip
+_HINTS: dict[type[ast.AST], str] = {
+    ast.And: "use & for and, with parentheses around comparisons",
+    ast.Or: "use | for or, with parentheses around comparisons",
+    ast.Not: "use ~ for not",
+}
 # What else one may write, what it is called, and what to do instead.
 _INSTEAD: dict[type[ast.AST], tuple[str, str]] = {
-    ast.And: ("and", "use & for and, with parentheses around comparisons"),
-    ast.Or: ("or", "use | for or, with parentheses around comparisons"),
-    ast.Not: ("not", "use ~ for not"),
     ast.IfExp: ("a conditional (IfExp)", "use where(condition, x, y)"),
     ast.Subscript: ("a Subscript", "give the part as an array: evaluate('x + 1', x=a[0])"),
     ast.Attribute: (
@@ -248,6 +250,8 @@ class _Writer:
             case ast.Call():
                 return self._arguments_of(node)
         kind: Any = type(getattr(node, "op", node))
+        if kind in _HINTS:
+            raise self._refuse(node, _HINTS[kind])
         name, instead = _INSTEAD.get(kind, (kind.__name__, _ALLOWED))
         raise self._refuse(node, f"{name} is not allowed; {instead}")
 

@@ -12,6 +12,7 @@ from sharedmem.array import address_of, is_shared
 from sharedmem.chunks import Grid
 from sharedmem.conversion import as_ndarray, check_plain, has_rules
 from sharedmem.files import reserve
+from sharedmem.kernels import Reduction
 
 Array = NDArray[Any]
 
@@ -178,6 +179,25 @@ def check_kernel(kernel: Any) -> None:
     """Refuse what cannot be called."""
     if not callable(kernel):
         raise TypeError(f"kernel must be callable, got {kernel!r}")
+
+
+def check_reduction(reduction: Any, axis: Any) -> None:
+    """Refuse what is no reduction, and arrays in the place of the axis."""
+    if not isinstance(reduction, Reduction):
+        given = f"the ufunc {reduction!r}" if isinstance(reduction, np.ufunc) else repr(reduction)
+        if isinstance(reduction, np.ndarray) or is_store(reduction):
+            given = f"an array of shape {reduction.shape}"
+        raise TypeError(
+            f"reduce needs a sharedmem.Reduction first, and then the array; got {given}. A "
+            "reduction is made of functions, Reduction(chunk, combine); those of NumPy's ufuncs "
+            "are functions here, such as sharedmem.sum for numpy.add"
+        )
+    if isinstance(axis, np.ndarray) and axis.ndim:
+        raise TypeError(
+            f"axis must be an integer, a tuple of integers or None, got an array of shape "
+            f"{axis.shape}; a reduction is of one array: for several, see sharedmem.average, dot "
+            "and evaluate, or give their numbers as the fields of one"
+        )
 
 
 def check_grid(grid: Any) -> Grid:

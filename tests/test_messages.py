@@ -101,6 +101,27 @@ MISTAKES = {
         TypeError,
         "apply_ufunc needs a ufunc, got <built-in function len>; for functions, see map_chunks",
     ),
+    "ufunc for a reduction": (
+        lambda: sharedmem.reduce(np.add, SHARED),
+        TypeError,
+        "reduce needs a sharedmem.Reduction first, and then the array; got the ufunc <ufunc "
+        "'add'>. A reduction is made of functions, Reduction(chunk, combine); those of NumPy's "
+        "ufuncs are functions here, such as sharedmem.sum for numpy.add",
+    ),
+    "array before the reduction": (
+        lambda: sharedmem.reduce(SHARED, sharedmem.Reduction(chunk=max, combine=max)),
+        TypeError,
+        "reduce needs a sharedmem.Reduction first, and then the array; got an array of shape "
+        "(10,). A reduction is made of functions, Reduction(chunk, combine); those of NumPy's "
+        "ufuncs are functions here, such as sharedmem.sum for numpy.add",
+    ),
+    "two arrays to reduce": (
+        lambda: POOL.reduce(sharedmem.Reduction(chunk=max, combine=max), SHARED, SHARED),
+        TypeError,
+        "axis must be an integer, a tuple of integers or None, got an array of shape (10,); a "
+        "reduction is of one array: for several, see sharedmem.average, dot and evaluate, or give "
+        "their numbers as the fields of one",
+    ),
     "array of objects": (
         lambda: sharedmem.array([None, 1]),
         TypeError,

@@ -2,8 +2,8 @@
 # make test     lint, types, tests, doctests
 # make versions the tests on each Python of this machine that is supported
 # make faults   each fault, and how the call that met it ended
-# make soak     the faults that strike at random moments, 100 times each, those that take long, and
-#               pools under load for ten minutes: under 20 minutes
+# make soak     10,000 interrupts of array calls, the faults that strike at random moments, 100 times
+#               each, those that take long, and pools under load for ten minutes: half an hour
 # make dtypes   the tests of kernels and of NumPy's functions on all types: half an hour
 # make processors the tests of numbers as on processors with and without AVX2 and AVX-512: an hour;
 #               KINDS=x86-64-v3 for one of them
@@ -76,6 +76,7 @@ faults: $(VENV)/with-test
 	PYTHONPATH=tests $(BIN)/python tests/faults
 
 soak: $(VENV)/with-test
+	PYTHONPATH=tests $(BIN)/python tests/faults/strikes.py --strikes 10000
 	PYTHONPATH=tests $(BIN)/python tests/faults --soak --repeat 100 --load 600
 
 dtypes: $(VENV)/with-test

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from sharedmem.files import anonymous_file, with_descriptors
+from sharedmem.freeing import free_with
 
 
 class Lock(Protocol):
@@ -66,6 +67,7 @@ class FileLock:
 
     def __init__(self) -> None:
         self._descriptor = anonymous_file("sharedmem-lock")
+        free_with(self, [map(os.close, (self._descriptor,))])
         self._threads = threading.Lock()
 
     def acquire(self, block: bool = True, timeout: float = -1, /) -> bool:
@@ -101,9 +103,6 @@ class FileLock:
     def __exit__(self, *exception: object) -> None:
         """Give the lock back."""
         self.release()
-
-    def __del__(self) -> None:
-        os.close(self._descriptor)
 
 
 SEMAPHORE_BYTES = 64  # 32 in glibc, and a cache line of its own

@@ -8,11 +8,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
-from itertools import islice
+from itertools import chain, islice, repeat
 from typing import Any
 
 from sharedmem.claims import LockedCursor
 from sharedmem.failures import Failure, exception_of
+from sharedmem.freeing import exhaust, free_with
 from sharedmem.signals import signals_held
 from sharedmem.team import OverdueError, Work, is_over, remaining
 from sharedmem.transport import Kind, Message
@@ -29,7 +30,7 @@ class _Exchange:
         self.messages: queue.SimpleQueue[tuple[int, Message]] = queue.SimpleQueue()
         self.stopped = False
         # Nobody begins before all are there: one would wait for the turn of one that never starts.
-        self.gate = threading.Event()
+        self.gate: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def forget(self) -> None:
         """Drop messages to nobody: the frames of an error's traceback would keep all for ever."""
@@ -40,7 +41,7 @@ class _Exchange:
 
 def _run(exchange: _Exchange, work: Work, port: ThreadPort) -> None:
     mark_thread_as_worker()
-    exchange.gate.wait()
+    exchange.gate.get()
     try:
         work(port.rank, port)
     finally:
@@ -73,13 +74,20 @@ class ThreadTeam:
             )
             for port in self._ports
         ]
+        # An interrupt may come between the start of a team and the block that is to end it.
+        self._stopping = chain(
+            map(setattr, (exchange,), ("stopped",), (True,)),
+            map(exchange.gate.put, repeat(None, n_workers)),
+            *(port.stopping() for port in self._ports),
+        )
+        free_with(self, [self._stopping])
         try:
             for thread in self._threads:
                 thread.start()
         except BaseException:
             self.end(patient=True)
             raise
-        exchange.gate.set()
+        exhaust(map(exchange.gate.put, repeat(None, n_workers)))
 
     def take(self, index: int, items: Iterator[Any], size: int) -> list[Any]:
         """Take tasks out of an iterator; see :class:`Team`."""
@@ -139,27 +147,22 @@ class ThreadTeam:
 
     def end(self, *, patient: bool) -> None:
         """Take no more results; `patient` waits for the tasks that run."""
+        exhaust(self._stopping)
         with signals_held():
-            self._exchange.stopped = True
             self._exchange.forget()
             self._heard.clear()
-            self._exchange.gate.set()
-            for port in self._ports:
-                port.open_window()
-                port.tasks.put(None)
         # At the end of the interpreter threads stop where they are, and are not to be waited for.
         if patient and not sys.is_finalizing():
-            for thread in self._threads:
-                if thread.ident is not None:
-                    thread.join()
+            _join(self._threads)
         # Python would lose an interrupt in the callback of a weak reference to a thread.
         with signals_held():
             self._threads.clear()
 
-    def __del__(self) -> None:
-        # As of processes: an interrupt may come before the block that is to end the team.
-        if not self._exchange.stopped:
-            self.end(patient=False)
+
+def _join(threads: list[threading.Thread]) -> None:
+    for thread in threads:
+        if thread.ident is not None:
+            thread.join()
 
 
 class ThreadPort:
@@ -169,7 +172,7 @@ class ThreadPort:
         self.rank = rank
         # No semaphore: Python's are written in Python, and an interrupt in one may leave it locked.
         self.window: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self.open_window()
+        exhaust(map(self.window.put, repeat(None, _THREAD_WINDOW)))
         self.tasks: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self.pending: list[Any] = []
         self.sent_bytes = 0  # Threads hand over objects.
@@ -178,10 +181,11 @@ class ThreadPort:
         self._exchange = exchange
         self._first = 0
 
-    def open_window(self) -> None:
-        """Let the thread be a window of messages further ahead."""
-        for _ in range(_THREAD_WINDOW):
-            self.window.put(None)
+    def stopping(self) -> Iterator[None]:
+        """Return an iterator that lets the thread get to its end, by functions of C alone."""
+        return chain(
+            map(self.window.put, repeat(None, _THREAD_WINDOW)), map(self.tasks.put, (None,))
+        )
 
     def start(self, index: int) -> None:
         """Say that the next result is that of task `index`."""

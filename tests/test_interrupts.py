@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 import weakref
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -34,6 +37,7 @@ def ring(*_):
 
 # One signal, another one, and both at once, of which the second strikes while the first is handled.
 SIGNALS = [(signal.SIGINT,), (signal.SIGALRM,), (signal.SIGINT, signal.SIGALRM)]
+ROOT = Path(__file__).parents[1]
 RAISED = {signal.SIGINT: KeyboardInterrupt, signal.SIGALRM: AlarmError}
 SOURCES = {
     module.__file__ for module in (blas, thread_pool, runs, filling, memory, mapping, freeing)
@@ -249,6 +253,33 @@ def test_limits_on_threads_of_blas_are_lifted_with_the_last_one():
     assert set(threads()) == {1}
     exhaust(second.lifting)
     assert threads() == before
+
+
+def test_interrupts_at_random_moments_of_a_map_in_threads():
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    pool = sharedmem.MapReduce(sharedmem.ThreadBackend, np=2)
+    n_raised = 0
+    for k in range(200):
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 1e-4 + 1e-5 * k)
+            while True:
+                pool.map(abs, range(4))
+        except KeyboardInterrupt:
+            n_raised += 1
+    assert n_raised == 200
+
+
+def test_a_hundred_strikes_of_array_calls():
+    """A short version of what `make soak` does ten thousand times."""
+    program = ROOT / "tests/faults/strikes.py"
+    done = subprocess.run(
+        [sys.executable, str(program), "--strikes", "100", "--elements", "65536"],
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert done.stdout.endswith(" strikes, 0 went wrong; left behind: nothing\n")
 
 
 def test_interrupts_at_random_moments_while_memory_is_made_and_freed():

@@ -68,7 +68,8 @@ class SharedArray(np.ndarray[Any, np.dtype[Any]]):
     -----
     A SharedArray is pickled by reference: loaded in any process of this user on this machine
     while the process that pickled it lives, it is the same memory; ``array.copy()`` is a copy to
-    send. The memory is freed when the last process has dropped its last view.
+    send, and to keep: a pickle in a file is of no use later, :func:`numpy.save` is. The memory is
+    freed when the last process has dropped its last view.
 
     Examples
     --------

@@ -157,8 +157,11 @@ def run_map(
     sequence: Any,
     chunksize: int | None,
     collect: Callable[[int, list[Any]], None],
+    leave: Callable[[int], None],
 ) -> None:
     """Run `func` on the items of `sequence`; `collect` gets the results of runs of tasks.
+
+    Each worker calls `leave` with its rank when it has done its tasks.
 
     Raises
     ------
@@ -176,6 +179,7 @@ def run_map(
     def run(part: WorkerSync, port: Port) -> None:
         claimed = claims(cursor, part.rank, n_workers, n_tasks, chunksize, part.turns_waited)
         run_claims(func, sequence, claimed, part, port)
+        leave(part.rank)
 
     def watch() -> None:
         team.watch()

@@ -30,6 +30,7 @@ from sharedmem.checks import (
 )
 from sharedmem.contexts import Contexts, Critical, Ordered, PoolCall
 from sharedmem.errors import StopProcessGroup
+from sharedmem.lost_writes import PrivateArrays
 from sharedmem.processes import ProcessBackend
 from sharedmem.progress import no_bar, shown_bar
 from sharedmem.sync import TeamSync, WorkerSync
@@ -48,7 +49,8 @@ class MapReduce(ArrayCalls):
 
     Workers are forked when `map` is called. So the function may be any closure: it sees all
     variables as they are at that moment, and nothing of it is pickled. What it changes is
-    seen outside only where it lies in shared memory.
+    seen outside only where it lies in shared memory. A warning says so where tasks return None, and
+    each worker has changed other elements of an array in private memory.
 
     Parameters
     ----------
@@ -297,7 +299,13 @@ class MapReduce(ArrayCalls):
             if n_workers and self._cluster is not None:
                 self._cluster.run_map(self._pool_call(), func, items, chunksize, collect)
             elif n_workers:
-                run_map(self._setting(n_workers), func, items, chunksize, collect)
+                # What tasks return may be why they write to private memory.
+                may_lose = self.backend.uses_processes and reduce is None
+                private = PrivateArrays(func if may_lose else None, n_workers)
+                setting = self._setting(n_workers)
+                run_map(setting, func, items, chunksize, collect, private.note)
+                if all(result is None for result in results):
+                    private.warn()
             else:
                 # Taken as by workers: iterating might find no end.
                 serially = self._run_serially(func, items_of(items, 0, n_tasks))

@@ -24,7 +24,7 @@ FLOORS = {
     "2": "team tasks tracing worker processes threads",
     "3": "lines compiling runs operands natural_runs byte_sorting sorting scanning ranks regions "
     "masks reducing stores engine overlap expressions binding lowering vector_math float_errors "
-    "stages fusing whole_arrays "
+    "stages fusing whole_arrays lost_writes "
     "progress contexts calls background stored_scans couriers dask_arrays remote cluster_calls "
     "distributed far_arrays",
     "4": "array_calls mapreduce",

@@ -1,0 +1,107 @@
+"""Private arrays that the tasks of a map seem to write their results to, which nobody sees."""
+
+from __future__ import annotations
+
+import functools
+import mmap
+import warnings
+from collections.abc import Callable, Iterator
+from types import FunctionType, MethodType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sharedmem.array import is_shared
+
+# A copy is made of each; what takes longer than a fork would not be worth it.
+_LARGEST_BYTES = 1 << 20
+_MOST_ARRAYS = 8
+
+
+class PrivateArrays:
+    """The private arrays that a function knows, as they are before a fork.
+
+    Each worker changes a copy of its own, and that may be meant so: as room to work in, which all
+    workers use alike. Where each worker has changed other elements, they are results.
+
+    Parameters
+    ----------
+    func : callable, optional
+        What the tasks call.
+    n_workers : int
+        How many workers there will be.
+    """
+
+    def __init__(self, func: Callable[..., Any] | None, n_workers: int) -> None:
+        self._before: list[tuple[str, NDArray[Any], NDArray[np.uint8], NDArray[np.bool]]] = []
+        for name, array in _arrays_of(func):
+            if len(self._before) == _MOST_ARRAYS:
+                break
+            if not any(array is each for _, each, _, _ in self._before) and not is_shared(array):
+                shared = mmap.mmap(-1, n_workers * array.size)
+                is_changed = np.frombuffer(shared, np.bool).reshape(n_workers, array.size)
+                self._before.append((name, array, _bytes_of(array).copy(), is_changed))
+
+    def note(self, rank: int) -> None:
+        """In a worker, note which elements it has changed."""
+        for _, array, before, is_changed in self._before:
+            now = _bytes_of(array)
+            if now.shape == before.shape and not np.array_equal(now, before):
+                is_changed[rank] = (now != before).any(axis=1)
+
+    def warn(self) -> None:
+        """Warn of arrays of which each worker has changed other elements than the others."""
+        for name, _, _, is_changed in self._before:
+            n_writers = is_changed.sum(axis=0)
+            if is_changed.any(axis=1).sum() > 1 and n_writers.max() == 1:
+                warnings.warn(
+                    f"tasks have written to {name!r}, an array in private memory, each worker to "
+                    "other elements of a copy of its own: what they wrote is lost. Make it with "
+                    "sharedmem.empty or sharedmem.copy, or return the results",
+                    RuntimeWarning,
+                    stacklevel=3,
+                )
+
+
+def _bytes_of(array: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return the bytes of each element, in rows."""
+    return np.ascontiguousarray(array).view(np.ndarray).reshape(-1, 1).view(np.uint8)
+
+
+def _arrays_of(func: Any) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield the arrays that a function may write to, and that are small, with their names."""
+    for name, value in _values_of(func):
+        if isinstance(value, FunctionType) and value is not func:  # one that is called by it
+            yield from (found for found in _values_of(value) if _is_candidate(found[1]))
+        elif _is_candidate(value):
+            yield name, value
+
+
+def _values_of(func: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(func, functools.partial):
+        yield from ((f"argument {at}", value) for at, value in enumerate(func.args))
+        yield from func.keywords.items()
+        func = func.func
+    if isinstance(func, MethodType):
+        yield from vars(func.__self__).items() if hasattr(func.__self__, "__dict__") else ()
+        func = func.__func__
+    if isinstance(func, FunctionType):
+        code = func.__code__
+        for name, cell in zip(code.co_freevars, func.__closure__ or (), strict=True):
+            try:
+                yield name, cell.cell_contents
+            except ValueError:  # not yet set
+                continue
+        for name in code.co_names:
+            if name in func.__globals__:
+                yield name, func.__globals__[name]
+
+
+def _is_candidate(value: Any) -> bool:
+    return (
+        isinstance(value, np.ndarray)
+        and 0 < value.nbytes <= _LARGEST_BYTES
+        and value.flags.writeable
+        and not value.dtype.hasobject
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import io
 import mmap
 import os
@@ -99,12 +100,32 @@ def anonymous_file(name: str) -> int:
     OSError
         If no descriptor, or no memory, is left.
     """
-    if hasattr(os, "memfd_create"):
-        return with_descriptors(lambda: os.memfd_create(name))
+    flags = memfd_flags()
+    if flags is not None:
+        return with_descriptors(lambda: os.memfd_create(name, os.MFD_CLOEXEC | flags))
     import tempfile
 
     with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
+        return with_descriptors(lambda: os.dup(file.fileno()))
+
+
+_MFD_NOEXEC_SEAL = 8
+
+
+@functools.cache
+def memfd_flags() -> int | None:
+    """Return what memory files have to be made with here; None where there are none."""
+    if not hasattr(os, "memfd_create"):
+        return None
+    # With vm.memfd_noexec=2 it has to be said that a file is not executable.
+    for flags in (0, _MFD_NOEXEC_SEAL):
+        try:
+            os.close(os.memfd_create("sharedmem", os.MFD_CLOEXEC | flags))
+        except OSError as error:  # an old kernel or a sandbox; no lack of descriptors
+            if error.errno in (errno.ENOSYS, errno.EPERM, errno.EACCES, errno.EINVAL):
+                continue
+        return flags
+    return None
 
 
 def write_all(descriptor: int, content: memoryview, offset: int) -> None:

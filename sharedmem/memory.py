@@ -18,7 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from sharedmem.files import descriptor_limit, raise_descriptor_limit, with_descriptors
+from sharedmem.files import (
+    descriptor_limit,
+    memfd_flags,
+    raise_descriptor_limit,
+    with_descriptors,
+)
 from sharedmem.freeing import free_with
 from sharedmem.machine import total_memory
 from sharedmem.mapping import Mappings, advise, map_memory, reason, unmap, unmap_last
@@ -221,16 +226,9 @@ def is_mapped_shared(start: int, stop: int) -> bool:
     return False
 
 
-@functools.cache
 def supports_memfd() -> bool:
     """Return whether the system has anonymous memory files."""
-    if not hasattr(os, "memfd_create"):
-        return False
-    try:
-        os.close(os.memfd_create("sharedmem"))
-    except OSError as error:  # an old kernel, a sandbox, vm.memfd_noexec=2; no lack of descriptors
-        return error.errno not in (errno.ENOSYS, errno.EPERM, errno.EACCES)
-    return True
+    return memfd_flags() is not None
 
 
 @functools.cache
@@ -261,7 +259,7 @@ def _create_memory_file(descriptors: list[int], length: int) -> None:
     if not supports_memfd():
         return
     name = f"sharedmem-{os.getpid()}-{next(_counter)}"
-    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING | (memfd_flags() or 0)
     try:
         with_descriptors(lambda: descriptors.extend(map(os.memfd_create, (name,), (flags,))))
     except OSError as error:

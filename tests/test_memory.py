@@ -1,5 +1,6 @@
 """Segments: mapped, shared by fork, freed with their last user, and refused clearly."""
 
+import errno
 import gc
 import os
 import subprocess
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 import sharedmem
-from sharedmem import memory
+from sharedmem import files, memory
 from sharedmem.memory import HUGE_PAGE, Segment, find_segment
 
 MAPS = Path("/proc/self/maps")
@@ -198,6 +199,30 @@ def test_huge_pages_where_the_system_has_them():
 def test_plain_pages_where_it_does_not(monkeypatch):
     monkeypatch.setattr(memory, "supports_collapse", lambda: False)
     assert (sharedmem.full(1 << 20, 1.0) == 1).all()
+
+
+@pytest.mark.parametrize("can_be_told", [True, False])
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.ENOSYS])
+def test_where_memory_files_are_refused(monkeypatch, code, can_be_told):
+    """As by vm.memfd_noexec=2, unless they are said to be not executable; or by a sandbox."""
+    create = os.memfd_create
+
+    def refuse(name, flags=1):
+        if flags & 8 and can_be_told:
+            return create(name, flags)
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "memfd_create", refuse)
+    files.memfd_flags.cache_clear()
+    try:
+        has_files = can_be_told
+        assert memory.supports_memfd() is has_files
+        array = sharedmem.full(1000, 2.5)
+        assert (memory.find_segment(array.ctypes.data, 8).fd >= 0) is has_files
+        results = sharedmem.MapReduce(np=2).map(lambda i: np.full(20_000, i), range(20))
+        assert [result[-1] for result in results] == list(range(20))
+    finally:
+        files.memfd_flags.cache_clear()
 
 
 def test_probes():

@@ -9,11 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from sharedmem.kernels.compile import formula, part
+from sharedmem.kernels.compile import part
+from sharedmem.kernels.intrinsics import fma
 from sharedmem.kernels.lanes import index, number
 from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
 from sharedmem.kernels.lines import line_kernel
-from sharedmem.kernels.pieces import LineReduction, Share, finish_lines, reduce_lines
+from sharedmem.kernels.pieces import (
+    LineReduction,
+    Share,
+    combine_states,
+    finish_lines,
+    reduce_lines,
+)
 from sharedmem.kernels.reduction import Reduction
 from sharedmem.kernels.sums import two_sum
 from sharedmem.kernels.vectors import WIDTH, Vector, walker
@@ -26,17 +33,9 @@ SPAN = 256
 
 @part
 def exact_product(n: Any, x: Any) -> Any:
-    """Return the rounded product of a count and a number, and its rounding error.
-
-    References
-    ----------
-    T. J. Dekker, A floating-point technique for extending the available precision, Numerische
-    Mathematik 18, 1971, section 5: the halves of `x` have exact products with counts below 2**27.
-    """
-    c = 134217729.0 * x
-    high = c - (c - x)
+    """Return the rounded product of a count and a number, and its rounding error."""
     product = n * x
-    return product, (n * high - product) + n * (x - high)
+    return product, fma(n, x, -product)
 
 
 @part
@@ -50,13 +49,8 @@ def mean_difference(
     """
     mean_a = (total_a + lost_a) / n_a
     mean_b = (total_b + lost_b) / n_b
-    # exact_product(n, mean) twice, written out: as a formula for arrays this calls no kernel.
-    c_a = 134217729.0 * mean_a
-    c_b = 134217729.0 * mean_b
-    high_a = c_a - (c_a - mean_a)
-    high_b = c_b - (c_b - mean_b)
-    rest_a = (total_a - n_a * high_a) - n_a * (mean_a - high_a) + lost_a
-    rest_b = (total_b - n_b * high_b) - n_b * (mean_b - high_b) + lost_b
+    rest_a = fma(-n_a, mean_a, total_a) + lost_a
+    rest_b = fma(-n_b, mean_b, total_b) + lost_b
     return (mean_b - mean_a) + (rest_b / n_b - rest_a / n_a)
 
 
@@ -64,12 +58,16 @@ def mean_difference(
 def merge_squares(n_a: Any, m2_a: Any, n_b: Any, m2_b: Any, delta: Any) -> Any:
     """Return the sum of squares about the mean of two sets together, of means `delta` apart.
 
+    Where the means are beyond the largest number, it is infinite. It is NaN only where one of the
+    two is: where elements are NaN or infinite.
+
     References
     ----------
     T. F. Chan, G. H. Golub and R. J. LeVeque, Updating formulae and a pairwise algorithm for
     computing sample variances, COMPSTAT 1982, eq. 2.1b.
     """
-    return m2_a + m2_b + delta * delta * (n_a * (n_b / (n_a + n_b)))
+    between = delta * delta * (n_a * (n_b / (n_a + n_b)))
+    return m2_a + m2_b + (between if between == between else np.inf)
 
 
 @part
@@ -108,6 +106,20 @@ def _add_squares(x: Array, p: int, n: int, stride: int, width: int, scratch: Arr
             part_squares[j] += a * a
 
 
+@part
+def _tell_apart(
+    x: Array, p: int, n: int, stride: int, width: int, squares: Array, room: Array
+) -> None:
+    """Make sums of squares NaN where elements are not finite, and infinite where only they are."""
+    room[:width] = np.inf
+    for i in range(n):
+        for j in range(width):
+            a = np.float64(x[index(p + i * stride + j)])
+            room[j] += a - a
+    for j in range(width):
+        squares[j] = squares[j] if squares[j] - squares[j] == 0 else room[j]
+
+
 # A state: count, sum, what the sum has lost to rounding, sum of squares about the mean.
 @part
 def _add_rows(
@@ -138,15 +150,21 @@ def _add_rows(
             if not n_far:
                 break
         # Loops over as few arrays as can be: of many, the compiler makes no vectors.
+        n_odd = 0
         for j in range(width):
             about_mean = part_squares[j] - part[j] * (part[j] / rows)
             part_squares[j] = 0.0 if about_mean < 0 else about_mean
-            center[j], error = exact_product(rows, center[j])
+            n_odd += about_mean - about_mean != 0
+            center[j], error = exact_product(np.float64(rows), center[j])
             part[j] += error
+        if n_odd:
+            _tell_apart(x, p, rows, stride, width, part_squares, delta)
         before = count[0]
         if before > 0:
             for j in range(width):
-                delta[j] = mean_difference(before, total[j], lost[j], rows, center[j], part[j])
+                delta[j] = mean_difference(
+                    before, total[j], lost[j], np.float64(rows), center[j], part[j]
+                )
             for j in range(width):
                 squares[j] = merge_squares(before, squares[j], rows, part_squares[j], delta[j])
         else:
@@ -199,13 +217,14 @@ def _reduction(
 ) -> Reduction:
     if has_kernel(dtype, "biufc") and has_kernel(result, "f"):
         reduce_numbers: Callable[..., tuple[Array, ...]] = _kernel_chunk
+        combine = _combine
     else:
-        reduce_numbers = partial(_numpy_chunk, result=result)
+        reduce_numbers, combine = partial(_numpy_chunk, result=result), _combine_numpys
     chunk = partial(_chunk, reduce_numbers=reduce_numbers)
     how: dict[str, Any] = {"result": result, "ddof": ddof, "of_variance": of_variance}
     whole = reduce_numbers is _kernel_chunk and is_whole(dtype)
     return Reduction(
-        chunk, _combine, partial(_finalize, **how), (0, 0, 0, 0),
+        chunk, combine, partial(_finalize, **how), (0, 0, 0, 0),
         lines=True, whole=whole, direct=partial(_direct, **how) if whole else None,
     )  # fmt: skip
 
@@ -242,11 +261,14 @@ def _numpy_chunk(x: Array, share: None, *, result: np.dtype[Any]) -> tuple[Array
 
 
 def _combine(a: tuple[Array, ...], b: tuple[Array, ...]) -> tuple[Array, ...]:
+    return combine_states(_add_lines, a, b)
+
+
+def _combine_numpys(a: tuple[Array, ...], b: tuple[Array, ...]) -> tuple[Array, ...]:
     with np.errstate(all="ignore"):
-        total, error = formula(two_sum)(a[1], b[1])
-        delta = formula(mean_difference)(*a[:3], *b[:3])
-        squares = formula(merge_squares)(a[0], a[3], b[0], b[3], delta)
-        return a[0] + b[0], total, a[2] + b[2] + error, squares
+        delta = b[1] / b[0] - a[1] / a[0]
+        squares = a[3] + b[3] + delta * delta * (a[0] * (b[0] / (a[0] + b[0])))
+        return a[0] + b[0], a[1] + b[1], a[2] + b[2], squares
 
 
 def _finalize(state: tuple[Array, ...], ddof: float, **how: Any) -> Array:

@@ -99,6 +99,14 @@ def finish_lines(reduction: LineReduction, x: Array, share: Share | None = None)
     return out.reshape(n_outer, n_inner)
 
 
+def combine_states(kernel: LineKernel, a: Sequence[Array], b: Sequence[Array]) -> tuple[Array, ...]:
+    """Combine each state of `a` with that of `b` at its place."""
+    n, shape = a[0].size, a[0].shape
+    state = np.array([[*pair] for pair in zip(a, b, strict=True)], np.float64).reshape(len(a), -1)
+    kernel.fold(state, n)
+    return tuple(part[:n].reshape(shape) for part in state)
+
+
 def _reduce(
     reduction: LineReduction, x: Array, share: Share | None, finishes: bool
 ) -> tuple[Array, Array]:

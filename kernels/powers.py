@@ -37,7 +37,8 @@ def merge_powers(
     b = n_b / n
     square = delta * delta
     product = n_a * b
-    m2 = m2_a + m2_b + square * product
+    between = square * product  # infinite where the means are beyond the largest number
+    m2 = m2_a + m2_b + (between if between == between else np.inf)
     m3 = m3_a + m3_b + delta * (square * product * (a - b) + 3 * (a * m2_b - b * m2_a))
     m4 = (
         m4_a + m4_b + square * (square * product * (a * a - a * b + b * b))
@@ -178,24 +179,26 @@ def _sum_finite(
         value = np.float64(x[p + i * stride])
         if value - value == 0:
             count += 1
-            total, error = two_sum(total, value)
+            total, error = two_sum(total, value / SPAN)
             lost += error
             low, high = min(low, value), max(high, value)
         else:
             state[N_NAN, at] += value != value
             state[N_PLUS, at] += value == np.inf
             state[N_MINUS, at] += value == -np.inf
-    mean = (total + lost) / max(count, 1)
+    mean = (total + lost) / max(count, 1) * SPAN
     p1, p2, p3, p4 = 0.0, 0.0, 0.0, 0.0
     for i in range(n):
-        d = np.float64(x[p + i * stride]) - mean
-        if d - d == 0:
+        value = np.float64(x[p + i * stride])
+        d = value - mean
+        if value - value == 0:
             p1 += d
             p2 += d * d
             p3 += d * d * d
             p4 += (d * d) * (d * d)
     lanes[COUNT * LANES + j] = count
     lanes[_CENTER + j] = mean
+    p1 = p1 if p1 - p1 == 0 else 0.0  # too large a deviation; the center is the mean
     lanes[_P1 + j], lanes[_P2 + j], lanes[_P3 + j], lanes[_P4 + j] = p1, p2, p3, p4
     lanes[_LOW + j], lanes[_HIGH + j] = low, high
 
@@ -206,9 +209,10 @@ def _center_lane(lanes: Array, j: int, part: Array, n: float) -> None:
     p1, p2, p3, p4 = lanes[_P1 + j], lanes[_P2 + j], lanes[_P3 + j], lanes[_P4 + j]
     d = p1 / max(n, 1.0)
     part[COUNT, j] = n
-    part[TOTAL, j], error = exact_product(n, lanes[_CENTER + j])
+    part[TOTAL, j], error = exact_product(np.float64(n), lanes[_CENTER + j])
     part[LOST, j] = error + p1
-    part[M2, j] = max(p2 - d * p1, 0.0)
+    about_mean = p2 - d * p1
+    part[M2, j] = max(about_mean, 0.0) if about_mean == about_mean else np.inf
     part[M3, j] = p3 - 3 * d * p2 + 2 * d * d * p1
     part[M4, j] = p4 - 4 * d * p3 + 6 * d * d * p2 - 3 * d * d * d * p1
 

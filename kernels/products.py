@@ -15,7 +15,13 @@ from sharedmem.kernels.compile import part
 from sharedmem.kernels.lanes import index
 from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
 from sharedmem.kernels.lines import line_kernel
-from sharedmem.kernels.pieces import LineReduction, Share, finish_lines, reduce_lines
+from sharedmem.kernels.pieces import (
+    LineReduction,
+    Share,
+    combine_states,
+    finish_lines,
+    reduce_lines,
+)
 from sharedmem.kernels.reduction import Reduction
 
 Array = NDArray[Any]
@@ -116,9 +122,7 @@ def _direct(x: Array, share: Share | None = None, *, how: LineReduction) -> Arra
 
 
 def _combine(a: State, b: State) -> State:
-    state = np.array([[*pair] for pair in zip(a, b, strict=True)]).reshape(len(a), -1)
-    factors.multiply_lines.fold(state, a[0].size)
-    return tuple(part[: a[0].size].reshape(a[0].shape) for part in state)
+    return combine_states(factors.multiply_lines, a, b)
 
 
 def _finalize(state: State, result: np.dtype[Any]) -> Array:

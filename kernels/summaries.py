@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from sharedmem.kernels.compile import formula
 from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
-from sharedmem.kernels.moments import mean_difference
-from sharedmem.kernels.pieces import LineReduction, Share, reduce_lines
+from sharedmem.kernels.pieces import LineReduction, Share, combine_states, reduce_lines
 from sharedmem.kernels.powers import (
     COUNT,
     IDENTITY,
@@ -27,10 +25,9 @@ from sharedmem.kernels.powers import (
     N_SCRATCH,
     TOTAL,
     add_lines,
-    merge_powers,
 )
 from sharedmem.kernels.reduction import Reduction
-from sharedmem.kernels.sums import compensated, two_sum
+from sharedmem.kernels.sums import compensated
 
 Array = NDArray[Any]
 State = tuple[Array, ...]
@@ -81,6 +78,26 @@ class Summary(NamedTuple):
     kurtosis: Any
 
 
+class Extended(NamedTuple):
+    """The :class:`Moments`, and the difference of the extrema."""
+
+    mean: Any
+    var: Any
+    skew: Any
+    kurtosis: Any
+    extent: Any
+
+
+# Where the extrema of a line are so far apart, from the first number to the second, there is no
+# room for the fourth powers of deviations, but for those of elements times a power of two.
+SCALES = (
+    (2.0**240, 2.0**650, -450),
+    (2.0**650, np.inf, -850),
+    (2.0**-650, 2.0**-240, 450),
+    (5e-324, 2.0**-650, 860),
+)
+
+
 @lru_cache
 def moments(dtype: DTypeLike) -> Reduction:
     """Return the :class:`Moments`; they are NaN where an element is."""
@@ -88,43 +105,36 @@ def moments(dtype: DTypeLike) -> Reduction:
 
 
 @lru_cache
-def summary(dtype: DTypeLike) -> Reduction:
-    """Return the :class:`Summary`."""
-    return _reduction(np.dtype(dtype), _summary)
+def extended(dtype: DTypeLike, power: int = 0) -> Reduction:
+    """Return :class:`Extended`, worked out from elements times 2**power."""
+    return _reduction(np.dtype(dtype), _extended, power)
 
 
-def _reduction(dtype: np.dtype[Any], finalize: Any) -> Reduction:
+@lru_cache
+def summary(dtype: DTypeLike, power: int = 0) -> Reduction:
+    """Return the :class:`Summary`, worked out from elements times 2**power."""
+    return _reduction(np.dtype(dtype), _summary, power)
+
+
+def _reduction(dtype: np.dtype[Any], finalize: Any, power: int = 0) -> Reduction:
     if dtype.kind not in "biuf":
         raise TypeError(f"moments are of real numbers, got an array of dtype {dtype}")
-    return Reduction(_chunk, _combine, finalize, IDENTITY, lines=True, whole=is_whole(dtype))
+    if not power:
+        return Reduction(_chunk, _combine, finalize, IDENTITY, lines=True, whole=is_whole(dtype))
+    chunk, finalize = partial(_chunk, power=power), partial(finalize, power=power)
+    return Reduction(chunk, _combine, finalize, IDENTITY, lines=True)
 
 
-def _chunk(x: Array, share: Share | None = None) -> State:
+def _chunk(x: Array, share: Share | None = None, *, power: int = 0) -> State:
     numbers = as_numbers(x) if has_kernel(x.dtype, "biuf") else x.astype(np.float64)
+    if power:
+        with np.errstate(all="ignore"):
+            numbers = np.ldexp(numbers, power)
     return reduce_lines(_summarizing, numbers, share)
 
 
 def _combine(a: State, b: State) -> State:
-    with np.errstate(all="ignore"):
-        delta = formula(mean_difference)(a[COUNT], a[TOTAL], a[LOST], b[COUNT], b[TOTAL], b[LOST])
-        powers = formula(merge_powers)(
-            a[COUNT], a[M2], a[M3], a[M4], b[COUNT], b[M2], b[M3], b[M4], delta
-        )
-        # Where one side has no finite elements, the other one stands for both.
-        powers = tuple(
-            np.where(b[COUNT] == 0, a[s], np.where(a[COUNT] == 0, b[s], power))
-            for s, power in zip((M2, M3, M4), powers, strict=True)
-        )
-        total, error = formula(two_sum)(a[TOTAL], b[TOTAL])
-        return (
-            total,
-            a[LOST] + b[LOST] + error,
-            a[COUNT] + b[COUNT],
-            *powers,
-            np.minimum(a[MIN], b[MIN]),
-            np.maximum(a[MAX], b[MAX]),
-            *(a[s] + b[s] for s in (N_NAN, N_PLUS, N_MINUS)),
-        )
+    return combine_states(add_lines, a, b)
 
 
 def _mean(state: State) -> Array:
@@ -133,7 +143,7 @@ def _mean(state: State) -> Array:
 
 def _finite_moments(state: State) -> Moments:
     count, mean = state[COUNT], _mean(state)
-    var = np.where(np.isfinite(mean), state[M2] / count, np.nan)
+    var = state[M2] / count
     # As in SciPy: deviations no larger than the rounding of the mean have no shape.
     spread = np.where(var <= (np.finfo(np.float64).resolution * mean) ** 2, np.nan, var)
     skew = state[M3] / count / spread**1.5
@@ -142,30 +152,37 @@ def _finite_moments(state: State) -> Moments:
 
 
 def _moments(state: State) -> Moments:
+    return Moments(*_extended(state)[:4])
+
+
+def _extended(state: State, power: int = 0) -> Extended:
     with np.errstate(all="ignore"):
         # A NaN, or infinities of both signs, make a NaN, and one infinity makes itself.
         special = np.where(state[N_NAN] > 0, np.nan, 0.0)
         special = np.where(state[N_PLUS] > 0, special + np.inf, special)
         special = np.where(state[N_MINUS] > 0, special - np.inf, special)
         mean, *others = _finite_moments(state)
-        mean = np.where(special == 0, mean, special)
-        return Moments(mean, *(np.where(special == 0, other, np.nan) for other in others))
+        mean = np.where(special == 0, np.ldexp(mean, -power), special)
+        var, skew, kurtosis = (np.where(special == 0, other, np.nan) for other in others)
+        return Extended(mean, np.ldexp(var, -2 * power), skew, kurtosis, state[MAX] - state[MIN])
 
 
-def _summary(state: State) -> Summary:
+def _summary(state: State, power: int = 0) -> Summary:
     with np.errstate(all="ignore"):
         mean, var, skew, kurtosis = _finite_moments(state)
         n_nan = state[N_NAN].astype(np.int64)
         n_inf = (state[N_PLUS] + state[N_MINUS]).astype(np.int64)
-        some = state[COUNT] > 0
+        smallest, largest = (
+            np.where(state[COUNT] > 0, np.ldexp(state[s], -power), np.nan) for s in (MIN, MAX)
+        )
         return Summary(
             state[COUNT].astype(np.int64) + n_nan + n_inf,
             n_nan,
             n_inf,
-            np.where(some, state[MIN], np.nan),
-            np.where(some, state[MAX], np.nan),
-            mean,
-            np.sqrt(var),
+            smallest,
+            largest,
+            np.ldexp(mean, -power),
+            np.ldexp(np.sqrt(var), -power),
             skew,
             kurtosis,
         )

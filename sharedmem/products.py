@@ -194,9 +194,9 @@ def average(
         if np.any(total == 0):
             raise ZeroDivisionError("the weights sum to zero, so there is no average")
         result = (_weighted_sum(a, spread, axes, wide, keepdims) / total).astype(dtype)[()]
-        total = total.astype(dtype)[()]
     if not returned:
         return result
+    total = total.astype(np.asarray(result).dtype)[()]
     if np.shape(total) != np.shape(result):
         total = np.broadcast_to(total, np.shape(result)).copy()
     return result, total

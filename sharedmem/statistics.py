@@ -152,8 +152,8 @@ def moments(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Momen
     (2.5, -1.36)
     """
     a = as_array(a)
-    result: Moments = reduce(summaries.moments(a.dtype), a, axis, keepdims=keepdims)
-    return result
+    result = reduce(summaries.extended(a.dtype), a, axis, keepdims=keepdims)
+    return Moments(*_with_room(result, result.extent, summaries.extended, a, axis, keepdims)[:4])
 
 
 def summary(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Summary:
@@ -181,6 +181,25 @@ def summary(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Summa
     """
     a = as_array(a)
     result: Summary = reduce(summaries.summary(a.dtype), a, axis, keepdims=keepdims)
+    with np.errstate(over="ignore"):
+        extent = result.max - result.min
+    return _with_room(result, extent, summaries.summary, a, axis, keepdims)  # type: ignore[no-any-return]
+
+
+def _with_room(
+    result: Any, extent: Any, make: Callable[..., Reduction], a: Any, axis: Axis, keepdims: bool
+) -> Any:
+    """Work deviations and their powers out once more where they are too large or too small."""
+    for least, most, power in summaries.SCALES:
+        beyond = (extent >= least) & (extent <= most)
+        if a.dtype.kind == "f" and np.any(beyond):
+            scaled = reduce(make(a.dtype, power), a, axis, keepdims=keepdims)
+            better = {
+                name: np.where(beyond, part, getattr(result, name))[()]
+                for name, part in scaled._asdict().items()
+                if name in ("var", "std", "skew", "kurtosis")
+            }
+            result = result._replace(**better)
     return result
 
 

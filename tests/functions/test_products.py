@@ -269,3 +269,19 @@ def test_times_have_no_weighted_average():
     for average in (np.average, sharedmem.average):
         with pytest.raises(TypeError):
             average(times, weights=[0, 0, 1, 1])
+
+
+def test_halves_are_added_with_room():
+    h = np.full(4_400_000, 0.3, "f2")
+    k = h.copy()
+    k[2_200_000:] = -0.3
+    assert abs(sharedmem.dot(h, k)) < 1
+    assert abs(sharedmem.vdot(h, k)) < 1
+    x, y = np.random.default_rng(0).standard_normal((2, 4_400_000)).astype("f2")
+    assert sharedmem.dot(x, y) == np.float16(np.dot(x.astype(float), y.astype(float)))
+    for axis in (None, 0, 1):
+        a = np.full((300, 300), 3, "f2")
+        average, total = sharedmem.average(a, axis, weights=np.full_like(a, 0.5), returned=True)
+        assert average.dtype == total.dtype == "f2"
+        np.testing.assert_array_equal(average, 3)
+        np.testing.assert_array_equal(sharedmem.average(a, axis, np.full_like(a, 2)), 3)

@@ -13,6 +13,7 @@ from concurrent.futures import CancelledError
 from typing import Any, NamedTuple, Self
 
 from sharedmem.claims import Pace
+from sharedmem.cluster_locks import ReduceSync, overdue, remove_lock
 from sharedmem.contexts import PoolCall
 from sharedmem.couriers import INLINE_BYTES, Package, pack
 from sharedmem.dask_arrays import regions_of
@@ -20,7 +21,6 @@ from sharedmem.errors import DeadWorkerError, WorkerException
 from sharedmem.failures import exception_of
 from sharedmem.parcels import Pickled
 from sharedmem.remote import Job, TaskError, forget, run_claim
-from sharedmem.sync import CoordinatorSync, TeamSync
 from sharedmem.tasks import item_text
 from sharedmem.team import is_over, remaining
 
@@ -152,7 +152,7 @@ class ClusterCall:
         n_workers = self._members.n_workers
         # Tasks that know of no pool wait for nobody, so that others may be queued behind them.
         self.window = n_workers if self._has_pool else 2 * n_workers
-        self.sync = _ReduceSync(client, self._job.lock)
+        self.sync = ReduceSync(client, self._job.lock, pool_call.timeout)
 
     def _send_function(self) -> None:
         ranks, n_workers, attaches = self._members
@@ -191,9 +191,10 @@ class ClusterCall:
     async def _clean_up(self, events: Sequence[str]) -> None:
         with contextlib.suppress(Exception, CancelledError):
             await self._client.run(forget, self._key, on_error="ignore")
-            await self._tell("semaphore_close", self._job.lock)
             for name in events:
                 await self._tell("event_clear", name)
+            if self._has_pool:
+                await remove_lock(self._client.scheduler, self._job.lock)
 
     def results(
         self,
@@ -282,10 +283,7 @@ class ClusterCall:
             except queue.Empty:
                 if not is_over(deadline):
                     continue
-                raise TimeoutError(
-                    f"the call took longer than timeout={self._pool_call.timeout} seconds; its "
-                    "tasks were cancelled, but those that run go on to their end"
-                ) from None
+                raise overdue(self._pool_call.timeout) from None
             claim, future = self._claims.pop(key)
             future.release()  # which the traceback of an error might hold
             if isinstance(answer, Package):
@@ -361,25 +359,3 @@ def _killed(claim: _Claim, error: Any) -> DeadWorkerError:
         f"{error.last_worker.address}. Its log tells more; it may have run out of memory",
         None,
     )
-
-
-class _ReduceSync(CoordinatorSync):
-    """The coordinator's part: `reduce` may enter the critical sections of the workers."""
-
-    def __init__(self, client: Any, name: str) -> None:
-        super().__init__(TeamSync(1, processes=False), watch=lambda: None)
-        self._client, self._name = client, name
-        self._lock: Any = None
-
-    def _acquire_critical(self) -> None:
-        import distributed
-
-        self._lock = self._lock or distributed.Lock(
-            self._name, scheduler_rpc=self._client.scheduler, loop=self._client.loop
-        )
-        self._lock.acquire()
-
-    def leave_critical(self) -> None:
-        """Let a worker in."""
-        self._critical_owner = None
-        self._lock.release()

@@ -189,6 +189,7 @@ class DaskBackend:
             ClusterCall(self.client, self._admit, self.retries, pool_call, func) as run,
             pool_call.contexts.acting(pool_call.call.context(run.sync)),
         ):
+            run.sync.deadline = deadline
             done = run.results(take, lambda: n_tasks - n_given, chunksize, lambda: deadline)
             for _, _, runs in done:
                 for start, values in runs:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from threading import BrokenBarrierError
 from typing import Any, NamedTuple
 
+from sharedmem.cluster_locks import PATIENCE_SECONDS, ClusterLock
 from sharedmem.contexts import Call, Context, Contexts, in_claim
 from sharedmem.couriers import Package, Reference, can_attach, pack_results, pickled
 from sharedmem.dask_arrays import blocks_at_hand
@@ -20,8 +21,6 @@ from sharedmem.sync import TeamSync, WorkerSync
 from sharedmem.tasks import run_claims
 from sharedmem.worker import thread_as_worker
 
-# After so long, one who waits looks whether the call is still wanted.
-_PATIENCE_SECONDS = 0.5
 # One who has waited so long for a turn makes room for those who may be before it.
 _SLOT_SECONDS = 10.0
 
@@ -143,7 +142,9 @@ class ClaimSync(WorkerSync):
     def __init__(self, here: _Here, job: Job, start: int, stop: int) -> None:
         super().__init__(TeamSync(1, processes=False), 0)
         self._here, self._job = here, job
-        self._lock: Any = None
+        self._lock = ClusterLock(
+            here.ask, job.lock, here.worker.id, here.check, lambda: job.key in _ended
+        )
         self._start, self._stop = start, stop
         self._has_turn = start == 0
 
@@ -152,11 +153,11 @@ class ClaimSync(WorkerSync):
         waited = 0.0
         while not self._has_turn:
             self._has_turn = self._here.ask(
-                "event_wait", name=self._job.turn(self._start), timeout=_PATIENCE_SECONDS
+                "event_wait", name=self._job.turn(self._start), timeout=PATIENCE_SECONDS
             )
             self._here.check()
             if not self._has_turn:
-                waited += _PATIENCE_SECONDS
+                waited += PATIENCE_SECONDS
                 self._here.make_room(waited)
         super().enter_turn()
 
@@ -170,11 +171,7 @@ class ClaimSync(WorkerSync):
                 self._here.ask("event_clear", name=turn)
 
     def _acquire_critical(self) -> None:
-        import distributed
-
-        self._lock = self._lock or distributed.Lock(self._job.lock)
-        while not self._lock.acquire(timeout=_PATIENCE_SECONDS):
-            self._here.check()
+        self._lock.acquire()
 
     def leave_critical(self) -> None:
         """Let another worker in."""

@@ -25,8 +25,8 @@ FLOORS = {
     "3": "lines compiling runs operands natural_runs byte_sorting sorting scanning ranks regions "
     "masks reducing stores engine overlap expressions binding lowering vector_math float_errors "
     "stages fusing whole_arrays lost_writes "
-    "progress contexts calls background stored_scans couriers dask_arrays remote cluster_calls "
-    "distributed far_arrays",
+    "progress contexts calls background stored_scans couriers dask_arrays cluster_locks remote "
+    "cluster_calls distributed far_arrays",
     "4": "array_calls mapreduce",
     "5": "chunkwise conventions elementwise reductions positions statistics nanreductions "
     "histograms selection ordering searching scans stored_quantiles quantiles nanquantiles "

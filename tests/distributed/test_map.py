@@ -1,6 +1,7 @@
 """Calls of a pool on a cluster mean what they mean on one machine."""
 
 import copy
+import ctypes
 import itertools
 import os
 import pickle
@@ -448,3 +449,40 @@ def test_a_consumer_of_imap_takes_turns_with_the_workers(pool):
     next(results)
     with pool.critical, pytest.raises(RuntimeError, match="leave the block first"):
         next(results)
+
+
+def test_a_task_that_holds_the_interpreter_keeps_the_critical_section(pool):
+    count = sharedmem.zeros(2, "i8")
+
+    def work(i):
+        with pool.critical:
+            count[0] += 1
+            inside = int(count[0])
+            if not count[1]:  # longer than the lease of distributed.Lock lasts here, 2 s
+                count[1] = 1
+                ctypes.PyDLL(None).sleep(4)
+            time.sleep(0.1)
+            count[0] -= 1
+        return inside
+
+    assert pool.map(work, range(2), chunksize=1) == [1, 1]
+
+
+def test_a_time_limit_holds_where_reduce_waits_for_critical(client):
+    pool = MapReduce(DaskBackend(client), timeout=1.5)
+
+    def work(i):
+        if i:
+            with pool.critical:
+                time.sleep(4)
+        else:
+            time.sleep(0.7)
+
+    def keep(_):
+        with pool.critical:
+            pass
+
+    began = time.monotonic()
+    with pytest.raises(TimeoutError, match=r"timeout=1\.5"):
+        pool.map(work, range(2), keep, chunksize=1)
+    assert time.monotonic() - began < 3.5

@@ -75,7 +75,8 @@ class MapReduce(ArrayCalls):
     blas_threads : int, optional
         Threads that BLAS and OpenMP libraries may use in each worker; None leaves them alone. Where
         a build of OpenBLAS cannot be limited after a fork, the coordinator has the same limit until
-        `map` returns.
+        `map` returns. One thread adds in another order than several do, so that a matrix product
+        may differ in its last bits from that of the coordinator, or of a serial pool.
     trace : bool
         Whether to note what each worker does, and when, for the attribute `trace`.
 
@@ -95,6 +96,13 @@ class MapReduce(ArrayCalls):
     The same pool may be used in many ``with`` blocks, and from several threads at once. A copy of a
     pool, or one that is unpickled, is another pool with the same settings, and the same random
     numbers from then on if it has a seed; in a task, and in items of `imap`, it is the same pool.
+
+    Workers inherit what `func` and the items refer to, open files too. Those that are only read are
+    opened anew in each worker. Others share one place in the file with all processes, and so do
+    sockets, and handles that a library keeps: open these in the `initializer`, or in the task.
+
+    In threads, each task runs in a copy of the caller's context variables, so that `numpy.errstate`
+    and `numpy.printoptions` hold; forked workers inherit them.
 
     A worker exits without the exit handlers of the coordinator. What it has printed is written, and
     what coverage.py measures in it goes to a file of its own, for ``coverage combine --append``.

@@ -8,8 +8,9 @@ import itertools
 import pickle
 import queue
 import secrets
+import weakref
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from typing import Any, NamedTuple, Self
 
 from sharedmem.claims import Pace
@@ -32,7 +33,18 @@ LEAST_SECONDS = 0.01
 # How often a claim is sent again whose function or items were lost with a worker.
 _MAX_LOSSES = 3
 
+# What calls still have to clean up, by the client that does it.
+_CLEANING_SECONDS = 5.0
+_cleanings: weakref.WeakKeyDictionary[Any, set[Future[None]]] = weakref.WeakKeyDictionary()
+
 Runs = list[tuple[int, list[Any]]]
+
+
+def await_cleaning(client: Any) -> None:
+    """Wait until nothing of ended calls is left in the scheduler, before its client is closed."""
+    for cleaning in list(_cleanings.get(client, ())):
+        with contextlib.suppress(Exception, CancelledError):
+            cleaning.result(_CLEANING_SECONDS)
 
 
 class Members(NamedTuple):
@@ -177,6 +189,7 @@ class ClusterCall:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.sync.has_ended = True
         claims, self._claims = self._claims, {}
         function, self._function = self._function, None
         if self._client.status != "running":
@@ -186,7 +199,11 @@ class ClusterCall:
         if not isinstance(function, Package):
             function.release()
         events = [self._job.turn(index) for index in self._turns.given] if self._has_pool else []
-        self._client.loop.add_callback(self._clean_up, events + self._marks)
+        loop = self._client.loop.asyncio_loop
+        cleaning = asyncio.run_coroutine_threadsafe(self._clean_up(events + self._marks), loop)
+        unfinished = _cleanings.setdefault(self._client, set())
+        unfinished.add(cleaning)
+        cleaning.add_done_callback(unfinished.discard)
 
     async def _clean_up(self, events: Sequence[str]) -> None:
         with contextlib.suppress(Exception, CancelledError):

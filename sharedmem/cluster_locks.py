@@ -121,11 +121,12 @@ class ReduceSync(CoordinatorSync):
         super().__init__(TeamSync(1, processes=False), watch=lambda: None)
         self._timeout = timeout
         self.deadline: float | None = None
+        self.has_ended = False
 
         def ask(operation: str, **arguments: Any) -> Any:
             return client.sync(getattr(client.scheduler, operation), **arguments)
 
-        self._lock = ClusterLock(ask, name, client.id, self._check)
+        self._lock = ClusterLock(ask, name, client.id, self._check, lambda: self.has_ended)
 
     def _check(self) -> None:
         if is_over(self.deadline):

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from sharedmem import machine
 from sharedmem.chunks import Grid
-from sharedmem.cluster_calls import ClusterCall, Members
+from sharedmem.cluster_calls import ClusterCall, Members, await_cleaning
 from sharedmem.constructors import empty
 from sharedmem.contexts import PoolCall
 from sharedmem.couriers import reference_to, register
@@ -136,6 +136,7 @@ class DaskBackend:
             if self._n_entered or not self._is_own:
                 return
             own, self._client, self._cluster = (self._client, self._cluster), None, None
+        await_cleaning(own[0])
         for part in own:
             if part is not None:
                 part.close()

@@ -941,3 +941,20 @@ class TestPool:
     def test_more_workers_than_tasks_and_many_workers(self):
         assert MapReduce(np=64).map(abs, [-1, 2]) == [1, 2]
         assert MapReduce(np=64).map(abs, range(64)) == list(range(64))
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_results_of_all_sizes_are_writable_copies(order):
+    def read_only(n):
+        a = np.arange(2.0 * n).reshape(2, -1, order=order)
+        a.flags.writeable = False
+        return a
+
+    sizes = [1, 64, 65, 4095, 4096, 100_000]
+    with sharedmem.MapReduce(np=2) as pool:
+        results = [*pool.map(read_only, sizes), *pool.imap(lambda n: (read_only(n),), sizes)]
+    results += [sharedmem.background(read_only, n).wait() for n in sizes]
+    for n, result in zip(3 * sizes, results, strict=True):
+        (result,) = result if isinstance(result, tuple) else (result,)
+        np.testing.assert_array_equal(result, read_only(n))
+        result += 1

@@ -6,11 +6,14 @@ import errno
 import os
 import socket
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 from numpy.typing import NDArray
+
+from sharedmem.keys import boot
 
 Array = NDArray[Any]
 
@@ -35,6 +38,9 @@ class ArrayFile:
         Whether it was mapped to be written to.
     chunks : tuple of int
         What regions should begin at multiples of.
+    boot, inode : str, int
+        The machine that has mapped the file, and what it calls the file, whose name may be given to
+        another one.
     """
 
     path: str
@@ -46,10 +52,18 @@ class ArrayFile:
     dtype: np.dtype[Any]
     is_writable: bool
     chunks: tuple[int, ...]
+    boot: str
+    inode: int
 
     @classmethod
     def of(cls, array: Array) -> Self | None:
-        """Return where an array, or a view of one, is mapped from; None if it is in memory."""
+        """Return where an array, or a view of one, is mapped from; None if it is in memory.
+
+        Raises
+        ------
+        ValueError
+            If another file has taken the name of the one that it is mapped from.
+        """
         owner: Any = array
         mapped = None
         while isinstance(owner, np.ndarray):
@@ -62,8 +76,9 @@ class ArrayFile:
             return None
         (low, high), start = byte_bounds(array), byte_bounds(mapped)[0]
         first = array.__array_interface__["data"][0] - low
+        path = os.path.abspath(mapped.filename)  # noqa: PTH100 - the name may be bytes of no path
         return cls(
-            os.path.abspath(mapped.filename),  # noqa: PTH100 - the name may be bytes of no path
+            path,
             mapped.offset + low - start,
             high - low,
             first,
@@ -72,6 +87,8 @@ class ArrayFile:
             array.dtype,
             array.flags.writeable,
             (1,) * array.ndim,
+            boot(),
+            _inode_of(path, low),
         )
 
     @property
@@ -91,10 +108,15 @@ class ArrayFile:
         ------
         FileNotFoundError
             If this machine does not see the file.
+        ValueError
+            If another file has taken its name.
         """
         mode: Any = "r+" if self.is_writable else "r"
         try:
-            mapped = np.memmap(self.path, np.uint8, mode, self.offset, (self.nbytes,))
+            with open(self.path, "rb+" if self.is_writable else "rb") as file:
+                if boot() == self.boot and os.fstat(file.fileno()).st_ino != self.inode:
+                    raise _replaced(self.path)
+                mapped = np.memmap(file, np.uint8, mode, self.offset, (self.nbytes,))
         except FileNotFoundError as error:
             raise FileNotFoundError(
                 errno.ENOENT,
@@ -122,3 +144,37 @@ class ArrayFile:
         if self.nbytes != size * self.dtype.itemsize or min(self.strides, default=0) < 0:
             return None
         return replace(self, shape=(size,), strides=(self.dtype.itemsize,), chunks=(unit,), first=0)
+
+
+def _inode_of(path: str, address: int) -> int:
+    """Return the inode of a file, and refuse one that is not the one that is mapped."""
+    try:
+        inode = Path(path).stat().st_ino
+    except OSError:  # removed, as far as we see: whoever maps it says so
+        return 0
+    mapping = _mapping_at(address)
+    # Either may differ for one file: some file systems have numbers, or names, for layers.
+    if mapping is not None and mapping[0] != inode and mapping[1] != os.path.realpath(path):
+        raise _replaced(path)
+    return inode
+
+
+def _mapping_at(address: int) -> tuple[int, str] | None:
+    """Return the inode and the name of what is mapped at an address, as the system has it."""
+    try:
+        with open("/proc/self/maps", "rb") as file:
+            for line in file:
+                bounds, _, _, _, inode, *name = line.split(maxsplit=5)
+                low, high = (int(bound, 16) for bound in bounds.split(b"-"))
+                if low <= address < high:
+                    return int(inode), os.fsdecode(b"".join(name).strip())
+    except OSError:  # a system without
+        pass
+    return None
+
+
+def _replaced(path: str) -> ValueError:
+    return ValueError(
+        f"{path} has been replaced by another file since an array was mapped from it, which "
+        "workers would read instead: map it again"
+    )

@@ -20,7 +20,7 @@ from numpy.lib.array_utils import byte_bounds
 from numpy.typing import NDArray
 
 from sharedmem.freeing import free_with
-from sharedmem.mapping import Mappings, map_memory, unmap
+from sharedmem.mapping import Mappings, allocate_on_disk, map_memory, unmap
 
 _Made = TypeVar("_Made")
 
@@ -208,7 +208,7 @@ def reserve(array: NDArray[Any]) -> None:
         with open(root.filename, "rb+") as file:
             status = os.fstat(file.fileno())
             if status.st_blocks * 512 < status.st_size and first < last <= status.st_size:
-                os.posix_fallocate(file.fileno(), first, last - first)
+                allocate_on_disk(file.fileno(), first, last - first)
     except OSError as error:  # The file may have moved, or the disk not know of this.
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise

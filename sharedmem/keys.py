@@ -30,7 +30,7 @@ def key_of(segment: Segment) -> SegmentKey:
     """Return the key that :func:`open_segment` takes, good while this process has the segment."""
     pid = os.getpid()
     return SegmentKey(
-        _boot(),
+        boot(),
         _pid_namespace(),
         pid,
         _start_time(pid),
@@ -57,7 +57,7 @@ def open_segment(key: SegmentKey) -> Segment:
         raise TypeError(f"the key of a shared array is damaged: {key}")
     what = f"the shared array that process {key.pid} pickled ({key.nbytes} bytes)"
     instead = "send a copy instead: array.copy()"
-    if key.boot != _boot():
+    if key.boot != boot():
         raise ReferenceError(f"{what} was on another machine, or before a restart; {instead}")
     segment = find_identity(key.identity)
     if segment is not None:
@@ -99,7 +99,8 @@ def _is(key: SegmentKey, status: os.stat_result) -> bool:
 
 
 @functools.cache
-def _boot() -> str:
+def boot() -> str:
+    """Return what tells this machine, and its last start, from all others; empty if unknown."""
     try:
         with open("/proc/sys/kernel/random/boot_id") as file:
             return file.read().strip()

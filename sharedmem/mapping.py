@@ -22,6 +22,8 @@ _libc.mmap.argtypes = (
 )
 _libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
 _libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+if hasattr(_libc, "fallocate"):  # of Linux
+    _libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long)
 _FAILED = ctypes.c_void_p(-1).value
 
 # Addresses and lengths of what is mapped, for its owner to end.
@@ -50,6 +52,25 @@ def map_memory(
         mappings.pop()
         raise OSError(code, f"cannot map {length} bytes of memory: {reason(code)}")
     return mapped
+
+
+def allocate_on_disk(fd: int, offset: int, length: int) -> None:
+    """Have the file system find room for a part of a file, if it knows how to.
+
+    `posix_fallocate` of glibc imitates what it does not know by writing bytes back that it has
+    read, which takes back what others have written meanwhile.
+
+    Raises
+    ------
+    OSError
+        If there is no room.
+    """
+    while hasattr(_libc, "fallocate") and _libc.fallocate(fd, 0, offset, length):
+        code = ctypes.get_errno()
+        if code in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
+            return
+        if code != errno.EINTR:
+            raise OSError(code, os.strerror(code))
 
 
 def unmap_last(mappings: Mappings) -> None:

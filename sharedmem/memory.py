@@ -334,8 +334,10 @@ def _closing(fd: int) -> Iterator[None]:
     `os.fstat` finds is computed by long integers, which look for signals.)
     """
     link = f"/proc/self/fd/{fd}"
-    if not os.access(link, os.F_OK):  # there is no /proc
+    try:
+        name = os.readlink(link)
+    except OSError:  # there is no /proc
         return map(os.close, (fd,))
     is_open = map(os.access, (link,), (os.F_OK,))
     names = map(os.readlink, compress((link,), is_open))
-    return map(os.close, compress((fd,), map(os.readlink(link).__eq__, names)))
+    return map(os.close, compress((fd,), map(name.__eq__, names)))

@@ -365,6 +365,26 @@ def test_a_time_limit_ends_a_call(backend):
     assert list(pool.imap(lambda i: time.sleep(0.2), range(4))) == [None] * 4
 
 
+def test_a_time_limit_is_kept_while_reduce_waits_for_critical(backend):
+    pool = MapReduce(backend, timeout=1)
+
+    def task(i):
+        if i == 1:
+            with pool.critical:
+                time.sleep(3)
+        return i
+
+    def reduce(i):
+        with pool.critical:
+            return i
+
+    began = time.monotonic()
+    with pytest.raises(TimeoutError, match=r"longer than timeout=1\.0 seconds"):
+        pool.map(task, range(2), reduce, chunksize=1)
+    assert time.monotonic() - began < 2.8
+    time.sleep(max(0.0, began + 4 - time.monotonic()))  # the task goes on to its end
+
+
 def test_a_pool_that_does_not_run_the_task_is_refused(pool):
     def work(i):
         with MapReduce().critical:  # as that of a module is, which the worker imports

@@ -143,6 +143,7 @@ def moments(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Momen
     Moments
         ``(mean, var, skew, kurtosis)`` in float64, with the definitions (and the defaults) of
         `scipy.stats`: biased, and a kurtosis of zero for normal distributions.
+        Skew and kurtosis do not depend on the scale of the elements.
 
     Examples
     --------

@@ -174,6 +174,7 @@ class _Function:
         """Compute a chunk; without elements, make the types known."""
         if not out or not out[0].size:
             return self._try(operands, out)
+        operands = tuple(np.broadcast_to(x, out[0].shape) for x in operands)
         if self._compute_whole(operands, out[0]):
             return out[0]
         axes = memory_order(out[0].strides)

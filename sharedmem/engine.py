@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from sharedmem.operands import (
     as_tuple,
     check_grid,
     check_kernel,
+    check_options,
     check_stored,
     check_writable,
     common_shape,
@@ -32,6 +33,7 @@ from sharedmem.reducing import reduce
 from sharedmem.regions import (
     Placed,
     Spread,
+    as_given,
     broadcast,
     check_apart,
     check_cut,
@@ -178,7 +180,10 @@ class _UfuncTask:
 
     def apply(self, chunk: Slices) -> Any:
         # A list: where a generator fails in a call, Python 3.11 loses a reference to `options`.
-        inputs = [part if isinstance(part, Number) else read(part, chunk) for part in self.inputs]
+        inputs = [
+            part if isinstance(part, Number) else as_given(read(part, chunk), len(chunk))
+            for part in self.inputs
+        ]
         is_kept = self.mask is not None
         outs = tuple((read if is_kept else room)(part, chunk) for part in self.outs)
         for values in outs:
@@ -232,7 +237,7 @@ def apply_ufunc(
     n_core_axes = _core_axes(ufunc)
     if len(inputs) != ufunc.nin:
         raise TypeError(f"{_name(ufunc)} takes {ufunc.nin} inputs, got {len(inputs)}")
-    _check_options(order, options)
+    check_options(order, options)
     given = as_tuple(out)
     if given and len(given) != ufunc.nout:
         raise TypeError(f"{_name(ufunc)} has {ufunc.nout} outputs, got {len(given)} in out")
@@ -295,18 +300,6 @@ def _run_ufunc(
     if not (share_for and together and together(share_for(total), task.inputs, outs[0])):
         grid = cut(outs[0], axes, outs, arrays, nbytes)
         (run_for(total) if len(grid) > 1 else run_serially)(task, grid)
-
-
-def _check_options(order: Any, options: Iterable[str]) -> None:
-    """Refuse what this call cannot keep; the rest NumPy takes or refuses."""
-    if order not in ("C", "F", "A", "K"):
-        raise ValueError(f"order must be one of 'C', 'F', 'A' or 'K', got {order!r}")
-    refused = sorted({"axes", "axis", "keepdims", "subok"} & set(options))
-    if refused:
-        raise TypeError(
-            f"apply_ufunc does not take {', '.join(refused)}; it takes out, where, order, dtype, "
-            "casting and signature"
-        )
 
 
 def _width(part: Any, n_steps: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -197,6 +197,18 @@ def check_reduction(reduction: Any, axis: Any) -> None:
             f"axis must be an integer, a tuple of integers or None, got an array of shape "
             f"{axis.shape}; a reduction is of one array: for several, see sharedmem.average, dot "
             "and evaluate, or give their numbers as the fields of one"
+        )
+
+
+def check_options(order: Any, options: Iterable[str]) -> None:
+    """Refuse what this call cannot keep; the rest NumPy takes or refuses."""
+    if order not in ("C", "F", "A", "K"):
+        raise ValueError(f"order must be one of 'C', 'F', 'A' or 'K', got {order!r}")
+    refused = sorted({"axes", "axis", "keepdims", "subok"} & set(options))
+    if refused:
+        raise TypeError(
+            f"apply_ufunc does not take {', '.join(refused)}; it takes out, where, order, dtype, "
+            "casting and signature"
         )
 
 

@@ -34,6 +34,17 @@ def read(part: Any, region: Region) -> Any:
     return values[(*steps, ...)]
 
 
+def as_given(a: Array, n_loop: int) -> Array:
+    """Return an input without what the loop repeats: NumPy casts repeated elements one by one.
+
+    Its square of ``power(x, [2])`` has other bits than that of as many exponents.
+    """
+    if 0 not in a.strides[:n_loop]:
+        return a
+    steps = zip(a.strides[:n_loop], a.shape, strict=False)
+    return a[tuple(slice(1 if step == 0 and n else None) for step, n in steps)]
+
+
 def room(part: Any, region: Region) -> Any:
     """Return where a kernel writes: a view, or what is then written to the file."""
     if not is_store(part):

@@ -52,7 +52,8 @@ def run(kind: str, arguments: list[str]) -> int:
         print(f"{kind}: not on this processor, which lacks {', '.join(lacking)}")
         return 0
     print(f"{kind}:", flush=True)
-    command = [sys.executable, "-m", "pytest", "-q", *(arguments or TESTS)]
+    # Where nothing is in the cache, many kernels are compiled.
+    command = [sys.executable, "-m", "pytest", "-q", "--timeout=600", *(arguments or TESTS)]
     return subprocess.run(command, cwd=ROOT, env={**os.environ, **environment_of(kind)}).returncode
 
 

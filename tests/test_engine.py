@@ -403,6 +403,14 @@ def test_types_of_a_ufunc_are_chosen_as_by_numpy(shape):
         np.testing.assert_array_equal(result, expected)
 
 
+@pytest.mark.parametrize("exponent", [[2], [-1], 2, [[2]]])
+def test_what_is_repeated_has_numpys_bits(exponent):
+    a = np.random.default_rng(0).normal(scale=10, size=(3, 1000))
+    exponent = np.array(exponent, "i4")
+    result = sharedmem.apply_ufunc(np.power, a, exponent)
+    np.testing.assert_array_equal(result, np.power(a, exponent))
+
+
 def test_a_ufunc_over_many_chunks(pool):
     a = sharedmem.full((5, 1 << 19), 4.0)
     result = pool.apply_ufunc(np.sqrt, a)

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -14,6 +17,7 @@ from typing import Any, TypeVar, cast
 
 import numba
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import CPUDispatcher
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -46,19 +50,78 @@ def _jit() -> Iterator[None]:
 
     Ours are made of machine instructions, and could not.
     """
-    config: Any = numba.config
-    is_disabled, config.DISABLE_JIT = config.DISABLE_JIT, 0
-    try:
+    if not _IS_DISABLED:
         yield
-    finally:
-        config.DISABLE_JIT = is_disabled
+        return
+    with global_compiler_lock:  # or another thread would find it disabled again
+        before, _config.DISABLE_JIT = _config.DISABLE_JIT, 0
+        try:
+            yield
+        finally:
+            _config.DISABLE_JIT = before
+
+
+_config: Any = numba.config
+_IS_DISABLED = bool(_config.DISABLE_JIT)
+
+
+class _Notice:
+    """Tells a person who waits for the compiler what takes so long, once a process.
+
+    Only on a terminal and in a notebook, and not where SHAREDMEM_QUIET is set: what others read
+    from the standard error stream stays as it is.
+    """
+
+    seconds = 1.0
+    text = (
+        "sharedmem: compiling for types that are new here, which takes some seconds; the code is "
+        "kept on disk for the next time\n"
+    )
+
+    def __init__(self) -> None:
+        self._is_told = bool(os.environ.get("SHAREDMEM_QUIET"))
+        self._is_waiting = False
+
+    @contextlib.contextmanager
+    def while_compiling(self) -> Iterator[None]:
+        """Tell it if the block takes long; a thread waits for that, and ends with the block."""
+        if self._is_told or self._is_waiting or not _is_seen():
+            yield
+            return
+        # A fork of ours waits for this lock, and so never meets the thread.
+        with global_compiler_lock:
+            self._is_waiting = True  # also for the kernels that this one is made of
+            timer = threading.Timer(self.seconds, self._tell)
+            timer.daemon = True
+            timer.start()
+            try:
+                yield
+            finally:
+                timer.cancel()
+                timer.join()
+                self._is_waiting = False
+
+    def _tell(self) -> None:
+        self._is_told = True
+        with contextlib.suppress(Exception):
+            sys.stderr.write(self.text)
+            sys.stderr.flush()
+
+
+def _is_seen() -> bool:
+    with contextlib.suppress(Exception):  # a stream may be None, closed, or of any class
+        return "ipykernel" in sys.modules or sys.stderr.isatty()
+    return False
+
+
+notice = _Notice()
 
 
 class _Kernel(CPUDispatcher):
     """A kernel that is compiled in any case."""
 
     def compile(self, sig: Any) -> Any:
-        with _jit():
+        with _jit(), notice.while_compiling():
             return super().compile(sig)
 
 

@@ -112,3 +112,41 @@ def test_array_functions_work_where_numba_is_told_not_to_compile():
         "2.0 1.0",
         "(3,) 1",
     ]
+
+
+NOTICE = """
+import sys, threading
+from sharedmem.kernels import compile as compiling
+compiling.notice.seconds = 0.0 if sys.argv[1] == "long" else 1000.0
+def make(k):
+    @compiling.part
+    def inner(x):
+        return x + k
+    @compiling.kernel
+    def outer(x):
+        return inner(x)
+    return outer
+make(1)(1.0)
+make(2)(1.0)
+assert threading.active_count() == 1
+"""
+
+
+@pytest.mark.parametrize("how", ["long", "short", "quiet", "piped"])
+def test_a_person_who_waits_for_the_compiler_is_told_once(how):
+    ours, theirs = os.openpty()
+    environment = {**os.environ, **({"SHAREDMEM_QUIET": "1"} if how == "quiet" else {})}
+    arguments = [sys.executable, "-c", NOTICE, "short" if how == "short" else "long"]
+    stderr = subprocess.PIPE if how == "piped" else theirs
+    try:
+        done = subprocess.run(
+            arguments, stdout=theirs, stderr=stderr, env=environment, timeout=SECONDS
+        )
+        os.write(theirs, b"end")
+        text = os.read(ours, 10_000).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert done.returncode == 0, text
+    assert text.count("sharedmem: compiling") == (how == "long")
+    assert not done.stderr

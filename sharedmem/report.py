@@ -24,6 +24,8 @@ _LABELS = dict(zip(Summary._fields, Summary._fields, strict=True)) | {
     "n_nan": "NaN",
     "n_inf": "inf",
 }
+# A legend that covers no data, whatever they are.
+_BESIDE: dict[str, Any] = {"frameon": False, "loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
 _EIGHTHS = "▏▎▍▌▋▊▉█"
 
 
@@ -87,7 +89,7 @@ def save_picture(all_found: Sequence[Statistics], path: Path) -> None:
     panels = figure.subplots(len(all_found), squeeze=False)[:, 0]
     for panel, found in zip(panels, all_found, strict=True):
         source = found.source
-        shape = " x ".join(map(str, source.shape))
+        shape = " x ".join(map(str, source.shape)) or "()"
         size = f"{shape} {source.dtype}, {_in_bytes(found.nbytes)}"
         name = Path(source.name).name.encode("utf-8", "backslashreplace").decode()
         panel.set_title(f"{name}: {size}", loc="left", parse_math=False)
@@ -97,6 +99,7 @@ def save_picture(all_found: Sequence[Statistics], path: Path) -> None:
         elif found.counts is not None:
             _draw_histogram(panel, found)
         else:
+            panel.set_axis_off()
             panel.text(0.5, 0.5, found.remark, ha="center", transform=panel.transAxes)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # of a name, that the font does not have
@@ -106,18 +109,18 @@ def save_picture(all_found: Sequence[Statistics], path: Path) -> None:
 def _draw_histogram(panel: Any, found: Statistics) -> None:
     summary = found.summary
     panel.stairs(found.counts, found.edges, fill=True, color="#4477aa")
-    panel.axvline(summary.mean, color="#bb5566", label=f"mean {summary.mean:.4g}")
+    panel.axvline(summary.mean, color="#bb5566", label=f"mean {_short(summary.mean)}")
     low, high = summary.mean - summary.std, summary.mean + summary.std
-    panel.axvspan(low, high, color="#f2dde0", zorder=0, label=f"± std {summary.std:.4g}")
+    panel.axvspan(low, high, color="#f2dde0", zorder=0, label=f"± std {_short(summary.std)}")
     panel.set_xlim(found.edges[0], found.edges[-1])  # type: ignore[index]
     panel.set_xlabel("value")
     panel.set_ylabel("elements in bin")
-    panel.legend(frameon=False, title=_remarks(found))
+    panel.legend(**_BESIDE, title=_remarks(found))
 
 
 def _remarks(found: Statistics) -> str:
     summary = found.summary
-    parts = [f"skew {summary.skew:.3g}, kurtosis {summary.kurtosis:.3g}"]
+    parts = [f"skew {_short(summary.skew)}, kurtosis {_short(summary.kurtosis)}"]
     counted = (("NaN", summary.n_nan), ("inf", summary.n_inf), ("outside", found.n_outside))
     parts += [f"{_number(number)} {name}" for name, number in counted if number]
     return "\n".join(parts)
@@ -134,7 +137,11 @@ def _draw_lines(panel: Any, found: Statistics) -> None:
     panel.plot(at, summary.mean, color="#bb5566", label="mean")
     panel.set_xlabel(f"line along axis {found.axis}")
     panel.set_ylabel("value")
-    panel.legend(frameon=False)
+    panel.xaxis.get_major_locator().set_params(integer=True)
+    panel.xaxis.set_major_formatter(
+        lambda line, _: _name_of(int(line), np.shape(found.summary.mean))
+    )
+    panel.legend(**_BESIDE)
 
 
 def _histogram(found: Statistics) -> Iterator[str]:
@@ -175,9 +182,9 @@ def _table(summary: Summary) -> list[str]:
     if n_lines > SHOWN_LINES:
         shown = [*shown[:half], *shown[-half:]]
     rows = [["line", *_LABELS.values()]]
-    for line in shown:
-        name = ", ".join(map(str, np.unravel_index(line, shape))) or "all"
-        rows.append([name, *(_number(column[line]) for column in columns)])
+    rows += [
+        [_name_of(line, shape), *(_number(column[line]) for column in columns)] for line in shown
+    ]
     if n_lines > SHOWN_LINES:
         rows.insert(1 + half, ["..."] * len(rows[0]))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -196,6 +203,17 @@ def _number(value: Any) -> str:
     if np.asarray(value).dtype.kind in "biu":
         return f"{int(value):,}"
     return "-" if np.isnan(value) else f"{value:.6g}"
+
+
+def _short(value: Any) -> str:
+    return "-" if np.isnan(value) else f"{value:.4g}"
+
+
+def _name_of(line: int, shape: tuple[int, ...]) -> str:
+    """Return the index of a line; nothing for what is beyond the last one."""
+    if not 0 <= line < math.prod(shape):
+        return ""
+    return ", ".join(map(str, np.unravel_index(line, shape))) or "all"
 
 
 def _in_bytes(nbytes: int) -> str:

@@ -125,7 +125,7 @@ def _edges_of(summary: Summary, bins: int) -> tuple[Array | None, str]:
         return None, "no element is finite" if summary.count else "there are no elements"
     low, high = float(summary.min), float(summary.max)
     if not math.isfinite(high - low):
-        return None, "no histogram, std, skew and kurtosis: the range overflows float64"
+        return None, "no histogram: the range overflows float64"
     try:
         return np.histogram_bin_edges(np.array([low, high]), bins), ""
     except ValueError:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 _N_SLOWEST = 5
 
 
+# Bars of so many tasks are wider than the edges between them.
+_EDGED_BARS = 200
+
+
 class Activity(enum.IntEnum):
     """What a worker may be doing."""
 
@@ -286,7 +290,9 @@ class Trace:
                     for event in events
                     if event.activity == activity
                 ]
-                edge = "white" if activity == Activity.TASKS else "none"
+                # Edges between tasks that are nearly as narrow would cover them.
+                has_edges = activity == Activity.TASKS and len(bars) <= _EDGED_BARS
+                edge = "white" if has_edges else "none"
                 panel.broken_barh(
                     bars, (rank - 0.4, 0.8), color=_COLORS[activity], edgecolor=edge, linewidth=0.3
                 )

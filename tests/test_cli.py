@@ -20,8 +20,10 @@ from scipy import stats as scipy_stats
 from zarr.core.sync import cleanup_resources
 
 import sharedmem
-from sharedmem import sources
+from sharedmem import report, sources
 from sharedmem.cli import main
+from sharedmem.kernels.summaries import Summary
+from sharedmem.stats import Statistics
 from tests.kernels.strategies import dtypes
 
 ROOT = Path(__file__).parents[1]
@@ -616,3 +618,18 @@ def test_backends_of_matplotlib_that_are_not_there(field):
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 2
     assert "the name has to end in one of" in done.stderr
+
+
+def test_pictures_say_what_the_text_says():
+    cube = np.random.default_rng(0).normal(size=(4, 50, 10))
+    summary = Summary(*(np.zeros((4, 50)) for _ in Summary._fields))
+    source = sources.Source("cube.npy", cube.shape, cube.dtype, lambda: cube)
+    found = Statistics(source, 2, summary, None, None, "", 1, 1.0)
+    panel = Figure().subplots()
+    report._draw_lines(panel, found)
+    name = panel.xaxis.get_major_formatter()
+    assert [name(line, 0) for line in (0, 199, 200)] == ["0, 0", "3, 49", ""]
+    legend = panel.get_legend()
+    assert legend.get_bbox_to_anchor().x0 >= panel.bbox.x1  # beside the data
+    constant = Summary(*(np.zeros(()) for _ in range(7)), np.array(np.nan), np.array(np.nan))
+    assert report._remarks(found._replace(summary=constant)).startswith("skew -, kurtosis -")

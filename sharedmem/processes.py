@@ -15,7 +15,7 @@ from sharedmem.claims import FileCursor
 from sharedmem.errors import DeadWorkerError, WorkerException
 from sharedmem.failures import Failure, exception_of, portable
 from sharedmem.files import with_descriptors
-from sharedmem.parcels import Batch, UnpackingError, entry_of, pack
+from sharedmem.parcels import ATOMIC_TYPES, Batch, UnpackingError, entry_of, pack
 from sharedmem.signals import handled_signals, signals_held
 from sharedmem.team import OverdueError, Work, is_over, remaining
 from sharedmem.transport import INLINE_BYTES, Channel, Kind, Message
@@ -116,6 +116,9 @@ class ProcessTeam:
         """Take tasks out of an iterator; see :class:`Team`."""
         batch = Batch()
         for item in islice(items, size):
+            if type(item) in ATOMIC_TYPES:
+                batch.entries.append(item)
+                continue
             try:
                 batch.add(entry_of(item))
             except BaseException as error:

@@ -56,7 +56,7 @@ def nansum(
     5.0
     """
     a = as_operand(a)
-    if a.dtype.kind not in "fc":
+    if a.dtype.kind not in "fcO":
         return reductions.sum(a, axis, dtype, out, keepdims, initial, where)
     result = result_dtype(np.add.reduce, a.dtype, dtype)
     if not is_covered(a, result, axis, out, keepdims, where):
@@ -102,7 +102,7 @@ def nanprod(
     4.0
     """
     a = as_operand(a)
-    if a.dtype.kind not in "fc":
+    if a.dtype.kind not in "fcO":
         return reductions.prod(a, axis, dtype, out, keepdims, initial, where)
     result = result_dtype(np.multiply.reduce, a.dtype, dtype)
     if not is_covered(a, result, axis, out, keepdims, where):
@@ -151,7 +151,7 @@ def nanmean(
     2.5
     """
     a = as_operand(a)
-    if a.dtype.kind not in "fc":
+    if a.dtype.kind not in "fcO":
         return reductions.mean(a, axis, dtype, out, keepdims, where=where)
     result = result_dtype(np.add.reduce, a.dtype, dtype)
     if result.kind not in "fc" or not is_covered(a, result, axis, out, keepdims, where):
@@ -282,7 +282,7 @@ def nanvar(
     4.0
     """
     a, ddof = as_operand(a), degrees_lost(ddof, correction)
-    if a.dtype.kind not in "fc":
+    if a.dtype.kind not in "fcO":
         return statistics.var(a, axis, dtype, out, ddof, keepdims, where=where, mean=mean)
     result = result_dtype(np.var, a.dtype, dtype)
     is_plain = mean is None and _has_variance(a, result)
@@ -337,7 +337,7 @@ def nanstd(
     2.0
     """
     a, ddof = as_operand(a), degrees_lost(ddof, correction)
-    if a.dtype.kind not in "fc":
+    if a.dtype.kind not in "fcO":
         return statistics.std(a, axis, dtype, out, ddof, keepdims, where=where, mean=mean)
     result = result_dtype(np.var, a.dtype, dtype)
     is_plain = mean is None and _has_variance(a, result)
@@ -384,7 +384,7 @@ def nanargmin(
     2
     """
     a = as_operand(a)
-    if a.dtype.kind not in "fc":
+    if a.dtype.kind not in "fcO":
         return argmin(a, axis, out, keepdims=keepdims)
     if not has_positions(a, axis, out, keepdims):
         return by_numpy(np.nanargmin, a, axis=axis, out=out, keepdims=keepdims)
@@ -418,7 +418,7 @@ def nanargmax(
     0
     """
     a = as_operand(a)
-    if a.dtype.kind not in "fc":
+    if a.dtype.kind not in "fcO":
         return argmax(a, axis, out, keepdims=keepdims)
     if not has_positions(a, axis, out, keepdims):
         return by_numpy(np.nanargmax, a, axis=axis, out=out, keepdims=keepdims)

@@ -147,3 +147,11 @@ def test_the_bits_do_not_depend_on_the_workers(n_workers):
     with sharedmem.MapReduce(np=n_workers):
         for one, other in zip(results(), expected, strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("name", ["nansum", "nanprod", "nanmean", "nanmin", "nanmax", "nanvar"])
+def test_nan_among_objects_is_left_out(name):
+    a = np.array([[2, np.nan, 5.0], [1, 3, np.nan]], object)
+    for axis in (None, 1):
+        result = getattr(sharedmem, name)(a, axis=axis)
+        np.testing.assert_array_equal(result, getattr(np, name)(a, axis=axis))

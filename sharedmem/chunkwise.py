@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from sharedmem.chunks import Grid
 from sharedmem.kernels import Reduction
+from sharedmem.lines import as_lines
 from sharedmem.mapreduce import current_pool
 from sharedmem.reducing import Axis
 
@@ -285,3 +286,18 @@ def reduce(reduction: Reduction, a: ArrayLike, axis: Axis = None, *, keepdims: b
     2
     """
     return current_pool().reduce(reduction, a, axis=axis, keepdims=keepdims)
+
+
+def any_chunk(a: NDArray[Any], test: Callable[[NDArray[Any]], Any]) -> bool:
+    """Return whether a test holds for any chunk of an array; chunks after it are left out."""
+    lines = as_lines(a, frozenset(range(a.ndim)))
+    found: list[int] = []
+
+    def look(index: int) -> None:
+        if not found and test(lines.chunk(index)):
+            found.append(index)
+
+    look(0)
+    if len(lines.grid) > 1 and not found:
+        current_pool()._run_in_threads(a.nbytes)(look, range(1, len(lines.grid)))
+    return bool(found)

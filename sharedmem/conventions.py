@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sharedmem.chunkwise import reduce
 from sharedmem.conversion import has_rules
 from sharedmem.kernels import Reduction
+from sharedmem.nonfinite import told
 from sharedmem.operands import check_target, in_memory
 from sharedmem.reducing import Axis
 
@@ -130,11 +131,20 @@ def store(result: Any, out: Any) -> Any:
 
 
 def reduce_from(
-    ufunc: Any, initial: Any, reduction: Reduction, a: Array, axis: Axis, keepdims: bool
+    ufunc: Any,
+    initial: Any,
+    reduction: Reduction,
+    a: Array,
+    axis: Axis,
+    keepdims: bool,
+    skips_nan: bool = False,
 ) -> Any:
     """Reduce an array, starting from `initial` unless that is None."""
+    value = reduce(reduction, a, axis, keepdims=keepdims or initial is not None)
+    if ufunc is np.add:
+        told(value, "reduce", a, axis=axis, skips_nan=skips_nan)
     if initial is None:
-        return reduce(reduction, a, axis, keepdims=keepdims)
-    rest = np.asarray(reduce(reduction, a, axis, keepdims=True))
+        return value
+    rest = np.asarray(value)
     dtype = None if rest.dtype.kind in "mM" else rest.dtype  # NumPy takes no unit as dtype=
     return ufunc.reduce(rest, axis, dtype, None, keepdims, initial)

@@ -7,6 +7,7 @@ import functools
 import platform
 import sys
 import warnings
+from collections.abc import Set
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,9 @@ _BITS = {
 _WORDS = {
     "divide": "divide by zero", "over": "overflow", "under": "underflow", "invalid": "invalid value"
 }  # fmt: skip
+# What `numpy.seterrcall` gets.
+_FLAGS = {"divide": 1, "over": 2, "under": 4, "invalid": 8}
 MASK = sum(_BITS.values())
-
-
-def can_tell() -> bool:
-    """Say whether :func:`tell` does all that NumPy is asked to."""
-    return bool(addresses()) and {*np.geterr().values()} <= {"ignore", "warn", "raise"}
 
 
 @functools.cache
@@ -54,16 +52,27 @@ def tell(noted: int, name: str) -> None:
     FloatingPointError
         Where NumPy is asked to raise.
     """
-    if not noted:
-        return
+    if noted:
+        tell_kinds({kind for kind in _WORDS if noted & _BITS[kind]}, name)
+
+
+def tell_kinds(kinds: Set[str], name: str) -> None:
+    """Tell of errors by the names that `numpy.errstate` has for them, as :func:`tell` does."""
     modes: Any = np.geterr()
-    told = [kind for kind in _WORDS if noted & _BITS[kind]]
+    receiver: Any = np.geterrcall()
+    told = [kind for kind in _WORDS if kind in kinds]
     for kind in sorted(told, key=lambda kind: modes[kind] != "raise"):
         text = f"{_WORDS[kind]} encountered in {name}"
         if modes[kind] == "raise":
             raise FloatingPointError(text)
         if modes[kind] == "warn":
             warnings.warn(text, RuntimeWarning, stacklevel=_level_of_caller())
+        elif modes[kind] == "print":
+            print(f"Warning: {text}", file=sys.stderr)
+        elif modes[kind] == "call":
+            receiver(_WORDS[kind], _FLAGS[kind])
+        elif modes[kind] == "log":
+            receiver.write(f"Warning: {text}\n")
 
 
 def _level_of_caller() -> int:

@@ -69,6 +69,26 @@ class Masked(_Derived):
 
 
 @dataclass(frozen=True)
+class Sizes(_Derived):
+    """The larger part of each complex number, without its sign; NaN where one part is."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of a part."""
+        return np.zeros(0, self.values.dtype).real.dtype
+
+    def reads(self, region: Region) -> list[tuple[Any, Region]]:
+        """Return what is read for a region."""
+        return [(self.values, region)]
+
+    def __getitem__(self, region: Region) -> Array:
+        """Read a region."""
+        chunk = read(self.values, region)
+        sizes: Array = np.maximum(np.abs(chunk.real), np.abs(chunk.imag))
+        return sizes
+
+
+@dataclass(frozen=True)
 class Squares(_Derived):
     """The squared distances of elements from their mean."""
 

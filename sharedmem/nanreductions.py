@@ -22,6 +22,7 @@ from sharedmem.conventions import (
 from sharedmem.kernels import Reduction, nans, positions, products
 from sharedmem.kernels.layout import has_kernel
 from sharedmem.masks import masked
+from sharedmem.nonfinite import told
 from sharedmem.operands import as_operand
 from sharedmem.positions import argmax, argmin, has_positions, reduce_positions
 from sharedmem.reducing import Axis
@@ -72,7 +73,7 @@ def nansum(
         )
     a = masked(a, where, 0)
     reduction = nans.add(a.dtype, result)
-    return store(reduce_from(np.add, initial, reduction, a, axis, keepdims), out)
+    return store(reduce_from(np.add, initial, reduction, a, axis, keepdims, True), out)
 
 
 def nanprod(
@@ -118,9 +119,11 @@ def nanprod(
         )
     a = masked(a, where, 1)
     reduction = nans.multiply(a.dtype, result)
+    excused = initial is not None and not np.isfinite(initial)
     if initial is not None:
         reduction, initial = products.starting_from(initial, reduction, result), None
-    return store(reduce_from(np.multiply, initial, reduction, a, axis, keepdims), out)
+    value = reduce_from(np.multiply, initial, reduction, a, axis, keepdims)
+    return store(told(value, "reduce", a, axis=axis, skips_nan=True, excused=excused), out)
 
 
 def nanmean(
@@ -162,7 +165,7 @@ def nanmean(
     means, counts = reduce(nans.mean(a.dtype, result), a, axis, keepdims=keepdims)
     if np.any(counts == 0):
         warnings.warn("Mean of empty slice", RuntimeWarning, stacklevel=2)
-    return store(means, out)
+    return store(told(means, "reduce", a, axis=axis, skips_nan=True, excused=counts == 0), out)
 
 
 def nanmin(
@@ -433,7 +436,7 @@ def _variance(a: Array, axis: Axis, ddof: float, keepdims: bool) -> Array:
     value, counts = reduce(nans.variance(a.dtype, ddof), a, axis, keepdims=keepdims)
     if np.any(counts <= ddof):
         warnings.warn("Degrees of freedom <= 0 for slice.", RuntimeWarning, stacklevel=3)
-    return np.asarray(value)
+    return np.asarray(told(value, "reduce", a, axis=axis, skips_nan=True, excused=counts <= ddof))
 
 
 def _places(reduction: Reduction, a: Array, axis: int | None, keepdims: bool) -> Any:

@@ -15,6 +15,7 @@ from sharedmem.kernels import dots, norms, sums
 from sharedmem.kernels.compile import formula
 from sharedmem.lines import memory_order
 from sharedmem.mapreduce import current_pool
+from sharedmem.nonfinite import told
 from sharedmem.operands import as_array, in_memory
 from sharedmem.reducing import Axis, reduce as reduce_array
 from sharedmem.reductions import count_nonzero, mean, sum
@@ -130,7 +131,8 @@ def _line_dot(a: Array, b: Array, conjugate: bool) -> Any:
         return np.add.reduce(np.array(parts, dtype), dtype=dtype)
     total, lost = (np.stack(part) for part in zip(*parts, strict=True))
     with np.errstate(all="ignore"):
-        return dots.value(dots.combine((total, lost)), conjugate).astype(dtype)[()]
+        value = dots.value(dots.combine((total, lost)), conjugate).astype(dtype)[()]
+    return value if conjugate else told(value, "dot", a, b)  # NumPy's vdot tells of nothing
 
 
 def _run_over(grid: Grid, nbytes: int) -> Run:
@@ -244,7 +246,7 @@ def _weighted_sum(
         with np.errstate(all="ignore"):
             total[place], error = formula(sums.two_sum)(total[place], part)
             lost[place] += error
-    result = sums.compensated(total, lost)
+    result = told(sums.compensated(total, lost), "reduce", a, weights)
     return (result if keepdims else result.squeeze(axes))[()]
 
 
@@ -316,7 +318,8 @@ def _euclidean(x: Array, axes: Axis, keepdims: bool) -> Any:
                 if np.any(beyond):
                     scaled = np.sqrt(square(norms.sum_of_squares(x.dtype, scale))) / scale
                     values = np.where(beyond, scaled, values)
-        return values.astype(result)[()]
+        values = values.astype(result)[()]
+    return told(values, "dot", x, axis=axes)
 
 
 def _vector_norm(x: Array, order: Any, axes: Axis, keepdims: bool) -> Any:
@@ -328,6 +331,9 @@ def _vector_norm(x: Array, order: Any, axes: Axis, keepdims: bool) -> Any:
     if order == 0:
         return np.asarray(count_nonzero(x, axes, keepdims=keepdims)).astype(result)[()]
     if order == 1:
-        return reduce(norms.sum_of_magnitudes(x.dtype), x, axes, keepdims=keepdims)
+        total = reduce(norms.sum_of_magnitudes(x.dtype), x, axes, keepdims=keepdims)
+        return told(total, "reduce", x, axis=axes)
     powers = reduce(norms.sum_of_powers(x.dtype, order), x, axes, keepdims=keepdims)
+    if order > 0:
+        told(powers, "reduce", x, axis=axes)
     return (powers ** np.reciprocal(order, dtype=powers.dtype)).astype(result)

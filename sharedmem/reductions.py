@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from sharedmem.chunkwise import reduce
+from sharedmem.chunkwise import any_chunk, reduce
 from sharedmem.conventions import (
     by_numpy,
     is_covered,
@@ -20,9 +20,8 @@ from sharedmem.conventions import (
     store,
 )
 from sharedmem.kernels import counts, extrema, products, sums
-from sharedmem.lines import as_lines
-from sharedmem.mapreduce import current_pool
 from sharedmem.masks import as_mask, masked
+from sharedmem.nonfinite import told
 from sharedmem.operands import as_array, as_operand
 from sharedmem.reducing import Axis
 
@@ -140,9 +139,11 @@ def prod(
         )
     a = masked(a, where, 1)
     reduction = products.multiply(a.dtype, result)
+    excused = initial is not None and not np.isfinite(initial)
     if initial is not None and result.kind in "fc":
         reduction, initial = products.starting_from(initial, reduction, result), None
-    return store(reduce_from(np.multiply, initial, reduction, a, axis, keepdims), out)
+    value = reduce_from(np.multiply, initial, reduction, a, axis, keepdims)
+    return store(told(value, "reduce", a, axis=axis, excused=excused), out)
 
 
 def mean(
@@ -182,9 +183,11 @@ def mean(
         count = n_taking_part(a.shape, axis, keepdims, where)
         if np.any(count == 0):
             warnings.warn("Mean of empty slice", RuntimeWarning, stacklevel=2)
-        return store(masked_mean(a, axis, result, keepdims, where, count), out)
+        means = masked_mean(a, axis, result, keepdims, where, count)
+        part = masked(a, where, 0)
+        return store(told(means, "reduce", part, axis=axis, excused=count == 0), out)
     mean = sums.mean(a.dtype, result, line_length(a, axis))
-    return store(reduce(mean, a, axis, keepdims=keepdims), out)
+    return store(told(reduce(mean, a, axis, keepdims=keepdims), "reduce", a, axis=axis), out)
 
 
 def min(
@@ -371,7 +374,7 @@ def any(
         return by_numpy(np.any, a, axis=axis, out=out, keepdims=keepdims, where=where)
     a = masked(a, where, False)
     if isinstance(a, np.ndarray) and line_length(a, axis) == a.size:
-        result = np.reshape(_has(a, True), kept_shape(a, axis, keepdims))[()]
+        result = np.reshape(any_chunk(a, np.any), kept_shape(a, axis, keepdims))[()]
         return store(result, out)
     count = count_nonzero(a, axis, keepdims=keepdims)
     return store(count > 0, out)
@@ -408,7 +411,7 @@ def all(
         return by_numpy(np.all, a, axis=axis, out=out, keepdims=keepdims, where=where)
     a = masked(a, where, True)
     if isinstance(a, np.ndarray) and line_length(a, axis) == a.size:
-        result = np.reshape(not _has(a, False), kept_shape(a, axis, keepdims))[()]
+        result = np.reshape(not any_chunk(a, _lacks), kept_shape(a, axis, keepdims))[()]
         return store(result, out)
     count = count_nonzero(a, axis, keepdims=keepdims)
     return store(count == line_length(a, axis), out)
@@ -429,19 +432,5 @@ def masked_mean(
         return np.true_divide(total, count).astype(result)[()]
 
 
-def _has(a: Array, value: bool) -> bool:
-    """Say whether an element is as true as `value`; chunks are left out once one is found."""
-    lines = as_lines(a, frozenset(range(a.ndim)))
-    found: list[int] = []
-
-    def look(index: int) -> None:
-        if found:
-            return
-        chunk = lines.chunk(index)
-        if np.any(chunk) if value else not np.all(chunk):
-            found.append(index)
-
-    look(0)
-    if len(lines.grid) > 1 and not found:
-        current_pool()._run_in_threads(a.nbytes)(look, range(1, len(lines.grid)))
-    return bool(found)
+def _lacks(chunk: Array) -> bool:
+    return not np.all(chunk)

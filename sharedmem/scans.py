@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from sharedmem import scanning
 from sharedmem.chunks import Chunk, bytes_a_chunk, chunks
 from sharedmem.mapreduce import current_pool
+from sharedmem.nonfinite import told
 from sharedmem.operands import as_array, check_target, in_memory, is_store
 from sharedmem.stored_scans import accumulate_stored
 
@@ -254,22 +255,44 @@ def _differences(a: Array, axis: int) -> Array:
     return result
 
 
-def _cumulate(ufunc: Any, a: Array, axis: int | None, dtype: DTypeLike | None, out: Any) -> Any:
+def _cumulate(
+    ufunc: Any,
+    a: Array,
+    axis: int | None,
+    dtype: DTypeLike | None,
+    out: Any,
+    all_of_a: Array | None = None,
+) -> Any:
     if dtype is not None:  # NumPy's functions take a byte order or a unit, which ufuncs refuse
         by_numpy = np.cumsum if ufunc is np.add else np.cumprod
         natural = by_numpy(np.empty(0, a.dtype), dtype=dtype).dtype
         dtype = None if natural.kind in "mM" else natural
-    return _accumulate(ufunc, *_with_axis(a, axis), dtype, out)
+    return _accumulate(ufunc, *_with_axis(a, axis), dtype, out, all_of_a)
 
 
-def _accumulate(ufunc: Any, a: Array, axis: int, dtype: DTypeLike | None, out: Any) -> Any:
+def _accumulate(
+    ufunc: Any,
+    a: Array,
+    axis: int,
+    dtype: DTypeLike | None,
+    out: Any,
+    all_of_a: Array | None = None,
+) -> Any:
+    """Accumulate an array, which is `all_of_a` without its NaNs where that is given."""
     pool, nbytes = current_pool(), 2 * a.nbytes
     if is_store(a) or pool._is_far(a):
         stream, run, seen, target = pool._on_stored(a, out, gives_array=True)
         result = accumulate_stored(stream, run, ufunc, seen, axis, dtype, target)
         return result if out is None else out
     run, share = pool._run_in_threads(nbytes), pool._share_in_threads(nbytes)
-    return scanning.accumulate(run, share, ufunc, a, axis, dtype, out)
+    result = scanning.accumulate(run, share, ufunc, a, axis, dtype, out)
+    skips_nan = all_of_a is not None
+    source = a if all_of_a is None else all_of_a
+    if ufunc is np.add and result.size and not np.may_share_memory(result, source):
+        # What is infinite or NaN stays one of them to the end of a line.
+        last = np.take(result, -1, axis)
+        told(last, "accumulate", source, axis=axis, skips_nan=skips_nan)
+    return result
 
 
 def _with_axis(a: Array, axis: int | None) -> tuple[Array, int]:
@@ -307,7 +330,7 @@ def _nancumulate(
     current_pool()._run_in_threads(a.nbytes)(copy, grid)
     if out is None and has_type:
         out = numbers
-    return _cumulate(ufunc, numbers, axis, dtype, out)
+    return _cumulate(ufunc, numbers, axis, dtype, out, a)
 
 
 def _is_like(out: Any, a: Array) -> bool:

@@ -22,6 +22,7 @@ from sharedmem.conventions import (
 from sharedmem.kernels import Reduction, moments as variances, summaries, sums
 from sharedmem.kernels.summaries import Moments, Summary
 from sharedmem.masks import Squares, masked
+from sharedmem.nonfinite import told
 from sharedmem.operands import as_array, as_operand
 from sharedmem.reducing import Axis
 from sharedmem.reductions import masked_mean, n_taking_part
@@ -154,7 +155,9 @@ def moments(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Momen
     """
     a = as_array(a)
     result = reduce(summaries.extended(a.dtype), a, axis, keepdims=keepdims)
-    return Moments(*_with_room(result, result.extent, summaries.extended, a, axis, keepdims)[:4])
+    moments = Moments(*_with_room(result, result.extent, summaries.extended, a, axis, keepdims)[:4])
+    told(moments.var, "reduce", a, axis=axis)
+    return moments
 
 
 def summary(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Summary:
@@ -219,15 +222,17 @@ def _spread(
     if np.any(count <= ddof):
         warnings.warn("Degrees of freedom <= 0 for slice", RuntimeWarning, stacklevel=3)
     if not is_masked:
-        return reduce(spread(a.dtype, result, ddof), a, axis, keepdims=keepdims)
+        value = reduce(spread(a.dtype, result, ddof), a, axis, keepdims=keepdims)
+        return told(value, "reduce", a, axis=axis, excused=count <= ddof)
     wide = np.promote_types(result, np.float64)
     n_each = np.reshape(count, kept_shape(a, axis, keepdims=True))
     mean = masked_mean(a, axis, np.promote_types(wide, a.dtype), True, where, n_each)
     distances: Any = Squares(a, np.broadcast_to(mean, a.shape))
     squares = masked(distances, where, 0)
-    total = reduce(sums.add(squares.dtype, wide), squares, axis, keepdims=keepdims)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
+        total = reduce(sums.add(squares.dtype, wide), squares, axis, keepdims=keepdims)
         variance = np.true_divide(total, np.maximum(count - ddof, 0))
-    if spread is variances.deviation:
-        variance = np.sqrt(variance)
-    return variance.astype(result)[()]
+        if spread is variances.deviation:
+            variance = np.sqrt(variance)
+        variance = variance.astype(result)[()]
+    return told(variance, "reduce", masked(a, where, 0), axis=axis, excused=count <= ddof)

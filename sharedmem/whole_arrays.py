@@ -78,7 +78,7 @@ class WholeUfunc:
 
     def together(self, share: Share, operands: Sequence[Any], out: Array) -> bool:
         """Compute all of `out` in threads that share the work, or say that it has to be cut."""
-        if out.nbytes < _WORTHWHILE or not float_errors.can_tell():
+        if out.nbytes < _WORTHWHILE or not float_errors.addresses():
             return False
         values = {
             str(at): x.flat[0] if isinstance(x, np.ndarray) and not any(x.strides) else x

@@ -28,9 +28,9 @@ FLOORS = {
     "progress contexts calls background stored_scans couriers dask_arrays cluster_locks remote "
     "cluster_calls distributed far_arrays",
     "4": "array_calls mapreduce",
-    "5": "chunkwise conventions elementwise reductions positions statistics nanreductions "
-    "histograms selection ordering searching scans stored_quantiles quantiles nanquantiles "
-    "products random",
+    "5": "chunkwise nonfinite conventions elementwise reductions positions statistics "
+    "nanreductions histograms selection ordering searching scans stored_quantiles quantiles "
+    "nanquantiles products random",
     "roof": "__init__ sharedmem sources stats report info cli __main__",
 }
 ORDER = " ".join(FLOORS.values()).split()

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+from numba.core import compiler_lock
 from numba.core.caching import FunctionCache, IndexDataCacheFile
-from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import CPUDispatcher
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -53,7 +53,7 @@ def _jit() -> Iterator[None]:
     if not _IS_DISABLED:
         yield
         return
-    with global_compiler_lock:  # or another thread would find it disabled again
+    with compiler_lock.global_compiler_lock:  # or another thread would find it disabled again
         before, _config.DISABLE_JIT = _config.DISABLE_JIT, 0
         try:
             yield
@@ -89,7 +89,7 @@ class _Notice:
             yield
             return
         # A fork of ours waits for this lock, and so never meets the thread.
-        with global_compiler_lock:
+        with compiler_lock.global_compiler_lock:
             self._is_waiting = True  # also for the kernels that this one is made of
             timer = threading.Timer(self.seconds, self._tell)
             timer.daemon = True

@@ -122,7 +122,8 @@ def _work(
     def prepared() -> None:
         if blas_threads is not None:
             blas.limit(blas_threads)
-            foreign.limit_numba(blas_threads)
+        if setting.backend.uses_processes and setting.blas_threads is not None:
+            foreign.limit_loops(setting.blas_threads)
         setting.enter(part)
         try:
             run(part, port)
@@ -218,7 +219,7 @@ def _receive(
 
 def _overdue(timeout: float | None) -> TimeoutError:
     return TimeoutError(
-        f"the call took longer than timeout={timeout} seconds; its workers were told to end"
+        f"the call took longer than timeout={timeout or 0:g} seconds; its workers were told to end"
     )
 
 

@@ -109,8 +109,8 @@ def _packed_search() -> bytes:
 def overdue(timeout: float | None) -> TimeoutError:
     """Return the error of a call that takes too long."""
     return TimeoutError(
-        f"the call took longer than timeout={timeout} seconds; its tasks were cancelled, but those "
-        "that run go on to their end"
+        f"the call took longer than timeout={timeout or 0:g} seconds; its tasks were cancelled, "
+        "but those that run go on to their end"
     )
 
 

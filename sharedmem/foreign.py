@@ -152,10 +152,14 @@ def _warning(method: Any, names: set[bytes], name_of: Any) -> Any:
     return warn_and_call
 
 
-def limit_numba(n_threads: int) -> None:
-    """Limit the threads of numba's parallel loops in this thread, if they have any."""
+def limit_loops(n_threads: int) -> None:
+    """Limit the threads of OpenMP, which `enter_worker` may have started, and of numba's loops."""
+    for library in blas.libraries():
+        if library.user_api == "openmp":
+            library.set_num_threads(n_threads)
     parallel: Any = sys.modules.get("numba.np.ufunc.parallel")
-    if getattr(parallel, "_is_initialized", False):
+    # Of other layers this would start the threads.
+    if "numba.np.ufunc.omppool" in sys.modules and getattr(parallel, "_is_initialized", False):
         parallel.set_num_threads(min(n_threads, sys.modules["numba"].config.NUMBA_NUM_THREADS))
 
 

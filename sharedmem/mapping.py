@@ -86,7 +86,7 @@ def reason(code: int) -> str:
             # By little pieces: there is hardly any memory left.
             with open("/proc/self/maps", "rb", buffering=0) as file:
                 n_mappings = sum(part.count(b"\n") for part in iter(lambda: file.read(4096), b""))
-            if n_mappings > limit - 8:
+            if n_mappings > limit - 64:
                 return (
                     f"this process has {n_mappings} mappings, and vm.max_map_count allows {limit}: "
                     "each shared array takes one. Drop some, use views of one large array, or "

@@ -97,14 +97,20 @@ _written: list[int] = []
 
 def _hold(writers: list[Any]) -> None:
     stdout = sys.stdout  # It may be None, or of any class; that of a terminal writes line by line.
-    if isinstance(stdout, io.TextIOWrapper) and not stdout.line_buffering:
+    if isinstance(stdout, io.TextIOWrapper) and _is_open(stdout) and not stdout.line_buffering:
         writers = [stdout, *writers]
-    held[:] = [writer.flush for writer in writers if not writer.closed]
+    held[:] = [writer.flush for writer in writers if _is_open(writer)]
 
 
 def _write_out(writer: Any) -> None:
-    if not writer.closed:
+    if _is_open(writer):
         writer.flush()
+
+
+def _is_open(writer: Any) -> bool:
+    with suppress(ValueError):  # detached, or half made
+        return not writer.closed
+    return False
 
 
 class _Known:
@@ -129,7 +135,7 @@ class _Known:
         classes = (*_WRITERS, *_stateful_classes())
         writers = {
             id(each): each for objects in found for each in objects
-            if isinstance(each, classes) and _is_over_file(each)
+            if issubclass(type(each), classes) and _is_over_file(each)  # isinstance asks proxies
         }  # fmt: skip
         self._references = [weakref.ref(writer) for writer in writers.values()]
         return self.writers()

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from sharedmem.chunkwise import any_chunk, reduce
 from sharedmem.conventions import (
     by_numpy,
+    check_out,
     is_covered,
     kept_shape,
     line_length,
@@ -371,7 +372,7 @@ def any(
     """
     a = as_operand(a)
     if a.dtype.kind in "mM" or not is_covered(a, np.dtype(bool), axis, out, keepdims, where):
-        return by_numpy(np.any, a, axis=axis, out=out, keepdims=keepdims, where=where)
+        return _truth_by_numpy(np.any, a, axis, out, keepdims, where)
     a = masked(a, where, False)
     if isinstance(a, np.ndarray) and line_length(a, axis) == a.size:
         result = np.reshape(any_chunk(a, np.any), kept_shape(a, axis, keepdims))[()]
@@ -408,13 +409,22 @@ def all(
     """
     a = as_operand(a)
     if a.dtype.kind in "mM" or not is_covered(a, np.dtype(bool), axis, out, keepdims, where):
-        return by_numpy(np.all, a, axis=axis, out=out, keepdims=keepdims, where=where)
+        return _truth_by_numpy(np.all, a, axis, out, keepdims, where)
     a = masked(a, where, True)
     if isinstance(a, np.ndarray) and line_length(a, axis) == a.size:
         result = np.reshape(not any_chunk(a, _lacks), kept_shape(a, axis, keepdims))[()]
         return store(result, out)
     count = count_nonzero(a, axis, keepdims=keepdims)
     return store(count == line_length(a, axis), out)
+
+
+def _truth_by_numpy(func: Any, a: Any, axis: Axis, out: Any, keepdims: bool, where: Any) -> Any:
+    if not (isinstance(out, np.ndarray) and out.dtype == object):
+        return by_numpy(func, a, axis=axis, out=out, keepdims=keepdims, where=where)
+    # NumPy 2.4 crashes where it writes to an `out` of objects itself.
+    result = by_numpy(func, a, axis=axis, keepdims=keepdims, where=where)
+    check_out(out, np.shape(result), np.dtype(bool))
+    return store(result, out)
 
 
 def n_taking_part(shape: tuple[int, ...], axis: Axis, keepdims: bool, where: Any) -> Any:

@@ -25,8 +25,8 @@ EXACT = SUMS + EXTREMA
 CLOSE = ["var", "nanvar", "moments", "norm"]
 
 # Lengths of lines, and how many there are, around what is compiled into kernels.
-HEIGHTS = [*range(1, 11), 15, 16, 17, 31, *range(32, 43), *range(64, 77)]
-WIDTHS = [*range(1, 10), *(size + step for size in (16, 32, 48, 64, 96) for step in (-1, 0, 1))]
+HEIGHTS = [*range(1, 10), 15, 16, 17, 31, 32, 33, *range(38, 43), 64, 65, *range(71, 75)]
+WIDTHS = [*range(1, 10), 15, 16, 17, 31, 32, 33, 47, 48, 49, 64, 65, 96, 97]
 LENGTHS = [*range(1, 35), *range(39, 42), *range(63, 66), *range(79, 82), *range(126, 131)]
 LONG_LENGTHS = [255, 257, 1023, 1024, 1025, 1040, 1087, 1088, 1089, 1120, 1151, 1153]
 

@@ -10,6 +10,8 @@ from hypothesis import given, settings, strategies as st
 import sharedmem
 
 DTYPES = ["f8", "f4", "f2", ">f8", "g"]
+# What overflows is told of; tests/functions/test_float_warnings.py says when.
+pytestmark = pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered")
 
 
 def factors(rng, shape, dtype, spread):

@@ -77,6 +77,7 @@ def test_ufuncs_with_signatures():
     assert sharedmem.apply_ufunc(add, np.ones(3, "f4"), 2).tolist() == [3, 3, 3]
 
 
+@pytest.mark.slow
 def test_array_functions_work_where_numba_is_told_not_to_compile():
     program = """
         import numba, numpy as np, sharedmem
@@ -132,6 +133,7 @@ assert threading.active_count() == 1
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["long", "short", "quiet", "piped"])
 def test_a_person_who_waits_for_the_compiler_is_told_once(how):
     ours, theirs = os.openpty()

@@ -209,6 +209,7 @@ def strike_at_each_moment(call, helpers, step):
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CALLS)
 def test_an_exception_at_any_moment_ends_the_call(name, helpers):
     call = CALLS[name]
@@ -287,6 +288,7 @@ def test_interrupts_at_random_moments_of_a_map_in_threads():
     assert n_raised == 200
 
 
+@pytest.mark.slow
 def test_a_hundred_strikes_of_array_calls():
     """A short version of what `make soak` does ten thousand times."""
     program = ROOT / "tests/faults/strikes.py"

@@ -91,6 +91,7 @@ def turns(n_workers, backend, disturb, chunksize=3, n_tasks=9):
     assert log[1:].tolist() == list(range(n_tasks))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS, ids=lambda b: b.__name__)
 @pytest.mark.parametrize("chunksize", [1, 3])
 def test_no_turn_is_missed_when_a_worker_is_held_up_at_any_moment(backend, chunksize):

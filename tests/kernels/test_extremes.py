@@ -34,7 +34,7 @@ def cases(a):
 
 
 @pytest.mark.parametrize("name", ["var", "nanvar", "moments"])
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(
     n=st.integers(1, 300),
     power=st.integers(-1060, 1023),
@@ -58,7 +58,7 @@ def test_variances_are_exact_or_infinite(name, n, power, offset, seed):
             assert is_near(result, exact, n) or (result == np.inf and not has_total)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(n=st.integers(8, 300), power=st.integers(-1060, 1000), seed=st.integers(0, 2**32))
 def test_moments_do_not_depend_on_the_scale(n, power, seed):
     a = np.ldexp(np.random.default_rng(seed).exponential(1, n), power)

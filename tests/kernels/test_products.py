@@ -46,7 +46,7 @@ def assert_exact(result, wanted, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(
     n=st.integers(1, 200),
     spread=st.sampled_from([1, 20, 300, 1100]),
@@ -97,7 +97,7 @@ def exact_complex_product(values):
 
 
 @pytest.mark.parametrize("dtype", ["c16", "c8", "G"])
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(n=st.integers(1, 60), spread=st.sampled_from([1, 100, 1000]), seed=st.integers(0, 2**32))
 def test_complex_products_overflow_at_the_end_or_not_at_all(dtype, n, spread, seed):
     rng = np.random.default_rng(seed)

@@ -104,6 +104,10 @@ def enter_worker() -> None:
 def _restart_numba() -> None:
     """Start the layer of numba that ends a process which was forked after it had started."""
     parallel: Any = sys.modules.get("numba.np.ufunc.parallel")
+    if parallel is not None:
+        # A process that is killed with the lock that all share would keep it for ever.
+        own_lock = threading.RLock()
+        parallel._backend_init_process_lock = parallel._backend_init_thread_lock = own_lock
     layer: Any = sys.modules.get("numba.np.ufunc.omppool")
     if layer is not None and getattr(parallel, "_is_initialized", False):
         launch = ctypes.CFUNCTYPE(None, ctypes.c_int)(layer.launch_threads)

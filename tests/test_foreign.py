@@ -127,6 +127,32 @@ def test_parallel_loops_of_numba_run_in_workers_after_the_coordinator_has_run_so
     assert lines in ([], ["[(45, 1), (190, 1)]", "45 45"])
 
 
+def test_workers_do_not_wait_for_the_locks_of_numbas_loops():
+    program = """
+        import threading, numba, sharedmem
+        from numba.np.ufunc import parallel
+        @numba.njit(parallel=True)
+        def total(n):
+            s = 0
+            for i in numba.prange(n):
+                s += i
+            return s
+        total(10)
+        held, over = threading.Event(), threading.Event()
+        def hold():
+            with parallel._backend_init_process_lock, parallel._backend_init_thread_lock:
+                held.set()
+                over.wait(30)
+        threading.Thread(target=hold).start()
+        held.wait(30)
+        try:
+            print(sharedmem.MapReduce(np=2, timeout=20).map(abs, range(2)))
+        finally:
+            over.set()
+    """
+    assert output_of(program) == ["[0, 1]"]
+
+
 def test_workers_are_daemons_to_multiprocessing_and_may_call_pools():
     def is_daemon(_):
         from multiprocessing import current_process

@@ -259,12 +259,12 @@ def test_limits_on_threads_of_blas_are_lifted_with_the_last_one():
 
 
 @pytest.fixture
-def no_callbacks_of_the_collector():
-    """Python drops what is raised in one of them, such as hypothesis's."""
-    callbacks = gc.callbacks[:]
-    gc.callbacks.clear()
+def no_collector_of_cycles():
+    """Python drops what is raised in its callbacks, and in those of what it frees."""
+    gc.collect()
+    gc.disable()
     yield
-    gc.callbacks.extend(callbacks)
+    gc.enable()
 
 
 def repeat(call):
@@ -274,7 +274,7 @@ def repeat(call):
         call()
 
 
-@pytest.mark.usefixtures("no_callbacks_of_the_collector")
+@pytest.mark.usefixtures("no_collector_of_cycles")
 def test_interrupts_at_random_moments_of_a_map_in_threads():
     signal.signal(signal.SIGALRM, signal.default_int_handler)
     pool = sharedmem.MapReduce(sharedmem.ThreadBackend, np=2)
@@ -302,7 +302,7 @@ def test_a_hundred_strikes_of_array_calls():
     assert done.stdout.endswith(" strikes, 0 went wrong; left behind: nothing\n")
 
 
-@pytest.mark.usefixtures("no_callbacks_of_the_collector")
+@pytest.mark.usefixtures("no_collector_of_cycles")
 def test_interrupts_at_random_moments_while_memory_is_made_and_freed():
     signal.signal(signal.SIGALRM, signal.default_int_handler)
     before, n_raised = look(), 0

@@ -78,9 +78,14 @@ def unmap_last(mappings: Mappings) -> None:
     next(starmap(unmap, map(mappings.pop, (-1,))))
 
 
+# Freed to tell why there is no memory: that takes a mapping, too.
+_reserve = [bytearray(512 << 10)]
+
+
 def reason(code: int) -> str:
     """Return why the system gives no memory; the limit on mappings, if that is what was hit."""
     if code == errno.ENOMEM:
+        _reserve.clear()
         with contextlib.suppress(OSError, ValueError, MemoryError):
             limit = int(Path("/proc/sys/vm/max_map_count").read_text())
             # By little pieces: there is hardly any memory left.

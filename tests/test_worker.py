@@ -329,6 +329,7 @@ class Strike:
 
 
 # An interrupt in a finalizer is lost by Python.
+@pytest.mark.timeout(300)  # Half a minute where nothing else runs.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(("backend", "step"), [(ThreadBackend, 5), (ProcessBackend, 29)])
 def test_a_pool_works_again_after_an_interrupt_at_any_call(backend, step):

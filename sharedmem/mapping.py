@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import mmap
 import os
 from itertools import starmap
 from pathlib import Path
@@ -78,14 +79,15 @@ def unmap_last(mappings: Mappings) -> None:
     next(starmap(unmap, map(mappings.pop, (-1,))))
 
 
-# Freed to tell why there is no memory: that takes a mapping, too.
-_reserve = [bytearray(512 << 10)]
+# Given up to tell why there is no memory: Python takes a mapping for what it then allocates.
+_reserve = [mmap.mmap(-1, 4096) for _ in range(4)]
 
 
 def reason(code: int) -> str:
     """Return why the system gives no memory; the limit on mappings, if that is what was hit."""
     if code == errno.ENOMEM:
-        _reserve.clear()
+        for spare in _reserve:
+            spare.close()
         with contextlib.suppress(OSError, ValueError, MemoryError):
             limit = int(Path("/proc/sys/vm/max_map_count").read_text())
             # By little pieces: there is hardly any memory left.

@@ -151,6 +151,15 @@ def small_pieces(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
+def no_collector_of_cycles():
+    """Python drops what is raised in its callbacks, and in those of what it frees."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.fixture(autouse=True)
 def alarm():
     before = signal.signal(signal.SIGALRM, ring)
     yield
@@ -258,15 +267,6 @@ def test_limits_on_threads_of_blas_are_lifted_with_the_last_one():
     assert threads() == before
 
 
-@pytest.fixture
-def no_collector_of_cycles():
-    """Python drops what is raised in its callbacks, and in those of what it frees."""
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
-
-
 def repeat(call):
     """Call until an exception comes, which it does within a second."""
     end = time.monotonic() + 10
@@ -274,7 +274,6 @@ def repeat(call):
         call()
 
 
-@pytest.mark.usefixtures("no_collector_of_cycles")
 def test_interrupts_at_random_moments_of_a_map_in_threads():
     signal.signal(signal.SIGALRM, signal.default_int_handler)
     pool = sharedmem.MapReduce(sharedmem.ThreadBackend, np=2)
@@ -302,7 +301,6 @@ def test_a_hundred_strikes_of_array_calls():
     assert done.stdout.endswith(" strikes, 0 went wrong; left behind: nothing\n")
 
 
-@pytest.mark.usefixtures("no_collector_of_cycles")
 def test_interrupts_at_random_moments_while_memory_is_made_and_freed():
     signal.signal(signal.SIGALRM, signal.default_int_handler)
     before, n_raised = look(), 0

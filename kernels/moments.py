@@ -1,285 +1,188 @@
-"""Variance and standard deviation in one pass, from squares about the means of parts."""
+"""What an array holds, in one pass: counts of NaN and infinities, extrema, and four moments."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from sharedmem.kernels.compile import part
-from sharedmem.kernels.intrinsics import fma
-from sharedmem.kernels.lanes import index, number
 from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
-from sharedmem.kernels.lines import line_kernel
-from sharedmem.kernels.pieces import (
-    LineReduction,
-    Share,
-    combine_states,
-    finish_lines,
-    reduce_lines,
+from sharedmem.kernels.pieces import LineReduction, Share, combine_states, reduce_lines
+from sharedmem.kernels.powers import (
+    COUNT,
+    IDENTITY,
+    LOST,
+    M2,
+    M3,
+    M4,
+    MAX,
+    MIN,
+    N_MINUS,
+    N_NAN,
+    N_PLUS,
+    N_SCRATCH,
+    TOTAL,
+    add_lines,
 )
 from sharedmem.kernels.reduction import Reduction
-from sharedmem.kernels.sums import two_sum
-from sharedmem.kernels.vectors import WIDTH, Vector, walker
+from sharedmem.kernels.sums import compensated
 
 Array = NDArray[Any]
+State = tuple[Array, ...]
 
-# So many rows are summed, and their squares, about numbers that are near the means of lanes.
-SPAN = 256
-
-
-@part
-def exact_product(n: Any, x: Any) -> Any:
-    """Return the rounded product of a count and a number, and its rounding error."""
-    product = n * x
-    return product, fma(n, x, -product)
+_summarizing = LineReduction(add_lines, IDENTITY, np.float64, N_SCRATCH)
 
 
-@part
-def mean_difference(
-    n_a: Any, total_a: Any, lost_a: Any, n_b: Any, total_b: Any, lost_b: Any
-) -> Any:
-    """Return how much larger the mean of set b is than that of set a, free of cancellation.
+class Moments(NamedTuple):
+    """The first four moments, as `scipy.stats` defines them.
 
-    The rounding of either mean would be an error of first order in their difference, and hence in
-    the variance: so what is left over by the divisions is taken in.
-    """
-    mean_a = (total_a + lost_a) / n_a
-    mean_b = (total_b + lost_b) / n_b
-    rest_a = fma(-n_a, mean_a, total_a) + lost_a
-    rest_b = fma(-n_b, mean_b, total_b) + lost_b
-    return (mean_b - mean_a) + (rest_b / n_b - rest_a / n_a)
-
-
-@part
-def merge_squares(n_a: Any, m2_a: Any, n_b: Any, m2_b: Any, delta: Any) -> Any:
-    """Return the sum of squares about the mean of two sets together, of means `delta` apart.
-
-    Where the means are beyond the largest number, it is infinite. It is NaN only where one of the
-    two is: where elements are NaN or infinite.
-
-    References
+    Attributes
     ----------
-    T. F. Chan, G. H. Golub and R. J. LeVeque, Updating formulae and a pairwise algorithm for
-    computing sample variances, COMPSTAT 1982, eq. 2.1b.
+    mean : float or ndarray
+    var : float or ndarray
+        The mean squared deviation from the mean.
+    skew : float or ndarray
+        The mean cubed deviation, in units of the standard deviation.
+    kurtosis : float or ndarray
+        The mean deviation to the power of four in units of the variance squared, less the 3
+        of a normal distribution.
     """
-    between = delta * delta * (n_a * (n_b / (n_a + n_b)))
-    return m2_a + m2_b + (between if between == between else np.inf)
+
+    mean: Any
+    var: Any
+    skew: Any
+    kurtosis: Any
 
 
-@part
-def mean_of_four(x: Array, p: int, n: int, stride: int) -> float:
-    """Return the mean of four elements of a lane of `n` rows, as far apart as they can be."""
-    third, last = n // 3 * stride, (n - 1) * stride
-    a, b = np.float64(x[index(p)]), np.float64(x[index(p + third)])
-    c, d = np.float64(x[index(p + last - third)]), np.float64(x[index(p + last)])
-    return (0.25 * a + 0.25 * d) + (0.25 * b + 0.25 * c)
+class Summary(NamedTuple):
+    """What an array holds; extrema and moments are those of its finite elements.
 
-
-# A state: the center, the sum of what is left of numbers less the center, and that of its squares.
-def _step(state: Sequence[Vector], rows: Sequence[Vector]) -> Sequence[Vector]:
-    center, part, part_squares = state
-    for row in rows:
-        deviation = row.widen(center) - center
-        part, part_squares = part + deviation, deviation.fma(deviation, part_squares)
-    return center, part, part_squares
-
-
-_walk = walker(_step, 3)
-
-
-@part
-def _add_squares(x: Array, p: int, n: int, stride: int, width: int, scratch: Array) -> None:
-    """Add rows and their squares, both less a center of each lane."""
-    center, part, part_squares = scratch[0], scratch[1], scratch[2]
-    for j in range(width):
-        part[j] = 0
-        part_squares[j] = 0
-    in_vectors = _walk(x, p, n, stride, scratch, number(0), width)
-    for i in range(n if in_vectors < width else 0):
-        for j in range(in_vectors, width):
-            a = x[index(p + i * stride + j)] - center[j]
-            part[j] += a
-            part_squares[j] += a * a
-
-
-@part
-def _tell_apart(
-    x: Array, p: int, n: int, stride: int, width: int, squares: Array, room: Array
-) -> None:
-    """Make sums of squares NaN where elements are not finite, and infinite where only they are."""
-    room[:width] = np.inf
-    for i in range(n):
-        for j in range(width):
-            a = np.float64(x[index(p + i * stride + j)])
-            room[j] += a - a
-    for j in range(width):
-        squares[j] = squares[j] if squares[j] - squares[j] == 0 else room[j]
-
-
-# A state: count, sum, what the sum has lost to rounding, sum of squares about the mean.
-@part
-def _add_rows(
-    x: Array, start: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
-) -> None:
-    """Add the squares of rows to lanes: see :func:`line_kernel`.
-
-    Squares are summed about the mean of four elements of a lane. Where that is so far from the
-    mean that more than two bits would be lost, they are summed again, about the mean.
+    Attributes
+    ----------
+    count, n_nan, n_inf : int or ndarray
+        Number of elements, of NaN among them, and of infinities.
+    min, max : float or ndarray
+    mean, std, skew, kurtosis : float or ndarray
     """
-    count, total, lost, squares = state[0, at:], state[1, at:], state[2, at:], state[3, at:]
-    center, part, part_squares, delta = scratch[0], scratch[1], scratch[2], scratch[3]
-    for first in range(0, n, SPAN):
-        rows = min(SPAN, n - first)
-        p = start + first * stride
-        for j in range(width):
-            center[j] = mean_of_four(x, p + j, rows, stride)
-        for attempt in range(2):
-            _add_squares(x, p, rows, stride, width, scratch)
-            if attempt:
-                break
-            n_far = 0
-            for j in range(width):
-                mean = part[j] / rows
-                is_far = part_squares[j] > 4 * (part_squares[j] - part[j] * mean)
-                center[j] += mean if is_far else 0.0  # no lane depends on another one
-                n_far += is_far
-            if not n_far:
-                break
-        # Loops over as few arrays as can be: of many, the compiler makes no vectors.
-        n_odd = 0
-        for j in range(width):
-            about_mean = part_squares[j] - part[j] * (part[j] / rows)
-            part_squares[j] = 0.0 if about_mean < 0 else about_mean
-            n_odd += about_mean - about_mean != 0
-            center[j], error = exact_product(np.float64(rows), center[j])
-            part[j] += error
-        if n_odd:
-            _tell_apart(x, p, rows, stride, width, part_squares, delta)
-        before = count[0]
-        if before > 0:
-            for j in range(width):
-                delta[j] = mean_difference(
-                    before, total[j], lost[j], np.float64(rows), center[j], part[j]
-                )
-            for j in range(width):
-                squares[j] = merge_squares(before, squares[j], rows, part_squares[j], delta[j])
-        else:
-            squares[:width] = part_squares[:width]
-        for j in range(width):
-            total[j], error = two_sum(total[j], center[j])
-            lost[j] += part[j] + error
-        count[:width] = before + rows
+
+    count: Any
+    n_nan: Any
+    n_inf: Any
+    min: Any
+    max: Any
+    mean: Any
+    std: Any
+    skew: Any
+    kurtosis: Any
 
 
-@part
-def _fold(state: Array, half: int) -> None:
-    count, total, lost, squares = state[0], state[1], state[2], state[3]
-    for j in range(half):
-        k = j + half
-        delta = mean_difference(count[j], total[j], lost[j], count[k], total[k], lost[k])
-        squares[j] = merge_squares(count[j], squares[j], count[k], squares[k], delta)
-        count[j] += count[k]
-        total[j], error = two_sum(total[j], total[k])
-        lost[j] += lost[k] + error
+class Extended(NamedTuple):
+    """The :class:`Moments`, and the difference of the extrema."""
+
+    mean: Any
+    var: Any
+    skew: Any
+    kurtosis: Any
+    extent: Any
 
 
-@part
-def _finish(state: Array, n: int, out: Array, degrees: float) -> None:
-    for j in range(n):
-        out[j] = state[3, j] / degrees
-
-
-_add_lines = line_kernel(lambda _: _add_rows, _fold, _finish, n_rows=SPAN, width=WIDTH)
+# Where the extrema of a line are so far apart, from the first number to the second, there is no
+# room for the fourth powers of deviations, but for those of elements times a power of two.
+SCALES = (
+    (2.0**240, 2.0**650, -450),
+    (2.0**650, np.inf, -850),
+    (2.0**-650, 2.0**-240, 450),
+    (5e-324, 2.0**-650, 860),
+)
 
 
 @lru_cache
-def variance(dtype: DTypeLike, result: DTypeLike, ddof: float = 0) -> Reduction:
-    """Return the variance of elements of `dtype`, as `result`."""
-    return _reduction(np.dtype(dtype), np.dtype(result), ddof, _itself)
+def moments(dtype: DTypeLike) -> Reduction:
+    """Return the :class:`Moments`; they are NaN where an element is."""
+    return _reduction(np.dtype(dtype), _moments)
 
 
 @lru_cache
-def deviation(dtype: DTypeLike, result: DTypeLike, ddof: float = 0) -> Reduction:
-    """Return the standard deviation of elements of `dtype`, as `result`."""
-    return _reduction(np.dtype(dtype), np.dtype(result), ddof, np.sqrt)
-
-
-def _itself(variance: Array) -> Array:
-    return variance
-
-
-def _reduction(
-    dtype: np.dtype[Any], result: np.dtype[Any], ddof: float, of_variance: Callable[[Array], Array]
-) -> Reduction:
-    if has_kernel(dtype, "biufc") and has_kernel(result, "f"):
-        reduce_numbers: Callable[..., tuple[Array, ...]] = _kernel_chunk
-        combine = _combine
-    else:
-        reduce_numbers, combine = partial(_numpy_chunk, result=result), _combine_numpys
-    chunk = partial(_chunk, reduce_numbers=reduce_numbers)
-    how: dict[str, Any] = {"result": result, "ddof": ddof, "of_variance": of_variance}
-    whole = reduce_numbers is _kernel_chunk and is_whole(dtype)
-    return Reduction(
-        chunk, combine, partial(_finalize, **how), (0, 0, 0, 0),
-        lines=True, whole=whole, direct=partial(_direct, **how) if whole else None,
-    )  # fmt: skip
-
-
-def _chunk(
-    x: Array, share: Share | None = None, *, reduce_numbers: Callable[..., tuple[Array, ...]]
-) -> tuple[Array, ...]:
-    parts = reduce_numbers(as_numbers(x), share)
-    if x.dtype.kind == "c":  # the real and the imaginary part side by side
-        return tuple(part.reshape(len(part), -1, 2) for part in parts)
-    return parts
-
-
-def _kernel_chunk(x: Array, share: Share | None) -> tuple[Array, ...]:
-    return reduce_lines(_squares(1), x, share)
-
-
-def _direct(x: Array, share: Share | None = None, *, ddof: float, **how: Any) -> Array:
-    degrees = max(x.shape[1] - ddof, 0)
-    variance = finish_lines(_squares(degrees), as_numbers(x), share)
-    with np.errstate(all="ignore"):
-        return _as_result(variance, **how)
+def extended(dtype: DTypeLike, power: int = 0) -> Reduction:
+    """Return :class:`Extended`, worked out from elements times 2**power."""
+    return _reduction(np.dtype(dtype), _extended, power)
 
 
 @lru_cache
-def _squares(degrees: float) -> LineReduction:
-    return LineReduction(_add_lines, (0, 0, 0, 0), np.float64, 4, setting=float(degrees))
+def summary(dtype: DTypeLike, power: int = 0) -> Reduction:
+    """Return the :class:`Summary`, worked out from elements times 2**power."""
+    return _reduction(np.dtype(dtype), _summary, power)
 
 
-def _numpy_chunk(x: Array, share: None, *, result: np.dtype[Any]) -> tuple[Array, ...]:
-    total = np.add.reduce(x, axis=1, dtype=result)
-    count = np.full(total.shape, x.shape[1], result)
-    return count, total, np.zeros_like(total), np.var(x, axis=1, dtype=result) * count
+def _reduction(dtype: np.dtype[Any], finalize: Any, power: int = 0) -> Reduction:
+    if dtype.kind not in "biuf":
+        raise TypeError(f"moments are of real numbers, got an array of dtype {dtype}")
+    if not power:
+        return Reduction(_chunk, _combine, finalize, IDENTITY, lines=True, whole=is_whole(dtype))
+    chunk, finalize = partial(_chunk, power=power), partial(finalize, power=power)
+    return Reduction(chunk, _combine, finalize, IDENTITY, lines=True)
 
 
-def _combine(a: tuple[Array, ...], b: tuple[Array, ...]) -> tuple[Array, ...]:
-    return combine_states(_add_lines, a, b)
+def _chunk(x: Array, share: Share | None = None, *, power: int = 0) -> State:
+    numbers = as_numbers(x) if has_kernel(x.dtype, "biuf") else x.astype(np.float64)
+    if power:
+        with np.errstate(all="ignore"):
+            numbers = np.ldexp(numbers, power)
+    return reduce_lines(_summarizing, numbers, share)
 
 
-def _combine_numpys(a: tuple[Array, ...], b: tuple[Array, ...]) -> tuple[Array, ...]:
+def _combine(a: State, b: State) -> State:
+    return combine_states(add_lines, a, b)
+
+
+def _mean(state: State) -> Array:
+    return compensated(state[TOTAL], state[LOST]) / state[COUNT]
+
+
+def _finite_moments(state: State) -> Moments:
+    count, mean = state[COUNT], _mean(state)
+    var = state[M2] / count
+    # As in SciPy: deviations no larger than the rounding of the mean have no shape.
+    spread = np.where(var <= (np.finfo(np.float64).resolution * mean) ** 2, np.nan, var)
+    skew = state[M3] / count / spread**1.5
+    kurtosis = state[M4] / count / spread**2 - 3
+    return Moments(mean, var, skew, kurtosis)
+
+
+def _moments(state: State) -> Moments:
+    return Moments(*_extended(state)[:4])
+
+
+def _extended(state: State, power: int = 0) -> Extended:
     with np.errstate(all="ignore"):
-        delta = b[1] / b[0] - a[1] / a[0]
-        squares = a[3] + b[3] + delta * delta * (a[0] * (b[0] / (a[0] + b[0])))
-        return a[0] + b[0], a[1] + b[1], a[2] + b[2], squares
+        # A NaN, or infinities of both signs, make a NaN, and one infinity makes itself.
+        special = np.where(state[N_NAN] > 0, np.nan, 0.0)
+        special = np.where(state[N_PLUS] > 0, special + np.inf, special)
+        special = np.where(state[N_MINUS] > 0, special - np.inf, special)
+        mean, *others = _finite_moments(state)
+        mean = np.where(special == 0, np.ldexp(mean, -power), special)
+        var, skew, kurtosis = (np.where(special == 0, other, np.nan) for other in others)
+        return Extended(mean, np.ldexp(var, -2 * power), skew, kurtosis, state[MAX] - state[MIN])
 
 
-def _finalize(state: tuple[Array, ...], ddof: float, **how: Any) -> Array:
-    count, _, _, squares = state
-    if squares.ndim > 2:
-        count, squares = count[..., 0], squares.sum(axis=-1)
+def _summary(state: State, power: int = 0) -> Summary:
     with np.errstate(all="ignore"):
-        return _as_result(squares / np.maximum(count - ddof, 0), **how)
-
-
-def _as_result(
-    variance: Array, result: np.dtype[Any], of_variance: Callable[[Array], Array]
-) -> Array:
-    return of_variance(variance).astype(result, copy=False)
+        mean, var, skew, kurtosis = _finite_moments(state)
+        n_nan = state[N_NAN].astype(np.int64)
+        n_inf = (state[N_PLUS] + state[N_MINUS]).astype(np.int64)
+        smallest, largest = (
+            np.where(state[COUNT] > 0, np.ldexp(state[s], -power), np.nan) for s in (MIN, MAX)
+        )
+        return Summary(
+            state[COUNT].astype(np.int64) + n_nan + n_inf,
+            n_nan,
+            n_inf,
+            smallest,
+            largest,
+            np.ldexp(mean, -power),
+            np.ldexp(np.sqrt(var), -power),
+            skew,
+            kurtosis,
+        )

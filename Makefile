@@ -31,8 +31,8 @@ demo: $(VENV)/with-plot
 test: kernels unit callers doctests lint types
 
 # What compiles many kernels, which takes minutes, and what finds them compiled.
-KERNELS := tests/kernels tests/functions tests/test_stores.py tests/test_cli.py
-CALLERS := tests/test_benchmarks.py tests/distributed
+KERNELS := tests/kernels tests/functions tests/expressions tests/engine/test_reduce_stored.py tests/cli
+CALLERS := tests/project/test_benchmarks.py tests/cluster
 # They are apart from what forks: the process that compiles them grows to 1.6 GB.
 UNIT := $(KERNELS:%=--ignore=%) $(CALLERS:%=--ignore=%)
 
@@ -51,6 +51,7 @@ doctests: $(VENV)/with-test
 lint: $(VENV)/with-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 types: $(VENV)/with-test
 	$(BIN)/mypy
@@ -65,7 +66,7 @@ versions:
 	done
 
 # What compiles and forks nothing that the others do not, and what `make compat` runs.
-SAME := $(addprefix tests/,compat test_architecture.py test_examples.py test_overlap.py test_readme.py)
+SAME := $(addprefix tests/,compat project engine/test_map_overlap.py)
 # Faults take minutes to strike, too: `make faults VENV=.venv-3.13` lets them strike another version.
 version: $(VENV)/with-test
 	$(BIN)/pytest -q -m "not slow" $(UNIT) --ignore=tests/faults $(SAME:%=--ignore=%)
@@ -80,7 +81,7 @@ soak: $(VENV)/with-test
 	PYTHONPATH=tests $(BIN)/python tests/faults --soak --repeat 100 --load 600
 
 dtypes: $(VENV)/with-test
-	SHAREDMEM_TEST_ALL_DTYPES=1 $(BIN)/pytest tests/kernels tests/functions
+	SHAREDMEM_TEST_ALL_DTYPES=1 $(BIN)/pytest tests/kernels tests/functions tests/expressions
 
 KINDS ?= x86-64-v2 x86-64-v3 x86-64-v4
 processors: $(VENV)/with-test
@@ -92,7 +93,7 @@ fuzz: $(VENV)/with-test
 	for target in frames pickles expressions; do \
 		$(BIN)/python tests/fuzz $$target -max_total_time=60 -verbosity=0 || exit 1; \
 	done
-	SHAREDMEM_FUZZ_PROGRAMS=300 SHAREDMEM_FUZZ_STEPS=50 $(BIN)/pytest -q tests/test_stateful.py
+	SHAREDMEM_FUZZ_PROGRAMS=300 SHAREDMEM_FUZZ_STEPS=50 $(BIN)/pytest -q tests/pool/test_stateful.py
 
 coverage: $(VENV)/with-test
 	$(BIN)/pytest --cov --cov-report=term:skip-covered

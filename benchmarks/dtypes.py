@@ -15,7 +15,7 @@ from unittest import mock
 import numpy as np
 
 import sharedmem
-from sharedmem import thread_pool
+from sharedmem.machine import helper_threads
 
 N_BYTES = 16 << 20
 DTYPES = [
@@ -80,14 +80,14 @@ def observe(function: Function, a: np.ndarray) -> str:
     """Call a function, and say how it has worked."""
     before = compiled()
     n_jobs = 0
-    call = thread_pool._Helpers.call
+    call = helper_threads._Helpers.call
 
     def note(*arguments: Any) -> None:
         nonlocal n_jobs
         n_jobs += 1
         call(*arguments)
 
-    with mock.patch.object(thread_pool._Helpers, "call", note):
+    with mock.patch.object(helper_threads._Helpers, "call", note):
         try:
             function(a)
         except (TypeError, ValueError):

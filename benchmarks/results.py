@@ -123,7 +123,7 @@ def reduce_slowly_by_pool(n: int) -> list[float]:
 
 def window(n: int) -> Measured:
     """Return what the coordinator may hold: for each worker a window, and a result beyond it."""
-    from sharedmem.transport import WINDOW_BYTES
+    from sharedmem.workers.channel import WINDOW_BYTES
 
     return Measured(2 * (WINDOW_BYTES + 8 * n))
 

@@ -18,8 +18,8 @@ from unittest import mock
 
 import numpy as np
 
-from sharedmem import fusing, vector_math
-from sharedmem.expressions import Call, Operand, Steps
+from sharedmem.expressions import fusion, libmvec
+from sharedmem.expressions.language import Call, Operand, Steps
 
 N = 1 << 18
 ROUNDS = 15
@@ -57,13 +57,13 @@ def errors(name: str, drawn: np.ndarray, result: np.ndarray) -> float:
 
 def compiled(name: str, dtype: str, n_arguments: int, by_library: bool | None) -> Any:
     """Return a kernel that calls the library's function, or NumPy's, or what is chosen here."""
-    fusing._fuse.cache_clear()
+    fusion._fuse.cache_clear()
     kind = np.dtype(dtype)
     operands = [Operand(at, kind) for at in range(n_arguments)]
     steps: Steps = (*operands, Call(name, tuple(range(n_arguments))))
-    chosen = vector_math._is_left_to_numpy if by_library is None else lambda *_: not by_library
-    with mock.patch.object(vector_math, "_is_left_to_numpy", chosen):
-        return fusing.fuse(steps, (kind,) * n_arguments, [], is_exact=False)
+    chosen = libmvec._is_left_to_numpy if by_library is None else lambda *_: not by_library
+    with mock.patch.object(libmvec, "_is_left_to_numpy", chosen):
+        return fusion.fuse(steps, (kind,) * n_arguments, [], is_exact=False)
 
 
 def measure(name: str, dtype: str) -> tuple[list[Measured], bool]:
@@ -79,8 +79,8 @@ def measure(name: str, dtype: str) -> tuple[list[Measured], bool]:
             seconds[at] = min(seconds[at], time.thread_time() - start)
             if turn == 0:
                 worst[at] = errors(name, drawn, out)
-    is_library = name in vector_math._NAMES and vector_math._library() is not None
-    is_library = is_library and not vector_math._is_left_to_numpy(name, np.dtype(dtype))
+    is_library = name in libmvec._NAMES and libmvec._library() is not None
+    is_library = is_library and not libmvec._is_left_to_numpy(name, np.dtype(dtype))
     found = [(1e9 * spent / N, error) for spent, error in zip(seconds, worst, strict=True)]
     return found, is_library
 
@@ -92,7 +92,7 @@ def rows() -> list[str]:
         for dtype in ("f4", "f8"):
             (library, numpys), is_library = measure(name, dtype)
             cells = [f"{spent:.1f} ns, {error:.1f} ulp" for spent, error in (library, numpys)]
-            if name not in vector_math._NAMES:
+            if name not in libmvec._NAMES:
                 cells[0] = ""
             found.append("|".join([*cells, "libmvec" if is_library else "NumPy"]))
     return found

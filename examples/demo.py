@@ -15,7 +15,7 @@ import numba
 import numpy as np
 
 import sharedmem
-from sharedmem.cli import main
+from sharedmem.cli.main import main
 
 PICTURE = Path("demo.png")
 SHAPE = (16384, 8192)  # 1 GiB of float64

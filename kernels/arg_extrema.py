@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.kernels.compile import kernel, part
-from sharedmem.kernels.layout import has_kernel
+from sharedmem.kernels.loops.layout import has_kernel
 from sharedmem.kernels.reduction import Reduction
 
 Array = NDArray[Any]

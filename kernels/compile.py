@@ -165,7 +165,7 @@ def _source(function: Any) -> Any:
 @cache
 def _folder_digest() -> str:
     """Digest of all kernel sources: kernels are compiled into each other across files."""
-    sources = sorted(Path(__file__).parent.glob("*.py"))
+    sources = sorted(Path(__file__).parent.rglob("*.py"))
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
 
 

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.kernels.compile import part
-from sharedmem.kernels.lanes import index
-from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
-from sharedmem.kernels.pieces import LineReduction, Share, finish_lines, reduce_lines
+from sharedmem.kernels.loops.lanes import index
+from sharedmem.kernels.loops.layout import as_numbers, has_kernel, is_whole
+from sharedmem.kernels.loops.pieces import LineReduction, Share, finish_lines, reduce_lines
+from sharedmem.kernels.loops.vectors import Vector, tree_sum, vector_kernel
 from sharedmem.kernels.reduction import Reduction
-from sharedmem.kernels.vectors import Vector, tree_sum, vector_kernel
 
 Array = NDArray[Any]
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.kernels.compile import formula, kernel, part
-from sharedmem.kernels.intrinsics import fma
-from sharedmem.kernels.lanes import LANES
+from sharedmem.kernels.loops.intrinsics import fma
+from sharedmem.kernels.loops.lanes import LANES
 from sharedmem.kernels.sums import compensated, two_sum
 
 Array = NDArray[Any]

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.kernels.compile import kernel, part
-from sharedmem.kernels.intrinsics import fma
-from sharedmem.kernels.lanes import index
-from sharedmem.kernels.vectors import Vector, vector_kernel
+from sharedmem.kernels.loops.intrinsics import fma
+from sharedmem.kernels.loops.lanes import index
+from sharedmem.kernels.loops.vectors import Vector, vector_kernel
 
 Array = NDArray[Any]
 

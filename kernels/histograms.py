@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.kernels.compile import kernel, part
-from sharedmem.kernels.layout import as_numbers, has_kernel
+from sharedmem.kernels.loops.layout import as_numbers, has_kernel
 from sharedmem.kernels.reduction import Reduction
 
 Array = NDArray[Any]

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
-from sharedmem.kernels.pieces import LineReduction, Share, combine_states, reduce_lines
-from sharedmem.kernels.powers import (
+from sharedmem.kernels.loops.layout import as_numbers, has_kernel, is_whole
+from sharedmem.kernels.loops.pieces import LineReduction, Share, combine_states, reduce_lines
+from sharedmem.kernels.power_sums import (
     COUNT,
     IDENTITY,
     LOST,

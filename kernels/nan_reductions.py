@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.kernels import extrema, moments, products, sums
+from sharedmem.kernels import extrema, products, sums, variances
 from sharedmem.kernels.compile import part
-from sharedmem.kernels.lanes import index
-from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
-from sharedmem.kernels.pieces import LineReduction, Share, finish_lines, reduce_lines
+from sharedmem.kernels.loops.lanes import index
+from sharedmem.kernels.loops.layout import as_numbers, has_kernel, is_whole
+from sharedmem.kernels.loops.pieces import LineReduction, Share, finish_lines, reduce_lines
+from sharedmem.kernels.loops.vectors import Step, Vector, tree_sum, vector_kernel
 from sharedmem.kernels.reduction import Reduction
-from sharedmem.kernels.vectors import Step, Vector, tree_sum, vector_kernel
 
 Array = NDArray[Any]
 State = tuple[Array, ...]
@@ -131,7 +131,7 @@ def mean(dtype: np.dtype[Any], result: np.dtype[Any]) -> Reduction:
 @lru_cache
 def variance(dtype: np.dtype[Any], ddof: float) -> Reduction:
     """Return the variance of the elements that are not NaN, in float64, and how many they are."""
-    squares = moments.variance(dtype, np.dtype(np.float64))
+    squares = variances.variance(dtype, np.dtype(np.float64))
     return Reduction(
         partial(_squares_chunk, chunk=squares.chunk),
         partial(_combine_squares, combine=squares.combine),

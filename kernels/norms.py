@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from sharedmem.kernels import extrema, sums
 from sharedmem.kernels.compile import part
-from sharedmem.kernels.layout import as_numbers, has_kernel
-from sharedmem.kernels.lines import LineKernel
-from sharedmem.kernels.pieces import LineReduction, Share, reduce_lines
+from sharedmem.kernels.loops.layout import as_numbers, has_kernel
+from sharedmem.kernels.loops.lines import LineKernel
+from sharedmem.kernels.loops.pieces import LineReduction, Share, reduce_lines
 from sharedmem.kernels.reduction import Reduction
 
 Array = NDArray[Any]

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from sharedmem.kernels.compile import part
 from sharedmem.kernels.extrema import greater, lesser
-from sharedmem.kernels.lanes import LANES, index
-from sharedmem.kernels.lines import line_kernel
-from sharedmem.kernels.moments import SPAN, exact_product, mean_difference, mean_of_four
+from sharedmem.kernels.loops.lanes import LANES, index
+from sharedmem.kernels.loops.lines import line_kernel
 from sharedmem.kernels.sums import two_sum
+from sharedmem.kernels.variances import SPAN, exact_product, mean_difference, mean_of_four
 
 Array = NDArray[Any]
 

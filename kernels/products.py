@@ -12,10 +12,10 @@ from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.kernels import factors
 from sharedmem.kernels.compile import part
-from sharedmem.kernels.lanes import index
-from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
-from sharedmem.kernels.lines import line_kernel
-from sharedmem.kernels.pieces import (
+from sharedmem.kernels.loops.lanes import index
+from sharedmem.kernels.loops.layout import as_numbers, has_kernel, is_whole
+from sharedmem.kernels.loops.lines import line_kernel
+from sharedmem.kernels.loops.pieces import (
     LineReduction,
     Share,
     combine_states,

@@ -41,7 +41,7 @@ class Reduction:
     `finalize` gives one array or a tuple of them. All lines of a chunk are then reduced
     by one call, at the speed of memory. With ``whole=True``, ``chunk(x, share)`` may also be called
     with an array of any size, contiguous along its last axis of more than one, of which threads
-    share the work: see `sharedmem.kernels.pieces.Share`.
+    share the work: see `sharedmem.kernels.loops.pieces.Share`.
 
     Examples
     --------

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.kernels import chains
-from sharedmem.kernels.chains import CHAINS
 from sharedmem.kernels.compile import kernel
-from sharedmem.kernels.intrinsics import fetch_add, let_others_run
-from sharedmem.kernels.lanes import LANES, index, number
-from sharedmem.kernels.layout import is_whole
-from sharedmem.kernels.pieces import Share
+from sharedmem.kernels.loops import chains
+from sharedmem.kernels.loops.chains import CHAINS
+from sharedmem.kernels.loops.intrinsics import fetch_add, let_others_run
+from sharedmem.kernels.loops.lanes import LANES, index, number
+from sharedmem.kernels.loops.layout import is_whole
+from sharedmem.kernels.loops.pieces import Share
 
 Array = NDArray[Any]
 

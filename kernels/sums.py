@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.kernels.compile import formula, part
-from sharedmem.kernels.lanes import index
-from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
-from sharedmem.kernels.lines import LineKernel
-from sharedmem.kernels.pieces import LineReduction, Share, finish_lines, reduce_lines
+from sharedmem.kernels.loops.lanes import index
+from sharedmem.kernels.loops.layout import as_numbers, has_kernel, is_whole
+from sharedmem.kernels.loops.lines import LineKernel
+from sharedmem.kernels.loops.pieces import LineReduction, Share, finish_lines, reduce_lines
+from sharedmem.kernels.loops.vectors import Vector, tree_sum, vector_kernel
 from sharedmem.kernels.reduction import Reduction
-from sharedmem.kernels.vectors import Vector, tree_sum, vector_kernel
 
 Array = NDArray[Any]
 
@@ -128,7 +128,7 @@ def _settle(total: Any, lost: Any) -> Any:
 
 @part
 def finish(state: Array, n: int, out: Array, count: Any) -> None:
-    """Write sums, or means of `count` elements: see :class:`sharedmem.kernels.lines.LineKernel`."""
+    """Write sums, or means of `count` elements: see `LineKernel`."""
     total, lost = state[0], state[1]
     if count is None or count == 1:
         for j in range(n):

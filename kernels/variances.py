@@ -10,20 +10,20 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.kernels.compile import part
-from sharedmem.kernels.intrinsics import fma
-from sharedmem.kernels.lanes import index, number
-from sharedmem.kernels.layout import as_numbers, has_kernel, is_whole
-from sharedmem.kernels.lines import line_kernel
-from sharedmem.kernels.pieces import (
+from sharedmem.kernels.loops.intrinsics import fma
+from sharedmem.kernels.loops.lanes import index, number
+from sharedmem.kernels.loops.layout import as_numbers, has_kernel, is_whole
+from sharedmem.kernels.loops.lines import line_kernel
+from sharedmem.kernels.loops.pieces import (
     LineReduction,
     Share,
     combine_states,
     finish_lines,
     reduce_lines,
 )
+from sharedmem.kernels.loops.vectors import WIDTH, Vector, walker
 from sharedmem.kernels.reduction import Reduction
 from sharedmem.kernels.sums import two_sum
-from sharedmem.kernels.vectors import WIDTH, Vector, walker
 
 Array = NDArray[Any]
 

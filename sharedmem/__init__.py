@@ -56,10 +56,8 @@ if sys.platform == "win32":
         "Subsystem for Linux"
     )
 
-from sharedmem.array import SharedArray, anonymousmemmap, is_shared
-from sharedmem.background import background
-from sharedmem.chunks import Chunk, chunks
-from sharedmem.constructors import (
+from sharedmem.arrays.chunks import Chunk, chunks
+from sharedmem.arrays.constructors import (
     array,
     copy,
     empty,
@@ -73,33 +71,44 @@ from sharedmem.constructors import (
     zeros,
     zeros_like,
 )
+from sharedmem.arrays.shared_array import SharedArray, anonymousmemmap, is_shared
 from sharedmem.errors import (
     DeadWorkerError,
     LostExceptionType,
     StopProcessGroup,
     WorkerException,
 )
-from sharedmem.machine import (
+from sharedmem.machine.limits import (
     available_memory,
     cpu_count,
     get_debug,
     set_debug,
     total_memory,
 )
-from sharedmem.mapreduce import MapReduce, MapReduceByThread
-from sharedmem.processes import ProcessBackend
-from sharedmem.threads import ThreadBackend
-from sharedmem.tracing import Trace
+from sharedmem.pool.background import background
+from sharedmem.pool.mapreduce import MapReduce, MapReduceByThread
+from sharedmem.workers.process_team import ProcessBackend
+from sharedmem.workers.recorder import Trace
+from sharedmem.workers.thread_team import ThreadBackend
 
 if TYPE_CHECKING:
     from sharedmem import random as random
-    from sharedmem.chunkwise import apply_ufunc, map_chunks, map_overlap, reduce
-    from sharedmem.distributed import DaskBackend
-    from sharedmem.elementwise import evaluate
-    from sharedmem.histograms import bincount, histogram, histogram2d, histogramdd
-    from sharedmem.kernels import Reduction
-    from sharedmem.nanquantiles import nanmedian, nanpercentile, nanquantile
-    from sharedmem.nanreductions import (
+    from sharedmem.cluster.backend import DaskBackend
+    from sharedmem.functions.arg_extrema import argmax, argmin
+    from sharedmem.functions.chunkwise import apply_ufunc, map_chunks, map_overlap, reduce
+    from sharedmem.functions.cumulative import (
+        accumulate,
+        cumprod,
+        cumsum,
+        diff,
+        nancumprod,
+        nancumsum,
+    )
+    from sharedmem.functions.evaluate import evaluate
+    from sharedmem.functions.histograms import bincount, histogram, histogram2d, histogramdd
+    from sharedmem.functions.linear_algebra import average, dot, norm, vdot
+    from sharedmem.functions.nan_quantiles import nanmedian, nanpercentile, nanquantile
+    from sharedmem.functions.nan_reductions import (
         nanargmax,
         nanargmin,
         nanmax,
@@ -110,11 +119,8 @@ if TYPE_CHECKING:
         nansum,
         nanvar,
     )
-    from sharedmem.ordering import argsort, partition, sort, topk, unique
-    from sharedmem.positions import argmax, argmin
-    from sharedmem.products import average, dot, norm, vdot
-    from sharedmem.quantiles import median, percentile, quantile
-    from sharedmem.reductions import (
+    from sharedmem.functions.quantiles import median, percentile, quantile
+    from sharedmem.functions.reductions import (
         all as all,
         any as any,
         count_nonzero,
@@ -126,10 +132,11 @@ if TYPE_CHECKING:
         ptp,
         sum as sum,
     )
-    from sharedmem.scans import accumulate, cumprod, cumsum, diff, nancumprod, nancumsum
-    from sharedmem.searching import digitize, searchsorted
-    from sharedmem.selection import clip, compress, flatnonzero, nonzero, take, where
-    from sharedmem.statistics import moments, std, var
+    from sharedmem.functions.searching import digitize, searchsorted
+    from sharedmem.functions.selection import clip, compress, flatnonzero, nonzero, take, where
+    from sharedmem.functions.sorting import argsort, partition, sort, topk, unique
+    from sharedmem.functions.variance import moments, std, var
+    from sharedmem.kernels import Reduction
 
 __version__ = "1.0.0"
 
@@ -138,22 +145,24 @@ TPool = MapReduceByThread
 
 # These need numba or asyncio, and come with their first use.
 _LATE = {
-    "chunkwise": "apply_ufunc map_chunks map_overlap reduce",
-    "distributed": "DaskBackend",
-    "elementwise": "evaluate",
-    "histograms": "bincount histogram histogram2d histogramdd",
+    "functions.chunkwise": "apply_ufunc map_chunks map_overlap reduce",
+    "cluster.backend": "DaskBackend",
+    "functions.evaluate": "evaluate",
+    "functions.histograms": "bincount histogram histogram2d histogramdd",
     "kernels": "Reduction",
-    "nanreductions": "nanargmax nanargmin nanmax nanmean nanmin nanprod nanstd nansum nanvar",
-    "ordering": "argsort partition sort topk unique",
-    "searching": "digitize searchsorted",
-    "products": "average dot norm vdot",
-    "nanquantiles": "nanmedian nanpercentile nanquantile",
-    "quantiles": "median percentile quantile",
-    "scans": "accumulate cumprod cumsum diff nancumprod nancumsum",
-    "selection": "clip compress flatnonzero nonzero take where",
-    "positions": "argmax argmin",
-    "reductions": "all any count_nonzero max mean min minmax prod ptp sum",
-    "statistics": "moments std var",
+    "functions.nan_reductions": (
+        "nanargmax nanargmin nanmax nanmean nanmin nanprod nanstd nansum nanvar"
+    ),
+    "functions.sorting": "argsort partition sort topk unique",
+    "functions.searching": "digitize searchsorted",
+    "functions.linear_algebra": "average dot norm vdot",
+    "functions.nan_quantiles": "nanmedian nanpercentile nanquantile",
+    "functions.quantiles": "median percentile quantile",
+    "functions.cumulative": "accumulate cumprod cumsum diff nancumprod nancumsum",
+    "functions.selection": "clip compress flatnonzero nonzero take where",
+    "functions.arg_extrema": "argmax argmin",
+    "functions.reductions": "all any count_nonzero max mean min minmax prod ptp sum",
+    "functions.variance": "moments std var",
 }
 _MODULE_OF = {name: module for module, names in _LATE.items() for name in names.split()}
 # A star import must not hide Python's own.

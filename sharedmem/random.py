@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from sharedmem.array import check_dtype, populate
-from sharedmem.chunks import bytes_a_chunk, chunks
-from sharedmem.constructors import empty
-from sharedmem.conversion import check_plain
-from sharedmem.kernels import distributions, permutations, poisson as poisson_kernels
-from sharedmem.mapreduce import current_pool
-from sharedmem.operands import check_target, in_memory
+from sharedmem.arrays.chunks import bytes_a_chunk, chunks
+from sharedmem.arrays.constructors import empty
+from sharedmem.arrays.conversion import check_plain
+from sharedmem.arrays.shared_array import check_dtype, populate
+from sharedmem.engine.operands import check_target, in_memory
+from sharedmem.kernels.random import distributions, permutations, poisson as poisson_kernels
+from sharedmem.pool.mapreduce import current_pool
 
 Array = NDArray[Any]
 Size = int | Sequence[int] | None

@@ -16,7 +16,7 @@ import llvmlite.binding as llvm
 from numpy._core._multiarray_umath import __cpu_dispatch__
 
 ROOT = Path(__file__).parents[1]
-TESTS = ["tests/kernels", "tests/functions"]
+TESTS = ["tests/kernels", "tests/functions", "tests/expressions"]
 _V3 = ("avx", "avx2", "fma", "bmi", "bmi2", "f16c", "lzcnt", "movbe")
 _V4 = ("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
 # What each kind has over x86-64-v2, in LLVM's words.

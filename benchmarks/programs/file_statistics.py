@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sharedmem.statistics import summary
+from sharedmem.functions.variance import summary
 from timing import MIB, scratch
 
 DASK_CHUNK = 4 * MIB

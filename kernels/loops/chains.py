@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from sharedmem.kernels import sums
 from sharedmem.kernels.compile import formula, part
-from sharedmem.kernels.lanes import LANES, index, number
-from sharedmem.kernels.vectors import VECTOR, Elements, Vector, tree_sum, walker
+from sharedmem.kernels.loops.lanes import LANES, index, number
+from sharedmem.kernels.loops.vectors import VECTOR, Elements, Vector, tree_sum, walker
 
 Array = NDArray[Any]
 

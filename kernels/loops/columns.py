@@ -8,8 +8,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from sharedmem.kernels.compile import kernel, part
-from sharedmem.kernels.intrinsics import fetch_add
-from sharedmem.kernels.lanes import DONE, LANES, NEXT, copy_lanes, number, start_lanes, wait
+from sharedmem.kernels.loops.intrinsics import fetch_add
+from sharedmem.kernels.loops.lanes import DONE, LANES, NEXT, copy_lanes, number, start_lanes, wait
 
 Array = NDArray[Any]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.kernels.compile import part
-from sharedmem.kernels.intrinsics import fetch_add
+from sharedmem.kernels.loops.intrinsics import fetch_add
 
 # A long line of contiguous elements is reduced in this many lanes side by side, which are folded at
 # its end: enough to fill the vector units of any machine and to hide the latency of additions.

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from sharedmem.kernels.columns import column_kernel
 from sharedmem.kernels.compile import kernel, part
-from sharedmem.kernels.lanes import LANES, lane_folder
-from sharedmem.kernels.rows import NARROW, row_kernel
+from sharedmem.kernels.loops.columns import column_kernel
+from sharedmem.kernels.loops.lanes import LANES, lane_folder
+from sharedmem.kernels.loops.rows import NARROW, row_kernel
 
 Array = NDArray[Any]
 

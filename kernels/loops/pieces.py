@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from sharedmem.kernels.lanes import CALLER, DONE, LANES
-from sharedmem.kernels.layout import flatten
-from sharedmem.kernels.lines import LineKernel
-from sharedmem.kernels.rows import BATCH
-from sharedmem.kernels.vectors import WIDTH
+from sharedmem.kernels.loops.lanes import CALLER, DONE, LANES
+from sharedmem.kernels.loops.layout import flatten
+from sharedmem.kernels.loops.lines import LineKernel
+from sharedmem.kernels.loops.rows import BATCH
+from sharedmem.kernels.loops.vectors import WIDTH
 
 Array = NDArray[Any]
 

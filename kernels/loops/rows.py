@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.kernels.compile import kernel, part
-from sharedmem.kernels.intrinsics import fetch_add, read_only
-from sharedmem.kernels.lanes import (
+from sharedmem.kernels.loops.intrinsics import fetch_add, read_only
+from sharedmem.kernels.loops.lanes import (
     DONE,
     LANES,
     NEXT,

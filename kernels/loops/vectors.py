@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from sharedmem.kernels.compile import part
-from sharedmem.kernels.lines import LineKernel, line_kernel
+from sharedmem.kernels.loops.lines import LineKernel, line_kernel
 
 Array = NDArray[Any]
 

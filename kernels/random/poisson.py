@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.kernels.compile import kernel, part
-from sharedmem.kernels.generators import (
+from sharedmem.kernels.random.generators import (
     ONE,
     WIDTH,
     Key,

@@ -10,10 +10,10 @@ from typing import IO, Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from sharedmem import filling
-from sharedmem.array import SharedArray, allocate, check_dtype, describe, memory_order
-from sharedmem.conversion import as_ndarray, check_plain
-from sharedmem.files import check_binary, has_size, read_stream
+from sharedmem.arrays.conversion import as_ndarray, check_plain
+from sharedmem.arrays.shared_array import SharedArray, allocate, check_dtype, describe, memory_order
+from sharedmem.memory import fill
+from sharedmem.memory.memory_files import check_binary, has_size, read_stream
 
 
 def empty(
@@ -290,13 +290,13 @@ def fromfile(
         raise ValueError(f"offset={offset} points to {-n_left} bytes behind the end of the file")
     length = max(n_left, 0) // checked.itemsize
     array = empty(length if count < 0 else min(count, length), checked)
-    filling.read(describe(array)[0], opened.fileno(), start)
+    fill.read(describe(array)[0], opened.fileno(), start)
     opened.seek(start + array.nbytes)
     return array
 
 
 def _clear(array: SharedArray) -> SharedArray:
-    filling.clear(describe(array)[0])
+    fill.clear(describe(array)[0])
     return array
 
 
@@ -309,8 +309,8 @@ def _fill(array: SharedArray, value: Any) -> SharedArray:
     axes = memory_order(array, "K")
     target = array.view(np.ndarray).transpose(axes)
     if np.ndim(value) == 0:
-        filling.fill_value(segment, target, value)
+        fill.fill_value(segment, target, value)
     else:
         source = np.broadcast_to(as_ndarray(value), array.shape).transpose(axes)
-        filling.fill(segment, target, source)
+        fill.fill(segment, target, source)
     return array

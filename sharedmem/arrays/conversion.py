@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from sharedmem.array import SharedArray
+from sharedmem.arrays.shared_array import SharedArray
 
 Array = NDArray[Any]
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.lib.array_utils import byte_bounds
 from numpy.typing import NDArray
 
-from sharedmem.keys import boot
+from sharedmem.memory.segment_keys import boot
 
 Array = NDArray[Any]
 

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple, SupportsIndex
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from sharedmem.chunks import Grid, chunks
-from sharedmem.keys import SegmentKey, key_of, open_segment
-from sharedmem.memory import Segment, find_segment, is_mapped_shared
+from sharedmem.arrays.chunks import Grid, chunks
+from sharedmem.memory.segment_keys import SegmentKey, key_of, open_segment
+from sharedmem.memory.segments import Segment, find_segment, is_mapped_shared
 
 
 class Layout(NamedTuple):

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 import sharedmem
-from sharedmem import machine, memory
-from sharedmem.runs import THREAD_BYTES
-from sharedmem.thread_pool import in_threads
+from sharedmem.engine.runners import THREAD_BYTES
+from sharedmem.machine import limits
+from sharedmem.machine.helper_threads import in_threads
+from sharedmem.memory import segments
 
 MIB, GIB = 1 << 20, 1 << 30
 _SHMEM_HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/shmem_enabled")
@@ -26,12 +27,12 @@ def describe_machine() -> dict[str, str]:
     """Return what there is to say, by its name, in the order in which to say it."""
     return {
         "cores": f"{os.cpu_count()}",
-        "workers": f"{machine.cpu_count()} (from: {machine.cpu_source()})",
+        "workers": f"{limits.cpu_count()} (from: {limits.cpu_source()})",
         "memory": (
-            f"{machine.total_memory() / GIB:.1f} GiB, "
-            f"{machine.available_memory() / GIB:.1f} GiB available"
+            f"{limits.total_memory() / GIB:.1f} GiB, "
+            f"{limits.available_memory() / GIB:.1f} GiB available"
         ),
-        "memfd": "yes" if memory.supports_memfd() else "no: segments are anonymous mappings",
+        "memfd": "yes" if segments.supports_memfd() else "no: segments are anonymous mappings",
         "huge pages": _describe_huge_pages(),
         "numba threads": _describe_threading_layer(),
         "numba cache": _describe_cache(),
@@ -45,7 +46,7 @@ def describe_machine() -> dict[str, str]:
 
 
 def _describe_huge_pages() -> str:
-    collapse = "works" if memory.supports_collapse() else "does not work: arrays have 4 KiB pages"
+    collapse = "works" if segments.supports_collapse() else "does not work: arrays have 4 KiB pages"
     try:
         modes = _SHMEM_HUGE_PAGES.read_text()
         mode = modes[modes.index("[") + 1 : modes.index("]")]

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.background import background
 from sharedmem.errors import DeadWorkerError, WorkerException
+from sharedmem.pool.background import background
 
 Array = NDArray[Any]
 T = TypeVar("T")

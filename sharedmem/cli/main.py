@@ -19,7 +19,7 @@ import numpy as np
 import sharedmem
 
 if TYPE_CHECKING:  # which would import numba
-    from sharedmem.sources import Source
+    from sharedmem.cli.inputs import Source
 
 DEFAULT_BINS = 20
 # More would take more memory than the arrays, and nobody could look at them.
@@ -141,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run_info(_: argparse.Namespace) -> int:
-    from sharedmem.info import describe_machine
+    from sharedmem.cli.info import describe_machine
 
     for name, value in describe_machine().items():
         _print(f"{name:<14} {value}")
@@ -150,8 +150,8 @@ def _run_info(_: argparse.Namespace) -> int:
 
 def _run_stats(options: argparse.Namespace) -> int:
     _check(options)
-    from sharedmem import report
-    from sharedmem.sources import LeftOut, open_sources
+    from sharedmem.cli import report
+    from sharedmem.cli.inputs import LeftOut, open_sources
 
     try:
         parts = open_sources(options.files, options.dtype, options.shape, options.dask is None)
@@ -183,8 +183,8 @@ def _run_stats(options: argparse.Namespace) -> int:
 
 def _describe(pool: sharedmem.MapReduce, source: Source, options: argparse.Namespace) -> Any:
     """Return the statistics of an array, or why there are none."""
-    from sharedmem.sources import LeftOut, in_isolation, text_of
-    from sharedmem.stats import Statistics, statistics
+    from sharedmem.cli.inputs import LeftOut, in_isolation, text_of
+    from sharedmem.cli.statistics import Statistics, statistics
 
     n_axes = len(source.shape)
     if options.axis is not None and not -n_axes <= options.axis < n_axes:

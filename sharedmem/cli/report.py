@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.kernels.summaries import Summary
-from sharedmem.sources import LeftOut
-from sharedmem.stats import Statistics
+from sharedmem.cli.inputs import LeftOut
+from sharedmem.cli.statistics import Statistics
+from sharedmem.kernels.moments import Summary
 
 # A table of more lines shows the first and the last of them.
 SHOWN_LINES = 20

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.kernels import Reduction, extrema, histograms, summaries
-from sharedmem.kernels.summaries import Summary
-from sharedmem.mapreduce import MapReduce
-from sharedmem.sources import Source
+from sharedmem.cli.inputs import Source
+from sharedmem.kernels import Reduction, extrema, histograms, moments
+from sharedmem.kernels.moments import Summary
+from sharedmem.pool.mapreduce import MapReduce
 
 Array = NDArray[Any]
 State = tuple[Any, ...]
@@ -89,7 +89,7 @@ def statistics(
         array is read once more for the histogram.
     """
     histogram = partial(histograms.histogram, source.dtype, uniform=True)
-    parts = [summaries.summary(source.dtype)]
+    parts = [moments.summary(source.dtype)]
     if source.dtype.kind in "biu" and 0 not in source.shape:
         parts.append(extrema.minmax(source.dtype))  # a summary has them in float64
     edges = None

@@ -11,14 +11,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Self
 
-from sharedmem import machine
-from sharedmem.chunks import Grid
-from sharedmem.cluster_calls import ClusterCall, Members, await_cleaning
-from sharedmem.constructors import empty
-from sharedmem.contexts import PoolCall
-from sharedmem.couriers import reference_to, register
-from sharedmem.forking import new_lock
-from sharedmem.remote import introduce
+from sharedmem.arrays.chunks import Grid
+from sharedmem.arrays.constructors import empty
+from sharedmem.cluster.calls import ClusterCall, Members, await_cleaning
+from sharedmem.cluster.job import introduce
+from sharedmem.cluster.pickling import reference_to, register
+from sharedmem.machine import limits
+from sharedmem.machine.forking import new_lock
+from sharedmem.workers.task_context import PoolCall
 
 _logger = logging.getLogger("sharedmem")
 
@@ -113,7 +113,7 @@ class DaskBackend:
                 if address is None:
                     with _environment_kept():
                         self._cluster = distributed.LocalCluster(
-                            n_workers=machine.cpu_count(),
+                            n_workers=limits.cpu_count(),
                             threads_per_worker=1,
                             dashboard_address="127.0.0.1:0",
                         )
@@ -173,7 +173,7 @@ class DaskBackend:
         chunksize: int | None,
         collect: Callable[[int, list[Any]], None],
     ) -> None:
-        """Run `func` on the items of `sequence`; see :func:`sharedmem.calls.run_map`."""
+        """Run `func` on the items of `sequence`; see :func:`sharedmem.pool.calls.run_map`."""
         n_tasks = len(sequence)
         timeout = pool_call.timeout
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -205,7 +205,7 @@ class DaskBackend:
         *,
         in_order: bool,
     ) -> Iterator[Any]:
-        """Yield the results of `func` on `items`; see :func:`sharedmem.calls.run_imap`."""
+        """Yield the results of `func` on `items`; see :func:`sharedmem.pool.calls.run_imap`."""
         iterator = iter(items)
         timeout = pool_call.timeout
         n_given = n_taken = 0

@@ -13,17 +13,17 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from typing import Any, NamedTuple, Self
 
-from sharedmem.claims import Pace
-from sharedmem.cluster_locks import ReduceSync, overdue, remove_lock
-from sharedmem.contexts import PoolCall
-from sharedmem.couriers import INLINE_BYTES, Package, pack
-from sharedmem.dask_arrays import regions_of
+from sharedmem.cluster.dask_arrays import regions_of
+from sharedmem.cluster.job import Job, TaskError, forget, run_claim
+from sharedmem.cluster.pickling import INLINE_BYTES, Package, pack
+from sharedmem.cluster.sections import ReduceSync, overdue, remove_lock
 from sharedmem.errors import DeadWorkerError, WorkerException
-from sharedmem.failures import exception_of
-from sharedmem.parcels import Pickled
-from sharedmem.remote import Job, TaskError, forget, run_claim
-from sharedmem.tasks import item_text
-from sharedmem.team import is_over, remaining
+from sharedmem.workers.claims import Pace
+from sharedmem.workers.failures import exception_of
+from sharedmem.workers.pickling import Pickled
+from sharedmem.workers.protocols import is_over, remaining
+from sharedmem.workers.task_context import PoolCall
+from sharedmem.workers.task_loop import item_text
 
 # A claim costs some 4 ms of all processes together: of 32 tasks of 40 ms on two workers, claims of
 # 0.1 s take 729 ms, of 0.3 s 685, and a graph of Dask's that has them all 706.

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.conversion import as_ndarray
-from sharedmem.regions import Region, forward
+from sharedmem.arrays.conversion import as_ndarray
+from sharedmem.engine.regions import Region, forward
 
 # Which array, and from where to where along each axis.
 Place = tuple[str, tuple[tuple[int, int], ...]]

@@ -10,16 +10,16 @@ from collections.abc import Iterator, Sequence
 from threading import BrokenBarrierError
 from typing import Any, NamedTuple
 
-from sharedmem.cluster_locks import PATIENCE_SECONDS, ClusterLock
-from sharedmem.contexts import Call, Context, Contexts, in_claim
-from sharedmem.couriers import Package, Reference, can_attach, pack_results, pickled
-from sharedmem.dask_arrays import blocks_at_hand
-from sharedmem.failures import describe_failure, portable
-from sharedmem.forking import new_lock
-from sharedmem.parcels import Pickled, snapshot
-from sharedmem.sync import TeamSync, WorkerSync
-from sharedmem.tasks import run_claims
-from sharedmem.worker import thread_as_worker
+from sharedmem.cluster.dask_arrays import blocks_at_hand
+from sharedmem.cluster.pickling import Package, Reference, can_attach, pack_results, pickled
+from sharedmem.cluster.sections import PATIENCE_SECONDS, ClusterLock
+from sharedmem.machine.forking import new_lock
+from sharedmem.workers.failures import describe_failure, portable
+from sharedmem.workers.pickling import Pickled, snapshot
+from sharedmem.workers.process import thread_as_worker
+from sharedmem.workers.sections import TeamSync, WorkerSync
+from sharedmem.workers.task_context import Call, Context, Contexts, in_claim
+from sharedmem.workers.task_loop import run_claims
 
 # One who has waited so long for a turn makes room for those who may be before it.
 _SLOT_SECONDS = 10.0

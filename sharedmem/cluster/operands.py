@@ -10,14 +10,14 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.typing import NDArray
 
-from sharedmem.array_files import ArrayFile
-from sharedmem.chunks import DEFAULT_CHUNK_BYTES
-from sharedmem.dask_arrays import DaskArray, is_dask
+from sharedmem.arrays.chunks import DEFAULT_CHUNK_BYTES
+from sharedmem.arrays.mapped_files import ArrayFile
+from sharedmem.cluster.dask_arrays import DaskArray, is_dask
+from sharedmem.engine.operands import check_stored, check_target, check_writable, is_store
+from sharedmem.engine.reduce import Axis, map_parts
+from sharedmem.engine.reduce_stored import Stream, reduce_store
+from sharedmem.engine.regions import is_same_store
 from sharedmem.kernels import Reduction
-from sharedmem.operands import check_stored, check_target, check_writable, is_store
-from sharedmem.reducing import Axis, map_parts
-from sharedmem.regions import is_same_store
-from sharedmem.stores import Stream, reduce_store
 
 Array = NDArray[Any]
 

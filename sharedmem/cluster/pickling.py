@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.array import Layout, SharedArray, describe, restore
-from sharedmem.array_files import ArrayFile
-from sharedmem.contexts import Contexts
-from sharedmem.keys import SegmentKey, key_of, open_segment
-from sharedmem.parcels import MAPPED_BYTES
+from sharedmem.arrays.mapped_files import ArrayFile
+from sharedmem.arrays.shared_array import Layout, SharedArray, describe, restore
+from sharedmem.memory.segment_keys import SegmentKey, key_of, open_segment
+from sharedmem.workers.pickling import MAPPED_BYTES
+from sharedmem.workers.task_context import Contexts
 
 # What is larger goes to each worker once, and not with each claim.
 INLINE_BYTES = 64 * 1024

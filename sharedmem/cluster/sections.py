@@ -9,8 +9,8 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
-from sharedmem.sync import CoordinatorSync, TeamSync
-from sharedmem.team import is_over
+from sharedmem.workers.protocols import is_over
+from sharedmem.workers.sections import CoordinatorSync, TeamSync
 
 # After so long, one who waits looks whether the call is still wanted,
 PATIENCE_SECONDS = 0.5

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 from numpy.typing import DTypeLike, NDArray
 
-from sharedmem.chunks import DEFAULT_CHUNK_BYTES, Chunk, bytes_a_chunk, chunks
+from sharedmem.arrays.chunks import DEFAULT_CHUNK_BYTES, Chunk, bytes_a_chunk, chunks
+from sharedmem.engine.operands import check_target
+from sharedmem.engine.runners import Run
+from sharedmem.engine.sort_lines import lines_a_chunk
 from sharedmem.kernels import scans
-from sharedmem.kernels.pieces import Share
-from sharedmem.operands import check_target
-from sharedmem.runs import Run
-from sharedmem.sorting import lines_a_chunk
+from sharedmem.kernels.loops.pieces import Share
 
 Array = NDArray[Any]
 
@@ -40,7 +40,7 @@ def accumulate(
     run : callable
         ``run(func, sequence)`` gives the list of ``func(item)``, from threads.
     share : callable
-        Calls a function in several threads: see `sharedmem.kernels.pieces.Share`.
+        Calls a function in several threads: see `sharedmem.kernels.loops.pieces.Share`.
     ufunc, a, axis, dtype, out
         See :func:`sharedmem.accumulate`.
 

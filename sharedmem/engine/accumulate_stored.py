@@ -10,14 +10,14 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 from numpy.typing import DTypeLike, NDArray
 
-from sharedmem import scanning
-from sharedmem.chunks import Chunk
-from sharedmem.constructors import empty
+from sharedmem.arrays.chunks import Chunk
+from sharedmem.arrays.constructors import empty
+from sharedmem.engine import accumulate
+from sharedmem.engine.reduce import State
+from sharedmem.engine.reduce_stored import ChunkTask, Stream
+from sharedmem.engine.regions import cut, read, room, write
+from sharedmem.engine.runners import Run, run_serially
 from sharedmem.kernels import Reduction
-from sharedmem.reducing import State
-from sharedmem.regions import cut, read, room, write
-from sharedmem.runs import Run, run_serially
-from sharedmem.stores import ChunkTask, Stream
 
 Array = NDArray[Any]
 
@@ -118,7 +118,7 @@ class _ScanTask:
         # What is added to a start is rounded once, with it.
         is_summed = self.ufunc is np.add and self.result_type.char in "fdFD"
         dtype = np.result_type(self.result_type, np.float64) if is_summed else self.result_type
-        scanned = scanning.accumulate(run_serially, _alone, self.ufunc, values, self.axis, dtype)
+        scanned = accumulate.accumulate(run_serially, _alone, self.ufunc, values, self.axis, dtype)
         if start is not None and is_summed:
             scanned = _added(start, scanned)
         elif start is not None:

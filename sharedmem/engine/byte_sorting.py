@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sharedmem.engine.runners import Run
 from sharedmem.kernels import counting
-from sharedmem.runs import Run
 
 Array = NDArray[Any]
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.chunks import units_of
-from sharedmem.conversion import as_ndarray
-from sharedmem.operands import is_store
-from sharedmem.regions import Region, broadcast, read
+from sharedmem.arrays.chunks import units_of
+from sharedmem.arrays.conversion import as_ndarray
+from sharedmem.engine.operands import is_store
+from sharedmem.engine.regions import Region, broadcast, read
 
 Array = NDArray[Any]
 

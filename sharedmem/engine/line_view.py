@@ -11,7 +11,7 @@ from typing import Any
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from sharedmem.chunks import Grid, bytes_a_chunk, chunks
+from sharedmem.arrays.chunks import Grid, bytes_a_chunk, chunks
 
 Array = NDArray[Any]
 

@@ -11,12 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.array import populate
-from sharedmem.checks import check_count
-from sharedmem.chunks import Chunk, Grid
-from sharedmem.compiling import check_result, compile_kernel, run_kernel
-from sharedmem.lines import memory_order
-from sharedmem.operands import (
+from sharedmem.arrays.chunks import Chunk, Grid
+from sharedmem.arrays.shared_array import populate
+from sharedmem.engine.line_view import memory_order
+from sharedmem.engine.operands import (
     as_array,
     as_input,
     as_tuple,
@@ -26,8 +24,19 @@ from sharedmem.operands import (
     check_writable,
     is_store,
 )
-from sharedmem.regions import check_cut, cut, forward, is_same_store, place, read, room, write
-from sharedmem.runs import Run, run_serially
+from sharedmem.engine.regions import (
+    check_cut,
+    cut,
+    forward,
+    is_same_store,
+    place,
+    read,
+    room,
+    write,
+)
+from sharedmem.engine.runners import Run, run_serially
+from sharedmem.engine.user_kernels import check_result, compile_kernel, run_kernel
+from sharedmem.machine.arguments import check_count
 
 Array = NDArray[Any]
 Slices = tuple[slice, ...]

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.array import address_of, is_shared
-from sharedmem.chunks import Grid
-from sharedmem.conversion import as_ndarray, check_plain, has_rules
-from sharedmem.files import reserve
+from sharedmem.arrays.chunks import Grid
+from sharedmem.arrays.conversion import as_ndarray, check_plain, has_rules
+from sharedmem.arrays.shared_array import address_of, is_shared
 from sharedmem.kernels import Reduction
+from sharedmem.memory.memory_files import reserve
 
 Array = NDArray[Any]
 

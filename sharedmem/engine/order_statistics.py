@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem import natural_runs
-from sharedmem.kernels import orders
-from sharedmem.runs import Run
-from sharedmem.sorting import pieces_of
+from sharedmem.engine import natural_runs
+from sharedmem.engine.runners import Run
+from sharedmem.engine.sort_lines import pieces_of
+from sharedmem.kernels import sorting
 
 Array = NDArray[Any]
 
@@ -95,7 +95,7 @@ def _select(run: Run, a: Array, ranks: Sequence[int], low: Any, high: Any) -> Ar
 
     def count(part: slice) -> tuple[tuple[int, ...], Array]:
         inside = np.empty(part.stop - part.start, a.dtype)
-        counts = orders.select_between(a[part], low, high, inside)
+        counts = sorting.select_between(a[part], low, high, inside)
         return counts, inside[: counts[2]].copy()
 
     counts, insides = zip(*run(count, pieces_of(len(a), a.itemsize)), strict=True)

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.typing import NDArray
 
-from sharedmem.chunks import Chunk, chunks
-from sharedmem.kernels import orders
-from sharedmem.operands import in_memory
-from sharedmem.ranks import is_selectable, limits
-from sharedmem.reducing import Axis
-from sharedmem.regions import cut, read
-from sharedmem.runs import Run
+from sharedmem.arrays.chunks import Chunk, chunks
+from sharedmem.engine.operands import in_memory
+from sharedmem.engine.order_statistics import is_selectable, limits
+from sharedmem.engine.reduce import Axis
+from sharedmem.engine.regions import cut, read
+from sharedmem.engine.runners import Run
+from sharedmem.kernels import sorting
 
 Array = NDArray[Any]
 
@@ -122,7 +122,7 @@ def order_statistics_of_file(run: Run, a: Any, ranks: Sequence[int]) -> Array:
     """Return the elements that would stand at `ranks` if all were sorted, NaNs at the end.
 
     A sample gives two limits that hold an element almost surely; a pass over the file counts what
-    is below them, and brings together what is between: see `sharedmem.ranks.order_statistics`.
+    is below them, and brings together what is between: see `order_statistics`.
     """
     grid = chunks(a, range(a.ndim))
     size = math.prod(a.shape)
@@ -216,5 +216,5 @@ class _Between(_OfChunk):
     def __call__(self, chunk: Chunk) -> tuple[tuple[int, ...], Array]:
         elements = self._elements(chunk)
         inside = np.empty(len(elements), elements.dtype)
-        counts = orders.select_between(elements, self.low, self.high, inside)
+        counts = sorting.select_between(elements, self.low, self.high, inside)
         return counts, inside[: counts[2]].copy()

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.typing import NDArray
 
-from sharedmem.chunks import chunks
-from sharedmem.compiling import compile_for, serial_form, takes
+from sharedmem.arrays.chunks import chunks
+from sharedmem.engine.line_view import Lines, as_lines, memory_order
+from sharedmem.engine.runners import Run
+from sharedmem.engine.user_kernels import compile_for, serial_form, takes
 from sharedmem.kernels import Reduction
-from sharedmem.lines import Lines, as_lines, memory_order
-from sharedmem.runs import Run
 
 Array = NDArray[Any]
 State = tuple[Array, ...]

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from sharedmem.chunks import DEFAULT_CHUNK_BYTES, Chunk, chunks, units_of
-from sharedmem.conversion import as_ndarray
+from sharedmem.arrays.chunks import DEFAULT_CHUNK_BYTES, Chunk, chunks, units_of
+from sharedmem.arrays.conversion import as_ndarray
+from sharedmem.engine.line_view import MIN_LINES
+from sharedmem.engine.reduce import Array, Axis, State, by_line, map_parts, reduce
+from sharedmem.engine.runners import Run, run_serially
 from sharedmem.kernels import Reduction
-from sharedmem.lines import MIN_LINES
-from sharedmem.reducing import Array, Axis, State, by_line, map_parts, reduce
-from sharedmem.runs import Run, run_serially
 
 # Chunks are read so many at a time for each worker, and only their states are kept.
 _CHUNKS_A_WORKER = 8
@@ -46,7 +46,7 @@ def reduce_store(
     """Reduce an array in a file over some of its axes.
 
     The parameters, and what is returned and raised, are otherwise those of
-    :func:`sharedmem.reducing.reduce`. Which elements are in a chunk depends on the shape, the dtype
+    :func:`engine.reduce.reduce`. Which elements are in a chunk depends on the shape, the dtype
     and the chunks of the file; states are combined over neighbours, in the order of the chunks.
     """
     if store.ndim == 0 or 0 in store.shape:

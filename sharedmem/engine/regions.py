@@ -12,9 +12,9 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.typing import NDArray
 
-from sharedmem.chunks import DEFAULT_CHUNK_BYTES, Chunk, Grid, chunks, units_of
-from sharedmem.conversion import as_ndarray
-from sharedmem.operands import is_same_view, is_store, named
+from sharedmem.arrays.chunks import DEFAULT_CHUNK_BYTES, Chunk, Grid, chunks, units_of
+from sharedmem.arrays.conversion import as_ndarray
+from sharedmem.engine.operands import is_same_view, is_store, named
 
 Array = NDArray[Any]
 Region = tuple[slice, ...]

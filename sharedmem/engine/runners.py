@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from sharedmem import blas
-from sharedmem.freeing import exhaust
-from sharedmem.thread_pool import in_concert, in_threads
+from sharedmem.machine import blas
+from sharedmem.machine.freeing import exhaust
+from sharedmem.machine.helper_threads import in_concert, in_threads
 
 Run = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
 Bar = Callable[[int], AbstractContextManager[Callable[[int], object]]]

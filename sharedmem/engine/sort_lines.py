@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem import natural_runs
-from sharedmem.byte_sorting import argsort_bytes, sort_bytes
-from sharedmem.kernels import orders
-from sharedmem.runs import Run
+from sharedmem.engine import natural_runs
+from sharedmem.engine.byte_sorting import argsort_bytes, sort_bytes
+from sharedmem.engine.runners import Run
+from sharedmem.kernels import sorting
 
 Array = NDArray[Any]
 Merge = Callable[[Array, Array, Array, int, int], None]
@@ -74,11 +74,11 @@ def _sort_numbers(run: Run, a: Array, out: Array, n_workers: int) -> None:
     runs = natural_runs.find(run, a, pieces, natural_runs.MAX_RUNS)
     if runs is not None:
         _merge_runs(
-            run, out, runs.bounds, lambda target: runs.copy(run, a, target, pieces), orders.merge
+            run, out, runs.bounds, lambda target: runs.copy(run, a, target, pieces), sorting.merge
         )
         return
     twins = _Twins.of(run, a) if out.dtype.kind == "f" else None
-    _sort_runs(run, a, out, n_workers, None, orders.merge)
+    _sort_runs(run, a, out, n_workers, None, sorting.merge)
     if twins is not None:
         twins.write(out)
 
@@ -169,7 +169,7 @@ class _Twins:
 
         def find(part: slice) -> tuple[Array, Array]:
             chunk = a[part]
-            if not orders.n_twins(chunk):
+            if not sorting.n_twins(chunk):
                 chunk = chunk[:0]
             return chunk[chunk == 0], chunk[np.isnan(chunk)]
 
@@ -211,12 +211,12 @@ class Keys:
     def of(cls, a: Array) -> Keys | None:
         """Return the keys of a line, or None where there are none."""
         kinds = {
-            "b": orders.UNSIGNED,
-            "u": orders.UNSIGNED,
-            "i": orders.SIGNED,
-            "m": orders.TIME,
-            "M": orders.TIME,
-            "f": orders.FLOATING,
+            "b": sorting.UNSIGNED,
+            "u": sorting.UNSIGNED,
+            "i": sorting.SIGNED,
+            "m": sorting.TIME,
+            "M": sorting.TIME,
+            "f": sorting.FLOATING,
         }
         if a.dtype.kind not in kinds or a.itemsize > 8:
             return None
@@ -231,7 +231,7 @@ class Keys:
         """Return the bits in which keys differ."""
 
         def look(part: slice) -> int:
-            return int(orders.varying_bits(self.bits[part], self.bits[0], *self.rules))
+            return int(sorting.varying_bits(self.bits[part], self.bits[0], *self.rules))
 
         masks = run(look, pieces_of(len(self.bits), self.bits.itemsize))
         return int(np.bitwise_or.reduce(np.array(masks, np.uint64)))
@@ -274,18 +274,18 @@ def argsort_line(run: Run, a: Array, n_workers: int) -> Array:
         mask = np.uint64((1 << n_key_bits) - 1)
         digit: tuple[Any, ...] = np.uint64(shift), mask, np.uint64(n_bits), *keys.rules
         run(
-            lambda part: orders.pack(keys.bits, order, packed, part.start, part.stop, *digit),
+            lambda part: sorting.pack(keys.bits, order, packed, part.start, part.stop, *digit),
             pieces,
         )
         sort_line(run, packed, packed, n_workers)
 
     def positions() -> Array:
         out = np.empty(len(a), np.intp)
-        run(lambda part: orders.unpack(packed, order, part.start, part.stop, bits, out), pieces)
+        run(lambda part: sorting.unpack(packed, order, part.start, part.stop, bits, out), pieces)
         return out
 
     def settle(part: slice) -> bool:
-        return orders.settle(packed, keys.bits, part.start, part.stop, bits, *keys.rules)
+        return sorting.settle(packed, keys.bits, part.start, part.stop, bits, *keys.rules)
 
     pieces, bits = pieces_of(len(a), WORD // 8), np.uint64(n_bits)
     sort_by(lowest + upper, width - upper)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sharedmem.expressions import (
+from sharedmem.expressions.language import (
     CONSTANTS,
     FUNCTIONS,
     MAX_BITS,

@@ -10,15 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sharedmem import lowering, vector_math
-from sharedmem.array import address_of
-from sharedmem.expressions import FUNCTIONS, POWERS, WIDENED, Call, Operand, Scalar, Step, Steps
-from sharedmem.forking import new_lock
-from sharedmem.lowering import Dtype, Parts
-from sharedmem.stages import LINE, STRIP, Loop, Source, Stage, write_kernel
+from sharedmem.arrays.shared_array import address_of
+from sharedmem.expressions import libmvec, lowering
+from sharedmem.expressions.language import (
+    FUNCTIONS,
+    POWERS,
+    WIDENED,
+    Call,
+    Operand,
+    Scalar,
+    Step,
+    Steps,
+)
+from sharedmem.expressions.lowering import Dtype, Parts
+from sharedmem.expressions.strips import LINE, STRIP, Loop, Source, Stage, write_kernel
+from sharedmem.machine.forking import new_lock
 
 if TYPE_CHECKING:  # which would import numba
-    from sharedmem.kernels.pieces import Share
+    from sharedmem.kernels.loops.pieces import Share
 
 # So many elements a thread claims at once, of which each stays in its nearer caches.
 _GRAIN = 1 << 15
@@ -87,7 +96,7 @@ class Kernel:
         Returns
         -------
         int
-            What :func:`sharedmem.float_errors.tell` tells.
+            What `float_flags.tell` tells.
         """
         noted = 0
         *operands, out = (part.reshape(-1) for part in (*operands, out))
@@ -127,7 +136,7 @@ _compiling = new_lock()
 def fuse(
     steps: Steps, operand_dtypes: tuple[Dtype, ...], scalars: Sequence[Any], *, is_exact: bool
 ) -> Kernel | None:
-    """Compile the steps that :func:`sharedmem.binding.bind` gave, for the types in them.
+    """Compile the steps that `binding.bind` gave, for the types in them.
 
     Parameters
     ----------
@@ -161,7 +170,7 @@ def _fuse(steps: Steps, operand_dtypes: tuple[Dtype, ...], is_exact: bool) -> Ke
     try:
         result = program.result_of(steps)
         body = program.text(result)
-        text = "\n".join([*vector_math.definitions(body), body])
+        text = "\n".join([*libmvec.definitions(body), body])
         function = lowering.assemble(
             text, ctypes.c_void_p, *[ctypes.c_size_t] * 3, *[ctypes.c_void_p] * 2
         )
@@ -189,7 +198,7 @@ class _Program:
         self.scratch = 0
         self._operand_dtypes = operand_dtypes
         self._is_exact = is_exact
-        self._ways = (lowering.operate,) if is_exact else (lowering.operate, vector_math.apply)
+        self._ways = (lowering.operate,) if is_exact else (lowering.operate, libmvec.apply)
         self._values: list[_Value | Scalar] = []
         self._stages = [Stage()]
         self._widest = 1

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from sharedmem.lowering import Dtype, Emit, Parts, at_width, processor, vector
+from sharedmem.expressions.lowering import Dtype, Emit, Parts, at_width, processor, vector
 
 # By NumPy's names and operators. log10 of powers of ten has to be exact, and libmvec's is not
 # (54 of 600 for float64).
@@ -40,7 +40,7 @@ _CALL = re.compile(r"@(vector\.(\w+)\.v(\d+)f(\d+))\(")
 
 
 def apply(emit: Emit, function: str, dtype: Dtype, arguments: Sequence[Parts]) -> Parts | None:
-    """Apply a function to registers, as :mod:`sharedmem.lowering` does; None for what is not there.
+    """Apply a function to registers, as `lowering` does; None for what is not there.
 
     The text calls what :func:`definitions` defines.
     """

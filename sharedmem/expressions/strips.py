@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sharedmem import float_errors, lowering
-from sharedmem.lowering import Dtype, Emit, Parts
+from sharedmem.expressions import float_flags, lowering
+from sharedmem.expressions.lowering import Dtype, Emit, Parts
 
 # The address of one of NumPy's loops, and of the data that it wants.
 Loop = tuple[int, int]
@@ -169,7 +169,7 @@ def write_kernel(stages: Sequence[Stage], dtype: Dtype, parts: Parts, widest: in
 
     Its arguments are the addresses, how many elements there are, whether the result is written past
     the caches, how many elements a thread claims at once, and where it is counted how many are
-    claimed and how many are done; behind the latter is what :mod:`sharedmem.float_errors` tells.
+    claimed and how many are done; behind the latter is what `float_flags` tells.
 
     Parameters
     ----------
@@ -199,9 +199,9 @@ def write_kernel(stages: Sequence[Stage], dtype: Dtype, parts: Parts, widest: in
         for loop, sources in stage.calls:
             _append_call(main, loop, sources)
     clear = note = ""
-    if addresses := float_errors.addresses():
+    if addresses := float_flags.addresses():
         forms = zip((_CLEAR, _NOTE), addresses, strict=True)
-        clear, note = (form.format(address, float_errors.MASK) for form, address in forms)
+        clear, note = (form.format(address, float_flags.MASK) for form, address in forms)
     strips = _STRIPS.format(
         strip=STRIP, width=width, stages="\n".join(main.lines), clear=clear, note=note
     )

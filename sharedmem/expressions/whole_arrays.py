@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem import float_errors
-from sharedmem.array import is_present
-from sharedmem.binding import bind
-from sharedmem.expressions import FUNCTIONS, Call, Name
-from sharedmem.fusing import UFUNCS, Kernel, fuse
-from sharedmem.lines import memory_order
+from sharedmem.arrays.shared_array import is_present
+from sharedmem.engine.line_view import memory_order
+from sharedmem.expressions import float_flags
+from sharedmem.expressions.binding import bind
+from sharedmem.expressions.fusion import UFUNCS, Kernel, fuse
+from sharedmem.expressions.language import FUNCTIONS, Call, Name
 
 if TYPE_CHECKING:  # which would import numba
-    from sharedmem.kernels.pieces import Share
+    from sharedmem.kernels.loops.pieces import Share
 
 Array = NDArray[Any]
 
@@ -47,7 +47,7 @@ def compute_whole(
     Returns
     -------
     int or None
-        What :func:`sharedmem.float_errors.tell` tells; None if the arrays have to be cut.
+        What `float_flags.tell` tells; None if the arrays have to be cut.
     """
     axes = memory_order(out.strides)
     *operands, out = parts = [x.transpose(axes) for x in (*operands, out)]
@@ -78,7 +78,7 @@ class WholeUfunc:
 
     def together(self, share: Share, operands: Sequence[Any], out: Array) -> bool:
         """Compute all of `out` in threads that share the work, or say that it has to be cut."""
-        if out.nbytes < _WORTHWHILE or not float_errors.addresses():
+        if out.nbytes < _WORTHWHILE or not float_flags.addresses():
             return False
         values = {
             str(at): x.flat[0] if isinstance(x, np.ndarray) and not any(x.strides) else x
@@ -94,7 +94,7 @@ class WholeUfunc:
         if noted is None:
             return False
         if out.dtype.kind != "b":  # NumPy's comparisons tell nothing of NaN
-            float_errors.tell(noted, self.__name__)
+            float_flags.tell(noted, self.__name__)
         return True
 
 

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 from numpy.typing import ArrayLike, NDArray
 
-from sharedmem.chunkwise import reduce
-from sharedmem.conventions import by_numpy, is_covered, store
-from sharedmem.kernels import Reduction, positions
-from sharedmem.operands import as_operand
+from sharedmem.engine.operands import as_operand
+from sharedmem.functions.chunkwise import reduce
+from sharedmem.functions.numpy_rules import by_numpy, is_covered, store
+from sharedmem.kernels import Reduction, arg_extrema
 
 Array = NDArray[Any]
 
@@ -48,7 +48,7 @@ def argmin(
     a = as_operand(a)
     if not has_positions(a, axis, out, keepdims):
         return by_numpy(np.argmin, a, axis=axis, out=out, keepdims=keepdims)
-    return store(reduce_positions(positions.argmin(a.dtype), a, axis, keepdims), out)
+    return store(reduce_positions(arg_extrema.argmin(a.dtype), a, axis, keepdims), out)
 
 
 def argmax(
@@ -82,7 +82,7 @@ def argmax(
     a = as_operand(a)
     if not has_positions(a, axis, out, keepdims):
         return by_numpy(np.argmax, a, axis=axis, out=out, keepdims=keepdims)
-    return store(reduce_positions(positions.argmax(a.dtype), a, axis, keepdims), out)
+    return store(reduce_positions(arg_extrema.argmax(a.dtype), a, axis, keepdims), out)
 
 
 def has_positions(a: Array, axis: int | None, out: Any, keepdims: bool) -> bool:

@@ -7,11 +7,11 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
-from sharedmem.chunks import Grid
+from sharedmem.arrays.chunks import Grid
+from sharedmem.engine.line_view import as_lines
+from sharedmem.engine.reduce import Axis
 from sharedmem.kernels import Reduction
-from sharedmem.lines import as_lines
-from sharedmem.mapreduce import current_pool
-from sharedmem.reducing import Axis
+from sharedmem.pool.mapreduce import current_pool
 
 
 def map_chunks(

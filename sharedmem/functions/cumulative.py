@@ -8,12 +8,12 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from sharedmem import scanning
-from sharedmem.chunks import Chunk, bytes_a_chunk, chunks
-from sharedmem.mapreduce import current_pool
-from sharedmem.nonfinite import told
-from sharedmem.operands import as_array, check_target, in_memory, is_store
-from sharedmem.stored_scans import accumulate_stored
+from sharedmem.arrays.chunks import Chunk, bytes_a_chunk, chunks
+from sharedmem.engine import accumulate as engine
+from sharedmem.engine.accumulate_stored import accumulate_stored
+from sharedmem.engine.operands import as_array, check_target, in_memory, is_store
+from sharedmem.functions.nonfinite import told
+from sharedmem.pool.mapreduce import current_pool
 
 Array = NDArray[Any]
 
@@ -228,7 +228,7 @@ def diff(
     [1, 2, 3]
     """
     a = in_memory(a)
-    if n <= 0 or a.ndim == 0 or a.nbytes <= scanning.CHUNK_BYTES or a.dtype.hasobject:
+    if n <= 0 or a.ndim == 0 or a.nbytes <= engine.CHUNK_BYTES or a.dtype.hasobject:
         return np.diff(a, n, axis, prepend, append)
     axis = normalize_axis_index(axis, a.ndim)
     side = list(a.shape)
@@ -285,7 +285,7 @@ def _accumulate(
         result = accumulate_stored(stream, run, ufunc, seen, axis, dtype, target)
         return result if out is None else out
     run, share = pool._run_in_threads(nbytes), pool._share_in_threads(nbytes)
-    result = scanning.accumulate(run, share, ufunc, a, axis, dtype, out)
+    result = engine.accumulate(run, share, ufunc, a, axis, dtype, out)
     skips_nan = all_of_a is not None
     source = a if all_of_a is None else all_of_a
     if ufunc is np.add and result.size and not np.may_share_memory(result, source):

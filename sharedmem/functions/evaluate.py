@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.binding import bind, compute
-from sharedmem.chunks import chunks
-from sharedmem.expressions import CONSTANTS, Steps, names_in, parse
-from sharedmem.fusing import fuse
-from sharedmem.lines import memory_order
-from sharedmem.mapreduce import current_pool
-from sharedmem.operands import as_array, common_shape
-from sharedmem.whole_arrays import compute_whole, is_plain
+from sharedmem.arrays.chunks import chunks
+from sharedmem.engine.line_view import memory_order
+from sharedmem.engine.operands import as_array, common_shape
+from sharedmem.expressions.binding import bind, compute
+from sharedmem.expressions.fusion import fuse
+from sharedmem.expressions.language import CONSTANTS, Steps, names_in, parse
+from sharedmem.expressions.whole_arrays import compute_whole, is_plain
+from sharedmem.pool.mapreduce import current_pool
 
 if TYPE_CHECKING:  # which would import numba
-    from sharedmem.kernels.pieces import Share
+    from sharedmem.kernels.loops.pieces import Share
 
 Array = NDArray[Any]
 

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from sharedmem.chunks import DEFAULT_CHUNK_BYTES, Chunk, chunks
-from sharedmem.chunkwise import reduce
-from sharedmem.conversion import as_ndarray, check_plain
+from sharedmem.arrays.chunks import DEFAULT_CHUNK_BYTES, Chunk, chunks
+from sharedmem.arrays.conversion import as_ndarray, check_plain
+from sharedmem.engine.operands import as_array, in_memory
+from sharedmem.functions.chunkwise import reduce
+from sharedmem.functions.reductions import minmax
 from sharedmem.kernels import histograms
-from sharedmem.kernels.layout import as_numbers
-from sharedmem.mapreduce import current_pool
-from sharedmem.operands import as_array, in_memory
-from sharedmem.reductions import minmax
+from sharedmem.kernels.loops.layout import as_numbers
+from sharedmem.pool.mapreduce import current_pool
 
 Array = NDArray[Any]
 

@@ -9,17 +9,17 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.typing import ArrayLike, NDArray
 
-from sharedmem.chunks import DEFAULT_CHUNK_BYTES, Chunk, Grid, chunks
-from sharedmem.chunkwise import reduce
+from sharedmem.arrays.chunks import DEFAULT_CHUNK_BYTES, Chunk, Grid, chunks
+from sharedmem.engine.line_view import memory_order
+from sharedmem.engine.operands import as_array, in_memory
+from sharedmem.engine.reduce import Axis, reduce as reduce_array
+from sharedmem.engine.runners import Run, run_serially
+from sharedmem.functions.chunkwise import reduce
+from sharedmem.functions.nonfinite import told
+from sharedmem.functions.reductions import count_nonzero, mean, sum
 from sharedmem.kernels import dots, norms, sums
 from sharedmem.kernels.compile import formula
-from sharedmem.lines import memory_order
-from sharedmem.mapreduce import current_pool
-from sharedmem.nonfinite import told
-from sharedmem.operands import as_array, in_memory
-from sharedmem.reducing import Axis, reduce as reduce_array
-from sharedmem.reductions import count_nonzero, mean, sum
-from sharedmem.runs import Run, run_serially
+from sharedmem.pool.mapreduce import current_pool
 
 Array = NDArray[Any]
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.conventions import store
-from sharedmem.conversion import check_plain
-from sharedmem.operands import in_memory
-from sharedmem.quantiles import check_out_of, is_numpys, of_lines, weighted
-from sharedmem.reducing import Axis
+from sharedmem.arrays.conversion import check_plain
+from sharedmem.engine.operands import in_memory
+from sharedmem.engine.reduce import Axis
+from sharedmem.functions.numpy_rules import store
+from sharedmem.functions.quantiles import check_out_of, is_numpys, of_lines, weighted
 
 Array = NDArray[Any]
 Function = Callable[..., Any]

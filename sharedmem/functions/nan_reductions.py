@@ -8,9 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from sharedmem import reductions, statistics
-from sharedmem.chunkwise import reduce
-from sharedmem.conventions import (
+from sharedmem.engine.derived_arrays import masked
+from sharedmem.engine.operands import as_operand
+from sharedmem.engine.reduce import Axis
+from sharedmem.functions import reductions, variance
+from sharedmem.functions.arg_extrema import argmax, argmin, has_positions, reduce_positions
+from sharedmem.functions.chunkwise import reduce
+from sharedmem.functions.nonfinite import told
+from sharedmem.functions.numpy_rules import (
     by_numpy,
     degrees_lost,
     is_covered,
@@ -19,13 +24,8 @@ from sharedmem.conventions import (
     result_dtype,
     store,
 )
-from sharedmem.kernels import Reduction, nans, positions, products
-from sharedmem.kernels.layout import has_kernel
-from sharedmem.masks import masked
-from sharedmem.nonfinite import told
-from sharedmem.operands import as_operand
-from sharedmem.positions import argmax, argmin, has_positions, reduce_positions
-from sharedmem.reducing import Axis
+from sharedmem.kernels import Reduction, arg_extrema, nan_reductions, products
+from sharedmem.kernels.loops.layout import has_kernel
 
 Array = NDArray[Any]
 
@@ -72,7 +72,7 @@ def nansum(
             initial=initial,
         )
     a = masked(a, where, 0)
-    reduction = nans.add(a.dtype, result)
+    reduction = nan_reductions.add(a.dtype, result)
     return store(reduce_from(np.add, initial, reduction, a, axis, keepdims, True), out)
 
 
@@ -118,7 +118,7 @@ def nanprod(
             initial=initial,
         )
     a = masked(a, where, 1)
-    reduction = nans.multiply(a.dtype, result)
+    reduction = nan_reductions.multiply(a.dtype, result)
     excused = initial is not None and not np.isfinite(initial)
     if initial is not None:
         reduction, initial = products.starting_from(initial, reduction, result), None
@@ -162,7 +162,7 @@ def nanmean(
             np.nanmean, a, axis=axis, dtype=dtype, out=out, keepdims=keepdims, where=where
         )
     a = masked(a, where, np.nan)
-    means, counts = reduce(nans.mean(a.dtype, result), a, axis, keepdims=keepdims)
+    means, counts = reduce(nan_reductions.mean(a.dtype, result), a, axis, keepdims=keepdims)
     if np.any(counts == 0):
         warnings.warn("Mean of empty slice", RuntimeWarning, stacklevel=2)
     return store(told(means, "reduce", a, axis=axis, skips_nan=True, excused=counts == 0), out)
@@ -203,7 +203,7 @@ def nanmin(
             np.nanmin, a, axis=axis, out=out, keepdims=keepdims, where=where, initial=initial
         )
     a = masked(a, where, np.nan)
-    extremum = reduce_from(np.fmin, initial, nans.minimum(a.dtype), a, axis, keepdims)
+    extremum = reduce_from(np.fmin, initial, nan_reductions.minimum(a.dtype), a, axis, keepdims)
     if np.any(np.isnan(extremum)):
         warnings.warn("All-NaN slice encountered", RuntimeWarning, stacklevel=2)
     return store(extremum, out)
@@ -244,7 +244,7 @@ def nanmax(
             np.nanmax, a, axis=axis, out=out, keepdims=keepdims, where=where, initial=initial
         )
     a = masked(a, where, np.nan)
-    extremum = reduce_from(np.fmax, initial, nans.maximum(a.dtype), a, axis, keepdims)
+    extremum = reduce_from(np.fmax, initial, nan_reductions.maximum(a.dtype), a, axis, keepdims)
     if np.any(np.isnan(extremum)):
         warnings.warn("All-NaN slice encountered", RuntimeWarning, stacklevel=2)
     return store(extremum, out)
@@ -286,7 +286,7 @@ def nanvar(
     """
     a, ddof = as_operand(a), degrees_lost(ddof, correction)
     if a.dtype.kind not in "fcO":
-        return statistics.var(a, axis, dtype, out, ddof, keepdims, where=where, mean=mean)
+        return variance.var(a, axis, dtype, out, ddof, keepdims, where=where, mean=mean)
     result = result_dtype(np.var, a.dtype, dtype)
     is_plain = mean is None and _has_variance(a, result)
     if not is_plain or not is_covered(a, result, axis, out, keepdims, where):
@@ -341,7 +341,7 @@ def nanstd(
     """
     a, ddof = as_operand(a), degrees_lost(ddof, correction)
     if a.dtype.kind not in "fcO":
-        return statistics.std(a, axis, dtype, out, ddof, keepdims, where=where, mean=mean)
+        return variance.std(a, axis, dtype, out, ddof, keepdims, where=where, mean=mean)
     result = result_dtype(np.var, a.dtype, dtype)
     is_plain = mean is None and _has_variance(a, result)
     if not is_plain or not is_covered(a, result, axis, out, keepdims, where):
@@ -391,7 +391,7 @@ def nanargmin(
         return argmin(a, axis, out, keepdims=keepdims)
     if not has_positions(a, axis, out, keepdims):
         return by_numpy(np.nanargmin, a, axis=axis, out=out, keepdims=keepdims)
-    return store(_places(positions.nanargmin(a.dtype), a, axis, keepdims), out)
+    return store(_places(arg_extrema.nanargmin(a.dtype), a, axis, keepdims), out)
 
 
 def nanargmax(
@@ -425,7 +425,7 @@ def nanargmax(
         return argmax(a, axis, out, keepdims=keepdims)
     if not has_positions(a, axis, out, keepdims):
         return by_numpy(np.nanargmax, a, axis=axis, out=out, keepdims=keepdims)
-    return store(_places(positions.nanargmax(a.dtype), a, axis, keepdims), out)
+    return store(_places(arg_extrema.nanargmax(a.dtype), a, axis, keepdims), out)
 
 
 def _has_variance(a: Array, result: np.dtype[Any]) -> bool:
@@ -433,7 +433,7 @@ def _has_variance(a: Array, result: np.dtype[Any]) -> bool:
 
 
 def _variance(a: Array, axis: Axis, ddof: float, keepdims: bool) -> Array:
-    value, counts = reduce(nans.variance(a.dtype, ddof), a, axis, keepdims=keepdims)
+    value, counts = reduce(nan_reductions.variance(a.dtype, ddof), a, axis, keepdims=keepdims)
     if np.any(counts <= ddof):
         warnings.warn("Degrees of freedom <= 0 for slice.", RuntimeWarning, stacklevel=3)
     return np.asarray(told(value, "reduce", a, axis=axis, skips_nan=True, excused=counts <= ddof))

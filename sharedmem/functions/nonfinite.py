@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem import float_errors
-from sharedmem.chunkwise import any_chunk, reduce
-from sharedmem.kernels import extrema, nans
-from sharedmem.masks import Sizes
-from sharedmem.reducing import Axis
+from sharedmem.engine.derived_arrays import Sizes
+from sharedmem.engine.reduce import Axis
+from sharedmem.expressions import float_flags
+from sharedmem.functions.chunkwise import any_chunk, reduce
+from sharedmem.kernels import extrema, nan_reductions
 
 Array = NDArray[Any]
 
@@ -75,7 +75,7 @@ def told(
         told_kinds.add("invalid")
     if np.any(is_told & ~has_inf):
         told_kinds.add("over")
-    float_errors.tell_kinds(told_kinds, name)
+    float_flags.tell_kinds(told_kinds, name)
     return result
 
 
@@ -97,7 +97,7 @@ def _along(a: Any, axis: Axis, skips_nan: bool, shape: tuple[int, ...]) -> tuple
     if skips_nan:
         ends = [
             reduce(extremum(sizes.dtype), sizes, axis, keepdims=True)
-            for extremum in (nans.minimum, nans.maximum)
+            for extremum in (nan_reductions.minimum, nan_reductions.maximum)
         ]
     else:
         ends = list(reduce(extrema.minmax(sizes.dtype), sizes, axis, keepdims=True))

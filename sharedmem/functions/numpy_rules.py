@@ -11,12 +11,12 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.typing import NDArray
 
-from sharedmem.chunkwise import reduce
-from sharedmem.conversion import has_rules
+from sharedmem.arrays.conversion import has_rules
+from sharedmem.engine.operands import check_target, in_memory
+from sharedmem.engine.reduce import Axis
+from sharedmem.functions.chunkwise import reduce
+from sharedmem.functions.nonfinite import told
 from sharedmem.kernels import Reduction
-from sharedmem.nonfinite import told
-from sharedmem.operands import check_target, in_memory
-from sharedmem.reducing import Axis
 
 Array = NDArray[Any]
 

@@ -10,17 +10,17 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.typing import NDArray
 
-from sharedmem import sorting
-from sharedmem.chunks import chunks
-from sharedmem.conventions import check_out, kept_shape, store
-from sharedmem.conversion import check_plain
-from sharedmem.mapreduce import current_pool
-from sharedmem.operands import as_array, in_memory, is_store
-from sharedmem.ranks import is_selectable, order_statistics
-from sharedmem.reducing import Axis
-from sharedmem.runs import Run
-from sharedmem.sorting import lines_a_chunk, pieces_of
-from sharedmem.stored_quantiles import quantile_of_file
+from sharedmem.arrays.chunks import chunks
+from sharedmem.arrays.conversion import check_plain
+from sharedmem.engine import sort_lines
+from sharedmem.engine.operands import as_array, in_memory, is_store
+from sharedmem.engine.order_statistics import is_selectable, order_statistics
+from sharedmem.engine.order_statistics_stored import quantile_of_file
+from sharedmem.engine.reduce import Axis
+from sharedmem.engine.runners import Run
+from sharedmem.engine.sort_lines import lines_a_chunk, pieces_of
+from sharedmem.functions.numpy_rules import check_out, kept_shape, store
+from sharedmem.pool.mapreduce import current_pool
 
 Array = NDArray[Any]
 
@@ -211,9 +211,9 @@ def of_lines(
     # It refuses what NumPy refuses, and has the byte order that a scalar loses.
     example = func(np.zeros((1, 1) if kept else 1, a.dtype), axis=-1, **options)
     lines = a.transpose(*kept, *axes).reshape(math.prod(a.shape[at] for at in kept), -1)
-    run = pool._run_in_threads(sorting.READS * a.nbytes)
+    run = pool._run_in_threads(sort_lines.READS * a.nbytes)
     line_bytes = lines.shape[-1] * lines.itemsize
-    if is_selectable(a) and (line_bytes >= sorting.LONG_BYTES or not kept):
+    if is_selectable(a) and (line_bytes >= sort_lines.LONG_BYTES or not kept):
         found = [_of_line(run, func, line, options)[..., None] for line in lines]
     else:
 
@@ -248,7 +248,7 @@ def is_numpys(a: Array, options: dict[str, Any]) -> bool:
     """Say whether NumPy does an array at once."""
     return (
         a.ndim == 0
-        or a.nbytes < sorting.SMALL_BYTES
+        or a.nbytes < sort_lines.SMALL_BYTES
         or a.dtype.kind not in "biufmM"
         or np.ndim(options.get("q", 0)) > 1
     )

@@ -8,8 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from sharedmem.chunkwise import any_chunk, reduce
-from sharedmem.conventions import (
+from sharedmem.engine.derived_arrays import as_mask, masked
+from sharedmem.engine.operands import as_array, as_operand
+from sharedmem.engine.reduce import Axis
+from sharedmem.functions.chunkwise import any_chunk, reduce
+from sharedmem.functions.nonfinite import told
+from sharedmem.functions.numpy_rules import (
     by_numpy,
     check_out,
     is_covered,
@@ -21,10 +25,6 @@ from sharedmem.conventions import (
     store,
 )
 from sharedmem.kernels import counts, extrema, products, sums
-from sharedmem.masks import as_mask, masked
-from sharedmem.nonfinite import told
-from sharedmem.operands import as_array, as_operand
-from sharedmem.reducing import Axis
 
 Array = NDArray[Any]
 

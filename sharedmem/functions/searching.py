@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sharedmem import sorting
-from sharedmem.chunks import chunks
-from sharedmem.mapreduce import current_pool
-from sharedmem.operands import in_memory
-from sharedmem.ordering import PARALLEL
-from sharedmem.runs import run_serially
-from sharedmem.sorting import argsort_line
+from sharedmem.arrays.chunks import chunks
+from sharedmem.engine import sort_lines
+from sharedmem.engine.operands import in_memory
+from sharedmem.engine.runners import run_serially
+from sharedmem.engine.sort_lines import argsort_line
+from sharedmem.functions.sorting import PARALLEL
+from sharedmem.pool.mapreduce import current_pool
 
 # Elements to look up in a table as long as this are sorted first: neighbouring searches then read
 # the same cache lines (benchmarks/orders.py, search).
@@ -45,7 +45,7 @@ def searchsorted(a: ArrayLike, v: ArrayLike, side: Any = "left", sorter: Any = N
     """
     a, v = in_memory(a), in_memory(v)
     kinds = {a.dtype.kind, v.dtype.kind}
-    if v.ndim == 0 or v.nbytes < sorting.RUN_BYTES or not kinds <= {*PARALLEL}:
+    if v.ndim == 0 or v.nbytes < sort_lines.RUN_BYTES or not kinds <= {*PARALLEL}:
         return np.searchsorted(a, v, side, sorter)
     a = np.asarray(a, np.result_type(a, v))  # else NumPy would convert it for every chunk
     np.searchsorted(a, v.reshape(-1)[:0], side, sorter)  # refuses what NumPy refuses
@@ -58,12 +58,12 @@ def searchsorted(a: ArrayLike, v: ArrayLike, side: Any = "left", sorter: Any = N
         order = argsort_line(run_serially, wanted[part], 1)
         found[part][order] = np.searchsorted(a, wanted[part][order], side, sorter)
 
-    run = current_pool()._run_in_threads(sorting.READS * v.nbytes)
-    if len(a) >= LONG_TABLE and sorting.Keys.of(wanted[:0]) is not None:
-        nbytes = max(sorting.RUN_BYTES, min(sorting.LONG_BYTES, v.nbytes // 4))
+    run = current_pool()._run_in_threads(sort_lines.READS * v.nbytes)
+    if len(a) >= LONG_TABLE and sort_lines.Keys.of(wanted[:0]) is not None:
+        nbytes = max(sort_lines.RUN_BYTES, min(sort_lines.LONG_BYTES, v.nbytes // 4))
         run(search_in_order, [part[0] for part in chunks(v.size, nbytes=nbytes)])
     else:
-        run(search, [part[0] for part in chunks(v.size, nbytes=sorting.RUN_BYTES)])
+        run(search, [part[0] for part in chunks(v.size, nbytes=sort_lines.RUN_BYTES)])
     return found.reshape(v.shape)
 
 

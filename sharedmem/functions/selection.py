@@ -10,14 +10,14 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 from numpy.typing import ArrayLike, NDArray
 
-from sharedmem.array import populate
-from sharedmem.chunks import DEFAULT_CHUNK_BYTES, Chunk, Grid, bytes_a_chunk, chunks
-from sharedmem.conversion import check_plain
-from sharedmem.kernels import selections
-from sharedmem.lines import memory_order
-from sharedmem.mapreduce import current_pool
-from sharedmem.operands import in_memory
-from sharedmem.reductions import minmax
+from sharedmem.arrays.chunks import DEFAULT_CHUNK_BYTES, Chunk, Grid, bytes_a_chunk, chunks
+from sharedmem.arrays.conversion import check_plain
+from sharedmem.arrays.shared_array import populate
+from sharedmem.engine.line_view import memory_order
+from sharedmem.engine.operands import in_memory
+from sharedmem.functions.reductions import minmax
+from sharedmem.kernels import mask_selection
+from sharedmem.pool.mapreduce import current_pool
 
 Array = NDArray[Any]
 
@@ -134,7 +134,7 @@ def compress(
     if out is not None or len(chosen) > data.size or not (is_line or axis is None):
         return take(data, flatnonzero(chosen), axis, out)
     mask = _mask(chosen)
-    line, word = data.reshape(-1)[: len(mask)], selections.WORDS.get(data.itemsize)
+    line, word = data.reshape(-1)[: len(mask)], mask_selection.WORDS.get(data.itemsize)
     grid, starts = _places(mask)
     result = np.empty(starts[-1], data.dtype)
 
@@ -143,7 +143,7 @@ def compress(
         if word is None or data.dtype.hasobject:
             target[...] = part[mask[chunk].view(bool)]
         else:
-            selections.keep(mask[chunk], _read_only(part).view(word), target.view(word))
+            mask_selection.keep(mask[chunk], _read_only(part).view(word), target.view(word))
 
     _run(keep_chunk, grid, line.nbytes)
     return result
@@ -183,7 +183,7 @@ def nonzero(a: ArrayLike) -> tuple[Array, ...]:
 
     def locate_chunk(chunk: Chunk) -> None:
         target = indices[:, starts[chunk.index] : starts[chunk.index + 1]]
-        selections.locate(mask[chunk], chunk.start, shape, target)
+        mask_selection.locate(mask[chunk], chunk.start, shape, target)
 
     _run(locate_chunk, grid, mask.nbytes + indices.nbytes)
     return tuple(indices)
@@ -381,7 +381,7 @@ def _mask(a: Array) -> Array:
 def _places(mask: Array) -> tuple[Grid, list[int]]:
     """Return chunks of a mask, and where in the result what each selects begins."""
     grid = chunks(mask, nbytes=bytes_a_chunk(8 * mask.nbytes) // 8)
-    counts: list[int] = _run(lambda chunk: selections.count(mask[chunk]), grid, mask.nbytes)
+    counts: list[int] = _run(lambda chunk: mask_selection.count(mask[chunk]), grid, mask.nbytes)
     return grid, [0, *np.cumsum(counts).tolist()]
 
 

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 from numpy.typing import ArrayLike, NDArray
 
-from sharedmem import sorting
-from sharedmem.chunks import chunks
-from sharedmem.mapreduce import current_pool
-from sharedmem.operands import check_target, in_memory
-from sharedmem.ranks import is_selectable, order_statistics
-from sharedmem.runs import Run, run_serially
-from sharedmem.sorting import argsort_line, lines_a_chunk, pieces_of, sort_line
+from sharedmem.arrays.chunks import chunks
+from sharedmem.engine import sort_lines
+from sharedmem.engine.operands import check_target, in_memory
+from sharedmem.engine.order_statistics import is_selectable, order_statistics
+from sharedmem.engine.runners import Run, run_serially
+from sharedmem.engine.sort_lines import argsort_line, lines_a_chunk, pieces_of, sort_line
+from sharedmem.pool.mapreduce import current_pool
 
 Array = NDArray[Any]
 
@@ -90,7 +90,7 @@ def sort(
         result.sort(axis, **options)
         return result if out is None else out
 
-    def sort_lines(lines: Array, sorted_lines: Array) -> None:
+    def sort_short(lines: Array, sorted_lines: Array) -> None:
         np.copyto(sorted_lines, lines)
         sorted_lines.sort(-1, **options)
 
@@ -104,8 +104,8 @@ def sort(
             np.copyto(sorted_line, numbers)
 
     n_workers = current_pool()._n_workers()
-    run = current_pool()._run_in_threads(sorting.READS * a.nbytes)
-    _along_lines(np.moveaxis(a, axis, -1), np.moveaxis(result, axis, -1), sort_lines, sort_long)
+    run = current_pool()._run_in_threads(sort_lines.READS * a.nbytes)
+    _along_lines(np.moveaxis(a, axis, -1), np.moveaxis(result, axis, -1), sort_short, sort_long)
     return result if out is None else out
 
 
@@ -143,19 +143,19 @@ def argsort(
         return np.argsort(a, axis, **options)
     np.argsort(np.empty((0,) * a.ndim, a.dtype), axis, **options)  # refuses what NumPy refuses
 
-    def argsort_lines(lines: Array, indices: Array) -> None:
+    def argsort_short(lines: Array, indices: Array) -> None:
         indices[...] = np.argsort(lines, -1, **options)
 
     def argsort_long(line: Array, indices: Array) -> None:
         indices[...] = argsort_line(run, line, n_workers)
 
     n_workers = current_pool()._n_workers()
-    run = current_pool()._run_in_threads(sorting.READS * a.nbytes)
+    run = current_pool()._run_in_threads(sort_lines.READS * a.nbytes)
     if a.ndim == 1:
         return argsort_line(run, a, n_workers)
     result = np.empty_like(a, np.intp, order="K")
     lines = np.moveaxis(a, axis, -1), np.moveaxis(result, axis, -1)
-    _along_lines(*lines, argsort_lines, argsort_long)
+    _along_lines(*lines, argsort_short, argsort_long)
     return result
 
 
@@ -243,7 +243,7 @@ def unique(
         find: Any = np.unique
         return find(a, return_index, return_inverse, return_counts, axis, equal_nan=equal_nan)
     flat = a.reshape(-1)
-    run = current_pool()._run_in_threads(sorting.READS * a.nbytes)
+    run = current_pool()._run_in_threads(sort_lines.READS * a.nbytes)
     perm = argsort(flat, stable=True) if return_index or return_inverse else None
     line = sort(flat) if perm is None else _take(run, flat, perm)
     starts = _starts_of_values(run, line, equal_nan)
@@ -319,8 +319,8 @@ def topk(a: ArrayLike, k: int, axis: int = -1, largest: bool = True) -> tuple[Ar
         found[...] = _topk_of_line(run, line, k, largest, n_workers)
 
     n_workers = current_pool()._n_workers()
-    run = current_pool()._run_in_threads(sorting.READS * a.nbytes)
-    if k and lines.ndim == 1 and lines.nbytes >= sorting.RUN_BYTES:
+    run = current_pool()._run_in_threads(sort_lines.READS * a.nbytes)
+    if k and lines.ndim == 1 and lines.nbytes >= sort_lines.RUN_BYTES:
         find_long(lines, indices)
     elif k:
         _along_lines(lines, indices, find, find_long)
@@ -330,7 +330,7 @@ def topk(a: ArrayLike, k: int, axis: int = -1, largest: bool = True) -> tuple[Ar
 
 def _is_numpys(a: Array) -> bool:
     """Say whether NumPy does an array at once."""
-    return a.ndim == 0 or a.nbytes < sorting.SMALL_BYTES or a.dtype.kind not in PARALLEL
+    return a.ndim == 0 or a.nbytes < sort_lines.SMALL_BYTES or a.dtype.kind not in PARALLEL
 
 
 def _topk_of_line(run: Run, line: Array, k: int, largest: bool, n_workers: int) -> Array:
@@ -356,7 +356,7 @@ def _topk_of_line(run: Run, line: Array, k: int, largest: bool, n_workers: int) 
         line = line[candidates]
     if largest:  # the smallest of the line read backwards, so that equals come in their order
         line = line[::-1]
-    if line.nbytes < sorting.RUN_BYTES:
+    if line.nbytes < sort_lines.RUN_BYTES:
         order = np.argsort(line, kind="stable")
     else:
         order = argsort_line(run, line, n_workers)
@@ -415,10 +415,10 @@ def _along_lines(
     """
     n = lines.shape[-1]
     kept = lines.shape[:-1]
-    if lines.nbytes < sorting.SMALL_BYTES:
+    if lines.nbytes < sort_lines.SMALL_BYTES:
         by_chunk(lines, results)
         return
-    if not kept or n * lines.itemsize >= sorting.LONG_BYTES:
+    if not kept or n * lines.itemsize >= sort_lines.LONG_BYTES:
         for at in np.ndindex(kept):
             by_line(lines[at], results[at])
         return
@@ -433,4 +433,4 @@ def _along_lines(
             by_chunk(part, buffer)
             out[...] = buffer
 
-    current_pool()._run_in_threads(sorting.READS * lines.nbytes)(do, grid)
+    current_pool()._run_in_threads(sort_lines.READS * lines.nbytes)(do, grid)

@@ -9,8 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from sharedmem.chunkwise import reduce
-from sharedmem.conventions import (
+from sharedmem.engine.derived_arrays import Squares, masked
+from sharedmem.engine.operands import as_array, as_operand
+from sharedmem.engine.reduce import Axis
+from sharedmem.functions.chunkwise import reduce
+from sharedmem.functions.nonfinite import told
+from sharedmem.functions.numpy_rules import (
     by_numpy,
     degrees_lost,
     is_covered,
@@ -19,13 +23,9 @@ from sharedmem.conventions import (
     result_dtype,
     store,
 )
-from sharedmem.kernels import Reduction, moments as variances, summaries, sums
-from sharedmem.kernels.summaries import Moments, Summary
-from sharedmem.masks import Squares, masked
-from sharedmem.nonfinite import told
-from sharedmem.operands import as_array, as_operand
-from sharedmem.reducing import Axis
-from sharedmem.reductions import masked_mean, n_taking_part
+from sharedmem.functions.reductions import masked_mean, n_taking_part
+from sharedmem.kernels import Reduction, moments as four_moments, sums, variances
+from sharedmem.kernels.moments import Moments, Summary
 
 
 def var(
@@ -154,8 +154,10 @@ def moments(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Momen
     (2.5, -1.36)
     """
     a = as_array(a)
-    result = reduce(summaries.extended(a.dtype), a, axis, keepdims=keepdims)
-    moments = Moments(*_with_room(result, result.extent, summaries.extended, a, axis, keepdims)[:4])
+    result = reduce(four_moments.extended(a.dtype), a, axis, keepdims=keepdims)
+    moments = Moments(
+        *_with_room(result, result.extent, four_moments.extended, a, axis, keepdims)[:4]
+    )
     told(moments.var, "reduce", a, axis=axis)
     return moments
 
@@ -178,23 +180,23 @@ def summary(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Summa
     Examples
     --------
     >>> import numpy as np
-    >>> from sharedmem.statistics import summary
+    >>> from sharedmem.functions.variance import summary
     >>> result = summary([1.0, 3.0, np.nan])
     >>> int(result.n_nan), float(result.mean)
     (1, 2.0)
     """
     a = as_array(a)
-    result: Summary = reduce(summaries.summary(a.dtype), a, axis, keepdims=keepdims)
+    result: Summary = reduce(four_moments.summary(a.dtype), a, axis, keepdims=keepdims)
     with np.errstate(over="ignore"):
         extent = result.max - result.min
-    return _with_room(result, extent, summaries.summary, a, axis, keepdims)  # type: ignore[no-any-return]
+    return _with_room(result, extent, four_moments.summary, a, axis, keepdims)  # type: ignore[no-any-return]
 
 
 def _with_room(
     result: Any, extent: Any, make: Callable[..., Reduction], a: Any, axis: Axis, keepdims: bool
 ) -> Any:
     """Work deviations and their powers out once more where they are too large or too small."""
-    for least, most, power in summaries.SCALES:
+    for least, most, power in four_moments.SCALES:
         beyond = (extent >= least) & (extent <= most)
         if a.dtype.kind == "f" and np.any(beyond):
             scaled = reduce(make(a.dtype, power), a, axis, keepdims=keepdims)

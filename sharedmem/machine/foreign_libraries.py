@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from sharedmem import blas
+from sharedmem.machine import blas
 
 if TYPE_CHECKING:
     from threadpoolctl import LibController

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from sharedmem.forking import new_lock
-from sharedmem.freeing import exhaust
-from sharedmem.signals import signals_held
+from sharedmem.machine.forking import new_lock
+from sharedmem.machine.freeing import exhaust
+from sharedmem.machine.signals import signals_held
 
 # Mutexes of C, since to wait for a lock of Python's may be ended by what a signal handler raises.
 # What never waits keeps the interpreter's lock, which would cost more to get back.

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.machine import cpu_count
-from sharedmem.memory import Segment
-from sharedmem.thread_pool import in_threads
+from sharedmem.machine.helper_threads import in_threads
+from sharedmem.machine.limits import cpu_count
+from sharedmem.memory.segments import Segment
 
 # 1 GiB: full takes 0.79 of np.full's time and copy 0.56 of np.copy's. Pieces of 2 MiB stay in the
 # cache (0.78, 0.62), but each collapse waits for all cores: up to 1.7 while others keep them busy.

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.lib.array_utils import byte_bounds
 from numpy.typing import NDArray
 
-from sharedmem.freeing import free_with
-from sharedmem.mapping import Mappings, allocate_on_disk, map_memory, unmap
+from sharedmem.machine.freeing import free_with
+from sharedmem.memory.syscalls import Mappings, allocate_on_disk, map_memory, unmap
 
 _Made = TypeVar("_Made")
 

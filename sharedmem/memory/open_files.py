@@ -20,8 +20,8 @@ from contextlib import suppress
 from functools import cache
 from typing import Any, NoReturn
 
-from sharedmem.files import anonymous_file
-from sharedmem.memory import segment_descriptors
+from sharedmem.memory.memory_files import anonymous_file
+from sharedmem.memory.segments import segment_descriptors
 
 _BUFFERED = (io.BufferedWriter, io.BufferedRandom)
 _WRITERS = (io.TextIOWrapper, *_BUFFERED)

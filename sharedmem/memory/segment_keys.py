@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from sharedmem.memory import Segment, find_identity, identify
+from sharedmem.memory.segments import Segment, find_identity, identify
 
 
 class SegmentKey(NamedTuple):

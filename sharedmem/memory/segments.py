@@ -18,15 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from sharedmem.files import (
+from sharedmem.machine.freeing import free_with
+from sharedmem.machine.limits import total_memory
+from sharedmem.memory.memory_files import (
     descriptor_limit,
     memfd_flags,
     raise_descriptor_limit,
     with_descriptors,
 )
-from sharedmem.freeing import free_with
-from sharedmem.machine import total_memory
-from sharedmem.mapping import Mappings, advise, map_memory, reason, unmap, unmap_last
+from sharedmem.memory.syscalls import Mappings, advise, map_memory, reason, unmap, unmap_last
 
 HUGE_PAGE = 2 << 20
 # The kernel drains its page lists once a call: 1 GiB in 79 ms by 32 MiB, in 85 ms by 2 MiB.

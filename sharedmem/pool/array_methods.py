@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from sharedmem import engine, overlap
-from sharedmem.compiling import releases_gil, serial_form, warn_of_gil
-from sharedmem.far_arrays import check_far_outs, far, is_far, reads_dask, reduce_far
-from sharedmem.operands import (
+from sharedmem.cluster.operands import check_far_outs, far, is_far, reads_dask, reduce_far
+from sharedmem.engine.apply_ufunc import apply_ufunc
+from sharedmem.engine.map_chunks import map_chunks
+from sharedmem.engine.map_overlap import map_overlap
+from sharedmem.engine.operands import (
     as_array,
     as_tuple,
     check_reduction,
@@ -20,15 +21,17 @@ from sharedmem.operands import (
     check_writable,
     is_store,
 )
-from sharedmem.runs import Bar, run_in_threads, share_in_threads
-from sharedmem.stores import Stream, in_batches, reduce_store
-from sharedmem.team import Backend
+from sharedmem.engine.reduce import reduce
+from sharedmem.engine.reduce_stored import Stream, in_batches, reduce_store
+from sharedmem.engine.runners import Bar, Run, run_in_threads, share_in_threads
+from sharedmem.engine.user_kernels import releases_gil, serial_form, warn_of_gil
+from sharedmem.workers.protocols import Backend
 
 if TYPE_CHECKING:
-    from sharedmem.chunks import Grid
-    from sharedmem.distributed import DaskBackend
+    from sharedmem.arrays.chunks import Grid
+    from sharedmem.cluster.backend import DaskBackend
     from sharedmem.kernels import Reduction
-    from sharedmem.kernels.pieces import Share
+    from sharedmem.kernels.loops.pieces import Share
 
 
 class ArrayCalls(ABC):
@@ -90,10 +93,10 @@ class ArrayCalls(ABC):
             seen, target = self._far(arrays), self._far(out)
             role = "out" if out is not None else "an array to be worked on in place"
             self._check_outs(as_tuple(target) or seen[:1], seen, role)
-            engine.map_chunks(self.map, kernel, *seen, out=target, private_ok=True, **options)
+            map_chunks(self.map, kernel, *seen, out=target, private_ok=True, **options)
             return out
         run, private_ok = self._run_of(kernel)
-        return engine.map_chunks(run, kernel, *arrays, out=out, private_ok=private_ok, **options)
+        return map_chunks(run, kernel, *arrays, out=out, private_ok=private_ok, **options)
 
     def map_overlap(self, kernel: Callable[..., Any], a: Any, out: Any, **options: Any) -> Any:
         """Call a kernel on each chunk of arrays and a halo around it.
@@ -115,10 +118,10 @@ class ArrayCalls(ABC):
         if self._is_far(*as_tuple(a), *as_tuple(out)):
             seen, target = self._far(a), self._far(out)
             self._check_outs(as_tuple(target), as_tuple(seen), "out")
-            overlap.map_overlap(self.map, kernel, seen, target, private_ok=True, **options)
+            map_overlap(self.map, kernel, seen, target, private_ok=True, **options)
             return out
         run, private_ok = self._run_of(kernel)
-        return overlap.map_overlap(run, kernel, a, out, private_ok=private_ok, **options)
+        return map_overlap(run, kernel, a, out, private_ok=private_ok, **options)
 
     def reduce(
         self,
@@ -152,7 +155,7 @@ class ArrayCalls(ABC):
         if is_store(a):
             return reduce_store(in_batches(run, n_workers), reduction, a, axis, keepdims)
         share = share_in_threads(n_workers, a.nbytes, self._bar) if reduction.whole else None
-        return engine.reduce(run, reduction, a, axis, keepdims, n_workers=n_workers, share=share)
+        return reduce(run, reduction, a, axis, keepdims, n_workers=n_workers, share=share)
 
     def apply_ufunc(self, ufunc: Any, *inputs: Any, out: Any = None, **options: Any) -> Any:
         """Apply a ufunc, chunk by chunk.
@@ -170,23 +173,23 @@ class ArrayCalls(ABC):
         if self._is_far(*inputs, *as_tuple(out)):
             seen, target = self._far(inputs), self._far(out)
             self._check_outs(as_tuple(target), seen, "out")
-            result = engine.apply_ufunc(
+            result = apply_ufunc(
                 lambda _: self.map, ufunc, *seen, out=target, private_ok=True, **options
             )
             if out is None:
                 return result
             return out if result is target else out[0]
-        from sharedmem.whole_arrays import as_whole  # which few programs need
+        from sharedmem.expressions.whole_arrays import as_whole  # which few programs need
 
         run_for = functools.partial(self._run_in_threads, blas_threads=self._blas_threads)
-        return engine.apply_ufunc(
+        return apply_ufunc(
             run_for, as_whole(ufunc), *inputs, out=out, private_ok=True,
             share_for=self._share_in_threads, **options,
         )  # fmt: skip
 
     def _on_stored(
         self, a: Any, out: Any = None, *, gives_array: bool = False
-    ) -> tuple[Stream, engine.Run, Any, Any]:
+    ) -> tuple[Stream, Run, Any, Any]:
         """Return a stream and a run of tasks that read an array in a file, and the arrays for them.
 
         Parameters
@@ -234,7 +237,7 @@ class ArrayCalls(ABC):
                 "give out=, an array of zarr or an .npy file"
             )
 
-    def _run_of(self, kernel: Any) -> tuple[engine.Run, bool]:
+    def _run_of(self, kernel: Any) -> tuple[Run, bool]:
         """Return what runs a user's kernel, and whether it may write to private memory."""
         if releases_gil(kernel):
             return self._run_in_threads(None), True
@@ -242,7 +245,7 @@ class ArrayCalls(ABC):
             warn_of_gil(kernel)
         return self.map, self._shares_all_memory()
 
-    def _run_in_threads(self, nbytes: int | None, blas_threads: int | None = None) -> engine.Run:
+    def _run_in_threads(self, nbytes: int | None, blas_threads: int | None = None) -> Run:
         return run_in_threads(self._n_workers(), nbytes, blas_threads, self._bar)
 
     def _share_in_threads(self, nbytes: int) -> Share:

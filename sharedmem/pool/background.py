@@ -8,15 +8,15 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from sharedmem import open_files
-from sharedmem.checks import check_timeout
 from sharedmem.errors import DeadWorkerError, WorkerException
-from sharedmem.failures import describe_failure
-from sharedmem.processes import ProcessBackend
-from sharedmem.signals import signals_held
-from sharedmem.team import Backend, OverdueError, Port, Team
-from sharedmem.transport import Kind
-from sharedmem.worker import flush_output
+from sharedmem.machine.arguments import check_timeout
+from sharedmem.machine.signals import signals_held
+from sharedmem.memory import open_files
+from sharedmem.workers.channel import Kind
+from sharedmem.workers.failures import describe_failure
+from sharedmem.workers.process import flush_output
+from sharedmem.workers.process_team import ProcessBackend
+from sharedmem.workers.protocols import Backend, OverdueError, Port, Team
 
 # Calls that have not ended. They are held here, so that one whose object is dropped goes on.
 _running: set[background] = set()

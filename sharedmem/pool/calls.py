@@ -10,15 +10,16 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any, NamedTuple
 
-from sharedmem import blas, foreign, open_files
-from sharedmem.claims import Cursor, claims
-from sharedmem.signals import signals_held
-from sharedmem.sync import CoordinatorSync, TeamSync, WorkerSync
-from sharedmem.tasks import item_text, run_claims, run_fed, run_to_the_end
-from sharedmem.team import Backend, OverdueError, Port, Team, is_over
-from sharedmem.tracing import Recorder, Trace
-from sharedmem.transport import INLINE_BYTES, Kind, Message
-from sharedmem.worker import flush_output
+from sharedmem.machine import blas, foreign_libraries
+from sharedmem.machine.signals import signals_held
+from sharedmem.memory import open_files
+from sharedmem.workers.channel import INLINE_BYTES, Kind, Message
+from sharedmem.workers.claims import Cursor, claims
+from sharedmem.workers.process import flush_output
+from sharedmem.workers.protocols import Backend, OverdueError, Port, Team, is_over
+from sharedmem.workers.recorder import Recorder, Trace
+from sharedmem.workers.sections import CoordinatorSync, TeamSync, WorkerSync
+from sharedmem.workers.task_loop import item_text, run_claims, run_fed, run_to_the_end
 
 MISSING = object()
 """Stands in the list of results for a task that gave none."""
@@ -123,7 +124,7 @@ def _work(
         if blas_threads is not None:
             blas.limit(blas_threads)
         if setting.backend.uses_processes and setting.blas_threads is not None:
-            foreign.limit_loops(setting.blas_threads)
+            foreign_libraries.limit_loops(setting.blas_threads)
         setting.enter(part)
         try:
             run(part, port)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.array import is_shared
+from sharedmem.arrays.shared_array import is_shared
 
 # A copy is made of each; what takes longer than a fork would not be worth it.
 _LARGEST_BYTES = 1 << 20

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeGuard, cast
 
 import numpy
 
-from sharedmem import foreign, machine, open_files
-from sharedmem.array_calls import ArrayCalls
-from sharedmem.calls import MISSING, Setting, run_imap, run_map
-from sharedmem.checks import (
+from sharedmem.errors import StopProcessGroup
+from sharedmem.machine import foreign_libraries, limits
+from sharedmem.machine.arguments import (
     check_cluster_options,
     check_count,
     check_flag,
@@ -28,20 +27,22 @@ from sharedmem.checks import (
     check_sequence,
     check_timeout,
 )
-from sharedmem.contexts import Contexts, Critical, Ordered, PoolCall
-from sharedmem.errors import StopProcessGroup
-from sharedmem.lost_writes import PrivateArrays
-from sharedmem.processes import ProcessBackend
-from sharedmem.progress import no_bar, shown_bar
-from sharedmem.sync import TeamSync, WorkerSync
-from sharedmem.tasks import items_of
-from sharedmem.team import Backend
-from sharedmem.threads import ThreadBackend
-from sharedmem.tracing import Trace
-from sharedmem.worker import in_worker
+from sharedmem.memory import open_files
+from sharedmem.pool.array_methods import ArrayCalls
+from sharedmem.pool.calls import MISSING, Setting, run_imap, run_map
+from sharedmem.pool.lost_writes import PrivateArrays
+from sharedmem.pool.progress_bar import no_bar, shown_bar
+from sharedmem.workers.process import in_worker
+from sharedmem.workers.process_team import ProcessBackend
+from sharedmem.workers.protocols import Backend
+from sharedmem.workers.recorder import Trace
+from sharedmem.workers.sections import TeamSync, WorkerSync
+from sharedmem.workers.task_context import Contexts, Critical, Ordered, PoolCall
+from sharedmem.workers.task_loop import items_of
+from sharedmem.workers.thread_team import ThreadBackend
 
 if TYPE_CHECKING:
-    from sharedmem.distributed import DaskBackend
+    from sharedmem.cluster.backend import DaskBackend
 
 
 class MapReduce(ArrayCalls):
@@ -424,13 +425,13 @@ class MapReduce(ArrayCalls):
         return run_imap(setting, func, items, chunksize, in_order=in_order)
 
     def _n_workers(self) -> int:
-        serially = machine.get_debug() or (self._is_serial_in_workers and in_worker())
+        serially = limits.get_debug() or (self._is_serial_in_workers and in_worker())
         if self.np and self._cluster is not None and not serially:
             self.np = self._n_available()
         return 0 if serially else self.np
 
     def _n_available(self) -> int:
-        return machine.cpu_count() if self._cluster is None else self._cluster.n_workers()
+        return limits.cpu_count() if self._cluster is None else self._cluster.n_workers()
 
     def _pool_call(self) -> PoolCall:
         call = self._contexts.next_call()
@@ -440,7 +441,7 @@ class MapReduce(ArrayCalls):
         call = self._contexts.next_call()
         seeds = None
         if self.backend.uses_processes and (
-            self._contexts.seed is not None or foreign.has_global_generators()
+            self._contexts.seed is not None or foreign_libraries.has_global_generators()
         ):
             seeds = call.worker_seeds(n_workers)
 
@@ -451,7 +452,7 @@ class MapReduce(ArrayCalls):
             else:
                 self._contexts.enter_thread(context)
             if seeds is not None:
-                foreign.seed_generators(seeds[part.rank])
+                foreign_libraries.seed_generators(seeds[part.rank])
             if self._initializer is not None:
                 self._initializer()
                 open_files.hold()

@@ -11,10 +11,10 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from sharedmem.failures import is_from_handler
-from sharedmem.files import keep_room, lack_of_descriptors, with_descriptors
-from sharedmem.memory import Segment
-from sharedmem.parcels import Parcel, UnpackingError, opened, read_parts, store, unpack
+from sharedmem.memory.memory_files import keep_room, lack_of_descriptors, with_descriptors
+from sharedmem.memory.segments import Segment
+from sharedmem.workers.failures import is_from_handler
+from sharedmem.workers.pickling import Parcel, UnpackingError, opened, read_parts, store, unpack
 
 # What fits goes through the socket, and the rest through a segment. A sequenced-packet socket
 # keeps each message whole: a worker that is killed leaves a message or none.

@@ -8,6 +8,7 @@ import signal
 import traceback
 import warnings
 from collections.abc import Callable
+from types import FrameType
 from typing import Any, NamedTuple
 
 from sharedmem.errors import LostExceptionType, WorkerException, shortened
@@ -35,13 +36,18 @@ def describe_failure(error: BaseException, where: str) -> Failure:
     """Say what `error` is and where it happened."""
     trace = error.__traceback__
     # The user's lines, without those of this package that called them.
-    while trace is not None and trace.tb_frame.f_globals.get("__package__") == __package__:
+    while trace is not None and _is_ours(trace.tb_frame):
         trace = trace.tb_next
     try:
         text = "".join(traceback.format_exception(type(error), error, trace or error.__traceback__))
     except Exception:
         text = f"{type(error).__name__} (its traceback cannot be formatted)\n"
     return Failure(error, f"{where} (pid {os.getpid()}):\n{shortened(text)}", type_lost=False)
+
+
+def _is_ours(frame: FrameType) -> bool:
+    package: str = frame.f_globals.get("__package__") or ""
+    return package.partition(".")[0] == "sharedmem"
 
 
 def portable(failure: Failure, dumps: Callable[[Any], bytes] = pickle.dumps) -> Failure:

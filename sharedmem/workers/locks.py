@@ -13,8 +13,8 @@ import weakref
 from types import TracebackType
 from typing import Any, Protocol
 
-from sharedmem.files import anonymous_file, with_descriptors
-from sharedmem.freeing import free_with
+from sharedmem.machine.freeing import free_with
+from sharedmem.memory.memory_files import anonymous_file, with_descriptors
 
 
 class Lock(Protocol):

@@ -18,10 +18,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.array import segments_noted
-from sharedmem.failures import is_from_handler
-from sharedmem.files import anonymous_file, map_privately, n_mapped, read_all, write_all
-from sharedmem.memory import Segment
+from sharedmem.arrays.shared_array import segments_noted
+from sharedmem.memory.memory_files import (
+    anonymous_file,
+    map_privately,
+    n_mapped,
+    read_all,
+    write_all,
+)
+from sharedmem.memory.segments import Segment
+from sharedmem.workers.failures import is_from_handler
 
 # Buffers from this size on are kept out of the stream.
 MAPPED_BYTES = 64 * 1024

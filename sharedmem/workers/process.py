@@ -15,9 +15,10 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, NoReturn
 
-from sharedmem import foreign, forking, open_files
-from sharedmem.files import with_descriptors
-from sharedmem.signals import set_mask
+from sharedmem.machine import foreign_libraries, forking
+from sharedmem.machine.signals import set_mask
+from sharedmem.memory import open_files
+from sharedmem.memory.memory_files import with_descriptors
 
 _in_worker = threading.local()
 
@@ -237,7 +238,7 @@ def _fork(main: Callable[[], None], line: LifeLine, handled: Sequence[int]) -> i
     _forking.line = line
     try:
         with _blocked(handled) as mask, forking.hold_compilers() as held:
-            with foreign.ready_to_fork():
+            with foreign_libraries.ready_to_fork():
                 pid = _fork_quietly()
             if pid == 0:
                 held.close()
@@ -273,7 +274,7 @@ def _run(
     try:
         line.follow()
         forking.let_go()
-        foreign.enter_worker()
+        foreign_libraries.enter_worker()
         open_files.enter_worker()
         _become_worker(handled, mask)
         with _coverage_kept():

@@ -11,19 +11,19 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from sharedmem.claims import FileCursor
 from sharedmem.errors import DeadWorkerError, WorkerException
-from sharedmem.failures import Failure, exception_of, portable
-from sharedmem.files import with_descriptors
-from sharedmem.parcels import ATOMIC_TYPES, Batch, UnpackingError, entry_of, pack
-from sharedmem.signals import handled_signals, signals_held
-from sharedmem.team import OverdueError, Work, is_over, remaining
-from sharedmem.transport import INLINE_BYTES, Channel, Kind, Message
-from sharedmem.worker import (
+from sharedmem.machine.signals import handled_signals, signals_held
+from sharedmem.memory.memory_files import with_descriptors
+from sharedmem.workers.channel import INLINE_BYTES, Channel, Kind, Message
+from sharedmem.workers.claims import FileCursor
+from sharedmem.workers.failures import Failure, exception_of, portable
+from sharedmem.workers.pickling import ATOMIC_TYPES, Batch, UnpackingError, entry_of, pack
+from sharedmem.workers.process import (
     LifeLine,
     WorkerProcess,
     flush_output,
 )
+from sharedmem.workers.protocols import OverdueError, Work, is_over, remaining
 
 
 class _Member:

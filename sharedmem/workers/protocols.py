@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-from sharedmem.claims import Cursor
-from sharedmem.failures import Failure
-from sharedmem.transport import Message
+from sharedmem.workers.channel import Message
+from sharedmem.workers.claims import Cursor
+from sharedmem.workers.failures import Failure
 
 # What epoll takes; longer waits are done in parts.
 _LONGEST_WAIT = 1e6

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.sync import TeamSync, WorkerSync
+from sharedmem.workers.sections import TeamSync, WorkerSync
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

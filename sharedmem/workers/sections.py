@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 from threading import BrokenBarrierError, get_ident
 
-from sharedmem.locks import (
+from sharedmem.memory.open_files import flush_again, held
+from sharedmem.workers.locks import (
     SEMAPHORE_BYTES,
     Bell,
     EventBell,
@@ -16,7 +17,6 @@ from sharedmem.locks import (
     ThreadBell,
     process_lock,
 )
-from sharedmem.open_files import flush_again, held
 
 _CACHE_LINE = 8  # int64 words; the index that each task writes stays on a line of its worker
 _PAST_ALL = 2**63 - 1

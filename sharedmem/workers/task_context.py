@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.forking import new_lock
-from sharedmem.sync import CoordinatorSync, TeamSync, WorkerSync
+from sharedmem.machine.forking import new_lock
+from sharedmem.workers.sections import CoordinatorSync, TeamSync, WorkerSync
 
 
 class Call(NamedTuple):

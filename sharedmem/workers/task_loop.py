@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from sharedmem.errors import StopProcessGroup
-from sharedmem.failures import describe_failure
-from sharedmem.parcels import ATOMIC_TYPES
-from sharedmem.sync import WorkerSync
-from sharedmem.team import Port, Results
+from sharedmem.workers.failures import describe_failure
+from sharedmem.workers.pickling import ATOMIC_TYPES
+from sharedmem.workers.protocols import Port, Results
+from sharedmem.workers.sections import WorkerSync
 
 
 def run_claims(

@@ -11,13 +11,13 @@ from contextvars import copy_context
 from itertools import chain, islice, repeat
 from typing import Any
 
-from sharedmem.claims import LockedCursor
-from sharedmem.failures import Failure, exception_of
-from sharedmem.freeing import exhaust, free_with
-from sharedmem.signals import signals_held
-from sharedmem.team import OverdueError, Work, is_over, remaining
-from sharedmem.transport import Kind, Message
-from sharedmem.worker import mark_thread_as_worker
+from sharedmem.machine.freeing import exhaust, free_with
+from sharedmem.machine.signals import signals_held
+from sharedmem.workers.channel import Kind, Message
+from sharedmem.workers.claims import LockedCursor
+from sharedmem.workers.failures import Failure, exception_of
+from sharedmem.workers.process import mark_thread_as_worker
+from sharedmem.workers.protocols import OverdueError, Work, is_over, remaining
 
 # Messages that a thread may be ahead of the coordinator.
 _THREAD_WINDOW = 64

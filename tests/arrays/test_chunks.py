@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 import sharedmem
-from sharedmem.chunks import DEFAULT_CHUNK_BYTES, Grid, chunks
+from sharedmem.arrays.chunks import DEFAULT_CHUNK_BYTES, Grid, chunks
 
 shapes = st.lists(st.integers(0, 12), min_size=1, max_size=3).map(tuple)
 cuts = st.one_of(

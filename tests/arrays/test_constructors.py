@@ -13,7 +13,7 @@ from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as hnp
 
 import sharedmem
-from sharedmem.array import SharedArray
+from sharedmem.arrays.shared_array import SharedArray
 
 LARGE = 2_200_001  # elements; more than one piece, and no multiple of anything
 

@@ -5,8 +5,8 @@ import os
 import numpy as np
 import pytest
 
-from sharedmem.array_files import ArrayFile
-from sharedmem.mapping import allocate_on_disk
+from sharedmem.arrays.mapped_files import ArrayFile
+from sharedmem.memory.syscalls import allocate_on_disk
 
 
 @pytest.fixture

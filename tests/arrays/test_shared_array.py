@@ -17,8 +17,8 @@ from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as hnp
 
 import sharedmem
-from sharedmem.array import SharedArray, describe, restore
-from sharedmem.memory import Segment, find_segment
+from sharedmem.arrays.shared_array import SharedArray, describe, restore
+from sharedmem.memory.segments import Segment, find_segment
 
 DTYPES = [
     "?",

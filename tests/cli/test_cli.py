@@ -20,13 +20,13 @@ from scipy import stats as scipy_stats
 from zarr.core.sync import cleanup_resources
 
 import sharedmem
-from sharedmem import report, sources
-from sharedmem.cli import main
-from sharedmem.kernels.summaries import Summary
-from sharedmem.stats import Statistics
+from sharedmem.cli import inputs, report
+from sharedmem.cli.main import main
+from sharedmem.cli.statistics import Statistics
+from sharedmem.kernels.moments import Summary
 from tests.kernels.strategies import dtypes
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -478,13 +478,13 @@ def test_a_reader_that_crashes_takes_one_file_along(moment, suffix, field, capsy
         file["x"] = field
     zarr.open_group("a.zarr", mode="w").create_array("x", data=field)
     np.save("good.npy", field)
-    both = list(sources._LIBRARIES[library])
+    both = list(inputs._LIBRARIES[library])
 
     def crash(*_):
         os.kill(os.getpid(), signal.SIGKILL)
 
     both[moment == "read"] = crash
-    monkeypatch.setitem(sources._LIBRARIES, library, tuple(both))
+    monkeypatch.setitem(inputs._LIBRARIES, library, tuple(both))
     assert main(["stats", name, "good.npy", "--json"]) == 2
     out, err = capsys.readouterr()
     assert re.fullmatch(rf"sharedmem stats: {name}.*: its reader has crashed \(SIGKILL\).*\n", err)
@@ -623,7 +623,7 @@ def test_backends_of_matplotlib_that_are_not_there(field):
 def test_pictures_say_what_the_text_says():
     cube = np.random.default_rng(0).normal(size=(4, 50, 10))
     summary = Summary(*(np.zeros((4, 50)) for _ in Summary._fields))
-    source = sources.Source("cube.npy", cube.shape, cube.dtype, lambda: cube)
+    source = inputs.Source("cube.npy", cube.shape, cube.dtype, lambda: cube)
     found = Statistics(source, 2, summary, None, None, "", 1, 1.0)
     panel = Figure().subplots()
     report._draw_lines(panel, found)

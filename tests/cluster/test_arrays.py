@@ -237,7 +237,7 @@ def test_a_file_that_a_worker_does_not_see(tmp_path, pool):
 
 
 def test_stats_on_the_command_line(cluster, folder, capsys):
-    from sharedmem.cli import main
+    from sharedmem.cli.main import main
 
     files = [str(folder / name) for name in ("a.zarr", "a.npy", "a.h5")]
     assert main(["stats", "--json", *files]) == 0

@@ -12,7 +12,8 @@ import pytest
 from scipy import special
 
 import sharedmem
-from sharedmem import engine, lines, runs
+from sharedmem.engine import line_view, runners
+from sharedmem.engine.reduce import reduce
 from sharedmem.kernels import Reduction, extrema, sums
 
 TEAMS = {
@@ -24,8 +25,8 @@ TEAMS = {
 
 @pytest.fixture(params=TEAMS)
 def pool(request, monkeypatch):
-    monkeypatch.setattr(runs, "THREAD_BYTES", 1)
-    monkeypatch.setattr(lines, "bytes_a_chunk", lambda _: 1 << 10)
+    monkeypatch.setattr(runners, "THREAD_BYTES", 1)
+    monkeypatch.setattr(line_view, "bytes_a_chunk", lambda _: 1 << 10)
     return TEAMS[request.param]()
 
 
@@ -254,7 +255,7 @@ def test_an_error_of_the_compiler_comes_before_any_work():
         (("double", np.ones(3)), {}, "callable"),
         ((double, np.ones(3), np.ones(4)), {}, r"\(3,\), \(4,\)"),
         ((double, np.ones(3)), {"axis": 1}, "axis 1"),
-        ((double, np.ones(3)), {"chunks": [(slice(3),)]}, "sharedmem.chunks"),
+        ((double, np.ones(3)), {"chunks": [(slice(3),)]}, "sharedmem.arrays.chunks"),
         ((double, np.ones(3)), {"chunks": sharedmem.chunks(4, n=2)}, r"lengths \(4,\)"),
         ((double, np.ones(3)), {"chunks": sharedmem.chunks(3, n=2, overlap=1)}, "overlap"),
         ((double, [1.0]), {}, "ndarray, got list"),
@@ -496,8 +497,8 @@ def test_an_identity_is_the_result_for_nothing(pool):
 
 @pytest.mark.parametrize("shape", [(2000,), (3, 900), (900, 3), (40, 5, 30), (7, 90, 2, 4)])
 def test_all_teams_give_the_same_bits(shape, monkeypatch):
-    monkeypatch.setattr(runs, "THREAD_BYTES", 1)
-    monkeypatch.setattr(lines, "bytes_a_chunk", lambda _: 1 << 10)
+    monkeypatch.setattr(runners, "THREAD_BYTES", 1)
+    monkeypatch.setattr(line_view, "bytes_a_chunk", lambda _: 1 << 10)
     a = np.random.default_rng(0).normal(size=shape)
     teams = [make() for make in TEAMS.values()]
     teams += [sharedmem.MapReduce(np=np_) for np_ in (1, 3, 7)]
@@ -517,10 +518,10 @@ def test_long_results_are_written_by_the_workers(pool):
 
 def test_an_axis_that_is_not_there_is_refused():
     a = make_array()
-    run = runs.run_serially
+    run = runners.run_serially
     for axis in (2, -3, (0, 0)):
         with pytest.raises(ValueError, match="axis"):
-            engine.reduce(run, MEAN, a, axis)
+            reduce(run, MEAN, a, axis)
 
 
 def mean_over_first(x, m):

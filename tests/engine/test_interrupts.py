@@ -20,10 +20,12 @@ import pytest
 
 import sharedmem
 from leftovers import left_since, look
-from sharedmem import blas, filling, freeing, mapping, memory, runs, thread_pool
-from sharedmem.files import map_privately
-from sharedmem.freeing import exhaust
-from sharedmem.memory import HUGE_PAGE, Segment, find_segment
+from sharedmem.engine import runners
+from sharedmem.machine import blas, freeing, helper_threads
+from sharedmem.machine.freeing import exhaust
+from sharedmem.memory import fill, segments, syscalls
+from sharedmem.memory.memory_files import map_privately
+from sharedmem.memory.segments import HUGE_PAGE, Segment, find_segment
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -38,10 +40,10 @@ def ring(*_):
 
 # One signal, another one, and both at once, of which the second strikes while the first is handled.
 SIGNALS = [(signal.SIGINT,), (signal.SIGALRM,), (signal.SIGINT, signal.SIGALRM)]
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RAISED = {signal.SIGINT: KeyboardInterrupt, signal.SIGALRM: AlarmError}
 SOURCES = {
-    module.__file__ for module in (blas, thread_pool, runs, filling, memory, mapping, freeing)
+    module.__file__ for module in (blas, helper_threads, runners, fill, segments, syscalls, freeing)
 }
 
 
@@ -93,7 +95,7 @@ class Helpers:
             self.working.discard(token)
 
         self.n_calls += n_threads > 1
-        thread_pool.in_threads(watched, items, n_threads)
+        helper_threads.in_threads(watched, items, n_threads)
 
     def in_concert(self, work, n_threads):
         def watched(is_caller):
@@ -111,7 +113,7 @@ class Helpers:
         is_done = False
         self.n_calls += n_threads > 1
         try:
-            thread_pool.in_concert(watched, n_threads)
+            helper_threads.in_concert(watched, n_threads)
         finally:
             # Threads that find nothing left to do are not waited for.
             self.working = set() if is_done else working
@@ -120,9 +122,9 @@ class Helpers:
 @pytest.fixture
 def helpers(monkeypatch):
     watch = Helpers()
-    monkeypatch.setattr(runs, "in_threads", watch.in_threads)
-    monkeypatch.setattr(runs, "in_concert", watch.in_concert)
-    monkeypatch.setattr(filling, "in_threads", watch.in_threads)
+    monkeypatch.setattr(runners, "in_threads", watch.in_threads)
+    monkeypatch.setattr(runners, "in_concert", watch.in_concert)
+    monkeypatch.setattr(fill, "in_threads", watch.in_threads)
     return watch
 
 
@@ -131,19 +133,19 @@ def small_pieces(monkeypatch):
     """Have small arrays computed as large ones are."""
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     sizes = {
-        "runs": {"THREAD_BYTES": 1 << 12},
-        "chunks": {"DEFAULT_CHUNK_BYTES": 1 << 14},
-        "histograms": {"DEFAULT_CHUNK_BYTES": 1 << 14},
-        "sorting": {
+        "engine.runners": {"THREAD_BYTES": 1 << 12},
+        "arrays.chunks": {"DEFAULT_CHUNK_BYTES": 1 << 14},
+        "functions.histograms": {"DEFAULT_CHUNK_BYTES": 1 << 14},
+        "engine.sort_lines": {
             "RUN_BYTES": 1 << 14,
             "SMALL_BYTES": 1,
             "LONG_BYTES": 1,
             "PIECE_BYTES": 1 << 14,
         },
-        "filling": {"_PIECE_BYTES": 1 << 14},
+        "memory.fill": {"_PIECE_BYTES": 1 << 14},
         "random": {"_CHUNK_BYTES": 1 << 14},
-        "whole_arrays": {"_WORTHWHILE": 1},
-        "elementwise": {"PIECE": 1 << 10},
+        "expressions.whole_arrays": {"_WORTHWHILE": 1},
+        "functions.evaluate": {"PIECE": 1 << 10},
     }
     for module, names in sizes.items():
         for name, value in names.items():
@@ -244,7 +246,7 @@ MAKE = {
 def test_an_exception_while_memory_is_made_or_freed(name, helpers, monkeypatch):
     """It arrives, also where it strikes while the memory is freed, and nothing is left."""
     # Reads files, which Python closes late, and with a warning, where it is interrupted.
-    monkeypatch.setattr(memory, "total_memory", lambda: 1 << 60)
+    monkeypatch.setattr(segments, "total_memory", lambda: 1 << 60)
     before = look()
     n_strikes = sum(1 for _ in strike_at_each_moment(MAKE[name], helpers, step=1))
     assert n_strikes > 5
@@ -349,11 +351,11 @@ def test_arrays_live_as_long_as_a_thread_uses_them(monkeypatch):
         kept.append(work)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runs, "in_concert", interrupted)
+    monkeypatch.setattr(runners, "in_concert", interrupted)
     out = sharedmem.full(N, 0.0)
     with sharedmem.MapReduce(np=2), pytest.raises(KeyboardInterrupt):
         sharedmem.evaluate("a + 1", a=A, out=out)
-    gone = weakref.ref(sharedmem.memory.find_segment(out.ctypes.data, out.nbytes))
+    gone = weakref.ref(sharedmem.memory.segments.find_segment(out.ctypes.data, out.nbytes))
     del out
     assert gone() is not None
     kept.pop()(False)

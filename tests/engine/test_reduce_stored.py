@@ -13,8 +13,9 @@ from hypothesis import given, settings, strategies as st
 from zarr.core.sync import cleanup_resources
 
 import sharedmem
-from sharedmem import MapReduce, regions
-from sharedmem.kernels import Reduction, extrema, histograms, moments, sums
+from sharedmem import MapReduce
+from sharedmem.engine import regions
+from sharedmem.kernels import Reduction, extrema, histograms, sums, variances
 
 CHUNK_BYTES = 1 << 14
 
@@ -23,7 +24,7 @@ VALUES = np.random.default_rng(0).normal(size=(100, 30, 9))
 
 @pytest.fixture(autouse=True)
 def many_chunks(monkeypatch):
-    monkeypatch.setattr(sys.modules["sharedmem.chunks"], "DEFAULT_CHUNK_BYTES", CHUNK_BYTES)
+    monkeypatch.setattr(sys.modules["sharedmem.arrays.chunks"], "DEFAULT_CHUNK_BYTES", CHUNK_BYTES)
 
 
 @contextmanager
@@ -50,7 +51,7 @@ def test_a_reduction_is_that_of_the_array(store, axis, keepdims):
         for reduction, expected in (
             (sums.add("f8", "f8"), np.sum),
             (extrema.minimum("f8"), np.min),
-            (moments.variance("f8", "f8"), np.var),
+            (variances.variance("f8", "f8"), np.var),
         ):
             result = pool.reduce(reduction, store, axis, keepdims)
             wanted = expected(VALUES, axis=axis, keepdims=keepdims)
@@ -454,7 +455,7 @@ def test_quantiles_of_files(store, axis, keepdims):
 
 @pytest.mark.parametrize("kind", ["ties", "nan", "integers", "periodic"])
 def test_quantiles_of_unusual_files(tmp_path, kind, monkeypatch):
-    monkeypatch.setattr(sys.modules["sharedmem.stored_quantiles"], "SAMPLE", 1 << 10)
+    monkeypatch.setattr(sys.modules["sharedmem.engine.order_statistics_stored"], "SAMPLE", 1 << 10)
     values = np.random.default_rng(2).normal(size=40_000)
     if kind == "ties":
         values = np.round(values)

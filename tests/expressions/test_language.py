@@ -93,7 +93,7 @@ def test_an_expression_is_text(expression):
 
 def test_names_never_reach_the_compiler(monkeypatch):
     """A name may look like any of those that a kernel has, or of Python's."""
-    monkeypatch.setattr("sharedmem.elementwise.PIECE", 1)
+    monkeypatch.setattr("sharedmem.functions.evaluate.PIECE", 1)
     names = ("result", "work", "x0", "s0", "k0", "loop0", "to_float64", "kernel", "print", "_", "é")
     for name in names:
         values = sharedmem.evaluate(f"exp({name}) + 0 * {name}", **{name: A})
@@ -155,7 +155,7 @@ def chain(operator, n):
     ("operator", "n"), [("+", 400), ("*", 260), ("-", 260), ("|", 260), ("minimum", 150)]
 )
 def test_chains_may_be_long(monkeypatch, operator, n, piece):
-    monkeypatch.setattr("sharedmem.elementwise.PIECE", piece)
+    monkeypatch.setattr("sharedmem.functions.evaluate.PIECE", piece)
     text, arrays, expected = chain(operator, n)
     result = sharedmem.evaluate(text, **arrays)
     np.testing.assert_array_equal(result, expected)

@@ -6,7 +6,8 @@ import vector_functions
 from hypothesis import given, settings, strategies as st
 
 import sharedmem
-from sharedmem import elementwise, fusing, vector_math
+from sharedmem.expressions import fusion, libmvec
+from sharedmem.functions import evaluate as evaluation
 
 ULPS = 4
 SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1, -1, 0.5, -2, 3, 88.8, -104, 710, -750, 1e22]
@@ -14,17 +15,17 @@ SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1, -1, 0.5, -2, 3, 88.8, -104, 71
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch):
-    monkeypatch.setattr(elementwise, "PIECE", 16)
+    monkeypatch.setattr(evaluation, "PIECE", 16)
 
 
 @pytest.fixture
 def without_vectors(monkeypatch):
-    monkeypatch.setattr(vector_math, "_library", lambda: None)
-    vector_math._address.cache_clear()
-    fusing._fuse.cache_clear()
+    monkeypatch.setattr(libmvec, "_library", lambda: None)
+    libmvec._address.cache_clear()
+    fusion._fuse.cache_clear()
     yield
-    vector_math._address.cache_clear()
-    fusing._fuse.cache_clear()
+    libmvec._address.cache_clear()
+    fusion._fuse.cache_clear()
 
 
 def evaluate(name, *arguments):
@@ -90,12 +91,12 @@ def test_where_numpy_has_loops_for_avx512_they_are_used(monkeypatch, current, is
     introspect = pytest.importorskip("numpy.lib.introspect")
     told = {"exp": {"dd": {"current": current, "available": "X86_V4 X86_V3"}}}
     monkeypatch.setattr(introspect, "opt_func_info", lambda **_: told)
-    vector_math._is_left_to_numpy.cache_clear()
+    libmvec._is_left_to_numpy.cache_clear()
     f4, f8 = np.dtype("f4"), np.dtype("f8")
-    assert vector_math._is_left_to_numpy("exp", f8) is not is_used
-    assert vector_math._is_left_to_numpy("sin", f4)
-    assert not vector_math._is_left_to_numpy("sin", f8)
-    vector_math._is_left_to_numpy.cache_clear()
+    assert libmvec._is_left_to_numpy("exp", f8) is not is_used
+    assert libmvec._is_left_to_numpy("sin", f4)
+    assert not libmvec._is_left_to_numpy("sin", f8)
+    libmvec._is_left_to_numpy.cache_clear()
 
 
 @settings(max_examples=20)

@@ -21,7 +21,8 @@ import numpy as np
 
 import sharedmem
 from leftovers import left_since, look
-from sharedmem import blas, runs, thread_pool
+from sharedmem.engine import runners
+from sharedmem.machine import blas, helper_threads
 
 N_WORKERS = 4
 SECONDS_A_CALL = 30.0
@@ -119,7 +120,7 @@ def main() -> int:
     parser.add_argument("--seed", default="0")
     options = parser.parse_args()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, if we are in the background
-    runs.THREAD_BYTES = 1 << 16
+    runners.THREAD_BYTES = 1 << 16
     with sharedmem.MapReduce(np=N_WORKERS):
         calls = make_calls(options.elements)
         for call in calls.values():
@@ -130,8 +131,8 @@ def main() -> int:
         n_wrong = strike_each(calls, n_each, random.Random(options.seed))
     gc.collect()
     left: Any = left_since(before)
-    if thread_pool._helpers._n_threads >= N_WORKERS:
-        left = f"{thread_pool._helpers._n_threads} threads"
+    if helper_threads._helpers._n_threads >= N_WORKERS:
+        left = f"{helper_threads._helpers._n_threads} threads"
     print(f"{n_each * len(calls)} strikes, {n_wrong} went wrong; left behind: {left or 'nothing'}")
     return 1 if n_wrong or left else 0
 

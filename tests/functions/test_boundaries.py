@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import sharedmem
-from sharedmem import histograms, products, ranks, scanning, searching, selection, sorting
+from sharedmem.engine import accumulate, order_statistics, sort_lines
+from sharedmem.functions import histograms, linear_algebra, searching, selection
 
 RNG = np.random.default_rng(0)
 NUMBERS = RNG.integers(-40, 41, 1 << 16) / 4  # whose sums and products are exact
@@ -23,18 +24,18 @@ TABLE = np.sort(NUMBERS[:999])
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    for module in (histograms, products, scanning, selection):
+    for module in (histograms, linear_algebra, accumulate, selection):
         monkeypatch.setattr(module, "DEFAULT_CHUNK_BYTES", CHUNK)
-    for module in (scanning, selection):
+    for module in (accumulate, selection):
         monkeypatch.setattr(module, "bytes_a_chunk", lambda _: CHUNK)
     for name in ("SMALL_BYTES", "RUN_BYTES", "LONG_BYTES", "PIECE_BYTES"):
-        monkeypatch.setattr(sorting, name, CHUNK)
+        monkeypatch.setattr(sort_lines, name, CHUNK)
     for name in ("CHUNK_BYTES", "LONG_BYTES"):
-        monkeypatch.setattr(scanning, name, CHUNK)
+        monkeypatch.setattr(accumulate, name, CHUNK)
     monkeypatch.setattr(histograms, "_RUN", 64)
-    monkeypatch.setattr(ranks, "SAMPLE", 16)
+    monkeypatch.setattr(order_statistics, "SAMPLE", 16)
     monkeypatch.setattr(searching, "LONG_TABLE", 1)
-    monkeypatch.setattr("sharedmem.runs.THREAD_BYTES", 64)
+    monkeypatch.setattr("sharedmem.engine.runners.THREAD_BYTES", 64)
 
 
 def same_as(name, **options):

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import sharedmem
-from sharedmem import runs, scanning, scans
+from sharedmem.engine import accumulate, runners
+from sharedmem.functions import cumulative
 from tests.kernels.strategies import DTYPES, arrays
 
 several = settings(max_examples=15)
@@ -16,11 +17,11 @@ WORKERS = (0, 1, 2, 3, 7)
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(scanning, "CHUNK_BYTES", 1 << 10)
-    monkeypatch.setattr(scanning, "bytes_a_chunk", lambda _: 1 << 10)
-    monkeypatch.setattr(scans, "bytes_a_chunk", lambda _: 1 << 10)
-    monkeypatch.setattr(scanning, "LONG_BYTES", 4 << 10)
-    monkeypatch.setattr(runs, "THREAD_BYTES", 64)
+    monkeypatch.setattr(accumulate, "CHUNK_BYTES", 1 << 10)
+    monkeypatch.setattr(accumulate, "bytes_a_chunk", lambda _: 1 << 10)
+    monkeypatch.setattr(cumulative, "bytes_a_chunk", lambda _: 1 << 10)
+    monkeypatch.setattr(accumulate, "LONG_BYTES", 4 << 10)
+    monkeypatch.setattr(runners, "THREAD_BYTES", 64)
     with np.errstate(all="ignore"):
         yield
 

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import sharedmem
-from sharedmem import elementwise, engine, fusing, runs, whole_arrays
+from sharedmem.engine import apply_ufunc, runners
+from sharedmem.expressions import fusion, whole_arrays
+from sharedmem.functions import evaluate
 from tests.kernels.strategies import arrays, dtypes
 
 several = settings(max_examples=3)
@@ -16,11 +18,11 @@ several = settings(max_examples=3)
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch):
-    monkeypatch.setattr(elementwise, "PIECE", 16)
+    monkeypatch.setattr(evaluate, "PIECE", 16)
     monkeypatch.setattr(whole_arrays, "_LARGE", 256)
-    monkeypatch.setattr(fusing, "_GRAIN", 64)
-    monkeypatch.setattr(engine, "bytes_a_chunk", lambda _: 1 << 10)
-    monkeypatch.setattr(runs, "THREAD_BYTES", 1)
+    monkeypatch.setattr(fusion, "_GRAIN", 64)
+    monkeypatch.setattr(apply_ufunc, "bytes_a_chunk", lambda _: 1 << 10)
+    monkeypatch.setattr(runners, "THREAD_BYTES", 1)
 
 
 # What the language of expressions has, in Python's.
@@ -268,8 +270,8 @@ def test_all_teams_give_the_same_bits(np_):
 
 
 def test_whole_arrays_at_once_are_numpys(monkeypatch):
-    monkeypatch.setattr(elementwise, "PIECE", 1 << 16)
-    monkeypatch.setattr(elementwise, "fuse", None)
+    monkeypatch.setattr(evaluate, "PIECE", 1 << 16)
+    monkeypatch.setattr(evaluate, "fuse", None)
     check("exp(-a*a) + 1", a=numbers("f8"))
 
 
@@ -309,8 +311,8 @@ def test_names_and_arrays_have_to_match():
 
 
 def test_a_broken_table_of_loops_leaves_the_work_to_numpy(monkeypatch):
-    fusing._fuse.cache_clear()
-    monkeypatch.setattr(fusing, "_HEAD", fusing._HEAD - 8)
+    fusion._fuse.cache_clear()
+    monkeypatch.setattr(fusion, "_HEAD", fusion._HEAD - 8)
     check("exp(a) + 1", a=numbers("f8"))
-    assert fusing._fuse.cache_info().currsize == 1
-    fusing._fuse.cache_clear()
+    assert fusion._fuse.cache_info().currsize == 1
+    fusion._fuse.cache_clear()

@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
 import sharedmem
-from sharedmem import lines
+from sharedmem.engine import line_view
 
 INF, NAN, BIG = np.inf, np.nan, 1e308
 NAMES = [
@@ -28,7 +28,7 @@ CASES = {
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(lines, "bytes_a_chunk", lambda _: 256)
+    monkeypatch.setattr(line_view, "bytes_a_chunk", lambda _: 256)
 
 
 def told(function, *args, **options):

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import sharedmem
-from sharedmem import lines, statistics
+from sharedmem.engine import line_view
+from sharedmem.functions import variance
 from tests.kernels.strategies import arrays_and_axes
 
 several = settings(max_examples=60)
@@ -16,7 +17,7 @@ several = settings(max_examples=60)
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(lines, "bytes_a_chunk", lambda _: 256)
+    monkeypatch.setattr(line_view, "bytes_a_chunk", lambda _: 256)
 
 
 EXACT = ("f8", "i2", "?", "f2", "g", ">f8")
@@ -187,7 +188,7 @@ def test_histograms_that_cannot_be_made(arguments, message):
 
 
 def test_the_pool_in_use_does_the_work(monkeypatch):
-    monkeypatch.setattr(lines, "bytes_a_chunk", lambda _: 1 << 10)
+    monkeypatch.setattr(line_view, "bytes_a_chunk", lambda _: 1 << 10)
     parts = sharedmem.zeros(8, int)
 
     def count(x):
@@ -207,7 +208,7 @@ def test_moments_and_summary():
     a = np.random.default_rng(0).normal(size=(50, 6))
     assert sharedmem.moments(a).mean == pytest.approx(sharedmem.mean(a), rel=1e-15)
     assert sharedmem.moments(a, 0, keepdims=True).kurtosis.shape == (1, 6)
-    result = statistics.summary(a, 1)
+    result = variance.summary(a, 1)
     np.testing.assert_array_equal(result.min, a.min(1))
     np.testing.assert_allclose(result.std, a.std(1), rtol=1e-12)
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import sharedmem
-from sharedmem import histograms, lines
+from sharedmem.engine import line_view
+from sharedmem.functions import histograms
 from tests.kernels.strategies import dtypes
 
 several = settings(max_examples=15)
@@ -14,10 +15,10 @@ DTYPES = (*dtypes("f8", "i2", "f2", ">f8", others=("f4", "i1", "u2", "i8", "u8")
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(lines, "bytes_a_chunk", lambda _: 256)
+    monkeypatch.setattr(line_view, "bytes_a_chunk", lambda _: 256)
     monkeypatch.setattr(histograms, "DEFAULT_CHUNK_BYTES", 256)
     monkeypatch.setattr(histograms, "_RUN", 37)
-    monkeypatch.setattr("sharedmem.runs.THREAD_BYTES", 64)
+    monkeypatch.setattr("sharedmem.engine.runners.THREAD_BYTES", 64)
 
 
 def assert_same(result, expected):

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import sharedmem
-from sharedmem import lines, products
+from sharedmem.engine import line_view
+from sharedmem.functions import linear_algebra
 from tests.kernels.oracles import ulps
 from tests.kernels.strategies import DTYPES, arrays, arrays_and_axes, dtypes
 
@@ -18,8 +19,8 @@ INEXACT = dtypes("f8", "i2", "c16", "f2", "g", ">f8", others=("f4", "c8"))
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(lines, "bytes_a_chunk", lambda _: 256)
-    monkeypatch.setattr(products, "DEFAULT_CHUNK_BYTES", 256)
+    monkeypatch.setattr(line_view, "bytes_a_chunk", lambda _: 256)
+    monkeypatch.setattr(linear_algebra, "DEFAULT_CHUNK_BYTES", 256)
 
 
 def assert_like(result, expected, rtol=1e-13):
@@ -88,7 +89,7 @@ def test_dot_products_that_cancel():
 
 @pytest.mark.parametrize("dtype", ["f8", "c16", "i4", "g", "f2"])
 def test_products_have_the_same_bits_for_any_number_of_workers(dtype, monkeypatch):
-    monkeypatch.setattr("sharedmem.runs.THREAD_BYTES", 64)
+    monkeypatch.setattr("sharedmem.engine.runners.THREAD_BYTES", 64)
     a, b = np.random.default_rng(0).normal(0, 9, (2, 60, 70)).astype(dtype)
     results = []
     for workers in (0, 1, 2, 3, 7):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import sharedmem
-from sharedmem import histograms, lines, products, reducing, scanning, selection, sorting
+from sharedmem.engine import accumulate, line_view, reduce, sort_lines
+from sharedmem.functions import histograms, linear_algebra, selection
 
 BUILTIN = (TypeError, ValueError, IndexError, ZeroDivisionError, OverflowError)
 RECORD = np.dtype([("x", "i4"), ("y", "f8")])
@@ -21,15 +22,15 @@ def small_or_large(request, monkeypatch):
     """Let arrays of a few elements take the way of small ones, and then that of large ones."""
     if request.param == "small":
         return
-    monkeypatch.setattr(lines, "bytes_a_chunk", lambda _: 64)
-    monkeypatch.setattr(reducing, "LONG_LINE", 2)
-    monkeypatch.setattr("sharedmem.runs.THREAD_BYTES", 64)
-    for module in (histograms, products, selection):
+    monkeypatch.setattr(line_view, "bytes_a_chunk", lambda _: 64)
+    monkeypatch.setattr(reduce, "LONG_LINE", 2)
+    monkeypatch.setattr("sharedmem.engine.runners.THREAD_BYTES", 64)
+    for module in (histograms, linear_algebra, selection):
         monkeypatch.setattr(module, "DEFAULT_CHUNK_BYTES", 64)
     for name in ("SMALL_BYTES", "RUN_BYTES", "LONG_BYTES"):
-        monkeypatch.setattr(sorting, name, 64)
+        monkeypatch.setattr(sort_lines, name, 64)
     for name in ("CHUNK_BYTES", "LONG_BYTES"):
-        monkeypatch.setattr(scanning, name, 64)
+        monkeypatch.setattr(accumulate, name, 64)
 
 
 def numbers(dtype):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import sharedmem
-from sharedmem import lines, reducing, stores
+from sharedmem.engine import line_view, reduce, reduce_stored
 from tests.kernels.strategies import DTYPES, arrays_and_axes, dtypes
 
 several = settings(max_examples=15)
@@ -17,9 +17,9 @@ NAMES = ["prod", "ptp", "any", "all", "sum", "mean", "min", "max", "var", "std"]
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(lines, "bytes_a_chunk", lambda _: 256)
-    monkeypatch.setattr(reducing, "LONG_LINE", 4)
-    monkeypatch.setattr("sharedmem.runs.THREAD_BYTES", 64)
+    monkeypatch.setattr(line_view, "bytes_a_chunk", lambda _: 256)
+    monkeypatch.setattr(reduce, "LONG_LINE", 4)
+    monkeypatch.setattr("sharedmem.engine.runners.THREAD_BYTES", 64)
 
 
 def outcome(function, *args, **options):
@@ -132,8 +132,8 @@ def test_where_leaves_elements_out(name, dtype):
 @pytest.mark.parametrize("axis", [0, 1, 2, (0, 2), None])
 @pytest.mark.parametrize("nbytes", [64, 1 << 10, 1 << 20])
 def test_where_of_many_planes(axis, nbytes, monkeypatch):
-    monkeypatch.setattr(stores, "DEFAULT_CHUNK_BYTES", nbytes)
-    monkeypatch.setattr(sys.modules["sharedmem.chunks"], "DEFAULT_CHUNK_BYTES", nbytes)
+    monkeypatch.setattr(reduce_stored, "DEFAULT_CHUNK_BYTES", nbytes)
+    monkeypatch.setattr(sys.modules["sharedmem.arrays.chunks"], "DEFAULT_CHUNK_BYTES", nbytes)
     a = np.random.default_rng(0).normal(size=(7, 6, 5))
     for name, options in {"sum": {}, "mean": {}, "std": {}, "max": {"initial": -9}}.items():
         for values in (a, a.T, a[::-1, ::2]):

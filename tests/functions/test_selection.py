@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import sharedmem
-from sharedmem import selection
+from sharedmem.functions import selection
 from tests.kernels.strategies import arrays
 
 several = settings(max_examples=15)
@@ -16,7 +16,7 @@ DTYPES = ("f8", "f4", "i1", "i2", "u8", "?", "c16", "c8", "f2", "g", ">f8", "m8[
 def small_chunks(monkeypatch):
     monkeypatch.setattr(selection, "DEFAULT_CHUNK_BYTES", 64)
     monkeypatch.setattr(selection, "bytes_a_chunk", lambda _: 64)
-    monkeypatch.setattr("sharedmem.runs.THREAD_BYTES", 64)
+    monkeypatch.setattr("sharedmem.engine.runners.THREAD_BYTES", 64)
 
 
 def numbers(shape, dtype, seed=0):

@@ -6,7 +6,8 @@ from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
 import sharedmem
-from sharedmem import natural_runs, ordering, searching, sorting
+from sharedmem.engine import natural_runs, sort_lines
+from sharedmem.functions import searching, sorting
 from tests.kernels.strategies import arrays, dtypes
 
 several = settings(max_examples=15)
@@ -18,10 +19,10 @@ WORKERS = (0, 1, 2, 3, 7)
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch):
-    monkeypatch.setattr(sorting, "SMALL_BYTES", 1)
-    monkeypatch.setattr(sorting, "RUN_BYTES", 64)
-    monkeypatch.setattr(sorting, "PIECE_BYTES", 128)
-    monkeypatch.setattr(sorting, "LONG_BYTES", 256)
+    monkeypatch.setattr(sort_lines, "SMALL_BYTES", 1)
+    monkeypatch.setattr(sort_lines, "RUN_BYTES", 64)
+    monkeypatch.setattr(sort_lines, "PIECE_BYTES", 128)
+    monkeypatch.setattr(sort_lines, "LONG_BYTES", 256)
 
 
 def hard_line(dtype, n=1001):
@@ -300,8 +301,8 @@ def test_distinct_rows_and_no_elements():
 @pytest.mark.parametrize("k", [0, 1, 5, 400, 1001])
 @pytest.mark.parametrize("by_workers", [True, False])
 def test_the_largest_and_where_they_are(dtype, k, largest, by_workers, monkeypatch):
-    monkeypatch.setattr(ordering, "_PARTITIONED", 0 if by_workers else 1 << 20)
-    monkeypatch.setattr(ordering, "_CHOSEN", 2000 if by_workers else 100)
+    monkeypatch.setattr(sorting, "_PARTITIONED", 0 if by_workers else 1 << 20)
+    monkeypatch.setattr(sorting, "_CHOSEN", 2000 if by_workers else 100)
     a = hard_line(dtype)
     order = np.argsort(a, kind="stable")
     if largest:

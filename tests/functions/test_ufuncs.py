@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import sharedmem
-from sharedmem import float_errors, fusing, runs, whole_arrays
+from sharedmem.engine import runners
+from sharedmem.expressions import float_flags, fusion, whole_arrays
 from tests.kernels.strategies import dtypes
 
 UFUNCS = sorted(whole_arrays._NAMES, key=lambda ufunc: ufunc.__name__)
@@ -17,8 +18,8 @@ DTYPES = dtypes("f8", "i4", others=("f4", "u1", "?", "c16"))
 def small_sizes(monkeypatch):
     monkeypatch.setattr(whole_arrays, "_WORTHWHILE", 1)
     monkeypatch.setattr(whole_arrays, "_LARGE", 256)
-    monkeypatch.setattr(fusing, "_GRAIN", 64)
-    monkeypatch.setattr(runs, "THREAD_BYTES", 64)
+    monkeypatch.setattr(fusion, "_GRAIN", 64)
+    monkeypatch.setattr(runners, "THREAD_BYTES", 64)
 
 
 @pytest.fixture
@@ -143,7 +144,7 @@ def test_nothing_is_told_of_what_went_well(computed):
 
 
 def test_without_the_c_library_numpy_computes(monkeypatch, computed):
-    monkeypatch.setattr(float_errors, "addresses", lambda: ())
+    monkeypatch.setattr(float_flags, "addresses", lambda: ())
     with pytest.warns(RuntimeWarning, match="invalid value encountered in sqrt"):
         result = sharedmem.apply_ufunc(np.sqrt, np.full(300, -1.0))
     assert np.isnan(result).all()
@@ -151,9 +152,9 @@ def test_without_the_c_library_numpy_computes(monkeypatch, computed):
 
 
 def test_broken_tables_leave_the_work_to_numpy(monkeypatch, computed):
-    fusing._fuse.cache_clear()
-    monkeypatch.setattr(fusing, "_is_table_as_documented", lambda ufunc: False)
+    fusion._fuse.cache_clear()
+    monkeypatch.setattr(fusion, "_is_table_as_documented", lambda ufunc: False)
     a = np.linspace(0, 1, 300)
     np.testing.assert_array_equal(sharedmem.apply_ufunc(np.exp, a), np.exp(a))
     assert not computed
-    fusing._fuse.cache_clear()
+    fusion._fuse.cache_clear()

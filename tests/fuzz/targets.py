@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 
 import sharedmem
-from sharedmem import parcels
-from sharedmem.array import Layout, _load, describe
-from sharedmem.expressions import names_in, parse
-from sharedmem.files import anonymous_file
-from sharedmem.keys import SegmentKey, key_of
-from sharedmem.memory import Segment
-from sharedmem.parcels import UnpackingError
-from sharedmem.transport import _HEADER, Channel
+from sharedmem.arrays.shared_array import Layout, _load, describe
+from sharedmem.expressions.language import names_in, parse
+from sharedmem.memory.memory_files import anonymous_file
+from sharedmem.memory.segment_keys import SegmentKey, key_of
+from sharedmem.memory.segments import Segment
+from sharedmem.workers import pickling
+from sharedmem.workers.channel import _HEADER, Channel
+from sharedmem.workers.pickling import UnpackingError
 
 # How a message, a pickle of an array and an expression are refused.
 MESSAGE_ERRORS = (UnpackingError, BlockingIOError)  # the second if more is to come
@@ -46,12 +46,12 @@ def receive(message: bytes, content: bytes, n_segments: int, has_file: bool) -> 
     """Send any message, with descriptors, as a worker does, and receive it."""
     before = len(os.listdir("/proc/self/fd"))
     ours, theirs = Channel.pair(windowed=False)
-    loads = parcels.pickle.loads
+    loads = pickling.pickle.loads
     with contextlib.ExitStack() as stack:
         stack.callback(theirs.close)
         stack.callback(ours.close)
-        stack.callback(setattr, parcels.pickle, "loads", loads)
-        parcels.pickle.loads = read_all
+        stack.callback(setattr, pickling.pickle, "loads", loads)
+        pickling.pickle.loads = read_all
         descriptors = [SEGMENT.fd] * n_segments
         if has_file:
             descriptors.append(anonymous_file("fuzz"))
@@ -68,7 +68,7 @@ def receive(message: bytes, content: bytes, n_segments: int, has_file: bool) -> 
 
 
 def header(*fields: int) -> bytes:
-    """Return the header of a message: see `sharedmem.transport`."""
+    """Return the header of a message: see `sharedmem.workers.channel`."""
     return _HEADER.pack(*fields)
 
 
@@ -112,9 +112,9 @@ class _Type:
 
 
 KNOWN_NAMES = {
-    ("sharedmem.array", "_load"),
-    ("sharedmem.array", "Layout"),
-    ("sharedmem.keys", "SegmentKey"),
+    ("sharedmem.arrays.shared_array", "_load"),
+    ("sharedmem.arrays.shared_array", "Layout"),
+    ("sharedmem.memory.segment_keys", "SegmentKey"),
     ("numpy", "dtype"),
     ("numpy.dtypes", "Float64DType"),
 }

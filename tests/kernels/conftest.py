@@ -2,11 +2,11 @@
 
 import pytest
 
-from sharedmem import lines, reducing
+from sharedmem.engine import line_view, reduce
 
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(lines, "bytes_a_chunk", lambda _: 256)
-    monkeypatch.setattr(lines, "MIN_LINES", 4)
-    monkeypatch.setattr(reducing, "LONG_LINE", 4)
+    monkeypatch.setattr(line_view, "bytes_a_chunk", lambda _: 256)
+    monkeypatch.setattr(line_view, "MIN_LINES", 4)
+    monkeypatch.setattr(reduce, "LONG_LINE", 4)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import sharedmem
-from sharedmem.kernels import moments, sums
-from sharedmem.reducing import reduce
-from sharedmem.runs import run_serially
+from sharedmem.engine.reduce import reduce
+from sharedmem.engine.runners import run_serially
+from sharedmem.kernels import sums, variances
 from tests.kernels.oracles import exact_sum, exact_variance, ulps
 
 
@@ -55,7 +55,7 @@ def test_variance_far_from_zero(offset):
     rng = np.random.default_rng(1)
     for n in (3, 50, 3000):
         a = rng.normal(offset, 1, n)
-        result = reduce(run_serially, moments.variance("f8", "f8"), a)
+        result = reduce(run_serially, variances.variance("f8", "f8"), a)
         assert result == pytest.approx(exact_variance(a), rel=1e-12)
 
 

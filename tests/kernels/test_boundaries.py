@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import sharedmem
-from sharedmem import lines
-from sharedmem.chunks import DEFAULT_CHUNK_BYTES, bytes_a_chunk
-from sharedmem.kernels import pieces
+from sharedmem.arrays.chunks import DEFAULT_CHUNK_BYTES, bytes_a_chunk
+from sharedmem.engine import line_view
+from sharedmem.kernels.loops import pieces
 
 RNG = np.random.default_rng(0)
 NUMBERS = RNG.integers(-40, 41, 1 << 20) / 4  # whose sums are exact
@@ -62,13 +62,13 @@ def assert_numpys(name, shapes, axis):
 def small_pieces(monkeypatch):
     for name, value in {"PIECE": 40, "AREA": 100, "HEIGHT": 8, "WIDTH": 48}.items():
         monkeypatch.setattr(pieces, name, value)
-    monkeypatch.setattr(lines, "bytes_a_chunk", lambda _: 1 << 13)
+    monkeypatch.setattr(line_view, "bytes_a_chunk", lambda _: 1 << 13)
 
 
 @pytest.fixture
 def real_chunks(monkeypatch):
-    monkeypatch.setattr(lines, "bytes_a_chunk", bytes_a_chunk)
-    monkeypatch.setattr(lines, "MIN_LINES", 1024)
+    monkeypatch.setattr(line_view, "bytes_a_chunk", bytes_a_chunk)
+    monkeypatch.setattr(line_view, "MIN_LINES", 1024)
 
 
 @pytest.mark.parametrize("name", EXACT + CLOSE)

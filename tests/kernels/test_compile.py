@@ -13,7 +13,7 @@ from sharedmem.kernels.sums import two_sum
 CHILD = """
 import numpy as np
 from sharedmem.kernels import counts, extrema, histograms, moments, summaries, sums
-from sharedmem.kernels.pieces import reduce_lines
+from sharedmem.kernels.loops.pieces import reduce_lines
 for kernel in (sums._add_lines[True].rows, histograms.tally):
     assert not kernel.signatures, "importing has compiled a kernel"
 histograms.tally(np.zeros(3, int), np.zeros(1, int))

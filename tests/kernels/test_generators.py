@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sharedmem.kernels import distributions, poisson
-from sharedmem.kernels.generators import WIDTH, fill_words, further_words, philox
+from sharedmem.kernels.random import distributions, poisson
+from sharedmem.kernels.random.generators import WIDTH, fill_words, further_words, philox
 
 
 def words(*numbers):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sharedmem.kernels import summaries
-from sharedmem.reducing import reduce
-from sharedmem.runs import run_serially
+from sharedmem.engine.reduce import reduce
+from sharedmem.engine.runners import run_serially
+from sharedmem.kernels import moments
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def a():
 
 @pytest.mark.parametrize("axis", [None, 0, 1])
 def test_moments_are_scipys(a, axis):
-    result = reduce(run_serially, summaries.moments("f8"), a, axis)
+    result = reduce(run_serially, moments.moments("f8"), a, axis)
     np.testing.assert_allclose(result.mean, np.mean(a, axis=axis), rtol=1e-14)
     np.testing.assert_allclose(result.var, np.var(a, axis=axis), rtol=1e-12)
     np.testing.assert_allclose(result.skew, stats.skew(a, axis=axis), rtol=1e-11)
@@ -24,7 +24,7 @@ def test_moments_are_scipys(a, axis):
 
 
 def test_moments_of_what_does_not_vary():
-    result = reduce(run_serially, summaries.moments("f8"), np.full(1000, 0.1))
+    result = reduce(run_serially, moments.moments("f8"), np.full(1000, 0.1))
     assert result.mean == pytest.approx(0.1)
     assert result.var == pytest.approx(0, abs=1e-30)
     assert np.isnan(result.skew)
@@ -36,7 +36,7 @@ def test_moments_of_what_does_not_vary():
     [([np.nan], np.nan), ([np.inf], np.inf), ([-np.inf], -np.inf), ([np.inf, -np.inf], np.nan)],
 )
 def test_moments_of_what_is_not_finite(special, mean):
-    result = reduce(run_serially, summaries.moments("f8"), np.array([1.0, 2.0, *special]))
+    result = reduce(run_serially, moments.moments("f8"), np.array([1.0, 2.0, *special]))
     np.testing.assert_equal(float(result.mean), mean)
     assert np.isnan([result.var, result.skew, result.kurtosis]).all()
 
@@ -48,7 +48,7 @@ def test_a_summary_is_of_the_finite_elements(a, axis):
     a[1::9, ::4] = -np.inf
     a[:, 17] = np.nan
     finite = np.where(np.isfinite(a), a, np.nan)[:, np.arange(30) != 17]
-    result = reduce(run_serially, summaries.summary("f8"), a, axis)
+    result = reduce(run_serially, moments.summary("f8"), a, axis)
     np.testing.assert_array_equal(result.n_nan, np.isnan(a).sum(axis))
     np.testing.assert_array_equal(result.n_inf, np.isinf(a).sum(axis))
     assert np.sum(result.count) == a.size
@@ -63,11 +63,11 @@ def test_a_summary_is_of_the_finite_elements(a, axis):
 
 
 def test_a_summary_of_nothing_finite():
-    result = reduce(run_serially, summaries.summary("f8"), np.full((3, 5), np.nan))
+    result = reduce(run_serially, moments.summary("f8"), np.full((3, 5), np.nan))
     assert (result.count, result.n_nan) == (15, 15)
     assert np.isnan(result[3:]).all()
 
 
 def test_complex_numbers_have_no_skew():
     with pytest.raises(TypeError, match="complex128"):
-        summaries.moments("c16")
+        moments.moments("c16")

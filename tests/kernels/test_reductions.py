@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from sharedmem.kernels import counts, extrema, moments, nans, pieces, summaries, sums
-from sharedmem.reducing import reduce
-from sharedmem.runs import run_serially
-from sharedmem.thread_pool import in_concert
+from sharedmem.engine.reduce import reduce
+from sharedmem.engine.runners import run_serially
+from sharedmem.kernels import counts, extrema, moments, nan_reductions, sums, variances
+from sharedmem.kernels.loops import pieces
+from sharedmem.machine.helper_threads import in_concert
 from tests.kernels.strategies import arrays_and_axes, dtypes
 
 several = settings(max_examples=150)
@@ -67,7 +68,7 @@ def test_count_nonzero_is_numpys(case):
 def test_variance_is_numpys(case):
     a, axis = case
     expected = np.var(a, axis=axis)
-    result = reduce(run_serially, moments.variance(a.dtype, expected.dtype), a, axis)
+    result = reduce(run_serially, variances.variance(a.dtype, expected.dtype), a, axis)
     assert result.dtype == expected.dtype
     np.testing.assert_allclose(result, expected, rtol=1e-12, atol=1e-12)
 
@@ -79,8 +80,8 @@ def test_no_bit_depends_on_who_computes_when(case, seed):
     a = a / 3
     for reduction in (
         sums.add("f8", "f8"),
-        moments.variance("f8", "f8"),
-        summaries.moments("f8"),
+        variances.variance("f8", "f8"),
+        moments.moments("f8"),
         extrema.minmax("f8"),
     ):
         first = reduce(run_serially, reduction, a, axis)
@@ -107,7 +108,7 @@ def test_threads_share_lines_and_columns(shape, axis, monkeypatch):
     a = np.random.default_rng(0).integers(-40, 41, shape) / 4
     assert_all_numpys(a, axis)
     a += 1 / 3
-    for reduction in (sums.add("f8", "f8"), moments.variance("f8", "f8"), extrema.maximum("f8")):
+    for reduction in (sums.add("f8", "f8"), variances.variance("f8", "f8"), extrema.maximum("f8")):
         for order in "CF":
             x = np.asarray(a, order=order)
             alone, *together = (
@@ -124,7 +125,7 @@ def test_no_line_depends_on_another(n):
     far = a + 1e9 * np.arange(n)
     far[::3] = np.nan
     far[5] = a[5]
-    for reduction in (sums.add("f8", "f8"), moments.variance("f8", "f8"), summaries.summary("f8")):
+    for reduction in (sums.add("f8", "f8"), variances.variance("f8", "f8"), moments.summary("f8")):
         for axis in (0, 1):
             among = [
                 reduce(run_serially, reduction, x.T if axis == 0 else x, axis) for x in (a, far)
@@ -173,16 +174,16 @@ def test_any_element_may_be_nan(axis):
         a = np.arange(40.0 * 1100).reshape(40, 1100)
         a.flat[at] = np.nan
         assert_all_numpys(a, axis)
-        result = reduce(run_serially, nans.minimum(a.dtype), a, axis)
+        result = reduce(run_serially, nan_reductions.minimum(a.dtype), a, axis)
         np.testing.assert_array_equal(result, np.nanmin(a, axis))
-        result = reduce(run_serially, nans.add(a.dtype, a.dtype), a, axis)
+        result = reduce(run_serially, nan_reductions.add(a.dtype, a.dtype), a, axis)
         np.testing.assert_array_equal(result, np.nansum(a, axis))
 
 
 STATES = {
     "sum": (sums.add("f8", "f8"), 1e-15),
-    "variance": (moments.variance("f8", "f8"), 1e-11),
-    "moments": (summaries.moments("f8"), 1e-9),
+    "variance": (variances.variance("f8", "f8"), 1e-11),
+    "moments": (moments.moments("f8"), 1e-9),
     "minmax": (extrema.minmax("f8"), 0),
     "count_nonzero": (counts.count_nonzero("f8"), 0),
 }

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
-from sharedmem.kernels import orders
+from sharedmem.kernels import sorting
 
 several = settings(max_examples=100)
 # Few values, so that many are equal.
@@ -21,7 +21,7 @@ def test_any_piece_of_merged_runs(left, right, data):
     start = data.draw(st.integers(0, len(expected)))
     stop = data.draw(st.integers(start, len(expected)))
     out = np.full(len(expected), 77.0)
-    orders.merge(left, right, out, start, stop)
+    sorting.merge(left, right, out, start, stop)
     np.testing.assert_array_equal(out[start:stop], expected[start:stop])
     assert (np.delete(out, range(start, stop)) == 77).all()
 
@@ -33,7 +33,7 @@ def test_of_equals_the_left_come_first(left, right):
     n_ones = sum(left) + sum(right)
     runs = [np.sort(np.where(run, 1.0, zero)) for run, zero in ((left, -0.0), (right, 0.0))]
     out = np.empty(len(left) + len(right))
-    orders.merge(*runs, out, 0, len(out))
+    sorting.merge(*runs, out, 0, len(out))
     n_left = len(left) - sum(left)
     assert np.signbit(out[:n_left]).all()
     assert not np.signbit(out[n_left:]).any()
@@ -48,7 +48,7 @@ def test_of_equals_the_left_come_first(left, right):
 def test_what_is_between_limits(x, limits):
     low, high = map(np.float64, limits)
     inside = np.empty(len(x))
-    counts = orders.select_between(x, low, high, inside)
+    counts = sorting.select_between(x, low, high, inside)
     between = x[(x > low) & (x < high)]
     n_high = np.count_nonzero(x == high) if low < high else 0
     n_low, n_nan = np.count_nonzero(x == low), np.count_nonzero(np.isnan(x))
@@ -59,19 +59,19 @@ def test_what_is_between_limits(x, limits):
 @given(x=LINES)
 @several
 def test_equals_of_different_bits_are_counted(x):
-    assert orders.n_twins(x) == np.count_nonzero((x == 0) | np.isnan(x))
+    assert sorting.n_twins(x) == np.count_nonzero((x == 0) | np.isnan(x))
 
 
 def test_too_many_moves_are_refused():
     n_bits = np.uint64(10)
     x = np.arange(1000, dtype=np.uint64)[::-1].copy()
-    rules = (orders.UNSIGNED, np.uint64(1 << 63), np.uint64(0))
+    rules = (sorting.UNSIGNED, np.uint64(1 << 63), np.uint64(0))
     packed = np.arange(1000, dtype=np.uint64)  # all of them in one run
-    assert not orders.settle(packed, x, 0, 1000, n_bits, *rules)
+    assert not sorting.settle(packed, x, 0, 1000, n_bits, *rules)
     packed = np.arange(1000, dtype=np.uint64)
     x[:2] = x[1::-1]
     x[2:] = 2000
-    assert orders.settle(packed, x, 0, 1000, n_bits, *rules)
+    assert sorting.settle(packed, x, 0, 1000, n_bits, *rules)
     np.testing.assert_array_equal(packed, np.argsort(x, kind="stable"))
 
 
@@ -82,7 +82,7 @@ def test_the_order_of_packed_floats(dtype):
     packed = np.empty(len(x), np.uint64)
     shift = max(0, 8 * x.itemsize - 60)
     digit = map(np.uint64, (shift, 2**60 - 1, 4))
-    rules = orders.FLOATING, np.uint64(sign), np.uint64(infinity)
+    rules = sorting.FLOATING, np.uint64(sign), np.uint64(infinity)
     order = np.empty(0, np.intp)
-    orders.pack(x.view(f"u{x.itemsize}"), order, packed, 0, len(x), *digit, *rules)
+    sorting.pack(x.view(f"u{x.itemsize}"), order, packed, 0, len(x), *digit, *rules)
     assert (np.sort(packed) & np.uint64(15)).tolist() == np.argsort(x, kind="stable").tolist()

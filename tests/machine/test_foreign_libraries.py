@@ -91,7 +91,7 @@ def test_regions_run_in_one_thread_where_a_fork_of_others_has_lost_their_threads
 def test_regions_run_in_one_thread_where_openmp_cannot_be_paused(team_library):
     program = """
         import ctypes, sys, sharedmem
-        from sharedmem import blas
+        from sharedmem.machine import blas
         team = ctypes.CDLL(sys.argv[1]).team
         team(3)
         (gomp,) = [each for each in blas.libraries() if each.prefix == "libgomp"]

@@ -14,7 +14,10 @@ import numpy as np
 import pytest
 
 import sharedmem
-from sharedmem import MapReduce, background, blas, contexts, forking, fusing, thread_pool
+from sharedmem import MapReduce, background
+from sharedmem.expressions import fusion
+from sharedmem.machine import blas, forking, helper_threads
+from sharedmem.workers import task_context
 
 LOCKS = (type(threading.Lock()), type(threading.RLock()))
 WAITABLE = (*LOCKS, threading.Condition, threading.Semaphore, threading.Event, threading.Barrier)
@@ -46,7 +49,10 @@ def locks_of(module: ModuleType) -> Iterator[tuple[str, Any]]:
 
 def test_all_locks_of_modules_and_classes_are_freed_after_a_fork():
     found = dict(place for module in modules() for place in locks_of(module))
-    assert {"sharedmem.fusing._compiling", "sharedmem.blas._lock"} <= set(found)
+    assert {
+        "sharedmem.expressions.fusion._compiling",
+        "sharedmem.machine.blas._lock",
+    } <= set(found)
     assert [place for place, lock in found.items() if not forking.is_freed_after_fork(lock)] == []
 
 
@@ -71,7 +77,7 @@ def held_by_another_thread(lock) -> Iterator[None]:
 
 # Python 3.12 warns of what is tested here.
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-@pytest.mark.parametrize("lock", [fusing._compiling, contexts._finding, blas._lock])
+@pytest.mark.parametrize("lock", [fusion._compiling, task_context._finding, blas._lock])
 def test_a_lock_that_another_thread_holds_is_free_in_a_child(lock):
     with held_by_another_thread(lock):
         pid = os.fork()
@@ -84,13 +90,13 @@ def test_a_lock_that_another_thread_holds_is_free_in_a_child(lock):
 def test_expressions_in_workers_while_another_thread_compiles_one():
     a = np.ones(100_000)
     pool = MapReduce(np=2, timeout=20)
-    with held_by_another_thread(fusing._compiling):
+    with held_by_another_thread(fusion._compiling):
         found = pool.map(lambda i: float(sharedmem.evaluate("a + 2", a=a)[-1]), range(2))
         call = background(lambda: sharedmem.evaluate("a + 3", a=a)[-1])
         assert (found, call.wait(20)) == ([3, 3], 4)
 
 
 def test_threads_of_the_caller_in_a_child_while_others_start():
-    with held_by_another_thread(thread_pool._helpers._lock):
+    with held_by_another_thread(helper_threads._helpers._lock):
         total = MapReduce(np=1, timeout=20).map(lambda i: sharedmem.full(5_000_000, 1.0).sum(), [0])
     assert total == [5_000_000]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import sharedmem
-from sharedmem.thread_pool import in_concert, in_threads
+from sharedmem.machine.helper_threads import in_concert, in_threads
 
 # What loops of Python, of queues, of files and of sequences end with.
 KINDS = [
@@ -87,7 +87,7 @@ def test_threads_take_signals_of_what_they_do_themselves():
 def test_a_crash_in_a_thread_is_told_by_faulthandler():
     program = """
 import ctypes, faulthandler, threading, time
-from sharedmem.thread_pool import in_threads
+from sharedmem.machine.helper_threads import in_threads
 faulthandler.enable()
 caller = threading.get_ident()
 def crash(_):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import sharedmem
-from sharedmem import machine
+from sharedmem.machine import limits
 
 VARIABLES = ("OMP_NUM_THREADS", "PBS_NUM_PPN", "SLURM_CPUS_PER_TASK")
 GIB = 1 << 30
@@ -19,7 +19,7 @@ GIB = 1 << 30
 def clean(monkeypatch):
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    forget = machine._control_groups.cache_clear
+    forget = limits._control_groups.cache_clear
     forget()
     yield
     forget()
@@ -29,7 +29,7 @@ def clean(monkeypatch):
 def cores(monkeypatch):
     """Make the affinity mask hold some cores, and no control group limit them."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 5, 7})
-    monkeypatch.setattr(machine, "_control_groups", lambda _: ())
+    monkeypatch.setattr(limits, "_control_groups", lambda _: ())
     return 5
 
 
@@ -53,7 +53,7 @@ def group(monkeypatch, tmp_path):
             path = top / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-        monkeypatch.setattr(machine, "_PROC", tmp_path)
+        monkeypatch.setattr(limits, "_PROC", tmp_path)
         monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": 64 * GIB, "SC_PAGE_SIZE": 1}.get)
         monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
 
@@ -65,7 +65,7 @@ def group(monkeypatch, tmp_path):
 def test_variables_are_obeyed(monkeypatch, name, text, count):
     monkeypatch.setenv(name, text)
     assert sharedmem.cpu_count() == count
-    assert machine.cpu_source() == name
+    assert limits.cpu_source() == name
 
 
 def test_variables_have_an_order(monkeypatch):
@@ -94,7 +94,7 @@ def test_empty_variables_count_as_unset(monkeypatch, cores):
 
 def test_affinity_mask(cores):
     assert sharedmem.cpu_count() == cores
-    assert machine.cpu_source() == "affinity mask"
+    assert limits.cpu_source() == "affinity mask"
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_affinity_mask(cores):
 def test_quota_of_a_group_above(group, version, files, quota, count):
     group(version, {name: text.format(quota) for name, text in files.items()})
     assert sharedmem.cpu_count() == count
-    assert machine.cpu_source() == ("affinity mask" if count == 8 else "quota of the control group")
+    assert limits.cpu_source() == ("affinity mask" if count == 8 else "quota of the control group")
 
 
 def test_no_quota(group):

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from sharedmem import MapReduce
-from sharedmem.signals import signals_held
+from sharedmem.machine.signals import signals_held
 
 
 @pytest.fixture

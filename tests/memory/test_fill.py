@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import sharedmem
-from sharedmem import filling
-from sharedmem.thread_pool import in_threads
+from sharedmem.machine.helper_threads import in_threads
+from sharedmem.memory import fill
 
 
 @pytest.fixture(autouse=True)
@@ -61,9 +61,9 @@ def test_no_thread_to_be_had(monkeypatch):
 @pytest.mark.parametrize("nbytes", [1, 8, 4096, 1 << 20])
 @pytest.mark.parametrize("shape", [(), (0,), (7,), (5, 3), (2, 3, 4, 5), (1, 1), (3, 0, 2)])
 def test_pieces_cover_and_are_disjoint(monkeypatch, shape, nbytes):
-    monkeypatch.setattr(filling, "_PIECE_BYTES", nbytes)
+    monkeypatch.setattr(fill, "_PIECE_BYTES", nbytes)
     visits = np.zeros(shape, "i8")
-    for index in filling._pieces(visits):
+    for index in fill._pieces(visits):
         piece = visits[(*index, ...)]
         assert piece.flags.c_contiguous
         assert piece.nbytes <= max(nbytes, 8)
@@ -75,4 +75,4 @@ def test_a_file_that_shrinks_while_it_is_read(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(bytes(100))
     with open(path, "rb") as file, pytest.raises(EOFError, match="ended at byte 100"):
-        filling.read(sharedmem.memory.Segment(200), file.fileno(), 0)
+        fill.read(sharedmem.memory.segments.Segment(200), file.fileno(), 0)

@@ -13,7 +13,7 @@ import pytest
 import sharedmem
 from leftovers import left_since, look
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 LEAKS = {
     "process": 'kept.append(subprocess.Popen(["sleep", "60"]))',

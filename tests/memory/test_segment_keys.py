@@ -4,9 +4,9 @@ import os
 
 import pytest
 
-from sharedmem import keys
-from sharedmem.keys import key_of, open_segment
-from sharedmem.memory import Segment, find_identity
+from sharedmem.memory import segment_keys
+from sharedmem.memory.segment_keys import key_of, open_segment
+from sharedmem.memory.segments import Segment, find_identity
 
 
 def test_the_key_of_a_live_segment_gives_that_segment():
@@ -29,7 +29,7 @@ def owner():
         os._exit(0)
     os.close(tell)
     os.close(wait)
-    yield keys.SegmentKey(*eval(os.read(ready, 1000)))
+    yield segment_keys.SegmentKey(*eval(os.read(ready, 1000)))
     os.close(end)
     os.waitpid(pid, 0)
     os.close(ready)
@@ -70,12 +70,12 @@ def test_a_zombie_has_ended():
     if not pid:
         os._exit(0)
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-    assert keys._start_time(pid) is None
+    assert segment_keys._start_time(pid) is None
     os.waitpid(pid, 0)
 
 
 def test_without_memfd_forked_processes_find_the_inherited_segment(monkeypatch):
-    monkeypatch.setattr("sharedmem.memory.supports_memfd", lambda: False)
+    monkeypatch.setattr("sharedmem.memory.segments.supports_memfd", lambda: False)
     segment = Segment(100)
     key = key_of(segment)
     pid = os.fork()

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import sharedmem
-from sharedmem import files, memory
-from sharedmem.memory import HUGE_PAGE, Segment, find_segment
+from sharedmem.memory import memory_files, segments
+from sharedmem.memory.segments import HUGE_PAGE, Segment, find_segment
 
 MAPS = Path("/proc/self/maps")
 SIZES = [0, 1, 4095, 4096, 4097, HUGE_PAGE // 2 - 1, HUGE_PAGE // 2, HUGE_PAGE, 2 * HUGE_PAGE + 1]
@@ -20,7 +20,7 @@ SIZES = [0, 1, 4095, 4096, 4097, HUGE_PAGE // 2 - 1, HUGE_PAGE // 2, HUGE_PAGE, 
 
 @pytest.fixture
 def no_memfd(monkeypatch):
-    monkeypatch.setattr(memory, "supports_memfd", lambda: False)
+    monkeypatch.setattr(segments, "supports_memfd", lambda: False)
 
 
 def descriptors():
@@ -69,7 +69,7 @@ def test_a_forked_process_shares_it(nbytes):
 
 def test_a_forked_process_shares_it_without_memfd(no_memfd):
     array = sharedmem.zeros(3 << 18)
-    assert memory.find_segment(array.ctypes.data, 1).fd == -1
+    assert segments.find_segment(array.ctypes.data, 1).fd == -1
 
     def work():
         array[:] = 3
@@ -92,7 +92,7 @@ def test_it_is_freed_with_its_last_user():
         assert find_segment(address, 1) is None
     finally:
         gc.enable()
-    assert memory.find_identity(identity) is None
+    assert segments.find_identity(identity) is None
     assert descriptors() == before
     assert f"{address:x}-" not in MAPS.read_text()
 
@@ -187,7 +187,7 @@ def test_populate_keeps_the_content(start, stop):
 
 
 def test_huge_pages_where_the_system_has_them():
-    if not memory.supports_collapse():
+    if not segments.supports_collapse():
         pytest.skip("MADV_COLLAPSE does not work here")
     array = sharedmem.full(1 << 20, 1.0)
     start = f"{array.ctypes.data:x}-"
@@ -197,7 +197,7 @@ def test_huge_pages_where_the_system_has_them():
 
 
 def test_plain_pages_where_it_does_not(monkeypatch):
-    monkeypatch.setattr(memory, "supports_collapse", lambda: False)
+    monkeypatch.setattr(segments, "supports_collapse", lambda: False)
     assert (sharedmem.full(1 << 20, 1.0) == 1).all()
 
 
@@ -213,21 +213,21 @@ def test_where_memory_files_are_refused(monkeypatch, code, can_be_told):
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "memfd_create", refuse)
-    files.memfd_flags.cache_clear()
+    memory_files.memfd_flags.cache_clear()
     try:
         has_files = can_be_told
-        assert memory.supports_memfd() is has_files
+        assert segments.supports_memfd() is has_files
         array = sharedmem.full(1000, 2.5)
-        assert (memory.find_segment(array.ctypes.data, 8).fd >= 0) is has_files
+        assert (segments.find_segment(array.ctypes.data, 8).fd >= 0) is has_files
         results = sharedmem.MapReduce(np=2).map(lambda i: np.full(20_000, i), range(20))
         assert [result[-1] for result in results] == list(range(20))
     finally:
-        files.memfd_flags.cache_clear()
+        memory_files.memfd_flags.cache_clear()
 
 
 def test_probes():
-    assert memory.supports_memfd() is True
-    assert memory.supports_collapse() in (True, False)
+    assert segments.supports_memfd() is True
+    assert segments.supports_collapse() in (True, False)
 
 
 LIMIT = "import resource as r; hard = r.getrlimit(r.RLIMIT_NOFILE)[1]\nset = r.setrlimit\n"
@@ -322,17 +322,17 @@ def test_a_thousand_segments_come_and_go():
     before = descriptors(), len(MAPS.read_text().splitlines())
     for _ in range(1000):
         sharedmem.ones(1000)
-    segments = [Segment(1 + k) for k in range(1000)]
-    assert all(find_segment(segment.address, segment.nbytes) is segment for segment in segments)
-    del segments
+    made = [Segment(1 + k) for k in range(1000)]
+    assert all(find_segment(segment.address, segment.nbytes) is segment for segment in made)
+    del made
     assert descriptors() == before[0]
     assert len(MAPS.read_text().splitlines()) <= before[1] + 5
-    assert all(ref() for ref in memory._by_page.values())
+    assert all(ref() for ref in segments._by_page.values())
 
 
 def test_is_mapped_shared():
     segment = Segment(HUGE_PAGE)
     start = segment.address
-    assert memory.is_mapped_shared(start, start + HUGE_PAGE)
-    assert not memory.is_mapped_shared(0, 1)
-    assert not memory.is_mapped_shared(np.ones(3).ctypes.data, np.ones(3).ctypes.data + 8)
+    assert segments.is_mapped_shared(start, start + HUGE_PAGE)
+    assert not segments.is_mapped_shared(0, 1)
+    assert not segments.is_mapped_shared(np.ones(3).ctypes.data, np.ones(3).ctypes.data + 8)

@@ -11,9 +11,9 @@ import time
 
 import numpy as np
 import pytest
-from test_worker import Strike
 
 import sharedmem
+from interrupts import Strike
 from sharedmem import ProcessBackend, ThreadBackend, WorkerException, background
 
 

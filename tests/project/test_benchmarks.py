@@ -14,7 +14,7 @@ import programs
 import report
 from regressions import rows as regressions
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # Where none is in the cache, many kernels are compiled.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -11,7 +11,7 @@ import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SOURCES = ["sharedmem", "kernels", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"]
 
 

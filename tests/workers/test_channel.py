@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import sharedmem
-from sharedmem import MapReduce, ProcessBackend, ThreadBackend, WorkerException, files, parcels
-from sharedmem.parcels import Pickled
+from sharedmem import MapReduce, ProcessBackend, ThreadBackend, WorkerException
+from sharedmem.memory import memory_files
+from sharedmem.workers import pickling
+from sharedmem.workers.pickling import Pickled
 
 POOLS = [(ProcessBackend, 0)] + [(b, n) for b in (ProcessBackend, ThreadBackend) for n in (1, 2, 5)]
 
@@ -159,7 +161,7 @@ def test_an_iterator_may_use_its_buffer_again(size):
 
 @pytest.mark.parametrize("size", [64 << 10, 200 << 10, 400 << 10])
 def test_results_do_not_take_a_mapping_each(size, monkeypatch):
-    monkeypatch.setattr(parcels, "MANY_MAPPINGS", 5)
+    monkeypatch.setattr(pickling, "MANY_MAPPINGS", 5)
     before = len(MAPS.read_bytes().splitlines())
     results = MapReduce(np=2).map(lambda i: (np.full(size, i, "u1"), bytes([i]) * size), range(99))
     for i, (array, content) in enumerate(results):
@@ -168,15 +170,15 @@ def test_results_do_not_take_a_mapping_each(size, monkeypatch):
         assert content == bytes([i]) * size
     # Freed memory of glibc's is given out again in pieces, mapped or not.
     assert len(MAPS.read_bytes().splitlines()) < before + 60
-    assert files.n_mapped() <= (5 if size > parcels.COPIED_BYTES else 0)
+    assert memory_files.n_mapped() <= (5 if size > pickling.COPIED_BYTES else 0)
     del results, array
-    assert files.n_mapped() == 0
+    assert memory_files.n_mapped() == 0
 
 
 def test_what_is_kept_of_a_result_keeps_no_large_array_beside_it():
     results = MapReduce(np=1).map(lambda i: (np.ones(1 << 20), np.ones(10_000)), range(3))
-    assert files.n_mapped() == 3
+    assert memory_files.n_mapped() == 3
     kept = [small for _, small in results]
     del results
-    assert files.n_mapped() == 0
+    assert memory_files.n_mapped() == 0
     assert sum(array.sum() for array in kept) == 30_000

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from sharedmem.claims import FileCursor, LockedCursor, claims
+from sharedmem.workers.claims import FileCursor, LockedCursor, claims
 
 
 def no_turns() -> None:

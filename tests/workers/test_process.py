@@ -18,8 +18,9 @@ from pathlib import Path
 import pytest
 
 import sharedmem
+from interrupts import Strike
 from sharedmem import MapReduce, ProcessBackend, ThreadBackend, WorkerException
-from sharedmem.signals import signals_held
+from sharedmem.machine.signals import signals_held
 
 PRELUDE = """
 import os, signal, sys, time, numpy as np, sharedmem
@@ -249,7 +250,7 @@ def test_a_stopped_worker_does_not_outlive_a_time_limit():
 
 
 def test_without_process_descriptors(monkeypatch):
-    monkeypatch.setattr("sharedmem.worker._PIDFD_WORKS", False)
+    monkeypatch.setattr("sharedmem.workers.process._PIDFD_WORKS", False)
     pool = MapReduce(np=2)
     assert pool.map(lambda i: i, range(100)) == list(range(100))
     with pytest.raises(WorkerException, match="SIGKILL"):
@@ -257,7 +258,7 @@ def test_without_process_descriptors(monkeypatch):
 
 
 def test_without_semaphores(monkeypatch):
-    monkeypatch.setattr("sharedmem.locks._semaphore_type", lambda: None)
+    monkeypatch.setattr("sharedmem.workers.locks._semaphore_type", lambda: None)
     pool = MapReduce(np=3)
     count = sharedmem.zeros((), "i8")
 
@@ -302,30 +303,6 @@ def test_interrupts_never_stay_blocked():
         strike.join()
         assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
-class Strike:
-    """Interrupts its block at a function call, or after a call of a function written in C.
-
-    These are the moments at which Python looks whether there was a signal.
-    """
-
-    def __init__(self, at):
-        self.n_left = at
-        self.pid = os.getpid()
-
-    def __call__(self, frame, event, argument):
-        if event in ("call", "c_return") and os.getpid() == self.pid:
-            self.n_left -= 1
-            if self.n_left < 0:
-                sys.setprofile(None)
-                signal.raise_signal(signal.SIGINT)
-
-    def __enter__(self):
-        sys.setprofile(self)
-
-    def __exit__(self, *exception):
-        sys.setprofile(None)
 
 
 # An interrupt in a finalizer is lost by Python.

@@ -10,7 +10,8 @@ import time
 import pytest
 
 import sharedmem
-from sharedmem import MapReduce, ProcessBackend, ThreadBackend, WorkerException, locks, sync
+from sharedmem import MapReduce, ProcessBackend, ThreadBackend, WorkerException
+from sharedmem.workers import locks, sections
 
 BACKENDS = [ProcessBackend, ThreadBackend]
 
@@ -28,7 +29,7 @@ def hold_up(at, seconds):
 
     def trace(frame, event, _):
         nonlocal n_seen
-        if frame.f_code.co_filename != sync.__file__:
+        if frame.f_code.co_filename != sections.__file__:
             return None
         n_seen += event == "line"
         if n_seen == at and event == "line":
@@ -44,7 +45,7 @@ def strike(at):
 
     def profile(frame, event, _):
         nonlocal n_seen
-        is_inside = frame.f_code.co_filename == sync.__file__ and event in ("call", "c_return")
+        is_inside = frame.f_code.co_filename == sections.__file__ and event in ("call", "c_return")
         if is_inside and is_armed:
             n_seen += 1
             if n_seen == at:

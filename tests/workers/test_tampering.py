@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 import sharedmem
-from sharedmem.memory import Segment
-from sharedmem.parcels import UnpackingError, pack
-from sharedmem.transport import Channel, Kind
+from sharedmem.memory.segments import Segment
+from sharedmem.workers.channel import Channel, Kind
+from sharedmem.workers.pickling import UnpackingError, pack
 from targets import SEGMENT, TYPES, header, load, load_bytes, receive, sizes
 
 INTEGERS = st.sampled_from([-1, 0, 1, 2, 100, 5000, 1 << 16]) | st.integers(

@@ -14,7 +14,7 @@ from hypothesis import given, strategies as st
 
 import sharedmem
 from sharedmem import MapReduce, MapReduceByThread, ProcessBackend, ThreadBackend, background
-from sharedmem.mapreduce import current_pool
+from sharedmem.pool.mapreduce import current_pool
 
 A, B, C = POOLS = [MapReduce(np=1), MapReduce(np=2), MapReduce(np=3)]
 BACKENDS = [(ProcessBackend, 0), (ProcessBackend, 2), (ThreadBackend, 2)]

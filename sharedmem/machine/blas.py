@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sharedmem.forking import new_lock
-from sharedmem.freeing import exhaust
+from sharedmem.machine.forking import new_lock
+from sharedmem.machine.freeing import exhaust
 
 if TYPE_CHECKING:
     from threadpoolctl import LibController, ThreadpoolController

@@ -1,0 +1,1 @@
+"""Shared arrays: their type, their constructors, and grids of chunks."""

@@ -1,0 +1,1 @@
+"""The same calls on the workers of a Dask cluster."""

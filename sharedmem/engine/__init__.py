@@ -1,0 +1,1 @@
+"""Kernels, ufuncs, and reductions over the chunks of arrays."""

@@ -1,0 +1,247 @@
+"""Ufuncs over the chunks of arrays, on a team."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sharedmem.arrays.chunks import bytes_a_chunk
+from sharedmem.arrays.shared_array import allocate, populate
+from sharedmem.engine.line_view import memory_order
+from sharedmem.engine.operands import (
+    as_array,
+    as_tuple,
+    check_options,
+    check_stored,
+    check_writable,
+    common_shape,
+    is_same_view,
+    is_store,
+    result_axes,
+)
+from sharedmem.engine.regions import (
+    Spread,
+    as_given,
+    broadcast,
+    cut,
+    is_same_store,
+    read,
+    room,
+    write,
+)
+from sharedmem.engine.runners import Run, run_serially
+
+if TYPE_CHECKING:  # which would import numba
+    from sharedmem.kernels.loops.pieces import Share
+
+Array = NDArray[Any]
+Slices = tuple[slice, ...]
+# Python's numbers stay as they are: they take the type of the arrays.
+Number = int | float | complex
+
+
+@dataclass(frozen=True)
+class _UfuncTask:
+    """A task that applies a ufunc to one chunk of its loop."""
+
+    ufunc: Any
+    inputs: tuple[Any, ...]
+    outs: tuple[Array, ...]
+    options: dict[str, Any]
+    mask: Array | None = None
+
+    def reads(self, chunk: Slices) -> list[tuple[Any, Slices]]:
+        """Return what is read for a chunk."""
+        return [(part, chunk) for part in (*self.inputs, self.mask)]
+
+    def __call__(self, chunk: Slices) -> None:
+        self.apply(chunk)
+
+    def apply(self, chunk: Slices) -> Any:
+        # A list: where a generator fails in a call, Python 3.11 loses a reference to `options`.
+        inputs = [
+            part if isinstance(part, Number) else as_given(read(part, chunk), len(chunk))
+            for part in self.inputs
+        ]
+        is_kept = self.mask is not None
+        outs = tuple((read if is_kept else room)(part, chunk) for part in self.outs)
+        for values in outs:
+            populate(values)
+        options = {"out": outs, **self.options} if outs else self.options
+        if is_kept:
+            options = {"where": read(self.mask, chunk), **options}
+        result = self.ufunc(*inputs, **options)
+        for part, values in zip(self.outs, outs, strict=True):
+            write(part, chunk, values)
+        return result
+
+
+def apply_ufunc(
+    run_for: Callable[[int], Run],
+    ufunc: Any,
+    *inputs: Any,
+    out: Any = None,
+    where: Any = True,
+    order: str = "K",
+    private_ok: bool = False,
+    share_for: Callable[[int], Share] | None = None,
+    **options: Any,
+) -> Any:
+    """Apply a ufunc, chunk by chunk of its loop.
+
+    Parameters
+    ----------
+    run_for : callable
+        ``run_for(nbytes)(func, sequence)`` gives the list of ``func(item)``, from a team that suits
+        tasks of so many bytes together.
+    ufunc, inputs, out, where, order, **options
+        See :func:`sharedmem.apply_ufunc`.
+    private_ok : bool
+        Whether the workers share all memory with the coordinator.
+    share_for : callable, optional
+        ``share_for(nbytes)`` gives what calls a function in threads that suit so many bytes. It is
+        for a `ufunc` that has ``together(share, operands, out)``, which says whether it has
+        computed all of `out` with it.
+
+    Returns
+    -------
+    ndarray, or tuple of ndarray
+        `out`, or new shared arrays.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the arguments do not fit together, or workers could not write to `out`.
+    """
+    n_core_axes = _core_axes(ufunc)
+    if len(inputs) != ufunc.nin:
+        raise TypeError(f"{_name(ufunc)} takes {ufunc.nin} inputs, got {len(inputs)}")
+    check_options(order, options)
+    given = as_tuple(out)
+    if given and len(given) != ufunc.nout:
+        raise TypeError(f"{_name(ufunc)} has {ufunc.nout} outputs, got {len(given)} in out")
+    for target in given:
+        (check_stored if is_store(target) else check_writable)(target, "out", private_ok)
+    given = tuple(map(as_array, given))
+    inputs = tuple(x if isinstance(x, Number) else as_array(x) for x in inputs)
+    operands, loop = _broadcast(inputs, given, n_core_axes)
+    mask = None
+    if where is not True:
+        if not given:
+            raise ValueError("where= needs out=, which keeps its values where the mask is False")
+        mask = broadcast(_apart(as_array(where), given), loop)
+    # No elements are enough to compile a ufunc of numba's, and to know or refuse the types. A loop
+    # without axes always has one: so that is done, not tried.
+    task = _UfuncTask(ufunc, operands, given, options, mask)
+    results = as_tuple(task.apply((slice(0, 0),) * len(loop)))
+
+    def room_for(part: Any) -> Any:
+        axes = result_axes(order, inputs, operands, len(loop), part.ndim)
+        return allocate(loop + part.shape[len(loop) :], part.dtype, axes)
+
+    if loop:
+        outs = given or tuple(map(room_for, results))
+        task = replace(task, inputs=tuple(_apart(x, outs) for x in operands), outs=outs)
+        _run_ufunc(run_for, share_for, task, len(loop))
+    elif given:
+        outs = given
+    else:
+        outs = tuple(room_for(part) if np.ndim(part) else part for part in results)
+        for target, part in zip(outs, results, strict=True):
+            if target is not part:
+                target[...] = part
+    if out is None:
+        return outs if len(outs) > 1 else outs[0]
+    return out if ufunc.nout > 1 or not isinstance(out, tuple) else out[0]
+
+
+def _run_ufunc(
+    run_for: Callable[[int], Run],
+    share_for: Callable[[int], Share] | None,
+    task: _UfuncTask,
+    n_loop: int,
+) -> None:
+    """Do all of a loop: by a kernel that threads share, or by chunks."""
+    outs = task.outs
+    arrays = [part for part in (*task.inputs, *outs) if not isinstance(part, Number)]
+    # A chunk is so large in its widest array: flags of float64 are not cut eight times too long.
+    n_steps = max(1, math.prod(outs[0].shape[:n_loop]))
+    widest = max(1, *(_width(part, n_steps) for part in arrays))
+    in_files = any(map(is_store, arrays))  # each worker holds what it reads of those
+    nbytes = 0 if in_files else max(part.nbytes for part in arrays)
+    nbytes = max(1, bytes_a_chunk(nbytes) * _width(outs[0], n_steps) // widest)
+    strides = getattr(outs[0], "strides", None)  # a file is read in C order
+    axes = range(n_loop) if strides is None else memory_order(strides[:n_loop])
+    # Broadcast operands count as often as they are read: a small row and column make a large table.
+    total = sum(part.nbytes for part in arrays)
+    is_plain = not (in_files or task.options or task.mask is not None)
+    together = getattr(task.ufunc, "together", None) if is_plain else None
+    if not (share_for and together and together(share_for(total), task.inputs, outs[0])):
+        grid = cut(outs[0], axes, outs, arrays, nbytes)
+        (run_for(total) if len(grid) > 1 else run_serially)(task, grid)
+
+
+def _width(part: Any, n_steps: int) -> int:
+    """Return how many bytes a step of the loop reads of an array, or writes to it."""
+    whole = part.store if isinstance(part, Spread) else part
+    strides = getattr(whole, "strides", (1,) * len(whole.shape))  # 0 where it is broadcast
+    lengths = (n for n, stride in zip(whole.shape, strides, strict=True) if stride)
+    itemsize: int = whole.dtype.itemsize
+    return max(itemsize, int(math.prod(lengths)) * itemsize // n_steps)
+
+
+def _name(ufunc: Any) -> str:
+    return str(getattr(ufunc, "__name__", ufunc))
+
+
+def _core_axes(ufunc: Any) -> list[int]:
+    """Return how many axes of each input and output a ufunc works on at once."""
+    if not (callable(ufunc) and hasattr(ufunc, "nin") and hasattr(ufunc, "nout")):
+        raise TypeError(f"apply_ufunc needs a ufunc, got {ufunc!r}; for functions, see map_chunks")
+    signature = getattr(ufunc, "signature", None)
+    if signature is None:
+        return [0] * (ufunc.nin + ufunc.nout)
+    return [len(re.findall(r"[^\s,]+", part)) for part in re.findall(r"\(([^()]*)\)", signature)]
+
+
+def _broadcast(
+    inputs: Sequence[Any], outs: Sequence[Array], n_core_axes: Sequence[int]
+) -> tuple[tuple[Any, ...], tuple[int, ...]]:
+    """Broadcast the loop axes of the inputs, and return them with the shape of the loop."""
+    loops, cores = [], []
+    for operand, n_core in zip([*inputs, *outs], n_core_axes, strict=False):
+        shape = np.shape(operand)
+        if len(shape) < n_core:
+            raise ValueError(f"an operand of shape {shape} needs at least {n_core} axes")
+        loops.append(shape[: len(shape) - n_core])
+        cores.append(shape[len(shape) - n_core :])
+    loop = common_shape(loops)
+    for out, out_loop in zip(outs, loops[len(inputs) :], strict=True):
+        if out_loop != loop:
+            raise ValueError(f"out has shape {out.shape}, but the inputs broadcast to {loop}")
+    return tuple(
+        x if isinstance(x, Number) else broadcast(x, loop + core)
+        for x, core in zip(inputs, cores, strict=False)
+    ), loop
+
+
+def _apart(operand: Any, outs: Sequence[Array]) -> Any:
+    """Return an input that no chunk of the outputs overlaps, but for the same chunk of it."""
+    for out in outs:
+        is_stored = isinstance(operand, Spread) and is_same_store(operand.store, out)
+        if is_stored and operand.shape != out.shape:
+            raise ValueError(
+                f"out, in a file, is also an input, of shape {operand.shape} instead of "
+                f"{out.shape}, which other chunks still have to read; give another out"
+            )
+        if not (isinstance(operand, np.ndarray) and isinstance(out, np.ndarray)):
+            continue
+        if not is_same_view(operand, out) and np.may_share_memory(operand, out):
+            return operand.copy()
+    return operand

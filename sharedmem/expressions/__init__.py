@@ -1,0 +1,1 @@
+"""Expressions: text, checked, compiled to one kernel."""

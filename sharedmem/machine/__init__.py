@@ -1,0 +1,1 @@
+"""What the process and its libraries may use, and how they act at forks, signals, and exits."""

@@ -1,0 +1,1 @@
+"""The pool: MapReduce, background calls, and traces."""

@@ -1,0 +1,1 @@
+"""Teams of workers: processes and threads, what they are told, and what they give back."""

@@ -255,7 +255,7 @@ def test_an_error_of_the_compiler_comes_before_any_work():
         (("double", np.ones(3)), {}, "callable"),
         ((double, np.ones(3), np.ones(4)), {}, r"\(3,\), \(4,\)"),
         ((double, np.ones(3)), {"axis": 1}, "axis 1"),
-        ((double, np.ones(3)), {"chunks": [(slice(3),)]}, "sharedmem.arrays.chunks"),
+        ((double, np.ones(3)), {"chunks": [(slice(3),)]}, "sharedmem.chunks"),
         ((double, np.ones(3)), {"chunks": sharedmem.chunks(4, n=2)}, r"lengths \(4,\)"),
         ((double, np.ones(3)), {"chunks": sharedmem.chunks(3, n=2, overlap=1)}, "overlap"),
         ((double, [1.0]), {}, "ndarray, got list"),

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from sharedmem.arrays.chunks import bytes_a_chunk, chunks
 from sharedmem.arrays.constructors import empty
-from sharedmem.arrays.conversion import check_plain
+from sharedmem.arrays.conversion import check_plain, read_only
 from sharedmem.arrays.shared_array import check_dtype, populate
 from sharedmem.engine.operands import check_target, in_memory
 from sharedmem.kernels.random import distributions, permutations, poisson as poisson_kernels
@@ -396,8 +396,7 @@ def _permuted(items: Callable[[slice], Array], n: int, dtype: DTypeLike, seed: S
 
     def scatter(index: int) -> None:
         (part,) = grid[index]
-        some = np.ascontiguousarray(items(part)).view()
-        some.flags.writeable = False  # one type to compile for
+        some = read_only(np.ascontiguousarray(items(part)))
         permutations.scatter(some, part.start, shift, buckets_key, places[index].copy(), plain)
 
     def shuffle(bucket: int) -> None:

@@ -41,6 +41,13 @@ def as_ndarray(a: Any, dtype: DTypeLike | None = None) -> Array:
     return np.asarray(array)
 
 
+def read_only(a: Array) -> Array:
+    """Return a read-only view of an array; numba compiles a kernel once for all such views."""
+    view = a.view(np.ndarray)
+    view.flags.writeable = False
+    return view
+
+
 def has_rules(a: Any) -> bool:
     """Return whether an object brings rules of its own to NumPy's functions.
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.lib.array_utils import byte_bounds
 from numpy.typing import NDArray
 
+from sharedmem.arrays.conversion import read_only
 from sharedmem.memory.segment_keys import boot
 
 Array = NDArray[Any]
@@ -128,9 +129,7 @@ class ArrayFile:
 
     def __getitem__(self, region: Any) -> Array:
         """Return a region; its pages are read when they are needed."""
-        values: Array = self.map()[region]
-        values.flags.writeable = False
-        return values
+        return read_only(self.map()[region])
 
     def __setitem__(self, region: Any, values: Any) -> None:
         """Write a region, so that other machines see it."""

@@ -10,6 +10,7 @@ from numpy.lib.array_utils import normalize_axis_index
 from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.arrays.chunks import DEFAULT_CHUNK_BYTES, Chunk, bytes_a_chunk, chunks
+from sharedmem.arrays.conversion import read_only
 from sharedmem.engine.operands import check_target
 from sharedmem.engine.runners import Run
 from sharedmem.engine.sort_lines import lines_a_chunk
@@ -123,8 +124,7 @@ def _scan(run: Run, share: Share, scan: scans.Scan, a: Array, axis: int, result:
     x, out = source.reshape(-1), target.reshape(-1)
     if out.dtype.kind == "c":
         x, out, n_inner = x.view(x.real.dtype), out.view(out.real.dtype), 2 * n_inner
-    x = x.view()
-    x.flags.writeable = False  # a kernel is compiled for one form of it
+    x = read_only(x)
     n = target.shape[at]
     if n_inner > 1:
         _scan_columns(run, scan, x, out, n, n_inner)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sharedmem.arrays.conversion import read_only
 from sharedmem.engine.runners import Run
 from sharedmem.kernels import counting
 
@@ -70,8 +71,7 @@ def argsort_bytes(run: Run, a: Array, pieces: Sequence[slice]) -> Array:
 
 
 def _bits(a: Array) -> tuple[Array, np.uint8]:
-    bits = np.ascontiguousarray(a).view(np.uint8)
-    bits.flags.writeable = False  # one compilation serves all
+    bits = read_only(np.ascontiguousarray(a).view(np.uint8))
     return bits, np.uint8(0x80 if a.dtype.kind == "i" else 0)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.arrays.chunks import Chunk, Grid
+from sharedmem.arrays.conversion import read_only
 from sharedmem.arrays.shared_array import populate
 from sharedmem.engine.line_view import memory_order
 from sharedmem.engine.operands import (
@@ -144,7 +145,7 @@ class _StencilTask:
     def _arguments(self, interior: Slices, fill: bool) -> tuple[Any, ...]:
         reach = self._reach(interior)
         if self._is_inside(reach):
-            around = [_read_only(a, tuple(slice(*ends) for ends in reach)) for a in self.inputs]
+            around = [_read_input(a, tuple(slice(*ends) for ends in reach)) for a in self.inputs]
         else:
             around = self._buffers(tuple(stop - start for start, stop in reach))
             if fill:
@@ -274,11 +275,9 @@ def map_overlap(
     return out
 
 
-def _read_only(a: Any, region: Slices) -> Any:
+def _read_input(a: Any, region: Slices) -> Any:
     values = read(a, region)
-    if is_store(a):
-        values.flags.writeable = False
-    return values
+    return read_only(values) if is_store(a) else values
 
 
 def _default_grid(inputs: Sequence[Array], outs: Sequence[Array]) -> Grid:

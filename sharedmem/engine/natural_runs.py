@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sharedmem.arrays.conversion import read_only
 from sharedmem.engine.runners import Run
 from sharedmem.kernels import natural_runs as kernels
 
@@ -77,8 +78,7 @@ def find(run: Run, a: Array, pieces: Sequence[slice], limit: int) -> NaturalRuns
     NaturalRuns or None
         None if there are more than `limit`.
     """
-    x = a.view()
-    x.flags.writeable = False  # one compilation serves all
+    x = read_only(a)
     too_many: list[slice] = []
 
     def look(piece: slice) -> list[tuple[int, bool]]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.arrays.chunks import Grid
-from sharedmem.arrays.conversion import as_ndarray, check_plain, has_rules
+from sharedmem.arrays.conversion import as_ndarray, check_plain, has_rules, read_only
 from sharedmem.arrays.shared_array import address_of, is_shared
 from sharedmem.kernels import Reduction
 from sharedmem.memory.memory_files import reserve
@@ -122,9 +122,7 @@ def as_input(a: Any, private_ok: bool) -> Array:
     if is_store(a):
         return as_array(a)
     view = as_ndarray(a).view()
-    if not (private_ok or is_shared(view)):
-        view.flags.writeable = False
-    return view
+    return view if private_ok or is_shared(view) else read_only(view)
 
 
 def check_writable(target: Any, role: str, private_ok: bool) -> None:

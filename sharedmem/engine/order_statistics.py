@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sharedmem.arrays.conversion import read_only
 from sharedmem.engine import natural_runs
 from sharedmem.engine.runners import Run
 from sharedmem.engine.sort_lines import pieces_of
@@ -50,8 +51,7 @@ def order_statistics(run: Run, a: Array, ranks: Sequence[int]) -> Array:
     R. W. Floyd, R. L. Rivest, Expected time bounds for selection, Communications of the ACM 18(3),
     1975, doi:10.1145/360680.360691
     """
-    a = np.ascontiguousarray(a, a.dtype.newbyteorder("=")).view()
-    a.flags.writeable = False  # one compilation serves all
+    a = read_only(np.ascontiguousarray(a, a.dtype.newbyteorder("=")))
     runs = natural_runs.find(run, a, pieces_of(len(a), a.itemsize), limit=1)
     if runs is not None:
         return a[::-1][ranks] if runs.falls[0] else a[ranks]

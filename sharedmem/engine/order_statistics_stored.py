@@ -13,6 +13,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.typing import NDArray
 
 from sharedmem.arrays.chunks import Chunk, chunks
+from sharedmem.arrays.conversion import read_only
 from sharedmem.engine.operands import in_memory
 from sharedmem.engine.order_statistics import is_selectable, limits
 from sharedmem.engine.reduce import Axis
@@ -182,9 +183,7 @@ class _OfChunk:
     def _elements(self, chunk: Chunk) -> Array:
         values = read(self.store, chunk)
         native = np.dtype(values.dtype).newbyteorder("=")
-        elements = np.ascontiguousarray(values, native).reshape(-1).view()
-        elements.flags.writeable = False  # one compilation serves all
-        return elements
+        return read_only(np.ascontiguousarray(values, native).reshape(-1))
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.typing import NDArray
 
 from sharedmem.arrays.chunks import chunks
+from sharedmem.arrays.conversion import read_only
 from sharedmem.engine.line_view import Lines, as_lines, memory_order
 from sharedmem.engine.runners import Run
 from sharedmem.engine.user_kernels import compile_for, serial_form, takes
@@ -238,8 +239,7 @@ def map_parts(func: Callable[..., Any], result: Any, *others: Any) -> Any:
 
 def by_line(reduction: Reduction, dtype: np.dtype[Any]) -> Reduction:
     """Make a user's reduction one of lines, whose states are objects; compile it for `dtype`."""
-    nothing = np.empty(0, dtype)
-    nothing.flags.writeable = False
+    nothing = read_only(np.empty(0, dtype))
     chunk_of_user = serial_form(reduction.chunk)
     # Its signature may be one of arrays that can be written to: it gets copies.
     is_copied = not takes(chunk_of_user, nothing) and takes(chunk_of_user, nothing.copy())

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sharedmem.arrays.conversion import read_only
 from sharedmem.engine import natural_runs
 from sharedmem.engine.byte_sorting import argsort_bytes, sort_bytes
 from sharedmem.engine.runners import Run
@@ -221,8 +222,7 @@ class Keys:
         if a.dtype.kind not in kinds or a.itemsize > 8:
             return None
         a = np.ascontiguousarray(a, a.dtype.newbyteorder("="))
-        bits = a.view(f"u{a.itemsize}")
-        bits.flags.writeable = False  # one compilation serves all
+        bits = read_only(a.view(f"u{a.itemsize}"))
         infinity = np.array(np.inf, a.dtype).view(bits.dtype) if a.dtype.kind == "f" else 0
         sign = np.uint64(1 << (8 * a.itemsize - 1))
         return cls(bits, (kinds[a.dtype.kind], sign, np.uint64(infinity)))

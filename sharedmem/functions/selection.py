@@ -11,7 +11,7 @@ from numpy.lib.array_utils import normalize_axis_index
 from numpy.typing import ArrayLike, NDArray
 
 from sharedmem.arrays.chunks import DEFAULT_CHUNK_BYTES, Chunk, Grid, bytes_a_chunk, chunks
-from sharedmem.arrays.conversion import check_plain
+from sharedmem.arrays.conversion import check_plain, read_only
 from sharedmem.arrays.shared_array import populate
 from sharedmem.engine.line_view import memory_order
 from sharedmem.engine.operands import in_memory
@@ -387,9 +387,7 @@ def _places(mask: Array) -> tuple[Grid, list[int]]:
 
 def _read_only(x: Array) -> Array:
     """Return an array in the one layout that kernels are compiled for."""
-    x = np.require(x, requirements=["C", "A"]).view(np.ndarray)
-    x.flags.writeable = False
-    return x
+    return read_only(np.require(x, requirements=["C", "A"]))
 
 
 def _run(task: Callable[[Chunk], Any], grid: Grid, nbytes: int) -> list[Any]:

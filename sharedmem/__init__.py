@@ -95,6 +95,7 @@ if TYPE_CHECKING:
     from sharedmem import random as random
     from sharedmem.cluster.backend import DaskBackend
     from sharedmem.functions.arg_extrema import argmax, argmin
+    from sharedmem.functions.averages import average
     from sharedmem.functions.chunkwise import apply_ufunc, map_chunks, map_overlap, reduce
     from sharedmem.functions.cumulative import (
         accumulate,
@@ -104,9 +105,10 @@ if TYPE_CHECKING:
         nancumprod,
         nancumsum,
     )
+    from sharedmem.functions.elementwise import clip, where
     from sharedmem.functions.evaluate import evaluate
     from sharedmem.functions.histograms import bincount, histogram, histogram2d, histogramdd
-    from sharedmem.functions.linear_algebra import average, dot, norm, vdot
+    from sharedmem.functions.linear_algebra import dot, norm, vdot
     from sharedmem.functions.nan_quantiles import nanmedian, nanpercentile, nanquantile
     from sharedmem.functions.nan_reductions import (
         nanargmax,
@@ -133,8 +135,10 @@ if TYPE_CHECKING:
         sum as sum,
     )
     from sharedmem.functions.searching import digitize, searchsorted
-    from sharedmem.functions.selection import clip, compress, flatnonzero, nonzero, take, where
-    from sharedmem.functions.sorting import argsort, partition, sort, topk, unique
+    from sharedmem.functions.selection import compress, flatnonzero, nonzero, take
+    from sharedmem.functions.sorting import argsort, partition, sort
+    from sharedmem.functions.topk import topk
+    from sharedmem.functions.unique import unique
     from sharedmem.functions.variance import moments, std, var
     from sharedmem.kernels import Reduction
 
@@ -153,13 +157,17 @@ _LATE = {
     "functions.nan_reductions": (
         "nanargmax nanargmin nanmax nanmean nanmin nanprod nanstd nansum nanvar"
     ),
-    "functions.sorting": "argsort partition sort topk unique",
+    "functions.sorting": "argsort partition sort",
+    "functions.topk": "topk",
+    "functions.unique": "unique",
     "functions.searching": "digitize searchsorted",
-    "functions.linear_algebra": "average dot norm vdot",
+    "functions.averages": "average",
+    "functions.linear_algebra": "dot norm vdot",
     "functions.nan_quantiles": "nanmedian nanpercentile nanquantile",
     "functions.quantiles": "median percentile quantile",
     "functions.cumulative": "accumulate cumprod cumsum diff nancumprod nancumsum",
-    "functions.selection": "clip compress flatnonzero nonzero take where",
+    "functions.elementwise": "clip where",
+    "functions.selection": "compress flatnonzero nonzero take",
     "functions.arg_extrema": "argmax argmin",
     "functions.reductions": "all any count_nonzero max mean min minmax prod ptp sum",
     "functions.variance": "moments std var",

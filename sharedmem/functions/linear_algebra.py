@@ -1,4 +1,4 @@
-"""Products of arrays that are summed, on the pool in use: averages, dot products and norms."""
+"""Dot products and norms, on the pool in use."""
 
 from __future__ import annotations
 
@@ -6,19 +6,16 @@ from functools import partial
 from typing import Any, cast
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.typing import ArrayLike, NDArray
 
 from sharedmem.arrays.chunks import DEFAULT_CHUNK_BYTES, Chunk, Grid, chunks
-from sharedmem.engine.line_view import memory_order
-from sharedmem.engine.operands import as_array, in_memory
-from sharedmem.engine.reduce import Axis, reduce as reduce_array
+from sharedmem.engine.operands import in_memory
+from sharedmem.engine.reduce import Axis
 from sharedmem.engine.runners import Run, run_serially
 from sharedmem.functions.chunkwise import reduce
 from sharedmem.functions.nonfinite import told
-from sharedmem.functions.reductions import count_nonzero, mean, sum
-from sharedmem.kernels import dots, norms, sums
-from sharedmem.kernels.compile import formula
+from sharedmem.functions.reductions import count_nonzero
+from sharedmem.kernels import dots, norms
 from sharedmem.pool.mapreduce import current_pool
 
 Array = NDArray[Any]
@@ -71,9 +68,9 @@ def dot(a: ArrayLike, b: ArrayLike, out: Array | None = None) -> Any:
     if not a.ndim == b.ndim == 1 or len(a) != len(b) or not _are_numbers(a, b):
         return np.dot(a, b, out)
     if out is None:
-        return _line_dot(a, b, conjugate=False)
+        return line_dot(a, b, conjugate=False)
     np.dot(a[:0], b[:0], out)
-    out[...] = _line_dot(a, b, conjugate=False)
+    out[...] = line_dot(a, b, conjugate=False)
     return out
 
 
@@ -104,14 +101,14 @@ def vdot(a: ArrayLike, b: ArrayLike, /) -> Any:
     a, b = in_memory(a), in_memory(b)
     if a.size != b.size or not _are_numbers(a, b):
         return np.vdot(a, b)
-    return _line_dot(a.reshape(-1), b.reshape(-1), conjugate=True)
+    return line_dot(a.reshape(-1), b.reshape(-1), conjugate=True)
 
 
 def _are_numbers(*arrays: Array) -> bool:
     return all(x.dtype.kind in "biufc" for x in arrays)
 
 
-def _line_dot(a: Array, b: Array, conjugate: bool) -> Any:
+def line_dot(a: Array, b: Array, conjugate: bool) -> Any:
     """Return the dot product of two lines of the same length."""
     numpy_dot: Any = np.vdot if conjugate else np.dot
     dtype = np.result_type(a, b)
@@ -126,7 +123,7 @@ def _line_dot(a: Array, b: Array, conjugate: bool) -> Any:
         x, y = (np.ascontiguousarray(line[chunk], wide) for line in (a, b))
         return dots.dot(x, y) if has_kernel else numpy_dot(x, y)
 
-    parts = _run_over(grid, a.nbytes + b.nbytes)(chunk_dot, grid)
+    parts = run_over(grid, a.nbytes + b.nbytes)(chunk_dot, grid)
     if not has_kernel:
         return np.add.reduce(np.array(parts, dtype), dtype=dtype)
     total, lost = (np.stack(part) for part in zip(*parts, strict=True))
@@ -135,119 +132,9 @@ def _line_dot(a: Array, b: Array, conjugate: bool) -> Any:
     return value if conjugate else told(value, "dot", a, b)  # NumPy's vdot tells of nothing
 
 
-def _run_over(grid: Grid, nbytes: int) -> Run:
+def run_over(grid: Grid, nbytes: int) -> Run:
     """Return what runs tasks over chunks of so many bytes: threads, if there are several."""
     return current_pool()._run_in_threads(nbytes) if len(grid) > 1 else run_serially
-
-
-def average(
-    a: ArrayLike,
-    axis: Axis = None,
-    weights: ArrayLike | None = None,
-    returned: bool = False,
-    *,
-    keepdims: bool = False,
-) -> Any:
-    """Return the weighted average, as `numpy.average` does but from compensated sums.
-
-    Parameters
-    ----------
-    a : array_like
-    axis : int or tuple of int, optional
-        Axes to average over; by default all.
-    weights : array_like, optional
-        Of the shape of `a`, or of that of its axes in `axis`; by default all are one.
-    returned : bool, optional
-        Whether the sum of the weights is returned too.
-    keepdims : bool, optional
-        Whether averaged axes stay, with length one.
-
-    Returns
-    -------
-    scalar or ndarray, or tuple of two of them
-        The average, of the type that `a` and `weights` have together; of float64 where `a` is of
-        integers.
-
-    Raises
-    ------
-    ZeroDivisionError
-        If weights sum to zero.
-    TypeError, ValueError
-        If the shape of the weights does not fit.
-
-    Examples
-    --------
-    >>> import sharedmem
-    >>> float(sharedmem.average([1, 2, 6], weights=[3, 2, 1]))
-    2.1666666666666665
-    """
-    a = as_array(a) if weights is None else in_memory(a)
-    axes = None if axis is None else normalize_axis_tuple(axis, a.ndim, "axis")
-    if weights is None:
-        result: Any = mean(a, axes, keepdims=keepdims)
-        total: Any = np.asarray(result).dtype.type(a.size / np.asarray(result).size)
-    else:
-        spread = _spread_weights(in_memory(weights), a, axes)
-        dtype = np.result_type(a, spread, *(["f8"] if a.dtype.kind in "biu" else []))
-        if dtype.kind not in "biufc":
-            return cast(Any, np.average)(a, axis, weights, returned, keepdims=keepdims)
-        wide = np.promote_types(dtype, np.float32)  # sums of float16 overflow
-        total = sum(spread, axes, wide, keepdims=keepdims)
-        if np.any(total == 0):
-            raise ZeroDivisionError("the weights sum to zero, so there is no average")
-        result = (_weighted_sum(a, spread, axes, wide, keepdims) / total).astype(dtype)[()]
-    if not returned:
-        return result
-    total = total.astype(np.asarray(result).dtype)[()]
-    if np.shape(total) != np.shape(result):
-        total = np.broadcast_to(total, np.shape(result)).copy()
-    return result, total
-
-
-def _spread_weights(weights: Array, a: Array, axes: tuple[int, ...] | None) -> Array:
-    """Give weights the axes of `a`, of length one where they do not depend on it."""
-    if weights.shape == a.shape:
-        return weights
-    if axes is None:
-        raise TypeError(
-            f"weights of shape {weights.shape} need an axis of the array of shape {a.shape}"
-        )
-    if weights.shape != tuple(a.shape[axis] for axis in axes):
-        raise ValueError(
-            f"weights of shape {weights.shape} do not fit axes {axes} of an array of {a.shape}"
-        )
-    shape = [a.shape[axis] if axis in axes else 1 for axis in range(a.ndim)]
-    return weights.transpose(np.argsort(axes)).reshape(shape)
-
-
-def _weighted_sum(
-    a: Array, weights: Array, axes: tuple[int, ...] | None, dtype: np.dtype[Any], keepdims: bool
-) -> Any:
-    """Return the sum of products over axes; those of a chunk are made while it is in cache."""
-    axes = tuple(range(a.ndim)) if axes is None else axes
-    weights = np.broadcast_to(weights, a.shape)
-    in_order = a.flags.c_contiguous and weights.flags.c_contiguous
-    if len(axes) == a.ndim and in_order and np.result_type(a, weights) == dtype:
-        total = _line_dot(a.reshape(-1), weights.reshape(-1), conjugate=False)
-        return total.reshape((1,) * a.ndim) if keepdims else total
-    add = sums.add(dtype, dtype)
-    shape = [1 if axis in axes else length for axis, length in enumerate(a.shape)]
-    total, lost = np.zeros(shape, dtype), np.zeros(shape, dtype)
-    grid = chunks(a, memory_order(a.strides), nbytes=DEFAULT_CHUNK_BYTES // 4)
-
-    def chunk_sum(chunk: Chunk) -> Any:
-        where = (*chunk, ...)
-        products = np.multiply(a[where], weights[where], dtype=dtype)
-        return reduce_array(run_serially, add, products, axes, keepdims=True)
-
-    parts = _run_over(grid, a.nbytes + weights.nbytes)(chunk_sum, grid)
-    for chunk, part in zip(grid, parts, strict=True):
-        place = tuple(slice(None) if axis in axes else where for axis, where in enumerate(chunk))
-        with np.errstate(all="ignore"):
-            total[place], error = formula(sums.two_sum)(total[place], part)
-            lost[place] += error
-    result = told(sums.compensated(total, lost), "reduce", a, weights)
-    return (result if keepdims else result.squeeze(axes))[()]
 
 
 def norm(

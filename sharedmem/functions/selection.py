@@ -11,7 +11,7 @@ from numpy.lib.array_utils import normalize_axis_index
 from numpy.typing import ArrayLike, NDArray
 
 from sharedmem.arrays.chunks import DEFAULT_CHUNK_BYTES, Chunk, Grid, bytes_a_chunk, chunks
-from sharedmem.arrays.conversion import check_plain, read_only
+from sharedmem.arrays.conversion import read_only
 from sharedmem.arrays.shared_array import populate
 from sharedmem.engine.line_view import memory_order
 from sharedmem.engine.operands import in_memory
@@ -75,7 +75,7 @@ def take(
         or data.dtype.hasobject
         or not np.can_cast(places.dtype, np.intp)
         or mode not in ("raise", "wrap", "clip")
-        or not _can_write(out, taken, data.dtype, data, places)
+        or not can_write(out, taken, data.dtype, data, places)
     ):
         return np.take(data, places, axis, out, mode)  # type: ignore[call-overload]
     if mode == "raise":
@@ -209,144 +209,7 @@ def flatnonzero(a: ArrayLike) -> Array:
     return nonzero(in_memory(a).reshape(-1))[0]
 
 
-def where(condition: ArrayLike, *choices: ArrayLike) -> Any:
-    """Return elements of one array where a condition holds, of another elsewhere.
-
-    Parameters
-    ----------
-    condition : array_like
-    *choices : array_like
-        `x` and `y`, as `numpy.where` has them; all three are broadcast. Without them the result is
-        that of :func:`nonzero`.
-
-    Returns
-    -------
-    ndarray, or tuple of ndarray
-
-    Raises
-    ------
-    ValueError
-        If one of `x` and `y` is missing, or shapes do not fit.
-
-    Examples
-    --------
-    >>> import sharedmem
-    >>> sharedmem.where([True, False], [1, 2], 7).tolist()
-    [1, 7]
-    """
-    if not choices:
-        return nonzero(condition)
-    if len(choices) != 2:
-        raise ValueError(f"where takes both of x and y, or neither; got {len(choices)} of them")
-    return _by_chunk(_choose, (condition, *choices))
-
-
-def _choose(condition: Any, x: Any, y: Any, out: Array | None = None) -> Any:
-    chosen = np.where(condition, x, y)
-    if out is None:
-        return chosen
-    out[...] = chosen
-    return out
-
-
-def clip(
-    a: ArrayLike,
-    a_min: ArrayLike | None = None,
-    a_max: ArrayLike | None = None,
-    out: Array | None = None,
-    *,
-    min: ArrayLike | None = None,
-    max: ArrayLike | None = None,
-    **options: Any,
-) -> Any:
-    """Return elements with those beyond a limit set to it, as `numpy.clip` does.
-
-    Parameters
-    ----------
-    a : array_like
-    a_min, a_max : array_like, optional
-        The limits, broadcast against `a`; None is no limit.
-    out : ndarray, optional
-        Where the result goes; it may be `a`.
-    min, max : array_like, optional
-        Other names of `a_min` and `a_max`.
-    **options
-        ``where``, ``dtype``, ``casting`` and others that :class:`numpy.ufunc` knows. NumPy does
-        these, serially.
-
-    Returns
-    -------
-    ndarray or scalar
-
-    Raises
-    ------
-    ValueError
-        If limits are given by both names, or do not fit.
-
-    Examples
-    --------
-    >>> import sharedmem
-    >>> sharedmem.clip([1, 5, 9], 3, 7).tolist()
-    [3, 5, 7]
-    """
-    if min is not None or max is not None:
-        if a_min is not None or a_max is not None:
-            raise ValueError("a_min and a_max are other names of min and max: give one of both")
-        a_min, a_max = min, max
-    if options:
-        for x in (a_min, a_max, options.get("where")):
-            check_plain(x)
-        numpy_clip: Any = np.clip
-        return numpy_clip(in_memory(a), a_min, a_max, out, **options)
-    return _by_chunk(np.clip, (a, a_min, a_max), out)
-
-
-def _by_chunk(
-    function: Callable[..., Any], given: tuple[Any, ...], out: Array | None = None
-) -> Any:
-    """Apply an elementwise function of NumPy, chunk by chunk; its results are not shared."""
-    operands: list[Any] = [x if x is None or np.isscalar(x) else in_memory(x) for x in given]
-    arrays = [in_memory(x) for x in operands if x is not None]
-    try:
-        shape = np.broadcast_shapes(*(x.shape for x in arrays))
-    except ValueError:
-        return function(*operands, out=out)  # which refuses them, perhaps for another reason
-    nothing = (slice(0, 0),) * len(shape)
-    views = [np.broadcast_to(x, shape) if np.ndim(x) else x for x in operands]
-
-    def apply(chunk: tuple[slice, ...], target: Array | None) -> Any:
-        return function(*(x[chunk] if np.ndim(x) else x for x in views), out=target)
-
-    if math.prod(shape) * max(x.itemsize for x in arrays) <= DEFAULT_CHUNK_BYTES // 2:
-        return function(*operands, out=out)
-    others = [x for x in arrays if x is not out]
-    if out is not None and not _can_write(out, shape, np.asarray(out).dtype, *others):
-        return function(*operands, out=out)
-    # No elements are enough to know or refuse the types.
-    dtype = apply(nothing, None if out is None else np.asarray(out)[nothing]).dtype
-    if dtype.hasobject:
-        return function(*operands, out=out)
-    result: Any = out if out is not None else _empty_like([x for x in arrays if x.ndim], dtype)
-    target = np.asarray(result)
-    grid = chunks(target, memory_order(target.strides), nbytes=bytes_a_chunk(target.nbytes))
-
-    def apply_to_chunk(chunk: Chunk) -> None:
-        part = target[chunk]
-        populate(part)
-        apply(chunk, part)
-
-    _run(apply_to_chunk, grid, 2 * target.nbytes)
-    return result
-
-
-def _empty_like(arrays: list[Array], dtype: np.dtype[Any]) -> Array:
-    """Allocate what the arrays broadcast to, in the order in memory that NumPy gives results."""
-    flags: Any = [["readonly"]] * len(arrays) + [["writeonly", "allocate"]]
-    dtypes = [*(x.dtype for x in arrays), dtype]
-    return np.nditer([*arrays, None], None, flags, dtypes).operands[-1]
-
-
-def _can_write(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], *inputs: Array) -> bool:
+def can_write(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], *inputs: Array) -> bool:
     """Say whether chunks of `out`, if there is one, can be written to while others are read."""
     return out is None or (
         isinstance(out, np.ndarray)

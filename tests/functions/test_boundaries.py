@@ -9,7 +9,14 @@ import pytest
 
 import sharedmem
 from sharedmem.engine import accumulate, order_statistics, sort_lines
-from sharedmem.functions import histograms, linear_algebra, searching, selection
+from sharedmem.functions import (
+    averages,
+    elementwise,
+    histograms,
+    linear_algebra,
+    searching,
+    selection,
+)
 
 RNG = np.random.default_rng(0)
 NUMBERS = RNG.integers(-40, 41, 1 << 16) / 4  # whose sums and products are exact
@@ -24,9 +31,9 @@ TABLE = np.sort(NUMBERS[:999])
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    for module in (histograms, linear_algebra, accumulate, selection):
+    for module in (averages, histograms, linear_algebra, accumulate, elementwise, selection):
         monkeypatch.setattr(module, "DEFAULT_CHUNK_BYTES", CHUNK)
-    for module in (accumulate, selection):
+    for module in (accumulate, elementwise, selection):
         monkeypatch.setattr(module, "bytes_a_chunk", lambda _: CHUNK)
     for name in ("SMALL_BYTES", "RUN_BYTES", "LONG_BYTES", "PIECE_BYTES"):
         monkeypatch.setattr(sort_lines, name, CHUNK)

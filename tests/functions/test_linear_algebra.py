@@ -9,7 +9,7 @@ from hypothesis import given, settings, strategies as st
 
 import sharedmem
 from sharedmem.engine import line_view
-from sharedmem.functions import linear_algebra
+from sharedmem.functions import averages, linear_algebra
 from tests.kernels.oracles import ulps
 from tests.kernels.strategies import DTYPES, arrays, arrays_and_axes, dtypes
 
@@ -20,7 +20,8 @@ INEXACT = dtypes("f8", "i2", "c16", "f2", "g", ">f8", others=("f4", "c8"))
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
     monkeypatch.setattr(line_view, "bytes_a_chunk", lambda _: 256)
-    monkeypatch.setattr(linear_algebra, "DEFAULT_CHUNK_BYTES", 256)
+    for module in (averages, linear_algebra):
+        monkeypatch.setattr(module, "DEFAULT_CHUNK_BYTES", 256)
 
 
 def assert_like(result, expected, rtol=1e-13):

@@ -7,7 +7,7 @@ from hypothesis.extra import numpy as hnp
 
 import sharedmem
 from sharedmem.engine import natural_runs, sort_lines
-from sharedmem.functions import searching, sorting
+from sharedmem.functions import searching, topk
 from tests.kernels.strategies import arrays, dtypes
 
 several = settings(max_examples=15)
@@ -301,8 +301,8 @@ def test_distinct_rows_and_no_elements():
 @pytest.mark.parametrize("k", [0, 1, 5, 400, 1001])
 @pytest.mark.parametrize("by_workers", [True, False])
 def test_the_largest_and_where_they_are(dtype, k, largest, by_workers, monkeypatch):
-    monkeypatch.setattr(sorting, "_PARTITIONED", 0 if by_workers else 1 << 20)
-    monkeypatch.setattr(sorting, "_CHOSEN", 2000 if by_workers else 100)
+    monkeypatch.setattr(topk, "_PARTITIONED", 0 if by_workers else 1 << 20)
+    monkeypatch.setattr(topk, "_CHOSEN", 2000 if by_workers else 100)
     a = hard_line(dtype)
     order = np.argsort(a, kind="stable")
     if largest:

@@ -1,0 +1,117 @@
+"""Largest and smallest elements along an axis, on the pool in use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
+from numpy.typing import ArrayLike, NDArray
+
+from sharedmem.engine import sort_lines
+from sharedmem.engine.operands import in_memory
+from sharedmem.engine.order_statistics import is_selectable, order_statistics
+from sharedmem.engine.runners import Run, run_serially
+from sharedmem.engine.sort_lines import argsort_line, pieces_of
+from sharedmem.functions.sorting import along_lines
+from sharedmem.pool.mapreduce import current_pool
+
+Array = NDArray[Any]
+
+# Of lines as long as this, top elements are chosen by a limit, and only these are sorted: of 16,384
+# in 0.1 ms, and not in 1.4. NumPy finds the limit of up to so many bytes, the workers that of more.
+_CHOSEN, _PARTITIONED = 1024, 2 << 20
+
+
+def topk(a: ArrayLike, k: int, axis: int = -1, largest: bool = True) -> tuple[Array, Array]:
+    """Return the largest elements along an axis, the largest first, and where they are.
+
+    Parameters
+    ----------
+    a : array_like
+    k : int
+        How many, from 0 to the length of the axis.
+    axis : int, optional
+        By default the last.
+    largest : bool, optional
+        False gives the smallest elements, the smallest first.
+
+    Returns
+    -------
+    values, indices : ndarray
+        Shaped as `a`, but of length `k` along `axis`. NaN counts as larger than all numbers; of
+        equal elements those with the smaller indices come first.
+
+    Raises
+    ------
+    ValueError
+        If `k` is negative or larger than the length of the axis.
+    AxisError
+        If there is no such axis.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> values, indices = sharedmem.topk([3.0, 9.0, 1.0, 7.0], 2)
+    >>> values.tolist(), indices.tolist()
+    ([9.0, 7.0], [1, 3])
+    """
+    a = in_memory(a)
+    axis = normalize_axis_index(axis, a.ndim)
+    if not 0 <= k <= a.shape[axis]:
+        raise ValueError(f"k must be from 0 to the length {a.shape[axis]} of the axis, got {k}")
+    lines = np.moveaxis(a, axis, -1)
+    indices = np.empty((*lines.shape[:-1], k), np.intp)
+
+    def find(chunk: Array, found: Array) -> None:
+        if chunk.shape[-1] >= _CHOSEN:
+            for at in np.ndindex(chunk.shape[:-1]):
+                found[at] = _topk_of_line(run_serially, chunk[at], k, largest, 1)
+        elif largest:
+            backwards = np.argsort(chunk[..., ::-1], -1, kind="stable")
+            found[...] = chunk.shape[-1] - 1 - backwards[..., ::-1][..., :k]
+        else:
+            found[...] = np.argsort(chunk, -1, kind="stable")[..., :k]
+
+    def find_long(line: Array, found: Array) -> None:
+        found[...] = _topk_of_line(run, line, k, largest, n_workers)
+
+    n_workers = current_pool()._n_workers()
+    run = current_pool()._run_in_threads(sort_lines.READS * a.nbytes)
+    if k and lines.ndim == 1 and lines.nbytes >= sort_lines.RUN_BYTES:
+        find_long(lines, indices)
+    elif k:
+        along_lines(lines, indices, find, find_long)
+    values = np.take_along_axis(lines, indices, -1)
+    return np.moveaxis(values, -1, axis), np.moveaxis(indices, -1, axis)
+
+
+def _topk_of_line(run: Run, line: Array, k: int, largest: bool, n_workers: int) -> Array:
+    """Return where the `k` largest or smallest elements of a long line are.
+
+    A limit first saves most of the sort.
+    """
+    candidates = None
+    if is_selectable(line):
+        at = len(line) - k if largest else k - 1
+        if line.nbytes < _PARTITIONED:
+            limit = np.partition(line, at)[at]
+        else:
+            (limit,) = order_statistics(run, line, [at])
+
+        def find(part: slice) -> Any:
+            chunk = line[part]
+            if limit != limit:
+                return part.start + np.flatnonzero(np.isnan(chunk) | (not largest))
+            return part.start + np.flatnonzero(~(chunk < limit) if largest else chunk <= limit)
+
+        candidates = np.concatenate(run(find, pieces_of(len(line), line.itemsize)))
+        line = line[candidates]
+    if largest:  # the smallest of the line read backwards, so that equals come in their order
+        line = line[::-1]
+    if line.nbytes < sort_lines.RUN_BYTES:
+        order = np.argsort(line, kind="stable")
+    else:
+        order = argsort_line(run, line, n_workers)
+    order = len(line) - 1 - order[::-1][:k] if largest else order[:k]
+    return order if candidates is None else candidates[order]

@@ -1,0 +1,105 @@
+"""Distinct elements of an array, on the pool in use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sharedmem.engine import sort_lines
+from sharedmem.engine.operands import in_memory
+from sharedmem.engine.runners import Run
+from sharedmem.engine.sort_lines import pieces_of
+from sharedmem.functions.sorting import argsort, is_numpys, sort
+from sharedmem.pool.mapreduce import current_pool
+
+Array = NDArray[Any]
+
+
+def unique(
+    ar: ArrayLike,
+    return_index: bool = False,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    axis: int | None = None,
+    *,
+    equal_nan: bool = True,
+    sorted: bool = True,
+) -> Any:
+    """Return the sorted distinct elements of an array, as `numpy.unique` does.
+
+    Parameters
+    ----------
+    ar : array_like
+    return_index, return_inverse, return_counts : bool, optional
+        Whether to return also the first index of each element, the indices that make the array
+        again, and how often each element occurs.
+    axis : int, optional
+        Compare slices along this axis; NumPy does that, serially.
+    equal_nan : bool, optional
+        Whether all NaNs are one element.
+    sorted : bool, optional
+        Accepted for NumPy's sake: the elements are always sorted.
+
+    Returns
+    -------
+    ndarray, or tuple of ndarray
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> values, counts = sharedmem.unique([3, 1, 3], return_counts=True)
+    >>> values.tolist(), counts.tolist()
+    ([1, 3], [1, 2])
+    """
+    a = in_memory(ar)
+    if axis is not None or a.dtype.kind in "cSU" or is_numpys(a):
+        find: Any = np.unique
+        return find(a, return_index, return_inverse, return_counts, axis, equal_nan=equal_nan)
+    flat = a.reshape(-1)
+    run = current_pool()._run_in_threads(sort_lines.READS * a.nbytes)
+    perm = argsort(flat, stable=True) if return_index or return_inverse else None
+    line = sort(flat) if perm is None else _take(run, flat, perm)
+    starts = _starts_of_values(run, line, equal_nan)
+    counts = np.diff(starts, append=len(line))
+    results = [line[starts]]
+    if return_index and perm is not None:
+        results.append(perm[starts])
+    if return_inverse and perm is not None:
+        inverse = np.empty(len(line), np.intp)
+        ranks = np.repeat(np.arange(len(starts)), counts)
+
+        def scatter(part: slice) -> None:
+            inverse[perm[part]] = ranks[part]
+
+        run(scatter, pieces_of(len(line), inverse.itemsize))
+        results.append(inverse.reshape(a.shape))
+    if return_counts:
+        results.append(counts)
+    return results[0] if len(results) == 1 else tuple(results)
+
+
+def _starts_of_values(run: Run, line: Array, equal_nan: bool) -> Array:
+    """Return where each distinct element of a sorted line begins."""
+
+    def find(part: slice) -> Any:
+        first = max(part.start, 1)
+        is_new = line[first : part.stop] != line[first - 1 : part.stop - 1]
+        return first + np.flatnonzero(is_new)
+
+    starts = np.concatenate([[0], *run(find, pieces_of(len(line), line.itemsize))])
+    if equal_nan and line[-1] != line[-1]:
+        first_nan = np.searchsorted(line, line[-1])
+        starts = starts[: np.searchsorted(starts, first_nan, "right")]
+    return starts
+
+
+def _take(run: Run, line: Array, indices: Array) -> Array:
+    taken = np.empty(len(indices), line.dtype)
+
+    def take(part: slice) -> None:
+        np.take(line, indices[part], out=taken[part], mode="clip")  # which needs no buffer
+
+    run(take, pieces_of(len(indices), indices.itemsize))
+    return taken

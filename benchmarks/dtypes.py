@@ -56,12 +56,16 @@ CALLS: dict[str, Function] = {
     "where": lambda a: sharedmem.where(small_counts(a) < 50, a, a[::-1]),
 }
 # These run what they are given, or take no array.
-NOT_OF_AN_ARRAY = {"Reduction", "apply_ufunc", "evaluate", "map_chunks", "map_overlap", "reduce"}
+NOT_OF_AN_ARRAY = {"apply_ufunc", "evaluate", "map_chunks", "map_overlap", "reduce"}
 
 
 def functions() -> list[str]:
-    names = [name for name in sharedmem._MODULE_OF if name not in NOT_OF_AN_ARRAY]
-    return sorted(name for name in names if callable(getattr(sharedmem, name)))
+    return [
+        name
+        for name in dir(sharedmem)
+        if getattr(getattr(sharedmem, name), "__module__", "").startswith("sharedmem.functions")
+        and name not in NOT_OF_AN_ARRAY
+    ]
 
 
 def values(dtype: str) -> np.ndarray:

@@ -1,28 +1,16 @@
 """The names of version 0.3, for programs that import them from here."""
 
-from sharedmem import (
-    LostExceptionType,
-    MapReduce,
-    MapReduceByThread,
-    Pool,
-    ProcessBackend,
-    StopProcessGroup,
-    ThreadBackend,
-    TPool,
-    WorkerException,
-    anonymousmemmap,
-    background,
-    copy,
-    cpu_count,
-    empty,
-    empty_like,
-    fromiter,
-    full,
-    full_like,
-    get_debug,
-    set_debug,
-    total_memory,
-)
+from sharedmem.arrays.constructors import copy, empty, empty_like, fromiter, full, full_like
+from sharedmem.arrays.shared_array import anonymousmemmap
+from sharedmem.errors import LostExceptionType, StopProcessGroup, WorkerException
+from sharedmem.machine.limits import cpu_count, get_debug, set_debug, total_memory
+from sharedmem.pool.background import background
+from sharedmem.pool.mapreduce import MapReduce, MapReduceByThread
+from sharedmem.workers.process_team import ProcessBackend
+from sharedmem.workers.thread_team import ThreadBackend
+
+Pool = MapReduce
+TPool = MapReduceByThread
 
 __all__ = [
     "LostExceptionType",

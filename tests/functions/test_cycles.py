@@ -99,7 +99,7 @@ POOLS = [sharedmem.MapReduce, sharedmem.MapReduceByThread]
 
 def functions():
     """Return the names of the public functions, and of those of random numbers."""
-    names = {*sharedmem.__all__, *sharedmem._BUILTINS} - {"random", *NO_ARRAYS}
+    names = {*dir(sharedmem)} - {"kernels", "random", "sharedmem", *NO_ARRAYS}
     random = vars(sharedmem.random).items()
     return sorted(filter(str.islower, names)) + [
         f"random.{name}"

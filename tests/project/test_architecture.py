@@ -2,6 +2,8 @@
 
 import ast
 import builtins
+import importlib
+import os
 import re
 import subprocess
 import sys
@@ -116,7 +118,30 @@ def test_modules_and_functions_stay_small(path):
 
 
 def test_help_and_dir_name_what_is_public():
-    public = {*sharedmem.__all__, *sharedmem._BUILTINS}
-    assert {name for name in dir(sharedmem) if not name.startswith("__")} == public
-    assert set(re.findall(r"(?<!`)`(\w+)`(?!`)", sharedmem.__doc__)) == public
-    assert not public & {*dir(builtins)} - sharedmem._BUILTINS
+    public = re.findall(r"(?<!`)`(\w+)`(?!`)", sharedmem.__doc__)
+    assert sorted({*public}) == sorted(dir(sharedmem))
+    assert {*dir(sharedmem)}.isdisjoint({*dir(sys), "Any", "annotations", "importlib"})
+
+
+def test_a_star_import_hides_no_builtin():
+    assert "zeros" in sharedmem.__all__
+    hidden = {*dir(sharedmem)} - {*sharedmem.__all__}
+    assert hidden == {"all", "any", "max", "min", "sum", "kernels", "random", "sharedmem"}
+    assert hidden - {*dir(builtins)} == {"kernels", "random", "sharedmem"}
+
+
+@pytest.mark.parametrize("name", ["kernels", "random", "sharedmem"])
+def test_public_modules_are_attributes(name):
+    assert getattr(sharedmem, name) is importlib.import_module(f"sharedmem.{name}")
+
+
+def test_a_function_is_not_imported_as_a_module():
+    with pytest.raises(ModuleNotFoundError, match=r"sharedmem\.chunks"):
+        importlib.import_module("sharedmem.chunks")
+
+
+def test_all_names_can_be_loaded_with_the_package():
+    command = [sys.executable, "-c", "import sharedmem; print(sharedmem.sum([2, 3]))"]
+    environment = {**os.environ, "EAGER_IMPORT": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("5\n", "")

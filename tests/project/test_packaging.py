@@ -79,6 +79,7 @@ def test_installs_into_a_clean_environment(kind, distributions, tmp_path):
     assert Path(done.stdout.strip()).is_relative_to(site_packages)
     assert not (site_packages / "kernels").exists()
     assert (site_packages / "sharedmem/py.typed").exists()
+    assert (site_packages / "sharedmem/__init__.pyi").exists()
 
     done = run(environment / "bin/sharedmem", "--version", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "sharedmem 1.0.0\n")

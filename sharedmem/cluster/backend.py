@@ -17,7 +17,7 @@ from sharedmem.cluster.calls import ClusterCall, Members, await_cleaning
 from sharedmem.cluster.job import introduce
 from sharedmem.cluster.pickling import reference_to, register
 from sharedmem.machine import limits
-from sharedmem.machine.forking import new_lock
+from sharedmem.machine.fork_locks import new_lock
 from sharedmem.workers.task_context import PoolCall
 
 _logger = logging.getLogger("sharedmem")

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from sharedmem.cluster.dask_arrays import blocks_at_hand
 from sharedmem.cluster.pickling import Package, Reference, can_attach, pack_results, pickled
 from sharedmem.cluster.sections import PATIENCE_SECONDS, ClusterLock
-from sharedmem.machine.forking import new_lock
+from sharedmem.machine.fork_locks import new_lock
 from sharedmem.workers.failures import describe_failure, portable
 from sharedmem.workers.pickling import Pickled, snapshot
 from sharedmem.workers.process import thread_as_worker

@@ -24,7 +24,7 @@ from sharedmem.expressions.language import (
 )
 from sharedmem.expressions.lowering import Dtype, Parts
 from sharedmem.expressions.strips import LINE, STRIP, Loop, Source, Stage, write_kernel
-from sharedmem.machine.forking import new_lock
+from sharedmem.machine.fork_locks import new_lock
 
 if TYPE_CHECKING:  # which would import numba
     from sharedmem.kernels.loops.pieces import Share

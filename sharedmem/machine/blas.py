@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sharedmem.machine.forking import new_lock
+from sharedmem.machine.fork_locks import new_lock
 from sharedmem.machine.freeing import exhaust
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from sharedmem.machine.forking import new_lock
+from sharedmem.machine.fork_locks import new_lock
 from sharedmem.machine.freeing import exhaust
 from sharedmem.machine.signals import signals_held
 

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, NoReturn
 
-from sharedmem.machine import foreign_libraries, forking
+from sharedmem.machine import foreign_libraries, fork_locks
 from sharedmem.machine.signals import set_mask
 from sharedmem.memory import open_files
 from sharedmem.memory.memory_files import with_descriptors
@@ -237,7 +237,7 @@ _PIDFD_WORKS = _pidfd_works()
 def _fork(main: Callable[[], None], line: LifeLine, handled: Sequence[int]) -> int:
     _forking.line = line
     try:
-        with _blocked(handled) as mask, forking.hold_compilers() as held:
+        with _blocked(handled) as mask, fork_locks.hold_compilers() as held:
             with foreign_libraries.ready_to_fork():
                 pid = _fork_quietly()
             if pid == 0:
@@ -249,7 +249,7 @@ def _fork(main: Callable[[], None], line: LifeLine, handled: Sequence[int]) -> i
 
 
 # Python 3.12 warns when other threads run. Their locks are what is dangerous, and a worker takes
-# none but those that `forking` and Python itself see to.
+# none but those that `fork_locks` and Python itself see to.
 _NO_WARNING = ("ignore", None, DeprecationWarning, __name__, 0)
 
 
@@ -273,7 +273,7 @@ def _run(
     code = 1
     try:
         line.follow()
-        forking.let_go()
+        fork_locks.let_go()
         foreign_libraries.enter_worker()
         open_files.enter_worker()
         _become_worker(handled, mask)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.machine.forking import new_lock
+from sharedmem.machine.fork_locks import new_lock
 from sharedmem.workers.sections import CoordinatorSync, TeamSync, WorkerSync
 
 

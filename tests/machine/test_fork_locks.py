@@ -16,7 +16,7 @@ import pytest
 import sharedmem
 from sharedmem import MapReduce, background
 from sharedmem.expressions import fusion
-from sharedmem.machine import blas, forking, helper_threads
+from sharedmem.machine import blas, fork_locks, helper_threads
 from sharedmem.workers import task_context
 
 LOCKS = (type(threading.Lock()), type(threading.RLock()))
@@ -53,7 +53,7 @@ def test_all_locks_of_modules_and_classes_are_freed_after_a_fork():
         "sharedmem.expressions.fusion._compiling",
         "sharedmem.machine.blas._lock",
     } <= set(found)
-    assert [place for place, lock in found.items() if not forking.is_freed_after_fork(lock)] == []
+    assert [place for place, lock in found.items() if not fork_locks.is_freed_after_fork(lock)] == []
 
 
 @contextlib.contextmanager

@@ -137,16 +137,21 @@ from .kernels import (
 from .machine.limits import (
     available_memory as available_memory,
     cpu_count as cpu_count,
-    get_debug as get_debug,
-    set_debug as set_debug,
     total_memory as total_memory,
 )
 from .pool.background import (
     background as background,
 )
+from .pool.debug import (
+    get_debug as get_debug,
+    set_debug as set_debug,
+)
 from .pool.mapreduce import (
     MapReduce as MapReduce,
     MapReduceByThread as MapReduceByThread,
+)
+from .pool.trace import (
+    Trace as Trace,
 )
 from .sharedmem import (
     Pool as Pool,
@@ -154,9 +159,6 @@ from .sharedmem import (
 )
 from .workers.process_team import (
     ProcessBackend as ProcessBackend,
-)
-from .workers.recorder import (
-    Trace as Trace,
 )
 from .workers.thread_team import (
     ThreadBackend as ThreadBackend,

@@ -10,10 +10,10 @@ from typing import IO, Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from sharedmem.arrays.binary_files import check_binary, has_size, read_stream
 from sharedmem.arrays.conversion import as_ndarray, check_plain
 from sharedmem.arrays.shared_array import SharedArray, allocate, check_dtype, describe, memory_order
 from sharedmem.memory import fill
-from sharedmem.memory.memory_files import check_binary, has_size, read_stream
 
 
 def empty(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import socket
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from sharedmem.arrays.conversion import read_only
 from sharedmem.memory.segment_keys import boot
+from sharedmem.memory.syscalls import allocate_on_disk
 
 Array = NDArray[Any]
 
@@ -177,3 +179,30 @@ def _replaced(path: str) -> ValueError:
         f"{path} has been replaced by another file since an array was mapped from it, which "
         "workers would read instead: map it again"
     )
+
+
+def reserve(array: NDArray[Any]) -> None:
+    """Have the disk find room for an array in a mapped file, if it is in one.
+
+    To write to a page for which a full disk has no room ends the process by SIGBUS.
+
+    Raises
+    ------
+    OSError
+        If there is no room.
+    """
+    root: Any = array
+    while isinstance(root.base, np.ndarray):
+        root = root.base
+    is_mapped = isinstance(root, np.memmap) and isinstance(root.base, mmap.mmap)
+    if not is_mapped or not root.filename or root.mode not in ("r+", "w+"):
+        return
+    first, last = (end - byte_bounds(root)[0] + root.offset for end in byte_bounds(array))
+    try:
+        with open(root.filename, "rb+") as file:
+            status = os.fstat(file.fileno())
+            if status.st_blocks * 512 < status.st_size and first < last <= status.st_size:
+                allocate_on_disk(file.fileno(), first, last - first)
+    except OSError as error:  # The file may have moved, or the disk not know of this.
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise

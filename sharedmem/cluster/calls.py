@@ -18,9 +18,9 @@ from sharedmem.cluster.job import Job, TaskError, forget, run_claim
 from sharedmem.cluster.pickling import INLINE_BYTES, Package, pack
 from sharedmem.cluster.sections import ReduceSync, overdue, remove_lock
 from sharedmem.errors import DeadWorkerError, WorkerException
+from sharedmem.workers.batches import Pickled
 from sharedmem.workers.claims import Pace
 from sharedmem.workers.failures import exception_of
-from sharedmem.workers.pickling import Pickled
 from sharedmem.workers.protocols import is_over, remaining
 from sharedmem.workers.task_context import PoolCall
 from sharedmem.workers.task_loop import item_text

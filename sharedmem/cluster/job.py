@@ -14,8 +14,8 @@ from sharedmem.cluster.dask_arrays import blocks_at_hand
 from sharedmem.cluster.pickling import Package, Reference, can_attach, pack_results, pickled
 from sharedmem.cluster.sections import PATIENCE_SECONDS, ClusterLock
 from sharedmem.machine.fork_locks import new_lock
+from sharedmem.workers.batches import Pickled, snapshot
 from sharedmem.workers.failures import describe_failure, portable
-from sharedmem.workers.pickling import Pickled, snapshot
 from sharedmem.workers.process import thread_as_worker
 from sharedmem.workers.sections import TeamSync, WorkerSync
 from sharedmem.workers.task_context import Call, Context, Contexts, in_claim

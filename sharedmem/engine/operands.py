@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from sharedmem.arrays.chunks import Grid
 from sharedmem.arrays.conversion import as_ndarray, check_plain, has_rules, read_only
+from sharedmem.arrays.mapped_files import reserve
 from sharedmem.arrays.shared_array import address_of, is_shared
 from sharedmem.kernels import Reduction
-from sharedmem.memory.memory_files import reserve
 
 Array = NDArray[Any]
 

@@ -1,4 +1,4 @@
-"""What the machine offers: cores, memory, and the debug switch."""
+"""What the machine offers: cores and memory."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from pathlib import Path
 
 _PROC = Path("/proc")
 _CPU_VARIABLES = ("OMP_NUM_THREADS", "PBS_NUM_PPN", "SLURM_CPUS_PER_TASK")
-
-_debug = False
 
 
 def cpu_count() -> int:
@@ -77,34 +75,6 @@ def available_memory() -> int:
     machine = [int(fields[1]) * 1024 for fields in meminfo if fields[0] == "MemAvailable:"]
     groups = [limit - used for limit, used in _memory_limits()]
     return max(0, min([total_memory(), *machine, *groups]))
-
-
-def set_debug(flag: bool) -> None:
-    """Switch debug mode on or off.
-
-    In debug mode every pool runs its tasks serially in the coordinator, and exceptions reach
-    the caller as they are, so that a debugger such as :mod:`pdb` sees them.
-
-    Parameters
-    ----------
-    flag : bool
-        True for debug mode, False for parallel work.
-
-    Examples
-    --------
-    >>> import sharedmem
-    >>> sharedmem.set_debug(True)
-    >>> sharedmem.get_debug()
-    True
-    >>> sharedmem.set_debug(False)
-    """
-    global _debug
-    _debug = bool(flag)
-
-
-def get_debug() -> bool:
-    """Return whether debug mode is on; see :func:`set_debug`."""
-    return _debug
 
 
 def _count_cpus() -> tuple[int, str]:

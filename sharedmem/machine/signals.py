@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 # Not those of module `signal`, which are written in Python: at their first lines an interrupt may
@@ -60,3 +60,15 @@ def signals_held() -> Iterator[None]:
                 signal.raise_signal(which)
         finally:
             set_mask(signal.SIG_SETMASK, mask)
+
+
+@contextlib.contextmanager
+def signals_blocked(signals: Sequence[int]) -> Iterator[set[int]]:
+    """Block signals in this thread; they are handled after the block."""
+    mask = set_mask(signal.SIG_BLOCK, ())
+    try:
+        # May raise what a handler raises, of a signal that has come before, and block nevertheless.
+        set_mask(signal.SIG_BLOCK, signals)
+        yield mask
+    finally:
+        set_mask(signal.SIG_SETMASK, mask)

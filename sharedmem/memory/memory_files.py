@@ -2,89 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import functools
-import io
 import mmap
 import os
-import resource
-import stat
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import starmap
-from typing import IO, Any, TypeVar
+from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import byte_bounds
-from numpy.typing import NDArray
 
+from sharedmem.machine.descriptors import with_descriptors
 from sharedmem.machine.freeing import free_with
-from sharedmem.memory.syscalls import Mappings, allocate_on_disk, map_memory, unmap
-
-_Made = TypeVar("_Made")
-
-
-def with_descriptors(make: Callable[[], _Made]) -> _Made:
-    """Return what `make` opens; the soft limit on descriptors is raised when none is left.
-
-    Not before: other programs that this one starts inherit the limit, and `select` takes no
-    descriptor over 1,023.
-
-    Raises
-    ------
-    OSError
-        If it fails; the limits on descriptors are named.
-    """
-    try:
-        return make()
-    except OSError as error:
-        if error.errno != errno.EMFILE or not raise_descriptor_limit():
-            raise _named(error) from None
-    try:
-        return make()
-    except OSError as error:
-        raise _named(error) from None
-
-
-def _named(error: OSError) -> OSError:
-    if error.errno == errno.EMFILE:
-        return OSError(error.errno, lack_of_descriptors())
-    return error
-
-
-def lack_of_descriptors() -> str:
-    """Return the text of an error: that there is none left, the limit, and the ways out."""
-    return (
-        f"this process has as many descriptors open as it may, {descriptor_limit()} (`ulimit -n`): "
-        "raise that limit, close files, drop shared arrays, each of which takes one, or start "
-        "fewer workers, each of which takes a few"
-    )
-
-
-def descriptor_limit() -> int:
-    """Return how many descriptors this process may have now."""
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-
-
-def raise_descriptor_limit() -> bool:
-    """Raise the soft limit on descriptors to the hard one; return whether that is more."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):
-        if soft != hard:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-            return True
-    return False
-
-
-def keep_room(descriptor: int, n_more: int) -> None:
-    """Raise the soft limit if there may be no room for `n_more` descriptors after this one."""
-    if descriptor + n_more >= descriptor_limit():
-        raise_descriptor_limit()
-
-
-# So much of a pipe is read at a time.
-_STREAM_BYTES = 1 << 20
+from sharedmem.memory.syscalls import Mappings, map_memory, unmap
 
 
 def anonymous_file(name: str) -> int:
@@ -133,85 +63,6 @@ def write_all(descriptor: int, content: memoryview, offset: int) -> None:
     end = offset + content.nbytes
     while offset < end:
         offset += os.pwrite(descriptor, content[offset - end :], offset)
-
-
-def check_binary(file: Any) -> None:
-    """Refuse what is no open file of the system, or whose bytes are not those of one."""
-    raw = file
-    while not isinstance(raw, io.FileIO):
-        inner = [getattr(raw, name) for name in ("buffer", "raw", "file") if hasattr(raw, name)]
-        if not (inner and isinstance(inner[0], io.IOBase)):
-            break
-        raw = inner[0]  # of a text file, of a buffer, or of one of tempfile's
-    if isinstance(raw, io.FileIO):
-        if not raw.readable():
-            raise io.UnsupportedOperation("the file is not open for reading")
-        return
-    if isinstance(file, io.IOBase):
-        file.fileno()  # may have an error of its own
-    raise TypeError(
-        f"file must be a path or a file that open() has given, not {type(file).__name__}, whose "
-        "bytes may be others than those on the disk: np.frombuffer(file.read(), dtype) takes them"
-    )
-
-
-def has_size(file: IO[Any]) -> bool:
-    """Return whether a file says how much it holds: pipes, devices and /proc do not."""
-    status = os.fstat(file.fileno())
-    return stat.S_ISBLK(status.st_mode) or (stat.S_ISREG(status.st_mode) and status.st_size > 0)
-
-
-def read_stream(file: Any, offset: int, n_bytes: int) -> bytes:
-    """Read what a file gives after `offset` bytes: up to so many, or all of it if negative.
-
-    Raises
-    ------
-    ValueError
-        If `offset` is negative, or all of a device is asked for that is not empty.
-    """
-    file = getattr(file, "buffer", file)  # of a text file
-    is_device = stat.S_ISCHR(os.fstat(file.fileno()).st_mode)
-    if offset < 0:
-        raise ValueError(f"offset={offset} points to what has been read of a pipe or device")
-    _read_up_to(file, offset)
-    if n_bytes < 0 and is_device and file.read(1):
-        raise ValueError("a device may have no end: give count=")
-    return _read_up_to(file, n_bytes if n_bytes >= 0 else sys.maxsize)
-
-
-def _read_up_to(file: IO[bytes], n_bytes: int) -> bytes:
-    parts = []
-    while n_bytes > 0 and (part := file.read(min(n_bytes, _STREAM_BYTES))):
-        parts.append(part)
-        n_bytes -= len(part)
-    return b"".join(parts)
-
-
-def reserve(array: NDArray[Any]) -> None:
-    """Have the disk find room for an array in a mapped file, if it is in one.
-
-    To write to a page for which a full disk has no room ends the process by SIGBUS.
-
-    Raises
-    ------
-    OSError
-        If there is no room.
-    """
-    root: Any = array
-    while isinstance(root.base, np.ndarray):
-        root = root.base
-    is_mapped = isinstance(root, np.memmap) and isinstance(root.base, mmap.mmap)
-    if not is_mapped or not root.filename or root.mode not in ("r+", "w+"):
-        return
-    first, last = (end - byte_bounds(root)[0] + root.offset for end in byte_bounds(array))
-    try:
-        with open(root.filename, "rb+") as file:
-            status = os.fstat(file.fileno())
-            if status.st_blocks * 512 < status.st_size and first < last <= status.st_size:
-                allocate_on_disk(file.fileno(), first, last - first)
-    except OSError as error:  # The file may have moved, or the disk not know of this.
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise
 
 
 def read_all(descriptor: int, nbytes: int, offset: int) -> memoryview:

@@ -48,6 +48,21 @@ def list_files() -> None:
     _written[:] = [each for each in files if not _is_only_read(each)]
 
 
+def flush_output() -> None:
+    """Write what is pending, which forked workers would write once more."""
+    flush_standard_streams()
+    list_files()
+    with suppress(Exception):  # The program hears of a full disk when it closes the file.
+        flush()
+
+
+def flush_standard_streams() -> None:
+    """Flush the standard output and error, whatever they are."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # A stream may be None, closed, or of any class.
+            stream.flush()
+
+
 def flush() -> None:
     """Write what is pending in files that this process writes to by Python's writers.
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import functools
 import importlib
 import mmap
@@ -12,35 +10,32 @@ import os
 import sys
 import time
 import weakref
-from collections.abc import Iterator
-from itertools import compress, count, repeat, starmap
+from itertools import repeat, starmap
 from typing import Any
 
 import numpy as np
 
 from sharedmem.machine.freeing import free_with
 from sharedmem.machine.limits import total_memory
-from sharedmem.memory.memory_files import (
-    descriptor_limit,
-    memfd_flags,
-    raise_descriptor_limit,
-    with_descriptors,
+from sharedmem.memory.memory_files import memfd_flags
+from sharedmem.memory.segment_files import (
+    HUGE_PAGE,
+    check_file,
+    closing,
+    create_file,
+    map_file,
+    mapped_bytes,
 )
-from sharedmem.memory.syscalls import Mappings, advise, map_memory, reason, unmap, unmap_last
+from sharedmem.memory.syscalls import Mappings, advise, unmap
 
-HUGE_PAGE = 2 << 20
 # The kernel drains its page lists once a call: 1 GiB in 79 ms by 32 MiB, in 85 ms by 2 MiB.
 _COLLAPSE_BYTES = 16 << 20
 _MADV_COLLAPSE = 25
-_MAP_FIXED = 0x10
-_READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
 
 # The live segments of this process: by identity, and by the address of each of their pages (2 MiB
 # ones from 1 MiB on), which serves a look-up in two steps. These change at any moment, in any
 # thread, so that each step must be a single operation on a dict.
 _by_identity: dict[tuple[int, int], weakref.ref[Segment]] = {}
-# Names of memory files, which the system lets be the same, tell one from all others.
-_counter = count()
 # Takes an entry out of a dict, if what it refers to is dead.
 _remove_if_dead: Any = importlib.import_module("_weakref")._remove_dead_weakref
 _by_page: dict[int, weakref.ref[Segment]] = {}
@@ -93,7 +88,8 @@ class Segment:
                 "array in a file, which the functions of this package take, too"
             )
         descriptors = self._hold([])
-        _create_memory_file(descriptors, _mapped_bytes(nbytes))
+        if supports_memfd():
+            create_file(descriptors, mapped_bytes(nbytes))
         self._map(nbytes)
 
     @classmethod
@@ -107,7 +103,7 @@ class Segment:
         """
         segment = cls.__new__(cls)
         segment._hold([fd])
-        _check_memory_file(fd, nbytes)
+        check_file(fd, nbytes)
         known = find_identity(identify(os.fstat(fd)))
         if known is not None:
             return known
@@ -126,9 +122,9 @@ class Segment:
 
     def _map(self, nbytes: int) -> None:
         """Map the file and list the segment."""
-        length = _mapped_bytes(nbytes)
+        length = mapped_bytes(nbytes)
         self.fd = fd = self._descriptors[0] if self._descriptors else -1
-        self.address = _map_shared(self._mappings, fd, length)
+        self.address = map_file(self._mappings, fd, length)
         self.nbytes = nbytes
         self._populated = bytearray(length // HUGE_PAGE)
         self.identity = identify(os.fstat(fd)) if fd >= 0 else (-os.getpid(), time.monotonic_ns())
@@ -138,7 +134,7 @@ class Segment:
             map(_remove_if_dead, repeat(_by_page), pages),
             map(_remove_if_dead, (_by_identity,), (self.identity,)),
             starmap(unmap, self._mappings),
-            *((_closing(fd),) if fd >= 0 else ()),
+            *((closing(fd),) if fd >= 0 else ()),
         )
         reference = weakref.ref(self)
         _by_identity[self.identity] = reference
@@ -160,7 +156,7 @@ class Segment:
 
     def lacks_pages(self, start: int, stop: int) -> bool:
         """Say whether :meth:`populate` has something to do."""
-        if _mapped_bytes(self.nbytes) % HUGE_PAGE or not supports_collapse():
+        if mapped_bytes(self.nbytes) % HUGE_PAGE or not supports_collapse():
             return False
         return 0 in self._populated[start // HUGE_PAGE : -(-stop // HUGE_PAGE)]
 
@@ -173,7 +169,7 @@ class Segment:
         # The kernel waits for each core once a call: 3 us when they are idle, 90 us when they work.
         if not self.lacks_pages(start, stop):
             return
-        stop = min(-(-stop // HUGE_PAGE) * HUGE_PAGE, _mapped_bytes(self.nbytes))
+        stop = min(-(-stop // HUGE_PAGE) * HUGE_PAGE, mapped_bytes(self.nbytes))
         pages = np.asarray(self)
         for first in range(start // HUGE_PAGE * HUGE_PAGE, stop, _COLLAPSE_BYTES):
             last = min(first + _COLLAPSE_BYTES, stop)
@@ -241,103 +237,5 @@ def supports_collapse() -> bool:
     return advise(segment.address, HUGE_PAGE, _MADV_COLLAPSE)
 
 
-def _mapped_bytes(nbytes: int) -> int:
-    """Return the size of the file and its mapping: whole huge pages from 1 MiB on."""
-    page = HUGE_PAGE if nbytes >= HUGE_PAGE // 2 else mmap.PAGESIZE
-    return max(-(-nbytes // page), 1) * page
-
-
 def _pages(address: int, length: int) -> range:
     return range(address, address + length, mmap.PAGESIZE if length % HUGE_PAGE else HUGE_PAGE)
-
-
-def _create_memory_file(descriptors: list[int], length: int) -> None:
-    """Append the descriptor of a new memory file that can neither shrink nor grow.
-
-    None where the system has none, or this process has no descriptors to spare.
-    """
-    if not supports_memfd():
-        return
-    name = f"sharedmem-{os.getpid()}-{next(_counter)}"
-    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING | (memfd_flags() or 0)
-    try:
-        with_descriptors(lambda: descriptors.extend(map(os.memfd_create, (name,), (flags,))))
-    except OSError as error:
-        if error.errno == errno.EMFILE:
-            return
-        raise
-    (fd,) = descriptors
-    # The rest is for files, sockets and workers: what has no descriptor is inherited nevertheless.
-    if fd >= (limit := descriptor_limit()) - min(limit // 4, 512) and not raise_descriptor_limit():
-        next(map(os.close, map(descriptors.pop, (-1,))))
-        return
-    try:
-        os.ftruncate(fd, length)
-        fcntl.fcntl(
-            fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
-        )
-    except OSError as error:
-        raise _memory_error(error.errno or 0, length) from error
-
-
-def _check_memory_file(fd: int, nbytes: int) -> None:
-    """Refuse a file that is shorter than its mapping, or may become so: a read ends in SIGBUS."""
-    try:
-        sealed = fcntl.fcntl(fd, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK
-    except OSError:
-        sealed = 0
-    size = os.fstat(fd).st_size
-    if not sealed or size != _mapped_bytes(nbytes):
-        raise ValueError(
-            f"descriptor {fd} is not the memory of a shared array of {nbytes} bytes "
-            f"(its file has {size} bytes{'' if sealed else ' and may shrink'})"
-        )
-
-
-def _map_shared(mappings: Mappings, fd: int, length: int) -> int:
-    """Map `length` bytes of a memory file and return the address."""
-    flags = mmap.MAP_SHARED | (mmap.MAP_ANONYMOUS if fd < 0 else 0)
-    if length % HUGE_PAGE:
-        return _map(mappings, None, length, _READ_WRITE, flags, fd)
-    # The kernel maps a memory file at any page, but collapses only 2 MiB that are aligned.
-    private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-    reserved = _map(mappings, None, length + HUGE_PAGE, 0, private, -1)
-    address = -(-reserved // HUGE_PAGE) * HUGE_PAGE
-    _map([], address, length, _READ_WRITE, flags | _MAP_FIXED, fd)
-    edges = (reserved, address - reserved), (address + length, reserved + HUGE_PAGE - address)
-    mappings[:] = ((address, length), *(edge for edge in edges if edge[1]))
-    while len(mappings) > 1:
-        unmap_last(mappings)
-    return address
-
-
-def _map(
-    mappings: Mappings, address: int | None, length: int, protection: int, flags: int, fd: int
-) -> int:
-    try:
-        return map_memory(mappings, address, length, protection, flags, fd)
-    except OSError as error:
-        raise _memory_error(error.errno or 0, length) from error
-
-
-def _memory_error(code: int, length: int) -> Exception:
-    text = f"cannot get {length} bytes of shared memory: {reason(code)}"
-    if code in (errno.ENOMEM, errno.ENOSPC, errno.EFBIG):
-        return MemoryError(text)
-    return OSError(code, text)
-
-
-def _closing(fd: int) -> Iterator[None]:
-    """Return an iterator that closes the file of a segment, by functions of C alone.
-
-    User code may have closed the descriptor, and its number may be another file's by now. (What
-    `os.fstat` finds is computed by long integers, which look for signals.)
-    """
-    link = f"/proc/self/fd/{fd}"
-    try:
-        name = os.readlink(link)
-    except OSError:  # there is no /proc
-        return map(os.close, (fd,))
-    is_open = map(os.access, (link,), (os.F_OK,))
-    names = map(os.readlink, compress((link,), is_open))
-    return map(os.close, compress((fd,), map(name.__eq__, names)))

@@ -14,7 +14,6 @@ from sharedmem.machine.signals import signals_held
 from sharedmem.memory import open_files
 from sharedmem.workers.channel import Kind
 from sharedmem.workers.failures import describe_failure
-from sharedmem.workers.process import flush_output
 from sharedmem.workers.process_team import ProcessBackend
 from sharedmem.workers.protocols import Backend, OverdueError, Port, Team
 
@@ -93,7 +92,7 @@ class background:  # noqa: N801 - the name is 0.3.8's
             call.done()
         where = f"in background({self._name})."
         if self._is_process:
-            flush_output()
+            open_files.flush_output()
         with signals_held():
             self._team: Team = backend.team(1, work, lambda _: where, fed=True)
             _running.add(self)

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 from sharedmem.machine import blas, foreign_libraries
 from sharedmem.machine.signals import signals_held
 from sharedmem.memory import open_files
+from sharedmem.pool.trace import Trace
 from sharedmem.workers.channel import INLINE_BYTES, Kind, Message
 from sharedmem.workers.claims import Cursor, claims
-from sharedmem.workers.process import flush_output
 from sharedmem.workers.protocols import Backend, OverdueError, Port, Team, is_over
-from sharedmem.workers.recorder import Recorder, Trace
+from sharedmem.workers.recorder import Recorder
 from sharedmem.workers.sections import CoordinatorSync, TeamSync, WorkerSync
 from sharedmem.workers.task_loop import item_text, run_claims, run_fed, run_to_the_end
 
@@ -189,7 +189,7 @@ def run_map(
             raise _overdue(setting.timeout)
 
     if setting.backend.uses_processes:
-        flush_output()
+        open_files.flush_output()
     with contextlib.ExitStack() as stack:
         with signals_held():
             cursor = setting.backend.cursor(n_workers * (chunksize or 1))
@@ -323,7 +323,7 @@ def run_imap(
         run_fed(func, part, port)
 
     if setting.backend.uses_processes:
-        flush_output()
+        open_files.flush_output()
     with contextlib.ExitStack() as stack:
         with signals_held():
             team, sync = stack.enter_context(_team(setting, run, lambda _: "from imap", fed=True))

@@ -30,12 +30,13 @@ from sharedmem.machine.arguments import (
 from sharedmem.memory import open_files
 from sharedmem.pool.array_methods import ArrayCalls
 from sharedmem.pool.calls import MISSING, Setting, run_imap, run_map
+from sharedmem.pool.debug import get_debug
 from sharedmem.pool.lost_writes import PrivateArrays
 from sharedmem.pool.progress_bar import no_bar, shown_bar
+from sharedmem.pool.trace import Trace
 from sharedmem.workers.process import in_worker
 from sharedmem.workers.process_team import ProcessBackend
 from sharedmem.workers.protocols import Backend
-from sharedmem.workers.recorder import Trace
 from sharedmem.workers.sections import TeamSync, WorkerSync
 from sharedmem.workers.task_context import Contexts, Critical, Ordered, PoolCall
 from sharedmem.workers.task_loop import items_of
@@ -421,11 +422,10 @@ class MapReduce(ArrayCalls):
             return self._cluster.run_imap(
                 self._pool_call(), func, items, chunksize, in_order=in_order
             )
-        setting = self._setting(n_workers)
-        return run_imap(setting, func, items, chunksize, in_order=in_order)
+        return run_imap(self._setting(n_workers), func, items, chunksize, in_order=in_order)
 
     def _n_workers(self) -> int:
-        serially = limits.get_debug() or (self._is_serial_in_workers and in_worker())
+        serially = get_debug() or (self._is_serial_in_workers and in_worker())
         if self.np and self._cluster is not None and not serially:
             self.np = self._n_available()
         return 0 if serially else self.np

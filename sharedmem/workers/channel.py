@@ -11,10 +11,11 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from sharedmem.memory.memory_files import keep_room, lack_of_descriptors, with_descriptors
+from sharedmem.machine.descriptors import keep_room, lack_of_descriptors, with_descriptors
 from sharedmem.memory.segments import Segment
+from sharedmem.workers.batches import opened
 from sharedmem.workers.failures import is_from_handler
-from sharedmem.workers.pickling import Parcel, UnpackingError, opened, read_parts, store, unpack
+from sharedmem.workers.pickling import Parcel, UnpackingError, read_parts, store, unpack
 
 # What fits goes through the socket, and the rest through a segment. A sequenced-packet socket
 # keeps each message whole: a worker that is killed leaves a message or none.

@@ -9,7 +9,8 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from sharedmem.memory.memory_files import anonymous_file, with_descriptors
+from sharedmem.machine.descriptors import with_descriptors
+from sharedmem.memory.memory_files import anonymous_file
 
 # A claim costs 30 us, in its worker and for the message to the coordinator, and 0.3 ms where the
 # host has other work: there, 1,000 tasks of 1 ms took two workers 556 ms by claims of 5 ms, 530 by

@@ -13,8 +13,9 @@ import weakref
 from types import TracebackType
 from typing import Any, Protocol
 
+from sharedmem.machine.descriptors import with_descriptors
 from sharedmem.machine.freeing import free_with
-from sharedmem.memory.memory_files import anonymous_file, with_descriptors
+from sharedmem.memory.memory_files import anonymous_file
 
 
 class Lock(Protocol):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import copy
 import copyreg
 import ctypes
 import functools
@@ -37,18 +36,6 @@ COPIED_BYTES = 256 * 1024
 # While so many results are mapped, all others are copied.
 MANY_MAPPINGS = 16 * 1024
 _ALIGNMENT = 64
-
-# Results of these types are immutable and small, so that they may be pickled later, many at once.
-ATOMIC_TYPES = frozenset({int, float, complex, bool, type(None)}) | {
-    scalar
-    for scalar in np.sctypeDict.values()
-    if not issubclass(scalar, (np.object_, np.void, np.str_, np.bytes_))
-}
-_IMMUTABLE_TYPES = ATOMIC_TYPES | {str, bytes}
-_COLLECTIONS = frozenset({tuple, list, dict})
-# What is larger takes longer to look through than to pickle.
-_FEW_ITEMS = 64
-_SMALL_BYTES = 1024
 
 
 class UnpackingError(RuntimeError):
@@ -144,27 +131,6 @@ def pack(value: object) -> Parcel:
     return Parcel(stream.getvalue(), buffers, list(segments.values()))
 
 
-def snapshot(value: Any) -> tuple[object, int] | None:
-    """Return what may be pickled later in place of `value`, and about how many bytes it has.
-
-    A task may change what it has returned. To copy a small result, and to pickle many of them at
-    once, takes a third of the time of pickling each; None says that this one is not of that sort.
-    """
-    kind = type(value)
-    if kind is str:
-        return value, len(value)
-    if kind is np.ndarray:
-        if value.nbytes <= _SMALL_BYTES and not value.dtype.hasobject:
-            return value.copy("K"), value.nbytes
-    elif kind in _COLLECTIONS and len(value) <= _FEW_ITEMS:
-        parts = [*value, *value.values()] if kind is dict else value
-        if ATOMIC_TYPES.issuperset(map(type, parts)):
-            return copy.copy(value), 8 * len(parts)
-        if _IMMUTABLE_TYPES.issuperset(map(type, parts)):
-            return copy.copy(value), sum(map(sys.getsizeof, parts))
-    return None
-
-
 def unpack(index: int, stream: bytes | memoryview, buffers: Iterable[memoryview] = ()) -> Any:
     """Undo `pack`; an error names task `index`."""
     try:
@@ -175,116 +141,6 @@ def unpack(index: int, stream: bytes | memoryview, buffers: Iterable[memoryview]
         if is_from_handler(error):
             raise
         raise UnpackingError(index, error) from error
-
-
-class Pickled:
-    """An object of a batch that was pickled on its own; no other entry is of this type.
-
-    Parameters
-    ----------
-    stream, buffers
-        As of a :class:`Parcel`.
-    """
-
-    __slots__ = ("_buffers", "stream")
-
-    def __init__(self, stream: bytes | memoryview, buffers: Sequence[memoryview] = ()) -> None:
-        self.stream = stream
-        self._buffers = buffers
-
-    def __reduce_ex__(self, protocol: object) -> Any:
-        """Pickle by buffers, so that large ones are kept apart once more."""
-        buffers = [pickle.PickleBuffer(buffer) for buffer in self._buffers]
-        return Pickled, (pickle.PickleBuffer(self.stream), buffers)
-
-    def unpack(self, index: int) -> Any:
-        """Return the object; an error names task `index`."""
-        return unpack(index, self.stream, self._buffers)
-
-
-class Entry(NamedTuple):
-    """An object as it was, to be put into a batch.
-
-    Attributes
-    ----------
-    kept : object
-        A copy, or a :class:`Pickled`.
-    nbytes : int
-        About how many bytes it has.
-    segments : sequence of Segment
-        Those that it refers to.
-    has_buffers : bool
-        Whether large buffers are not copied yet.
-    """
-
-    kept: object
-    nbytes: int
-    segments: Sequence[Segment] = ()
-    has_buffers: bool = False
-
-
-def entry_of(value: object) -> Entry:
-    """Return `value` as it is now: the next task, or the iterator, may use its buffer again."""
-    taken = snapshot(value)
-    if taken is not None:
-        return Entry(*taken)
-    parcel = pack(value)
-    kept = Pickled(parcel.stream, parcel.buffers)
-    return Entry(kept, parcel.nbytes, parcel.segments, bool(parcel.buffers))
-
-
-class Batch:
-    """Objects that travel together; small ones are pickled many at once.
-
-    Attributes
-    ----------
-    entries : list
-        Takes objects of atomic types directly.
-    nbytes : int
-        About how many bytes the other objects have.
-    segments : dict
-        The segments that they refer to, by identity.
-    has_buffers : bool
-        Whether large buffers are not copied yet, so that the batch has to be sent now.
-    """
-
-    def __init__(self) -> None:
-        self.entries: list[Any] = []
-        self._reset()
-
-    def __len__(self) -> int:
-        """Return the number of objects."""
-        return len(self.entries)
-
-    def _reset(self) -> None:
-        self.nbytes = 0
-        self.segments: dict[tuple[int, int], Segment] = {}
-        self.has_buffers = False
-
-    def add(self, entry: Entry) -> None:
-        """Take one more object."""
-        self.entries.append(entry.kept)
-        self.nbytes += entry.nbytes
-        if entry.segments:
-            self.segments.update((segment.identity, segment) for segment in entry.segments)
-        self.has_buffers |= entry.has_buffers
-
-    def close(self) -> Parcel:
-        """Return all as one parcel, and begin anew."""
-        parcel = pack(self.entries)._replace(segments=list(self.segments.values()))
-        self.entries.clear()
-        self._reset()
-        return parcel
-
-
-def opened(first: int, entries: list[Any]) -> list[Any]:
-    """Return the objects of a batch; an error names the task, counted from `first`."""
-    if Pickled in map(type, entries):
-        return [
-            entry.unpack(first + at) if type(entry) is Pickled else entry
-            for at, entry in enumerate(entries)
-        ]
-    return entries
 
 
 def _places(n_lengths: int, lengths: Iterable[int]) -> Iterator[int]:

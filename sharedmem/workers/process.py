@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import gc
 import os
 import select
@@ -13,12 +12,13 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar, NoReturn
+from typing import Any, NoReturn
 
 from sharedmem.machine import foreign_libraries, fork_locks
-from sharedmem.machine.signals import set_mask
+from sharedmem.machine.descriptors import with_descriptors
+from sharedmem.machine.signals import set_mask, signals_blocked
 from sharedmem.memory import open_files
-from sharedmem.memory.memory_files import with_descriptors
+from sharedmem.workers.life_line import LifeLine, kept_at_fork
 
 _in_worker = threading.local()
 
@@ -45,82 +45,6 @@ def thread_as_worker() -> Iterator[None]:
 
 
 _forked = False
-
-
-class LifeLine:
-    """A pipe whose end of file tells a worker that its coordinator is gone.
-
-    The kernel sends SIGKILL to the worker when the last write end is closed, also while it is
-    inside a kernel and holds the interpreter's lock. (A watcher thread could not run then, and
-    PR_SET_PDEATHSIG fires already when the thread that forked ends.) Each worker has a pipe of its
-    own: before Linux 5.6 one that closes its end would send the signal to all others that read it.
-    """
-
-    _open: ClassVar[set[LifeLine]] = set()
-
-    def __init__(self) -> None:
-        self._read_end, self._write_end = with_descriptors(os.pipe)
-        self._open.add(self)
-
-    def close(self) -> None:
-        """Close both ends; a worker that is left is killed."""
-        self._open.discard(self)
-        os.close(self._read_end)
-        os.close(self._write_end)
-
-    @classmethod
-    def let_go(cls) -> None:
-        """Close all lines in a child, which would otherwise keep workers alive."""
-        for line in list(cls._open):
-            if line is not getattr(_forking, "line", None):
-                os.close(line._read_end)
-            os.close(line._write_end)
-        cls._open.clear()
-
-    def follow(self) -> None:
-        """Be killed, from now on, when the coordinator is gone."""
-        # Owner and signal belong to an open file, and the one that is inherited is shared.
-        path = f"/proc/self/fd/{self._read_end}"
-        own = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        os.close(self._read_end)
-        fcntl.fcntl(own, fcntl.F_SETOWN, os.getpid())
-        fcntl.fcntl(own, fcntl.F_SETSIG, signal.SIGKILL)
-        fcntl.fcntl(own, fcntl.F_SETFL, fcntl.fcntl(own, fcntl.F_GETFL) | os.O_ASYNC)
-        # The coordinator may have died before the signal was armed.
-        with contextlib.suppress(BlockingIOError):
-            os.read(own, 1)
-            os._exit(1)
-
-
-# The line of the worker that this thread forks now.
-_forking = threading.local()
-os.register_at_fork(after_in_child=LifeLine.let_go)
-
-
-@contextlib.contextmanager
-def _blocked(signals: Sequence[int]) -> Iterator[set[int]]:
-    """Block signals in this thread; they are handled after the block."""
-    mask = set_mask(signal.SIG_BLOCK, ())
-    try:
-        # May raise what a handler raises, of a signal that has come before, and block nevertheless.
-        set_mask(signal.SIG_BLOCK, signals)
-        yield mask
-    finally:
-        set_mask(signal.SIG_SETMASK, mask)
-
-
-def flush_output() -> None:
-    """Write what is pending, which forked workers would write once more."""
-    _flush_standard_streams()
-    open_files.list_files()
-    with contextlib.suppress(Exception):  # as on a full disk, of which the program hears at a close
-        open_files.flush()
-
-
-def _flush_standard_streams() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):  # A stream may be None, closed, or of any class.
-            stream.flush()
 
 
 class WorkerProcess:
@@ -235,16 +159,16 @@ _PIDFD_WORKS = _pidfd_works()
 
 
 def _fork(main: Callable[[], None], line: LifeLine, handled: Sequence[int]) -> int:
-    _forking.line = line
+    kept_at_fork.line = line
     try:
-        with _blocked(handled) as mask, fork_locks.hold_compilers() as held:
+        with signals_blocked(handled) as mask, fork_locks.hold_compilers() as held:
             with foreign_libraries.ready_to_fork():
                 pid = _fork_quietly()
             if pid == 0:
                 held.close()
                 _run(main, line, handled, mask)
     finally:
-        _forking.line = None
+        kept_at_fork.line = None
     return pid
 
 
@@ -284,7 +208,7 @@ def _run(
         with contextlib.suppress(Exception):
             traceback.print_exc()
     finally:
-        _flush_standard_streams()
+        open_files.flush_standard_streams()
         # The interpreter, its exit handlers and its finalizers belong to the coordinator.
         os._exit(code)
 

@@ -12,17 +12,16 @@ from itertools import islice
 from typing import Any
 
 from sharedmem.errors import DeadWorkerError, WorkerException
+from sharedmem.machine.descriptors import with_descriptors
 from sharedmem.machine.signals import handled_signals, signals_held
-from sharedmem.memory.memory_files import with_descriptors
-from sharedmem.workers.channel import INLINE_BYTES, Channel, Kind, Message
+from sharedmem.workers.batches import ATOMIC_TYPES, Batch, entry_of
+from sharedmem.workers.channel import Channel, Kind, Message
 from sharedmem.workers.claims import FileCursor
-from sharedmem.workers.failures import Failure, exception_of, portable
-from sharedmem.workers.pickling import ATOMIC_TYPES, Batch, UnpackingError, entry_of, pack
-from sharedmem.workers.process import (
-    LifeLine,
-    WorkerProcess,
-    flush_output,
-)
+from sharedmem.workers.failures import exception_of
+from sharedmem.workers.life_line import LifeLine
+from sharedmem.workers.pickling import UnpackingError, pack
+from sharedmem.workers.process import WorkerProcess
+from sharedmem.workers.process_port import ProcessPort
 from sharedmem.workers.protocols import OverdueError, Work, is_over, remaining
 
 
@@ -263,68 +262,6 @@ class ProcessTeam:
         # An interrupt may come between the start of a team and the block that is to end it.
         if hasattr(self, "_is_closed"):
             self.end(patient=False)
-
-
-class ProcessPort:
-    """A forked worker's side of its team."""
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-        self._first = 0
-        self._batch = Batch()
-        self.pending = self._batch.entries
-
-    def start(self, index: int) -> None:
-        """Say that the next result is that of task `index`."""
-        self._first = index
-
-    def add(self, result: object) -> None:
-        """Take a result that is not of an atomic type."""
-        try:
-            entry = entry_of(result)
-        except BaseException as error:
-            error.add_note(
-                f"The result, of type {type(result).__name__}, is pickled to reach the "
-                "coordinator: return data, or write to a shared array."
-            )
-            raise
-        batch = self._batch
-        if batch.nbytes + entry.nbytes > INLINE_BYTES:
-            self.flush()
-        batch.add(entry)
-        # Segments count in the result window, which bounds what is sent and not what waits here.
-        if batch.has_buffers or batch.segments:
-            self.flush()
-
-    def flush(self) -> None:
-        """Send what is pending."""
-        n_results = len(self.pending)
-        if n_results:
-            self._channel.send(Kind.RESULTS, self._first, self._batch.close())
-            self._first += n_results
-
-    def fail(self, index: int, failure: Failure) -> None:
-        """Tell that task `index` has failed."""
-        flush_output()  # Next, the coordinator kills this process.
-        self._channel.send(Kind.FAILURE, index, pack(portable(failure)))
-
-    def finish(self, note: object = None) -> None:
-        """Tell that this worker has no more tasks, and what else it has to say."""
-        self._channel.send(Kind.FINISHED, 0, pack(note))
-
-    @property
-    def sent_bytes(self) -> int:
-        """Bytes of results that have been sent."""
-        return self._channel.sent_bytes
-
-    def receive(self) -> Message | None:
-        """Wait for tasks; None when there are no more."""
-        message = self._channel.receive(block=True)
-        return message if message is not None and message.kind == Kind.TASKS else None
-
-    def stopped(self) -> bool:
-        """Say False: a worker that is no longer wanted is killed."""
-        return False
 
 
 class ProcessBackend:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from sharedmem.errors import StopProcessGroup
+from sharedmem.workers.batches import ATOMIC_TYPES
 from sharedmem.workers.failures import describe_failure
-from sharedmem.workers.pickling import ATOMIC_TYPES
 from sharedmem.workers.protocols import Port, Results
 from sharedmem.workers.sections import WorkerSync
 

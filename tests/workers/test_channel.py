@@ -13,7 +13,7 @@ import sharedmem
 from sharedmem import MapReduce, ProcessBackend, ThreadBackend, WorkerException
 from sharedmem.memory import memory_files
 from sharedmem.workers import pickling
-from sharedmem.workers.pickling import Pickled
+from sharedmem.workers.batches import Pickled
 
 POOLS = [(ProcessBackend, 0)] + [(b, n) for b in (ProcessBackend, ThreadBackend) for n in (1, 2, 5)]
 

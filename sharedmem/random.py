@@ -368,7 +368,7 @@ def permutation(x: int | ArrayLike, *, seed: Seed = None) -> Array:
         populate(plain[chunk])
         np.take(values, order[chunk], axis=0, out=plain[chunk], mode="clip")
 
-    run = current_pool()._run_in_threads(out.nbytes)
+    run = current_pool().runner.run(out.nbytes)
     run(take, chunks(out, nbytes=bytes_a_chunk(out.nbytes)))
     return out
 
@@ -382,7 +382,7 @@ def _permuted(items: Callable[[slice], Array], n: int, dtype: DTypeLike, seed: S
     out = empty(n, dtype)
     plain = np.asarray(out)
     grid = chunks(n, size=max(_CHUNK_BYTES // 8, -(-n // _MAX_CHUNKS)))
-    run = current_pool()._run_in_threads(_WORK * out.nbytes)
+    run = current_pool().runner.run(_WORK * out.nbytes)
     counts = np.empty((len(grid), n_buckets), np.int64)
 
     def count(index: int) -> None:
@@ -429,7 +429,7 @@ def _fill(
             kernel(values.reshape(-1), first, key, parameters)
             part[...] = values
 
-    current_pool()._run_in_threads(_WORK * bits.nbytes)(fill, grid)
+    current_pool().runner.run(_WORK * bits.nbytes)(fill, grid)
     return target[()] if size is None and out is None else target
 
 

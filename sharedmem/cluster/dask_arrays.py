@@ -35,11 +35,6 @@ def blocks_at_hand(blocks: Mapping[Place, Any]) -> Iterator[None]:
         _at_hand.blocks = before
 
 
-def is_dask(a: Any) -> bool:
-    """Say whether an array is one of Dask's."""
-    return hasattr(a, "__dask_graph__") and hasattr(a, "rechunk")
-
-
 class DaskArray:
     """An array of Dask's in the form of an array in a file.
 

@@ -12,21 +12,22 @@ from numpy.typing import NDArray
 
 from sharedmem.arrays.chunks import DEFAULT_CHUNK_BYTES
 from sharedmem.arrays.mapped_files import ArrayFile
-from sharedmem.cluster.dask_arrays import DaskArray, is_dask
-from sharedmem.engine.operands import check_stored, check_target, check_writable, is_store
+from sharedmem.cluster.dask_arrays import DaskArray
+from sharedmem.engine.operands import (
+    check_stored,
+    check_target,
+    check_writable,
+    is_dask,
+    is_store,
+    parts_of,
+)
 from sharedmem.engine.reduce import Axis, map_parts
-from sharedmem.engine.reduce_stored import Stream, reduce_store
+from sharedmem.engine.reduce_stored import reduce_store
 from sharedmem.engine.regions import is_same_store
+from sharedmem.engine.runners import Stream
 from sharedmem.kernels import Reduction
 
 Array = NDArray[Any]
-
-
-def parts_of(a: Any) -> dict[str, Any]:
-    """Return what an array is derived from when it is read, by the names of its attributes."""
-    if not hasattr(a, "reads"):
-        return {}
-    return {field.name: getattr(a, field.name) for field in dataclasses.fields(a)}
 
 
 def is_far(a: Any) -> bool:
@@ -34,11 +35,6 @@ def is_far(a: Any) -> bool:
     if parts := parts_of(a):
         return any(map(is_far, parts.values()))
     return is_store(a) or (isinstance(a, np.ndarray) and ArrayFile.of(a) is not None)
-
-
-def reads_dask(a: Any) -> bool:
-    """Say whether an array is one of Dask's, or derived from one."""
-    return is_dask(a) or any(map(reads_dask, parts_of(a).values()))
 
 
 def far(a: Any, client: Any) -> Any:

@@ -14,9 +14,9 @@ from sharedmem.arrays.chunks import Chunk
 from sharedmem.arrays.constructors import empty
 from sharedmem.engine import accumulate
 from sharedmem.engine.reduce import State
-from sharedmem.engine.reduce_stored import ChunkTask, Stream
+from sharedmem.engine.reduce_stored import ChunkTask
 from sharedmem.engine.regions import cut, read, room, write
-from sharedmem.engine.runners import Run, run_serially
+from sharedmem.engine.runners import Run, Stream, run_serially
 from sharedmem.kernels import Reduction
 
 Array = NDArray[Any]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -217,3 +218,20 @@ def check_grid(grid: Any) -> Grid:
     if any(grid.overlap):
         raise ValueError(f"chunks that are written to must not overlap, got overlap {grid.overlap}")
     return grid
+
+
+def parts_of(a: Any) -> dict[str, Any]:
+    """Return the arrays that a derived array is read from, by the names of its attributes."""
+    if not hasattr(a, "reads"):
+        return {}
+    return {field.name: getattr(a, field.name) for field in dataclasses.fields(a)}
+
+
+def is_dask(a: Any) -> bool:
+    """Return whether `a` is a dask array."""
+    return hasattr(a, "__dask_graph__") and hasattr(a, "rechunk")
+
+
+def reads_dask(a: Any) -> bool:
+    """Return whether `a` is a dask array, or derived from one."""
+    return is_dask(a) or any(map(reads_dask, parts_of(a).values()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,29 +15,11 @@ from sharedmem.arrays.chunks import DEFAULT_CHUNK_BYTES, Chunk, chunks, units_of
 from sharedmem.arrays.conversion import as_ndarray
 from sharedmem.engine.line_view import MIN_LINES
 from sharedmem.engine.reduce import Array, Axis, State, by_line, map_parts, reduce
-from sharedmem.engine.runners import Run, run_serially
+from sharedmem.engine.runners import Stream, run_serially
 from sharedmem.kernels import Reduction
-
-# Chunks are read so many at a time for each worker, and only their states are kept.
-_CHUNKS_A_WORKER = 8
 
 # Where chunks begin and end along the axes that are kept.
 Place = tuple[tuple[int, int], ...]
-
-
-# ``stream(func, sequence)`` yields ``func(item)``, in order and not far ahead of the reader.
-Stream = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
-
-
-def in_batches(run: Run, n_workers: int) -> Stream:
-    """Return a stream of what a team runs, some chunks for each worker at a time."""
-    step = _CHUNKS_A_WORKER * max(n_workers, 1)
-
-    def stream(func: Callable[[Any], Any], sequence: Sequence[Any]) -> Iterable[Any]:
-        for start in range(0, len(sequence), step):
-            yield from run(func, sequence[start : start + step])
-
-    return stream
 
 
 def reduce_store(

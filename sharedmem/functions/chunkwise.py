@@ -299,5 +299,5 @@ def any_chunk(a: NDArray[Any], test: Callable[[NDArray[Any]], Any]) -> bool:
 
     look(0)
     if len(lines.grid) > 1 and not found:
-        current_pool()._run_in_threads(a.nbytes)(look, range(1, len(lines.grid)))
+        current_pool().runner.run(a.nbytes)(look, range(1, len(lines.grid)))
     return bool(found)

@@ -279,13 +279,12 @@ def _accumulate(
     all_of_a: Array | None = None,
 ) -> Any:
     """Accumulate an array, which is `all_of_a` without its NaNs where that is given."""
-    pool, nbytes = current_pool(), 2 * a.nbytes
-    if is_store(a) or pool._is_far(a):
-        stream, run, seen, target = pool._on_stored(a, out, gives_array=True)
+    runner, nbytes = current_pool().runner, 2 * a.nbytes
+    if is_store(a) or runner.sees(a):
+        stream, run, seen, target = runner.stored(a, out, gives_array=True)
         result = accumulate_stored(stream, run, ufunc, seen, axis, dtype, target)
         return result if out is None else out
-    run, share = pool._run_in_threads(nbytes), pool._share_in_threads(nbytes)
-    result = engine.accumulate(run, share, ufunc, a, axis, dtype, out)
+    result = engine.accumulate(runner.run(nbytes), runner.share(nbytes), ufunc, a, axis, dtype, out)
     skips_nan = all_of_a is not None
     source = a if all_of_a is None else all_of_a
     if ufunc is np.add and result.size and not np.may_share_memory(result, source):
@@ -327,7 +326,7 @@ def _nancumulate(
         np.copyto(numbers[chunk], instead, where=np.isnan(part))
 
     grid = chunks(a, range(a.ndim), nbytes=bytes_a_chunk(a.nbytes))
-    current_pool()._run_in_threads(a.nbytes)(copy, grid)
+    current_pool().runner.run(a.nbytes)(copy, grid)
     if out is None and has_type:
         out = numbers
     return _cumulate(ufunc, numbers, axis, dtype, out, a)

@@ -146,7 +146,7 @@ def _by_chunk(
         populate(part)
         apply(chunk, part)
 
-    current_pool()._run_in_threads(2 * target.nbytes)(apply_to_chunk, grid)
+    current_pool().runner.run(2 * target.nbytes)(apply_to_chunk, grid)
     return result
 
 

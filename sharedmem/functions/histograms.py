@@ -340,7 +340,7 @@ def _sum_of_tables(
         add(piece[0], table)
         return table
 
-    total, *others = current_pool()._run_in_threads(8 * n)(fill, pieces)
+    total, *others = current_pool().runner.run(8 * n)(fill, pieces)
     for table in others:
         total += table
     return total  # type: ignore[no-any-return]

@@ -134,7 +134,7 @@ def line_dot(a: Array, b: Array, conjugate: bool) -> Any:
 
 def run_over(grid: Grid, nbytes: int) -> Run:
     """Return what runs tasks over chunks of so many bytes: threads, if there are several."""
-    return current_pool()._run_in_threads(nbytes) if len(grid) > 1 else run_serially
+    return current_pool().runner.run(nbytes) if len(grid) > 1 else run_serially
 
 
 def norm(

@@ -198,11 +198,11 @@ def of_lines(
     options: dict[str, Any],
 ) -> Any:
     """Apply one of NumPy's functions along axes, in parallel."""
-    pool, a = current_pool(), as_array(a)
+    runner, a = current_pool().runner, as_array(a)
     check_plain(options.get("q"))
     check_out_of(func, a, axis, out, keepdims, options)
-    if is_store(a) or pool._is_far(a):
-        _, run, seen, _ = pool._on_stored(a)
+    if is_store(a) or runner.sees(a):
+        _, run, seen, _ = runner.stored(a)
         return store(quantile_of_file(run, func, seen, axis, keepdims, options), out)
     if is_numpys(a, options):
         return func(a, axis=axis, out=out, keepdims=keepdims, **options)
@@ -211,7 +211,7 @@ def of_lines(
     # It refuses what NumPy refuses, and has the byte order that a scalar loses.
     example = func(np.zeros((1, 1) if kept else 1, a.dtype), axis=-1, **options)
     lines = a.transpose(*kept, *axes).reshape(math.prod(a.shape[at] for at in kept), -1)
-    run = pool._run_in_threads(sort_lines.READS * a.nbytes)
+    run = runner.run(sort_lines.READS * a.nbytes)
     line_bytes = lines.shape[-1] * lines.itemsize
     if is_selectable(a) and (line_bytes >= sort_lines.LONG_BYTES or not kept):
         found = [_of_line(run, func, line, options)[..., None] for line in lines]

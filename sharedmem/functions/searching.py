@@ -58,7 +58,7 @@ def searchsorted(a: ArrayLike, v: ArrayLike, side: Any = "left", sorter: Any = N
         order = argsort_line(run_serially, wanted[part], 1)
         found[part][order] = np.searchsorted(a, wanted[part][order], side, sorter)
 
-    run = current_pool()._run_in_threads(sort_lines.READS * v.nbytes)
+    run = current_pool().runner.run(sort_lines.READS * v.nbytes)
     if len(a) >= LONG_TABLE and sort_lines.Keys.of(wanted[:0]) is not None:
         nbytes = max(sort_lines.RUN_BYTES, min(sort_lines.LONG_BYTES, v.nbytes // 4))
         run(search_in_order, [part[0] for part in chunks(v.size, nbytes=nbytes)])

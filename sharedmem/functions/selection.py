@@ -254,4 +254,4 @@ def _read_only(x: Array) -> Array:
 
 
 def _run(task: Callable[[Chunk], Any], grid: Grid, nbytes: int) -> list[Any]:
-    return current_pool()._run_in_threads(nbytes)(task, grid)
+    return current_pool().runner.run(nbytes)(task, grid)

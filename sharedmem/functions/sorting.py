@@ -96,8 +96,8 @@ def sort(
             sort_line(run, numbers, numbers, n_workers)
             np.copyto(sorted_line, numbers)
 
-    n_workers = current_pool()._n_workers()
-    run = current_pool()._run_in_threads(sort_lines.READS * a.nbytes)
+    runner = current_pool().runner
+    n_workers, run = runner.n_workers, runner.run(sort_lines.READS * a.nbytes)
     along_lines(np.moveaxis(a, axis, -1), np.moveaxis(result, axis, -1), sort_short, sort_long)
     return result if out is None else out
 
@@ -142,8 +142,8 @@ def argsort(
     def argsort_long(line: Array, indices: Array) -> None:
         indices[...] = argsort_line(run, line, n_workers)
 
-    n_workers = current_pool()._n_workers()
-    run = current_pool()._run_in_threads(sort_lines.READS * a.nbytes)
+    runner = current_pool().runner
+    n_workers, run = runner.n_workers, runner.run(sort_lines.READS * a.nbytes)
     if a.ndim == 1:
         return argsort_line(run, a, n_workers)
     result = np.empty_like(a, np.intp, order="K")
@@ -244,4 +244,4 @@ def along_lines(
             by_chunk(part, buffer)
             out[...] = buffer
 
-    current_pool()._run_in_threads(sort_lines.READS * lines.nbytes)(do, grid)
+    current_pool().runner.run(sort_lines.READS * lines.nbytes)(do, grid)

@@ -76,8 +76,8 @@ def topk(a: ArrayLike, k: int, axis: int = -1, largest: bool = True) -> tuple[Ar
     def find_long(line: Array, found: Array) -> None:
         found[...] = _topk_of_line(run, line, k, largest, n_workers)
 
-    n_workers = current_pool()._n_workers()
-    run = current_pool()._run_in_threads(sort_lines.READS * a.nbytes)
+    runner = current_pool().runner
+    n_workers, run = runner.n_workers, runner.run(sort_lines.READS * a.nbytes)
     if k and lines.ndim == 1 and lines.nbytes >= sort_lines.RUN_BYTES:
         find_long(lines, indices)
     elif k:

@@ -58,7 +58,7 @@ def unique(
         find: Any = np.unique
         return find(a, return_index, return_inverse, return_counts, axis, equal_nan=equal_nan)
     flat = a.reshape(-1)
-    run = current_pool()._run_in_threads(sort_lines.READS * a.nbytes)
+    run = current_pool().runner.run(sort_lines.READS * a.nbytes)
     perm = argsort(flat, stable=True) if return_index or return_inverse else None
     line = sort(flat) if perm is None else _take(run, flat, perm)
     starts = _starts_of_values(run, line, equal_nan)

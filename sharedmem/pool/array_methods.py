@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-import numpy
-
-from sharedmem.cluster.operands import check_far_outs, far, is_far, reads_dask, reduce_far
+from sharedmem.cluster.array_runner import ClusterRunner
+from sharedmem.cluster.operands import reduce_far
 from sharedmem.engine.apply_ufunc import apply_ufunc
 from sharedmem.engine.map_chunks import map_chunks
 from sharedmem.engine.map_overlap import map_overlap
@@ -17,13 +16,19 @@ from sharedmem.engine.operands import (
     as_array,
     as_tuple,
     check_reduction,
-    check_stored,
-    check_writable,
     is_store,
 )
 from sharedmem.engine.reduce import reduce
-from sharedmem.engine.reduce_stored import Stream, in_batches, reduce_store
-from sharedmem.engine.runners import Bar, Run, run_in_threads, share_in_threads
+from sharedmem.engine.reduce_stored import reduce_store
+from sharedmem.engine.runners import (
+    ArrayRunner,
+    Bar,
+    LocalRunner,
+    Run,
+    in_batches,
+    run_in_threads,
+    share_in_threads,
+)
 from sharedmem.engine.user_kernels import releases_gil, serial_form, warn_of_gil
 from sharedmem.workers.protocols import Backend
 
@@ -31,7 +36,6 @@ if TYPE_CHECKING:
     from sharedmem.arrays.chunks import Grid
     from sharedmem.cluster.backend import DaskBackend
     from sharedmem.kernels import Reduction
-    from sharedmem.kernels.loops.pieces import Share
 
 
 class ArrayCalls(ABC):
@@ -89,10 +93,10 @@ class ArrayCalls(ABC):
         options: dict[str, Any] = {
             "args": args, "axis": axis, "chunks": chunks, "position": position
         }  # fmt: skip
-        if self._is_far(*arrays, *as_tuple(out)):
-            seen, target = self._far(arrays), self._far(out)
+        if (runner := self._runner_elsewhere(*arrays, *as_tuple(out))) is not None:
+            seen, target = runner.far(arrays), runner.far(out)
             role = "out" if out is not None else "an array to be worked on in place"
-            self._check_outs(as_tuple(target) or seen[:1], seen, role)
+            runner.check_outs(as_tuple(target) or seen[:1], seen, role)
             map_chunks(self.map, kernel, *seen, out=target, private_ok=True, **options)
             return out
         run, private_ok = self._run_of(kernel)
@@ -115,9 +119,9 @@ class ArrayCalls(ABC):
         SharedArray([0, 1, 2, 4])
         """
         kernel = serial_form(kernel)
-        if self._is_far(*as_tuple(a), *as_tuple(out)):
-            seen, target = self._far(a), self._far(out)
-            self._check_outs(as_tuple(target), as_tuple(seen), "out")
+        if (runner := self._runner_elsewhere(*as_tuple(a), *as_tuple(out))) is not None:
+            seen, target = runner.far(a), runner.far(out)
+            runner.check_outs(as_tuple(target), as_tuple(seen), "out")
             map_overlap(self.map, kernel, seen, target, private_ok=True, **options)
             return out
         run, private_ok = self._run_of(kernel)
@@ -145,8 +149,8 @@ class ArrayCalls(ABC):
         """
         check_reduction(reduction, axis)
         a = as_array(a)
-        if self._is_far(a):
-            return reduce_far(self.imap, reduction, self._far(a), axis, keepdims)
+        if (runner := self._runner_elsewhere(a)) is not None:
+            return reduce_far(self.imap, reduction, runner.far(a), axis, keepdims)
         n_workers = self._n_workers()
         if reduction.lines:
             run = run_in_threads(n_workers, a.nbytes, None, self._bar)
@@ -170,9 +174,9 @@ class ArrayCalls(ABC):
         ...     pool.apply_ufunc(numpy.add, sharedmem.full(3, 2.0), 1)
         SharedArray([3., 3., 3.])
         """
-        if self._is_far(*inputs, *as_tuple(out)):
-            seen, target = self._far(inputs), self._far(out)
-            self._check_outs(as_tuple(target), seen, "out")
+        if (runner := self._runner_elsewhere(*inputs, *as_tuple(out))) is not None:
+            seen, target = runner.far(inputs), runner.far(out)
+            runner.check_outs(as_tuple(target), seen, "out")
             result = apply_ufunc(
                 lambda _: self.map, ufunc, *seen, out=target, private_ok=True, **options
             )
@@ -184,58 +188,24 @@ class ArrayCalls(ABC):
         run_for = functools.partial(self._run_in_threads, blas_threads=self._blas_threads)
         return apply_ufunc(
             run_for, as_whole(ufunc), *inputs, out=out, private_ok=True,
-            share_for=self._share_in_threads, **options,
+            share_for=self.runner.share, **options,
         )  # fmt: skip
 
-    def _on_stored(
-        self, a: Any, out: Any = None, *, gives_array: bool = False
-    ) -> tuple[Stream, Run, Any, Any]:
-        """Return a stream and a run of tasks that read an array in a file, and the arrays for them.
+    @property
+    def runner(self) -> ArrayRunner:
+        """Who runs array functions on this pool; see :class:`sharedmem.engine.runners.ArrayRunner`.
 
-        Parameters
-        ----------
-        a, out : array
-            What is read, and written.
-        gives_array : bool
-            Whether the tasks write an array, to shared memory if `out` is None.
+        It is made for one call, since a cluster may have more workers at the next one.
         """
-        if self._is_far(a, *as_tuple(out)):
-            seen, target = self._far(a), self._far(out)
-            if gives_array:
-                self._check_outs(as_tuple(target), (seen,), "out")
-            return self.imap, self.map, seen, target
-        for target in as_tuple(out):
-            (check_stored if is_store(target) else check_writable)(target, "out", True)
-        run = self._run_in_threads(a.nbytes)
-        return in_batches(run, self._n_workers()), run, a, out
+        n_workers = self._n_workers()
+        if self._cluster is not None and n_workers > 0:
+            return ClusterRunner(n_workers, self._bar, self._cluster, self.map, self.imap)
+        return LocalRunner(n_workers, self._bar)
 
-    def _is_far(self, *arrays: Any) -> bool:
-        """Say whether a cluster does a call, since it sees one of the arrays by itself."""
-        if self._cluster is not None and any(map(is_far, arrays)) and self._n_workers() > 0:
-            return True
-        if any(reads_dask(a) for a in arrays if not isinstance(a, numpy.ndarray)):
-            raise TypeError(
-                "a dask array is read by the workers of a cluster: give it to a pool on one, "
-                "MapReduce(DaskBackend(client)), or give a.compute() or an array in a file"
-            )
-        return False
-
-    def _far(self, arrays: Any) -> Any:
-        """Return one array, or each of a tuple, or None, as what can be sent to the cluster."""
-        assert self._cluster is not None
-        if isinstance(arrays, tuple):
-            return tuple(map(self._far, arrays))
-        return far(arrays, self._cluster.client)
-
-    def _check_outs(self, outs: Sequence[Any], inputs: Sequence[Any], role: str) -> None:
-        assert self._cluster is not None
-        attaches = self._cluster.attaches()
-        check_far_outs(outs, inputs, role, attaches)
-        if not outs and not attaches:
-            raise ValueError(
-                "the result would be in shared memory of this machine, and workers are on others: "
-                "give out=, an array of zarr or an .npy file"
-            )
+    def _runner_elsewhere(self, *arrays: Any) -> ClusterRunner | None:
+        """Return the runner on a cluster if that sees one of the arrays by itself."""
+        runner = self.runner
+        return runner if runner.sees(*arrays) and isinstance(runner, ClusterRunner) else None
 
     def _run_of(self, kernel: Any) -> tuple[Run, bool]:
         """Return what runs a user's kernel, and whether it may write to private memory."""
@@ -247,9 +217,6 @@ class ArrayCalls(ABC):
 
     def _run_in_threads(self, nbytes: int | None, blas_threads: int | None = None) -> Run:
         return run_in_threads(self._n_workers(), nbytes, blas_threads, self._bar)
-
-    def _share_in_threads(self, nbytes: int) -> Share:
-        return share_in_threads(self._n_workers(), nbytes, self._bar)
 
     def _shares_all_memory(self) -> bool:
         return self._n_workers() == 0 or not self.backend.uses_processes

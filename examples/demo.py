@@ -72,7 +72,7 @@ def make_field(file: Path) -> None:
         def fill(chunk: sharedmem.Chunk) -> None:
             pool.rng.standard_normal(out=field[chunk])
 
-        pool.map(fill, field.chunks())
+        pool.map(fill, sharedmem.chunks(field))
         clock.append(time.perf_counter())
         pool.map_chunks(to_lognormal, field, args=(SIGMA,))
     clock.append(time.perf_counter())

@@ -60,7 +60,7 @@ def main() -> None:
     corner = (CENTRE[0] - WIDTH / 2, CENTRE[1] - step * shape[0] / 2)
 
     picture, alone = sharedmem.empty(shape), np.empty(shape)
-    grid = picture.chunks(n=N_CHUNKS)
+    grid = sharedmem.chunks(picture, n=N_CHUNKS)
     arguments = (corner, step, limit)
     escape_times(alone, (0, 0), *arguments)
     serial, parallel = [], []

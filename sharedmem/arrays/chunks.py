@@ -203,7 +203,7 @@ def chunks(
     >>> a = sharedmem.ones((10, 3))
     >>> [(chunk.start, chunk.stop) for chunk in sharedmem.chunks(a, n=4)]
     [(0, 3), (3, 6), (6, 8), (8, 10)]
-    >>> for chunk in a.chunks(size=5):
+    >>> for chunk in sharedmem.chunks(a, size=5):
     ...     a[chunk] *= 2
     >>> chunk = sharedmem.chunks(10, size=5, overlap=1)[1]
     >>> chunk.start, chunk.interior.start

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple, SupportsIndex
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from sharedmem.arrays.chunks import Grid, chunks
 from sharedmem.memory.segment_keys import SegmentKey, key_of, open_segment
 from sharedmem.memory.segments import Segment, find_segment, is_mapped_shared
 
@@ -122,18 +121,6 @@ class SharedArray(np.ndarray[Any, np.dtype[Any]]):
         if _noted.segments is not None and segment.fd >= 0:
             _noted.segments[segment.identity] = segment
         return _load, (key_of(segment), layout)
-
-    def chunks(
-        self,
-        axis: int | Sequence[int] = 0,
-        *,
-        size: int | Sequence[int] | None = None,
-        n: int | Sequence[int] | None = None,
-        nbytes: int | None = None,
-        overlap: int | Sequence[int] = 0,
-    ) -> Grid:
-        """Cut the array into chunks; see :func:`sharedmem.chunks`."""
-        return chunks(self, axis, size=size, n=n, nbytes=nbytes, overlap=overlap)
 
     def __setstate__(self, state: Any) -> None:
         raise TypeError("the memory of a SharedArray cannot be exchanged; assign to array[...]")

@@ -112,12 +112,15 @@ def test_nbytes_cuts_the_first_axis_first() -> None:
     assert chunks((4, 8), (0, 1), nbytes=32).counts == (4, 2)
 
 
-def test_method_of_an_array() -> None:
+def test_chunks_index_an_array() -> None:
     array = sharedmem.zeros((5, 4))
-    for chunk in array.chunks(axis=1, n=2):
+    for chunk in sharedmem.chunks(array, axis=1, n=2):
         array[chunk] += 1
     assert (array == 1).all()
-    assert array.chunks(n=2) == chunks(array, n=2)
+
+
+def test_arrays_have_no_attribute_chunks() -> None:  # other packages take it for a chunked array
+    assert not hasattr(sharedmem.zeros(3), "chunks")
 
 
 @pytest.mark.parametrize(

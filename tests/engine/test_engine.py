@@ -51,7 +51,7 @@ def scale_and_add(x, y, result, factor):
 
 def test_a_kernel_works_in_place(pool):
     a = make_array()
-    assert pool.map_chunks(double, a, chunks=a.chunks(n=7)) is a
+    assert pool.map_chunks(double, a, chunks=sharedmem.chunks(a, n=7)) is a
     np.testing.assert_array_equal(a, 2 * np.arange(1200).reshape(300, 4))
 
 
@@ -59,7 +59,7 @@ def test_a_kernel_writes_to_out_and_private_arrays_are_read(pool):
     a = make_array()
     out = sharedmem.empty_like(a)
     ones = np.ones((300, 4))
-    grid = a.chunks(n=7)
+    grid = sharedmem.chunks(a, n=7)
     assert pool.map_chunks(scale_and_add, a, ones, args=(3,), out=out, chunks=grid) is out
     np.testing.assert_array_equal(out, 3 * a + 1)
 
@@ -71,7 +71,7 @@ def test_several_outputs_and_a_python_function(pool):
     def split(x, y, z):
         y[:], z[:] = np.sin(x), np.cos(x)
 
-    pool.map_chunks(split, a, out=(sines, cosines), chunks=a.chunks(axis=1, n=3))
+    pool.map_chunks(split, a, out=(sines, cosines), chunks=sharedmem.chunks(a, axis=1, n=3))
     np.testing.assert_array_equal(sines, np.sin(a))
     np.testing.assert_array_equal(cosines, np.cos(a))
 
@@ -126,7 +126,7 @@ def test_a_kernel_that_lets_go_of_the_gil_runs_in_the_process_of_the_caller(opti
     def note(x):
         x[:] = getpid()
 
-    sharedmem.MapReduce(np=2).map_chunks(note, pids, chunks=pids.chunks(n=6))
+    sharedmem.MapReduce(np=2).map_chunks(note, pids, chunks=sharedmem.chunks(pids, n=6))
     assert pids.all()
     assert (pids == os.getpid()).all() == bool(options)
 
@@ -149,7 +149,7 @@ def test_a_kernel_with_parallel_loops_starts_no_threads(make_pool):
             RuntimeWarning, match=r"double_in_parallel holds the interpreter's lock.*nogil=True"
         )
     ):
-        make_pool().map_chunks(double_in_parallel, a, chunks=a.chunks(n=3))
+        make_pool().map_chunks(double_in_parallel, a, chunks=sharedmem.chunks(a, n=3))
     np.testing.assert_array_equal(a.ravel(), 2 * np.arange(1200))
     assert len(double_in_parallel.signatures) == 1
 
@@ -188,7 +188,7 @@ def test_a_kernel_in_threads_raises_its_own_exception():
 
     a = make_array()
     with pytest.raises(ZeroDivisionError, match="in the kernel"):
-        sharedmem.MapReduce(np=2).map_chunks(fail, a, chunks=a.chunks(n=3))
+        sharedmem.MapReduce(np=2).map_chunks(fail, a, chunks=sharedmem.chunks(a, n=3))
 
 
 @pytest.mark.parametrize("kernel_of", [numba.njit(nogil=True), lambda function: function])
@@ -221,7 +221,7 @@ def test_structured_arrays_and_outputs_of_other_dtypes(pool):
             is_high[i] = height[i] > 100
 
     outs = (heights, is_high)
-    assert pool.map_chunks(measure, bodies, out=outs, chunks=bodies.chunks(n=9)) is outs
+    assert pool.map_chunks(measure, bodies, out=outs, chunks=sharedmem.chunks(bodies, n=9)) is outs
     np.testing.assert_array_equal(heights, np.arange(2, 300, 3))
     np.testing.assert_array_equal(is_high, heights > 100)
     assert (bodies["mass"] == 3).all()
@@ -604,7 +604,7 @@ def test_a_kernel_that_returns_something_is_refused(make_pool):
     message = "returns .*, which would be lost.* out="
     pool = make_pool()
     for n in (1, 4):
-        grid = a.chunks(n=n)
+        grid = sharedmem.chunks(a, n=n)
         with pytest.raises(TypeError, match=message):
             pool.map_chunks(lambda x: x * 2, a, chunks=grid)
         with pytest.raises(TypeError, match=message):
@@ -622,7 +622,7 @@ def test_a_compiled_kernel_that_returns_something_is_refused_before_any_work(opt
         y[0] = 2 * x[0]
         return y
 
-    for grid in (None, a.chunks(n=4)):
+    for grid in (None, sharedmem.chunks(a, n=4)):
         with pytest.raises(TypeError, match=r"kernel double_and_return returns array.* out="):
             sharedmem.MapReduce(np=2).map_chunks(double_and_return, a, out=out, chunks=grid)
         with pytest.raises(TypeError, match="double_and_return returns array"):

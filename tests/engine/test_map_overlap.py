@@ -122,9 +122,9 @@ def test_chunks_inside_the_array_are_views():
         result[:] = np.shares_memory(x, np.asarray(a))
 
     pool = sharedmem.MapReduce(np=2)
-    pool.map_overlap(is_view, a, out, depth=(1, 0), chunks=a.chunks(n=4))
+    pool.map_overlap(is_view, a, out, depth=(1, 0), chunks=sharedmem.chunks(a, n=4))
     assert out[:, 0].tolist() == [0] * 5 + [1] * 10 + [0] * 5
-    pool.map_overlap(is_view, a, out, depth=1, boundary="none", chunks=a.chunks(n=4))
+    pool.map_overlap(is_view, a, out, depth=1, boundary="none", chunks=sharedmem.chunks(a, n=4))
     assert out[1:-1, 1:-1].all()
     assert not out[0].any()
 
@@ -159,7 +159,9 @@ def test_structured_arrays():
             result[i].x = cells[i].x + cells[i + 2].x
             result[i].n = cells[i + 1].n + 1
 
-    sharedmem.map_overlap(kernel, a, out, depth=1, boundary="periodic", chunks=a.chunks(n=3))
+    sharedmem.map_overlap(
+        kernel, a, out, depth=1, boundary="periodic", chunks=sharedmem.chunks(a, n=3)
+    )
     np.testing.assert_array_equal(out["x"], np.roll(a["x"], 1) + np.roll(a["x"], -1))
     assert (out["n"] == 1).all()
 
@@ -172,7 +174,9 @@ def test_nothing_is_done_to_an_empty_array(shape):
 
 def test_nothing_is_done_where_the_halo_leaves_no_interior():
     a, out = sharedmem.ones((4, 4)), sharedmem.zeros((4, 4))
-    sharedmem.map_overlap(laplace, a, out, depth=1 << 40, boundary="none", chunks=a.chunks(n=2))
+    sharedmem.map_overlap(
+        laplace, a, out, depth=1 << 40, boundary="none", chunks=sharedmem.chunks(a, n=2)
+    )
     assert not out.any()
 
 
@@ -186,7 +190,9 @@ def test_errors_of_the_compiler_come_before_any_work():
         result.no_such_attribute  # noqa: B018
 
     with pytest.raises(numba.core.errors.TypingError, match="no_such_attribute"):
-        sharedmem.map_overlap(wrong, a, out, depth=1, args=(n_calls,), chunks=a.chunks(n=4))
+        sharedmem.map_overlap(
+            wrong, a, out, depth=1, args=(n_calls,), chunks=sharedmem.chunks(a, n=4)
+        )
     assert n_calls[0] == 0
 
 
@@ -239,7 +245,13 @@ ONES = sharedmem.ones((4, 4))
         (ONES, sharedmem.ones((4, 4)), {"boundary": None}, TypeError, "None is not of dtype"),
         (ONES.astype("i1"), ONES, {"boundary": 300}, OverflowError, "300"),
         (ONES.astype("i1"), ONES, {"boundary": np.nan}, TypeError, "nan is not of dtype int8"),
-        (ONES.astype("i1"), ONES, {"chunks": ONES.chunks(overlap=1)}, ValueError, "overlap"),
+        (
+            ONES.astype("i1"),
+            ONES,
+            {"chunks": sharedmem.chunks(ONES, overlap=1)},
+            ValueError,
+            "overlap",
+        ),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(a, out, options, error, message):

@@ -132,7 +132,7 @@ class Program:
         if self.arrays:
             array, model = self.arrays[which % len(self.arrays)]
             if by_kernel:
-                grid = array.chunks(n=3) if array.size else None
+                grid = sharedmem.chunks(array, n=3) if array.size else None
                 self.pool.map_chunks(lambda x: np.add(x, 1, x), array, chunks=grid)
             else:
                 self.pool.apply_ufunc(np.add, array, 1, out=array)
@@ -143,7 +143,9 @@ class Program:
         if self.arrays and self.arrays[which % len(self.arrays)][0].size > 1:
             array, model = self.arrays[which % len(self.arrays)]
             with contextlib.suppress(WorkerException):
-                self.pool.map_chunks(end_of(self.has_processes), array, chunks=array.chunks(n=2))
+                self.pool.map_chunks(
+                    end_of(self.has_processes), array, chunks=sharedmem.chunks(array, n=2)
+                )
                 raise AssertionError("nothing is raised")
             assert np.array_equal(array, model)
 

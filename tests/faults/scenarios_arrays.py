@@ -38,7 +38,7 @@ def killed_in_an_array_call(stage: Stage) -> None:
         if x.base is not None and stage.pool.local.rank == stage.victim:
             kill_me()
 
-    grid = a.chunks(n=13)
+    grid = sharedmem.chunks(a, n=13)
     try:
         stage.pool.map_chunks(kernel, a, chunks=grid)
     finally:
@@ -89,7 +89,7 @@ def a_kernel_raises(stage: Stage) -> None:
 
     a, b = sharedmem.ones(100, int), sharedmem.ones(100, int)
     b[50] = 0
-    stage.pool.map_chunks(divide, a, b, chunks=a.chunks(n=10))
+    stage.pool.map_chunks(divide, a, b, chunks=sharedmem.chunks(a, n=10))
 
 
 @scenario(27, raises=WorkerException, reason=IndexError, text=r"Task \d+ in", **COMPILES)
@@ -101,7 +101,7 @@ def a_kernel_leaves_its_bounds(stage: Stage) -> None:
         x[x.size] = 1
 
     a = sharedmem.ones(100)
-    stage.pool.map_chunks(write, a, chunks=a.chunks(n=10))
+    stage.pool.map_chunks(write, a, chunks=sharedmem.chunks(a, n=10))
 
 
 @scenario(27, backends=("threads",), raises=IndexError, workers=(2,), **COMPILES)
@@ -170,7 +170,7 @@ def a_full_disk_under_out(stage: Stage) -> None:
             lambda: sharedmem.cumsum(a, out=out),
             lambda: sharedmem.sort(a, out=out),
             lambda: sharedmem.random.uniform(out=out),
-            lambda: stage.pool.map_chunks(kernel, a, out=out, chunks=a.chunks(n=4)),
+            lambda: stage.pool.map_chunks(kernel, a, out=out, chunks=sharedmem.chunks(a, n=4)),
         ]
         try:
             for call in calls[:-1]:
@@ -202,7 +202,7 @@ def a_file_cut_short_under_out(stage: Stage) -> None:
 
         faulthandler.disable()
         try:
-            stage.pool.map_chunks(kernel, a, out=out, chunks=a.chunks(n=4))
+            stage.pool.map_chunks(kernel, a, out=out, chunks=sharedmem.chunks(a, n=4))
         finally:
             assert (out[:3] == a[:3]).all()
 
@@ -266,7 +266,7 @@ def a_thousand_maps_and_array_calls(stage: Stage) -> None:
             assert pool.map(lambda i: -i, range(3)) == [0, -1, -2]
             pool.apply_ufunc(np.negative, a, out=a)
             fresh = sharedmem.zeros(1000)
-            pool.map_chunks(lambda x: np.add(x, 1, x), fresh, chunks=fresh.chunks(n=2))
+            pool.map_chunks(lambda x: np.add(x, 1, x), fresh, chunks=sharedmem.chunks(fresh, n=2))
         if k in (100, 1099):
             kept.append(held())
     (fds, mappings, memory), (more_fds, more_mappings, more_memory) = kept

@@ -377,9 +377,9 @@ def array_calls_inside_a_task(stage: Stage) -> None:
 
     def work(i: int) -> float:
         sharedmem.apply_ufunc(np.add, shared[i], i, out=shared[i])
-        sharedmem.map_chunks(halve, shared[i], chunks=shared[i].chunks(n=3))
+        sharedmem.map_chunks(halve, shared[i], chunks=sharedmem.chunks(shared[i], n=3))
         with MapReduce(np=2) as pool:
-            pool.map_chunks(halve, shared[i], chunks=shared[i].chunks(n=3))
+            pool.map_chunks(halve, shared[i], chunks=sharedmem.chunks(shared[i], n=3))
         return sharedmem.sum(private) + sharedmem.mean(shared[i])
 
     results = stage.pool.map(work, range(4))

@@ -82,7 +82,7 @@ def maps():
         assert pool.map(abs, range(-5, 5)) == [abs(i) for i in range(-5, 5)]
         assert list(pool.imap(abs, range(5))) == list(range(5))
         a = sharedmem.zeros(100)
-        pool.map_chunks(lambda x: x.fill(1), a, chunks=a.chunks(n=4))
+        pool.map_chunks(lambda x: x.fill(1), a, chunks=sharedmem.chunks(a, n=4))
         assert a.sum() == 100
         try:
             pool.map(lambda i: 1 // i, range(5))

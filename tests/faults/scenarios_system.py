@@ -274,7 +274,7 @@ for layer in ("omp", "tbb", "workqueue"):
             return len(os.listdir("/proc/self/task"))
 
         assert stage.pool.map(work, range(4)) == [1] * 4
-        stage.pool.map_chunks(double, a, chunks=a.chunks(n=4))
+        stage.pool.map_chunks(double, a, chunks=sharedmem.chunks(a, n=4))
         assert (a == 4).all()
 
 

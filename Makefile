@@ -104,12 +104,15 @@ compat: $(OLD)/with-0.3.8
 		-p no:cacheprovider --timeout=30 tests/compat
 
 # The peers get an environment of their own. QUICK=1 leaves docs/ as it is; RESUME=1 goes on where a run has ended.
-RUN := $(if $(QUICK),build,docs)/benchmarks
+# MACHINE names the folder of the results: make bench MACHINE=intel-xeon-16-cores
+MACHINE ?= amd-epyc-2-cores
+RESULTS := $(if $(QUICK),build/benchmarks,benchmarks/results)/$(MACHINE)
+PAGE := $(if $(QUICK),build/benchmarks,docs)/benchmarks.md
 bench: $(OLD)/with-0.3.8
 	$(MAKE) --no-print-directory VENV=.venv-bench .venv-bench/with-bench
 	.venv-bench/bin/python benchmarks/run.py $(if $(QUICK),--quick) $(if $(RESUME),--resume) \
-		--old-python $(OLD)/bin/python --json $(RUN).json; status=$$?; \
-	.venv-bench/bin/python benchmarks/report.py $(RUN).json --output $(RUN).md && exit $$status
+		--old-python $(OLD)/bin/python --results $(RESULTS); status=$$?; \
+	.venv-bench/bin/python benchmarks/report.py $(RESULTS) --output $(PAGE) && exit $$status
 
 # asv: builds each commit, and runs the rows whose names fit ROWS on it
 ROWS ?= .

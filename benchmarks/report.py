@@ -1,26 +1,24 @@
-"""Write docs/benchmarks.md and its pictures from the JSON files of runs; time nothing."""
+"""Write docs/benchmarks.md and its pictures from the results of a machine; measure nothing."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
-from families import FAMILIES
-from timing import HERE, OURS, in_bytes, in_seconds, is_reference, per_item
+from harness.families import FAMILIES
+from harness.records import Record, headings, read
+from harness.timing import OURS, in_bytes, in_seconds, is_reference, per_item
 
 SHOW: dict[str, Callable[[float, int], str]] = {
     "seconds": in_seconds, "bytes": in_bytes, "seconds an item": per_item,
 }  # fmt: skip
 # A row is lost where the quartiles do not touch, and the medians differ by more than this.
 TIE = 0.05
-REMARKS = HERE / "remarks.toml"
-Record = dict[str, Any]
+REMARKS = "remarks.toml"
 
 READING = f"""
 Each row is an operation. Its contenders take turns in interleaved rounds, each in a process of its
@@ -32,20 +30,8 @@ grow during a call, shared pages counted once; of a call too slow to be repeated
 The pictures show the same ratios, with the quartiles; further right is slower.
 
 `make bench` runs it all, `make bench QUICK=1` a part in five minutes. All samples are in
-{{files}}, beside this page.
+`{{folder}}/`.
 """
-
-
-def headings(run: Record) -> Iterator[str]:
-    """Say on what, and how, the figures were taken."""
-    machine, versions = run["machine"], run["versions"]
-    yield (
-        f"{machine['processor']}, {machine['cores']} cores, {machine['workers']} workers, "
-        f"{in_bytes(machine['memory'])}, Linux {machine['kernel']}."
-    )
-    yield ", ".join(f"{name} {version}" for name, version in versions.items()) + "."
-    kind = "; small sizes" * run["small"] + "; a quick run, which is rough" * run["quick"]
-    yield f"Medians of {run['rounds']} interleaved rounds, {run['started'][:10]}{kind}."
 
 
 def shown(record: Record, which: str, figure: str = "median") -> str:
@@ -91,16 +77,17 @@ def lost(record: Record) -> list[str]:
     return sorted(found, key=lambda which: float(record["contenders"][which]["median"]))
 
 
-def remarks() -> dict[str, str]:
-    """Return why rows are lost, by patterns of their names."""
-    return tomllib.loads(REMARKS.read_text())
+def remarks(folder: Path) -> dict[str, str]:
+    """Return the reasons why rows are lost on a machine, by patterns of their names."""
+    file = folder / REMARKS
+    return tomllib.loads(file.read_text()) if file.exists() else {}
 
 
-def why(name: str) -> str:
-    return next((text for key, text in remarks().items() if fnmatch(name, key)), "")
+def why(name: str, reasons: dict[str, str]) -> str:
+    return next((text for key, text in reasons.items() if fnmatch(name, key)), "")
 
 
-def losses(records: list[Record]) -> Iterator[str]:
+def losses(records: list[Record], reasons: dict[str, str]) -> Iterator[str]:
     """Yield the rows that peers win, with the reasons."""
     yield "## Where a peer is faster\n"
     yield f"Rows whose quartiles do not touch, and whose medians differ by over {TIE:.0%}.\n"
@@ -108,7 +95,7 @@ def losses(records: list[Record]) -> Iterator[str]:
     for record in records:
         for which in lost(record):
             cells = [record["title"], which, shown(record, which), shown(record, OURS)]
-            yield f"| {' | '.join(cells)} | {why(record['name'])} |"
+            yield f"| {' | '.join(cells)} | {why(record['name'], reasons)} |"
     yield ""
 
 
@@ -141,12 +128,13 @@ def resources(figures: Record | None) -> str:
 
 
 def page(
-    files: list[Path], runs: list[Record], records: list[Record], pictures: dict[str, str]
+    folder: Path, records: list[Record], reasons: dict[str, str], pictures: dict[str, str]
 ) -> Iterator[str]:
+    runs = sorted({r["run"]["started"]: r["run"] for r in records}.items())
     yield "# Side by side with the peers\n"
-    yield "\n\n".join(dict.fromkeys("\n".join(headings(run)) for run in runs))
-    yield READING.format(files=", ".join(f"`{file.name}`" for file in files))
-    yield from losses(records)
+    yield "\n\n".join(dict.fromkeys("\n".join(headings(run)) for _, run in runs))
+    yield READING.format(folder=folder)
+    yield from losses(records, reasons)
     for family, about in FAMILIES.items():
         mine = [record for record in records if record["family"] == family]
         if mine:
@@ -157,24 +145,20 @@ def page(
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("files", nargs="+", type=Path, help="of runs; of a row the last one counts")
+    parser.add_argument("folder", type=Path, help="with the results of a machine")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE.md")
     options = parser.parse_args(arguments)
-    runs = [json.loads(file.read_text()) for file in options.files]
-    if len({run["machine"]["processor"] for run in runs}) > 1:
-        sys.exit("the runs are of several machines, and cannot be put into one page")
-    records = list({record["name"]: record for run in runs for record in run["rows"]}.values())
-    from pictures import draw
+    records, reasons = read(options.folder), remarks(options.folder)
+    from harness.pictures import draw
 
-    captions = {
-        record["family"]: "\n".join(headings(run)) for run in runs for record in run["rows"]
-    }
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    drawn = draw(records, captions, options.output.with_suffix(""))
-    options.output.write_text("\n".join(page(options.files, runs, records, drawn)).rstrip() + "\n")
-    silent = [record["name"] for record in records if lost(record) and not why(record["name"])]
-    if silent and not any(run["small"] for run in runs):
-        sys.exit(f"lost, and {REMARKS.name} does not say why: {', '.join(silent)}")
+    pictures = options.output.parent / "pictures"
+    pictures.mkdir(parents=True, exist_ok=True)
+    drawn = draw(records, pictures / options.output.stem)
+    lines = page(options.folder, records, reasons, drawn)
+    options.output.write_text("\n".join(lines).rstrip() + "\n")
+    silent = [r["name"] for r in records if lost(r) and not why(r["name"], reasons)]
+    if silent and not any(record["run"]["small"] for record in records):
+        sys.exit(f"lost, and {options.folder / REMARKS} does not say why: {', '.join(silent)}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Time contenders in interleaved rounds; print tables, and keep all figures in a JSON file."""
+"""Time contenders in interleaved rounds; print the rows, and keep all samples in JSON files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import atexit
 import datetime
 import functools
 import importlib.metadata
-import json
 import os
 import platform
 import subprocess
@@ -16,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import sharedmem
-from families import FAMILIES, selected
-from report import Record, headings, line
-from timing import (
-    HERE,
+from harness.families import FAMILIES, selected
+from harness.records import Record, headings, read, write
+from harness.timing import (
+    BENCHMARKS,
     MIB,
     OURS,
     FailedRowError,
@@ -31,6 +30,7 @@ from timing import (
     is_reference,
     scratch,
 )
+from report import line
 
 # Of the memory that is free, for what a contender holds: the others need some too.
 MEMORY_SHARE = 0.5
@@ -38,6 +38,8 @@ ROUNDS, QUICK_ROUNDS = 5, 3
 # Seconds of a turn, and of the rounds of a row, or a table would take an hour.
 SLOW, QUICK_SLOW = 3.0, 1.0
 PEERS = "numpy numba numexpr Bottleneck blosc2 dask joblib mpire pymp-pypi scikit-learn scipy"
+# What a measured time depends on; results are written meanwhile.
+TIMED = (".", ":!results", "../sharedmem", "../kernels")
 UNITS: dict[Any, str] = {in_seconds: "seconds", in_bytes: "bytes"}
 
 
@@ -56,9 +58,9 @@ def machine() -> Record:
 
 def commit() -> str:
     """Return the commit, and whether what is timed has changed since."""
-    git = functools.partial(subprocess.run, cwd=HERE, capture_output=True, text=True)
+    git = functools.partial(subprocess.run, cwd=BENCHMARKS, capture_output=True, text=True)
     name = git(["git", "rev-parse", "--short", "HEAD"]).stdout.strip() or "no repository"
-    changed = git(["git", "diff", "--quiet", "HEAD", "--", ".", "../sharedmem", "../kernels"])
+    changed = git(["git", "diff", "--quiet", "HEAD", "--", *TIMED])
     return name + ", changed" * (changed.returncode == 1)
 
 
@@ -75,8 +77,8 @@ def versions(old_python: str | None) -> dict[str, str]:
     return found
 
 
-def record(name: str, family: str, row: Row, size: int, found: dict[str, Figures]) -> Record:
-    """Return what the JSON file holds of a row."""
+def record(name: str, row: Row, size: int, found: dict[str, Figures], run: Record) -> Record:
+    """Return what the results hold of a row."""
     figures = {which: figure.as_json() for which, figure in found.items()}
     ours = figures[OURS]["median"]
     peers = {w: f["median"] for w, f in figures.items() if w != OURS and not is_reference(w)}
@@ -87,7 +89,7 @@ def record(name: str, family: str, row: Row, size: int, found: dict[str, Figures
             figures[which]["lines"] = n_lines
     return {
         "name": name,
-        "family": family,
+        "family": name.partition("/")[0],
         "title": row.title.format(size=in_bytes(size)),
         "size": size,
         "unit": UNITS.get(row.show, "seconds an item"),
@@ -96,16 +98,26 @@ def record(name: str, family: str, row: Row, size: int, found: dict[str, Figures
         "best_peer": best,
         "ratio_to_best_peer": ours / peers[best] if best and peers[best] else None,
         "share_of_limit": limits[0] / ours if limits and ours else None,
+        "run": run,
     }
 
 
-def resumed(run: Record, path: Path) -> Record:
-    """Return an earlier run, if it is of the same kind."""
-    earlier: Record = json.loads(path.read_text())
-    for key in ("machine", "versions", "rounds", "quick", "small"):
-        if earlier[key] != run[key]:
-            sys.exit(f"{path} has another {key}: {earlier[key]}, not {run[key]}")
-    return earlier
+def done_before(run: Record, folder: Path) -> set[str]:
+    """Return the rows that a run of the same kind has measured already."""
+    keys = ("machine", "versions", "rounds", "quick", "small")
+    earlier = read(folder)
+    return {r["name"] for r in earlier if all(r["run"][key] == run[key] for key in keys)}
+
+
+def refuse_other_machine(run: Record, folder: Path) -> None:
+    """Exit if the folder holds results of another machine."""
+    here = run["machine"]
+    for there in (record["run"]["machine"] for record in read(folder)):
+        if any(there[key] != here[key] for key in ("processor", "cores")):
+            sys.exit(
+                f"{folder} holds results of {there['processor']} with {there['cores']} cores; "
+                f"this is {here['processor']} with {here['cores']}: name another folder"
+            )
 
 
 def options_of(arguments: list[str] | None) -> argparse.Namespace:
@@ -118,8 +130,8 @@ def options_of(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="some rows of each script, roughly")
     parser.add_argument("--small", action="store_true", help="small sizes: does it run at all?")
     parser.add_argument("--old-python", help="interpreter of an environment with sharedmem 0.3.8")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="keep all figures here")
-    parser.add_argument("--resume", action="store_true", help="go on with the rows it lacks")
+    parser.add_argument("--results", type=Path, metavar="FOLDER", help="keep all samples here")
+    parser.add_argument("--resume", action="store_true", help="skip rows that the folder has")
     options = parser.parse_args(arguments)
     if not selected(options.only, quick=options.quick):
         parser.error(f"no row is called {', '.join(options.only)}")
@@ -134,11 +146,11 @@ def main(arguments: list[str] | None = None) -> None:
         "machine": machine(),
         "versions": versions(options.old_python),
         **{key: getattr(options, key) for key in ("rounds", "quick", "small")},
-        "rows": [],
     }
-    if options.resume and options.json is not None and options.json.exists():
-        run = resumed(run, options.json)
-    done = {record["name"] for record in run["rows"]}
+    folder = options.results
+    if folder is not None:
+        refuse_other_machine(run, folder)
+    done = done_before(run, folder) if options.resume and folder is not None else set()
     failed: list[str] = []
     processes = Processes(options.rounds, options.old_python, QUICK_SLOW if options.quick else SLOW)
     atexit.register(processes.close)
@@ -165,11 +177,10 @@ def main(arguments: list[str] | None = None) -> None:
             failed.append(str(error))
             print(error, file=sys.stderr)
             continue
-        run["rows"].append(record(name, family, row, size, found))
-        print(f"- {line(run['rows'][-1])}", flush=True)
-        if options.json is not None:  # now, so that nothing is lost where a run ends early
-            options.json.parent.mkdir(parents=True, exist_ok=True)
-            options.json.write_text(json.dumps(run, indent=1) + "\n")
+        measured = record(name, row, size, found, run)
+        print(f"- {line(measured)}", flush=True)
+        if folder is not None:  # now, so that nothing is lost if the run ends early
+            write(folder, measured)
     if failed:
         sys.exit(f"{len(failed)} rows failed: {'; '.join(failed)}")
 

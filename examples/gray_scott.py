@@ -68,7 +68,7 @@ def run_on_pool(n: int, n_steps: int, pool: sharedmem.MapReduce) -> Field:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a small grid, and few steps")
-    parser.add_argument("--output", type=Path, default=Path("docs/gray_scott.png"))
+    parser.add_argument("--output", type=Path, default=Path("docs/pictures/gray_scott.png"))
     options = parser.parse_args()
     n, n_steps = (96, 50) if options.quick else (512, 1000)
     run_alone(8 * N_CHUNKS, 1)  # compiles

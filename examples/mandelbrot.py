@@ -53,7 +53,7 @@ def numpy_escape_times(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a small picture")
-    parser.add_argument("--output", type=Path, default=Path("docs/mandelbrot.png"))
+    parser.add_argument("--output", type=Path, default=Path("docs/pictures/mandelbrot.png"))
     options = parser.parse_args()
     shape, limit = ((120, 160), 200) if options.quick else ((1200, 1600), 1000)
     step = WIDTH / shape[1]

@@ -61,7 +61,7 @@ def count_on_pool(pool: sharedmem.MapReduce, x: Positions, edge: float, size: in
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="1,900 particles")
-    parser.add_argument("--output", type=Path, default=Path("docs/pair_distances.png"))
+    parser.add_argument("--output", type=Path, default=Path("docs/pictures/pair_distances.png"))
     options = parser.parse_args()
     n_cells, n, size = (10, 1900, 256) if options.quick else (37, 100_000, 4096)
     x, edge = crystal(n_cells, n), float(n_cells)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sharedmem
-from timing import OLD, OURS, POOL, Call, SetUp
+from harness.timing import OLD, OURS, POOL, Call, SetUp
 
 MPIRE, JOBLIB, PYMP, FUTURES = "mpire", "joblib", "pymp", "concurrent.futures"
 DASK, NUMEXPR, SKLEARN = "Dask", "numexpr", "scikit-learn"

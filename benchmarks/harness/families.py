@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from fnmatch import fnmatch
 from typing import NamedTuple
 
-from timing import Call, Row, SetUp
+from harness.timing import Call, Row, SetUp
 
 FLOAT64 = 8
 
@@ -133,7 +133,7 @@ FAMILIES = {
 
 def rows(family: str) -> dict[str, Row]:
     """Return the rows of a family, each with its limit among the contenders."""
-    found: dict[str, Row] = importlib.import_module(family).ROWS
+    found: dict[str, Row] = importlib.import_module(f"rows.{family}").ROWS
     for name, row in found.items():
         limit = next((v for k, v in FAMILIES[family].limits.items() if fnmatch(name, k)), "")
         which = f"a plain {limit}"
@@ -145,7 +145,7 @@ def rows(family: str) -> dict[str, Row]:
 
 def plain(limit: str) -> SetUp:
     def set_up(size: int) -> Call:
-        import limits
+        from harness import limits
 
         return limits.timed(limit, size * FLOAT64)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from timing import BYTES_A_TURN, MIB, Call, Measured
+from harness.timing import BYTES_A_TURN, MIB, Call, Measured
 
 # Far beyond all caches; the time of more bytes is that of these, times the ratio.
 LARGEST = 256 * MIB

@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from families import FAMILIES
-from timing import NUMPY, OLD, OURS, POOL, is_reference
+from harness.families import FAMILIES
+from harness.records import Record, headings
+from harness.timing import NUMPY, OLD, OURS, POOL, is_reference
 
-Record = dict[str, Any]
 # The peers that most rows have keep their colors; the others take what is left.
 COLORS = {OURS: "#000000", NUMPY: "#4477aa", POOL: "#ee6677", OLD: "#999933"}
 OTHERS = ("#228833", "#ccbb44", "#66ccee", "#aa3377", "#ee8866", "#0a9396", "#774411", "#99aaff")
@@ -24,17 +24,19 @@ TAIL = 3  # points, at the large end, where what is constant no longer counts
 GROWING = ("growth", "scaling")
 
 
-def draw(records: list[Record], captions: dict[str, str], stem: Path) -> dict[str, str]:
-    """Draw a picture for each family, and return their names."""
+def draw(records: list[Record], stem: Path) -> dict[str, str]:
+    """Draw a picture for each family; return their paths, relative to the folder of the page."""
     names = {}
     for family in FAMILIES:
         mine = [record for record in records if record["family"] == family]
         if mine:
+            last = max((record["run"] for record in mine), key=lambda run: str(run["started"]))
+            caption = "\n".join(headings(last))
             figure = (grown if family in GROWING else compared)(mine, FAMILIES[family].title)
-            figure.text(0.01, 0.0, textwrap.fill(captions[family], 190), fontsize=6, va="top")
+            figure.text(0.01, 0.0, textwrap.fill(caption, 190), fontsize=6, va="top")
             path = stem.with_name(f"{stem.name}-{family}.png")
             figure.savefig(path, dpi=110, bbox_inches="tight")
-            names[family] = path.name
+            names[family] = f"{path.parent.name}/{path.name}"
     return names
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from families import rows
-from timing import Call, Measured
+from harness.families import rows
+from harness.timing import Call, Measured
 
 
 def end(result: Any, at: int) -> float:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from families import selected
-from serve import ends
-from timing import OURS, Measured
+from harness.families import selected
+from harness.serve import ends
+from harness.timing import OURS, Measured
 
 
 def main(patterns: list[str]) -> None:

@@ -25,7 +25,7 @@ KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 WATCH_SECONDS = 2e-3
 LIMIT_SECONDS = 300.0
 FEW_ROUNDS = 3
-HERE = Path(__file__).parent
+BENCHMARKS = Path(__file__).parents[1]
 SCRATCH = "BENCHMARKS_SCRATCH"
 
 
@@ -165,8 +165,9 @@ class Contender:
         is_old = python != sys.executable
         environment = {k: v for k, v in os.environ.items() if not (is_old and k == "PYTHONPATH")}
         self.process = subprocess.Popen(
-            [python, HERE / "serve.py", family, which],
-            env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            [python, "-m", "harness.serve", family, which],
+            cwd=BENCHMARKS, env=environment, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
 
     def set_up(self, row: str, size: int) -> None:

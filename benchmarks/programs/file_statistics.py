@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.timing import MIB, scratch
 from sharedmem.functions.variance import summary
-from timing import MIB, scratch
 
 DASK_CHUNK = 4 * MIB
 

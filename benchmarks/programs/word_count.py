@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 import sharedmem
-from timing import MIB, scratch
+from harness.timing import MIB, scratch
 
 N_WORDS = 20_000
 

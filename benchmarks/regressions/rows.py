@@ -7,8 +7,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from families import FAMILIES, rows
-from timing import OURS, in_bytes
+from harness.families import FAMILIES, rows
+from harness.timing import OURS, in_bytes
 
 
 class _Rows:

@@ -10,9 +10,9 @@ import numba
 import numpy as np
 
 import sharedmem
-from contenders import BOTTLENECK, DASK, PRANGE, present
-from limits import loop
-from timing import GIB, MIB, NUMPY, OURS, Call, Row, SetUp
+from harness.contenders import BOTTLENECK, DASK, PRANGE, present
+from harness.limits import loop
+from harness.timing import GIB, MIB, NUMPY, OURS, Call, Row, SetUp
 
 DIGITS = 3  # that contenders agree in, who add in another order
 DASK_CHUNK = "8 MiB"

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 import sharedmem
-from contenders import DASK
+from harness.contenders import DASK
+from harness.timing import BENCHMARKS, MIB, OURS, REFERENCE, Call, Row, SetUp, per_item, scratch
 from sharedmem import DaskBackend, MapReduce
-from timing import MIB, OURS, REFERENCE, Call, Row, SetUp, per_item, scratch
 
 # Of a file; 8 MiB.
 CHUNK = (1024, 1024)
@@ -34,8 +34,9 @@ def client() -> Any:
     address = scratch() / "cluster"
     if not address.exists():
         process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+            [sys.executable, "-m", "rows.cluster"],
+            cwd=BENCHMARKS, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
         assert process.stdout is not None
         atexit.register(process.communicate)
         address.write_text(process.stdout.readline().strip())

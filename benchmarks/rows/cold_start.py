@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from timing import MIB, NUMPY, OURS, Call, Measured, Row, SetUp
+from harness.timing import MIB, NUMPY, OURS, Call, Measured, Row, SetUp
 
 NUMBA = "numba, cached"
 

@@ -9,9 +9,9 @@ import numba
 import numpy as np
 
 import sharedmem
-from contenders import BLOSC2, NUMEXPR, PRANGE, present
-from limits import loop
-from timing import GIB, MIB, NUMPY, OURS, Call, Row, SetUp, of_sizes
+from harness.contenders import BLOSC2, NUMEXPR, PRANGE, present
+from harness.limits import loop
+from harness.timing import GIB, MIB, NUMPY, OURS, Call, Row, SetUp, of_sizes
 
 EXPONENTIAL, COMPARISON, SUM = "exp(-a*a) + b*0.5", "a*b - 4.1*a > 2.5*b", "a + 1"
 ROOT = "sqrt(a)"

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 import sharedmem
-from contenders import DASK, NUMEXPR, present
-from results import memory
-from timing import GIB, MIB, NUMPY, OURS, Call, Measured, Row, SetUp, in_bytes, scratch
+from harness.contenders import DASK, NUMEXPR, present
+from harness.timing import GIB, MIB, NUMPY, OURS, Call, Measured, Row, SetUp, in_bytes, scratch
+from rows.results import memory
 
 EXPRESSION = "sqrt(a) * 2 + 1"
 ZARR_CHUNK = MIB  # elements; 8 MiB

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 import sharedmem
-from timing import GIB, MIB, NUMPY, OLD, OURS, Call, Row, SetUp, of_sizes
+from harness.timing import GIB, MIB, NUMPY, OLD, OURS, Call, Row, SetUp, of_sizes
 
 CHUNK = 1 << 19  # elements; what a program for 0.3.8 takes for a task
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 import sharedmem
-from contenders import by_ours, by_pool, negative
-from timing import GIB, KIB, MIB, NUMPY, OLD, OURS, POOL, Call, Row, SetUp, in_bytes
+from harness.contenders import by_ours, by_pool, negative
+from harness.timing import GIB, KIB, MIB, NUMPY, OLD, OURS, POOL, Call, Row, SetUp, in_bytes
 
 # A result is in the worker, on its way and in the coordinator.
 COPIES = 4

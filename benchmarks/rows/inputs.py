@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 import sharedmem
-from contenders import FORK, FUTURES, JOBLIB, MPIRE, PYMP, everyone, present
-from timing import GIB, MIB, OLD, OURS, POOL, Call, Row
+from harness.contenders import FORK, FUTURES, JOBLIB, MPIRE, PYMP, everyone, present
+from harness.timing import GIB, MIB, OLD, OURS, POOL, Call, Row
 
 TASKS = range(2)
 N_ITEMS = 16

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from contenders import PRANGE
-from foundation import MADE
-from reductions import contenders
-from timing import GIB, MIB, NUMPY, OURS, Row, SetUp
+from harness.contenders import PRANGE
+from harness.timing import GIB, MIB, NUMPY, OURS, Row, SetUp
+from rows.foundation import MADE
+from rows.reductions import contenders
 
 SIZE = 4 * GIB
 # What the contenders hold in all, in arrays: those that make arrays hold the new one for a while.

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 import sharedmem
-from contenders import BOTTLENECK, present
-from timing import GIB, MIB, NUMPY, OURS, SIZES, Call, Row, SetUp, in_bytes
+from harness.contenders import BOTTLENECK, present
+from harness.timing import GIB, MIB, NUMPY, OURS, SIZES, Call, Row, SetUp, in_bytes
 
 
 def by(function: Callable[..., Any], *args: Any) -> SetUp:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 import sharedmem
-from contenders import Items, by_ours, by_pool, everyone, negative
-from timing import (
+from harness.contenders import Items, by_ours, by_pool, everyone, negative
+from harness.timing import (
     GIB,
     MIB,
     OURS,

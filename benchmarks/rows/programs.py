@@ -8,9 +8,9 @@ import inspect
 from types import ModuleType
 from typing import TypeGuard
 
-from contenders import DASK, JOBLIB, SKLEARN, present
+from harness.contenders import DASK, JOBLIB, SKLEARN, present
+from harness.timing import OURS, POOL, Call, Row, SetUp
 from programs import file_statistics, image_stack, kmeans, monte_carlo, word_count
-from timing import OURS, POOL, Call, Row, SetUp
 
 PLAIN = "plain NumPy or Python"
 # The title, the sizes of the input, large and small, the peer, and what all together need.

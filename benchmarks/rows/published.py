@@ -12,8 +12,8 @@ import numba
 import numpy as np
 
 import sharedmem
-from contenders import DASK, FORK, FUTURES, JOBLIB, MPIRE, NUMEXPR, PRANGE, present
-from timing import GIB, MIB, NUMPY, OURS, Call, Row, SetUp, scratch
+from harness.contenders import DASK, FORK, FUTURES, JOBLIB, MPIRE, NUMEXPR, PRANGE, present
+from harness.timing import GIB, MIB, NUMPY, OURS, Call, Row, SetUp, scratch
 
 WORKERS = sharedmem.cpu_count()
 

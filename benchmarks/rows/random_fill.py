@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import sharedmem
-from timing import MIB, NUMPY, OURS, Call, Row, SetUp
+from harness.timing import MIB, NUMPY, OURS, Call, Row, SetUp
 
 SEED = 7
 random = sharedmem.random

@@ -10,9 +10,9 @@ import numba
 import numpy as np
 
 import sharedmem
-from contenders import BLOSC2, BOTTLENECK, DASK, NUMEXPR, PRANGE, present
-from limits import loop, read
-from timing import MIB, NUMPY, OURS, Call, SetUp, of_sizes
+from harness.contenders import BLOSC2, BOTTLENECK, DASK, NUMEXPR, PRANGE, present
+from harness.limits import loop, read
+from harness.timing import MIB, NUMPY, OURS, Call, SetUp, of_sizes
 
 DASK_CHUNK = MIB  # elements; 8 MiB
 DIGITS = 4  # that contenders agree in, who add in another order

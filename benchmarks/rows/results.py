@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 import sharedmem
-from contenders import FORK, Items, by_ours, by_pool, everyone, negative
-from timing import (
+from harness.contenders import FORK, Items, by_ours, by_pool, everyone, negative
+from harness.timing import (
     MIB,
     OURS,
     POOL,

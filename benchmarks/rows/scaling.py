@@ -10,7 +10,7 @@ import numba
 import numpy as np
 
 import sharedmem
-from contenders import (
+from harness.contenders import (
     JOBLIB,
     MPIRE,
     NUMEXPR,
@@ -21,13 +21,13 @@ from contenders import (
     by_pool,
     present,
 )
-from elementwise import EXPONENTIAL, contenders as expressions, exponential
-from orders import into_out
-from pool import burn, equal_lengths
-from random_fill import numpys_in_place, ours as filled
-from reductions import contenders as reductions
-from scans import TWO_PASSES, cumsums
-from timing import GIB, MIB, NUMPY, OURS, POOL, Call, Row, SetUp
+from harness.timing import GIB, MIB, NUMPY, OURS, POOL, Call, Row, SetUp
+from rows.elementwise import EXPONENTIAL, contenders as expressions, exponential
+from rows.orders import into_out
+from rows.pool import burn, equal_lengths
+from rows.random_fill import numpys_in_place, ours as filled
+from rows.reductions import contenders as reductions
+from rows.scans import TWO_PASSES, cumsums
 
 WORKERS = (1, 2, 4, 8, 16, 32, 64)
 N_TASKS = 1000

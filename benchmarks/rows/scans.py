@@ -10,9 +10,9 @@ import numba
 import numpy as np
 
 import sharedmem
-from contenders import DASK, present
-from limits import loop
-from timing import GIB, MIB, NUMPY, OURS, Call, Row, SetUp, of_sizes
+from harness.contenders import DASK, present
+from harness.limits import loop
+from harness.timing import GIB, MIB, NUMPY, OURS, Call, Row, SetUp, of_sizes
 
 TWO_PASSES = "numba prange, two passes"
 DASK_CHUNK = MIB  # elements; 8 MiB

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 import sharedmem
-from contenders import FORK, PYMP, present
-from timing import OLD, OURS, POOL, Call, Measured, Row, SetUp
+from harness.contenders import FORK, PYMP, present
+from harness.timing import OLD, OURS, POOL, Call, Measured, Row, SetUp
 
 N_BARRIERS = 10
 

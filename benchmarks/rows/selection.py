@@ -10,10 +10,10 @@ from typing import Any
 import numba
 import numpy as np
 
-from contenders import DASK, PRANGE, present
-from limits import loop
-from reductions import values
-from timing import MIB, NUMPY, OURS, Call, Row, SetUp, of_sizes
+from harness.contenders import DASK, PRANGE, present
+from harness.limits import loop
+from harness.timing import MIB, NUMPY, OURS, Call, Row, SetUp, of_sizes
+from rows.reductions import values
 
 Arguments = Callable[[int], tuple[Any, ...]]
 

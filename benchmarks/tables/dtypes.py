@@ -126,7 +126,7 @@ def main() -> None:
         "# Functions and types\n",
         "How the functions work on 16 MiB in one axis, by type. *kernel*: compiled, over",
         "chunks in parallel. *NumPy per chunk*: in parallel too. *NumPy*: by NumPy, as a whole.",
-        "-: NumPy refuses the type as well. Found by `benchmarks/dtypes.py`.\n",
+        "-: NumPy refuses the type as well. Found by `benchmarks/tables/dtypes.py`.\n",
         f"| function | {' | '.join(options.dtypes)} |",
         "| --- " * (len(options.dtypes) + 1) + "|",
     ]

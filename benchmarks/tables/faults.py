@@ -21,14 +21,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import sharedmem
-from contenders import FORK, FUTURES, JOBLIB, MPIRE, is_there
-from timing import OLD, OURS, POOL
+from harness.contenders import FORK, FUTURES, JOBLIB, MPIRE, is_there
+from harness.timing import BENCHMARKS, OLD, OURS, POOL
 
 PEERS = (OURS, POOL, FUTURES, JOBLIB, MPIRE, OLD)
 LIMIT_SECONDS = 10.0
 GRACE_SECONDS = 1.0
 # The table of a page stands between these.
-BEGIN, END = "<!-- benchmarks/faults.py writes from here -->\n", "<!-- to here -->\n"
+BEGIN, END = "<!-- benchmarks/tables/faults.py writes from here -->\n", "<!-- to here -->\n"
 
 Map = Callable[[Callable[[int], Any], Any], Any]
 LOCK = FORK.Lock()
@@ -326,7 +326,8 @@ def strike(peer: str, name: str, python: str) -> str:
     fault = FAULTS[name]
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH" or peer != OLD}
     process = subprocess.Popen(
-        [python, __file__, "--perform", peer, name],
+        [python, "-m", "tables.faults", "--perform", peer, name],
+        cwd=BENCHMARKS,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -113,7 +113,7 @@ def table() -> str:
         "Which functions `sharedmem.evaluate` takes from where for arrays of more than 65,536",
         "float32 or float64, by the processor: from glibc's libmvec, or NumPy's own. In ns an",
         "element of one thread, and the greatest error in units of the last place, by",
-        "`benchmarks/vector_functions.py`. `log10` of float32 is computed in float64.",
+        "`benchmarks/tables/vector_functions.py`. `log10` of float32 is computed in float64.",
         "",
         "| function | type | libmvec | NumPy, AVX-512 | used there | NumPy, AVX2 | used there |",
         "| --- | --- | --- | --- | --- | --- | --- |",

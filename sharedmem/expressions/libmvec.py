@@ -2,7 +2,7 @@
 
 glibc's libmvec is within 4 units of the last place, as NumPy's own loops are where they use
 vectors. It is faster than NumPy's loops that take one element after the other, and slower than
-those for AVX-512: `benchmarks/vector_functions.py` measures both.
+those for AVX-512: `benchmarks/tables/vector_functions.py` measures both.
 
 References
 ----------

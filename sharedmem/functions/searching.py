@@ -16,7 +16,7 @@ from sharedmem.functions.sorting import PARALLEL
 from sharedmem.pool.mapreduce import current_pool
 
 # Elements to look up in a table as long as this are sorted first: neighbouring searches then read
-# the same cache lines (benchmarks/orders.py, search).
+# the same cache lines (benchmarks/rows/orders.py, search).
 LONG_TABLE = 1 << 14
 
 

@@ -9,7 +9,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from harness import (
+from interpreters import (
     N_INTERPRETERS,
     Outcome,
     new_seed,

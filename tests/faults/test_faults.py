@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from harness import N_INTERPRETERS, ROOT, new_seed, run
+from interpreters import N_INTERPRETERS, ROOT, new_seed, run
 from scenario import NOT_POSSIBLE, SCENARIOS, Case
 
 ROUNDS_AT_RANDOM = 3

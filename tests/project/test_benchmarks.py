@@ -1,7 +1,6 @@
 """The scripts in benchmarks/ run, at small sizes; what they measure is not looked at."""
 
 import functools
-import json
 import os
 import subprocess
 import sys
@@ -9,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-import families
-import programs
 import report
+from harness import families, records
 from regressions import rows as regressions
+from rows import programs
 
 ROOT = Path(__file__).parents[2]
 # Where none is in the cache, many kernels are compiled.
@@ -56,15 +55,15 @@ cluster/tasks-100 cluster/histogram cluster/stencil
 
 
 def test_contenders_run_and_agree():
-    lines = python("smoke.py", *SMOKE.split())
+    lines = python("-m", "harness.smoke", *SMOKE.split())
     assert {line.partition("/")[0] for line in lines} == {*families.FAMILIES}
 
 
 def test_rows_are_timed_and_reported(old_python, tmp_path):
-    figures, page = tmp_path / "figures.json", tmp_path / "docs" / "page.md"
-    options = ["--small", "--rounds", 2, "--old-python", old_python, "--json", figures]
+    results, page = tmp_path / "results", tmp_path / "docs" / "page.md"
+    options = ["--small", "--rounds", 2, "--old-python", old_python, "--results", results]
     python("run.py", *options, "--only", "foundation/copy-?MiB", "growth/sum-8192")
-    found = {row["name"]: row for row in json.loads(figures.read_text())["rows"]}
+    found = {record["name"]: record for record in records.read(results)}
     assert [*found] == ["foundation/copy-1MiB", "foundation/copy-8MiB", "growth/sum-8192"]
     copied = found["foundation/copy-1MiB"]
     assert {"sharedmem", "NumPy", "sharedmem 0.3.8", "a plain copy"} == {*copied["contenders"]}
@@ -73,9 +72,9 @@ def test_rows_are_timed_and_reported(old_python, tmp_path):
     assert len(ours["samples"]) == 2
     assert ours["q1"] <= ours["median"] <= ours["q3"]
     assert ours["peak_memory"] >= 0
-    python("report.py", figures, "--output", page)
+    python("report.py", results, "--output", page)
     assert "| copy, 1 MiB | " in page.read_text()
-    pictures = {*page.parent.glob("*.png")}
+    pictures = {*(page.parent / "pictures").glob("*.png")}
     assert {path.stem for path in pictures} == {"page-foundation", "page-growth"}
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
 
@@ -88,7 +87,7 @@ def contender(median):
 @pytest.fixture
 def page_of(tmp_path, monkeypatch):
     """Make a page of one row, without its picture, and return what was said as well."""
-    monkeypatch.setattr("pictures.draw", lambda *_: {"orders": "picture.png"})
+    monkeypatch.setattr("harness.pictures.draw", lambda *_: {"orders": "picture.png"})
     return functools.partial(write_page, tmp_path)
 
 
@@ -98,11 +97,10 @@ def write_page(tmp_path, **medians):
     row |= {"unit": "seconds", "target": "", "contenders": contenders, "share_of_limit": None}
     machine = {"processor": "P", "cores": 2, "workers": 2, "memory": 1, "kernel": "6"}
     run = {"machine": machine, "versions": {}, "rounds": 1, "started": "2030-01-01T00:00:00"}
-    run |= {"quick": False, "small": False, "rows": [row]}
-    (tmp_path / "run.json").write_text(json.dumps(run))
+    records.write(tmp_path, row | {"run": run | {"quick": False, "small": False}})
     said = ""
     try:
-        report.main([str(tmp_path / "run.json"), "--output", str(tmp_path / "page.md")])
+        report.main([str(tmp_path), "--output", str(tmp_path / "page.md")])
     except SystemExit as error:
         said = str(error)
     return said, (tmp_path / "page.md").read_text()
@@ -124,8 +122,11 @@ def test_a_row_that_is_won_needs_none(page_of):
 
 
 def test_remarks_are_on_rows_that_exist():
-    for pattern in report.remarks():
-        assert families.selected([pattern]), pattern
+    folders = [*(ROOT / "benchmarks/results").iterdir()]
+    assert folders
+    for folder in folders:
+        for pattern in report.remarks(folder):
+            assert families.selected([pattern]), pattern
 
 
 def test_lines_of_programs_are_counted():
@@ -138,9 +139,9 @@ def test_lines_of_programs_are_counted():
 # No fault that lets a peer wait for ever: that takes its time.
 def test_faults_strike_the_peers(old_python, tmp_path):
     page = tmp_path / "page.md"
-    page.write_text("before\n<!-- benchmarks/faults.py writes from here -->\nold line\n")
+    page.write_text("before\n<!-- benchmarks/tables/faults.py writes from here -->\nold line\n")
     options = ["--only", "result", "ordered", "--old-python", old_python, "--output", page]
-    lines = python("faults.py", *options)
+    lines = python("-m", "tables.faults", *options)
     rows = [line.split(" | ") for line in lines if line.startswith("| ")]
     assert " names it" in rows[2][1]
     assert rows[3][1].startswith("returned")

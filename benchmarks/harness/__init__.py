@@ -1,0 +1,1 @@
+"""What every benchmark uses: rows, families, contenders, timing, results, and pictures."""

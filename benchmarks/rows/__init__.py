@@ -1,0 +1,1 @@
+"""Rows of the benchmarks, a family per module."""

@@ -1,0 +1,1 @@
+"""Scripts that write a table of the documentation from what they observe."""

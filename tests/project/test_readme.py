@@ -1,3 +1,5 @@
+"""The programs in README.md, and the files that the pages link to."""
+
 import os
 import re
 import subprocess
@@ -10,10 +12,26 @@ ROOT = Path(__file__).parents[2]
 PROGRAMS = re.findall(
     r"```python\n(.*?)```\n\n```text\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
 )
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 
 
-def test_the_readme_has_four_programs():
+def test_each_program_of_the_readme_has_its_output():
     assert len(PROGRAMS) == (ROOT / "README.md").read_text().count("```python") == 4
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files_and_headings(page):
+    for link in re.findall(r"\]\((?!https?:)([^)]*)\)", page.read_text()):
+        path, _, heading = link.partition("#")
+        target = (page.parent / path) if path else page
+        assert target.exists(), link
+        if heading:
+            titles = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
+            slugs = [re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles]
+            assert heading in slugs, link
 
 
 @pytest.mark.parametrize(

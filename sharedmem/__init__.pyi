@@ -40,6 +40,9 @@ from .functions.arg_extrema import (
 from .functions.averages import (
     average as average,
 )
+from .functions.binning import (
+    bincount as bincount,
+)
 from .functions.chunkwise import (
     apply_ufunc as apply_ufunc,
     map_chunks as map_chunks,
@@ -50,9 +53,11 @@ from .functions.cumulative import (
     accumulate as accumulate,
     cumprod as cumprod,
     cumsum as cumsum,
-    diff as diff,
     nancumprod as nancumprod,
     nancumsum as nancumsum,
+)
+from .functions.differences import (
+    diff as diff,
 )
 from .functions.elementwise import (
     clip as clip,
@@ -62,7 +67,6 @@ from .functions.evaluate import (
     evaluate as evaluate,
 )
 from .functions.histograms import (
-    bincount as bincount,
     histogram as histogram,
     histogram2d as histogram2d,
     histogramdd as histogramdd,

@@ -95,8 +95,11 @@ class _OfLines:
         return np.asarray(found)
 
 
-class _Line(np.ndarray[Any, np.dtype[Any]]):
-    """A line in whose place NumPy's functions read only the elements that they have asked for."""
+class SelectingLine(np.ndarray[Any, np.dtype[Any]]):
+    """A line whose `partition`, which NumPy's functions call, writes only the elements asked for.
+
+    NumPy reads no others. `select` returns the elements at some ranks.
+    """
 
     select: Callable[[list[int]], Array]
 
@@ -112,11 +115,11 @@ class _Line(np.ndarray[Any, np.dtype[Any]]):
         self.view(np.ndarray)[ranks] = self.select(ranks.tolist())
 
 
-def _unread(n: int, dtype: np.dtype[Any]) -> _Line:
+def _unread(n: int, dtype: np.dtype[Any]) -> SelectingLine:
     # Of its pages only those exist that hold a rank that was asked for; so none are reserved.
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0x4000)
     room = mmap.mmap(-1, n * dtype.itemsize, flags=flags)
-    return np.frombuffer(room, dtype).view(_Line)
+    return np.frombuffer(room, dtype).view(SelectingLine)
 
 
 def order_statistics_of_file(run: Run, a: Any, ranks: Sequence[int]) -> Array:

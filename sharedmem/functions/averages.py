@@ -30,25 +30,26 @@ def average(
     *,
     keepdims: bool = False,
 ) -> Any:
-    """Return the weighted average, as `numpy.average` does but from compensated sums.
+    """Compute the weighted average along axes, from compensated sums; see `numpy.average`.
 
     Parameters
     ----------
-    a : array_like
+    a : array_like, or array in a file of zarr or h5py
+        The array. With weights it must be in memory.
     axis : int or tuple of int, optional
-        Axes to average over; by default all.
+        Axes to average over, by default all.
     weights : array_like, optional
-        Of the shape of `a`, or of that of its axes in `axis`; by default all are one.
+        Weight of each element, with the shape of `a` or of its axes in `axis`. By default all
+        weights are one.
     returned : bool, optional
-        Whether the sum of the weights is returned too.
+        Whether to return the sum of the weights, too.
     keepdims : bool, optional
-        Whether averaged axes stay, with length one.
+        Whether the averaged axes stay, with length one.
 
     Returns
     -------
-    scalar or ndarray, or tuple of two of them
-        The average, of the type that `a` and `weights` have together; of float64 where `a` is of
-        integers.
+    average, [sum_of_weights] : scalar or ndarray
+        The average, in the common type of `a` and `weights`; in float64 if `a` has integers.
 
     Raises
     ------
@@ -76,7 +77,9 @@ def average(
         wide = np.promote_types(dtype, np.float32)  # sums of float16 overflow
         total = sum(spread, axes, wide, keepdims=keepdims)
         if np.any(total == 0):
-            raise ZeroDivisionError("the weights sum to zero, so there is no average")
+            raise ZeroDivisionError(
+                "the weights sum to zero, so that the average is undefined; give other weights"
+            )
         result = (_weighted_sum(a, spread, axes, wide, keepdims) / total).astype(dtype)[()]
     if not returned:
         return result
@@ -87,16 +90,18 @@ def average(
 
 
 def _spread_weights(weights: Array, a: Array, axes: tuple[int, ...] | None) -> Array:
-    """Give weights the axes of `a`, of length one where they do not depend on it."""
+    """Return weights with the axes of `a`; those that they do not depend on have length one."""
     if weights.shape == a.shape:
         return weights
     if axes is None:
         raise TypeError(
-            f"weights of shape {weights.shape} need an axis of the array of shape {a.shape}"
+            f"weights of shape {weights.shape} differ from the array of shape {a.shape}: give the "
+            "axis that they belong to"
         )
     if weights.shape != tuple(a.shape[axis] for axis in axes):
         raise ValueError(
-            f"weights of shape {weights.shape} do not fit axes {axes} of an array of {a.shape}"
+            f"weights of shape {weights.shape} do not fit axes {axes} of an array of shape "
+            f"{a.shape}: they must have the lengths of these axes"
         )
     shape = [a.shape[axis] if axis in axes else 1 for axis in range(a.ndim)]
     return weights.transpose(np.argsort(axes)).reshape(shape)
@@ -105,8 +110,8 @@ def _spread_weights(weights: Array, a: Array, axes: tuple[int, ...] | None) -> A
 def _weighted_sum(
     a: Array, weights: Array, axes: tuple[int, ...] | None, dtype: np.dtype[Any], keepdims: bool
 ) -> Any:
-    """Return the sum of products over axes; those of a chunk are made while it is in cache."""
-    axes = tuple(range(a.ndim)) if axes is None else axes
+    """Return the sum of products over axes, multiplied chunk by chunk to stay in cache."""
+    axes = axes if axes is not None else tuple(range(a.ndim))
     weights = np.broadcast_to(weights, a.shape)
     in_order = a.flags.c_contiguous and weights.flags.c_contiguous
     if len(axes) == a.ndim and in_order and np.result_type(a, weights) == dtype:

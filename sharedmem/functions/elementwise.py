@@ -1,4 +1,4 @@
-"""Elements chosen or limited one by one: where and clip, on the pool in use."""
+"""Elements chosen or clipped one by one, on the pool in use."""
 
 from __future__ import annotations
 
@@ -21,23 +21,24 @@ Array = NDArray[Any]
 
 
 def where(condition: ArrayLike, *choices: ArrayLike) -> Any:
-    """Return elements of one array where a condition holds, of another elsewhere.
+    """Return elements chosen from `x` or `y` depending on a condition; see `numpy.where`.
 
     Parameters
     ----------
     condition : array_like
+        Where true, yield `x`, otherwise `y`.
     *choices : array_like
-        `x` and `y`, as `numpy.where` has them; all three are broadcast. Without them the result is
-        that of :func:`nonzero`.
+        `x` and `y`, broadcast against `condition` and each other; or nothing.
 
     Returns
     -------
     ndarray, or tuple of ndarray
+        The chosen elements; without `x` and `y` the result of :func:`nonzero`.
 
     Raises
     ------
     ValueError
-        If one of `x` and `y` is missing, or shapes do not fit.
+        If only one of `x` and `y` is given, or the shapes do not fit.
 
     Examples
     --------
@@ -48,7 +49,7 @@ def where(condition: ArrayLike, *choices: ArrayLike) -> Any:
     if not choices:
         return nonzero(condition)
     if len(choices) != 2:
-        raise ValueError(f"where takes both of x and y, or neither; got {len(choices)} of them")
+        raise ValueError(f"got {len(choices)} of x and y: give both or neither")
     return _by_chunk(_choose, (condition, *choices))
 
 
@@ -70,24 +71,26 @@ def clip(
     max: ArrayLike | None = None,
     **options: Any,
 ) -> Any:
-    """Return elements with those beyond a limit set to it, as `numpy.clip` does.
+    """Clip (limit) the values in an array; see `numpy.clip`.
 
     Parameters
     ----------
     a : array_like
+        The array.
     a_min, a_max : array_like, optional
-        The limits, broadcast against `a`; None is no limit.
+        Minimum and maximum value, broadcast against `a`. None means no limit.
     out : ndarray, optional
-        Where the result goes; it may be `a`.
+        Array for the result. It may be `a` itself.
     min, max : array_like, optional
         Other names of `a_min` and `a_max`.
     **options
-        ``where``, ``dtype``, ``casting`` and others that :class:`numpy.ufunc` knows. NumPy does
-        these, serially.
+        Other options of :class:`numpy.ufunc`: ``where``, ``dtype``, ``casting``, and so on. With
+        any of them the call is left to NumPy, which is serial.
 
     Returns
     -------
     ndarray or scalar
+        The clipped values, or `out`.
 
     Raises
     ------
@@ -102,7 +105,7 @@ def clip(
     """
     if min is not None or max is not None:
         if a_min is not None or a_max is not None:
-            raise ValueError("a_min and a_max are other names of min and max: give one of both")
+            raise ValueError("min and max are other names of a_min and a_max: give one pair")
         a_min, a_max = min, max
     if options:
         for x in (a_min, a_max, options.get("where")):
@@ -115,25 +118,24 @@ def clip(
 def _by_chunk(
     function: Callable[..., Any], given: tuple[Any, ...], out: Array | None = None
 ) -> Any:
-    """Apply an elementwise function of NumPy, chunk by chunk; its results are not shared."""
+    """Apply an elementwise function of NumPy chunk by chunk; the result is private memory."""
     operands: list[Any] = [x if x is None or np.isscalar(x) else in_memory(x) for x in given]
     arrays = [in_memory(x) for x in operands if x is not None]
     try:
         shape = np.broadcast_shapes(*(x.shape for x in arrays))
     except ValueError:
-        return function(*operands, out=out)  # which refuses them, perhaps for another reason
-    nothing = (slice(0, 0),) * len(shape)
+        return function(*operands, out=out)  # raises that or another error of NumPy
+    is_small = math.prod(shape) * max(x.itemsize for x in arrays) <= DEFAULT_CHUNK_BYTES // 2
+    others = [x for x in arrays if x is not out]
+    if is_small or not can_write(out, shape, getattr(out, "dtype", None), *others):
+        return function(*operands, out=out)
     views = [np.broadcast_to(x, shape) if np.ndim(x) else x for x in operands]
 
     def apply(chunk: tuple[slice, ...], target: Array | None) -> Any:
         return function(*(x[chunk] if np.ndim(x) else x for x in views), out=target)
 
-    if math.prod(shape) * max(x.itemsize for x in arrays) <= DEFAULT_CHUNK_BYTES // 2:
-        return function(*operands, out=out)
-    others = [x for x in arrays if x is not out]
-    if out is not None and not can_write(out, shape, np.asarray(out).dtype, *others):
-        return function(*operands, out=out)
-    # No elements are enough to know or refuse the types.
+    # Without elements, NumPy returns the dtype, or raises if there is none.
+    nothing = (slice(0, 0),) * len(shape)
     dtype = apply(nothing, None if out is None else np.asarray(out)[nothing]).dtype
     if dtype.hasobject:
         return function(*operands, out=out)
@@ -151,7 +153,7 @@ def _by_chunk(
 
 
 def _empty_like(arrays: list[Array], dtype: np.dtype[Any]) -> Array:
-    """Allocate what the arrays broadcast to, in the order in memory that NumPy gives results."""
+    """Return a new array of the broadcast shape, in the memory order of NumPy's results."""
     flags: Any = [["readonly"]] * len(arrays) + [["writeonly", "allocate"]]
     dtypes = [*(x.dtype for x in arrays), dtype]
     return np.nditer([*arrays, None], None, flags, dtypes).operands[-1]

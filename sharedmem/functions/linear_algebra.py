@@ -20,38 +20,38 @@ from sharedmem.pool.mapreduce import current_pool
 
 Array = NDArray[Any]
 
-# Squares of numbers beyond 2**512, and below 2**-480 or so, are worked out once more at this scale.
+# Sums of squares that overflow, or are below _TINY, are computed again from numbers scaled by this.
 _SCALE = 2.0**600
 _TINY = 2.0**-960
 
 
 def dot(a: ArrayLike, b: ArrayLike, out: Array | None = None) -> Any:
-    """Return the dot product of two arrays, as `numpy.dot` does.
+    """Return the dot product of two arrays; see `numpy.dot`.
 
     Parameters
     ----------
     a, b : array_like
-        Of two lines, of float32, float64 or complex numbers, the products are summed as if in
-        twice the precision; all others are NumPy's dot products, of lines in parallel.
-        Those of matrices have the threads of NumPy's BLAS.
+        The arrays. The products of two 1-D arrays of float32, float64, or complex numbers are
+        summed as if in twice the precision. Those of other 1-D arrays are summed by NumPy, in
+        parallel; all others are left to NumPy, whose BLAS has threads of its own.
     out : ndarray, optional
-        Where the result goes; of the very shape and type that it has.
+        Array for the result, with exactly its shape and dtype.
 
     Returns
     -------
     scalar or ndarray
-        Of lines, the same bits for any number of workers.
+        The dot product, or `out`. For 1-D arrays the bits do not depend on the number of workers.
 
     Raises
     ------
     ValueError
-        If shapes or `out` do not fit.
+        If the shapes or `out` do not fit.
 
     Notes
     -----
     Barring underflow, the error is at most ``u |a.b| + n**2 u**2 |a|.|b|`` with the rounding unit u
     (2**-53, or 2**-24 in the first term for float32): half a unit in the last place, unless nearly
-    all of it cancels.
+    all of the sum cancels.
 
     References
     ----------
@@ -69,23 +69,24 @@ def dot(a: ArrayLike, b: ArrayLike, out: Array | None = None) -> Any:
         return np.dot(a, b, out)
     if out is None:
         return line_dot(a, b, conjugate=False)
-    np.dot(a[:0], b[:0], out)
+    np.dot(a[:0], b[:0], out)  # raises if `out` does not fit
     out[...] = line_dot(a, b, conjugate=False)
     return out
 
 
 def vdot(a: ArrayLike, b: ArrayLike, /) -> Any:
-    """Return the dot product of all elements, the first ones conjugated, as `numpy.vdot` does.
+    """Return the dot product of two vectors, of which the first is conjugated; see `numpy.vdot`.
 
     Parameters
     ----------
     a, b : array_like
-        Of the same size; the elements are taken in C order.
+        Arrays of the same size, which are flattened in C order.
 
     Returns
     -------
     scalar
-        As accurate as that of :func:`dot`, and with the same bits for any number of workers.
+        The dot product. It is as accurate as that of :func:`dot`, and its bits do not depend on
+        the number of workers.
 
     Raises
     ------
@@ -109,13 +110,13 @@ def _are_numbers(*arrays: Array) -> bool:
 
 
 def line_dot(a: Array, b: Array, conjugate: bool) -> Any:
-    """Return the dot product of two lines of the same length."""
+    """Return the dot product of two 1-D arrays of the same length."""
     numpy_dot: Any = np.vdot if conjugate else np.dot
     dtype = np.result_type(a, b)
     grid = chunks(len(a), size=max(1, DEFAULT_CHUNK_BYTES // dtype.itemsize))
     if not len(grid):
         return numpy_dot(a, b)
-    # Chunks of float16 would be rounded each, and overflow where their sum does not.
+    # The sum of a chunk of float16 might overflow where that of all chunks does not.
     wide = np.promote_types(dtype, np.float32) if dtype.kind == "f" else dtype
     has_kernel = dots.has_dot(wide)
 
@@ -129,11 +130,11 @@ def line_dot(a: Array, b: Array, conjugate: bool) -> Any:
     total, lost = (np.stack(part) for part in zip(*parts, strict=True))
     with np.errstate(all="ignore"):
         value = dots.value(dots.combine((total, lost)), conjugate).astype(dtype)[()]
-    return value if conjugate else told(value, "dot", a, b)  # NumPy's vdot tells of nothing
+    return value if conjugate else told(value, "dot", a, b)  # NumPy's vdot never warns
 
 
 def run_over(grid: Grid, nbytes: int) -> Run:
-    """Return what runs tasks over chunks of so many bytes: threads, if there are several."""
+    """Return what runs tasks over chunks that read `nbytes` bytes: serially if there is one."""
     return current_pool().runner.run(nbytes) if len(grid) > 1 else run_serially
 
 
@@ -143,34 +144,35 @@ def norm(
     axis: Axis = None,
     keepdims: bool = False,
 ) -> Any:
-    """Return the norm of a vector or a matrix, as `numpy.linalg.norm` does.
+    """Return the norm of a vector or matrix; see `numpy.linalg.norm`.
 
     Parameters
     ----------
     x : array_like
+        The array. It may have any number of dimensions if `ord` and `axis` are None.
     ord : int, float, inf, -inf, 'fro' or 'nuc', optional
-        Which norm; by default the root of the sum of squares, of an array of any shape. Norms of
-        matrices other than 'fro' are left to NumPy.
+        Order of the norm. By default the square root of the sum of squares. NumPy computes norms
+        of matrices other than 'fro'.
     axis : int or tuple of two ints, optional
-        The axis of vectors, or the axes of matrices.
+        Axis of the vectors, or axes of the matrices.
     keepdims : bool, optional
-        Whether the axes of vectors or matrices stay, with length one.
+        Whether these axes stay, with length one.
 
     Returns
     -------
     scalar or ndarray
-        With the same bits for any number of workers.
+        The norms. The bits do not depend on the number of workers.
 
     Raises
     ------
-    ValueError, TypeError
-        Where NumPy does.
+    TypeError, ValueError
+        If there is no such norm of `x`, or `axis` does not fit.
 
     Notes
     -----
-    Sums are compensated, and in float64 where `x` is of a smaller type. The 2-norm and that of
-    Frobenius neither overflow nor lose precision where only the squares are too large or too small,
-    unlike NumPy's, whose norm of ``[1e200, 1e200]`` is inf, and of ``[1e-200]`` zero.
+    Sums are compensated, and in float64 if `x` has a smaller type. Unlike NumPy's, the 2-norm and
+    the Frobenius norm neither overflow nor lose precision if only the squares do: the norm of
+    ``[1e200, 1e200]`` is not inf, and that of ``[1e-200]`` not zero.
 
     Examples
     --------
@@ -195,32 +197,31 @@ def norm(
 
 
 def _euclidean(x: Array, axes: Axis, keepdims: bool) -> Any:
-    result = norms.real_type(x.dtype)
-    square = partial(reduce, a=x, axis=axes, keepdims=keepdims)
-    squares = square(norms.sum_of_squares(x.dtype))
+    reduce_x = partial(reduce, a=x, axis=axes, keepdims=keepdims)
+    squares = reduce_x(norms.sum_of_squares(x.dtype))
     with np.errstate(all="ignore"):
         values = np.sqrt(squares)
         if x.dtype.char in "dD":
             for beyond, scale in ((squares == np.inf, 1 / _SCALE), (squares < _TINY, _SCALE)):
                 if np.any(beyond):
-                    scaled = np.sqrt(square(norms.sum_of_squares(x.dtype, scale))) / scale
+                    scaled = np.sqrt(reduce_x(norms.sum_of_squares(x.dtype, scale))) / scale
                     values = np.where(beyond, scaled, values)
-        values = values.astype(result)[()]
+        values = values.astype(norms.real_type(x.dtype))[()]
     return told(values, "dot", x, axis=axes)
 
 
 def _vector_norm(x: Array, order: Any, axes: Axis, keepdims: bool) -> Any:
+    reduce_x = partial(reduce, a=x, axis=axes, keepdims=keepdims)
     result = norms.real_type(x.dtype)
     if order == np.inf:
-        return reduce(norms.largest_magnitude(x.dtype), x, axes, keepdims=keepdims)
+        return reduce_x(norms.largest_magnitude(x.dtype))
     if order == -np.inf:
-        return reduce(norms.smallest_magnitude(x.dtype), x, axes, keepdims=keepdims)
+        return reduce_x(norms.smallest_magnitude(x.dtype))
     if order == 0:
         return np.asarray(count_nonzero(x, axes, keepdims=keepdims)).astype(result)[()]
     if order == 1:
-        total = reduce(norms.sum_of_magnitudes(x.dtype), x, axes, keepdims=keepdims)
-        return told(total, "reduce", x, axis=axes)
-    powers = reduce(norms.sum_of_powers(x.dtype, order), x, axes, keepdims=keepdims)
+        return told(reduce_x(norms.sum_of_magnitudes(x.dtype)), "reduce", x, axis=axes)
+    powers = reduce_x(norms.sum_of_powers(x.dtype, order))
     if order > 0:
         told(powers, "reduce", x, axis=axes)
     return (powers ** np.reciprocal(order, dtype=powers.dtype)).astype(result)

@@ -1,22 +1,26 @@
-"""Medians, percentiles and quantiles of the elements that are not NaN, on the pool in use."""
+"""Medians, percentiles, and quantiles that ignore NaN, on the pool in use."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.arrays.conversion import check_plain
 from sharedmem.engine.operands import in_memory
 from sharedmem.engine.reduce import Axis
 from sharedmem.functions.numpy_rules import store
-from sharedmem.functions.quantiles import check_out_of, is_numpys, of_lines, weighted
+from sharedmem.functions.quantiles import (
+    Function,
+    Options,
+    along_axes,
+    check,
+    is_numpys,
+    options_of,
+)
 
 Array = NDArray[Any]
-Function = Callable[..., Any]
 
 
 def nanmedian(
@@ -26,17 +30,24 @@ def nanmedian(
     overwrite_input: bool = False,
     keepdims: bool = False,
 ) -> Any:
-    """Return the median of the elements that are not NaN, as `numpy.nanmedian` does.
+    """Compute the median along axes, ignoring NaN; see `numpy.nanmedian`.
 
     Parameters
     ----------
-    a, axis, out, overwrite_input, keepdims
-        As for :func:`median`.
+    a : array_like
+        The array, in memory.
+    axis, out, overwrite_input, keepdims
+        See :func:`median`.
 
     Returns
     -------
     scalar or ndarray
-        NaN, with a RuntimeWarning, where there is nothing else.
+        The medians, or `out`. NaN if all elements are NaN.
+
+    Warns
+    -----
+    RuntimeWarning
+        If all elements along the axes are NaN.
 
     Examples
     --------
@@ -45,7 +56,7 @@ def nanmedian(
     >>> float(sharedmem.nanmedian([3, np.nan, 2]))
     2.5
     """
-    return _of_numbers(np.nanmedian, np.median, a, axis, out, keepdims, {})
+    return _along_axes(np.nanmedian, np.median, a, axis, out, keepdims, {})
 
 
 def nanquantile(
@@ -59,23 +70,24 @@ def nanquantile(
     *,
     weights: Any = None,
 ) -> Any:
-    """Return quantiles of the elements that are not NaN, as `numpy.nanquantile` does.
+    """Compute the q-th quantile along axes, ignoring NaN; see `numpy.nanquantile`.
 
     Parameters
     ----------
-    a, q, axis, out, overwrite_input, method, keepdims, weights
-        As for :func:`quantile`.
+    a : array_like
+        The array, in memory.
+    q, axis, out, overwrite_input, method, keepdims, weights
+        See :func:`quantile`.
 
     Returns
     -------
     scalar or ndarray
-        The axes of `q`, and then those of `a` that are kept; NaN, with a RuntimeWarning, where
-        there is nothing else.
+        The quantiles, as :func:`quantile` returns them. NaN if all elements are NaN.
 
-    Raises
-    ------
-    ValueError
-        If a quantile is not in the range, or there is no such method.
+    Warns
+    -----
+    RuntimeWarning
+        If all elements along the axes are NaN.
 
     Examples
     --------
@@ -84,10 +96,8 @@ def nanquantile(
     >>> sharedmem.nanquantile([[1.0, 2.0, 3.0], [4.0, np.nan, 8.0]], 0.5, axis=1).tolist()
     [2.0, 6.0]
     """
-    options = {"q": q, "method": method}
-    if weights is not None:
-        return weighted(np.nanquantile, a, q, axis, out, method, keepdims, weights)
-    return _of_numbers(np.nanquantile, np.quantile, a, axis, out, keepdims, options)
+    options = options_of(q, method, weights)
+    return _along_axes(np.nanquantile, np.quantile, a, axis, out, keepdims, options)
 
 
 def nanpercentile(
@@ -101,19 +111,19 @@ def nanpercentile(
     *,
     weights: Any = None,
 ) -> Any:
-    """Return percentiles of the elements that are not NaN, as `numpy.nanpercentile` does.
+    """Compute the q-th percentile along axes, ignoring NaN; see `numpy.nanpercentile`.
 
     Parameters
     ----------
     a, axis, out, overwrite_input, method, keepdims, weights
-        As for :func:`quantile`.
+        See :func:`nanquantile`.
     q : array_like of float
-        From 0 to 100.
+        Percentiles to compute, from 0 to 100.
 
     Returns
     -------
     scalar or ndarray
-        As :func:`nanquantile` returns.
+        The percentiles, as :func:`nanquantile` returns quantiles.
 
     Examples
     --------
@@ -122,26 +132,23 @@ def nanpercentile(
     >>> float(sharedmem.nanpercentile([1.0, np.nan, 3.0], 50))
     2.0
     """
-    options = {"q": q, "method": method}
-    if weights is not None:
-        return weighted(np.nanpercentile, a, q, axis, out, method, keepdims, weights)
-    return _of_numbers(np.nanpercentile, np.percentile, a, axis, out, keepdims, options)
+    options = options_of(q, method, weights)
+    return _along_axes(np.nanpercentile, np.percentile, a, axis, out, keepdims, options)
 
 
-def _of_numbers(
+def _along_axes(
     by_numpy: Function,
-    function: Function,
+    func: Function,
     a: Any,
     axis: Axis,
     out: Array | None,
     keepdims: bool,
-    options: dict[str, Any],
+    options: Options,
 ) -> Any:
-    """Apply a function of lines without NaN, or what NumPy has for lines with it."""
+    """Apply `func` to the elements that are not NaN, or `by_numpy` to the whole array."""
     a = in_memory(a)
-    check_plain(options.get("q"))
-    check_out_of(function, a, axis, out, keepdims, options)
-    if a.dtype.kind not in "f" or is_numpys(a, options):
+    check(func, a, axis, out, keepdims, options)
+    if a.dtype.kind != "f" or is_numpys(a, options):
         return by_numpy(a, axis=axis, out=out, keepdims=keepdims, **options)
     have_no_numbers: list[bool] = []
 
@@ -150,18 +157,18 @@ def _of_numbers(
         if x.ndim == 1:
             have_no_numbers.append(n_nan == len(x))
             numbers = x[~np.isnan(x)] if 0 < n_nan < len(x) else x
-            return function(numbers, overwrite_input=True, **options)
-        found = np.asarray(function(x[:, :1], axis=axis, **options)).copy()
-        for n in np.unique(n_nan):  # lines with as many numbers are done together
+            return func(numbers, overwrite_input=True, **options)
+        found = np.asarray(func(x[:, :1], axis=axis, **options)).copy()
+        for n in np.unique(n_nan):  # lines with equally many numbers go together
             lines = x[n_nan == n]
             have_no_numbers.append(n == x.shape[axis])
             if 0 < n < x.shape[axis]:
                 lines.sort(axis=axis)  # puts NaN last
                 lines = lines[:, :-n]
-            found[..., n_nan == n] = function(lines, axis=axis, overwrite_input=True, **options)
+            found[..., n_nan == n] = func(lines, axis=axis, overwrite_input=True, **options)
         return found
 
-    found = of_lines(of_numbers, a, axis, None, keepdims, options)
+    found = along_axes(of_numbers, a, axis, None, keepdims, options)
     if any(have_no_numbers):
         warnings.warn("All-NaN slice encountered", RuntimeWarning, stacklevel=3)
     return store(found, out)

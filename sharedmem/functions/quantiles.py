@@ -1,4 +1,4 @@
-"""Medians, percentiles and quantiles, on the pool in use."""
+"""Medians, percentiles, and quantiles, on the pool in use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sharedmem.arrays.conversion import check_plain
 from sharedmem.engine import sort_lines
 from sharedmem.engine.operands import as_array, in_memory, is_store
 from sharedmem.engine.order_statistics import is_selectable, order_statistics
-from sharedmem.engine.order_statistics_stored import quantile_of_file
+from sharedmem.engine.order_statistics_stored import SelectingLine, quantile_of_file
 from sharedmem.engine.reduce import Axis
 from sharedmem.engine.runners import Run
 from sharedmem.engine.sort_lines import lines_a_chunk, pieces_of
@@ -23,8 +23,10 @@ from sharedmem.functions.numpy_rules import check_out, kept_shape, store
 from sharedmem.pool.mapreduce import current_pool
 
 Array = NDArray[Any]
+Function = Callable[..., Any]
+Options = dict[str, Any]  # q, method, and weights of NumPy's functions
 
-# A pass for each costs more than NumPy's partition from about here on.
+# With more order statistics than this, NumPy's partition takes less time than a pass for each.
 MAX_RANKS = 24
 
 
@@ -35,24 +37,32 @@ def median(
     overwrite_input: bool = False,
     keepdims: bool = False,
 ) -> Any:
-    """Return the median of array elements, as `numpy.median` does.
+    """Compute the median along axes; see `numpy.median`.
 
     Parameters
     ----------
-    a : array_like
+    a : array_like, or array in a file of zarr or h5py
+        The array. One in a file is read chunk by chunk, more than once.
     axis : int or tuple of int, optional
-        Axes along which medians are taken; by default all.
+        Axes along which medians are computed, by default all.
     out : ndarray, optional
-        Where the result goes, of its shape.
+        Array for the result, with its shape.
     overwrite_input : bool, optional
-        Accepted for NumPy's sake; the array stays as it is.
+        Accepted for compatibility with NumPy. The array is never changed.
     keepdims : bool, optional
-        Whether reduced axes stay, with length one.
+        Whether the reduced axes stay, with length one.
 
     Returns
     -------
     scalar or ndarray
-        NaN where there is one among the elements.
+        The medians, or `out`. NaN if an element is NaN.
+
+    Raises
+    ------
+    AxisError
+        If an axis is out of bounds.
+    TypeError, ValueError
+        If `out` does not fit, or the elements have no median.
 
     Examples
     --------
@@ -60,7 +70,7 @@ def median(
     >>> float(sharedmem.median([3, 1, 2, 9]))
     2.5
     """
-    return of_lines(np.median, a, axis, out, keepdims, {})
+    return along_axes(np.median, a, axis, out, keepdims, {})
 
 
 def quantile(
@@ -74,35 +84,34 @@ def quantile(
     *,
     weights: Any = None,
 ) -> Any:
-    """Return quantiles of array elements, as `numpy.quantile` does.
+    """Compute the q-th quantile along axes; see `numpy.quantile`.
 
     Parameters
     ----------
-    a : array_like
-        Real numbers, or times with a method that allows them.
+    a : array_like, or array in a file of zarr or h5py
+        Real numbers, or times if the method does not interpolate. With weights they must be in
+        memory.
     q : array_like of float
-        From 0 to 1.
-    axis : int or tuple of int, optional
-        Axes along which quantiles are taken; by default all.
-    out, overwrite_input
-        As for :func:`median`.
+        Quantiles to compute, from 0 to 1.
+    axis, out, overwrite_input, keepdims
+        See :func:`median`.
     method : str, optional
-        Any of NumPy's.
-    keepdims : bool, optional
-        Whether reduced axes stay, with length one.
+        Any method of NumPy.
     weights : array_like, optional
-        How much each element counts; NumPy does these, serially.
+        Weight of each element. Weighted quantiles are left to NumPy, which is serial.
 
     Returns
     -------
     scalar or ndarray
-        The axes of `q`, and then those of `a` that are kept. NaN where there is one among the
-        elements.
+        The quantiles, or `out`. The axes of `q` come first, then the axes of `a` that are kept.
+        NaN if an element is NaN.
 
     Raises
     ------
-    ValueError
-        If a quantile is not in the range, or there is no such method.
+    AxisError
+        If an axis is out of bounds.
+    TypeError, ValueError
+        If a quantile is out of range, there is no such method, or `out` or `weights` does not fit.
 
     Examples
     --------
@@ -110,9 +119,7 @@ def quantile(
     >>> sharedmem.quantile([1.0, 2.0, 3.0, 4.0], [0.5, 1]).tolist()
     [2.5, 4.0]
     """
-    if weights is not None:
-        return weighted(np.quantile, a, q, axis, out, method, keepdims, weights)
-    return of_lines(np.quantile, a, axis, out, keepdims, {"q": q, "method": method})
+    return along_axes(np.quantile, a, axis, out, keepdims, options_of(q, method, weights))
 
 
 def percentile(
@@ -126,18 +133,19 @@ def percentile(
     *,
     weights: Any = None,
 ) -> Any:
-    """Return percentiles of array elements, as `numpy.percentile` does.
+    """Compute the q-th percentile along axes; see `numpy.percentile`.
 
     Parameters
     ----------
     a, axis, out, overwrite_input, method, keepdims, weights
-        As for :func:`quantile`.
+        See :func:`quantile`.
     q : array_like of float
-        From 0 to 100.
+        Percentiles to compute, from 0 to 100.
 
     Returns
     -------
     scalar or ndarray
+        The percentiles, as :func:`quantile` returns them.
 
     Examples
     --------
@@ -145,62 +153,43 @@ def percentile(
     >>> float(sharedmem.percentile([1.0, 2.0, 3.0], 50))
     2.0
     """
-    if weights is not None:
-        return weighted(np.percentile, a, q, axis, out, method, keepdims, weights)
-    return of_lines(np.percentile, a, axis, out, keepdims, {"q": q, "method": method})
+    return along_axes(np.percentile, a, axis, out, keepdims, options_of(q, method, weights))
 
 
-def weighted(
-    func: Callable[..., Any],
-    a: Any,
-    q: Any,
-    axis: Axis,
-    out: Array | None,
-    method: str,
-    keepdims: bool,
-    weights: Any,
-) -> Any:
-    """Apply one of NumPy's functions that know weights."""
-    a, q, weights = in_memory(a), in_memory(q), in_memory(weights)
-    return func(a, q, axis, out, method=method, keepdims=keepdims, weights=weights)
+def options_of(q: Any, method: str, weights: Any) -> Options:
+    """Return the options of a NumPy function that computes quantiles."""
+    options = {"q": q, "method": method}
+    return options if weights is None else {**options, "weights": in_memory(weights)}
 
 
-class _Line(np.ndarray[Any, np.dtype[Any]]):
-    """A copy of a line, which NumPy's functions may partition, and that selects in parallel.
-
-    They read no elements but those that they have asked for; so the others stay where they are.
-    """
-
-    run: Run
-
-    def __array_finalize__(self, obj: Any) -> None:
-        if hasattr(obj, "run"):
-            self.run = obj.run
-
-    def partition(
-        self, kth: Any, axis: Any = -1, kind: Any = "introselect", order: Any = None
-    ) -> None:
-        """Put the elements `kth` where sorting would put them."""
-        plain = self.view(np.ndarray)
-        ranks = np.unique(np.asarray(kth) % max(len(self), 1))
-        if len(ranks) > MAX_RANKS:
-            plain.partition(kth, axis, kind, order)
-        else:
-            plain[ranks] = order_statistics(self.run, plain, ranks.tolist())
-
-
-def of_lines(
-    func: Callable[..., Any],
-    a: Any,
-    axis: Axis,
-    out: Array | None,
-    keepdims: bool,
-    options: dict[str, Any],
-) -> Any:
-    """Apply one of NumPy's functions along axes, in parallel."""
-    runner, a = current_pool().runner, as_array(a)
+def check(
+    func: Function, a: Array, axis: Axis, out: Array | None, keepdims: bool, options: Options
+) -> None:
+    """Raise if `q` or `out` does not fit; NumPy's functions accept some `out` that do not."""
     check_plain(options.get("q"))
-    check_out_of(func, a, axis, out, keepdims, options)
+    if out is not None and a.dtype.kind in "biufmM":
+        unweighted = {name: value for name, value in options.items() if name != "weights"}
+        example = func(np.zeros((1, 1), a.dtype), axis=-1, **unweighted)
+        check_out(out, _result_shape(a, axis, keepdims, options), example.dtype)
+
+
+def is_numpys(a: Array, options: Options) -> bool:
+    """Return whether the whole array is left to NumPy."""
+    return (
+        a.ndim == 0
+        or a.nbytes < sort_lines.SMALL_BYTES
+        or a.dtype.kind not in "biufmM"
+        or np.ndim(options.get("q", 0)) > 1
+        or "weights" in options
+    )
+
+
+def along_axes(
+    func: Function, a: Any, axis: Axis, out: Array | None, keepdims: bool, options: Options
+) -> Any:
+    """Apply a NumPy function along axes, in parallel."""
+    runner, a = current_pool().runner, in_memory(a) if "weights" in options else as_array(a)
+    check(func, a, axis, out, keepdims, options)
     if is_store(a) or runner.sees(a):
         _, run, seen, _ = runner.stored(a)
         return store(quantile_of_file(run, func, seen, axis, keepdims, options), out)
@@ -208,7 +197,7 @@ def of_lines(
         return func(a, axis=axis, out=out, keepdims=keepdims, **options)
     axes = range(a.ndim) if axis is None else normalize_axis_tuple(axis, a.ndim, "axis")
     kept = [at for at in range(a.ndim) if at not in axes]
-    # It refuses what NumPy refuses, and has the byte order that a scalar loses.
+    # Raises what NumPy raises, and has the byte order that a scalar loses.
     example = func(np.zeros((1, 1) if kept else 1, a.dtype), axis=-1, **options)
     lines = a.transpose(*kept, *axes).reshape(math.prod(a.shape[at] for at in kept), -1)
     run = runner.run(sort_lines.READS * a.nbytes)
@@ -224,42 +213,27 @@ def of_lines(
         grid = chunks(len(lines), size=lines_a_chunk([len(lines)], line_bytes)[0])
         found = run(of_chunk, grid)
     results = np.concatenate(found, axis=-1, dtype=example.dtype)
-    shape = np.shape(options.get("q", 0)) + kept_shape(a, axis, keepdims)
-    return store(results.reshape(shape)[()], out)
+    return store(results.reshape(_result_shape(a, axis, keepdims, options))[()], out)
 
 
-def check_out_of(
-    func: Callable[..., Any],
-    a: Array,
-    axis: Axis,
-    out: Array | None,
-    keepdims: bool,
-    options: dict[str, Any],
-) -> None:
-    """Refuse an `out` that quantiles do not fit: NumPy's functions would fill or truncate some."""
-    if out is None or a.dtype.kind not in "biufmM":
-        return
-    example = func(np.zeros((1, 1), a.dtype), axis=-1, **options)
-    shape = np.shape(options.get("q", 0)) + kept_shape(a, axis, keepdims)
-    check_out(out, shape, example.dtype)
+def _result_shape(a: Array, axis: Axis, keepdims: bool, options: Options) -> tuple[int, ...]:
+    return np.shape(options.get("q", 0)) + kept_shape(a, axis, keepdims)
 
 
-def is_numpys(a: Array, options: dict[str, Any]) -> bool:
-    """Say whether NumPy does an array at once."""
-    return (
-        a.ndim == 0
-        or a.nbytes < sort_lines.SMALL_BYTES
-        or a.dtype.kind not in "biufmM"
-        or np.ndim(options.get("q", 0)) > 1
-    )
+def _of_line(run: Run, func: Function, line: Array, options: Options) -> Array:
+    """Apply a NumPy function to a copy of a line, which selects order statistics in parallel."""
 
-
-def _of_line(run: Run, func: Callable[..., Any], line: Array, options: dict[str, Any]) -> Array:
     def copy(part: slice) -> None:
         plain[part] = line[part]
 
+    def select(ranks: list[int]) -> Array:
+        if len(ranks) > MAX_RANKS:
+            plain.partition(ranks)
+            return plain[ranks]
+        return order_statistics(run, plain, ranks)
+
     plain = np.empty_like(line)
     run(copy, pieces_of(len(line), line.itemsize))
-    copied = plain.view(_Line)
-    copied.run = run
+    copied = plain.view(SelectingLine)
+    copied.select = select
     return np.asarray(func(copied, overwrite_input=True, **options))

@@ -1,4 +1,4 @@
-"""NumPy's searches of sorted arrays by their names, on the pool in use."""
+"""Searches of sorted arrays, on the pool in use."""
 
 from __future__ import annotations
 
@@ -15,27 +15,34 @@ from sharedmem.engine.sort_lines import argsort_line
 from sharedmem.functions.sorting import PARALLEL
 from sharedmem.pool.mapreduce import current_pool
 
-# Elements to look up in a table as long as this are sorted first: neighbouring searches then read
-# the same cache lines (benchmarks/rows/orders.py, search).
+# Values to insert into an array of at least this length are sorted first: neighboring searches then
+# read the same cache lines (benchmarks/rows/orders.py, search).
 LONG_TABLE = 1 << 14
 
 
 def searchsorted(a: ArrayLike, v: ArrayLike, side: Any = "left", sorter: Any = None) -> Any:
-    """Return where elements would be inserted to keep order, as `numpy.searchsorted` does.
+    """Find indices where elements should be inserted to maintain order; see `numpy.searchsorted`.
 
     Parameters
     ----------
     a : array_like, shape (n,)
-        Sorted, or else with the indices that sort it in `sorter`.
+        The array, in ascending order unless `sorter` is given.
     v : array_like
-        What to insert.
+        Values to insert.
     side : {'left', 'right'}, optional
-        Whether equal elements come behind an inserted one, or before it.
+        Whether a value is inserted before or after equal elements.
     sorter : array_like of int, shape (n,), optional
+        Indices that sort `a`.
 
     Returns
     -------
-    int or ndarray of int, shaped as `v`
+    int or ndarray of int
+        The insertion points, with the shape of `v`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `a` is not one-dimensional, or `side` or `sorter` does not fit.
 
     Examples
     --------
@@ -47,8 +54,8 @@ def searchsorted(a: ArrayLike, v: ArrayLike, side: Any = "left", sorter: Any = N
     kinds = {a.dtype.kind, v.dtype.kind}
     if v.ndim == 0 or v.nbytes < sort_lines.RUN_BYTES or not kinds <= {*PARALLEL}:
         return np.searchsorted(a, v, side, sorter)
-    a = np.asarray(a, np.result_type(a, v))  # else NumPy would convert it for every chunk
-    np.searchsorted(a, v.reshape(-1)[:0], side, sorter)  # refuses what NumPy refuses
+    a = np.asarray(a, np.result_type(a, v))  # or NumPy would convert it for every chunk
+    np.searchsorted(a, v.reshape(-1)[:0], side, sorter)  # raises what NumPy raises
     wanted, found = v.reshape(-1), np.empty(v.size, np.intp)
 
     def search(part: slice) -> None:
@@ -58,36 +65,37 @@ def searchsorted(a: ArrayLike, v: ArrayLike, side: Any = "left", sorter: Any = N
         order = argsort_line(run_serially, wanted[part], 1)
         found[part][order] = np.searchsorted(a, wanted[part][order], side, sorter)
 
-    run = current_pool().runner.run(sort_lines.READS * v.nbytes)
     if len(a) >= LONG_TABLE and sort_lines.Keys.of(wanted[:0]) is not None:
         nbytes = max(sort_lines.RUN_BYTES, min(sort_lines.LONG_BYTES, v.nbytes // 4))
-        run(search_in_order, [part[0] for part in chunks(v.size, nbytes=nbytes)])
+        task = search_in_order
     else:
-        run(search, [part[0] for part in chunks(v.size, nbytes=sort_lines.RUN_BYTES)])
+        nbytes, task = sort_lines.RUN_BYTES, search
+    run = current_pool().runner.run(sort_lines.READS * v.nbytes)
+    run(task, [part[0] for part in chunks(v.size, nbytes=nbytes)])
     return found.reshape(v.shape)
 
 
 def digitize(x: ArrayLike, bins: ArrayLike, right: bool = False) -> Any:
-    """Return in which bin each element is, as `numpy.digitize` does.
+    """Return the indices of the bins to which each value belongs; see `numpy.digitize`.
 
     Parameters
     ----------
     x : array_like
         Real numbers.
     bins : array_like, shape (n,)
-        Edges that rise or fall, not strictly.
+        Edges of the bins, which increase or decrease monotonically.
     right : bool, optional
-        Whether an element that is an edge is in the bin below it, and not in the one above.
+        Whether the bins include the right edge instead of the left one.
 
     Returns
     -------
-    int or ndarray of int, shaped as `x`
-        0 in front of the first edge, and n behind the last one.
+    int or ndarray of int
+        The indices, with the shape of `x`: 0 before the first edge, and n after the last one.
 
     Raises
     ------
     ValueError
-        If the edges neither rise nor fall.
+        If the edges are not monotonic.
     TypeError
         If `x` is complex.
 
@@ -98,7 +106,7 @@ def digitize(x: ArrayLike, bins: ArrayLike, right: bool = False) -> Any:
     [1, 3, 3]
     """
     x, bins = in_memory(x), in_memory(bins)
-    np.digitize(x.reshape(-1)[:0], bins, right)  # refuses what NumPy refuses
+    np.digitize(x.reshape(-1)[:0], bins, right)  # raises what NumPy raises
     if np.isnan(bins).any():
         return np.digitize(x, bins, right)
     falls = len(bins) > 0 and bins[0] > bins[-1]

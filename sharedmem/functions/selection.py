@@ -1,4 +1,4 @@
-"""Elements selected by indices, masks and limits, on the pool in use."""
+"""Elements selected by indices and masks, on the pool in use."""
 
 from __future__ import annotations
 
@@ -29,32 +29,33 @@ def take(
     out: Array | None = None,
     mode: str = "raise",
 ) -> Any:
-    """Return the elements at some indices along an axis, as `numpy.take` does.
+    """Take elements from an array along an axis; see `numpy.take`.
 
     Parameters
     ----------
     a : array_like
+        The array.
     indices : array_like of int
-        Of any shape; negative ones count from the end.
+        Indices of the elements, of any shape. Negative ones count from the end.
     axis : int, optional
-        By default the elements of `a` are taken in C order, as if it had one axis.
+        Axis to take elements along. By default the array is flattened in C order.
     out : ndarray, optional
-        Where the result goes; of its shape and dtype.
+        Array for the result, with its shape and dtype.
     mode : {'raise', 'wrap', 'clip'}, optional
-        What is done about indices that are out of bounds. All of them are checked before anything
-        is written to `out`.
+        How indices that are out of bounds are treated.
 
     Returns
     -------
     ndarray or scalar
-        `out`, or an array of the shape of `a` with that of `indices` in the place of the axis.
+        The elements, or `out`. The axis of `a` is replaced by the axes of `indices`.
 
     Raises
     ------
     IndexError
-        If an index is out of bounds, and `mode` is 'raise'.
+        If an index is out of bounds and `mode` is 'raise'. Large arrays are checked before anything
+        is written to `out`.
     TypeError, ValueError
-        If indices are no integers, or `out` does not fit.
+        If indices are not integers, or `out` does not fit.
 
     Examples
     --------
@@ -68,7 +69,7 @@ def take(
     outer, n, inner = shape[:at], shape[at], shape[at + 1 :]
     taken = outer + places.shape + inner
     if n == 0 and mode == "wrap":
-        mode = "clip"  # the same where there is nothing; NumPy's "wrap" never ends there
+        mode = "clip"  # same result; NumPy never returns from "wrap" on an empty axis
     if (
         math.prod(taken) * data.itemsize <= DEFAULT_CHUNK_BYTES
         or data.size == 0
@@ -80,7 +81,7 @@ def take(
         return np.take(data, places, axis, out, mode)  # type: ignore[call-overload]
     if mode == "raise":
         _check_indices(places, n, at)
-        mode = "wrap"  # which lets NumPy write straight to the chunks of the result
+        mode = "wrap"  # unlike "raise", lets NumPy write to the result without a buffer
     source = np.ascontiguousarray(data).reshape(math.prod(outer), n, math.prod(inner))
     result = np.empty(taken, data.dtype) if out is None else out
     target = np.asarray(result).reshape(len(source), places.size, source.shape[2])
@@ -98,28 +99,30 @@ def take(
 def compress(
     condition: ArrayLike, a: ArrayLike, axis: int | None = None, out: Array | None = None
 ) -> Any:
-    """Return the slices along an axis for which a condition holds, as `numpy.compress` does.
+    """Return selected slices of an array along an axis; see `numpy.compress`.
 
     Parameters
     ----------
-    condition : array_like, of one dimension
-        One that is shorter than the axis leaves out the rest of it.
+    condition : array_like, 1-D
+        Whether each slice is selected. If it is shorter than the axis, the rest is left out.
     a : array_like
+        The array.
     axis : int, optional
-        By default elements are selected, in C order.
+        Axis to select slices along. By default the array is flattened in C order.
     out : ndarray, optional
-        Where the result goes; of its shape and dtype.
+        Array for the result, with its shape and dtype.
 
     Returns
     -------
     ndarray
+        The selected slices, or `out`.
 
     Raises
     ------
     IndexError
-        If the condition holds for what is beyond the end of the axis.
+        If a slice beyond the end of the axis is selected.
     ValueError
-        If the condition does not have one dimension, or `out` does not fit.
+        If `condition` is not one-dimensional, or `out` does not fit.
 
     Examples
     --------
@@ -150,22 +153,22 @@ def compress(
 
 
 def nonzero(a: ArrayLike) -> tuple[Array, ...]:
-    """Return the indices of the elements that are not zero, as `numpy.nonzero` does.
+    """Return the indices of the elements that are nonzero; see `numpy.nonzero`.
 
     Parameters
     ----------
     a : array_like
-        Of at least one dimension.
+        The array, of at least one dimension.
 
     Returns
     -------
     tuple of ndarray of int
-        One array an axis; the elements are in C order.
+        The indices along each axis. The elements are in C order.
 
     Raises
     ------
     ValueError
-        If `a` has no dimension.
+        If `a` has no dimensions.
 
     Examples
     --------
@@ -190,15 +193,17 @@ def nonzero(a: ArrayLike) -> tuple[Array, ...]:
 
 
 def flatnonzero(a: ArrayLike) -> Array:
-    """Return the indices, in C order, of the elements that are not zero, as NumPy does.
+    """Return the indices of the nonzero elements of the flattened array; see `numpy.flatnonzero`.
 
     Parameters
     ----------
     a : array_like
+        The array, which is flattened in C order.
 
     Returns
     -------
     ndarray of int
+        The indices.
 
     Examples
     --------
@@ -209,8 +214,10 @@ def flatnonzero(a: ArrayLike) -> Array:
     return nonzero(in_memory(a).reshape(-1))[0]
 
 
-def can_write(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], *inputs: Array) -> bool:
-    """Say whether chunks of `out`, if there is one, can be written to while others are read."""
+def can_write(
+    out: Any, shape: tuple[int, ...], dtype: np.dtype[Any] | None, *inputs: Array
+) -> bool:
+    """Return whether chunks of `out` may be written while others are read, or there is no `out`."""
     return out is None or (
         isinstance(out, np.ndarray)
         and out.shape == shape
@@ -230,7 +237,7 @@ def _check_indices(places: Array, n: int, axis: int) -> None:
 
 
 def _mask(a: Array) -> Array:
-    """Return which elements are not zero, as 0 or 1, in C order."""
+    """Return 1 for each element that is nonzero, and 0 for others, in C order."""
     if a.dtype.kind in "mM":
         a = a.view(a.dtype.str[0] + "i8")
     mask = a
@@ -242,14 +249,14 @@ def _mask(a: Array) -> Array:
 
 
 def _places(mask: Array) -> tuple[Grid, list[int]]:
-    """Return chunks of a mask, and where in the result what each selects begins."""
+    """Return the chunks of a mask, and where in the result the selection of each begins."""
     grid = chunks(mask, nbytes=bytes_a_chunk(8 * mask.nbytes) // 8)
     counts: list[int] = _run(lambda chunk: mask_selection.count(mask[chunk]), grid, mask.nbytes)
     return grid, [0, *np.cumsum(counts).tolist()]
 
 
 def _read_only(x: Array) -> Array:
-    """Return an array in the one layout that kernels are compiled for."""
+    """Return a view or copy in the only layout that kernels are compiled for."""
     return read_only(np.require(x, requirements=["C", "A"]))
 
 

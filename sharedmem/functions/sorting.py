@@ -1,4 +1,4 @@
-"""NumPy's sorts and searches by their names, on the pool in use."""
+"""Sorted and partitioned arrays, on the pool in use."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sharedmem.arrays.chunks import chunks
+from sharedmem.arrays.chunks import Chunk, chunks
 from sharedmem.engine import sort_lines
 from sharedmem.engine.operands import check_target, in_memory
 from sharedmem.engine.sort_lines import argsort_line, lines_a_chunk, sort_line
@@ -16,7 +16,7 @@ from sharedmem.pool.mapreduce import current_pool
 
 Array = NDArray[Any]
 
-# Of these, long lines are cut: NumPy compares the others while it holds the interpreter's lock.
+# Kinds of dtypes that NumPy compares without holding the GIL, so that threads can share the work.
 PARALLEL = "biufcmMSU"
 
 
@@ -29,39 +29,43 @@ def sort(
     stable: bool | None = None,
     out: Array | None = None,
 ) -> Array:
-    """Return a sorted copy of an array, as `numpy.sort` does, or sort into `out`.
+    """Return a sorted copy of an array, or sort into `out`; see `numpy.sort`.
 
     Parameters
     ----------
     a : array_like
+        The array.
     axis : int or None, optional
-        Axis to sort along, by default the last; None sorts all elements as one line.
+        Axis to sort along, by default the last. None flattens the array.
     kind : {'quicksort', 'mergesort', 'heapsort', 'stable'}, optional
-        Long lines are always sorted stably.
+        Sorting algorithm for short lines. The sort of long lines is always stable.
     order : str or list of str, optional
-        The fields to compare by, for structured arrays. NumPy sorts these, serially.
+        Fields of a structured array to compare by. NumPy sorts these, serially.
     stable : bool, optional
-        Whether elements that are equal (zeros of either sign) stay in their order.
+        Whether equal elements keep their order.
     out : ndarray, optional
-        Where the result goes, of the shape and dtype of `a`; it may be `a` itself. That saves the
-        time that fresh memory takes.
+        Array for the result, with the shape and dtype of `a`. It may be `a` itself. Sorting into
+        `out` saves the time that fresh memory takes.
 
     Returns
     -------
     ndarray
-        NaN and NaT are last. The same bits for any number of workers.
+        The sorted array, or `out`. NaN and NaT are last. The bits do not depend on the number of
+        workers.
 
     Raises
     ------
-    ValueError
-        If `out` has another shape, or `kind` and `stable` are both given.
+    AxisError
+        If `axis` is out of bounds.
     TypeError
         If `out` has another dtype.
+    ValueError
+        If `out` has another shape, or both `kind` and `stable` are given.
 
     Notes
     -----
-    Each worker sorts a part of a long line, and then all of them merge the parts. Short lines are
-    sorted many at a time.
+    Each worker sorts a part of a long line, and then all workers merge the parts. Of short lines a
+    worker sorts many at a time.
 
     Examples
     --------
@@ -69,11 +73,9 @@ def sort(
     >>> sharedmem.sort([3, 1, 2]).tolist()
     [1, 2, 3]
     """
-    a = in_memory(a)
+    a, axis = _with_axis(a, axis)
     options = {"kind": kind, "order": order, "stable": stable}
-    if axis is None:
-        a, axis = a.reshape(-1), -1
-    np.sort(np.empty((0,) * a.ndim, a.dtype), axis, **options)  # refuses what NumPy refuses
+    np.sort(np.empty((0,) * a.ndim, a.dtype), axis, **options)  # raises what NumPy raises
     if out is None:
         result = np.empty_like(a, order="K")
     else:
@@ -98,7 +100,7 @@ def sort(
 
     runner = current_pool().runner
     n_workers, run = runner.n_workers, runner.run(sort_lines.READS * a.nbytes)
-    along_lines(np.moveaxis(a, axis, -1), np.moveaxis(result, axis, -1), sort_short, sort_long)
+    along_lines(a, result, axis, sort_short, sort_long)
     return result if out is None else out
 
 
@@ -110,17 +112,17 @@ def argsort(
     *,
     stable: bool | None = None,
 ) -> Array:
-    """Return the indices that would sort an array, as `numpy.argsort` does.
+    """Return the indices that would sort an array; see `numpy.argsort`.
 
     Parameters
     ----------
     a, axis, kind, order, stable
-        As for :func:`sort`.
+        See :func:`sort`.
 
     Returns
     -------
     ndarray of intp
-        In long lines, equal elements are in their order whatever `kind` is.
+        The indices. In long lines equal elements keep their order, whatever `kind` is.
 
     Examples
     --------
@@ -128,13 +130,11 @@ def argsort(
     >>> sharedmem.argsort([3, 1, 2]).tolist()
     [1, 2, 0]
     """
-    a = in_memory(a)
+    a, axis = _with_axis(a, axis)
     options = {"kind": kind, "order": order, "stable": stable}
-    if axis is None:
-        a, axis = a.reshape(-1), -1
     if order is not None or is_numpys(a):
         return np.argsort(a, axis, **options)
-    np.argsort(np.empty((0,) * a.ndim, a.dtype), axis, **options)  # refuses what NumPy refuses
+    np.argsort(np.empty((0,) * a.ndim, a.dtype), axis, **options)  # raises what NumPy raises
 
     def argsort_short(lines: Array, indices: Array) -> None:
         indices[...] = np.argsort(lines, -1, **options)
@@ -147,31 +147,33 @@ def argsort(
     if a.ndim == 1:
         return argsort_line(run, a, n_workers)
     result = np.empty_like(a, np.intp, order="K")
-    lines = np.moveaxis(a, axis, -1), np.moveaxis(result, axis, -1)
-    along_lines(*lines, argsort_short, argsort_long)
+    along_lines(a, result, axis, argsort_short, argsort_long)
     return result
 
 
 def partition(
     a: ArrayLike, kth: Any, axis: int | None = -1, kind: Any = "introselect", order: Any = None
 ) -> Array:
-    """Return a copy whose `kth` elements are where sorting puts them, as `numpy.partition` does.
+    """Return a partitioned copy of an array; see `numpy.partition`.
 
     Parameters
     ----------
     a : array_like
+        The array.
     kth : int or sequence of int
-        Smaller elements come before these, and larger ones behind them.
+        Indices of the elements that are where sorting would put them. Smaller elements come before
+        these, equal or larger ones after them.
     axis : int or None, optional
-        Axis to partition along, by default the last; None takes all elements as one line.
+        Axis to partition along, by default the last. None flattens the array.
     kind : {'introselect'}, optional
+        Selection algorithm.
     order : str or list of str, optional
-        The fields to compare by, for structured arrays. NumPy partitions these, serially.
+        Fields of a structured array to compare by. NumPy partitions these, serially.
 
     Returns
     -------
     ndarray
-        Lines are partitioned in parallel, each by NumPy.
+        The partitioned array. Lines are partitioned in parallel, each by NumPy.
 
     Examples
     --------
@@ -179,9 +181,7 @@ def partition(
     >>> int(sharedmem.partition([5, 3, 1, 4], 1)[1])
     3
     """
-    a = in_memory(a)
-    if axis is None:
-        a, axis = a.reshape(-1), -1
+    a, axis = _with_axis(a, axis)
     if a.ndim < 2 or order is not None or is_numpys(a):
         return np.partition(a, kth, axis, kind, order)
 
@@ -190,18 +190,23 @@ def partition(
         parted.partition(kth, -1, kind)
 
     result = np.empty_like(a, order="K")
-    lines = np.moveaxis(a, axis, -1), np.moveaxis(result, axis, -1)
-    along_lines(*lines, partition_lines, partition_lines)
+    along_lines(a, result, axis, partition_lines, partition_lines)
     return result
 
 
 def is_numpys(a: Array) -> bool:
-    """Say whether NumPy does an array at once."""
+    """Return whether the whole array is left to NumPy."""
     return a.ndim == 0 or a.nbytes < sort_lines.SMALL_BYTES or a.dtype.kind not in PARALLEL
 
 
+def _with_axis(a: ArrayLike, axis: int | None) -> tuple[Array, int]:
+    """Return an array, flattened if `axis` is None, and the axis."""
+    array = in_memory(a)
+    return (array.reshape(-1), -1) if axis is None else (array, axis)
+
+
 def _check_out(out: Array, a: Array) -> tuple[Array, Array]:
-    """Return where to sort to, and what, which is apart from it or the same."""
+    """Return the array to sort into, and the array to sort, which is a copy if they overlap."""
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be an ndarray, got {type(out).__name__}")
     if out.dtype != a.dtype:
@@ -215,27 +220,37 @@ def _check_out(out: Array, a: Array) -> tuple[Array, Array]:
 
 
 def along_lines(
-    lines: Array,
+    a: Array,
     results: Array,
+    axis: int,
     by_chunk: Callable[[Array, Array], object],
     by_line: Callable[[Array, Array], object],
 ) -> None:
-    """Give lines along the last axis to a function: long ones one by one, others many at once.
+    """Call a function on the lines along an axis, and where their results go.
 
-    The first function gets contiguous lines, and where the results go; it runs in threads.
+    Parameters
+    ----------
+    a, results : ndarray
+        Arrays of the same shape, except along the axis.
+    axis : int
+        The axis.
+    by_chunk : callable
+        Called in threads, on many lines along the last axis, and contiguous memory for the results.
+    by_line : callable
+        Called on each long line; it shares the work among threads itself.
     """
-    n = lines.shape[-1]
-    kept = lines.shape[:-1]
+    lines, results = np.moveaxis(a, axis, -1), np.moveaxis(results, axis, -1)
+    kept, line_bytes = lines.shape[:-1], lines.shape[-1] * lines.itemsize
     if lines.nbytes < sort_lines.SMALL_BYTES:
         by_chunk(lines, results)
         return
-    if not kept or n * lines.itemsize >= sort_lines.LONG_BYTES:
+    if not kept or line_bytes >= sort_lines.LONG_BYTES:
         for at in np.ndindex(kept):
             by_line(lines[at], results[at])
         return
-    grid = chunks(kept, range(len(kept)), size=lines_a_chunk(kept, n * lines.itemsize))
+    grid = chunks(kept, range(len(kept)), size=lines_a_chunk(kept, line_bytes))
 
-    def do(chunk: tuple[slice, ...]) -> None:
+    def do(chunk: Chunk) -> None:
         part, out = lines[chunk], results[chunk]
         if out.flags.c_contiguous:
             by_chunk(part, out)

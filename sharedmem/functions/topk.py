@@ -18,36 +18,38 @@ from sharedmem.pool.mapreduce import current_pool
 
 Array = NDArray[Any]
 
-# Of lines as long as this, top elements are chosen by a limit, and only these are sorted: of 16,384
-# in 0.1 ms, and not in 1.4. NumPy finds the limit of up to so many bytes, the workers that of more.
+# Lines of at least _CHOSEN elements are not sorted as a whole: a limit chooses which elements are.
+# NumPy finds the limit of lines below _PARTITIONED bytes, the workers that of longer ones.
 _CHOSEN, _PARTITIONED = 1024, 2 << 20
 
 
 def topk(a: ArrayLike, k: int, axis: int = -1, largest: bool = True) -> tuple[Array, Array]:
-    """Return the largest elements along an axis, the largest first, and where they are.
+    """Return the `k` largest elements along an axis, in descending order, and their indices.
 
     Parameters
     ----------
     a : array_like
+        The array.
     k : int
-        How many, from 0 to the length of the axis.
+        Number of elements, from 0 to the length of the axis.
     axis : int, optional
-        By default the last.
+        Axis to search along, by default the last.
     largest : bool, optional
-        False gives the smallest elements, the smallest first.
+        Whether to return the largest elements. False returns the smallest, in ascending order.
 
     Returns
     -------
     values, indices : ndarray
-        Shaped as `a`, but of length `k` along `axis`. NaN counts as larger than all numbers; of
-        equal elements those with the smaller indices come first.
+        The elements and their indices along `axis`, with the shape of `a` but length `k` along
+        `axis`. NaN counts as larger than all numbers. Of equal elements, those with smaller
+        indices come first.
 
     Raises
     ------
     ValueError
         If `k` is negative or larger than the length of the axis.
     AxisError
-        If there is no such axis.
+        If `axis` is out of bounds.
 
     Examples
     --------
@@ -62,52 +64,37 @@ def topk(a: ArrayLike, k: int, axis: int = -1, largest: bool = True) -> tuple[Ar
         raise ValueError(f"k must be from 0 to the length {a.shape[axis]} of the axis, got {k}")
     lines = np.moveaxis(a, axis, -1)
     indices = np.empty((*lines.shape[:-1], k), np.intp)
+    runner = current_pool().runner
+    n_workers, run = runner.n_workers, runner.run(sort_lines.READS * a.nbytes)
 
     def find(chunk: Array, found: Array) -> None:
         if chunk.shape[-1] >= _CHOSEN:
             for at in np.ndindex(chunk.shape[:-1]):
                 found[at] = _topk_of_line(run_serially, chunk[at], k, largest, 1)
-        elif largest:
-            backwards = np.argsort(chunk[..., ::-1], -1, kind="stable")
-            found[...] = chunk.shape[-1] - 1 - backwards[..., ::-1][..., :k]
         else:
-            found[...] = np.argsort(chunk, -1, kind="stable")[..., :k]
+            ascending = chunk[..., ::-1] if largest else chunk
+            order = np.argsort(ascending, -1, kind="stable")
+            last = chunk.shape[-1] - 1
+            found[...] = (last - order[..., ::-1] if largest else order)[..., :k]
 
     def find_long(line: Array, found: Array) -> None:
         found[...] = _topk_of_line(run, line, k, largest, n_workers)
 
-    runner = current_pool().runner
-    n_workers, run = runner.n_workers, runner.run(sort_lines.READS * a.nbytes)
     if k and lines.ndim == 1 and lines.nbytes >= sort_lines.RUN_BYTES:
         find_long(lines, indices)
     elif k:
-        along_lines(lines, indices, find, find_long)
+        along_lines(lines, indices, -1, find, find_long)
     values = np.take_along_axis(lines, indices, -1)
     return np.moveaxis(values, -1, axis), np.moveaxis(indices, -1, axis)
 
 
 def _topk_of_line(run: Run, line: Array, k: int, largest: bool, n_workers: int) -> Array:
-    """Return where the `k` largest or smallest elements of a long line are.
-
-    A limit first saves most of the sort.
-    """
+    """Return the indices of the `k` largest or smallest elements of a line of at least one."""
     candidates = None
     if is_selectable(line):
-        at = len(line) - k if largest else k - 1
-        if line.nbytes < _PARTITIONED:
-            limit = np.partition(line, at)[at]
-        else:
-            (limit,) = order_statistics(run, line, [at])
-
-        def find(part: slice) -> Any:
-            chunk = line[part]
-            if limit != limit:
-                return part.start + np.flatnonzero(np.isnan(chunk) | (not largest))
-            return part.start + np.flatnonzero(~(chunk < limit) if largest else chunk <= limit)
-
-        candidates = np.concatenate(run(find, pieces_of(len(line), line.itemsize)))
+        candidates = _candidates(run, line, k, largest)
         line = line[candidates]
-    if largest:  # the smallest of the line read backwards, so that equals come in their order
+    if largest:  # the smallest of the reversed line, so that equal elements come in order
         line = line[::-1]
     if line.nbytes < sort_lines.RUN_BYTES:
         order = np.argsort(line, kind="stable")
@@ -115,3 +102,20 @@ def _topk_of_line(run: Run, line: Array, k: int, largest: bool, n_workers: int) 
         order = argsort_line(run, line, n_workers)
     order = len(line) - 1 - order[::-1][:k] if largest else order[:k]
     return order if candidates is None else candidates[order]
+
+
+def _candidates(run: Run, line: Array, k: int, largest: bool) -> Array:
+    """Return the indices of all elements up to the `k`-th one, in ascending order."""
+    at = len(line) - k if largest else k - 1
+    if line.nbytes < _PARTITIONED:
+        limit = np.partition(line, at)[at]
+    else:
+        (limit,) = order_statistics(run, line, [at])
+
+    def find(part: slice) -> Any:
+        chunk = line[part]
+        if limit != limit:
+            return part.start + np.flatnonzero(np.isnan(chunk) | (not largest))
+        return part.start + np.flatnonzero(~(chunk < limit) if largest else chunk <= limit)
+
+    return np.concatenate(run(find, pieces_of(len(line), line.itemsize)))

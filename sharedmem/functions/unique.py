@@ -11,6 +11,7 @@ from sharedmem.engine import sort_lines
 from sharedmem.engine.operands import in_memory
 from sharedmem.engine.runners import Run
 from sharedmem.engine.sort_lines import pieces_of
+from sharedmem.functions.selection import take
 from sharedmem.functions.sorting import argsort, is_numpys, sort
 from sharedmem.pool.mapreduce import current_pool
 
@@ -27,24 +28,29 @@ def unique(
     equal_nan: bool = True,
     sorted: bool = True,
 ) -> Any:
-    """Return the sorted distinct elements of an array, as `numpy.unique` does.
+    """Find the unique elements of an array; see `numpy.unique`.
 
     Parameters
     ----------
     ar : array_like
-    return_index, return_inverse, return_counts : bool, optional
-        Whether to return also the first index of each element, the indices that make the array
-        again, and how often each element occurs.
+        The array. It is flattened if `axis` is None.
+    return_index : bool, optional
+        Whether to return the index of the first occurrence of each unique element.
+    return_inverse : bool, optional
+        Whether to return the indices of the unique elements that reconstruct the array.
+    return_counts : bool, optional
+        Whether to return how often each unique element occurs.
     axis : int, optional
-        Compare slices along this axis; NumPy does that, serially.
+        Axis whose slices are compared. NumPy does that, serially.
     equal_nan : bool, optional
-        Whether all NaNs are one element.
+        Whether all NaNs count as one element.
     sorted : bool, optional
-        Accepted for NumPy's sake: the elements are always sorted.
+        Accepted for compatibility with NumPy. The elements are always sorted.
 
     Returns
     -------
-    ndarray, or tuple of ndarray
+    unique, [index], [inverse], [counts] : ndarray
+        The sorted unique elements, and what was asked for.
 
     Examples
     --------
@@ -60,7 +66,7 @@ def unique(
     flat = a.reshape(-1)
     run = current_pool().runner.run(sort_lines.READS * a.nbytes)
     perm = argsort(flat, stable=True) if return_index or return_inverse else None
-    line = sort(flat) if perm is None else _take(run, flat, perm)
+    line = sort(flat) if perm is None else take(flat, perm, mode="clip")
     starts = _starts_of_values(run, line, equal_nan)
     counts = np.diff(starts, append=len(line))
     results = [line[starts]]
@@ -93,13 +99,3 @@ def _starts_of_values(run: Run, line: Array, equal_nan: bool) -> Array:
         first_nan = np.searchsorted(line, line[-1])
         starts = starts[: np.searchsorted(starts, first_nan, "right")]
     return starts
-
-
-def _take(run: Run, line: Array, indices: Array) -> Array:
-    taken = np.empty(len(indices), line.dtype)
-
-    def take(part: slice) -> None:
-        np.take(line, indices[part], out=taken[part], mode="clip")  # which needs no buffer
-
-    run(take, pieces_of(len(indices), indices.itemsize))
-    return taken

@@ -135,7 +135,7 @@ def small_pieces(monkeypatch):
     sizes = {
         "engine.runners": {"THREAD_BYTES": 1 << 12},
         "arrays.chunks": {"DEFAULT_CHUNK_BYTES": 1 << 14},
-        "functions.histograms": {"DEFAULT_CHUNK_BYTES": 1 << 14},
+        "functions.binning": {"DEFAULT_CHUNK_BYTES": 1 << 14},
         "engine.sort_lines": {
             "RUN_BYTES": 1 << 14,
             "SMALL_BYTES": 1,

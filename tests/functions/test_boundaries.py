@@ -11,8 +11,8 @@ import sharedmem
 from sharedmem.engine import accumulate, order_statistics, sort_lines
 from sharedmem.functions import (
     averages,
+    binning,
     elementwise,
-    histograms,
     linear_algebra,
     searching,
     selection,
@@ -31,7 +31,7 @@ TABLE = np.sort(NUMBERS[:999])
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    for module in (averages, histograms, linear_algebra, accumulate, elementwise, selection):
+    for module in (averages, binning, linear_algebra, accumulate, elementwise, selection):
         monkeypatch.setattr(module, "DEFAULT_CHUNK_BYTES", CHUNK)
     for module in (accumulate, elementwise, selection):
         monkeypatch.setattr(module, "bytes_a_chunk", lambda _: CHUNK)
@@ -39,7 +39,7 @@ def small_chunks(monkeypatch):
         monkeypatch.setattr(sort_lines, name, CHUNK)
     for name in ("CHUNK_BYTES", "LONG_BYTES"):
         monkeypatch.setattr(accumulate, name, CHUNK)
-    monkeypatch.setattr(histograms, "_RUN", 64)
+    monkeypatch.setattr(binning, "_RUN", 64)
     monkeypatch.setattr(order_statistics, "SAMPLE", 16)
     monkeypatch.setattr(searching, "LONG_TABLE", 1)
     monkeypatch.setattr("sharedmem.engine.runners.THREAD_BYTES", 64)

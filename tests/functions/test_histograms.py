@@ -6,7 +6,7 @@ from hypothesis import given, settings, strategies as st
 
 import sharedmem
 from sharedmem.engine import line_view
-from sharedmem.functions import histograms
+from sharedmem.functions import binning, histograms
 from tests.kernels.strategies import dtypes
 
 several = settings(max_examples=15)
@@ -16,8 +16,9 @@ DTYPES = (*dtypes("f8", "i2", "f2", ">f8", others=("f4", "i1", "u2", "i8", "u8")
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
     monkeypatch.setattr(line_view, "bytes_a_chunk", lambda _: 256)
-    monkeypatch.setattr(histograms, "DEFAULT_CHUNK_BYTES", 256)
-    monkeypatch.setattr(histograms, "_RUN", 37)
+    for module in (binning, histograms):
+        monkeypatch.setattr(module, "DEFAULT_CHUNK_BYTES", 256)
+    monkeypatch.setattr(binning, "_RUN", 37)
     monkeypatch.setattr("sharedmem.engine.runners.THREAD_BYTES", 64)
 
 

@@ -7,7 +7,14 @@ import pytest
 
 import sharedmem
 from sharedmem.engine import accumulate, line_view, reduce, sort_lines
-from sharedmem.functions import averages, elementwise, histograms, linear_algebra, selection
+from sharedmem.functions import (
+    averages,
+    binning,
+    elementwise,
+    histograms,
+    linear_algebra,
+    selection,
+)
 
 BUILTIN = (TypeError, ValueError, IndexError, ZeroDivisionError, OverflowError)
 RECORD = np.dtype([("x", "i4"), ("y", "f8")])
@@ -25,7 +32,7 @@ def small_or_large(request, monkeypatch):
     monkeypatch.setattr(line_view, "bytes_a_chunk", lambda _: 64)
     monkeypatch.setattr(reduce, "LONG_LINE", 2)
     monkeypatch.setattr("sharedmem.engine.runners.THREAD_BYTES", 64)
-    for module in (averages, elementwise, histograms, linear_algebra, selection):
+    for module in (averages, binning, elementwise, histograms, linear_algebra, selection):
         monkeypatch.setattr(module, "DEFAULT_CHUNK_BYTES", 64)
     for name in ("SMALL_BYTES", "RUN_BYTES", "LONG_BYTES"):
         monkeypatch.setattr(sort_lines, name, 64)

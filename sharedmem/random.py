@@ -1,4 +1,4 @@
-"""Random numbers in arrays, the same for any number of workers."""
+"""Random numbers in arrays, which do not depend on the number of workers."""
 
 from __future__ import annotations
 
@@ -9,33 +9,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from sharedmem.arrays.chunks import bytes_a_chunk, chunks
+from sharedmem.arrays.chunks import Chunk, bytes_a_chunk, chunks
 from sharedmem.arrays.constructors import empty
-from sharedmem.arrays.conversion import check_plain, read_only
+from sharedmem.arrays.conversion import check_plain
 from sharedmem.arrays.shared_array import check_dtype, populate
 from sharedmem.engine.operands import check_target, in_memory
-from sharedmem.kernels.random import distributions, permutations, poisson as poisson_kernels
+from sharedmem.engine.random_numbers import Kernel, Key, fill, permute
+from sharedmem.kernels.random import distributions, poisson as poisson_kernels
 from sharedmem.pool.mapreduce import current_pool
 
 Array = NDArray[Any]
 Size = int | Sequence[int] | None
 Seed = int | Sequence[int] | np.random.SeedSequence | None
-Filler = Callable[..., None]
-Key = tuple[np.uint64, np.uint64, np.uint64]
 
-# What a task of a permutation makes, in a quarter of a millisecond or longer.
-_CHUNK_BYTES = 2 << 20
-# An element takes several times as long to make as to read.
+# To make an element takes several times as long as to read one.
 _WORK = 4
 
-# Each distribution has a stream of its own: numbers of two of them never share their bits.
+# Each distribution has a stream of its own, so that two of them never share random bits.
 _UNIFORM, _INTEGERS, _NORMAL, _EXPONENTIAL, _POISSON, _BUCKETS, _SHUFFLES = range(7)
 
-# What is shuffled stays in the second cache, and the counts of buckets are few beside the items.
-_BUCKET_ITEMS = 1 << 15
-_MAX_BUCKETS, _MAX_CHUNKS = 1 << 14, 64
-
 _MAX_LAM = 2.0**63 - 10 * 2.0**31.5
+
+_SUPPORTED = {"f": "float64 or float32", "biu": "an integer type or bool"}
 
 
 def uniform(
@@ -47,25 +42,27 @@ def uniform(
     seed: Seed = None,
     out: Array | None = None,
 ) -> Any:
-    """Return numbers that are uniform in [low, high).
+    """Draw samples from the uniform distribution over [low, high).
 
     Parameters
     ----------
     low, high : float, optional
-        The bounds, which are rounded to `dtype`. `high` does not occur, unless it is `low`.
+        Bounds, which are rounded to `dtype`. `high` is never drawn, unless it equals `low`.
     size : int or sequence of int, optional
-        Shape of the result.
+        Shape of the result. By default that of `out`, or a scalar.
     dtype : dtype, optional
-        float64, which has 53 random bits, or float32, which has 24. By default that of `out`, or
-        float64.
+        float64, whose samples have 53 random bits, or float32, whose samples have 24. By default
+        that of `out`, or float64.
     seed : int, sequence of int or numpy.random.SeedSequence, optional
-        The same seed gives the same numbers. By default it is fresh.
+        Seed of the generator: equal seeds give equal samples. By default a fresh one from the
+        operating system.
     out : ndarray, optional
-        Where the numbers go: a shared or private array of any strides.
+        Array for the result: shared or private, with any strides.
 
     Returns
     -------
-    SharedArray, `out`, or a scalar if neither `size` nor `out` is given
+    SharedArray, ndarray or scalar
+        The samples, or `out`. A scalar if neither `size` nor `out` is given.
 
     Raises
     ------
@@ -74,13 +71,13 @@ def uniform(
     OverflowError
         If ``high - low`` is not finite.
     TypeError
-        If a bound is an array, or for another dtype.
+        If a bound is an array, or the dtype is not supported or not that of `out`.
 
     Notes
     -----
-    Element i, in C order, depends on the seed and on i alone, so that neither workers nor the
-    strides of `out` make a difference. Its bits come from the counter-based generator
-    Philox4x32-10 [1]_. Other distributions of the same seed take other bits.
+    Element i, in C order, depends only on the seed and on i, not on the number of workers or the
+    strides of `out`. Its bits come from the counter-based generator Philox4x32-10 [1]_. Other
+    distributions use other bits of the same seed.
 
     References
     ----------
@@ -96,18 +93,18 @@ def uniform(
     >>> bool((a[0] == sharedmem.random.uniform(-1, 1, 3, seed=7)).all())
     True
     """
-    target = _target(size, _type_of(dtype, out, np.float64), out, "f")
+    target = _target(size, dtype, out, np.float64, "f")
     number = target.dtype.type
     with np.errstate(all="ignore"):
         first, stop = number(_number("low", low)), number(_number("high", high))
         width = stop - first
     if not math.isfinite(width):
-        raise OverflowError(f"high - low is not finite: low={low}, high={high}")
+        raise OverflowError(f"high - low is not finite: low={low}, high={high}; give closer bounds")
     if width < 0:
-        raise ValueError(f"high - low < 0: low={low}, high={high}")
+        raise ValueError(f"low={low} is greater than high={high}; give low <= high")
     last = max(first, np.nextafter(stop, number(-np.inf)))
     kernel = distributions.uniform if number is np.float64 else distributions.uniform_of_float32
-    return _fill(kernel, target, (first, width, last), _key(seed, _UNIFORM), size, out)
+    return _draw(kernel, target, (first, width, last), _key(seed, _UNIFORM), size, out)
 
 
 def integers(
@@ -120,35 +117,36 @@ def integers(
     seed: Seed = None,
     out: Array | None = None,
 ) -> Any:
-    """Return integers, each of which is equally likely, from `low` on and below `high`.
+    """Return random integers in [low, high), or in [low, high] with `endpoint`.
 
     Parameters
     ----------
     low : int
-        The smallest integer; the bound above, from 0 on, if `high` is not given.
+        Smallest integer. If `high` is not given, this is the upper bound, and the lower is 0.
     high : int, optional
-        The bound above.
+        Upper bound.
     size, seed, out
-        As for :func:`uniform`.
+        See :func:`uniform`.
     dtype : dtype, optional
-        Any type of integers, or bool; by default that of `out`, or int64.
+        Any integer type, or bool. By default that of `out`, or int64.
     endpoint : bool, optional
-        Whether the bound above may occur.
+        Whether the upper bound may be drawn.
 
     Returns
     -------
-    SharedArray, `out`, or a scalar if neither `size` nor `out` is given
+    SharedArray, ndarray or scalar
+        The integers, all equally likely, or `out`. A scalar if neither `size` nor `out` is given.
 
     Raises
     ------
     ValueError
-        If there is no such integer, or `dtype` does not have all of them.
+        If there is no integer between the bounds, or one that `dtype` does not have.
     TypeError
-        If a bound is no integer, or for another dtype.
+        If a bound is not an integer, or the dtype is not supported or not that of `out`.
 
     Notes
     -----
-    By Lemire's method, with rejection: there is no bias. See :func:`uniform`.
+    Lemire's method with rejection: the integers have no bias. See :func:`uniform`.
 
     Examples
     --------
@@ -157,7 +155,7 @@ def integers(
     >>> int(dice.min()), int(dice.max())
     (1, 6)
     """
-    target = _target(size, _type_of(dtype, out, np.int64), out, "biu")
+    target = _target(size, dtype, out, np.int64, "biu")
     first, stop = (0, low) if high is None else (low, high)
     first, last = _integer("low", first), _integer("high", stop) - (not endpoint)
     kind = target.dtype
@@ -167,9 +165,9 @@ def integers(
     if last > largest:
         raise ValueError(f"high is out of bounds for {kind}: {last} > {largest}")
     if last < first:
-        raise ValueError(f"no integer is from low={first} to the bound high={stop}")
+        raise ValueError(f"there is no integer from low={first} to the bound high={stop}")
     kernel, parameters = distributions.integers(first, last - first + 1)
-    return _fill(kernel, target, parameters, _key(seed, _INTEGERS), size, out)
+    return _draw(kernel, target, parameters, _key(seed, _INTEGERS), size, out)
 
 
 def normal(
@@ -181,32 +179,35 @@ def normal(
     seed: Seed = None,
     out: Array | None = None,
 ) -> Any:
-    """Return numbers from the normal distribution.
+    """Draw samples from a normal (Gaussian) distribution.
 
     Parameters
     ----------
-    loc, scale : float, optional
-        Mean and standard deviation.
+    loc : float, optional
+        Mean of the distribution.
+    scale : float, optional
+        Standard deviation of the distribution.
     size, seed, out
-        As for :func:`uniform`.
+        See :func:`uniform`.
     dtype : dtype, optional
-        float64 or float32, for which the numbers of float64 are rounded. By default that of `out`,
+        float64, or float32, whose samples are those of float64, rounded. By default that of `out`,
         or float64.
 
     Returns
     -------
-    SharedArray, `out`, or a scalar if neither `size` nor `out` is given
+    SharedArray, ndarray or scalar
+        The samples, or `out`. A scalar if neither `size` nor `out` is given.
 
     Raises
     ------
     ValueError
         If `scale` is negative.
     TypeError
-        If a parameter is an array, or for another dtype.
+        If a parameter is an array, or the dtype is not supported or not that of `out`.
 
     Notes
     -----
-    By the ziggurat of Marsaglia and Tsang (2000), with 1024 layers. See :func:`uniform`.
+    The ziggurat method of Marsaglia and Tsang (2000). See :func:`uniform`.
 
     Examples
     --------
@@ -215,9 +216,9 @@ def normal(
     >>> print(f"{a.mean():.1f} {a.std():.1f}")
     10.0 2.0
     """
-    target = _target(size, _type_of(dtype, out, np.float64), out, "f")
+    target = _target(size, dtype, out, np.float64, "f")
     parameters = (_number("loc", loc), _scale(scale), *distributions.normal_tables())
-    return _fill(distributions.normal, target, parameters, _key(seed, _NORMAL), size, out)
+    return _draw(distributions.normal, target, parameters, _key(seed, _NORMAL), size, out)
 
 
 def exponential(
@@ -228,29 +229,28 @@ def exponential(
     seed: Seed = None,
     out: Array | None = None,
 ) -> Any:
-    """Return numbers from the exponential distribution.
+    """Draw samples from an exponential distribution.
 
     Parameters
     ----------
     scale : float, optional
-        The mean.
+        Mean of the distribution.
     size, dtype, seed, out
-        As for :func:`normal`.
+        See :func:`normal`.
 
     Returns
     -------
-    SharedArray, `out`, or a scalar if neither `size` nor `out` is given
+    SharedArray, ndarray or scalar
+        The samples, or `out`. A scalar if neither `size` nor `out` is given.
 
     Raises
     ------
-    ValueError
-        If `scale` is negative.
-    TypeError
-        If `scale` is an array, or for another dtype.
+    TypeError, ValueError
+        See :func:`normal`.
 
     Notes
     -----
-    By the ziggurat of Marsaglia and Tsang (2000), with 1024 layers. See :func:`uniform`.
+    The ziggurat method of Marsaglia and Tsang (2000). See :func:`uniform`.
 
     Examples
     --------
@@ -259,39 +259,40 @@ def exponential(
     >>> print(f"{a.mean():.1f}")
     3.0
     """
-    target = _target(size, _type_of(dtype, out, np.float64), out, "f")
+    target = _target(size, dtype, out, np.float64, "f")
     parameters = (0.0, _scale(scale), *distributions.exponential_tables())
-    return _fill(distributions.exponential, target, parameters, _key(seed, _EXPONENTIAL), size, out)
+    return _draw(distributions.exponential, target, parameters, _key(seed, _EXPONENTIAL), size, out)
 
 
 def poisson(
     lam: float = 1.0, size: Size = None, *, seed: Seed = None, out: Array | None = None
 ) -> Any:
-    """Return integers from the Poisson distribution.
+    """Draw samples from a Poisson distribution.
 
     Parameters
     ----------
     lam : float, optional
-        The mean.
+        Mean of the distribution.
     size, seed
-        As for :func:`uniform`.
+        See :func:`uniform`.
     out : ndarray of int64, optional
-        Where the numbers go: a shared or private array of any strides.
+        Array for the result: shared or private, with any strides.
 
     Returns
     -------
-    SharedArray of int64, `out`, or a scalar if neither `size` nor `out` is given
+    SharedArray of int64, ndarray or scalar
+        The samples, or `out`. A scalar if neither `size` nor `out` is given.
 
     Raises
     ------
     ValueError
-        If `lam` is negative, NaN, or so large that int64 does not have the numbers.
+        If `lam` is negative, NaN, or so large that samples may not fit into int64.
     TypeError
-        If `lam` is an array, or `out` of another dtype.
+        If `lam` is an array, or `out` has another dtype.
 
     Notes
     -----
-    Up to a mean of 256 by inversion, and above by Hoermann's transformed rejection (1993). See
+    Inversion for means up to 256, and Hoermann's transformed rejection (1993) above. See
     :func:`uniform`.
 
     Examples
@@ -301,37 +302,35 @@ def poisson(
     >>> print(f"{a.mean():.1f} {a.var():.1f}")
     4.5 4.5
     """
-    target = _target(size, np.dtype(np.int64), out, "i")
+    target = _target(size, np.int64, out, np.int64, "biu")
     mean = _number("lam", lam)
-    if not mean >= 0:
-        raise ValueError(f"lam < 0 or lam is NaN: {lam}")
-    if mean > _MAX_LAM:
-        raise ValueError(f"lam value too large: {lam} > {_MAX_LAM:.17g}")
+    if not 0 <= mean <= _MAX_LAM:
+        raise ValueError(f"lam={lam} is out of bounds; give a mean from 0 to {_MAX_LAM:.17g}")
     kernel, parameters = poisson_kernels.poisson(mean)
-    return _fill(kernel, target, parameters, _key(seed, _POISSON), size, out)
+    return _draw(kernel, target, parameters, _key(seed, _POISSON), size, out)
 
 
 def permutation(x: int | ArrayLike, *, seed: Seed = None) -> Array:
-    """Return a sequence, or the integers below a number, in random order.
+    """Randomly permute a sequence, or return a permuted range.
 
     Parameters
     ----------
     x : int or array_like
-        The array is copied, in another order along its first axis. An integer stands for
+        An array is copied, and permuted along its first axis. An integer stands for
         ``numpy.arange(x)``.
     seed : int, sequence of int or numpy.random.SeedSequence, optional
-        As for :func:`uniform`.
+        See :func:`uniform`.
 
     Returns
     -------
     SharedArray
-        All orders are equally likely. ``permutation(a, seed=s)`` is
+        The permuted array. All permutations are equally likely. ``permutation(a, seed=s)`` equals
         ``a[permutation(len(a), seed=s)]``.
 
     Raises
     ------
     AxisError
-        If `x` is a scalar, and no integer.
+        If `x` is a scalar but not an integer.
     TypeError
         If `x` holds Python objects.
 
@@ -364,7 +363,7 @@ def permutation(x: int | ArrayLike, *, seed: Seed = None) -> Array:
     out = empty(values.shape, values.dtype)
     plain = np.asarray(out)
 
-    def take(chunk: tuple[slice, ...]) -> None:
+    def take(chunk: Chunk) -> None:
         populate(plain[chunk])
         np.take(values, order[chunk], axis=0, out=plain[chunk], mode="clip")
 
@@ -374,85 +373,39 @@ def permutation(x: int | ArrayLike, *, seed: Seed = None) -> Array:
 
 
 def _permuted(items: Callable[[slice], Array], n: int, dtype: DTypeLike, seed: Seed) -> Array:
-    """Permute `n` items, of which ``items(slice)`` gives some."""
-    seed = _sequence(seed)
-    buckets_key, shuffles_key = _key(seed, _BUCKETS), _key(seed, _SHUFFLES)
-    n_buckets = min(1 << max(n // _BUCKET_ITEMS, 1).bit_length() - 1, _MAX_BUCKETS)
-    shift = 33 - n_buckets.bit_length()
-    out = empty(n, dtype)
-    plain = np.asarray(out)
-    grid = chunks(n, size=max(_CHUNK_BYTES // 8, -(-n // _MAX_CHUNKS)))
+    """Return `n` items, some of which ``items(slice)`` returns, in random order."""
+    out, seed = empty(n, dtype), _sequence(seed)
     run = current_pool().runner.run(_WORK * out.nbytes)
-    counts = np.empty((len(grid), n_buckets), np.int64)
-
-    def count(index: int) -> None:
-        (part,) = grid[index]
-        populate(plain[part])
-        permutations.count(counts[index], part.start, part.stop - part.start, shift, buckets_key)
-
-    run(count, range(len(grid)))
-    places = np.cumsum(counts.T).reshape(n_buckets, len(grid)).T - counts
-    bounds = np.append(0, np.cumsum(counts.sum(axis=0)))
-
-    def scatter(index: int) -> None:
-        (part,) = grid[index]
-        some = read_only(np.ascontiguousarray(items(part)))
-        permutations.scatter(some, part.start, shift, buckets_key, places[index].copy(), plain)
-
-    def shuffle(bucket: int) -> None:
-        start, stop = int(bounds[bucket]), int(bounds[bucket + 1])
-        permutations.shuffle(plain[start:stop], start, shuffles_key)
-
-    run(scatter, range(len(grid)))
-    run(shuffle, range(n_buckets))
+    permute(run, items, np.asarray(out), _key(seed, _BUCKETS), _key(seed, _SHUFFLES))
     return out
 
 
-def _fill(
-    kernel: Filler, target: Array, parameters: tuple[Any, ...], key: Key, size: Size, out: Any
+def _draw(
+    kernel: Kernel, target: Array, parameters: tuple[Any, ...], key: Key, size: Size, out: Any
 ) -> Any:
-    """Fill `target` chunk by chunk, and return what the user gets."""
-    plain = np.asarray(target)
-    kind, byteorder = plain.dtype.kind, plain.dtype.byteorder
-    bits = plain.view(f"{byteorder}u{plain.itemsize}") if kind in "bi" else plain
-    grid = chunks(bits, range(bits.ndim), nbytes=bytes_a_chunk(bits.nbytes))
-    steps = [math.prod(bits.shape[axis + 1 :]) for axis in range(bits.ndim)]
-
-    def fill(chunk: Any) -> None:
-        part = bits[(*chunk, ...)]
-        first = sum(start * step for start, step in zip(chunk.start, steps, strict=True))
-        populate(part)
-        if part.flags.carray and part.dtype.isnative:
-            kernel(part.reshape(-1), first, key, parameters)
-        else:
-            values = np.empty(part.shape, part.dtype.newbyteorder("="))
-            kernel(values.reshape(-1), first, key, parameters)
-            part[...] = values
-
-    current_pool().runner.run(_WORK * bits.nbytes)(fill, grid)
+    """Fill `target`, and return it, or a scalar if the user wants one."""
+    run = current_pool().runner.run(_WORK * target.nbytes)
+    fill(run, kernel, np.asarray(target), key, parameters)
     return target[()] if size is None and out is None else target
 
 
-def _target(size: Size, dtype: np.dtype[Any], out: Any, kinds: str) -> Array:
-    """Return the array to fill, of a type that is among `kinds`."""
+def _target(size: Size, dtype: DTypeLike | None, out: Any, default: DTypeLike, kinds: str) -> Array:
+    """Return the array to fill: `out`, or a new one, of a dtype of one of the `kinds`."""
+    if dtype is None:
+        dtype = out.dtype if isinstance(out, np.ndarray) else default
+    dtype = np.dtype(dtype)
     if dtype.kind not in kinds or (dtype.kind == "f" and dtype.itemsize not in (4, 8)):
-        raise TypeError(f"no random numbers of dtype {dtype} are made by this distribution")
+        raise TypeError(f"got dtype {dtype}; this distribution has {_SUPPORTED[kinds]}")
     if out is None:
         return np.empty((), dtype) if size is None else empty(size, dtype)
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be an ndarray, got {type(out).__name__}")
     if out.dtype.newbyteorder("=") != dtype.newbyteorder("="):
-        raise TypeError(f"out has dtype {out.dtype}, and the numbers {dtype}")
+        raise TypeError(f"out has dtype {out.dtype}, but the numbers have {dtype}")
     check_target(out, "out")
     if size is not None and np.broadcast_shapes(size) != out.shape:
-        raise ValueError(f"size {size} and the shape of out, {out.shape}, differ")
+        raise ValueError(f"size {size} and the shape of out, {out.shape}, differ; give one of them")
     return out
-
-
-def _type_of(dtype: DTypeLike | None, out: Any, default: DTypeLike) -> np.dtype[Any]:
-    if dtype is None:
-        dtype = out.dtype if isinstance(out, np.ndarray) else default
-    return np.dtype(dtype)
 
 
 def _number(name: str, value: Any) -> float:
@@ -465,7 +418,7 @@ def _number(name: str, value: Any) -> float:
 def _scale(value: Any) -> float:
     scale = _number("scale", value)
     if math.copysign(1.0, scale) < 0 and not math.isnan(scale):
-        raise ValueError(f"scale < 0: {value}")
+        raise ValueError(f"scale={value} is negative; give a scale >= 0")
     return scale
 
 
@@ -481,6 +434,6 @@ def _sequence(seed: Seed) -> np.random.SeedSequence:
 
 
 def _key(seed: Seed, stream: int) -> Key:
-    """Return the key of the generator, and a word of its counter."""
+    """Return the key of a stream of random bits."""
     k0, k1, nonce = (int(word) for word in _sequence(seed).generate_state(3))
     return np.uint64(k0), np.uint64(k1), np.uint64((nonce + stream) % 2**32)

@@ -143,7 +143,7 @@ def small_pieces(monkeypatch):
             "PIECE_BYTES": 1 << 14,
         },
         "memory.fill": {"_PIECE_BYTES": 1 << 14},
-        "random": {"_CHUNK_BYTES": 1 << 14},
+        "engine.random_numbers": {"_CHUNK_BYTES": 1 << 14},
         "expressions.whole_arrays": {"_WORTHWHILE": 1},
         "functions.evaluate": {"PIECE": 1 << 10},
     }

@@ -10,14 +10,16 @@ from .arrays.constructors import (
     copy as copy,
     empty as empty,
     empty_like as empty_like,
-    fromfile as fromfile,
-    fromiter as fromiter,
     full as full,
     full_like as full_like,
     ones as ones,
     ones_like as ones_like,
     zeros as zeros,
     zeros_like as zeros_like,
+)
+from .arrays.readers import (
+    fromfile as fromfile,
+    fromiter as fromiter,
 )
 from .arrays.shared_array import (
     SharedArray as SharedArray,

@@ -1,6 +1,7 @@
 """The names of version 0.3, for programs that import them from here."""
 
-from sharedmem.arrays.constructors import copy, empty, empty_like, fromiter, full, full_like
+from sharedmem.arrays.constructors import copy, empty, empty_like, full, full_like
+from sharedmem.arrays.readers import fromiter
 from sharedmem.arrays.shared_array import anonymousmemmap
 from sharedmem.errors import LostExceptionType, StopProcessGroup, WorkerException
 from sharedmem.machine.limits import cpu_count, total_memory

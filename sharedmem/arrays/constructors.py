@@ -1,48 +1,47 @@
-"""Constructors of shared arrays, by NumPy's names: empty, zeros, full, copy, fromfile ..."""
+"""Constructors of shared arrays, with NumPy's names: empty, zeros, ones, full, copy, array."""
 
 from __future__ import annotations
 
-import operator
-import os
-from collections.abc import Iterable, Sequence
-from typing import IO, Any, cast
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from sharedmem.arrays.binary_files import check_binary, has_size, read_stream
 from sharedmem.arrays.conversion import as_ndarray, check_plain
-from sharedmem.arrays.shared_array import SharedArray, allocate, check_dtype, describe, memory_order
+from sharedmem.arrays.shared_array import SharedArray, allocate, describe, memory_order
 from sharedmem.memory import fill
 
 
 def empty(
     shape: int | Sequence[int], dtype: DTypeLike | None = "f8", *, order: str = "C"
 ) -> SharedArray:
-    """Return a new array whose pages come into being when they are first touched.
+    """Return a new shared array, without initializing its elements.
+
+    Memory pages are allocated when they are first touched.
 
     Parameters
     ----------
-    shape : int or sequence of ints
-        Shape of the array; ``()`` for a scalar.
+    shape : int or sequence of int
+        Shape of the array.
     dtype : dtype, optional
-        Any type without Python objects.
+        Any type without Python objects, by default float64.
     order : {'C', 'F'}, optional
-        Order in memory.
+        Memory order.
 
     Returns
     -------
     SharedArray
-        It holds zeros, which is not a promise.
+        The array. Its contents are undefined.
 
     Raises
     ------
     ValueError
-        A size is negative.
+        If a size is negative, or `order` is unknown.
     TypeError
-        The type holds Python objects, which mean nothing in another process.
+        If the type holds Python objects, whose addresses mean nothing in another process.
     MemoryError
-        The machine, or the control group of this process, has less memory.
+        If the machine, or the control group of this process, has less memory.
 
     Examples
     --------
@@ -60,25 +59,31 @@ def empty(
 def empty_like(
     array: ArrayLike, dtype: DTypeLike | None = None, *, order: str = "K"
 ) -> SharedArray:
-    """Return a new array with the shape and type of another one, as :func:`empty` does.
+    """Return a new shared array with the shape and type of another array, without initializing it.
 
     Parameters
     ----------
     array : array_like
         The prototype.
     dtype : dtype, optional
-        Another type.
+        Type of the array, by default that of the prototype.
     order : {'K', 'A', 'C', 'F'}, optional
-        Order in memory; ``'K'`` keeps that of the prototype, as in NumPy.
+        Memory order. ``'K'`` matches the prototype as closely as possible.
 
     Returns
     -------
     SharedArray
-        It holds zeros, which is not a promise.
+        The array. Its contents are undefined.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> sharedmem.empty_like([[1, 2], [3, 4]], dtype="f4").shape
+    (2, 2)
     """
     check_plain(array)
     given: Any = array
-    if hasattr(given, "shape") and not isinstance(given, np.ndarray):  # in a file: not to be read
+    if hasattr(given, "shape") and not isinstance(given, np.ndarray):  # in a file: must not be read
         given = np.broadcast_to(np.empty((), given.dtype), given.shape)
     prototype = as_ndarray(given)
     dtype = prototype.dtype if dtype is None else dtype
@@ -88,26 +93,94 @@ def empty_like(
 def zeros(
     shape: int | Sequence[int], dtype: DTypeLike | None = "f8", *, order: str = "C"
 ) -> SharedArray:
-    """Return a new array of zeros whose pages are all present; parameters as in :func:`empty`."""
+    """Return a new shared array, filled with zeros in parallel.
+
+    Parameters
+    ----------
+    shape, dtype, order
+        See :func:`empty`.
+
+    Returns
+    -------
+    SharedArray
+        The array. All of its memory pages are allocated.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> sharedmem.zeros(3)
+    SharedArray([0., 0., 0.])
+    """
     return _clear(empty(shape, dtype, order=order))
 
 
 def zeros_like(
     array: ArrayLike, dtype: DTypeLike | None = None, *, order: str = "K"
 ) -> SharedArray:
-    """Return a new array of zeros; parameters as in :func:`empty_like`."""
+    """Return a new shared array of zeros with the shape and type of another array.
+
+    Parameters
+    ----------
+    array, dtype, order
+        See :func:`empty_like`.
+
+    Returns
+    -------
+    SharedArray
+        The array.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> sharedmem.zeros_like([1, 2])
+    SharedArray([0, 0])
+    """
     return _clear(empty_like(array, dtype, order=order))
 
 
 def ones(
     shape: int | Sequence[int], dtype: DTypeLike | None = "f8", *, order: str = "C"
 ) -> SharedArray:
-    """Return a new array of ones; parameters as in :func:`empty`."""
+    """Return a new shared array, filled with ones in parallel.
+
+    Parameters
+    ----------
+    shape, dtype, order
+        See :func:`empty`.
+
+    Returns
+    -------
+    SharedArray
+        The array.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> sharedmem.ones(3)
+    SharedArray([1., 1., 1.])
+    """
     return full(shape, 1, dtype, order=order)
 
 
 def ones_like(array: ArrayLike, dtype: DTypeLike | None = None, *, order: str = "K") -> SharedArray:
-    """Return a new array of ones; parameters as in :func:`empty_like`."""
+    """Return a new shared array of ones with the shape and type of another array.
+
+    Parameters
+    ----------
+    array, dtype, order
+        See :func:`empty_like`.
+
+    Returns
+    -------
+    SharedArray
+        The array.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> sharedmem.ones_like([5, 6])
+    SharedArray([1, 1])
+    """
     return full_like(array, 1, dtype, order=order)
 
 
@@ -118,23 +191,24 @@ def full(
     *,
     order: str = "C",
 ) -> SharedArray:
-    """Return a new array filled with `value`, in parallel threads.
+    """Return a new shared array, filled with `value` in parallel.
 
     Parameters
     ----------
-    shape : int or sequence of ints
+    shape : int or sequence of int
         Shape of the array.
     value : scalar or array_like
-        What to fill it with, broadcast to `shape`.
+        Fill value, broadcast to `shape`.
     dtype : dtype, optional
-        Any type without Python objects. Unlike in NumPy it is float64 unless given.
+        Any type without Python objects. Unlike in NumPy, the default is float64, not the type of
+        `value`.
     order : {'C', 'F'}, optional
-        Order in memory.
+        Memory order.
 
     Returns
     -------
     SharedArray
-        Its memory lies on huge pages where the system has them.
+        The array. Its memory is on huge pages if the system has them.
 
     Examples
     --------
@@ -149,29 +223,50 @@ def full(
 def full_like(
     array: ArrayLike, value: ArrayLike, dtype: DTypeLike | None = None, *, order: str = "K"
 ) -> SharedArray:
-    """Return a new array filled with `value`; the other parameters as in :func:`empty_like`."""
-    return _fill(empty_like(array, dtype, order=order), value)
-
-
-def copy(a: ArrayLike, *, order: str = "K") -> SharedArray:
-    """Return a copy of an array in shared memory, made in parallel threads.
+    """Return a new shared array with the shape and type of another array, filled with `value`.
 
     Parameters
     ----------
-    a : array_like
-        Any array without Python objects; a view, or a :class:`numpy.memmap`, too.
-    order : {'K', 'A', 'C', 'F'}, optional
-        Order in memory; ``'K'`` keeps that of `a`, as in NumPy.
+    array : array_like
+        The prototype.
+    value : scalar or array_like
+        Fill value, broadcast to the shape.
+    dtype, order
+        See :func:`empty_like`.
 
     Returns
     -------
     SharedArray
-        Of the same shape and type.
+        The array.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> sharedmem.full_like([1, 2], 7)
+    SharedArray([7, 7])
+    """
+    return _fill(empty_like(array, dtype, order=order), value)
+
+
+def copy(a: ArrayLike, *, order: str = "K") -> SharedArray:
+    """Return a copy of an array in shared memory, made in parallel.
+
+    Parameters
+    ----------
+    a : array_like
+        Any array without Python objects.
+    order : {'K', 'A', 'C', 'F'}, optional
+        Memory order. ``'K'`` matches `a` as closely as possible.
+
+    Returns
+    -------
+    SharedArray
+        The copy, with the shape and type of `a`.
 
     Notes
     -----
-    Workers are forked, so that they can read every array as it is. A copy is worth its time for
-    arrays that they write to, or that go from process to process.
+    Worker processes are forked, so they can read any array without a copy. Copy arrays that they
+    write to, or that are sent between processes.
 
     Examples
     --------
@@ -185,16 +280,21 @@ def copy(a: ArrayLike, *, order: str = "K") -> SharedArray:
 
 
 def array(obj: ArrayLike, dtype: DTypeLike | None = None, *, order: str = "K") -> SharedArray:
-    """Return a new array with the elements of `obj`, as :func:`numpy.array` does.
+    """Create a shared array; see `numpy.array`.
 
     Parameters
     ----------
     obj : array_like
         An array, a scalar, or nested sequences.
     dtype : dtype, optional
-        Type of the array; that of `obj` unless given.
+        Type of the array, by default that of `obj`.
     order : {'K', 'A', 'C', 'F'}, optional
-        Order in memory.
+        Memory order. ``'K'`` matches `obj` as closely as possible.
+
+    Returns
+    -------
+    SharedArray
+        The array, which is always a copy.
 
     Examples
     --------
@@ -206,102 +306,13 @@ def array(obj: ArrayLike, dtype: DTypeLike | None = None, *, order: str = "K") -
     return _fill(empty_like(values, dtype, order=order), values)
 
 
-def fromiter(iterable: Iterable[Any], dtype: DTypeLike | None, count: int = -1) -> SharedArray:
-    """Return a new 1-D array of the items of an iterable, as :func:`numpy.fromiter` does.
-
-    Parameters
-    ----------
-    iterable : iterable
-        The items; they are collected in private memory first.
-    dtype : dtype
-        Any type without Python objects.
-    count : int, optional
-        How many items to take; all of them unless given.
-
-    Examples
-    --------
-    >>> import sharedmem
-    >>> sharedmem.fromiter((i * i for i in range(4)), dtype="i8")
-    SharedArray([0, 1, 4, 9])
-    """
-    return copy(np.fromiter(iterable, check_dtype(dtype), count))
-
-
-def fromfile(
-    file: str | bytes | os.PathLike[Any] | IO[Any],
-    dtype: DTypeLike | None = "f8",
-    count: int = -1,
-    sep: str = "",
-    offset: int = 0,
-) -> SharedArray:
-    """Return a new 1-D array of what a file holds, as :func:`numpy.fromfile` does.
-
-    Parameters
-    ----------
-    file : path or open file
-        A binary file is read in parallel threads; a pipe or a device, unlike in NumPy, as it
-        comes. An open file is read from where it stands, and then stands behind what was read.
-    dtype : dtype, optional
-        Any type without Python objects.
-    count : int, optional
-        Largest number of elements to read; all of them unless given.
-    sep : str, optional
-        What stands between the numbers of a text file; empty for a binary file.
-    offset : int, optional
-        How many bytes of a binary file to skip.
-
-    Raises
-    ------
-    TypeError
-        If `file` is neither a path nor a file of the system: one that is compressed has other
-        bytes than those that it gives.
-    ValueError
-        Without `count`: if elements have no size, the file ends before `offset`, or a device has
-        no end.
-
-    Examples
-    --------
-    >>> import numpy as np, sharedmem, tempfile
-    >>> with tempfile.TemporaryFile() as file:
-    ...     np.arange(5).tofile(file)
-    ...     _ = file.seek(0)
-    ...     sharedmem.fromfile(file, dtype="i8", offset=16)
-    SharedArray([2, 3, 4])
-    """
-    checked, count, offset = check_dtype(dtype), operator.index(count), operator.index(offset)
-    if not isinstance(file, str | bytes | os.PathLike):
-        check_binary(file)
-    elif not sep:
-        with open(file, "rb") as named:
-            return fromfile(named, checked, count, offset=offset)
-    if checked.itemsize == 0 and count < 0:
-        raise ValueError(f"elements of dtype {checked!r} have no size: give count=")
-    if sep or checked.itemsize == 0:
-        return copy(np.fromfile(file, checked, count, sep, offset))
-    opened = cast(IO[Any], file)
-    if not has_size(opened):
-        content = read_stream(opened, offset, count * checked.itemsize)
-        return copy(np.frombuffer(content, checked, len(content) // checked.itemsize))
-    start = opened.tell() + offset
-    n_left = os.fstat(opened.fileno()).st_size - start
-    if start < 0:
-        raise ValueError(f"offset={offset} points to before the beginning of the file")
-    if n_left <= -checked.itemsize and count < 0:  # with a part of an element NumPy is content
-        raise ValueError(f"offset={offset} points to {-n_left} bytes behind the end of the file")
-    length = max(n_left, 0) // checked.itemsize
-    array = empty(length if count < 0 else min(count, length), checked)
-    fill.read(describe(array)[0], opened.fileno(), start)
-    opened.seek(start + array.nbytes)
-    return array
-
-
 def _clear(array: SharedArray) -> SharedArray:
     fill.clear(describe(array)[0])
     return array
 
 
 def _fill(array: SharedArray, value: Any) -> SharedArray:
-    """Copy values, broadcast, into a fresh array."""
+    """Copy values, broadcast, to a new array."""
     check_plain(value)
     if array.dtype.names is not None:  # a tuple is one element of a structured type
         value = np.asarray(value) if isinstance(value, np.ndarray) else np.array(value, array.dtype)

@@ -12,9 +12,11 @@ from sharedmem.engine import accumulate
 from sharedmem.engine.operands import in_memory
 from sharedmem.pool.mapreduce import current_pool
 
+_MISSING: Any = np._NoValue  # the default of np.diff, which None is not
+
 
 def diff(
-    a: ArrayLike, n: int = 1, axis: int = -1, prepend: Any = np._NoValue, append: Any = np._NoValue
+    a: ArrayLike, n: int = 1, axis: int = -1, prepend: Any = _MISSING, append: Any = _MISSING
 ) -> Any:
     """Calculate the n-th discrete difference along an axis; see `numpy.diff`.
 
@@ -53,7 +55,7 @@ def diff(
     side = (*a.shape[:axis], 1, *a.shape[axis + 1 :])
     parts = [
         np.broadcast_to(part, side) if np.ndim(part) == 0 else part
-        for part in (in_memory(part) for part in (prepend, a, append) if part is not np._NoValue)
+        for part in (in_memory(part) for part in (prepend, a, append) if part is not _MISSING)
     ]
     a = np.concatenate(parts, axis) if len(parts) > 1 else a
     before: tuple[slice, ...] = (*[slice(None)] * axis, slice(None, -1))

@@ -184,7 +184,7 @@ def test_fromfile_is_numpys_at_the_ends(tmp_path, count, offset):
         try:
             expected = np.fromfile(name, "f8", count, offset=offset)
         except ValueError:
-            with pytest.raises(ValueError, match=f"offset={offset} points to .* behind the end"):
+            with pytest.raises(ValueError, match=f"offset={offset} points .* past the end"):
                 sharedmem.fromfile(name, "f8", count, offset=offset)
         else:
             made = sharedmem.fromfile(name, "f8", count, offset=offset)

@@ -120,13 +120,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="+", choices=functions(), default=functions())
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=DTYPES)
-    parser.add_argument("--output", type=Path, metavar="FILE", help="keep what is printed here")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="replace its table")
     options = parser.parse_args()
     lines = [
-        "# Functions and types\n",
-        "How the functions work on 16 MiB in one axis, by type. *kernel*: compiled, over",
-        "chunks in parallel. *NumPy per chunk*: in parallel too. *NumPy*: by NumPy, as a whole.",
-        "-: NumPy refuses the type as well. Found by `benchmarks/tables/dtypes.py`.\n",
+        "# Functions and dtypes\n",
+        "How each function processes 16 MiB of each dtype along one axis: *kernel*, compiled, in",
+        "parallel; *NumPy per chunk*, in parallel; *NumPy*, on the whole array. `-`: NumPy refuses",
+        "the dtype, too. Written by `benchmarks/tables/dtypes.py`.\n",
         f"| function | {' | '.join(options.dtypes)} |",
         "| --- " * (len(options.dtypes) + 1) + "|",
     ]
@@ -137,7 +137,8 @@ def main() -> None:
         lines.append(f"| `{name}` | {' | '.join(cells)} |")
         print(lines[-1], flush=True)
     if options.output is not None:
-        options.output.write_text("\n".join(lines) + "\n")
+        _, heading, rest = options.output.read_text().partition("\n## ")  # written by hand
+        options.output.write_text("\n".join(lines) + "\n" + heading + rest)
 
 
 if __name__ == "__main__":

@@ -110,12 +110,12 @@ def table() -> str:
     lines = [
         "# Functions in expressions",
         "",
-        "Which functions `sharedmem.evaluate` takes from where for arrays of more than 65,536",
-        "float32 or float64, by the processor: from glibc's libmvec, or NumPy's own. In ns an",
-        "element of one thread, and the greatest error in units of the last place, by",
+        "For arrays of more than 65,536 float32 or float64, `sharedmem.evaluate` calls glibc's",
+        'libmvec or NumPy\'s own loops, depending on the processor ("used"). Times are per element',
+        "in one thread; errors are the largest ones, in units of the last place (ulp). Written by",
         "`benchmarks/tables/vector_functions.py`. `log10` of float32 is computed in float64.",
         "",
-        "| function | type | libmvec | NumPy, AVX-512 | used there | NumPy, AVX2 | used there |",
+        "| function | dtype | libmvec | NumPy, AVX-512 | used | NumPy, AVX2 | used |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     names = [(name, dtype) for name in DOMAINS for dtype in ("float32", "float64")]

@@ -19,7 +19,7 @@ NUMPYS = {
 
 def listed():
     """What the page says is not taken: names of parameters, by function."""
-    table = PAGE.read_text().partition("## Arguments that are not taken")[2]
+    table = PAGE.read_text().partition("## Differences in arguments")[2]
     found = {}
     for functions, parameters in re.findall(r"^\| (`.*?`) \| (`.*?`) \|", table, re.MULTILINE):
         for function in re.findall(r"`(\w+)`", functions):

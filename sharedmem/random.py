@@ -389,7 +389,9 @@ def _draw(
     return target[()] if size is None and out is None else target
 
 
-def _target(size: Size, dtype: DTypeLike | None, out: Any, default: DTypeLike, kinds: str) -> Array:
+def _target(
+    size: Size, dtype: DTypeLike | None, out: Array | None, default: DTypeLike, kinds: str
+) -> Array:
     """Return the array to fill: `out`, or a new one, of a dtype of one of the `kinds`."""
     if dtype is None:
         dtype = out.dtype if isinstance(out, np.ndarray) else default
@@ -398,11 +400,9 @@ def _target(size: Size, dtype: DTypeLike | None, out: Any, default: DTypeLike, k
         raise TypeError(f"got dtype {dtype}; this distribution has {_SUPPORTED[kinds]}")
     if out is None:
         return np.empty((), dtype) if size is None else empty(size, dtype)
-    if not isinstance(out, np.ndarray):
-        raise TypeError(f"out must be an ndarray, got {type(out).__name__}")
-    if out.dtype.newbyteorder("=") != dtype.newbyteorder("="):
-        raise TypeError(f"out has dtype {out.dtype}, but the numbers have {dtype}")
     check_target(out, "out")
+    if out.dtype.newbyteorder("=") != dtype.newbyteorder("="):
+        raise TypeError(f"out has dtype {out.dtype}, but the result has {dtype}")
     if size is not None and np.broadcast_shapes(size) != out.shape:
         raise ValueError(f"size {size} and the shape of out, {out.shape}, differ; give one of them")
     return out

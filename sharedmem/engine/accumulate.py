@@ -80,12 +80,8 @@ def _check(ufunc: Any, a: Array, axis: int, dtype: DTypeLike | None, out: Any) -
     if a.ndim == 0:
         ufunc.accumulate(a, axis, dtype)  # says what is wrong with it
     if out is not None:
-        if not isinstance(out, np.ndarray):
-            raise TypeError(f"out must be an ndarray, got {type(out).__name__}")
-        if out.shape != a.shape:  # of other dimensions, NumPy 2.4 would crash
-            raise ValueError(f"out has shape {out.shape}, but the result has {a.shape}")
+        check_target(out, "out", a.shape)  # of other dimensions, NumPy 2.4 would crash
         ufunc.accumulate(sample, axis, dtype, np.empty_like(sample, out.dtype))
-        check_target(out, "out")
     return np.asarray(ufunc.accumulate(sample, axis, dtype)).dtype
 
 

@@ -128,8 +128,6 @@ def as_input(a: Any, private_ok: bool) -> Array:
 
 def check_writable(target: Any, role: str, private_ok: bool) -> None:
     """Refuse an array that workers could not write to, or whose changes would be lost."""
-    if not isinstance(target, np.ndarray):
-        raise TypeError(f"{role} must be an ndarray, got {type(target).__name__}")
     check_target(target, role)
     if not private_ok and not is_shared(target):
         raise ValueError(
@@ -139,9 +137,16 @@ def check_writable(target: Any, role: str, private_ok: bool) -> None:
         )
 
 
-def check_target(target: Array, role: str) -> None:
-    """Refuse an array that cannot be written to: read-only, or in a file on a full disk."""
+def check_target(target: Any, role: str, shape: tuple[int, ...] | None = None) -> None:
+    """Raise if an array cannot be written to, or has not the shape of the result.
+
+    It is not an ndarray, is read-only, or is in a file on a full disk.
+    """
+    if not isinstance(target, np.ndarray):
+        raise TypeError(f"{role} must be an ndarray, got {type(target).__name__}")
     check_plain(target)
+    if shape is not None and target.shape != shape:
+        raise ValueError(f"{role} has shape {target.shape}, but the result has {shape}")
     if not target.flags.writeable:
         raise ValueError(f"{named(target, role)} is read-only; give a writable array as out")
     try:

@@ -23,71 +23,70 @@ if TYPE_CHECKING:  # which would import numba
 
 Array = NDArray[Any]
 
-# Elements of a piece that is brought in order for the kernel, or that NumPy computes: small enough
-# for what is made on the way to stay in cache, and large enough for two threads not to wait for
-# each other's interpreter (exp(-a*a) + c*0.5 by NumPy in pieces of 64 KiB: 114 ms, 512 KiB: 58).
-# Arrays that are not larger are NumPy's, too: it is done before numba has begun to compile.
+# Elements of a piece that is copied for the kernel, or that NumPy computes: small enough for
+# temporary arrays to stay in cache, large enough that threads seldom wait for the GIL. NumPy
+# computes arrays that are not larger as a whole: it is done before numba has begun to compile.
 PIECE = 1 << 16
 
 
 def evaluate(
     expression: str, arrays: Mapping[str, Any] | None = None, /, *, out: Any = None, **named: Any
 ) -> Any:
-    """Evaluate an expression of arrays in one pass and in parallel, without temporary arrays.
+    """Evaluate an expression of arrays in one pass, in parallel, without temporary arrays.
 
     Parameters
     ----------
     expression : str
-        Of names, numbers, the constants ``pi``, ``e``, ``inf`` and ``nan``, parentheses, and
+        An expression of names, numbers, the constants ``pi``, ``e``, ``inf`` and ``nan``,
+        parentheses, and
 
         - ``+ - * / // % **``, ``& | ^ ~ << >>`` and ``< <= > >= == !=``; comparisons may be
-          chained, and ``&``, ``|`` and ``~`` stand for and, or and not;
+          chained, and ``&``, ``|`` and ``~`` mean and, or, and not;
         - ``where(condition, x, y)``, ``clip(x, low, high)``, ``minimum(x, y)``, ``maximum(x, y)``;
         - ``abs conj real imag sign sqrt square reciprocal floor ceil trunc rint``;
         - ``exp expm1 log log10 log1p log2 power(x, y) hypot(x, y) fmod(x, y)``;
         - ``sin cos tan arcsin arccos arctan arctan2(x, y)``, and with ``h`` the hyperbolic ones;
         - ``isnan isfinite isinf``.
     arrays : mapping, optional
-        What names stand for, in place of `named` or besides: for an array called ``out``, or to
-        take columns of a table. It may have names that are not in the expression.
+        Arrays by name, in addition to `named`: for an array called ``out``, or the columns of a
+        table. Names that are not in the expression are ignored.
     out : SharedArray, ndarray, or array in a file of zarr or h5py, optional
-        Where the result goes; by default to a new shared array. It may be, or overlap, any of the
-        arrays, and it may be of another type that NumPy's rule "same_kind" allows.
+        Array for the result. By default a new shared array. It may overlap the other arrays, and
+        may have another dtype that NumPy's rule "same_kind" allows.
     **named : array_like, array in a file, or number
-        What the names stand for, broadcast against each other. Files are read, and written,
-        chunk by chunk.
+        Arrays by name, broadcast against each other. Files are read and written chunk by chunk.
 
     Returns
     -------
     SharedArray or scalar
-        `out`, or what NumPy gives for the same expression, of the same type.
+        `out`, or the result, with the dtype that NumPy gives it.
 
     Raises
     ------
     ValueError
-        If the expression holds anything else, is longer than 10,000 characters, is nested more
-        than 100 levels deep, or has integers beyond 64 bits; if a name stands for nothing, or the
-        shapes do not fit. A chain such as ``a + b - c + d`` is one level, however long it is.
+        If the expression contains anything else, is longer than 10,000 characters, is nested more
+        than 100 levels deep, or has integers beyond 64 bits; if no array is given for a name; or if
+        shapes cannot be broadcast. A chain such as ``a + b - c + d`` is one level.
     TypeError
-        If NumPy has no such operation for these types, if the result cannot be cast to the type of
-        `out`, or if an array is given that is not in the expression.
+        If NumPy has no such operation for these types, the result cannot be cast to the dtype of
+        `out`, or a keyword is not in the expression.
 
     Notes
     -----
-    The text is never run. What it means is compiled by LLVM to one kernel for the types of the
-    arrays, the first time within a second (a sum of 400 terms in about one). What has no registers
-    (types such as float16, longdouble and datetime64) and powers of signed integers are computed by
-    NumPy, piece by piece and in parallel, and so are arrays of up to 65,536 elements.
+    The text is never executed as Python. LLVM compiles it to one kernel for the types of the
+    arrays, once per process. NumPy computes, in pieces and in parallel, what has no kernel: types
+    such as float16, longdouble and datetime64, and powers of signed integers. It also computes
+    small arrays.
 
-    Arithmetic has NumPy's very bits, which are those of arrays that run forwards: of those that run
-    backwards, NumPy itself rounds products and absolute values of complex numbers in another way.
-    Functions of float32 and float64, from ``exp`` to ``power``, are within 4 units of the last
-    place, as NumPy's are where it computes them in vectors: larger arrays have them from glibc's
-    libmvec where the processor has AVX2, and from NumPy where it has AVX-512, for which NumPy's own
-    loops are faster, or neither. ``docs/vector-functions.md`` lists them. ``log10`` of powers of
-    ten is exact. :func:`sharedmem.apply_ufunc` calls NumPy's own.
+    Arithmetic has the same bits as NumPy's on contiguous arrays. (NumPy rounds products and
+    absolute values of complex numbers differently if the strides are negative.)
+    Functions of float32 and float64, from ``exp`` to ``power``, are within 4 units in the last
+    place, like NumPy's vectorized ones. Larger arrays use glibc's libmvec if the processor has
+    AVX2; NumPy's loops if it has AVX-512, where they are faster, or neither;
+    ``docs/vector-functions.md`` lists the functions. ``log10`` of powers of ten is exact.
+    :func:`sharedmem.apply_ufunc` calls NumPy's own functions.
 
-    There are no warnings: what is divided by zero, or overflows, is what NumPy makes of it.
+    There are no warnings: division by zero and overflow give the values that NumPy gives.
 
     Examples
     --------
@@ -114,7 +113,7 @@ def evaluate(
 
 
 def _as_operand(value: Any) -> Any:
-    """Return an array, or a number, whose type is weak if it is one of Python's."""
+    """Return an array or a number; a Python number keeps its weak type."""
     if isinstance(value, bool):
         return np.bool_(value)
     if type(value) in (int, float, complex):
@@ -124,11 +123,11 @@ def _as_operand(value: Any) -> Any:
 
 
 def _given(used: set[str], arrays: Any, named: dict[str, Any]) -> dict[str, Any]:
-    """Return what the names of an expression stand for; refuse those that stand for nothing."""
+    """Return the array or number of each name in an expression; raise if there is none."""
     if not (arrays is None or hasattr(arrays, "keys")):
         raise TypeError(
             f"arrays must be a mapping of names to arrays, got {type(arrays).__name__}; give the "
-            "result's array as out=, and others by their names"
+            "array for the result as out=, and others by name"
         )
     others = arrays if arrays is not None else {}
     told = ", ".join(map(str, (*others, *named))) or "none"
@@ -146,7 +145,7 @@ def _given(used: set[str], arrays: Any, named: dict[str, Any]) -> dict[str, Any]
 
 
 class _Function:
-    """An expression as a ufunc: applied to a chunk of each of its operands."""
+    """An expression that can be called like a ufunc, on a chunk of each operand."""
 
     nout = 1
 
@@ -167,15 +166,15 @@ class _Function:
         self._kernel = fuse(steps, dtypes, scalars, is_exact=False) if size > PIECE else None
 
     def __reduce__(self) -> Any:
-        """Pickle without the machine code, which another process compiles for itself."""
+        """Pickle without the machine code: another process compiles its own."""
         return _Function, self._made_from
 
     def __call__(self, *operands: Array, out: tuple[Array, ...] = ()) -> Any:
-        """Compute a chunk; without elements, make the types known."""
+        """Compute a chunk; for a chunk without elements, return the dtype of results."""
         if not out or not out[0].size:
-            return self._try(operands, out)
+            return self._empty_result(operands, out)
         operands = tuple(np.broadcast_to(x, out[0].shape) for x in operands)
-        if self._compute_whole(operands, out[0]):
+        if self.together(None, operands, out[0]):
             return out[0]
         axes = memory_order(out[0].strides)
         parts = [x.transpose(axes) for x in (*operands, *out)]
@@ -184,27 +183,25 @@ class _Function:
             self._compute([part[(*piece, ...)] for part in parts])
         return out[0]
 
-    def together(self, share: Share, operands: Sequence[Array], out: Array) -> bool:
-        """Compute all of `out` in threads that share the work, or say that it has to be cut."""
-        return self._compute_whole(operands, out, share)
+    def together(self, share: Share | None, operands: Sequence[Array], out: Array) -> bool:
+        """Compute all of `out`, in threads if they share the work; return whether it was possible.
 
-    def _compute_whole(
-        self, operands: Sequence[Array], out: Array, share: Share | None = None
-    ) -> bool:
+        If not, the arrays have to be cut into pieces first.
+        """
         if self._kernel is None:
             return False
         return compute_whole(self._kernel, operands, out, self._size, share) is not None
 
-    def _try(self, operands: tuple[Array, ...], out: tuple[Array, ...]) -> Any:
+    def _empty_result(self, operands: tuple[Array, ...], out: tuple[Array, ...]) -> Any:
         if self._kernel is None:
             result = np.asarray(compute(self._steps, operands, self._scalars))
-        else:  # whose type is known in a third of the time
+        else:
             result = np.empty(operands[0].shape, self._kernel.dtype)
         for target in out:
             if not np.can_cast(result.dtype, target.dtype, "same_kind"):
                 raise TypeError(
-                    f"{self.__name__!r} is of dtype {result.dtype}, which cannot be cast to "
-                    f"{target.dtype}, that of out, by the rule 'same_kind'"
+                    f"{self.__name__!r} is of dtype {result.dtype}, which cannot be cast to the "
+                    f"dtype of out, {target.dtype}, by the rule 'same_kind'"
                 )
         return result[()]
 
@@ -214,9 +211,9 @@ class _Function:
             result = compute(self._steps, tuple(operands), self._scalars)
         else:
             result = np.empty(out.shape, self._kernel.dtype)
-            self._kernel([*map(_in_order, operands)], result, streams=False)
+            self._kernel([*map(_contiguous, operands)], result, streams=False)
         np.copyto(out, result, casting="unsafe")
 
 
-def _in_order(a: Array) -> Array:
+def _contiguous(a: Array) -> Array:
     return a if is_plain(a) else np.array(a, a.dtype.newbyteorder("="), order="C")

@@ -113,11 +113,7 @@ def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     """Refuse an `out` that a result of this shape and type does not fit, as NumPy does."""
     if out is None:
         return
-    if not isinstance(out, np.ndarray):
-        raise TypeError(f"out must be an ndarray, got {type(out).__name__}")
-    check_target(out, "out")
-    if out.shape != shape:
-        raise ValueError(f"out has shape {out.shape}, but the result has {shape}")
+    check_target(out, "out", shape)
     nothing = np.empty(0, dtype)
     np.minimum(nothing, nothing, out=np.empty(0, out.dtype))  # of casts, NumPy says
 

@@ -207,13 +207,9 @@ def _with_axis(a: ArrayLike, axis: int | None) -> tuple[Array, int]:
 
 def _check_out(out: Array, a: Array) -> tuple[Array, Array]:
     """Return the array to sort into, and the array to sort, which is a copy if they overlap."""
-    if not isinstance(out, np.ndarray):
-        raise TypeError(f"out must be an ndarray, got {type(out).__name__}")
+    check_target(out, "out", a.shape)
     if out.dtype != a.dtype:
-        raise TypeError(f"out has dtype {out.dtype}, but the array has {a.dtype}")
-    if out.shape != a.shape:
-        raise ValueError(f"out has shape {out.shape}, but the sorted array has {a.shape}")
-    check_target(out, "out")
+        raise TypeError(f"out has dtype {out.dtype}, but the result has {a.dtype}")
     result = np.asarray(out)
     is_same = a.__array_interface__ == result.__array_interface__
     return result, a.copy() if np.may_share_memory(a, result) and not is_same else a

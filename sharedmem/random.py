@@ -16,14 +16,12 @@ from sharedmem.arrays.shared_array import check_dtype, populate
 from sharedmem.engine.operands import check_target, in_memory
 from sharedmem.engine.random_numbers import Kernel, Key, fill, permute
 from sharedmem.kernels.random import distributions, poisson as poisson_kernels
+from sharedmem.machine.tuning import tuning
 from sharedmem.pool.mapreduce import current_pool
 
 Array = NDArray[Any]
 Size = int | Sequence[int] | None
 Seed = int | Sequence[int] | np.random.SeedSequence | None
-
-# To make an element takes several times as long as to read one.
-_WORK = 4
 
 # Each distribution has a stream of its own, so that two of them never share random bits.
 _UNIFORM, _INTEGERS, _NORMAL, _EXPONENTIAL, _POISSON, _BUCKETS, _SHUFFLES = range(7)
@@ -375,7 +373,7 @@ def permutation(x: int | ArrayLike, *, seed: Seed = None) -> Array:
 def _permuted(items: Callable[[slice], Array], n: int, dtype: DTypeLike, seed: Seed) -> Array:
     """Return `n` items, some of which ``items(slice)`` returns, in random order."""
     out, seed = empty(n, dtype), _sequence(seed)
-    run = current_pool().runner.run(_WORK * out.nbytes)
+    run = current_pool().runner.run(tuning.random_reads * out.nbytes)
     permute(run, items, np.asarray(out), _key(seed, _BUCKETS), _key(seed, _SHUFFLES))
     return out
 
@@ -384,7 +382,7 @@ def _draw(
     kernel: Kernel, target: Array, parameters: tuple[Any, ...], key: Key, size: Size, out: Any
 ) -> Any:
     """Fill `target`, and return it, or a scalar if the user wants one."""
-    run = current_pool().runner.run(_WORK * target.nbytes)
+    run = current_pool().runner.run(tuning.random_reads * target.nbytes)
     fill(run, kernel, np.asarray(target), key, parameters)
     return target[()] if size is None and out is None else target
 

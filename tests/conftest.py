@@ -3,7 +3,7 @@
 import gc
 import signal
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -50,6 +50,30 @@ def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
             pytest.fail(f"the test left behind {left}")
         gc.collect()
         time.sleep(0.01)
+
+
+@pytest.fixture
+def tuned(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Change numbers of `sharedmem.machine.tuning` for a test: ``tuned(thread_bytes=64)``.
+
+    Chunks of `chunk_bytes` do not grow with the array, unless `largest_chunk_bytes` is given, too.
+    """
+    from sharedmem.engine import line_view, regions
+    from sharedmem.machine.tuning import tuning
+
+    def forget() -> None:
+        line_view._layout.cache_clear()
+        regions._grid.cache_clear()
+
+    def tune(**numbers: int) -> None:
+        if "chunk_bytes" in numbers:
+            numbers = {"largest_chunk_bytes": numbers["chunk_bytes"], **numbers}
+        for name, number in numbers.items():
+            monkeypatch.setattr(tuning, name, number)
+        forget()
+
+    yield tune
+    forget()
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -11,13 +11,7 @@ from typing import Any, overload
 
 from numpy.lib.array_utils import normalize_axis_tuple
 
-# Large enough to hide the cost of a task, small enough to balance the load and to stay in
-# cache. A constant, so that no result depends on the machine.
-DEFAULT_CHUNK_BYTES = 4 << 20
-# A chunk costs threads 0.1 to 0.2 ms of each other's time, as one of them at a time has the
-# interpreter; in that time a core reads 2 MiB. 1 GiB + 1 took 16 cores 41 ms by chunks of 4 MiB,
-# and 17 by those of 16.
-_LARGEST_CHUNK_BYTES, _MANY_CHUNKS = 16 << 20, 16
+from sharedmem.machine.tuning import tuning
 
 
 class Chunk(tuple[slice, ...]):
@@ -224,7 +218,7 @@ def chunks(
         if size is not None:
             sizes = _check_per_axis("size", size, len(axes), 1)
         else:
-            limit = DEFAULT_CHUNK_BYTES if nbytes is None else nbytes
+            limit = tuning.chunk_bytes if nbytes is None else nbytes
             _check_per_axis("nbytes", limit, 1, 1)
             sizes = _sizes_within(limit, extents, units, math.prod(shape) * itemsize)
         counts = tuple(
@@ -243,7 +237,7 @@ def chunks(
 
 def bytes_a_chunk(nbytes: int) -> int:
     """Return how large the chunks of so many bytes are, where users do not see them."""
-    return min(max(nbytes // _MANY_CHUNKS, DEFAULT_CHUNK_BYTES), _LARGEST_CHUNK_BYTES)
+    return min(max(nbytes // tuning.many_chunks, tuning.chunk_bytes), tuning.largest_chunk_bytes)
 
 
 def units_of(shape_or_array: Any, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 import sharedmem
-from sharedmem.engine.runners import THREAD_BYTES
 from sharedmem.machine import limits
 from sharedmem.machine.helper_threads import in_threads
+from sharedmem.machine.tuning import tuning
 from sharedmem.memory import segments
 
 MIB, GIB = 1 << 20, 1 << 30
@@ -98,7 +98,7 @@ def _describe_threads() -> str:
     n_bytes = seconds / statistics.median(reading)
     return (
         f"one wakes up in {seconds * 1e6:.0f} us, while a core reads {n_bytes / MIB:.1f} MiB; "
-        f"each gets {THREAD_BYTES // MIB} MiB or more"
+        f"each gets {tuning.thread_bytes // MIB} MiB or more"
     )
 
 

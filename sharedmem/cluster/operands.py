@@ -10,7 +10,6 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.typing import NDArray
 
-from sharedmem.arrays.chunks import DEFAULT_CHUNK_BYTES
 from sharedmem.arrays.mapped_files import ArrayFile
 from sharedmem.cluster.dask_arrays import DaskArray
 from sharedmem.engine.operands import (
@@ -26,6 +25,7 @@ from sharedmem.engine.reduce_stored import reduce_store
 from sharedmem.engine.regions import is_same_store
 from sharedmem.engine.runners import Stream
 from sharedmem.kernels import Reduction
+from sharedmem.machine.tuning import tuning
 
 Array = NDArray[Any]
 
@@ -54,7 +54,7 @@ def reduce_far(stream: Stream, reduction: Reduction, store: Any, axis: Axis, kee
     """
     is_all = axis is None or len(normalize_axis_tuple(axis, store.ndim)) == store.ndim
     if reduction.whole and is_all and isinstance(store, ArrayFile):
-        line = store.line(DEFAULT_CHUNK_BYTES // store.dtype.itemsize)
+        line = store.line(tuning.chunk_bytes // store.dtype.itemsize)
         if line is not None:
             result = reduce_store(stream, reduction, line)
             shape = (1,) * store.ndim if keepdims else ()

@@ -9,20 +9,16 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 from numpy.typing import DTypeLike, NDArray
 
-from sharedmem.arrays.chunks import DEFAULT_CHUNK_BYTES, Chunk, bytes_a_chunk, chunks
+from sharedmem.arrays.chunks import Chunk, bytes_a_chunk, chunks
 from sharedmem.arrays.conversion import read_only
 from sharedmem.engine.operands import check_target
 from sharedmem.engine.runners import Run
 from sharedmem.engine.sort_lines import lines_a_chunk
 from sharedmem.kernels import scans
 from sharedmem.kernels.loops.pieces import Share
+from sharedmem.machine.tuning import tuning
 
 Array = NDArray[Any]
-
-# A chunk of a line, which a thread reads twice: it stays in its cache.
-CHUNK_BYTES = 256 << 10
-# Lines as long as this are cut into chunks; of shorter ones a task takes many.
-LONG_BYTES = 4 << 20
 
 
 def accumulate(
@@ -53,7 +49,7 @@ def accumulate(
         (out,) = out
     natural = _check(ufunc, a, axis, dtype, out)
     scan = scans.find(ufunc, natural) if out is None or out.dtype == natural else None
-    is_small = a.nbytes <= CHUNK_BYTES and not (scan and scan.is_compensated)
+    is_small = a.nbytes <= tuning.scan_chunk_bytes and not (scan and scan.is_compensated)
     if a.ndim == 0 or a.size == 0 or is_small or (scan is None and a.ndim == 1):
         return ufunc.accumulate(a, axis, dtype, out)
     axis = normalize_axis_index(axis, a.ndim)
@@ -124,9 +120,11 @@ def _scan(run: Run, share: Share, scan: scans.Scan, a: Array, axis: int, result:
     n = target.shape[at]
     if n_inner > 1:
         _scan_columns(run, scan, x, out, n, n_inner)
-    elif scan.line is not None and (n * out.itemsize >= LONG_BYTES or n == out.size):
+    elif scan.line is not None and (n * out.itemsize >= tuning.scan_line_bytes or n == out.size):
         for p in range(0, out.size, n):
-            scans.scan_line(scan, x, out, p, n, max(1, CHUNK_BYTES // out.itemsize), share)
+            scans.scan_line(
+                scan, x, out, p, n, max(1, tuning.scan_chunk_bytes // out.itemsize), share
+            )
     else:
         _scan_rows(run, scan, x, out, n)
 
@@ -135,7 +133,7 @@ def _copy(run: Run, source: Array, target: Array) -> None:
     def copy(chunk: Chunk) -> None:
         np.copyto(target[chunk], source[chunk], casting="unsafe")
 
-    run(copy, chunks(target, range(target.ndim), nbytes=DEFAULT_CHUNK_BYTES))
+    run(copy, chunks(target, range(target.ndim), nbytes=tuning.chunk_bytes))
 
 
 def _scan_rows(run: Run, scan: scans.Scan, x: Array, out: Array, n: int) -> None:
@@ -158,6 +156,6 @@ def _scan_columns(run: Run, scan: scans.Scan, x: Array, out: Array, n: int, n_in
         n_outer, width = outer.stop - outer.start, columns.stop - columns.start
         scan.columns(x, out, p, n_outer, n, n_inner, width, start)
 
-    n_columns = max(scans.COLUMNS, CHUNK_BYTES // (n * out.itemsize))
-    n_outer = max(1, CHUNK_BYTES // (n * min(n_columns, n_inner) * out.itemsize))
+    n_columns = max(scans.COLUMNS, tuning.scan_chunk_bytes // (n * out.itemsize))
+    n_outer = max(1, tuning.scan_chunk_bytes // (n * min(n_columns, n_inner) * out.itemsize))
     run(do, chunks((out.size // (n * n_inner), n_inner), (0, 1), size=(n_outer, n_columns)))

@@ -12,12 +12,9 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from sharedmem.arrays.chunks import Grid, bytes_a_chunk, chunks
+from sharedmem.machine.tuning import tuning
 
 Array = NDArray[Any]
-
-# Where lines lie side by side and are too long for one chunk, a chunk has at least this many of
-# them, so that its states are few beside its elements, and memory is read in long runs.
-MIN_LINES = 1024
 
 
 @dataclass(frozen=True)
@@ -154,10 +151,10 @@ def _chunk_shape(parts: list[list[int]], itemsize: int) -> list[int]:
     elements = max(1, bytes_a_chunk(n_outer * n * n_inner * itemsize) // itemsize)
     if n * n_inner <= elements:
         wanted = (elements // (n * n_inner), n, n_inner)
-    elif n * min(n_inner, MIN_LINES) <= elements:
+    elif n * min(n_inner, tuning.lines_per_chunk) <= elements:
         wanted = (1, n, elements // n)
     else:
-        width = min(n_inner, MIN_LINES)
+        width = min(n_inner, tuning.lines_per_chunk)
         wanted = (1, max(1, elements // width), width)
     shape = []
     for lengths, length in zip(parts, wanted, strict=True):

@@ -15,9 +15,6 @@ from sharedmem.kernels import natural_runs as kernels
 
 Array = NDArray[Any]
 
-# They are merged in five rounds.
-MAX_RUNS = 32
-
 
 @dataclass(frozen=True)
 class NaturalRuns:

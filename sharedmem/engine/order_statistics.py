@@ -14,11 +14,9 @@ from sharedmem.engine import natural_runs
 from sharedmem.engine.runners import Run
 from sharedmem.engine.sort_lines import pieces_of
 from sharedmem.kernels import sorting
+from sharedmem.machine.tuning import tuning
 
 Array = NDArray[Any]
-
-# Limits around an element are guessed from so many others. At 16 Mi elements they hold 4%.
-SAMPLE = 1 << 14
 
 
 def is_selectable(a: Array) -> bool:
@@ -55,7 +53,7 @@ def order_statistics(run: Run, a: Array, ranks: Sequence[int]) -> Array:
     runs = natural_runs.find(run, a, pieces_of(len(a), a.itemsize), limit=1)
     if runs is not None:
         return a[::-1][ranks] if runs.falls[0] else a[ranks]
-    sample = np.sort(a[:: len(a) // SAMPLE | 1])
+    sample = np.sort(a[:: len(a) // tuning.sample_size | 1])
     wanted = sorted({*ranks})
     found = {rank: _at_end(run, a, rank) for rank in wanted if rank in (0, len(a) - 1)}
     for rank in wanted:

@@ -20,12 +20,10 @@ from sharedmem.engine.reduce import Axis
 from sharedmem.engine.regions import cut, read
 from sharedmem.engine.runners import Run
 from sharedmem.kernels import sorting
+from sharedmem.machine.tuning import tuning
 
 Array = NDArray[Any]
 
-# Of a file, limits are guessed from more elements than of a line in memory: between them, and so
-# brought together, are 0.5% of the elements.
-SAMPLE = 1 << 20
 # A sample that was not like the file is taken again.
 _MAX_SAMPLES = 10
 
@@ -132,7 +130,9 @@ def order_statistics_of_file(run: Run, a: Any, ranks: Sequence[int]) -> Array:
     size = math.prod(a.shape)
     found: dict[int, Any] = {}
     for attempt in range(_MAX_SAMPLES):
-        sample = np.sort(np.concatenate(run(_Sample(a, SAMPLE / size, attempt), grid)))
+        sample = np.sort(
+            np.concatenate(run(_Sample(a, tuning.stored_sample_size / size, attempt), grid))
+        )
         for rank in sorted({*ranks}):
             if rank in found:
                 continue

@@ -14,6 +14,7 @@ from sharedmem.arrays.conversion import read_only
 from sharedmem.arrays.shared_array import populate
 from sharedmem.engine.runners import Run
 from sharedmem.kernels.random import permutations
+from sharedmem.machine.tuning import tuning
 
 Array = NDArray[Any]
 # Fills a contiguous line: ``kernel(line, first, key, parameters)``, whose first element is number
@@ -22,11 +23,6 @@ Kernel = Callable[..., None]
 # The key of the generator, and a word of its counter.
 Key = tuple[np.uint64, np.uint64, np.uint64]
 
-# Bytes of items for a task of a permutation, which then takes 0.25 ms or longer.
-_CHUNK_BYTES = 2 << 20
-# Items of a bucket, which is shuffled in the second-level cache. The limits keep the counts of
-# items a chunk and bucket few beside the items.
-_BUCKET_ITEMS = 1 << 15
 _MAX_BUCKETS, _MAX_CHUNKS = 1 << 14, 64
 
 
@@ -66,9 +62,11 @@ def permute(
         Keys of the random numbers that choose buckets, and that shuffle them.
     """
     n = len(out)
-    n_buckets = min(1 << max(n // _BUCKET_ITEMS, 1).bit_length() - 1, _MAX_BUCKETS)
+    n_buckets = min(
+        1 << max(n // tuning.permutation_bucket_length, 1).bit_length() - 1, _MAX_BUCKETS
+    )
     shift = 33 - n_buckets.bit_length()
-    grid = chunks(n, size=max(_CHUNK_BYTES // 8, -(-n // _MAX_CHUNKS)))
+    grid = chunks(n, size=max(tuning.permutation_chunk_bytes // 8, -(-n // _MAX_CHUNKS)))
     counts = np.empty((len(grid), n_buckets), np.int64)
 
     def count(index: int) -> None:

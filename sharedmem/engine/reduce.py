@@ -17,16 +17,11 @@ from sharedmem.engine.line_view import Lines, as_lines, memory_order
 from sharedmem.engine.runners import Run
 from sharedmem.engine.user_kernels import compile_for, serial_form, takes
 from sharedmem.kernels import Reduction
+from sharedmem.machine.tuning import tuning
 
 Array = NDArray[Any]
 State = tuple[Array, ...]
 Axis = int | tuple[int, ...] | None
-
-# So many that workers end together though some are slower than others.
-_TASKS_A_WORKER = 4
-
-# Lines as long as this, threads reduce together: what is left to finish serially is little then.
-LONG_LINE = 256
 
 
 def reduce(
@@ -85,7 +80,7 @@ def reduce(
         state = _state_of_nothing(whole, a, axes)
     else:
         lines = as_lines(a, axes)
-        is_long = reduction.direct is not None or lines.length >= LONG_LINE
+        is_long = reduction.direct is not None or lines.length >= tuning.shared_line_length
         together = lines.together() if reduction.whole and is_long and len(lines.grid) > 1 else None
         if together is not None and reduction.direct is not None:
             return restored(reduction.direct(together, share))
@@ -176,7 +171,9 @@ def _reduce_line(run: Run, reduction: Reduction, lines: Lines, n_workers: int) -
     pieces = line[: line.size - rest].reshape(n_whole, length, 1)
     tasks = [
         pieces[run_of_pieces]
-        for run_of_pieces in chunks(n_whole, n=max(1, min(n_whole, _TASKS_A_WORKER * n_workers)))
+        for run_of_pieces in chunks(
+            n_whole, n=max(1, min(n_whole, tuning.tasks_per_worker * n_workers))
+        )
     ]
     if rest:
         tasks.append(line[line.size - rest :].reshape(1, rest, 1))

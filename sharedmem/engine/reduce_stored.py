@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from sharedmem.arrays.chunks import DEFAULT_CHUNK_BYTES, Chunk, chunks, units_of
+from sharedmem.arrays.chunks import Chunk, chunks, units_of
 from sharedmem.arrays.conversion import as_ndarray
-from sharedmem.engine.line_view import MIN_LINES
 from sharedmem.engine.reduce import Array, Axis, State, by_line, map_parts, reduce
 from sharedmem.engine.runners import Stream, run_serially
 from sharedmem.kernels import Reduction
+from sharedmem.machine.tuning import tuning
 
 # Where chunks begin and end along the axes that are kept.
 Place = tuple[tuple[int, int], ...]
@@ -108,10 +108,10 @@ def _cutting_order(task: ChunkTask, kept: Sequence[int]) -> Sequence[int]:
     In memory, lines stay whole where many of them fit into a chunk: nothing is left to combine.
     """
     shape, axes = task.store.shape, range(task.store.ndim)
-    side_by_side = min(MIN_LINES, math.prod(shape[at] for at in kept))
+    side_by_side = min(tuning.lines_per_chunk, math.prod(shape[at] for at in kept))
     line_bytes = math.prod(shape[at] for at in task.axes) * task.store.dtype.itemsize
     in_memory = max(units_of(task.store, shape)) == 1
-    fits = side_by_side * line_bytes <= DEFAULT_CHUNK_BYTES
+    fits = side_by_side * line_bytes <= tuning.chunk_bytes
     return [*kept, *task.axes] if in_memory and fits else axes
 
 

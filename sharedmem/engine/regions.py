@@ -12,15 +12,13 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.typing import NDArray
 
-from sharedmem.arrays.chunks import DEFAULT_CHUNK_BYTES, Chunk, Grid, chunks, units_of
+from sharedmem.arrays.chunks import Chunk, Grid, chunks, units_of
 from sharedmem.arrays.conversion import as_ndarray
 from sharedmem.engine.operands import is_same_view, is_store, named
+from sharedmem.machine.tuning import tuning
 
 Array = NDArray[Any]
 Region = tuple[slice, ...]
-
-# Files with chunks of different shapes are cut where all of them are, unless that takes this much.
-_LARGEST_JOINT_CHUNK = 8 * DEFAULT_CHUNK_BYTES
 
 
 def read(part: Any, region: Region) -> Any:
@@ -326,14 +324,14 @@ def cut_placed(
             min(math.lcm(unit, own), max(length, 1))
             for unit, own, length in zip(units, part.units, guide.lengths, strict=True)
         )
-        largest = max(_LARGEST_JOINT_CHUNK, *map(guide.nbytes_of, (part.units, units)))
+        largest = max(tuning.joint_chunk_bytes, *map(guide.nbytes_of, (part.units, units)))
         if guide.nbytes_of(joint) <= largest:
             units = joint
         elif is_out:
             own = units_of(part.array, part.array.shape)
             raise ValueError(
                 f"outputs in files that are stored in chunks of {own} and others have no common "
-                f"chunks below {_LARGEST_JOINT_CHUNK} bytes; store them in chunks of one shape"
+                f"chunks below {tuning.joint_chunk_bytes} bytes; store them in chunks of one shape"
             )
     chunk_shape = [1] * len(guide.array.shape)
     for at, unit in zip(guide.axes, units, strict=True):

@@ -14,6 +14,7 @@ from sharedmem.engine.operands import as_tuple, check_stored, check_writable, is
 from sharedmem.machine import blas
 from sharedmem.machine.freeing import exhaust
 from sharedmem.machine.helper_threads import in_concert, in_threads
+from sharedmem.machine.tuning import tuning
 
 if TYPE_CHECKING:  # which would import numba
     from sharedmem.kernels.loops.pieces import Share
@@ -23,14 +24,6 @@ Run = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
 # ``stream(func, sequence)`` yields ``func(item)``, in order and not far ahead of the reader.
 Stream = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
 Bar = Callable[[int], AbstractContextManager[Callable[[int], object]]]
-
-# A sleeping thread wakes up in 0.06 ms, in which a core works on 1 to 2 MiB; `sharedmem info`
-# measures that again. A sum of 4 MiB from memory takes one thread 0.35 ms and two 0.28, of 16 cores
-# 0.30 and 0.21; from cache it takes one 0.13 and two 0.17.
-THREAD_BYTES = 2 << 20
-
-# Chunks of an array in a file that are read at a time for each worker; only their states are kept.
-_CHUNKS_A_WORKER = 8
 
 
 class ArrayRunner(Protocol):
@@ -147,7 +140,7 @@ class LocalRunner:
 
 def in_batches(run: Run, n_workers: int) -> Stream:
     """Return a stream of what `run` returns for some chunks a worker at a time."""
-    step = _CHUNKS_A_WORKER * max(n_workers, 1)
+    step = tuning.chunks_per_worker * max(n_workers, 1)
 
     def stream(func: Callable[[Any], Any], sequence: Sequence[Any]) -> Iterable[Any]:
         for start in range(0, len(sequence), step):
@@ -221,5 +214,5 @@ def share_in_threads(n_workers: int, nbytes: int, bar: Bar) -> Share:
 
 def _n_threads(n_workers: int, nbytes: int | None) -> int:
     if nbytes is not None:
-        n_workers = min(n_workers, nbytes // THREAD_BYTES)
+        n_workers = min(n_workers, nbytes // tuning.thread_bytes)
     return max(1, n_workers)

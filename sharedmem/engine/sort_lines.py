@@ -15,27 +15,18 @@ from sharedmem.engine import natural_runs
 from sharedmem.engine.byte_sorting import argsort_bytes, sort_bytes
 from sharedmem.engine.runners import Run
 from sharedmem.kernels import sorting
+from sharedmem.machine.tuning import tuning
 
 Array = NDArray[Any]
 Merge = Callable[[Array, Array, Array, int, int], None]
 
-# A run shorter than this is not worth a thread: 1 MiB of float64 is sorted in 0.5 ms.
-RUN_BYTES = 256 << 10
-# Less than this is done by NumPy at once: to wake threads up, and to merge, takes what they save.
-SMALL_BYTES = 2 << 20
-# A sort takes longer than so many reads of its elements: so much the sooner threads pay.
-READS = 8
-# Of several lines, those as long as this are cut; shorter ones are taken whole, many at a time.
-LONG_BYTES = 4 << 20
-# What a task merges, packs or unpacks.
-PIECE_BYTES = 1 << 20
 # Bits of a packed key and its position.
 WORD = 64
 
 
 def pieces_of(n: int, itemsize: int) -> list[slice]:
     """Cut a line, in a way that depends on its bytes alone."""
-    step = max(1, PIECE_BYTES // max(itemsize, 1))
+    step = max(1, tuning.sort_piece_bytes // max(itemsize, 1))
     return [slice(start, min(start + step, n)) for start in range(0, n, step)]
 
 
@@ -72,7 +63,7 @@ def _sort_numbers(run: Run, a: Array, out: Array, n_workers: int) -> None:
     if not (a.flags.c_contiguous and a.flags.aligned):
         run(lambda piece: np.copyto(out[piece], a[piece]), pieces)
         a = out
-    runs = natural_runs.find(run, a, pieces, natural_runs.MAX_RUNS)
+    runs = natural_runs.find(run, a, pieces, tuning.natural_runs)
     if runs is not None:
         _merge_runs(
             run, out, runs.bounds, lambda target: runs.copy(run, a, target, pieces), sorting.merge
@@ -87,7 +78,7 @@ def _sort_numbers(run: Run, a: Array, out: Array, n_workers: int) -> None:
 def _sort_runs(run: Run, a: Array, out: Array, n_workers: int, kind: Any, merge: Merge) -> None:
     """Sort as many runs as there are workers, and merge them."""
     n = len(out)
-    n_runs = max(1, min(n_workers, out.nbytes // RUN_BYTES))
+    n_runs = max(1, min(n_workers, out.nbytes // tuning.sort_run_bytes))
     bounds = [n * at // n_runs for at in range(n_runs + 1)]
 
     def sort_runs(target: Array) -> None:
@@ -317,6 +308,6 @@ def _positions_of_run(run: Run, a: Array) -> Array | None:
 
 def lines_a_chunk(kept: Sequence[int], line_bytes: int) -> list[int]:
     """Choose how many lines a task takes along each of the axes that lines are kept along."""
-    wanted = PIECE_BYTES // max(line_bytes, 1)
+    wanted = tuning.sort_piece_bytes // max(line_bytes, 1)
     inner = [math.prod(kept[at + 1 :]) for at in range(len(kept))]
     return [max(1, min(length, wanted // n)) for length, n in zip(kept, inner, strict=True)]

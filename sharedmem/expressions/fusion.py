@@ -25,12 +25,11 @@ from sharedmem.expressions.language import (
 from sharedmem.expressions.lowering import Dtype, Parts
 from sharedmem.expressions.strips import LINE, STRIP, Loop, Source, Stage, write_kernel
 from sharedmem.machine.fork_locks import new_lock
+from sharedmem.machine.tuning import tuning
 
 if TYPE_CHECKING:  # which would import numba
     from sharedmem.kernels.loops.pieces import Share
 
-# So many elements a thread claims at once, of which each stays in its nearer caches.
-_GRAIN = 1 << 15
 # Where, behind how many are claimed, it is counted how many are done; and how often the caller
 # looks there before it waits for the other threads.
 _DONE, _LOOKS = 8, 10_000
@@ -116,7 +115,14 @@ class Kernel:
             scratch = ctypes.create_string_buffer(self.scratch)
             places = [*addresses, ctypes.addressof(scratch), *numbers]
             arguments = (ctypes.c_void_p * len(places))(*places)
-            self.function(arguments, size, streams, _GRAIN, claimed, claimed + 8 * _DONE)
+            self.function(
+                arguments,
+                size,
+                streams,
+                tuning.expression_claim_length,
+                claimed,
+                claimed + 8 * _DONE,
+            )
             looks = 0
             while is_caller and counts[_DONE] < size and looks < _LOOKS:
                 looks += 1

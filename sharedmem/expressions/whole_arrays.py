@@ -14,18 +14,12 @@ from sharedmem.expressions import float_flags
 from sharedmem.expressions.binding import bind
 from sharedmem.expressions.fusion import UFUNCS, Kernel, fuse
 from sharedmem.expressions.language import FUNCTIONS, Call, Name
+from sharedmem.machine.tuning import tuning
 
 if TYPE_CHECKING:  # which would import numba
     from sharedmem.kernels.loops.pieces import Share
 
 Array = NDArray[Any]
-
-# Results of so many bytes are written past the caches (a + 1 into memory that is there, medians of
-# interleaved calls: 8 MiB 1.23 ms instead of 1.48, 128 MiB 10.8 instead of 14.2; 1 MiB as before).
-_LARGE = 8 << 20
-# A ufunc is compiled for results of so many bytes, which takes 60 to 85 ms, once for its types, and
-# 275 where LLVM has to be loaded: as long as NumPy takes for the roots of 400 MiB and more.
-_WORTHWHILE = 1 << 20
 
 _NAMES = {
     ufunc: name
@@ -56,7 +50,7 @@ def compute_whole(
     if share is not None and not is_present(out):
         return None
     is_apart = not any(np.may_share_memory(out, x) for x in operands)
-    return kernel(operands, out, is_apart and size * out.itemsize >= _LARGE, share)
+    return kernel(operands, out, is_apart and size * out.itemsize >= tuning.streamed_bytes, share)
 
 
 def is_plain(a: Array) -> bool:
@@ -78,7 +72,7 @@ class WholeUfunc:
 
     def together(self, share: Share, operands: Sequence[Any], out: Array) -> bool:
         """Compute all of `out` in threads that share the work, or say that it has to be cut."""
-        if out.nbytes < _WORTHWHILE or not float_flags.addresses():
+        if out.nbytes < tuning.compiled_ufunc_bytes or not float_flags.addresses():
             return False
         values = {
             str(at): x.flat[0] if isinstance(x, np.ndarray) and not any(x.strides) else x

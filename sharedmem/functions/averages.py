@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.typing import ArrayLike, NDArray
 
-from sharedmem.arrays.chunks import DEFAULT_CHUNK_BYTES, Chunk, chunks
+from sharedmem.arrays.chunks import Chunk, chunks
 from sharedmem.engine.line_view import memory_order
 from sharedmem.engine.operands import as_array, in_memory
 from sharedmem.engine.reduce import Axis, reduce as reduce_array
@@ -18,6 +18,7 @@ from sharedmem.functions.nonfinite import told
 from sharedmem.functions.reductions import mean, sum
 from sharedmem.kernels import sums
 from sharedmem.kernels.compile import formula
+from sharedmem.machine.tuning import tuning
 
 Array = NDArray[Any]
 
@@ -120,7 +121,7 @@ def _weighted_sum(
     add = sums.add(dtype, dtype)
     shape = [1 if axis in axes else length for axis, length in enumerate(a.shape)]
     total, lost = np.zeros(shape, dtype), np.zeros(shape, dtype)
-    grid = chunks(a, memory_order(a.strides), nbytes=DEFAULT_CHUNK_BYTES // 4)
+    grid = chunks(a, memory_order(a.strides), nbytes=tuning.chunk_bytes // 4)
 
     def chunk_sum(chunk: Chunk) -> Any:
         where = (*chunk, ...)

@@ -9,20 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from sharedmem.arrays.chunks import DEFAULT_CHUNK_BYTES, Chunk, chunks
+from sharedmem.arrays.chunks import Chunk, chunks
 from sharedmem.engine.operands import in_memory
 from sharedmem.functions.reductions import minmax
 from sharedmem.kernels import histograms
 from sharedmem.kernels.loops.layout import as_numbers
+from sharedmem.machine.tuning import tuning
 from sharedmem.pool.mapreduce import current_pool
 
 Array = NDArray[Any]
-
-# Each piece of an array has a table of its own; together they have a quarter of its elements.
-_MAX_PIECES = 64
-_ELEMENTS_A_BIN = 4
-# Elements whose bins are found before they are counted, so that they stay in the cache.
-_RUN = 1 << 15
 
 
 def bincount(x: ArrayLike, /, weights: ArrayLike | None = None, minlength: int = 0) -> Array:
@@ -59,7 +54,7 @@ def bincount(x: ArrayLike, /, weights: ArrayLike | None = None, minlength: int =
     values = None if weights is None else in_memory(weights)
     if (
         x.ndim != 1
-        or x.nbytes <= DEFAULT_CHUNK_BYTES
+        or x.nbytes <= tuning.chunk_bytes
         or x.dtype.kind not in "iu"
         or not np.can_cast(x.dtype, np.intp)
         or not can_weigh(values, x.shape, "biuf")
@@ -103,8 +98,8 @@ def in_cells(
     ]
 
     def add(piece: slice, table: Array) -> None:
-        for first in range(piece.start, piece.stop, _RUN):
-            run = slice(first, min(first + _RUN, piece.stop))
+        for first in range(piece.start, piece.stop, tuning.histogram_run_length):
+            run = slice(first, min(first + tuning.histogram_run_length, piece.stop))
             cells, n = np.zeros(run.stop - run.start, np.int64), 1
             for column, part, limits in axes:
                 bins = np.empty_like(cells)
@@ -130,8 +125,8 @@ def _sum_of_tables(
     n: int, n_bins: int, dtype: DTypeLike, add: Callable[[slice, Array], None]
 ) -> Array:
     """Fill a table for each piece of `n` elements, and sum the tables in order."""
-    length = max(DEFAULT_CHUNK_BYTES // 8, _ELEMENTS_A_BIN * n_bins)
-    pieces = chunks(n, n=max(1, min(_MAX_PIECES, n // length)))
+    length = max(tuning.chunk_bytes // 8, tuning.histogram_elements_per_bin * n_bins)
+    pieces = chunks(n, n=max(1, min(tuning.histogram_pieces, n // length)))
 
     def fill(piece: Chunk) -> Array:
         table = np.zeros(n_bins, dtype)

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 from numpy.typing import ArrayLike
 
-from sharedmem.engine import accumulate
 from sharedmem.engine.operands import in_memory
+from sharedmem.machine.tuning import tuning
 from sharedmem.pool.mapreduce import current_pool
 
 _MISSING: Any = np._NoValue  # the default of np.diff, which None is not
@@ -49,7 +49,7 @@ def diff(
     [1, 2, 3]
     """
     a = in_memory(a)
-    if n <= 0 or a.ndim == 0 or a.nbytes <= accumulate.CHUNK_BYTES or a.dtype.hasobject:
+    if n <= 0 or a.ndim == 0 or a.nbytes <= tuning.scan_chunk_bytes or a.dtype.hasobject:
         return np.diff(a, n, axis, prepend, append)
     axis = normalize_axis_index(axis, a.ndim)
     side = (*a.shape[:axis], 1, *a.shape[axis + 1 :])

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sharedmem.arrays.chunks import DEFAULT_CHUNK_BYTES, Chunk, bytes_a_chunk, chunks
+from sharedmem.arrays.chunks import Chunk, bytes_a_chunk, chunks
 from sharedmem.arrays.conversion import check_plain
 from sharedmem.arrays.shared_array import populate
 from sharedmem.engine.line_view import memory_order
 from sharedmem.engine.operands import in_memory
 from sharedmem.functions.selection import can_write, nonzero
+from sharedmem.machine.tuning import tuning
 from sharedmem.pool.mapreduce import current_pool
 
 Array = NDArray[Any]
@@ -125,7 +126,7 @@ def _by_chunk(
         shape = np.broadcast_shapes(*(x.shape for x in arrays))
     except ValueError:
         return function(*operands, out=out)  # raises that or another error of NumPy
-    is_small = math.prod(shape) * max(x.itemsize for x in arrays) <= DEFAULT_CHUNK_BYTES // 2
+    is_small = math.prod(shape) * max(x.itemsize for x in arrays) <= tuning.chunk_bytes // 2
     others = [x for x in arrays if x is not out]
     if is_small or not can_write(out, shape, getattr(out, "dtype", None), *others):
         return function(*operands, out=out)

@@ -16,17 +16,13 @@ from sharedmem.expressions.binding import bind, compute
 from sharedmem.expressions.fusion import fuse
 from sharedmem.expressions.language import CONSTANTS, Steps, names_in, parse
 from sharedmem.expressions.whole_arrays import compute_whole, is_plain
+from sharedmem.machine.tuning import tuning
 from sharedmem.pool.mapreduce import current_pool
 
 if TYPE_CHECKING:  # which would import numba
     from sharedmem.kernels.loops.pieces import Share
 
 Array = NDArray[Any]
-
-# Elements of a piece that is copied for the kernel, or that NumPy computes: small enough for
-# temporary arrays to stay in cache, large enough that threads seldom wait for the GIL. NumPy
-# computes arrays that are not larger as a whole: it is done before numba has begun to compile.
-PIECE = 1 << 16
 
 
 def evaluate(
@@ -163,7 +159,11 @@ class _Function:
         self._steps = steps
         self._scalars = tuple(scalars)
         self._size = size
-        self._kernel = fuse(steps, dtypes, scalars, is_exact=False) if size > PIECE else None
+        self._kernel = (
+            fuse(steps, dtypes, scalars, is_exact=False)
+            if size > tuning.expression_piece_length
+            else None
+        )
 
     def __reduce__(self) -> Any:
         """Pickle without the machine code: another process compiles its own."""
@@ -178,7 +178,7 @@ class _Function:
             return out[0]
         axes = memory_order(out[0].strides)
         parts = [x.transpose(axes) for x in (*operands, *out)]
-        size = PIECE * parts[-1].itemsize
+        size = tuning.expression_piece_length * parts[-1].itemsize
         for piece in chunks(parts[-1], range(len(axes)), nbytes=size):
             self._compute([part[(*piece, ...)] for part in parts])
         return out[0]

@@ -7,18 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sharedmem.arrays.chunks import DEFAULT_CHUNK_BYTES
 from sharedmem.arrays.conversion import as_ndarray, check_plain
 from sharedmem.engine.operands import as_array, in_memory
 from sharedmem.functions.binning import can_weigh, in_cells
 from sharedmem.functions.chunkwise import reduce
 from sharedmem.functions.reductions import minmax
 from sharedmem.kernels import histograms
+from sharedmem.machine.tuning import tuning
 
 Array = NDArray[Any]
-
-# With more bins than this, a table for each chunk would take longer than reading the chunk.
-_MANY_BINS = 1 << 12
 
 
 def histogram(
@@ -88,7 +85,7 @@ def histogram(
         parts = [weights.real, weights.imag] if weights.dtype.kind == "c" else [weights]
         sums = [in_cells([a.reshape(-1)], [edges], [uniform], w.reshape(-1)) for w in parts]
         hist = (sums[0] if len(sums) == 1 else sums[0] + 1j * sums[1]).astype(weights.dtype)
-    elif searched is None or len(edges) <= _MANY_BINS:
+    elif searched is None or len(edges) <= tuning.histogram_bins:
         hist = reduce(histograms.histogram(a.dtype, edges, uniform, ends), a)
     else:
         hist = in_cells([in_memory(a).reshape(-1)], [edges], [uniform])
@@ -187,7 +184,7 @@ def histogramdd(
     values = None if weights is None else in_memory(weights)
     if (
         not len(each) == len(limits) == n_axes
-        or n_axes * len(columns[0]) * dtype.itemsize <= DEFAULT_CHUNK_BYTES
+        or n_axes * len(columns[0]) * dtype.itemsize <= tuning.chunk_bytes
         or histograms.search_type(dtype, np.empty(0)) is None
         or not can_weigh(values, columns[0].shape, "iuf")
     ):

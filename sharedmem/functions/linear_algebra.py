@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sharedmem.arrays.chunks import DEFAULT_CHUNK_BYTES, Chunk, Grid, chunks
+from sharedmem.arrays.chunks import Chunk, Grid, chunks
 from sharedmem.engine.operands import in_memory
 from sharedmem.engine.reduce import Axis
 from sharedmem.engine.runners import Run, run_serially
@@ -16,6 +16,7 @@ from sharedmem.functions.chunkwise import reduce
 from sharedmem.functions.nonfinite import told
 from sharedmem.functions.reductions import count_nonzero
 from sharedmem.kernels import dots, norms
+from sharedmem.machine.tuning import tuning
 from sharedmem.pool.mapreduce import current_pool
 
 Array = NDArray[Any]
@@ -113,7 +114,7 @@ def line_dot(a: Array, b: Array, conjugate: bool) -> Any:
     """Return the dot product of two 1-D arrays of the same length."""
     numpy_dot: Any = np.vdot if conjugate else np.dot
     dtype = np.result_type(a, b)
-    grid = chunks(len(a), size=max(1, DEFAULT_CHUNK_BYTES // dtype.itemsize))
+    grid = chunks(len(a), size=max(1, tuning.chunk_bytes // dtype.itemsize))
     if not len(grid):
         return numpy_dot(a, b)
     # The sum of a chunk of float16 might overflow where that of all chunks does not.

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from sharedmem.arrays.chunks import chunks
 from sharedmem.arrays.conversion import check_plain
-from sharedmem.engine import sort_lines
 from sharedmem.engine.operands import as_array, in_memory, is_store
 from sharedmem.engine.order_statistics import is_selectable, order_statistics
 from sharedmem.engine.order_statistics_stored import SelectingLine, quantile_of_file
@@ -20,14 +19,12 @@ from sharedmem.engine.reduce import Axis
 from sharedmem.engine.runners import Run
 from sharedmem.engine.sort_lines import lines_a_chunk, pieces_of
 from sharedmem.functions.numpy_rules import check_out, kept_shape, store
+from sharedmem.machine.tuning import tuning
 from sharedmem.pool.mapreduce import current_pool
 
 Array = NDArray[Any]
 Function = Callable[..., Any]
 Options = dict[str, Any]  # q, method, and weights of NumPy's functions
-
-# With more order statistics than this, NumPy's partition takes less time than a pass for each.
-MAX_RANKS = 24
 
 
 def median(
@@ -177,7 +174,7 @@ def is_numpys(a: Array, options: Options) -> bool:
     """Return whether the whole array is left to NumPy."""
     return (
         a.ndim == 0
-        or a.nbytes < sort_lines.SMALL_BYTES
+        or a.nbytes < tuning.sort_bytes
         or a.dtype.kind not in "biufmM"
         or np.ndim(options.get("q", 0)) > 1
         or "weights" in options
@@ -200,9 +197,9 @@ def along_axes(
     # Raises what NumPy raises, and has the byte order that a scalar loses.
     example = func(np.zeros((1, 1) if kept else 1, a.dtype), axis=-1, **options)
     lines = a.transpose(*kept, *axes).reshape(math.prod(a.shape[at] for at in kept), -1)
-    run = runner.run(sort_lines.READS * a.nbytes)
+    run = runner.run(tuning.sort_reads * a.nbytes)
     line_bytes = lines.shape[-1] * lines.itemsize
-    if is_selectable(a) and (line_bytes >= sort_lines.LONG_BYTES or not kept):
+    if is_selectable(a) and (line_bytes >= tuning.sort_line_bytes or not kept):
         found = [_of_line(run, func, line, options)[..., None] for line in lines]
     else:
 
@@ -227,7 +224,7 @@ def _of_line(run: Run, func: Function, line: Array, options: Options) -> Array:
         plain[part] = line[part]
 
     def select(ranks: list[int]) -> Array:
-        if len(ranks) > MAX_RANKS:
+        if len(ranks) > tuning.quantile_ranks:
             plain.partition(ranks)
             return plain[ranks]
         return order_statistics(run, plain, ranks)

@@ -13,11 +13,8 @@ from sharedmem.engine.operands import in_memory
 from sharedmem.engine.runners import run_serially
 from sharedmem.engine.sort_lines import argsort_line
 from sharedmem.functions.sorting import PARALLEL
+from sharedmem.machine.tuning import tuning
 from sharedmem.pool.mapreduce import current_pool
-
-# Values to insert into an array of at least this length are sorted first: neighboring searches then
-# read the same cache lines (benchmarks/rows/orders.py, search).
-LONG_TABLE = 1 << 14
 
 
 def searchsorted(a: ArrayLike, v: ArrayLike, side: Any = "left", sorter: Any = None) -> Any:
@@ -52,7 +49,7 @@ def searchsorted(a: ArrayLike, v: ArrayLike, side: Any = "left", sorter: Any = N
     """
     a, v = in_memory(a), in_memory(v)
     kinds = {a.dtype.kind, v.dtype.kind}
-    if v.ndim == 0 or v.nbytes < sort_lines.RUN_BYTES or not kinds <= {*PARALLEL}:
+    if v.ndim == 0 or v.nbytes < tuning.sort_run_bytes or not kinds <= {*PARALLEL}:
         return np.searchsorted(a, v, side, sorter)
     a = np.asarray(a, np.result_type(a, v))  # or NumPy would convert it for every chunk
     np.searchsorted(a, v.reshape(-1)[:0], side, sorter)  # raises what NumPy raises
@@ -65,12 +62,12 @@ def searchsorted(a: ArrayLike, v: ArrayLike, side: Any = "left", sorter: Any = N
         order = argsort_line(run_serially, wanted[part], 1)
         found[part][order] = np.searchsorted(a, wanted[part][order], side, sorter)
 
-    if len(a) >= LONG_TABLE and sort_lines.Keys.of(wanted[:0]) is not None:
-        nbytes = max(sort_lines.RUN_BYTES, min(sort_lines.LONG_BYTES, v.nbytes // 4))
+    if len(a) >= tuning.sorted_search_length and sort_lines.Keys.of(wanted[:0]) is not None:
+        nbytes = max(tuning.sort_run_bytes, min(tuning.sort_line_bytes, v.nbytes // 4))
         task = search_in_order
     else:
-        nbytes, task = sort_lines.RUN_BYTES, search
-    run = current_pool().runner.run(sort_lines.READS * v.nbytes)
+        nbytes, task = tuning.sort_run_bytes, search
+    run = current_pool().runner.run(tuning.sort_reads * v.nbytes)
     run(task, [part[0] for part in chunks(v.size, nbytes=nbytes)])
     return found.reshape(v.shape)
 

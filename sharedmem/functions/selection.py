@@ -10,13 +10,14 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 from numpy.typing import ArrayLike, NDArray
 
-from sharedmem.arrays.chunks import DEFAULT_CHUNK_BYTES, Chunk, Grid, bytes_a_chunk, chunks
+from sharedmem.arrays.chunks import Chunk, Grid, bytes_a_chunk, chunks
 from sharedmem.arrays.conversion import read_only
 from sharedmem.arrays.shared_array import populate
 from sharedmem.engine.line_view import memory_order
 from sharedmem.engine.operands import in_memory
 from sharedmem.functions.reductions import minmax
 from sharedmem.kernels import mask_selection
+from sharedmem.machine.tuning import tuning
 from sharedmem.pool.mapreduce import current_pool
 
 Array = NDArray[Any]
@@ -71,7 +72,7 @@ def take(
     if n == 0 and mode == "wrap":
         mode = "clip"  # same result; NumPy never returns from "wrap" on an empty axis
     if (
-        math.prod(taken) * data.itemsize <= DEFAULT_CHUNK_BYTES
+        math.prod(taken) * data.itemsize <= tuning.chunk_bytes
         or data.size == 0
         or data.dtype.hasobject
         or not np.can_cast(places.dtype, np.intp)
@@ -131,7 +132,7 @@ def compress(
     [[3, 4], [5, 6]]
     """
     data, chosen = in_memory(a), in_memory(condition)
-    if chosen.ndim != 1 or max(data.nbytes, chosen.nbytes) <= DEFAULT_CHUNK_BYTES:
+    if chosen.ndim != 1 or max(data.nbytes, chosen.nbytes) <= tuning.chunk_bytes:
         return np.compress(chosen, data, axis, out)
     is_line = data.ndim == 1 and axis in (None, 0, -1)
     if out is not None or len(chosen) > data.size or not (is_line or axis is None):
@@ -177,7 +178,7 @@ def nonzero(a: ArrayLike) -> tuple[Array, ...]:
     [[0, 1], [0, 1]]
     """
     data = in_memory(a)
-    if data.nbytes <= DEFAULT_CHUNK_BYTES or data.ndim == 0 or data.dtype.kind not in "biufcmM":
+    if data.nbytes <= tuning.chunk_bytes or data.ndim == 0 or data.dtype.kind not in "biufcmM":
         return np.nonzero(data)
     mask = _mask(data)
     grid, starts = _places(mask)

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sharedmem.arrays.chunks import Chunk, chunks
-from sharedmem.engine import sort_lines
 from sharedmem.engine.operands import check_target, in_memory
 from sharedmem.engine.sort_lines import argsort_line, lines_a_chunk, sort_line
+from sharedmem.machine.tuning import tuning
 from sharedmem.pool.mapreduce import current_pool
 
 Array = NDArray[Any]
@@ -99,7 +99,7 @@ def sort(
             np.copyto(sorted_line, numbers)
 
     runner = current_pool().runner
-    n_workers, run = runner.n_workers, runner.run(sort_lines.READS * a.nbytes)
+    n_workers, run = runner.n_workers, runner.run(tuning.sort_reads * a.nbytes)
     along_lines(a, result, axis, sort_short, sort_long)
     return result if out is None else out
 
@@ -143,7 +143,7 @@ def argsort(
         indices[...] = argsort_line(run, line, n_workers)
 
     runner = current_pool().runner
-    n_workers, run = runner.n_workers, runner.run(sort_lines.READS * a.nbytes)
+    n_workers, run = runner.n_workers, runner.run(tuning.sort_reads * a.nbytes)
     if a.ndim == 1:
         return argsort_line(run, a, n_workers)
     result = np.empty_like(a, np.intp, order="K")
@@ -196,7 +196,7 @@ def partition(
 
 def is_numpys(a: Array) -> bool:
     """Return whether the whole array is left to NumPy."""
-    return a.ndim == 0 or a.nbytes < sort_lines.SMALL_BYTES or a.dtype.kind not in PARALLEL
+    return a.ndim == 0 or a.nbytes < tuning.sort_bytes or a.dtype.kind not in PARALLEL
 
 
 def _with_axis(a: ArrayLike, axis: int | None) -> tuple[Array, int]:
@@ -237,10 +237,10 @@ def along_lines(
     """
     lines, results = np.moveaxis(a, axis, -1), np.moveaxis(results, axis, -1)
     kept, line_bytes = lines.shape[:-1], lines.shape[-1] * lines.itemsize
-    if lines.nbytes < sort_lines.SMALL_BYTES:
+    if lines.nbytes < tuning.sort_bytes:
         by_chunk(lines, results)
         return
-    if not kept or line_bytes >= sort_lines.LONG_BYTES:
+    if not kept or line_bytes >= tuning.sort_line_bytes:
         for at in np.ndindex(kept):
             by_line(lines[at], results[at])
         return
@@ -255,4 +255,4 @@ def along_lines(
             by_chunk(part, buffer)
             out[...] = buffer
 
-    current_pool().runner.run(sort_lines.READS * lines.nbytes)(do, grid)
+    current_pool().runner.run(tuning.sort_reads * lines.nbytes)(do, grid)

@@ -8,19 +8,15 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 from numpy.typing import ArrayLike, NDArray
 
-from sharedmem.engine import sort_lines
 from sharedmem.engine.operands import in_memory
 from sharedmem.engine.order_statistics import is_selectable, order_statistics
 from sharedmem.engine.runners import Run, run_serially
 from sharedmem.engine.sort_lines import argsort_line, pieces_of
 from sharedmem.functions.sorting import along_lines
+from sharedmem.machine.tuning import tuning
 from sharedmem.pool.mapreduce import current_pool
 
 Array = NDArray[Any]
-
-# Lines of at least _CHOSEN elements are not sorted as a whole: a limit chooses which elements are.
-# NumPy finds the limit of lines below _PARTITIONED bytes, the workers that of longer ones.
-_CHOSEN, _PARTITIONED = 1024, 2 << 20
 
 
 def topk(a: ArrayLike, k: int, axis: int = -1, largest: bool = True) -> tuple[Array, Array]:
@@ -65,10 +61,10 @@ def topk(a: ArrayLike, k: int, axis: int = -1, largest: bool = True) -> tuple[Ar
     lines = np.moveaxis(a, axis, -1)
     indices = np.empty((*lines.shape[:-1], k), np.intp)
     runner = current_pool().runner
-    n_workers, run = runner.n_workers, runner.run(sort_lines.READS * a.nbytes)
+    n_workers, run = runner.n_workers, runner.run(tuning.sort_reads * a.nbytes)
 
     def find(chunk: Array, found: Array) -> None:
-        if chunk.shape[-1] >= _CHOSEN:
+        if chunk.shape[-1] >= tuning.topk_length:
             for at in np.ndindex(chunk.shape[:-1]):
                 found[at] = _topk_of_line(run_serially, chunk[at], k, largest, 1)
         else:
@@ -80,7 +76,7 @@ def topk(a: ArrayLike, k: int, axis: int = -1, largest: bool = True) -> tuple[Ar
     def find_long(line: Array, found: Array) -> None:
         found[...] = _topk_of_line(run, line, k, largest, n_workers)
 
-    if k and lines.ndim == 1 and lines.nbytes >= sort_lines.RUN_BYTES:
+    if k and lines.ndim == 1 and lines.nbytes >= tuning.sort_run_bytes:
         find_long(lines, indices)
     elif k:
         along_lines(lines, indices, -1, find, find_long)
@@ -96,7 +92,7 @@ def _topk_of_line(run: Run, line: Array, k: int, largest: bool, n_workers: int) 
         line = line[candidates]
     if largest:  # the smallest of the reversed line, so that equal elements come in order
         line = line[::-1]
-    if line.nbytes < sort_lines.RUN_BYTES:
+    if line.nbytes < tuning.sort_run_bytes:
         order = np.argsort(line, kind="stable")
     else:
         order = argsort_line(run, line, n_workers)
@@ -107,7 +103,7 @@ def _topk_of_line(run: Run, line: Array, k: int, largest: bool, n_workers: int) 
 def _candidates(run: Run, line: Array, k: int, largest: bool) -> Array:
     """Return the indices of all elements up to the `k`-th one, in ascending order."""
     at = len(line) - k if largest else k - 1
-    if line.nbytes < _PARTITIONED:
+    if line.nbytes < tuning.topk_bytes:
         limit = np.partition(line, at)[at]
     else:
         (limit,) = order_statistics(run, line, [at])

@@ -11,15 +11,8 @@ from numpy.typing import NDArray
 
 from sharedmem.machine.helper_threads import in_threads
 from sharedmem.machine.limits import cpu_count
+from sharedmem.machine.tuning import tuning
 from sharedmem.memory.segments import Segment
-
-# 1 GiB: full takes 0.79 of np.full's time and copy 0.56 of np.copy's. Pieces of 2 MiB stay in the
-# cache (0.78, 0.62), but each collapse waits for all cores: up to 1.7 while others keep them busy.
-_PIECE_BYTES = 8 << 20
-# A value is copied from a row of this size: 0.79 of np.full's time, against 0.85 for a plain fill.
-_ROW_BYTES = 16 << 10
-# Here nothing but the kernel writes: 0.47 of np.full's time, against 0.51 by 2 MiB.
-_CLEARED_BYTES = 16 << 20
 
 _Index = tuple[int | slice, ...]
 
@@ -27,9 +20,9 @@ _Index = tuple[int | slice, ...]
 def clear(segment: Segment) -> None:
     """Make the pages of a fresh segment present; the kernel has zeroed them."""
     in_threads(
-        lambda start: segment.populate(start, start + _CLEARED_BYTES),
-        range(0, segment.nbytes, _CLEARED_BYTES),
-        _n_threads(segment.nbytes // _CLEARED_BYTES),
+        lambda start: segment.populate(start, start + tuning.clear_piece_bytes),
+        range(0, segment.nbytes, tuning.clear_piece_bytes),
+        _n_threads(segment.nbytes // tuning.clear_piece_bytes),
     )
 
 
@@ -44,13 +37,13 @@ def fill(segment: Segment, target: NDArray[Any], source: NDArray[Any]) -> None:
         segment.populate(start, start + piece.nbytes)
         np.copyto(piece, source[index], casting="unsafe")
 
-    in_threads(fill_piece, _pieces(target), _n_threads(target.nbytes // _PIECE_BYTES))
+    in_threads(fill_piece, _pieces(target), _n_threads(target.nbytes // tuning.fill_piece_bytes))
 
 
 def fill_value(segment: Segment, target: NDArray[Any], value: Any) -> None:
     """Set all elements of `target`, a C-contiguous array in a fresh segment, to one value."""
     target = target.reshape(-1)
-    row = np.full(max(_ROW_BYTES // max(target.itemsize, 1), 1), value, target.dtype)
+    row = np.full(max(tuning.fill_row_bytes // max(target.itemsize, 1), 1), value, target.dtype)
     n_rows, rest = divmod(target.size, row.size)
     rows = target[: n_rows * row.size].reshape(n_rows, row.size)
     fill(segment, rows, np.broadcast_to(row, rows.shape))
@@ -62,7 +55,7 @@ def read(segment: Segment, fd: int, offset: int) -> None:
     buffer = segment.buffer
 
     def read_piece(start: int) -> None:
-        stop = min(start + _PIECE_BYTES, segment.nbytes)
+        stop = min(start + tuning.fill_piece_bytes, segment.nbytes)
         segment.populate(start, stop)
         while start < stop:
             n_read = os.preadv(fd, [buffer[start:stop]], offset + start)
@@ -70,7 +63,7 @@ def read(segment: Segment, fd: int, offset: int) -> None:
                 raise EOFError(f"the file ended at byte {offset + start} while it was read")
             start += n_read
 
-    starts = range(0, segment.nbytes, _PIECE_BYTES)
+    starts = range(0, segment.nbytes, tuning.fill_piece_bytes)
     in_threads(read_piece, starts, _n_threads(len(starts)))
 
 
@@ -81,12 +74,12 @@ def _n_threads(n_pieces: int) -> int:
 def _pieces(array: NDArray[Any]) -> Iterator[_Index]:
     """Cut a C-contiguous array along its memory; yield the index of each piece."""
     axis = 0
-    while axis < array.ndim and array.strides[axis] > _PIECE_BYTES:
+    while axis < array.ndim and array.strides[axis] > tuning.fill_piece_bytes:
         axis += 1
     if axis == array.ndim:
         yield from np.ndindex(array.shape)
         return
-    step = _PIECE_BYTES // max(array.strides[axis], 1)
+    step = tuning.fill_piece_bytes // max(array.strides[axis], 1)
     for index in np.ndindex(array.shape[:axis]):
         for start in range(0, array.shape[axis], step):
             yield (*index, slice(start, start + step))

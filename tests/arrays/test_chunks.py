@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 import sharedmem
-from sharedmem.arrays.chunks import DEFAULT_CHUNK_BYTES, Grid, chunks
+from sharedmem.arrays.chunks import Grid, chunks
+from sharedmem.machine.tuning import tuning
 
 shapes = st.lists(st.integers(0, 12), min_size=1, max_size=3).map(tuple)
 cuts = st.one_of(
@@ -75,7 +76,7 @@ def test_size_and_nbytes_are_upper_bounds(extent: int, limit: int) -> None:
     for grid, largest in (
         (chunks(extent, size=limit), limit),
         (chunks(extent, nbytes=limit), max(limit // 8, 1)),
-        (chunks(extent), DEFAULT_CHUNK_BYTES // 8),
+        (chunks(extent), tuning.chunk_bytes // 8),
     ):
         assert grid[0].stop - grid[0].start <= largest
         assert grid[-1].stop == extent

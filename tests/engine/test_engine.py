@@ -12,7 +12,7 @@ import pytest
 from scipy import special
 
 import sharedmem
-from sharedmem.engine import line_view, runners
+from sharedmem.engine import runners
 from sharedmem.engine.reduce import reduce
 from sharedmem.kernels import Reduction, extrema, sums
 
@@ -24,9 +24,8 @@ TEAMS = {
 
 
 @pytest.fixture(params=TEAMS)
-def pool(request, monkeypatch):
-    monkeypatch.setattr(runners, "THREAD_BYTES", 1)
-    monkeypatch.setattr(line_view, "bytes_a_chunk", lambda _: 1 << 10)
+def pool(request, tuned):
+    tuned(thread_bytes=1, chunk_bytes=1 << 10)
     return TEAMS[request.param]()
 
 
@@ -496,9 +495,8 @@ def test_an_identity_is_the_result_for_nothing(pool):
 
 
 @pytest.mark.parametrize("shape", [(2000,), (3, 900), (900, 3), (40, 5, 30), (7, 90, 2, 4)])
-def test_all_teams_give_the_same_bits(shape, monkeypatch):
-    monkeypatch.setattr(runners, "THREAD_BYTES", 1)
-    monkeypatch.setattr(line_view, "bytes_a_chunk", lambda _: 1 << 10)
+def test_all_teams_give_the_same_bits(shape, tuned):
+    tuned(thread_bytes=1, chunk_bytes=1 << 10)
     a = np.random.default_rng(0).normal(size=shape)
     teams = [make() for make in TEAMS.values()]
     teams += [sharedmem.MapReduce(np=np_) for np_ in (1, 3, 7)]
@@ -581,7 +579,8 @@ def test_axes_that_mean_different_things_are_refused(arrays, options, message):
         sharedmem.MapReduce(np=0).map_chunks(kernel, *arrays, **options)
 
 
-def test_the_default_chunks_go_by_the_largest_array(pool):
+def test_the_default_chunks_go_by_the_largest_array(pool, tuned):
+    tuned(chunk_bytes=4 << 20)
     small, large = np.zeros((64, 1)), sharedmem.zeros((64, 1 << 17))
     lengths = sharedmem.zeros(64, int)
 

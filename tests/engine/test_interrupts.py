@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import importlib
 import itertools
 import os
 import signal
@@ -129,27 +128,21 @@ def helpers(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def small_pieces(monkeypatch):
-    """Have small arrays computed as large ones are."""
+def small_pieces(monkeypatch, tuned):
+    """Compute small arrays as large ones are."""
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    sizes = {
-        "engine.runners": {"THREAD_BYTES": 1 << 12},
-        "arrays.chunks": {"DEFAULT_CHUNK_BYTES": 1 << 14},
-        "functions.binning": {"DEFAULT_CHUNK_BYTES": 1 << 14},
-        "engine.sort_lines": {
-            "RUN_BYTES": 1 << 14,
-            "SMALL_BYTES": 1,
-            "LONG_BYTES": 1,
-            "PIECE_BYTES": 1 << 14,
-        },
-        "memory.fill": {"_PIECE_BYTES": 1 << 14},
-        "engine.random_numbers": {"_CHUNK_BYTES": 1 << 14},
-        "expressions.whole_arrays": {"_WORTHWHILE": 1},
-        "functions.evaluate": {"PIECE": 1 << 10},
-    }
-    for module, names in sizes.items():
-        for name, value in names.items():
-            monkeypatch.setattr(importlib.import_module(f"sharedmem.{module}"), name, value)
+    tuned(
+        thread_bytes=1 << 12,
+        chunk_bytes=1 << 14,
+        sort_run_bytes=1 << 14,
+        sort_bytes=1,
+        sort_line_bytes=1,
+        sort_piece_bytes=1 << 14,
+        fill_piece_bytes=1 << 14,
+        permutation_chunk_bytes=1 << 14,
+        compiled_ufunc_bytes=1,
+        expression_piece_length=1 << 10,
+    )
 
 
 @pytest.fixture(autouse=True)

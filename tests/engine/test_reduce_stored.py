@@ -1,7 +1,6 @@
 """Arrays in files of zarr and h5py: the results of the arrays that they hold, chunk by chunk."""
 
 import operator
-import sys
 from contextlib import contextmanager
 
 import h5py
@@ -23,8 +22,8 @@ VALUES = np.random.default_rng(0).normal(size=(100, 30, 9))
 
 
 @pytest.fixture(autouse=True)
-def many_chunks(monkeypatch):
-    monkeypatch.setattr(sys.modules["sharedmem.arrays.chunks"], "DEFAULT_CHUNK_BYTES", CHUNK_BYTES)
+def many_chunks(tuned):
+    tuned(chunk_bytes=CHUNK_BYTES)
 
 
 @contextmanager
@@ -454,8 +453,8 @@ def test_quantiles_of_files(store, axis, keepdims):
 
 
 @pytest.mark.parametrize("kind", ["ties", "nan", "integers", "periodic"])
-def test_quantiles_of_unusual_files(tmp_path, kind, monkeypatch):
-    monkeypatch.setattr(sys.modules["sharedmem.engine.order_statistics_stored"], "SAMPLE", 1 << 10)
+def test_quantiles_of_unusual_files(tmp_path, kind, tuned):
+    tuned(stored_sample_size=1 << 10)
     values = np.random.default_rng(2).normal(size=40_000)
     if kind == "ties":
         values = np.round(values)

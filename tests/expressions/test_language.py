@@ -91,9 +91,9 @@ def test_an_expression_is_text(expression):
         sharedmem.evaluate(expression, a=A)
 
 
-def test_names_never_reach_the_compiler(monkeypatch):
+def test_names_never_reach_the_compiler(tuned):
     """A name may look like any of those that a kernel has, or of Python's."""
-    monkeypatch.setattr("sharedmem.functions.evaluate.PIECE", 1)
+    tuned(expression_piece_length=1)
     names = ("result", "work", "x0", "s0", "k0", "loop0", "to_float64", "kernel", "print", "_", "é")
     for name in names:
         values = sharedmem.evaluate(f"exp({name}) + 0 * {name}", **{name: A})
@@ -154,8 +154,8 @@ def chain(operator, n):
 @pytest.mark.parametrize(
     ("operator", "n"), [("+", 400), ("*", 260), ("-", 260), ("|", 260), ("minimum", 150)]
 )
-def test_chains_may_be_long(monkeypatch, operator, n, piece):
-    monkeypatch.setattr("sharedmem.functions.evaluate.PIECE", piece)
+def test_chains_may_be_long(tuned, operator, n, piece):
+    tuned(expression_piece_length=piece)
     text, arrays, expected = chain(operator, n)
     result = sharedmem.evaluate(text, **arrays)
     np.testing.assert_array_equal(result, expected)

@@ -7,15 +7,14 @@ from hypothesis import given, settings, strategies as st
 
 import sharedmem
 from sharedmem.expressions import fusion, libmvec
-from sharedmem.functions import evaluate as evaluation
 
 ULPS = 4
 SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1, -1, 0.5, -2, 3, 88.8, -104, 710, -750, 1e22]
 
 
 @pytest.fixture(autouse=True)
-def small_pieces(monkeypatch):
-    monkeypatch.setattr(evaluation, "PIECE", 16)
+def small_pieces(tuned):
+    tuned(expression_piece_length=16)
 
 
 @pytest.fixture

@@ -21,8 +21,8 @@ import numpy as np
 
 import sharedmem
 from leftovers import left_since, look
-from sharedmem.engine import runners
 from sharedmem.machine import blas, helper_threads
+from sharedmem.machine.tuning import tuning
 
 N_WORKERS = 4
 SECONDS_A_CALL = 30.0
@@ -120,7 +120,7 @@ def main() -> int:
     parser.add_argument("--seed", default="0")
     options = parser.parse_args()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, if we are in the background
-    runners.THREAD_BYTES = 1 << 16
+    tuning.thread_bytes = 1 << 16
     with sharedmem.MapReduce(np=N_WORKERS):
         calls = make_calls(options.elements)
         for call in calls.values():

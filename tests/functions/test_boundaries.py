@@ -8,15 +8,6 @@ import numpy as np
 import pytest
 
 import sharedmem
-from sharedmem.engine import accumulate, order_statistics, sort_lines
-from sharedmem.functions import (
-    averages,
-    binning,
-    elementwise,
-    linear_algebra,
-    searching,
-    selection,
-)
 
 RNG = np.random.default_rng(0)
 NUMBERS = RNG.integers(-40, 41, 1 << 16) / 4  # whose sums and products are exact
@@ -30,19 +21,20 @@ TABLE = np.sort(NUMBERS[:999])
 
 
 @pytest.fixture(autouse=True)
-def small_chunks(monkeypatch):
-    for module in (averages, binning, linear_algebra, accumulate, elementwise, selection):
-        monkeypatch.setattr(module, "DEFAULT_CHUNK_BYTES", CHUNK)
-    for module in (accumulate, elementwise, selection):
-        monkeypatch.setattr(module, "bytes_a_chunk", lambda _: CHUNK)
-    for name in ("SMALL_BYTES", "RUN_BYTES", "LONG_BYTES", "PIECE_BYTES"):
-        monkeypatch.setattr(sort_lines, name, CHUNK)
-    for name in ("CHUNK_BYTES", "LONG_BYTES"):
-        monkeypatch.setattr(accumulate, name, CHUNK)
-    monkeypatch.setattr(binning, "_RUN", 64)
-    monkeypatch.setattr(order_statistics, "SAMPLE", 16)
-    monkeypatch.setattr(searching, "LONG_TABLE", 1)
-    monkeypatch.setattr("sharedmem.engine.runners.THREAD_BYTES", 64)
+def small_chunks(tuned):
+    tuned(
+        chunk_bytes=CHUNK,
+        scan_chunk_bytes=CHUNK,
+        scan_line_bytes=CHUNK,
+        sort_bytes=CHUNK,
+        sort_run_bytes=CHUNK,
+        sort_line_bytes=CHUNK,
+        sort_piece_bytes=CHUNK,
+        histogram_run_length=64,
+        sample_size=16,
+        sorted_search_length=1,
+        thread_bytes=64,
+    )
 
 
 def same_as(name, **options):

@@ -7,8 +7,6 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import sharedmem
-from sharedmem.engine import accumulate, runners
-from sharedmem.functions import cumulative
 from tests.kernels.strategies import DTYPES, arrays
 
 several = settings(max_examples=15)
@@ -16,12 +14,13 @@ WORKERS = (0, 1, 2, 3, 7)
 
 
 @pytest.fixture(autouse=True)
-def small_chunks(monkeypatch):
-    monkeypatch.setattr(accumulate, "CHUNK_BYTES", 1 << 10)
-    monkeypatch.setattr(accumulate, "bytes_a_chunk", lambda _: 1 << 10)
-    monkeypatch.setattr(cumulative, "bytes_a_chunk", lambda _: 1 << 10)
-    monkeypatch.setattr(accumulate, "LONG_BYTES", 4 << 10)
-    monkeypatch.setattr(runners, "THREAD_BYTES", 64)
+def small_chunks(tuned):
+    tuned(
+        scan_chunk_bytes=1 << 10,
+        chunk_bytes=1 << 10,
+        scan_line_bytes=4 << 10,
+        thread_bytes=64,
+    )
     with np.errstate(all="ignore"):
         yield
 

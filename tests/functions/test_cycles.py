@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import sharedmem
-from sharedmem.engine import apply_ufunc, runners
 
 N = 300_000
 # What takes no arrays and gives none, or is no function.
@@ -147,9 +146,8 @@ def test_arrays_are_freed_after_each_function(name, without_collector):
 
 
 @pytest.mark.parametrize("name", ERRORS)
-def test_arrays_are_freed_after_an_error(name, without_collector, monkeypatch):
-    monkeypatch.setattr(apply_ufunc, "bytes_a_chunk", lambda _: 1 << 16)
-    monkeypatch.setattr(runners, "THREAD_BYTES", 1)
+def test_arrays_are_freed_after_an_error(name, without_collector, tuned):
+    tuned(chunk_bytes=1 << 16, thread_bytes=1)
 
     def call(a):
         with np.errstate(all="raise"), contextlib.suppress(Exception):

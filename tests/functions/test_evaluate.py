@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import sharedmem
-from sharedmem.engine import apply_ufunc, runners
-from sharedmem.expressions import fusion, whole_arrays
+from sharedmem.expressions import fusion
 from sharedmem.functions import evaluate
 from tests.kernels.strategies import arrays, dtypes
 
@@ -17,12 +16,14 @@ several = settings(max_examples=3)
 
 
 @pytest.fixture(autouse=True)
-def small_pieces(monkeypatch):
-    monkeypatch.setattr(evaluate, "PIECE", 16)
-    monkeypatch.setattr(whole_arrays, "_LARGE", 256)
-    monkeypatch.setattr(fusion, "_GRAIN", 64)
-    monkeypatch.setattr(apply_ufunc, "bytes_a_chunk", lambda _: 1 << 10)
-    monkeypatch.setattr(runners, "THREAD_BYTES", 1)
+def small_pieces(tuned):
+    tuned(
+        expression_piece_length=16,
+        expression_claim_length=64,
+        streamed_bytes=256,
+        chunk_bytes=1 << 10,
+        thread_bytes=1,
+    )
 
 
 # What the language of expressions has, in Python's.
@@ -269,8 +270,8 @@ def test_all_teams_give_the_same_bits(np_):
         np.testing.assert_array_equal(result, expected)
 
 
-def test_whole_arrays_at_once_are_numpys(monkeypatch):
-    monkeypatch.setattr(evaluate, "PIECE", 1 << 16)
+def test_whole_arrays_at_once_are_numpys(monkeypatch, tuned):
+    tuned(expression_piece_length=1 << 16)
     monkeypatch.setattr(evaluate, "fuse", None)
     check("exp(-a*a) + 1", a=numbers("f8"))
 

@@ -8,7 +8,6 @@ from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
 import sharedmem
-from sharedmem.engine import line_view
 
 INF, NAN, BIG = np.inf, np.nan, 1e308
 NAMES = [
@@ -27,8 +26,8 @@ CASES = {
 
 
 @pytest.fixture(autouse=True)
-def small_chunks(monkeypatch):
-    monkeypatch.setattr(line_view, "bytes_a_chunk", lambda _: 256)
+def small_chunks(tuned):
+    tuned(chunk_bytes=256)
 
 
 def told(function, *args, **options):

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import sharedmem
-from sharedmem.engine import line_view
 from sharedmem.functions import variance
 from tests.kernels.strategies import arrays_and_axes
 
@@ -16,8 +15,8 @@ several = settings(max_examples=60)
 
 
 @pytest.fixture(autouse=True)
-def small_chunks(monkeypatch):
-    monkeypatch.setattr(line_view, "bytes_a_chunk", lambda _: 256)
+def small_chunks(tuned):
+    tuned(chunk_bytes=256)
 
 
 EXACT = ("f8", "i2", "?", "f2", "g", ">f8")
@@ -187,8 +186,8 @@ def test_histograms_that_cannot_be_made(arguments, message):
         sharedmem.histogram(*arguments)
 
 
-def test_the_pool_in_use_does_the_work(monkeypatch):
-    monkeypatch.setattr(line_view, "bytes_a_chunk", lambda _: 1 << 10)
+def test_the_pool_in_use_does_the_work(tuned):
+    tuned(chunk_bytes=1 << 10)
     parts = sharedmem.zeros(8, int)
 
     def count(x):

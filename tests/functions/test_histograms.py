@@ -5,8 +5,6 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import sharedmem
-from sharedmem.engine import line_view
-from sharedmem.functions import binning, histograms
 from tests.kernels.strategies import dtypes
 
 several = settings(max_examples=15)
@@ -14,12 +12,8 @@ DTYPES = (*dtypes("f8", "i2", "f2", ">f8", others=("f4", "i1", "u2", "i8", "u8")
 
 
 @pytest.fixture(autouse=True)
-def small_chunks(monkeypatch):
-    monkeypatch.setattr(line_view, "bytes_a_chunk", lambda _: 256)
-    for module in (binning, histograms):
-        monkeypatch.setattr(module, "DEFAULT_CHUNK_BYTES", 256)
-    monkeypatch.setattr(binning, "_RUN", 37)
-    monkeypatch.setattr("sharedmem.engine.runners.THREAD_BYTES", 64)
+def small_chunks(tuned):
+    tuned(chunk_bytes=256, histogram_run_length=37, thread_bytes=64)
 
 
 def assert_same(result, expected):

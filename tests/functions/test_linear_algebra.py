@@ -8,8 +8,6 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import sharedmem
-from sharedmem.engine import line_view
-from sharedmem.functions import averages, linear_algebra
 from tests.kernels.oracles import ulps
 from tests.kernels.strategies import DTYPES, arrays, arrays_and_axes, dtypes
 
@@ -18,10 +16,8 @@ INEXACT = dtypes("f8", "i2", "c16", "f2", "g", ">f8", others=("f4", "c8"))
 
 
 @pytest.fixture(autouse=True)
-def small_chunks(monkeypatch):
-    monkeypatch.setattr(line_view, "bytes_a_chunk", lambda _: 256)
-    for module in (averages, linear_algebra):
-        monkeypatch.setattr(module, "DEFAULT_CHUNK_BYTES", 256)
+def small_chunks(tuned):
+    tuned(chunk_bytes=256)
 
 
 def assert_like(result, expected, rtol=1e-13):
@@ -89,8 +85,8 @@ def test_dot_products_that_cancel():
 
 
 @pytest.mark.parametrize("dtype", ["f8", "c16", "i4", "g", "f2"])
-def test_products_have_the_same_bits_for_any_number_of_workers(dtype, monkeypatch):
-    monkeypatch.setattr("sharedmem.engine.runners.THREAD_BYTES", 64)
+def test_products_have_the_same_bits_for_any_number_of_workers(dtype, tuned):
+    tuned(thread_bytes=64)
     a, b = np.random.default_rng(0).normal(0, 9, (2, 60, 70)).astype(dtype)
     results = []
     for workers in (0, 1, 2, 3, 7):

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import assume, given, settings, strategies as st
 
 import sharedmem
-from sharedmem.engine import line_view
 from tests.functions.test_reductions import assert_same, outcome
 from tests.kernels.strategies import DTYPES, arrays_and_axes
 
@@ -17,8 +16,8 @@ NAMES = ["nansum", "nanprod", "nanmean", "nanmin", "nanmax", "nanvar", "nanstd"]
 
 
 @pytest.fixture(autouse=True)
-def small_chunks(monkeypatch):
-    monkeypatch.setattr(line_view, "bytes_a_chunk", lambda _: 256)
+def small_chunks(tuned):
+    tuned(chunk_bytes=256)
 
 
 def with_nans(a, seed):

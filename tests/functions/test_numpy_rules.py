@@ -6,15 +6,6 @@ import numpy as np
 import pytest
 
 import sharedmem
-from sharedmem.engine import accumulate, line_view, reduce, sort_lines
-from sharedmem.functions import (
-    averages,
-    binning,
-    elementwise,
-    histograms,
-    linear_algebra,
-    selection,
-)
 
 BUILTIN = (TypeError, ValueError, IndexError, ZeroDivisionError, OverflowError)
 RECORD = np.dtype([("x", "i4"), ("y", "f8")])
@@ -25,19 +16,20 @@ WITHOUT_KERNELS = {"take", "partition", "diff", "clip"}
 
 
 @pytest.fixture(params=["small", "large"])
-def small_or_large(request, monkeypatch):
+def small_or_large(request, tuned):
     """Let arrays of a few elements take the way of small ones, and then that of large ones."""
     if request.param == "small":
         return
-    monkeypatch.setattr(line_view, "bytes_a_chunk", lambda _: 64)
-    monkeypatch.setattr(reduce, "LONG_LINE", 2)
-    monkeypatch.setattr("sharedmem.engine.runners.THREAD_BYTES", 64)
-    for module in (averages, binning, elementwise, histograms, linear_algebra, selection):
-        monkeypatch.setattr(module, "DEFAULT_CHUNK_BYTES", 64)
-    for name in ("SMALL_BYTES", "RUN_BYTES", "LONG_BYTES"):
-        monkeypatch.setattr(sort_lines, name, 64)
-    for name in ("CHUNK_BYTES", "LONG_BYTES"):
-        monkeypatch.setattr(accumulate, name, 64)
+    tuned(
+        chunk_bytes=64,
+        shared_line_length=2,
+        thread_bytes=64,
+        sort_bytes=64,
+        sort_run_bytes=64,
+        sort_line_bytes=64,
+        scan_chunk_bytes=64,
+        scan_line_bytes=64,
+    )
 
 
 def numbers(dtype):

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import sharedmem
-from sharedmem.engine import order_statistics, sort_lines
 from tests.kernels.strategies import arrays_and_axes, dtypes
 
 several = settings(max_examples=15)
@@ -17,11 +16,8 @@ DTYPES = dtypes("f8", "i2", "f2", "g", ">f8", others=("f4",))
 
 
 @pytest.fixture(autouse=True)
-def small_pieces(monkeypatch):
-    monkeypatch.setattr(sort_lines, "SMALL_BYTES", 1)
-    monkeypatch.setattr(sort_lines, "PIECE_BYTES", 128)
-    monkeypatch.setattr(sort_lines, "LONG_BYTES", 256)
-    monkeypatch.setattr(order_statistics, "SAMPLE", 64)
+def small_pieces(tuned):
+    tuned(sort_bytes=1, sort_piece_bytes=128, sort_line_bytes=256, sample_size=64)
 
 
 def assert_same(result, expected):

@@ -11,7 +11,6 @@ from scipy import stats
 
 import sharedmem
 from sharedmem import random
-from sharedmem.engine import random_numbers
 
 N = 200_000
 LIKELY = 1e-3  # seeds are fixed: what is as good as this stays so
@@ -28,11 +27,8 @@ each_draw = pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
 
 
 @pytest.fixture(autouse=True)
-def small_chunks(monkeypatch):
-    for module in (random, random_numbers):
-        monkeypatch.setattr(module, "bytes_a_chunk", lambda _: 5000)
-    monkeypatch.setattr(random_numbers, "_CHUNK_BYTES", 5000)
-    monkeypatch.setattr(random, "_WORK", 1 << 20)
+def small_chunks(tuned):
+    tuned(chunk_bytes=5000, permutation_chunk_bytes=5000, random_reads=1 << 20)
 
 
 @each_draw
@@ -48,10 +44,10 @@ def test_any_number_of_workers_gives_the_same_numbers(draw):
 
 
 @each_draw
-def test_chunks_make_no_difference(draw, monkeypatch):
+def test_chunks_make_no_difference(draw, tuned):
     expected = draw(size=5000, seed=3)
     for nbytes in (8, 1000, 1 << 20):
-        monkeypatch.setattr(random_numbers, "bytes_a_chunk", lambda _, nbytes=nbytes: nbytes)
+        tuned(chunk_bytes=nbytes)
         size = 100 if nbytes == 8 else 5000
         np.testing.assert_array_equal(draw(size=size, seed=3), expected[:size])
 
@@ -280,8 +276,8 @@ def test_special_parameters_are_numpys():
 
 
 @pytest.fixture
-def small_buckets(monkeypatch):
-    monkeypatch.setattr(random_numbers, "_BUCKET_ITEMS", 100)
+def small_buckets(tuned):
+    tuned(permutation_bucket_length=100)
 
 
 def test_permutations_of_any_number_of_workers(small_buckets):
@@ -312,9 +308,9 @@ def test_permutations_of_little():
     assert random.permutation(True).tolist() == [0]
 
 
-def test_all_permutations_are_equally_likely(monkeypatch):
+def test_all_permutations_are_equally_likely(tuned):
     # Four items in up to four buckets.
-    monkeypatch.setattr(random_numbers, "_BUCKET_ITEMS", 1)
+    tuned(permutation_bucket_length=1)
     orders = [random.permutation(4, seed=seed) for seed in range(4800)]
     counts = np.unique(np.array(orders) @ [64, 16, 4, 1], return_counts=True)[1]
     assert len(counts) == 24
@@ -322,8 +318,8 @@ def test_all_permutations_are_equally_likely(monkeypatch):
 
 
 @pytest.mark.parametrize("items", [100, 1 << 20])
-def test_items_go_everywhere(monkeypatch, items):
-    monkeypatch.setattr(random_numbers, "_BUCKET_ITEMS", items)
+def test_items_go_everywhere(tuned, items):
+    tuned(permutation_bucket_length=items)
     order = random.permutation(N, seed=5)
     table = np.histogram2d(np.arange(N), order, 20)[0]
     assert stats.chisquare(table.ravel(), ddof=38).pvalue > LIKELY

@@ -1,6 +1,5 @@
 """Reductions with all of NumPy's arguments give NumPy's results."""
 
-import sys
 import warnings
 
 import numpy as np
@@ -8,7 +7,6 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import sharedmem
-from sharedmem.engine import line_view, reduce, reduce_stored
 from tests.kernels.strategies import DTYPES, arrays_and_axes, dtypes
 
 several = settings(max_examples=15)
@@ -16,10 +14,8 @@ NAMES = ["prod", "ptp", "any", "all", "sum", "mean", "min", "max", "var", "std"]
 
 
 @pytest.fixture(autouse=True)
-def small_chunks(monkeypatch):
-    monkeypatch.setattr(line_view, "bytes_a_chunk", lambda _: 256)
-    monkeypatch.setattr(reduce, "LONG_LINE", 4)
-    monkeypatch.setattr("sharedmem.engine.runners.THREAD_BYTES", 64)
+def small_chunks(tuned):
+    tuned(chunk_bytes=256, shared_line_length=4, thread_bytes=64)
 
 
 def outcome(function, *args, **options):
@@ -131,9 +127,8 @@ def test_where_leaves_elements_out(name, dtype):
 
 @pytest.mark.parametrize("axis", [0, 1, 2, (0, 2), None])
 @pytest.mark.parametrize("nbytes", [64, 1 << 10, 1 << 20])
-def test_where_of_many_planes(axis, nbytes, monkeypatch):
-    monkeypatch.setattr(reduce_stored, "DEFAULT_CHUNK_BYTES", nbytes)
-    monkeypatch.setattr(sys.modules["sharedmem.arrays.chunks"], "DEFAULT_CHUNK_BYTES", nbytes)
+def test_where_of_many_planes(axis, nbytes, tuned):
+    tuned(chunk_bytes=nbytes)
     a = np.random.default_rng(0).normal(size=(7, 6, 5))
     for name, options in {"sum": {}, "mean": {}, "std": {}, "max": {"initial": -9}}.items():
         for values in (a, a.T, a[::-1, ::2]):

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import sharedmem
-from sharedmem.functions import elementwise, selection
 from tests.kernels.strategies import arrays
 
 several = settings(max_examples=15)
@@ -13,11 +12,8 @@ DTYPES = ("f8", "f4", "i1", "i2", "u8", "?", "c16", "c8", "f2", "g", ">f8", "m8[
 
 
 @pytest.fixture(autouse=True)
-def small_chunks(monkeypatch):
-    for module in (elementwise, selection):
-        monkeypatch.setattr(module, "DEFAULT_CHUNK_BYTES", 64)
-        monkeypatch.setattr(module, "bytes_a_chunk", lambda _: 64)
-    monkeypatch.setattr("sharedmem.engine.runners.THREAD_BYTES", 64)
+def small_chunks(tuned):
+    tuned(chunk_bytes=64, thread_bytes=64)
 
 
 def numbers(shape, dtype, seed=0):

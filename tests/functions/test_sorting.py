@@ -6,8 +6,6 @@ from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
 import sharedmem
-from sharedmem.engine import natural_runs, sort_lines
-from sharedmem.functions import searching, topk
 from tests.kernels.strategies import arrays, dtypes
 
 several = settings(max_examples=15)
@@ -18,11 +16,8 @@ WORKERS = (0, 1, 2, 3, 7)
 
 
 @pytest.fixture(autouse=True)
-def small_pieces(monkeypatch):
-    monkeypatch.setattr(sort_lines, "SMALL_BYTES", 1)
-    monkeypatch.setattr(sort_lines, "RUN_BYTES", 64)
-    monkeypatch.setattr(sort_lines, "PIECE_BYTES", 128)
-    monkeypatch.setattr(sort_lines, "LONG_BYTES", 256)
+def small_pieces(tuned):
+    tuned(sort_bytes=1, sort_run_bytes=64, sort_piece_bytes=128, sort_line_bytes=256)
 
 
 def hard_line(dtype, n=1001):
@@ -213,12 +208,12 @@ def nearly_sorted(draw, dtype):
 @pytest.mark.parametrize("dtype", [np.dtype("f8"), np.dtype("i2"), np.dtype("M8[s]")])
 @settings(max_examples=60)
 @given(data=st.data(), n_workers=st.sampled_from([1, 3]), limit=st.sampled_from([1, 3, 32]))
-def test_runs_that_are_sorted_already(dtype, data, n_workers, limit):
+def test_runs_that_are_sorted_already(tuned, dtype, data, n_workers, limit):
     a = data.draw(nearly_sorted(np.dtype("i8") if dtype.kind == "M" else dtype)).astype(dtype)
     if dtype.kind == "M":
         a[a == np.datetime64(-3, "s")] = "NaT"
-    with pytest.MonkeyPatch.context() as patch, sharedmem.MapReduce(np=n_workers):
-        patch.setattr(natural_runs, "MAX_RUNS", limit)
+    tuned(natural_runs=limit)
+    with sharedmem.MapReduce(np=n_workers):
         in_place = a.copy()
         results = [
             sharedmem.sort(a),
@@ -259,13 +254,12 @@ def test_bytes_are_sorted_by_counting(dtype, n):
 @given(
     a=arrays(dtypes=("f8", "i2", "c16", "f2")).map(np.ravel), v=arrays(dtypes=("f8", "i2", "i8"))
 )
-def test_searches(side, table, a, v):
+def test_searches(tuned, side, table, a, v):
     sorter = np.argsort(a)
     expected = np.searchsorted(a, v, side, sorter)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(searching, "LONG_TABLE", table)
-        result = sharedmem.searchsorted(a, v, side, sorter)
-        in_order = sharedmem.searchsorted(a[sorter], v, side)
+    tuned(sorted_search_length=table)
+    result = sharedmem.searchsorted(a, v, side, sorter)
+    in_order = sharedmem.searchsorted(a[sorter], v, side)
     np.testing.assert_array_equal(result, expected)
     assert np.asarray(result).dtype == np.intp
     np.testing.assert_array_equal(in_order, np.searchsorted(a[sorter], v, side))
@@ -300,9 +294,8 @@ def test_distinct_rows_and_no_elements():
 @pytest.mark.parametrize("dtype", ["f8", "f4", "i8", "u1", "?", "f2", "c16", ">f8", "M8[s]"])
 @pytest.mark.parametrize("k", [0, 1, 5, 400, 1001])
 @pytest.mark.parametrize("by_workers", [True, False])
-def test_the_largest_and_where_they_are(dtype, k, largest, by_workers, monkeypatch):
-    monkeypatch.setattr(topk, "_PARTITIONED", 0 if by_workers else 1 << 20)
-    monkeypatch.setattr(topk, "_CHOSEN", 2000 if by_workers else 100)
+def test_the_largest_and_where_they_are(dtype, k, largest, by_workers, tuned):
+    tuned(topk_bytes=0 if by_workers else 1 << 20, topk_length=2000 if by_workers else 100)
     a = hard_line(dtype)
     order = np.argsort(a, kind="stable")
     if largest:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import sharedmem
-from sharedmem.engine import runners
 from sharedmem.expressions import float_flags, fusion, whole_arrays
 from tests.kernels.strategies import dtypes
 
@@ -15,11 +14,13 @@ DTYPES = dtypes("f8", "i4", others=("f4", "u1", "?", "c16"))
 
 
 @pytest.fixture(autouse=True)
-def small_sizes(monkeypatch):
-    monkeypatch.setattr(whole_arrays, "_WORTHWHILE", 1)
-    monkeypatch.setattr(whole_arrays, "_LARGE", 256)
-    monkeypatch.setattr(fusion, "_GRAIN", 64)
-    monkeypatch.setattr(runners, "THREAD_BYTES", 64)
+def small_sizes(tuned):
+    tuned(
+        compiled_ufunc_bytes=1,
+        streamed_bytes=256,
+        expression_claim_length=64,
+        thread_bytes=64,
+    )
 
 
 @pytest.fixture

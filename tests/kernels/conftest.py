@@ -2,11 +2,7 @@
 
 import pytest
 
-from sharedmem.engine import line_view, reduce
-
 
 @pytest.fixture(autouse=True)
-def small_chunks(monkeypatch):
-    monkeypatch.setattr(line_view, "bytes_a_chunk", lambda _: 256)
-    monkeypatch.setattr(line_view, "MIN_LINES", 4)
-    monkeypatch.setattr(reduce, "LONG_LINE", 4)
+def small_chunks(tuned):
+    tuned(chunk_bytes=256, lines_per_chunk=4, shared_line_length=4)

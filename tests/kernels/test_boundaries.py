@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 import sharedmem
-from sharedmem.arrays.chunks import DEFAULT_CHUNK_BYTES, bytes_a_chunk
-from sharedmem.engine import line_view
 from sharedmem.kernels.loops import pieces
+from sharedmem.machine.tuning import Tuning
 
 RNG = np.random.default_rng(0)
 NUMBERS = RNG.integers(-40, 41, 1 << 20) / 4  # whose sums are exact
@@ -58,17 +57,19 @@ def assert_numpys(name, shapes, axis):
             assert is_same(compute(name, a, axis), expect(a, axis), equal_nan=True), shape
 
 
+CHUNK_BYTES = Tuning().chunk_bytes
+
+
 @pytest.fixture
-def small_pieces(monkeypatch):
+def small_pieces(monkeypatch, tuned):
     for name, value in {"PIECE": 40, "AREA": 100, "HEIGHT": 8, "WIDTH": 48}.items():
         monkeypatch.setattr(pieces, name, value)
-    monkeypatch.setattr(line_view, "bytes_a_chunk", lambda _: 1 << 13)
+    tuned(chunk_bytes=1 << 13)
 
 
 @pytest.fixture
-def real_chunks(monkeypatch):
-    monkeypatch.setattr(line_view, "bytes_a_chunk", bytes_a_chunk)
-    monkeypatch.setattr(line_view, "MIN_LINES", 1024)
+def real_chunks(tuned):
+    tuned(chunk_bytes=CHUNK_BYTES, lines_per_chunk=1024)
 
 
 @pytest.mark.parametrize("name", EXACT + CLOSE)
@@ -93,7 +94,7 @@ def test_real_sizes_of_pieces(name, real_chunks):
         steps = (-1, 0, 1, 3, 32 // width)
         assert_numpys(name, [(n * height + step, width) for n in (1, 2) for step in steps], 0)
     assert_numpys(name, [(n * pieces.PIECE + step,) for n in (1, 5) for step in (-1, 0, 1)], 0)
-    chunk = DEFAULT_CHUNK_BYTES // 8
+    chunk = CHUNK_BYTES // 8
     assert_numpys(name, [(chunk + step,) for step in (-1, 0, 1)], 0)
     assert_numpys(name, [(pieces.WIDTH + step, 3) for step in (-1, 0, 1)], 1)
     assert_numpys(name, [(40, pieces.WIDTH + step) for step in (-1, 0, 1)], 0)

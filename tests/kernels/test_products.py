@@ -124,8 +124,8 @@ def test_parts_of_very_different_size_stay_as_they_are():
 
 
 @pytest.mark.parametrize("dtype", ["f8", "c16"])
-def test_products_of_chunks_are_those_of_the_whole(dtype, monkeypatch):
-    monkeypatch.setattr("sharedmem.engine.runners.THREAD_BYTES", 64)
+def test_products_of_chunks_are_those_of_the_whole(dtype, tuned):
+    tuned(thread_bytes=64)
     for huge, tiny in ((1e200, 1e-300), (2.0, 0.5)):
         a = np.ones(5000, dtype)
         a[:2000], a[-2000:] = (huge, 1 / huge) if huge == 2 else (1, 1)
@@ -142,8 +142,8 @@ def test_products_of_chunks_are_those_of_the_whole(dtype, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", ["f8", "f4", "c16", "g", "i8"])
-def test_no_bit_of_a_product_depends_on_the_workers(dtype, monkeypatch):
-    monkeypatch.setattr("sharedmem.engine.runners.THREAD_BYTES", 64)
+def test_no_bit_of_a_product_depends_on_the_workers(dtype, tuned):
+    tuned(thread_bytes=64)
     a = np.exp(np.random.default_rng(0).standard_normal(5000) / 100).astype(dtype)
     a[:2] = (1e-300, 1e-11) if dtype in ("f8", "c16", "g") else (3, 5)
     a[3000] = 1e100 if dtype in ("f8", "c16", "g") else 7

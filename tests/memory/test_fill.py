@@ -60,8 +60,8 @@ def test_no_thread_to_be_had(monkeypatch):
 
 @pytest.mark.parametrize("nbytes", [1, 8, 4096, 1 << 20])
 @pytest.mark.parametrize("shape", [(), (0,), (7,), (5, 3), (2, 3, 4, 5), (1, 1), (3, 0, 2)])
-def test_pieces_cover_and_are_disjoint(monkeypatch, shape, nbytes):
-    monkeypatch.setattr(fill, "_PIECE_BYTES", nbytes)
+def test_pieces_cover_and_are_disjoint(tuned, shape, nbytes):
+    tuned(fill_piece_bytes=nbytes)
     visits = np.zeros(shape, "i8")
     for index in fill._pieces(visits):
         piece = visits[(*index, ...)]

@@ -1,4 +1,4 @@
-"""Grids of chunks: how the axes of an array are cut into slices for the tasks of a team."""
+"""Grids of chunks: the axes of an array cut into slices, each for one task."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from sharedmem.machine.tuning import tuning
 class Chunk(tuple[slice, ...]):
     """A tuple of slices that indexes part of an array: ``a[chunk]``.
 
-    The tuple ends with the last axis that is cut, so that a chunk of rows serves all arrays
-    with that many rows. Chunks are made by :func:`chunks`.
+    The tuple ends with the last axis that is cut, so a chunk of rows indexes all arrays with that
+    many rows. :func:`chunks` makes chunks.
 
     Attributes
     ----------
@@ -39,25 +39,25 @@ class Chunk(tuple[slice, ...]):
         axis: int | tuple[int, ...],
         interior: Chunk | None = None,
     ) -> Chunk:
-        """Make a chunk; `interior` is None where that is the chunk itself."""
+        """Make a chunk; `interior` is None if that is the chunk itself."""
         chunk = super().__new__(cls, slices)
         chunk.index, chunk.axis, chunk._interior = index, axis, interior
         return chunk
 
     def __getnewargs__(self) -> tuple[Any, ...]:
-        """Return what a pickle of the chunk is made from."""
+        """Return the arguments of `__new__` for pickle."""
         return tuple(self), self.index, self.axis, self._interior
 
     @property
     def start(self) -> Any:
-        """First index along the axis that is cut: an int, or a tuple if `axis` is one."""
+        """First index along the axis that is cut: an int, or a tuple of ints if `axis` is one."""
         if isinstance(self.axis, int):
             return self[self.axis].start
         return tuple(self[axis].start for axis in self.axis)
 
     @property
     def stop(self) -> Any:
-        """One past the last index along the axis that is cut: an int, or a tuple of them."""
+        """One past the last index along the axis that is cut: an int, or a tuple of ints."""
         if isinstance(self.axis, int):
             return self[self.axis].stop
         return tuple(self[axis].stop for axis in self.axis)
@@ -67,14 +67,14 @@ class Chunk(tuple[slice, ...]):
         """The chunk without its overlap.
 
         The interiors of a grid are disjoint and cover the array. They index the array, like the
-        chunk itself; ``chunk.interior.start - chunk.start`` is the width of the halo in front.
+        chunk itself; ``chunk.interior.start - chunk.start`` is the width of the halo before it.
         """
         return self if self._interior is None else self._interior
 
 
 @dataclass(frozen=True)
 class Grid(Sequence[Chunk]):
-    """An immutable sequence of chunks, each made when it is asked for.
+    """An immutable sequence of chunks, which are made on demand.
 
     Attributes
     ----------
@@ -85,11 +85,11 @@ class Grid(Sequence[Chunk]):
     counts : tuple of ints
         Number of chunks along each of them.
     overlap : tuple of ints
-        How far a chunk reaches into its neighbours along each of them.
+        How far a chunk reaches into its neighbors along each of them.
     units : tuple of ints
-        What chunks begin at a multiple of along each of them: 1, or the length of a file's chunks.
+        Chunks begin at multiples of these: 1, or the lengths of the chunks of a file.
     indices : range
-        Which chunks of the grid are in this sequence; slicing gives a part of them.
+        Indices of the chunks that are in this sequence. Slicing selects some of them.
     """
 
     axis: int | tuple[int, ...]
@@ -108,14 +108,13 @@ class Grid(Sequence[Chunk]):
     @overload
     def __getitem__(self, key: slice) -> Grid: ...
     def __getitem__(self, key: int | slice) -> Chunk | Grid:
-        """Return a chunk, or for a slice the grid of these chunks."""
+        """Return a chunk, or for a slice a grid of these chunks."""
         if isinstance(key, slice):
             return dataclasses.replace(self, indices=self.indices[key])
         try:
             index = self.indices[key]
         except IndexError:
-            message = f"chunk {key} is not in this grid of {len(self)} chunks"
-            raise IndexError(message) from None
+            raise IndexError(f"chunk {key} is not in this grid of {len(self)} chunks") from None
         bounds = []
         position = index
         axes = zip(self.extents, self.counts, self.units, strict=True)
@@ -152,33 +151,33 @@ def chunks(
     nbytes: int | None = None,
     overlap: int | Sequence[int] = 0,
 ) -> Grid:
-    """Cut an array into chunks along one axis or several.
+    """Cut an array into chunks along one axis or several axes.
 
-    Without overlap the chunks are disjoint; they always cover the array. Along an axis their
-    sizes differ by at most one. Nothing is stored per chunk, so that a grid of 10^9 chunks costs
-    nothing, and a grid can be the sequence of :meth:`sharedmem.MapReduce.map`.
+    The chunks cover the array, and are disjoint without overlap. Along an axis their sizes differ
+    by at most one. Nothing is stored per chunk, so a grid may have any number of chunks. A grid can
+    be the sequence of :meth:`sharedmem.MapReduce.map`.
 
-    An array in a file that is stored in chunks itself, of zarr or h5py, is cut between those alone,
-    so that each is read, or written, once; sizes then differ by at most one of them.
+    An array in a file of zarr or h5py is cut only between the chunks or shards that it is stored
+    in, so each of these is read or written once. Sizes then differ by at most one of them.
 
     Parameters
     ----------
-    shape_or_array : array, int or sequence of ints
+    shape_or_array : array, int or sequence of int
         An array (anything with `shape` and `dtype`, and perhaps `chunks`), or a shape.
-    axis : int or sequence of ints, optional
-        The axis or axes to cut. Of several, the last one runs fastest.
-    size : int or sequence of ints, optional
-        Largest size of a chunk along the axis, or along each of the axes.
-    n : int or sequence of ints, optional
-        Number of chunks along the axis, or along each of the axes. An axis that is shorter than
-        that gives one chunk per index.
+    axis : int or sequence of int, optional
+        Axis or axes to cut. Of several axes, the last one runs fastest.
+    size : int or sequence of int, optional
+        Maximum size of a chunk along the axis, or along each of the axes.
+    n : int or sequence of int, optional
+        Number of chunks along the axis, or along each of the axes. A shorter axis has one chunk per
+        index.
     nbytes : int, optional
-        Largest size of a chunk in bytes, as far as one index along each axis fits in. The first
-        axis is cut first. An element of a bare shape counts 8 bytes. Without `size`, `n`
-        and `nbytes`: 4 MiB.
-    overlap : int or sequence of ints, optional
-        How far a chunk reaches into its neighbours along the axis, or along each of the axes;
-        see :attr:`Chunk.interior`.
+        Maximum size of a chunk in bytes, but a chunk has at least one index along each axis. The
+        first axis is cut first. Elements of a bare shape count 8 bytes. By default, without `size`
+        and `n`, 4 MiB.
+    overlap : int or sequence of int, optional
+        How far a chunk reaches into its neighbors along the axis, or along each of the axes; see
+        :attr:`Chunk.interior`.
 
     Returns
     -------
@@ -187,9 +186,13 @@ def chunks(
 
     Raises
     ------
+    AxisError
+        If an axis is out of bounds.
+    TypeError
+        If a shape, size, or number is not an integer.
     ValueError
-        More than one of `size`, `n` and `nbytes`, or one that is not positive, or a negative
-        overlap.
+        If more than one of `size`, `n`, and `nbytes` is given, one of them is not positive, or
+        `overlap` is negative.
 
     Examples
     --------
@@ -207,8 +210,7 @@ def chunks(
     axes = normalize_axis_tuple(axis, len(shape))
     extents = tuple(shape[a] for a in axes)
     if sum(option is not None for option in (size, n, nbytes)) > 1:
-        message = f"give at most one of size={size}, n={n} and nbytes={nbytes}"
-        raise ValueError(message)
+        raise ValueError(f"give at most one of size={size}, n={n} and nbytes={nbytes}")
     units = tuple(units_of(shape_or_array, shape)[a] for a in axes)
     lengths = tuple(-(-extent // unit) for extent, unit in zip(extents, units, strict=True))
     if n is not None:
@@ -236,13 +238,13 @@ def chunks(
 
 
 def bytes_a_chunk(nbytes: int) -> int:
-    """Return how large the chunks of so many bytes are, where users do not see them."""
+    """Return the size of chunks of an array of `nbytes` bytes, if users do not see the chunks."""
     return min(max(nbytes // tuning.many_chunks, tuning.chunk_bytes), tuning.largest_chunk_bytes)
 
 
 def units_of(shape_or_array: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return the shape of the chunks, or shards, that a file stores an array in."""
-    # A method of this name is that of SharedArray.
+    # Other classes have a method of this name.
     stored = getattr(shape_or_array, "shards", None) or getattr(shape_or_array, "chunks", None)
     return stored if isinstance(stored, tuple) else (1,) * len(shape)
 
@@ -250,7 +252,7 @@ def units_of(shape_or_array: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
 def _sizes_within(
     limit: int, extents: Sequence[int], units: Sequence[int], nbytes: int
 ) -> tuple[int, ...]:
-    """Return the size along each axis of a chunk that has at most `limit` bytes."""
+    """Return the size along each axis of a chunk of at most `limit` bytes."""
     sizes = []
     for extent, unit in zip(extents, units, strict=True):
         size = extent
@@ -263,26 +265,23 @@ def _sizes_within(
 
 
 def _check_shape(shape_or_array: Any) -> tuple[tuple[int, ...], int]:
-    """Return the shape and the size of an element in bytes."""
+    """Return the shape, and the size of an element in bytes."""
     shape = getattr(shape_or_array, "shape", shape_or_array)
     dtype = getattr(shape_or_array, "dtype", None)
     sizes = tuple(map(operator.index, shape if isinstance(shape, Iterable) else (shape,)))
     if min(sizes, default=0) < 0:
-        message = f"a shape has no negative sizes, but {sizes} was given"
-        raise ValueError(message)
+        raise ValueError(f"got the shape {sizes}: a shape has no negative sizes")
     return sizes, 8 if dtype is None else dtype.itemsize
 
 
 def _check_per_axis(
     name: str, value: int | Sequence[int], n_axes: int, least: int
 ) -> tuple[int, ...]:
-    """Return one value for each axis; refuse values below `least`."""
+    """Return one value for each axis; raise if one is below `least`."""
     given = value if isinstance(value, Sequence) else [value] * n_axes
     values = tuple(map(operator.index, given))
     if len(values) != n_axes:
-        message = f"{name}={value} has {len(values)} entries, but {n_axes} axes are cut"
-        raise ValueError(message)
+        raise ValueError(f"{name}={value} has {len(values)} entries, but {n_axes} axes are cut")
     if min(values, default=least) < least:
-        message = f"{name} must be at least {least}, not {value}"
-        raise ValueError(message)
+        raise ValueError(f"{name} must be at least {least}, got {value}")
     return values

@@ -1,4 +1,4 @@
-"""Chunks cover, are disjoint, and cost nothing until they are asked for."""
+"""Test grids of chunks: they cover an array, are disjoint, and are made on demand."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_sizes_differ_by_at_most_one(drawn: tuple[tuple[int, ...], Grid]) -> Non
 
 
 @given(grids(st.integers(1, 4)))
-def test_overlap_reaches_as_far_as_the_array(drawn: tuple[tuple[int, ...], Grid]) -> None:
+def test_overlap_ends_with_the_array(drawn: tuple[tuple[int, ...], Grid]) -> None:
     _, grid = drawn
     for chunk in grid:
         for position, (extent, width) in enumerate(zip(grid.extents, grid.overlap, strict=True)):
@@ -58,7 +58,7 @@ def test_overlap_reaches_as_far_as_the_array(drawn: tuple[tuple[int, ...], Grid]
 
 
 @given(grids(st.integers(0, 2)))
-def test_pickle_and_copy(drawn: tuple[tuple[int, ...], Grid]) -> None:
+def test_pickle_and_deepcopy(drawn: tuple[tuple[int, ...], Grid]) -> None:
     _, grid = drawn
     assert pickle.loads(pickle.dumps(grid)) == grid
     for chunk in grid[:3]:
@@ -82,7 +82,7 @@ def test_size_and_nbytes_are_upper_bounds(extent: int, limit: int) -> None:
         assert grid[-1].stop == extent
 
 
-def test_a_billion_chunks_cost_nothing() -> None:
+def test_a_grid_of_a_billion_chunks_is_made_on_demand() -> None:
     grid = chunks(10**9, size=1)
     assert len(grid) == 10**9
     assert grid[123_456_789] == (slice(123_456_789, 123_456_790),)
@@ -96,7 +96,7 @@ def test_n_larger_than_the_axis_gives_one_chunk_per_index() -> None:
     assert len(chunks(0, n=7)) == 0
 
 
-def test_itemsize_of_the_array_counts() -> None:
+def test_nbytes_counts_the_itemsize() -> None:
     assert len(chunks(np.zeros(64, "u1"), nbytes=16)) == 4
     assert len(chunks(np.zeros(64, "c16"), nbytes=16)) == 64
     assert len(chunks((64,), nbytes=16)) == 32
@@ -128,21 +128,21 @@ def test_arrays_have_no_attribute_chunks() -> None:  # other packages take it fo
     ("arguments", "message"),
     [
         ({"size": 2, "n": 3}, "at most one of size=2, n=3 and nbytes=None"),
-        ({"size": 0}, "size must be at least 1, not 0"),
-        ({"n": -1}, "n must be at least 1, not -1"),
-        ({"nbytes": 0}, "nbytes must be at least 1, not 0"),
-        ({"overlap": -1}, "overlap must be at least 0, not -1"),
+        ({"size": 0}, "size must be at least 1, got 0"),
+        ({"n": -1}, "n must be at least 1, got -1"),
+        ({"nbytes": 0}, "nbytes must be at least 1, got 0"),
+        ({"overlap": -1}, "overlap must be at least 0, got -1"),
         ({"size": (2, 2)}, "has 2 entries, but 1 axes are cut"),
         ({"axis": 1}, "axis 1 is out of bounds"),
         ({"axis": (0, 0)}, "repeated axis"),
     ],
 )
-def test_wrong_arguments_are_refused(arguments: dict[str, int], message: str) -> None:
+def test_invalid_arguments_raise(arguments: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         chunks(10, **arguments)  # type: ignore[arg-type]
 
 
-def test_wrong_shapes_are_refused() -> None:
+def test_invalid_shapes_and_indices_raise() -> None:
     with pytest.raises(ValueError, match="no negative sizes"):
         chunks((3, -1))
     with pytest.raises(TypeError, match="integer"):

@@ -1,4 +1,4 @@
-"""Users' kernels, reductions and ufuncs over the chunks of arrays, on the pool in use."""
+"""Custom kernels and reductions, and ufuncs, over the chunks of arrays, on the pool in use."""
 
 from __future__ import annotations
 
@@ -23,71 +23,68 @@ def map_chunks(
     out: Any = None,
     position: bool = False,
 ) -> Any:
-    """Call a kernel on each chunk of arrays that are split together, in parallel.
+    """Call a kernel on each chunk of arrays that are cut together, in parallel.
 
     Parameters
     ----------
     kernel : callable
-        ``kernel(chunk_a, chunk_b, ..., *args)`` changes its chunks in place, and with `out`
-        ``kernel(chunk_a, chunk_b, ..., chunk_out, *args)`` writes to the chunk of `out`, or those
-        of several. Usually a function compiled with ``@numba.njit(nogil=True)``. It returns None:
-        anything else would be lost, and is refused. (A Python function may return one of its
-        arguments, as ``np.sqrt(x, out)`` does.)
-    *arrays : array_like, or arrays in files of zarr or h5py
-        At least one; all as long as each other along `axis`. An array in a file is cut between the
-        chunks that it is stored in, read chunk by chunk, and written to likewise if it is `out`.
+        ``kernel(chunk_a, chunk_b, ..., *args)`` changes the chunk of the first array in place.
+        With `out`, ``kernel(chunk_a, chunk_b, ..., chunk_out, *args)`` writes to the chunk of
+        `out`, or to the chunks of several. Usually compiled with ``@numba.njit(nogil=True)``. It
+        must return None, since results would be lost; a Python function may also return one of
+        its arguments, as ``np.sqrt(x, out)`` does.
+    *arrays : array_like, or array in a file of zarr or h5py
+        At least one array. All have the same length along `axis`. An array in a file is cut between
+        its own chunks, and is read, or written if it is `out`, chunk by chunk.
     args : tuple
-        Further arguments, given whole to every call.
-    axis : int, or tuple with an entry for each array, optional
-        The axis along which the arrays are split. A negative one is counted from the end of each
-        array. In arrays of different dimension, another number than 0 means different axes, and
-        is refused: give a tuple of one number for each of `arrays` and then of `out`. So
-        ``axis=(1, 0)`` splits the only array along axis 1, and `out` along axis 0. (To split along
-        several axes, give `chunks`; then an entry of the tuple is a tuple, too.)
+        Further arguments, passed whole to every call.
+    axis : int or tuple, optional
+        Axis to cut. A tuple has an entry for each of `arrays`, and then for `out`, and is required
+        if the arrays have different dimensions and the axis is not 0. ``axis=(1, 0)`` cuts the only
+        array along axis 1, and `out` along axis 0. With `chunks` along several axes, an entry is a
+        tuple, too.
     chunks : Grid, optional
-        Chunks made by :func:`sharedmem.chunks`, in place of the default ones: about 4 MiB of the
-        largest array, `out` included. They say along which axes all arrays are split; with `axis`,
-        where the chunks begin and end along those. An array of a single chunk is done by the
-        caller.
-    out : ndarray, or array in a file, or tuple of them, optional
-        Where the kernel writes to. Without it, it works on the first array in place.
+        Chunks made by :func:`sharedmem.chunks`. They also say which axes are cut, unless `axis` is
+        given. By default chunks of about 4 MiB of the largest array, including `out`. The caller
+        itself computes an array of a single chunk.
+    out : ndarray, array in a file, or tuple of them, optional
+        Array for the result. By default the first array is changed in place.
     position : bool, optional
-        Whether the kernel gets, before `args`, the index in the first array of the first element of
-        its chunk: a tuple of an int for each axis.
+        Whether to pass the index of the first element of the chunk in the first array, a tuple of
+        ints, before `args`.
 
     Returns
     -------
-    ndarray, or tuple of ndarray
+    ndarray or tuple of ndarray
         `out`, or the first array.
 
     Raises
     ------
     TypeError, ValueError
         If the arguments do not fit together, or if `out` (without it, the first array) is
-        read-only, shares memory with another array, or is in private memory, where the writes of
-        worker processes are lost. Errors of the compiler come as they are, before any work is done.
+        read-only, shares memory with another array, or is in private memory, where writes of
+        worker processes are lost. Compiler errors are raised before any work is done.
     TypeError
         If the kernel returns something: before any work is done if it is compiled, otherwise
         after its first chunk.
     OSError
-        If `out` is in a mapped file for which the disk has no room.
+        If `out` is a memory-mapped file for which the disk has no room.
 
     Warns
     -----
     RuntimeWarning
-        The workers of the pool are threads, and a compiled kernel holds the interpreter's lock.
+        If the workers of the pool are threads, and a compiled kernel holds the GIL.
 
     Notes
     -----
-    A kernel compiled by numba with ``nogil=True`` runs in threads of the caller: a call costs
-    0.1 ms where forking workers takes 4, and private arrays may be written to. Its exceptions come
-    as they are. Like all compiled code in the caller, it takes the process along if it crashes, and
-    neither a pool's `timeout` nor its `initializer` applies. A kernel compiled with
-    ``parallel=True`` is compiled again without it: its threads would end forked workers.
+    A kernel compiled by numba with ``nogil=True`` runs in threads of the caller. That costs much
+    less than forking workers, and private arrays may be written. Its exceptions are raised
+    unchanged. If it crashes, so does the process, and a pool's `timeout` and `initializer` have no
+    effect. A kernel compiled with ``parallel=True`` is compiled again without it, because its
+    threads would not survive a fork.
 
-    All other kernels run on the workers of the pool. Where these are processes, arrays in private
-    memory are read-only for the kernel: no write is ever lost unseen. So it is the absence of
-    ``nogil=True`` that asks for the protection of processes.
+    Other kernels run on the workers of the pool. If these are processes, arrays in private memory
+    are read-only for the kernel, so that no write is lost silently.
 
     Examples
     --------
@@ -100,7 +97,7 @@ def map_chunks(
     >>> sharedmem.map_chunks(scale, a, np.arange(5.0), args=(10,), out=result).tolist()
     [10.0, 11.0, 12.0, 13.0, 14.0]
 
-    The mean over the first axis, split along the second one, which is the first of the result:
+    The mean over the first axis, cut along the second one, which is the first of the result:
 
     >>> stack = sharedmem.full((3, 4, 2), 5.0)
     >>> image = sharedmem.empty((4, 2))
@@ -125,75 +122,75 @@ def map_overlap(
     position: bool = False,
     chunks: Grid | None = None,
 ) -> Any:
-    """Call a kernel on each chunk of arrays and a halo around it, in parallel: a stencil.
+    """Call a kernel on each chunk of arrays with a halo around it, in parallel: a stencil.
 
     Parameters
     ----------
     kernel : callable
-        ``kernel(chunk_a, chunk_out, *args)``; of several arrays, the chunks of `a` come first, then
-        those of `out`. Along each axis a chunk of `a` is longer by ``2 * depth``: to
-        ``chunk_out[i]`` belongs ``chunk_a[i + depth]``. Usually a function compiled with
-        ``@numba.njit(nogil=True)``; :func:`map_chunks` says where it runs, and that it must not
-        return anything.
-    a : array_like, or array in a file of zarr or h5py, or tuple of them
-        What is read. All arrays have one shape, with at least one axis. Of an array in a file,
-        each chunk is read with its halo.
-    out : ndarray, or array in a file, or tuple of them
-        Where the kernel writes to, of the shape of `a` and of any dtype. It shares no memory with
-        `a`: other chunks have yet to read that.
+        ``kernel(chunk_a, chunk_out, *args)``; for several arrays, the chunks of `a` come first,
+        then those of `out`. Along each axis a chunk of `a` is longer by ``2 * depth``:
+        ``chunk_a[i + depth]`` corresponds to ``chunk_out[i]``. Usually compiled with
+        ``@numba.njit(nogil=True)``. :func:`map_chunks` says where it runs; it must return None.
+    a : array_like, array in a file of zarr or h5py, or tuple of them
+        Arrays to read, all of one shape, with at least one axis. Of an array in a file, each chunk
+        is read with its halo.
+    out : ndarray, array in a file, or tuple of them
+        Arrays for the results, of the shape of `a` and any dtype. They must not share memory with
+        `a`.
     depth : int or sequence of int
-        How far the kernel looks, along all axes or along each of them. 0 is allowed, and so is
-        more than a chunk or the array has.
+        How far the kernel looks along all axes, or along each of them. It may be 0, and larger
+        than a chunk or the array.
     boundary : {"reflect", "periodic", "nearest", "none"} or number, or sequence of them, optional
-        What the kernel sees beyond the ends of the array, along all axes or along each of them. For
-        ``a b c d``, to the right of it:
+        What the kernel sees beyond the ends of the array along all axes, or along each of them. To
+        the right of ``a b c d``:
 
-        - ``"reflect"``: ``d c b a a b``, as SciPy's and Dask's "reflect", NumPy's "symmetric"
-        - ``"periodic"``: ``a b c d a b``, NumPy's and SciPy's "wrap"
-        - ``"nearest"``: ``d d d d d d``, NumPy's "edge"
+        - ``"reflect"``: ``d c b a a b``, like SciPy's and Dask's "reflect" and NumPy's "symmetric"
+        - ``"periodic"``: ``a b c d a b``, like NumPy's and SciPy's "wrap"
+        - ``"nearest"``: ``d d d d d d``, like NumPy's "edge"
         - a number: that number; in a corner, that of the last axis
-        - ``"none"``: nothing. Elements of `out` that are nearer than `depth` to an end are left as
-          they are. (In Dask, the chunks at the ends lack their halo instead.)
+        - ``"none"``: nothing. Elements of `out` that are nearer to an end than `depth` are not
+          changed. (In Dask, the chunks at the ends lack their halo instead.)
     args : tuple
-        Further arguments, given whole to every call.
+        Further arguments, passed whole to every call.
     position : bool, optional
-        Whether the kernel gets, before `args`, the index in `out` of the first element of its
-        chunk: a tuple of an int for each axis.
+        Whether to pass the index of the first element of the chunk in `out`, a tuple of ints,
+        before `args`.
     chunks : Grid, optional
-        Chunks of `out` made by :func:`sharedmem.chunks`, in place of the default ones of about
-        4 MiB. An array of a single chunk is done by the caller.
+        Chunks of `out` made by :func:`sharedmem.chunks`. By default chunks of about 4 MiB. The
+        caller itself computes an array of a single chunk.
 
     Returns
     -------
-    ndarray, or tuple of ndarray
+    ndarray or tuple of ndarray
         `out`.
 
     Raises
     ------
     TypeError, ValueError
-        If the arguments do not fit together, if `out` shares memory with `a`, is read-only, or is
-        in private memory where the writes of worker processes are lost. Errors of the compiler
-        come as they are, before any work is done.
+        If the arguments do not fit together, or if `out` shares memory with `a`, is read-only, or
+        is in private memory, where writes of worker processes are lost. Compiler errors are raised
+        before any work is done.
     OverflowError
         If a constant boundary does not fit into the dtype.
 
     Notes
     -----
-    Chunks inside the array, and all of them along an axis without boundary, are views. Those that
-    reach beyond an end are copied with what lies there, in the memory order of the array.
+    Chunks inside the array are views, and so are all chunks along an axis with the boundary
+    ``"none"``. Chunks that reach beyond an end are copied with their halo, in the memory order of
+    the array.
 
     Examples
     --------
     >>> import numba, sharedmem
     >>> @numba.njit(nogil=True)
-    ... def average_of_neighbours(x, result):
+    ... def average_of_neighbors(x, result):
     ...     for i in range(len(result)):
     ...         result[i] = (x[i] + x[i + 2]) / 2
     >>> a = sharedmem.array([1.0, 2.0, 4.0, 8.0])
     >>> result = sharedmem.empty_like(a)
-    >>> sharedmem.map_overlap(average_of_neighbours, a, result, depth=1).tolist()
+    >>> sharedmem.map_overlap(average_of_neighbors, a, result, depth=1).tolist()
     [1.5, 2.5, 5.0, 6.0]
-    >>> sharedmem.map_overlap(average_of_neighbours, a, result, depth=1, boundary=0).tolist()
+    >>> sharedmem.map_overlap(average_of_neighbors, a, result, depth=1, boundary=0).tolist()
     [1.0, 2.5, 5.0, 2.0]
     """
     return current_pool().map_overlap(
@@ -209,30 +206,30 @@ def map_overlap(
 
 
 def apply_ufunc(ufunc: Any, *inputs: Any, out: Any = None, **options: Any) -> Any:
-    """Apply a ufunc or gufunc of NumPy, SciPy or numba, in parallel over its loop.
+    """Apply a ufunc or gufunc of NumPy, SciPy, or numba, in parallel over its loop.
 
     Parameters
     ----------
     ufunc : ufunc
-        For example ``np.exp``, ``scipy.special.erf``, ``np.matmul`` or a function compiled with
+        For example ``np.exp``, ``scipy.special.erf``, ``np.matmul``, or a function compiled with
         ``@numba.vectorize``.
-    *inputs : array_like, or arrays in files of zarr or h5py
-        Broadcast against each other. Those in files are read chunk by chunk.
-    out : SharedArray, ndarray, or array in a file, or tuple of them, optional
-        Where the results go; by default to new shared arrays. It may be one of the inputs.
+    *inputs : array_like, or array in a file of zarr or h5py
+        Inputs, broadcast against each other. Those in files are read chunk by chunk.
+    out : SharedArray, ndarray, array in a file, or tuple of them, optional
+        Arrays for the results. By default new shared arrays. They may be inputs.
     **options
-        ``dtype``, ``casting``, ``signature`` and ``order``, as NumPy has them, and ``where``, which
-        needs `out`: where the mask is False, `out` keeps its values. NumPy's gufuncs take no
-        ``where``. Other options are refused.
+        NumPy's ``dtype``, ``casting``, ``signature``, and ``order``; and ``where``, which requires
+        `out`, and which gufuncs do not take: where it is False, `out` keeps its values.
 
     Returns
     -------
     SharedArray, scalar, or tuple of them
+        The results, or `out`.
 
     Raises
     ------
     TypeError, ValueError
-        If the arguments do not fit together, or `out` cannot be written to by workers.
+        If the arguments do not fit together, or workers cannot write to `out`.
 
     Examples
     --------
@@ -247,33 +244,33 @@ def apply_ufunc(ufunc: Any, *inputs: Any, out: Any = None, **options: Any) -> An
 
 
 def reduce(reduction: Reduction, a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Any:
-    """Reduce an array over some of its axes by a reduction of your own.
+    """Reduce an array over axes with a custom reduction.
 
     Parameters
     ----------
     reduction : Reduction
-        See :class:`sharedmem.Reduction`. It sees the elements in the order of memory.
-    a : array_like, or an array in a file of zarr or h5py
-        One in a file is read chunk by chunk, and never as a whole.
+        See :class:`sharedmem.Reduction`. It gets the elements in memory order.
+    a : array_like, or array in a file of zarr or h5py
+        The array. One in a file is read chunk by chunk.
     axis : int or tuple of int, optional
-        Axes to reduce; by default all. With an axis, a reduction that is not made of lines is
-        called for each line in turn, at the speed of Python.
+        Axes to reduce, by default all. With an axis, a reduction that is not made of lines is
+        called from Python for each line.
     keepdims : bool, optional
-        Whether reduced axes stay, with length one.
+        Whether the reduced axes stay, with length one.
 
     Returns
     -------
     object
-        What the reduction gives; an array of that, for lines.
+        The result of the reduction; an array of results if there are several lines.
 
     Raises
     ------
     ValueError
-        If there is nothing to reduce and no identity.
+        If there is nothing to reduce and the reduction has no identity.
 
     Notes
     -----
-    The result depends on the array and on its strides, and not on the number of workers.
+    The result depends on the array and its strides, not on the number of workers.
 
     Examples
     --------
@@ -289,7 +286,7 @@ def reduce(reduction: Reduction, a: ArrayLike, axis: Axis = None, *, keepdims: b
 
 
 def any_chunk(a: NDArray[Any], test: Callable[[NDArray[Any]], Any]) -> bool:
-    """Return whether a test holds for any chunk of an array; chunks after it are left out."""
+    """Return whether a test is true of any chunk of an array; stop at the first that is found."""
     lines = as_lines(a, frozenset(range(a.ndim)))
     found: list[int] = []
 

@@ -81,7 +81,7 @@ soak: $(VENV)/with-test
 	PYTHONPATH=tests $(BIN)/python tests/faults --soak --repeat 100 --load 600
 
 dtypes: $(VENV)/with-test
-	SHAREDMEM_TEST_ALL_DTYPES=1 $(BIN)/pytest tests/kernels tests/functions tests/expressions
+	SHAREDMEM_TEST_ALL_DTYPES=1 $(BIN)/pytest tests/kernels tests/functions tests/expressions tests/cli
 
 KINDS ?= x86-64-v2 x86-64-v3 x86-64-v4
 processors: $(VENV)/with-test

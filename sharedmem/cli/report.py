@@ -1,4 +1,4 @@
-"""How `sharedmem stats` shows what it found: in the terminal, as JSON, and as a picture."""
+"""The output of `sharedmem stats`: text, JSON, and pictures."""
 
 from __future__ import annotations
 
@@ -14,29 +14,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.cli.inputs import LeftOut
+from sharedmem.cli.inputs import Skipped
 from sharedmem.cli.statistics import Statistics
 from sharedmem.kernels.moments import Summary
 
-# A table of more lines shows the first and the last of them.
+# A longer table shows its first and last lines.
 SHOWN_LINES = 20
-_LABELS = dict(zip(Summary._fields, Summary._fields, strict=True)) | {
-    "n_nan": "NaN",
-    "n_inf": "inf",
-}
-# A legend that covers no data, whatever they are.
+_LABELS = {name: {"n_nan": "NaN", "n_inf": "inf"}.get(name, name) for name in Summary._fields}
+# A legend beside the data.
 _BESIDE: dict[str, Any] = {"frameon": False, "loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
 _EIGHTHS = "▏▎▍▌▋▊▉█"
 
 
 def as_text(found: Statistics) -> str:
-    """Return what to print for one array."""
-    source = found.source
-    rows = [
-        ("shape", " x ".join(map(str, source.shape)) or "()"),
-        ("dtype", f"{source.dtype}, {_in_bytes(found.nbytes)}"),
-    ]
-    lines = [source.name]
+    """Return the statistics of one array as text."""
+    array = found.array
+    rows = [("shape", _shape(found)), ("dtype", f"{array.dtype}, {_in_bytes(found.nbytes)}")]
+    lines = [array.name]
     if found.axis is None:
         rows += [(_LABELS[name], _number(value)) for name, value in found.summary._asdict().items()]
         lines += _aligned(rows)
@@ -48,24 +42,24 @@ def as_text(found: Statistics) -> str:
     return "\n".join([*lines, ""])
 
 
-def throughput(all_found: Sequence[Statistics]) -> str:
+def throughput(described: Sequence[Statistics]) -> str:
     """Return the closing line."""
-    nbytes = sum(found.nbytes for found in all_found)
-    nbytes_read = sum(found.nbytes * found.passes for found in all_found)
-    seconds = sum(found.seconds for found in all_found)
-    twice = " twice (--range LO HI needs one pass)" if nbytes_read > nbytes else ""
+    nbytes = sum(found.nbytes for found in described)
+    nbytes_read = sum(found.nbytes * found.passes for found in described)
+    seconds = sum(found.seconds for found in described)
+    twice = " twice (once with --range LO HI)" if nbytes_read > nbytes else ""
     speed = nbytes_read / seconds / 1e9
     return f"Read {_in_bytes(nbytes)}{twice} in {seconds:.3g} s: {speed:.3g} GB/s"
 
 
-def as_json(all_found: Sequence[Statistics], all_left_out: Sequence[LeftOut] = ()) -> str:
-    """Return one JSON object for all arrays; what is not a finite number is null."""
+def as_json(described: Sequence[Statistics], skipped: Sequence[Skipped] = ()) -> str:
+    """Return one JSON object for all arrays, with null for numbers that are not finite."""
     arrays = []
-    for found in all_found:
+    for found in described:
         entry: dict[str, Any] = {
-            "name": found.source.name,
-            "shape": found.source.shape,
-            "dtype": str(found.source.dtype),
+            "name": found.array.name,
+            "shape": found.array.shape,
+            "dtype": str(found.array.dtype),
             "nbytes": found.nbytes,
             "axis": found.axis,
             **{name: _plain(value) for name, value in found.summary._asdict().items()},
@@ -77,56 +71,56 @@ def as_json(all_found: Sequence[Statistics], all_left_out: Sequence[LeftOut] = (
         if found.counts is not None and found.edges is not None:
             entry["histogram"] = {"counts": found.counts.tolist(), "edges": found.edges.tolist()}
         arrays.append(entry)
-    left_out = [{"name": part.name, "reason": part.reason} for part in all_left_out]
+    left_out = [{"name": part.name, "reason": part.reason} for part in skipped]
     return json.dumps({"arrays": arrays, "left_out": left_out}, indent=2, allow_nan=False)
 
 
-def save_picture(all_found: Sequence[Statistics], path: Path) -> None:
-    """Draw a panel for each array: its histogram, or with an axis the statistics of its lines."""
+def save_picture(described: Sequence[Statistics], path: Path) -> None:
+    """Draw a panel per array: the histogram, or with an axis the statistics of the lines."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 4.5 * len(all_found)), layout="constrained")
-    panels = figure.subplots(len(all_found), squeeze=False)[:, 0]
-    for panel, found in zip(panels, all_found, strict=True):
-        source = found.source
-        shape = " x ".join(map(str, source.shape)) or "()"
-        size = f"{shape} {source.dtype}, {_in_bytes(found.nbytes)}"
-        name = Path(source.name).name.encode("utf-8", "backslashreplace").decode()
+    figure = Figure(figsize=(8, 4.5 * len(described)), layout="constrained")
+    panels = figure.subplots(len(described), squeeze=False)[:, 0]
+    for panel, found in zip(panels, described, strict=True):
+        size = f"{_shape(found)} {found.array.dtype}, {_in_bytes(found.nbytes)}"
+        name = Path(found.array.name).name.encode("utf-8", "backslashreplace").decode()
         panel.set_title(f"{name}: {size}", loc="left", parse_math=False)
         panel.spines[["top", "right"]].set_visible(False)
         if found.axis is not None:
-            _draw_lines(panel, found)
+            draw_lines(panel, found)
         elif found.counts is not None:
             _draw_histogram(panel, found)
         else:
             panel.set_axis_off()
             panel.text(0.5, 0.5, found.remark, ha="center", transform=panel.transAxes)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # of a name, that the font does not have
+        warnings.filterwarnings("ignore", "Glyph")  # the font may lack characters of a name
         figure.savefig(path, dpi=120)
 
 
 def _draw_histogram(panel: Any, found: Statistics) -> None:
     summary = found.summary
     panel.stairs(found.counts, found.edges, fill=True, color="#4477aa")
-    panel.axvline(summary.mean, color="#bb5566", label=f"mean {_short(summary.mean)}")
+    panel.axvline(summary.mean, color="#bb5566", label=f"mean {_number(summary.mean, 4)}")
     low, high = summary.mean - summary.std, summary.mean + summary.std
-    panel.axvspan(low, high, color="#f2dde0", zorder=0, label=f"± std {_short(summary.std)}")
+    panel.axvspan(low, high, color="#f2dde0", zorder=0, label=f"± std {_number(summary.std, 4)}")
     panel.set_xlim(found.edges[0], found.edges[-1])  # type: ignore[index]
     panel.set_xlabel("value")
     panel.set_ylabel("elements in bin")
-    panel.legend(**_BESIDE, title=_remarks(found))
+    panel.legend(**_BESIDE, title=remarks(found))
 
 
-def _remarks(found: Statistics) -> str:
+def remarks(found: Statistics) -> str:
+    """Return the text above a legend: shape parameters, and the numbers of elements not drawn."""
     summary = found.summary
-    parts = [f"skew {_short(summary.skew)}, kurtosis {_short(summary.kurtosis)}"]
+    parts = [f"skew {_number(summary.skew, 4)}, kurtosis {_number(summary.kurtosis, 4)}"]
     counted = (("NaN", summary.n_nan), ("inf", summary.n_inf), ("outside", found.n_outside))
     parts += [f"{_number(number)} {name}" for name, number in counted if number]
     return "\n".join(parts)
 
 
-def _draw_lines(panel: Any, found: Statistics) -> None:
+def draw_lines(panel: Any, found: Statistics) -> None:
+    """Draw mean, standard deviation, and extrema of the lines along an axis."""
     summary = Summary(*(np.ravel(value) for value in found.summary))
     at = np.arange(len(summary.mean))
     panel.fill_between(at, summary.min, summary.max, alpha=0.2, color="#4477aa", label="min to max")
@@ -164,7 +158,7 @@ def _histogram(found: Statistics) -> Iterator[str]:
 
 
 def _bar(fraction: float, room: int) -> str:
-    """Return a bar in eighths of a character; whatever is not nothing is seen."""
+    """Return a bar in eighths of a character, at least one of them if `fraction` is not 0."""
     eighths = math.ceil(fraction * room * 8)
     full, rest = divmod(eighths, 8)
     try:
@@ -199,18 +193,18 @@ def _aligned(rows: Sequence[tuple[str, str]]) -> list[str]:
     return [f"  {name:<{width}}  {value}" for name, value in rows]
 
 
-def _number(value: Any) -> str:
+def _shape(found: Statistics) -> str:
+    return " x ".join(map(str, found.array.shape)) or "()"
+
+
+def _number(value: Any, digits: int = 6) -> str:
     if np.asarray(value).dtype.kind in "biu":
         return f"{int(value):,}"
-    return "-" if np.isnan(value) else f"{value:.6g}"
-
-
-def _short(value: Any) -> str:
-    return "-" if np.isnan(value) else f"{value:.4g}"
+    return "-" if np.isnan(value) else f"{value:.{digits}g}"
 
 
 def _name_of(line: int, shape: tuple[int, ...]) -> str:
-    """Return the index of a line; nothing for what is beyond the last one."""
+    """Return the index of a line, or nothing beyond the last one."""
     if not 0 <= line < math.prod(shape):
         return ""
     return ", ".join(map(str, np.unravel_index(line, shape))) or "all"

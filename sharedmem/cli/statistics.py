@@ -1,4 +1,4 @@
-"""What `sharedmem stats` computes: moments, extrema and a histogram of arrays on disk."""
+"""What `sharedmem stats` computes: moments, extrema, and a histogram."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.cli.inputs import Source
+from sharedmem.cli.inputs import StoredArray
 from sharedmem.kernels import Reduction, extrema, histograms, moments
 from sharedmem.kernels.moments import Summary
 from sharedmem.pool.mapreduce import MapReduce
@@ -22,29 +22,29 @@ State = tuple[Any, ...]
 
 
 class Statistics(NamedTuple):
-    """What one array holds.
+    """The statistics of one array.
 
     Attributes
     ----------
-    source : Source
+    array : StoredArray
         The array.
     axis : int or None
         The axis that was reduced.
     summary : Summary
-        Numbers, or with an axis arrays with one element a line.
+        Numbers, or with an axis arrays with one element per line.
     counts : ndarray of int64, shape (n_bins,), or None
-        The histogram; None with an axis, or where there is none.
+        The histogram; None with an axis, or if there is none.
     edges : ndarray of float64, shape (n_bins + 1,), or None
-        Its bins.
+        The bin edges.
     remark : str
-        Why there is no histogram, or no moments; empty where there is nothing to say.
+        Why there is no histogram or no moments; may be empty.
     passes : int
         How often the array was read.
     seconds : float
         How long that took.
     """
 
-    source: Source
+    array: StoredArray
     axis: int | None
     summary: Summary
     counts: Array | None
@@ -55,90 +55,89 @@ class Statistics(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """How many bytes the array has."""
-        return math.prod(self.source.shape) * self.source.dtype.itemsize
+        """Size of the array in bytes."""
+        return math.prod(self.array.shape) * self.array.dtype.itemsize
 
     @property
     def n_outside(self) -> int:
-        """How many finite elements are in no bin of the histogram."""
+        """Number of finite elements outside of the histogram."""
         counted = 0 if self.counts is None else int(self.counts.sum())
         return int(self.summary.count - self.summary.n_nan - self.summary.n_inf) - counted
 
 
 def statistics(
     pool: MapReduce,
-    source: Source,
+    array: StoredArray,
     axis: int | None = None,
     bins: int = 20,
     limits: tuple[float, float] | None = None,
 ) -> Statistics:
-    """Read an array and say what it holds.
+    """Read an array and compute its statistics.
 
     Parameters
     ----------
     pool : MapReduce
-        Who does the work.
-    source : Source
+        The pool to use.
+    array : StoredArray
         The array.
     axis : int, optional
-        The axis to reduce; by default all, and only then there is a histogram.
+        The axis to reduce. By default all axes, and only then there is a histogram.
     bins : int
-        How many bins of equal width.
+        Number of bins of equal width.
     limits : (float, float), optional
-        Lower and upper end of the bins. Without them the extrema have to be known first, and the
-        array is read once more for the histogram.
+        Lower and upper limit of the histogram. Without them the array is read twice: the extrema
+        must be known first.
     """
-    histogram = partial(histograms.histogram, source.dtype, uniform=True)
-    parts = [moments.summary(source.dtype)]
-    if source.dtype.kind in "biu" and 0 not in source.shape:
-        parts.append(extrema.minmax(source.dtype))  # a summary has them in float64
+    histogram = partial(histograms.histogram, array.dtype, uniform=True)
+    parts = [moments.summary(array.dtype)]
+    if array.dtype.kind in "biu" and 0 not in array.shape:
+        parts.append(extrema.minmax(array.dtype))  # exact, where a summary has float64
     edges = None
-    if axis is None and limits is not None:
-        edges = np.histogram_bin_edges([], bins, limits)
-        parts.append(histogram(edges=edges))
-    # What this compiles, on a machine that has not seen these kernels, is not counted as reading.
-    one = np.zeros((1, 1, 1), source.dtype)
-    histogram(edges=np.array([0.0, 1.0])).chunk(one)
+    # A kernel is compiled with its first call, which is not to be counted as reading.
+    one = np.zeros((1, 1, 1), array.dtype)
+    if axis is None:
+        if limits is not None:
+            edges = np.histogram_bin_edges([], bins, limits)
+            parts.append(histogram(edges=edges))
+        else:
+            histogram(edges=np.array([0.0, 1.0])).chunk(one)
     reduction = _together(parts, [len(part.chunk(one)) for part in parts])
     start = time.perf_counter()
-    array = source.load()
-    results = list(pool.reduce(reduction, array, axis=axis))
+    data = array.load()
+    results = list(pool.reduce(reduction, data, axis=axis))
     counts = None if edges is None else results.pop()
     n_fields = len(Summary._fields)
     summary = Summary(*results[:n_fields])
     if results[n_fields:]:
-        smallest, largest = results[n_fields:]
-        summary = summary._replace(min=smallest, max=largest)
+        summary = summary._replace(min=results[-2], max=results[-1])
     passes, remark = 1, ""
     if axis is None and edges is None:
         edges, remark = _edges_of(summary, bins)
         if edges is not None:
-            counts = pool.reduce(histogram(edges=edges), array)
+            counts = pool.reduce(histogram(edges=edges), data)
             passes = 2
     seconds = time.perf_counter() - start
-    return Statistics(source, axis, summary, counts, edges, remark, passes, seconds)
+    return Statistics(array, axis, summary, counts, edges, remark, passes, seconds)
 
 
 def _edges_of(summary: Summary, bins: int) -> tuple[Array | None, str]:
-    """Return bins from the least to the largest element, or why there are none."""
+    """Return bins from the minimum to the maximum, or why there are none."""
     if summary.count == summary.n_nan + summary.n_inf:
-        return None, "no element is finite" if summary.count else "there are no elements"
+        return None, "no element is finite" if summary.count else "the array is empty"
     low, high = float(summary.min), float(summary.max)
     if not math.isfinite(high - low):
-        return None, "no histogram: the range overflows float64"
+        return None, "no histogram: the range of the values overflows float64"
     try:
         return np.histogram_bin_edges(np.array([low, high]), bins), ""
     except ValueError:
-        text = (
-            f"no histogram: float64 does not tell {bins} bins from {low:.17g} to {high:.17g} apart"
-        )
-        return None, text
+        reason = f"float64 cannot resolve {bins} bins between {low:.17g} and {high:.17g}"
+        return None, f"no histogram: {reason}"
 
 
 def _together(parts: Sequence[Reduction], widths: Sequence[int]) -> Reduction:
-    """Return the reduction that does several in one pass, chunk by chunk while it is in cache.
+    """Return one reduction that computes several, chunk by chunk while it is in cache.
 
-    Their states, of `widths` arrays each, and their results are put into one tuple.
+    Their states, of `widths` arrays each, and their results are concatenated.
     """
     stops = list(itertools.accumulate(widths))
     places = [slice(stop - width, stop) for stop, width in zip(stops, widths, strict=True)]

@@ -23,7 +23,8 @@ from sharedmem.expressions.language import (
     Steps,
 )
 from sharedmem.expressions.lowering import Dtype, Parts
-from sharedmem.expressions.strips import LINE, STRIP, Loop, Source, Stage, write_kernel
+from sharedmem.expressions.numpy_loops import NumpyLoop, find_loop
+from sharedmem.expressions.strips import LINE, STRIP, Source, Stage, write_kernel
 from sharedmem.machine.fork_locks import new_lock
 from sharedmem.machine.tuning import tuning
 
@@ -33,8 +34,6 @@ if TYPE_CHECKING:  # which would import numba
 # Where, behind how many are claimed, it is counted how many are done; and how often the caller
 # looks there before it waits for the other threads.
 _DONE, _LOOKS = 8, 10_000
-_HEAD = object.__basicsize__
-_ADDRESS = ctypes.sizeof(ctypes.c_void_p)
 
 UFUNCS = {
     "+": np.add, "-": np.subtract, "*": np.multiply, "/": np.true_divide, "//": np.floor_divide,
@@ -65,6 +64,8 @@ class Kernel:
         What the numbers of the expression become.
     scratch : int
         Bytes for what passes from loop to loop.
+    loops : tuple of NumpyLoop
+        The loops of NumPy's that the machine code calls, and what it needs of them.
     numbers : tuple of ndarray
         Those of the expression, in these types.
     """
@@ -73,6 +74,7 @@ class Kernel:
     dtype: Dtype
     scalar_dtypes: tuple[Dtype, ...]
     scratch: int
+    loops: tuple[NumpyLoop, ...]
     numbers: tuple[Any, ...] = ()
 
     def __call__(
@@ -183,7 +185,7 @@ def _fuse(steps: Steps, operand_dtypes: tuple[Dtype, ...], is_exact: bool) -> Ke
     except _Unfused:
         return None
     scalar_dtypes = tuple(dtype for _, dtype in sorted(program.scalars.items()))
-    return Kernel(function, result.dtype, scalar_dtypes, program.scratch)
+    return Kernel(function, result.dtype, scalar_dtypes, program.scratch, tuple(program.loops))
 
 
 @dataclass
@@ -202,6 +204,7 @@ class _Program:
     def __init__(self, operand_dtypes: tuple[Dtype, ...], is_exact: bool) -> None:
         self.scalars: dict[int, Dtype] = {}
         self.scratch = 0
+        self.loops: list[NumpyLoop] = []
         self._operand_dtypes = operand_dtypes
         self._is_exact = is_exact
         self._ways = (lowering.operate,) if is_exact else (lowering.operate, libmvec.apply)
@@ -257,7 +260,10 @@ class _Program:
                 value = self._compute(_known(dtype), operation, arguments)
                 if value is not None:
                     return value
-        result = self._call(_loop(ufunc, (*wanted, dtype)), _known(dtype), arguments)
+        loop = find_loop(ufunc, (*wanted, dtype))
+        if loop is None:
+            raise _Unfused
+        result = self._call(loop, _known(dtype), arguments)
         return self._converted(result, np.dtype("f4")) if is_widened else result
 
     def _kind(self, place: int) -> Any:
@@ -312,13 +318,14 @@ class _Program:
         self._widest = max(self._widest, lowering.part_of(dtype).itemsize)
         return None if parts is None else _Value(dtype, at, parts)
 
-    def _call(self, loop: Loop, dtype: Dtype, arguments: list[_Value]) -> _Value:
+    def _call(self, loop: NumpyLoop, dtype: Dtype, arguments: list[_Value]) -> _Value:
         """Append a call of one of NumPy's loops."""
         stage = max(argument.stage for argument in arguments)
         result = self._in_memory(self._new_strip(dtype), stage + 1)
         assert result.source is not None
         sources = [*map(self._source_of, arguments), result.source]
         self._stages[stage].calls.append((loop, sources))
+        self.loops.append(loop)
         if stage + 1 == len(self._stages):
             self._stages.append(Stage())
         return result
@@ -354,32 +361,3 @@ def _known(dtype: Dtype) -> Dtype:
     if not lowering.is_known(dtype):
         raise _Unfused
     return dtype
-
-
-def _loop(ufunc: Any, dtypes: tuple[Dtype, ...]) -> Loop:
-    """Return NumPy's inner loop of a ufunc for some types, and the data that it wants.
-
-    They stand in the structure PyUFuncObject, which is part of NumPy's C API.
-
-    References
-    ----------
-    .. [1] https://numpy.org/doc/stable/reference/c-api/types-and-structures.html
-    """
-    if not _is_table_as_documented(ufunc):
-        raise _Unfused
-    for at, signature in enumerate(ufunc.types):
-        if tuple(map(np.dtype, signature.replace("->", ""))) == dtypes:
-            functions, data = (ctypes.c_void_p * 2).from_address(id(ufunc) + _HEAD + 16)
-            loops = (ctypes.c_void_p * ufunc.ntypes).from_address(functions or 0)
-            datas = (
-                (ctypes.c_void_p * ufunc.ntypes).from_address(data) if data else [None] * (at + 1)
-            )
-            return loops[at] or 0, datas[at] or 0
-    raise _Unfused
-
-
-def _is_table_as_documented(ufunc: Any) -> bool:
-    counts = (ctypes.c_int * 3).from_address(id(ufunc) + _HEAD)
-    n_types = ctypes.c_int.from_address(id(ufunc) + _HEAD + 16 + 2 * _ADDRESS)
-    expected = (ufunc.nin, ufunc.nout, ufunc.nargs, ufunc.ntypes)
-    return (*counts, n_types.value) == expected

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 
 from sharedmem.expressions import float_flags, lowering
 from sharedmem.expressions.lowering import Dtype, Emit, Parts
-
-# The address of one of NumPy's loops, and of the data that it wants.
-Loop = tuple[int, int]
+from sharedmem.expressions.numpy_loops import NumpyLoop
 
 # Elements computed at once, so that what passes from loop to loop stays in the nearest cache:
 # exp(-a*a) + c*0.5 by NumPy's exp takes 46 ms with 512 and 1024, 43 with 2048, 44 with 4096 (256
@@ -115,7 +113,7 @@ class Stage:
     """A loop over the elements of a strip, and the calls of NumPy's loops that follow."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[Loop, list[Source]]] = []
+        self.calls: list[tuple[NumpyLoop, list[Source]]] = []
         self._before, self._body = Lines("b"), Lines("v")
         self._loaded: dict[Source, Parts] = {}
         self.emit = self._body.emit
@@ -208,8 +206,8 @@ def write_kernel(stages: Sequence[Stage], dtype: Dtype, parts: Parts, widest: in
     return "\n".join([*functions, strips])
 
 
-def _append_call(main: Lines, loop: Loop, sources: list[Source]) -> None:
-    """Append a call of one of NumPy's loops: of addresses, a length, and steps in bytes."""
+def _append_call(main: Lines, loop: NumpyLoop, sources: list[Source]) -> None:
+    """Append a call of one of NumPy's loops, which succeeds: only loops with the GIL can fail."""
     for at, source in enumerate(sources):
         address = source.start(main.emit)
         place = main.emit(f"getelementptr ptr, ptr %work, i64 {at}")
@@ -217,5 +215,6 @@ def _append_call(main: Lines, loop: Loop, sources: list[Source]) -> None:
         place = main.emit(f"getelementptr i64, ptr %steps, i64 {at}")
         step = 0 if source.is_scalar else source.dtype.itemsize
         main.lines.append(f"store i64 {step}, ptr {place}")
-    function, data = (f"ptr inttoptr (i64 {address} to ptr)" for address in loop)
-    main.lines.append(f"call void {function[4:]}(ptr %work, ptr %length, ptr %steps, {data})")
+    function, context, auxdata = (f"inttoptr (i64 {address} to ptr)" for address in loop[:3])
+    arguments = f"ptr {context}, ptr %work, ptr %length, ptr %steps, ptr {auxdata}"
+    main.emit(f"call i32 {function}({arguments})")

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-import vector_functions
 from hypothesis import given, settings, strategies as st
 
 import sharedmem
 from sharedmem.expressions import fusion, libmvec
+from tables import vector_functions
 
 ULPS = 4
 SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1, -1, 0.5, -2, 3, 88.8, -104, 710, -750, 1e22]

@@ -33,10 +33,11 @@ def call(loop, arrays):
 
 @pytest.mark.parametrize("ufunc", LOOPS, ids=lambda ufunc: ufunc.__name__)
 def test_loops_compute_what_numpy_does(ufunc):
-    inputs = [np.linspace(0.01, 0.99, 99)] * ufunc.nin
+    inputs = [np.linspace(-2, 2, 99)] * ufunc.nin
     if ufunc in INTEGER:
         inputs = [np.arange(99, dtype="u4")] * ufunc.nin
-    expected = ufunc(*inputs)
+    with np.errstate(all="ignore"):
+        expected = ufunc(*inputs)
     loop = numpy_loops.find_loop(ufunc, tuple(a.dtype for a in (*inputs, expected)))
     assert loop is not None, BROKEN.format(ufunc.__name__)
     result = np.empty_like(expected)

@@ -16,20 +16,22 @@ from harness.timing import OURS, in_bytes, in_seconds, is_reference, per_item
 SHOW: dict[str, Callable[[float, int], str]] = {
     "seconds": in_seconds, "bytes": in_bytes, "seconds an item": per_item,
 }  # fmt: skip
-# A row is lost where the quartiles do not touch, and the medians differ by more than this.
+# A row is lost if the quartiles do not overlap and the medians differ by more than this.
 TIE = 0.05
 REMARKS = "remarks.toml"
 
 READING = f"""
-Each row is an operation. Its contenders take turns in interleaved rounds, each in a process of its
-own; the tables show medians, for {OURS} with the quartiles. In brackets stands how many times as
-long as {OURS} a contender takes, or as much memory: **bold below 1**, where {OURS} loses.
-*Reference* and *a plain ...* are no peers: what the title says, and a loop over as much memory by
-as many threads. *Of the limit* is that loop's time over ours. Memory is by how much the processes
-grow during a call, shared pages counted once; of a call too slow to be repeated it is not known.
-The pictures show the same ratios, with the quartiles; further right is slower.
+Each row is an operation. Its contenders take turns in interleaved rounds, each in its own process.
+The tables show medians, for {OURS} with the quartiles. In parentheses is the time, or the memory,
+of a contender divided by that of {OURS}: **bold below 1**, where {OURS} loses.
 
-`make bench` runs it all, `make bench QUICK=1` a part in five minutes. All samples are in
+A *reference* and *a plain ...* are not peers. The title of a row says what its reference is. A
+plain loop reads, writes, or copies as much memory with as many threads, and *of the limit* is its
+time divided by that of {OURS}. Peak memory is the growth of the processes during a call, with
+shared pages counted once; it is unknown (?) for calls that are too slow to repeat. The pictures
+show the same ratios with quartiles; further right is slower.
+
+`make bench` runs all rows, `make bench QUICK=1` a part of them in five minutes. All samples are in
 `{{folder}}/`.
 """
 
@@ -39,13 +41,13 @@ def shown(record: Record, which: str, figure: str = "median") -> str:
 
 
 def ratio(record: Record, which: str) -> float | None:
-    """Return how many times as long as ours a contender takes."""
+    """Return the time of a contender divided by ours."""
     theirs, ours = (record["contenders"][w]["median"] for w in (which, OURS))
     return theirs / ours if theirs and ours else None
 
 
 def cell(record: Record, which: str) -> str:
-    """Write what a contender has reached."""
+    """Return the cell of a contender."""
     if which not in record["contenders"]:
         return "-"
     text = shown(record, which)
@@ -61,14 +63,14 @@ def cell(record: Record, which: str) -> str:
 
 
 def line(record: Record) -> str:
-    """Write a row for the terminal."""
+    """Return a row for the terminal."""
     return f"{record['name']}: {record['title']}: " + ", ".join(
         f"{which} {cell(record, which)}" for which in record["contenders"]
     )
 
 
 def lost(record: Record) -> list[str]:
-    """Return the peers that are faster, or take less memory, the best one first."""
+    """Return the peers that are faster, or take less memory, the best first."""
     ours, found = record["contenders"][OURS], []
     for which, theirs in record["contenders"].items():
         apart = theirs["q3"] < ours["q1"] and theirs["median"] < (1 - TIE) * ours["median"]
@@ -90,8 +92,8 @@ def why(name: str, reasons: dict[str, str]) -> str:
 def losses(records: list[Record], reasons: dict[str, str]) -> Iterator[str]:
     """Yield the rows that peers win, with the reasons."""
     yield "## Where a peer is faster\n"
-    yield f"Rows whose quartiles do not touch, and whose medians differ by over {TIE:.0%}.\n"
-    yield "| what | the peer | its time | ours | why |\n| --- | --- | --- | --- | --- |"
+    yield f"Rows whose quartiles do not overlap and whose medians differ by more than {TIE:.0%}.\n"
+    yield f"| row | peer | its time | {OURS} | reason |\n| --- | --- | --- | --- | --- |"
     for record in records:
         for which in lost(record):
             cells = [record["title"], which, shown(record, which), shown(record, OURS)]
@@ -100,11 +102,11 @@ def losses(records: list[Record], reasons: dict[str, str]) -> Iterator[str]:
 
 
 def table(records: list[Record]) -> Iterator[str]:
-    """Yield the table of a family, and that of memory and page faults."""
+    """Yield the table of a family, and its table of memory and page faults."""
     others = dict.fromkeys(w for r in records for w in r["contenders"] if w != OURS)
     limits = [which for which in others if which.startswith("a plain ")]
     names = [OURS, *(which for which in others if which not in limits)]
-    yield f"| what | {' | '.join(names)} | of the limit | the design asks for |"
+    yield f"| row | {' | '.join(names)} | of the limit | target |"
     yield "| --- " * (len(names) + 3) + "|"
     for record in records:
         share = record["share_of_limit"]
@@ -113,7 +115,7 @@ def table(records: list[Record]) -> Iterator[str]:
         cells += [f"{share:.2f} of {limit}" if share else "-", record["target"] or "-"]
         yield f"| {' | '.join(cells)} |"
     yield "\n<details><summary>Peak memory and page faults</summary>\n"
-    yield f"| what | {' | '.join(names)} |\n" + "| --- " * (len(names) + 1) + "|"
+    yield f"| row | {' | '.join(names)} |\n" + "| --- " * (len(names) + 1) + "|"
     for record in records:
         cells = [resources(record["contenders"].get(which)) for which in names]
         yield f"| {record['title']} | {' | '.join(cells)} |"
@@ -145,7 +147,7 @@ def page(
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="with the results of a machine")
+    parser.add_argument("folder", type=Path, help="results of one machine")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE.md")
     options = parser.parse_args(arguments)
     records, reasons = read(options.folder), remarks(options.folder)
@@ -158,7 +160,7 @@ def main(arguments: list[str] | None = None) -> None:
     options.output.write_text("\n".join(lines).rstrip() + "\n")
     silent = [r["name"] for r in records if lost(r) and not why(r["name"], reasons)]
     if silent and not any(record["run"]["small"] for record in records):
-        sys.exit(f"lost, and {options.folder / REMARKS} does not say why: {', '.join(silent)}")
+        sys.exit(f"lost rows: {options.folder / REMARKS} gives no reason for: {', '.join(silent)}")
 
 
 if __name__ == "__main__":

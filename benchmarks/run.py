@@ -32,10 +32,10 @@ from harness.timing import (
 )
 from report import line
 
-# Of the memory that is free, for what a contender holds: the others need some too.
+# A contender may hold this share of the free memory; the others need some too.
 MEMORY_SHARE = 0.5
 ROUNDS, QUICK_ROUNDS = 5, 3
-# Seconds of a turn, and of the rounds of a row, or a table would take an hour.
+# Seconds; a contender whose turn takes longer runs once, and a row stops after three rounds.
 SLOW, QUICK_SLOW = 3.0, 1.0
 PEERS = "numpy numba numexpr Bottleneck blosc2 dask joblib mpire pymp-pypi scikit-learn scipy"
 # What a measured time depends on; results are written meanwhile.
@@ -44,7 +44,7 @@ UNITS: dict[Any, str] = {in_seconds: "seconds", in_bytes: "bytes"}
 
 
 def machine() -> Record:
-    """Say on what the numbers are taken."""
+    """Return the processor, cores, memory, and kernel of this machine."""
     with open("/proc/cpuinfo") as file:
         models = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
     return {
@@ -57,7 +57,7 @@ def machine() -> Record:
 
 
 def commit() -> str:
-    """Return the commit, and whether what is timed has changed since."""
+    """Return the commit, and whether the timed code differs from it."""
     git = functools.partial(subprocess.run, cwd=BENCHMARKS, capture_output=True, text=True)
     name = git(["git", "rev-parse", "--short", "HEAD"]).stdout.strip() or "no repository"
     changed = git(["git", "diff", "--quiet", "HEAD", "--", *TIMED])
@@ -65,7 +65,7 @@ def commit() -> str:
 
 
 def versions(old_python: str | None) -> dict[str, str]:
-    """Return those of Python, of ours with its commit, and of all peers that are there."""
+    """Return the versions of Python, sharedmem with its commit, and all installed peers."""
     found = {"Python": platform.python_version(), OURS: f"{sharedmem.__version__} ({commit()})"}
     if old_python is not None:
         found["peer sharedmem"] = "0.3.8"
@@ -78,7 +78,7 @@ def versions(old_python: str | None) -> dict[str, str]:
 
 
 def record(name: str, row: Row, size: int, found: dict[str, Figures], run: Record) -> Record:
-    """Return what the results hold of a row."""
+    """Return the record of a measured row."""
     figures = {which: figure.as_json() for which, figure in found.items()}
     ours = figures[OURS]["median"]
     peers = {w: f["median"] for w, f in figures.items() if w != OURS and not is_reference(w)}
@@ -103,7 +103,7 @@ def record(name: str, row: Row, size: int, found: dict[str, Figures], run: Recor
 
 
 def done_before(run: Record, folder: Path) -> set[str]:
-    """Return the rows that a run of the same kind has measured already."""
+    """Return the rows that an earlier run of the same kind has measured."""
     keys = ("machine", "versions", "rounds", "quick", "small")
     earlier = read(folder)
     return {r["name"] for r in earlier if all(r["run"][key] == run[key] for key in keys)}
@@ -124,17 +124,19 @@ def options_of(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--only", nargs="+", default=["*"], metavar="ROW",
-        help="patterns of scripts and rows, such as pool or reductions/sum*",
+        help="patterns of families and rows, such as pool or reductions/sum*",
     )  # fmt: skip
     parser.add_argument("--rounds", type=int, help=f"{ROUNDS}, or {QUICK_ROUNDS} if quick")
-    parser.add_argument("--quick", action="store_true", help="some rows of each script, roughly")
-    parser.add_argument("--small", action="store_true", help="small sizes: does it run at all?")
+    parser.add_argument("--quick", action="store_true", help="a few rows per family, few rounds")
+    parser.add_argument(
+        "--small", action="store_true", help="small sizes, to see that all rows run"
+    )
     parser.add_argument("--old-python", help="interpreter of an environment with sharedmem 0.3.8")
     parser.add_argument("--results", type=Path, metavar="FOLDER", help="keep all samples here")
     parser.add_argument("--resume", action="store_true", help="skip rows that the folder has")
     options = parser.parse_args(arguments)
     if not selected(options.only, quick=options.quick):
-        parser.error(f"no row is called {', '.join(options.only)}")
+        parser.error(f"no row matches {', '.join(options.only)}")
     options.rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
     return options
 
@@ -155,7 +157,7 @@ def main(arguments: list[str] | None = None) -> None:
     processes = Processes(options.rounds, options.old_python, QUICK_SLOW if options.quick else SLOW)
     atexit.register(processes.close)
     before = ""
-    scratch()  # before the contenders, so that they all get the same
+    scratch()  # before the contenders start, so that all get the same folder
     print("\n".join(headings(run)))
     for name, (family, row) in selected(options.only, quick=options.quick).items():
         if name in done:
@@ -166,13 +168,14 @@ def main(arguments: list[str] | None = None) -> None:
         size = row.quick_size if options.small else row.size
         free = sharedmem.available_memory()
         if row.needs > free and not options.small:
-            print(f"{row.title} is left out: {in_bytes(row.needs)} needed, {in_bytes(free)} free")
+            need = f"needs {in_bytes(row.needs)}, and {in_bytes(free)} are free"
+            print(f"{row.title} is skipped: it {need}")
             continue
         if "{size}" in row.title:
             size = min(size, int(MEMORY_SHARE * free) // MIB * MIB or size)
         try:
             found = processes.measure(family, name.partition("/")[2], row, size)
-        except FailedRowError as error:  # the others may have taken long
+        except FailedRowError as error:  # keep the rows that were measured
             processes.close()
             failed.append(str(error))
             print(error, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""How each contender maps a function over items."""
+"""How each contender maps a function over items, and which of them are installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plain loops over memory by as many threads: what this machine reads, copies and writes."""
+"""Plain parallel loops over memory, which bound what this machine can read, copy, and write."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from harness.timing import BYTES_A_TURN, MIB, Call, Measured
 
-# Far beyond all caches; the time of more bytes is that of these, times the ratio.
+# Much larger than all caches; times of more bytes are extrapolated from it.
 LARGEST = 256 * MIB
 
 loop = functools.partial(numba.njit, parallel=True, fastmath=True, cache=True)
@@ -57,7 +57,7 @@ def add(a: Any, b: Any, out: Any) -> None:
         out[i] = a[i] + b[i]
 
 
-# The loop of each limit, and how many arrays it takes.
+# The loop of each limit, and its number of arrays.
 LOOPS: dict[str, tuple[Any, int]] = {
     "read": (read, 1),
     "read of two": (read_two, 2),
@@ -69,7 +69,7 @@ LOOPS: dict[str, tuple[Any, int]] = {
 
 
 def timed(limit: str, n_bytes: int) -> Call:
-    """Return a call that measures the loop on arrays of so many bytes."""
+    """Return a call that measures the loop on arrays of `n_bytes` each."""
     work, n_arrays = LOOPS[limit]
     arrays = [np.ones(max(1, min(n_bytes, LARGEST) // 8)) for _ in range(n_arrays)]
     n_calls = min(64, max(1, BYTES_A_TURN // n_bytes))

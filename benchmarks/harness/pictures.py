@@ -1,4 +1,4 @@
-"""Draw the figures of runs: the ratios of a family's rows, and times that grow."""
+"""Draw pictures of results: ratios within a family, and times over sizes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from harness.families import FAMILIES
 from harness.records import Record, headings
 from harness.timing import NUMPY, OLD, OURS, POOL, is_reference
 
-# The peers that most rows have keep their colors; the others take what is left.
+# Common peers keep their colors; the others get the remaining ones.
 COLORS = {OURS: "#000000", NUMPY: "#4477aa", POOL: "#ee6677", OLD: "#999933"}
 OTHERS = ("#228833", "#ccbb44", "#66ccee", "#aa3377", "#ee8866", "#0a9396", "#774411", "#99aaff")
 MARKERS = "os^vDPX*"
-TAIL = 3  # points, at the large end, where what is constant no longer counts
+TAIL = 3  # points at the large end, where fixed costs no longer matter
 GROWING = ("growth", "scaling")
 
 
@@ -51,7 +51,7 @@ def styles(records: list[Record]) -> dict[str, tuple[str, str]]:
 
 
 def compared(records: list[Record], title: str) -> Figure:
-    """Draw the time of each contender over ours, in logarithms, with quartiles."""
+    """Draw the time of each contender divided by ours, on a logarithmic axis, with quartiles."""
     figure = Figure(figsize=(9, 1.6 + 0.36 * len(records)), layout="constrained")
     ax: Axes = figure.subplots()
     for which, (color, marker) in styles(records).items():
@@ -78,7 +78,7 @@ def compared(records: list[Record], title: str) -> Figure:
     ax.set_yticks(range(len(records)), [textwrap.fill(r["title"], 58) for r in records], fontsize=8)
     ax.set_ylim(len(records) - 0.5, -0.5)
     ax.grid(alpha=0.3, which="both", axis="x")
-    ax.set_xlabel(f"times as long as {OURS}, or as much (in the tinted part, {OURS} loses)")
+    ax.set_xlabel(f"time or memory divided by that of {OURS} ({OURS} loses in the tinted part)")
     ax.set_title(title, loc="left")
     ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
@@ -89,12 +89,12 @@ def abscissa(record: Record) -> int:
 
 
 def exponent(sizes: list[int], values: list[float]) -> float:
-    """Return the slope of the large end in the log-log plane."""
+    """Return the slope of the last points in log-log scale."""
     return float(np.polyfit(np.log(sizes[-TAIL:]), np.log(values[-TAIL:]), 1)[0])
 
 
 def grown(records: list[Record], title: str) -> Figure:
-    """Draw seconds over the number in each row's name, with quartiles, a panel for each curve."""
+    """Draw seconds over the number in each row's name, with quartiles, one panel per curve."""
     groups: dict[str, list[Record]] = {}
     for record in records:
         groups.setdefault(record["name"].rpartition("-")[0], []).append(record)
@@ -120,12 +120,12 @@ def grown(records: list[Record], title: str) -> Figure:
             )  # fmt: skip
         parts = (record["title"].rpartition(": ") for record in points)
         titles, _, ticks = zip(*parts, strict=True)
-        ax.set(xscale="log", yscale="log", xlabel=titles[0], ylabel="seconds of a call")
+        ax.set(xscale="log", yscale="log", xlabel=titles[0], ylabel="seconds per call")
         ax.set_xticks([abscissa(record) for record in points], ticks)
         ax.tick_params(axis="x", labelsize=7, rotation=20)
         ax.minorticks_off()
         ax.grid(alpha=0.3)
         ax.set_ylim(top=10 * ax.get_ylim()[1])  # room for the legend
         ax.legend(frameon=False, loc="upper left", fontsize=8)
-    figure.suptitle(f"{title}; exponents are those of the last {TAIL} points", fontsize=10)
+    figure.suptitle(f"{title}; exponents of the last {TAIL} points", fontsize=10)
     return figure

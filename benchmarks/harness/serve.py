@@ -1,4 +1,4 @@
-"""Be one contender of the rows of a script, for the process that times it: SCRIPT CONTENDER."""
+"""The program of a contender's process: FAMILY CONTENDER; commands come on standard input."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.timing import Call, Measured
 
 
 def end(result: Any, at: int) -> float:
-    """Return the first or the last number of a result, by which contenders are held together."""
+    """Return the first or the last number of a result, to compare contenders by."""
     if isinstance(result, dict):
         result = list(result.values())
     if isinstance(result, list | tuple):
@@ -25,19 +25,19 @@ def end(result: Any, at: int) -> float:
 
 
 def ends(result: Any) -> list[float]:
-    """Return both, but for the digits that functions round differently, or none of no result."""
+    """Return the first and last number, rounded to 14 digits; nothing if there is no result."""
     return [] if result is None else [float(f"{end(result, at):.14g}") for at in (0, -1)]
 
 
 def page_faults() -> int:
-    """Return those of this process, and of its children that have ended."""
+    """Return the page faults of this process and of its children that have ended."""
     who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     return sum(u.ru_minflt + u.ru_majflt for u in map(resource.getrusage, who))
 
 
 def run(call: Call, *, warms_up: bool) -> None:
-    """Make a call, and say what it has measured."""
-    gc.collect()  # before the caches are warm: it goes through all that a process has imported
+    """Make a call, and print what it measured."""
+    gc.collect()  # before the warm-up: it visits all objects, which cools the caches
     if warms_up:
         call()
     n_faults, start = page_faults(), time.perf_counter()

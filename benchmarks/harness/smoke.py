@@ -1,4 +1,4 @@
-"""Call each contender once, at a small size and in one process, and compare the results."""
+"""Call each contender once, with a small size and in one process, and compare the results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.timing import OURS, Measured
 
 
 def main(patterns: list[str]) -> None:
-    """Leave out rows that differ from another one in their size alone."""
+    """Run the rows that match; of rows that differ only in size, the first."""
     seen = set()
     for name, (_, row) in selected(patterns).items():
         if row.contenders[OURS] in seen:
@@ -23,7 +23,7 @@ def main(patterns: list[str]) -> None:
             if found[which] and found[which] != found[OURS]:
                 sys.exit(f"{name}: the contenders differ: {found}")
         print(name, *found, sep=", ", flush=True)
-    if "joblib" in sys.modules:  # its workers stay, and keep files in /dev/shm
+    if "joblib" in sys.modules:  # its workers stay alive, and keep files in /dev/shm
         from joblib.externals import loky
 
         loky.get_reusable_executor().shutdown(wait=True)

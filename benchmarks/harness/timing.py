@@ -1,4 +1,4 @@
-"""What a row of a benchmark is, and how its contenders are measured, each in its own process."""
+"""Rows of benchmarks, and the measurement of their contenders, each in its own process."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ SCRATCH = "BENCHMARKS_SCRATCH"
 
 
 class Measured(NamedTuple):
-    """What a call returns that measures something else than its own time."""
+    """The result of a call that measures something other than its own duration."""
 
     value: float
     result: Any = None
 
 
 def in_seconds(value: float, _: int = 1) -> str:
-    """Write seconds in a unit that suits them."""
+    """Format seconds with a suitable unit."""
     if value >= 1:
         return f"{value:.3g} s"
     return f"{value * 1e3:.3g} ms" if value >= 1e-3 else f"{value * 1e6:.3g} us"
 
 
 def in_bytes(value: float, _: int = 1) -> str:
-    """Write bytes in a unit that suits them."""
+    """Format bytes with a suitable unit."""
     for unit, size in (("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
         if value >= size:
             return f"{value / size:.3g} {unit}"
@@ -52,38 +52,37 @@ def in_bytes(value: float, _: int = 1) -> str:
 
 
 def per_item(value: float, size: int) -> str:
-    """Write the seconds of `size` items as those of one."""
+    """Format the seconds per item."""
     return f"{value / size * 1e6:.3g} us"
 
 
-# Of float64: the sizes of a row, and the bytes until which its short calls are repeated.
+# Bytes of float64 arrays, by name; and the bytes that a turn of repeated short calls processes.
 SIZES = {in_bytes(n).replace(" ", ""): n for n in (MIB, 8 * MIB, 128 * MIB, GIB)}
 BYTES_A_TURN = 16 * MIB
 
 
 class Row(NamedTuple):
-    """An operation, its contenders, and what the design asks for.
+    """An operation, its contenders, and its target.
 
     Attributes
     ----------
     title : str
-        What is measured; "{size}" in it stands for the size, in bytes.
+        What is measured; "{size}" is replaced by the size, in bytes.
     size, quick_size : int
-        What the set-ups get, and what they get when only trying.
+        The argument of the set-ups, and their argument in a run with small sizes.
     contenders : mapping
-        The set-up of each: it gets the size, and returns the call that is timed.
+        The set-up of each contender: it takes the size, and returns the call to time.
     target : str
-        What the design asks for.
+        The performance target.
     show : callable
-        Writes a measured value, for the size.
+        Formats a measured value, given the size.
     warms_up : bool
-        Whether each turn begins with a call that is not timed. Memory that lay idle for some
-        seconds is taken back from a virtual machine, and its next touch is slow: a copy of 1 GiB
-        took 1000 ms in turns of 2 s, and 170 ms right after another copy.
+        Whether each turn begins with a call that is not timed. The host takes idle memory back from
+        a virtual machine, and the next access to it is slow.
     needs : int
-        Bytes that all contenders need together. Where they are not free, the row is left out.
+        Bytes that all contenders need together. The row is skipped if they are not free.
     lines : mapping
-        Lines of code of each contender, where they count.
+        Lines of code of each contender, for whole programs.
     """
 
     title: str
@@ -98,7 +97,7 @@ class Row(NamedTuple):
 
 
 def repeated(set_up: SetUp) -> SetUp:
-    """Time as many calls, on so many float64, as a turn needs, and return the seconds of one."""
+    """Repeat short calls within a turn, and measure the seconds per call."""
 
     def set_up_repeated(n: int) -> Call:
         call = set_up(n)
@@ -118,7 +117,7 @@ def repeated(set_up: SetUp) -> SetUp:
 def of_sizes(
     name: str, title: str, contenders: Mapping[str, SetUp], target: str, n_arrays: int = 1
 ) -> dict[str, Row]:
-    """Return a row for each of `SIZES`, whose contenders hold so many arrays each."""
+    """Return one row per size of `SIZES`; each contender holds `n_arrays` arrays."""
     found = {which: repeated(set_up) for which, set_up in contenders.items()}
     return {
         f"{name}-{size}": Row(
@@ -130,13 +129,13 @@ def of_sizes(
 
 
 def is_reference(which: str) -> bool:
-    """Say whether a contender is no peer: the row's ideal, or a plain loop over memory."""
+    """Return whether a contender is not a peer: the reference of a row, or a plain loop."""
     return which == REFERENCE or which.startswith("a plain ")
 
 
 @functools.cache
 def scratch() -> Path:
-    """Return a folder for input files, which all contenders of a run have in common."""
+    """Return the folder of input files that all contenders of a run share."""
     if SCRATCH not in os.environ:
         folder = tempfile.TemporaryDirectory(prefix="benchmarks-")
         atexit.register(folder.cleanup)
@@ -145,22 +144,22 @@ def scratch() -> Path:
 
 
 class FailedRowError(Exception):
-    """A contender has ended, or differs from the others in its result."""
+    """A contender has failed, or its result differs from that of the others."""
 
 
 class Contender:
-    """A process of its own, so that nobody pays for what another holds or has imported.
+    """A process per contender, so that none pays for the memory or imports of another.
 
     Parameters
     ----------
     python : str
-        Its interpreter.
+        The interpreter.
     family, which : str
-        Whose rows it has, and as which contender.
+        The family of its rows, and the name of the contender.
     """
 
     def __init__(self, python: str, family: str, which: str) -> None:
-        # The path that leads to this package would hide version 0.3.8.
+        # A path to this package would hide version 0.3.8.
         self.name = which
         is_old = python != sys.executable
         environment = {k: v for k, v in os.environ.items() if not (is_old and k == "PYTHONPATH")}
@@ -171,23 +170,23 @@ class Contender:
         )  # fmt: skip
 
     def set_up(self, row: str, size: int) -> None:
-        """Make a row's input, in place of that of the row before."""
+        """Set up a row; the input of the previous row is freed."""
         self._tell("set_up", row, size)
-        self._listen()  # so that no other runs meanwhile
+        self._listen()  # so that no other contender runs meanwhile
 
     def drop(self) -> None:
-        """Let go of a row's input."""
+        """Free the input of a row."""
         self._tell("drop")
         self._listen()
 
     def run(self) -> tuple[float, int, list[float]]:
-        """Return what a call has measured, its page faults, and the ends of its result."""
+        """Make a call; return the measured value, the page faults, and the ends of the result."""
         self._tell("run")
         value, n_faults, found = json.loads(self._listen())
         return value, n_faults, found
 
     def peak_memory(self) -> int:
-        """Return by how many bytes it and its children grow in a call that is not timed."""
+        """Make an untimed call; return by how many bytes the process and its children grow."""
         assert self.process.stdout is not None
         before = peak = sum(map(memory, family(self.process.pid)))
         self._tell("run")
@@ -209,7 +208,7 @@ class Contender:
             raise FailedRowError(f"{self.name} has not answered for {LIMIT_SECONDS:.0f} s")
         answer = self.process.stdout.readline()
         if not answer:
-            raise FailedRowError(f"{self.name} failed; what it has said stands above")
+            raise FailedRowError(f"{self.name} failed; its error output is above")
         return answer
 
     def close(self) -> None:
@@ -219,7 +218,7 @@ class Contender:
 
 
 def family(pid: int) -> Iterator[int]:
-    """Yield a process and all that descend from it."""
+    """Yield a process and all its descendants."""
     yield pid
     with contextlib.suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
@@ -228,7 +227,7 @@ def family(pid: int) -> Iterator[int]:
 
 
 def memory(pid: int) -> int:
-    """Return the bytes of a process; of what it shares with n others, an n-th."""
+    """Return the proportional set size of a process, in bytes."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):
@@ -237,31 +236,31 @@ def memory(pid: int) -> int:
 
 
 class Figures(NamedTuple):
-    """What has been measured of a contender."""
+    """The measurements of a contender."""
 
     samples: list[float]
     page_faults: float
     peak_memory: int | None
 
     def as_json(self) -> dict[str, Any]:
-        """Return it with its median and quartiles."""
+        """Return the measurements with their median and quartiles."""
         samples = self.samples * 2 if len(self.samples) == 1 else self.samples
         q1, median, q3 = statistics.quantiles(samples, n=4, method="inclusive")
         return {**self._asdict(), "median": median, "q1": q1, "q3": q3}
 
 
 class Processes:
-    """The contenders' processes, for rows one after the other.
+    """The processes of contenders, kept from row to row.
 
     Parameters
     ----------
     rounds : int
-        How often each is run, at most.
+        The maximum number of turns of each contender.
     old_python : str or None
         Interpreter of an environment with sharedmem 0.3.8.
     slow : float
-        Seconds of a turn beyond which a contender is run once, and of rounds beyond which a row
-        gets no more than three.
+        Seconds. A contender whose turn takes longer runs once; a row whose rounds take longer gets
+        no more than three.
     """
 
     def __init__(self, rounds: int, old_python: str | None, slow: float) -> None:
@@ -269,7 +268,7 @@ class Processes:
         self.there: dict[str, Contender] = {}
 
     def measure(self, family: str, name: str, row: Row, size: int) -> dict[str, Figures]:
-        """Measure each contender, in rounds that take them in turn."""
+        """Measure all contenders in interleaved rounds."""
         contenders = {which: self._start(family, which) for which in row.contenders}
         taking_part = {which: c for which, c in contenders.items() if c is not None}
         for contender in taking_part.values():
@@ -301,7 +300,7 @@ class Processes:
 
         for which, contender in contenders.items():
             seconds = turn(which)
-            samples[which].clear()  # as it may have compiled
+            samples[which].clear()  # the first call may have compiled
             faults[which].clear()
             if seconds > self.slow and turn(which) > self.slow:
                 turns[which] = 1
@@ -322,6 +321,6 @@ class Processes:
         }
 
     def close(self) -> None:
-        """End them all."""
+        """End all processes."""
         while self.there:
             self.there.popitem()[1].close()

@@ -1,1 +1,1 @@
-"""What asv runs over the commits of the repository."""
+"""Benchmarks that asv runs over commits of the repository."""

@@ -1,4 +1,4 @@
-"""Every row, a class for each script, as asv wants them: this package alone, in one process."""
+"""All rows as asv benchmarks, a class per family: sharedmem alone, in one process."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from harness.timing import OURS, in_bytes
 
 
 class _Rows:
-    """Calls of this package; those that repeat a short call count for all of it."""
+    """Calls of sharedmem; a turn of repeated short calls is timed as a whole."""
 
     family: str
     number, repeat, warmup_time, timeout = 1, (3, 15, 5.0), 0, 600
 
     def setup(self, name: str) -> None:
-        """Do what is not timed, the first call included."""
+        """Set up the row, and make the first call, which may compile."""
         row = rows(self.family)[name]
         self.call = row.contenders[OURS](row.size)
         self.call()

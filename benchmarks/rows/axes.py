@@ -1,4 +1,4 @@
-"""Compare reductions along one axis with NumPy, numba, bottleneck and Dask."""
+"""Rows of reductions along one axis: NumPy, numba, bottleneck, and Dask."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from harness.contenders import BOTTLENECK, DASK, PRANGE, present
 from harness.limits import loop
 from harness.timing import GIB, MIB, NUMPY, OURS, Call, Row, SetUp
 
-DIGITS = 3  # that contenders agree in, who add in another order
+DIGITS = 3  # contenders agree in these; they add in different orders
 DASK_CHUNK = "8 MiB"
 
 Function = Callable[[Any, int], Any]
-# Of so many elements, the shape and the axis.
+# The shape of n elements, the axis, and the number of elements.
 LAYOUTS: dict[str, tuple[Callable[[int], tuple[int, ...]], int, int]] = {
     "rows": (lambda n: (4096, n // 4096), 1, 16 * MIB),
     "columns": (lambda n: (4096, n // 4096), 0, 16 * MIB),
@@ -31,7 +31,7 @@ LAYOUTS: dict[str, tuple[Callable[[int], tuple[int, ...]], int, int]] = {
 
 
 def over_axis(step: Any, start: float) -> Any:
-    """Compile a reduction of the middle one of three axes, whose parts run in parallel."""
+    """Compile a reduction of the middle of three axes; parts of the axis run in parallel."""
     one: Any = numba.njit(step)
 
     @loop(cache=False)  # type: ignore[untyped-decorator, unused-ignore]
@@ -61,7 +61,7 @@ squared = over_axis(lambda found, x, center: found + (x - center) ** 2, 0.0)
 
 
 def by_prange(name: str) -> Function:
-    """Split the axis where the axes before it are too few for all threads."""
+    """Split the axis if the axes before it have fewer elements than there are threads."""
 
     def call(a: np.ndarray, axis: int) -> Any:
         shape = a.shape
@@ -120,7 +120,7 @@ def row(layout: str, name: str, size: int = 0) -> Row:
         DASK: call(layout, by_dask(name), for_dask),
     }
     reads_only = not layout.endswith("short")
-    target = "no peer faster" + (", 0.8 of the read limit if large" if reads_only else "")
+    target = "no peer faster" + (", 0.8 of a plain read if large" if reads_only else "")
     lengths = " x ".join(f"{length:,}" for length in shape(size))
     return Row(
         f"{name} of {lengths} along axis {axis}", size, 256**2 * 2, present(contenders),

@@ -1,6 +1,6 @@
-"""Compare pools on a Dask cluster with dask.array on the same, and with the workers of a machine.
+"""Rows of pools on a Dask cluster: dask.array on the same cluster, and no cluster.
 
-As a program it is that cluster, with a process for each core, until standard input ends.
+As a program, the module runs the cluster, with one process per core, until standard input ends.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from harness.contenders import DASK
 from harness.timing import BENCHMARKS, MIB, OURS, REFERENCE, Call, Row, SetUp, per_item, scratch
 from sharedmem import DaskBackend, MapReduce
 
-# Of a file; 8 MiB.
+# Of a file; 8 MiB of float64.
 CHUNK = (1024, 1024)
 COLUMNS = 4096
 
 
 @functools.cache
 def client() -> Any:
-    """Return a client of the cluster, which the first contender starts for all."""
+    """Return a client of the cluster; the first contender starts the cluster for all."""
     import distributed
 
     address = scratch() / "cluster"
@@ -47,12 +47,12 @@ def client() -> Any:
 
 
 def dask_array() -> Any:
-    """Return the module, which forked workers do without, and which is typed in parts."""
+    """Import `dask.array` when it is needed: forked workers do not need it."""
     return importlib.import_module("dask.array")
 
 
 def stored(n: int) -> Any:
-    """Return `n` bytes of small integers, which are summed without error, and compress well."""
+    """Return a zarr array of `n` bytes of small integers: their sums are exact."""
     import zarr
 
     path = scratch() / f"cluster-{n}.zarr"
@@ -67,7 +67,7 @@ def stored(n: int) -> Any:
 
 
 def room(like: Any) -> Any:
-    """Return an empty array in a file, of the shape of another one."""
+    """Return an empty zarr array like another one."""
     import zarr
 
     path = str(scratch() / f"cluster-out-{os.getpid()}.zarr")
@@ -103,7 +103,7 @@ def here(function: Callable[..., Any], *make: Callable[[Any], Any]) -> SetUp:
 
 
 def by_dask(function: Callable[..., Any], *make: Callable[[Any], Any]) -> SetUp:
-    """Call a function on an array of Dask's."""
+    """Call a function on a Dask array."""
 
     def set_up(n: int) -> Call:
         client()
@@ -115,7 +115,7 @@ def by_dask(function: Callable[..., Any], *make: Callable[[Any], Any]) -> SetUp:
 
 
 def rounded(value: Any) -> float:
-    """Return a number without its last bits, in which Dask's differs."""
+    """Round a number to 12 digits; results of Dask differ in the last bits."""
     return float(f"{value:.12g}")
 
 
@@ -189,9 +189,9 @@ def tasks_here(n: int) -> Call:
 
 def tasks(n: int) -> Row:
     contenders = {OURS: tasks_there, DASK: tasks_by_dask, REFERENCE: tasks_here}
-    if n > 10_000:  # which take Dask minutes
+    if n > 10_000:  # Dask would take minutes
         del contenders[DASK]
-    title = f"a trivial task, of {n:,}"
+    title = f"a trivial task, {n:,} tasks"
     return Row(title, n, 20, contenders, "no slower than Dask", per_item)
 
 

@@ -1,4 +1,4 @@
-"""Time what the first call costs a new process."""
+"""Rows of the first call of a new process."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ add(numpy.ones(1000))
 
 
 def in_a_new_process(program: str) -> SetUp:
-    """Time a program in a new interpreter, without the start of that."""
-    # numba keeps kernels beside a file, and not for a program from the command line.
+    """Time a program in a new interpreter, without the start of the interpreter."""
+    # numba caches kernels only for code that has a file name.
     timed = f"""
 import sys, time
 start = time.perf_counter()

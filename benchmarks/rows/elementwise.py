@@ -1,4 +1,4 @@
-"""Compare expressions and ufuncs with NumPy, numexpr, numba's prange and blosc2."""
+"""Rows of expressions and ufuncs: NumPy, numexpr, numba's prange, and blosc2."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from harness.timing import GIB, MIB, NUMPY, OURS, Call, Row, SetUp, of_sizes
 EXPONENTIAL, COMPARISON, SUM = "exp(-a*a) + b*0.5", "a*b - 4.1*a > 2.5*b", "a + 1"
 ROOT = "sqrt(a)"
 
-# prange of each; what they are given is `out` and the arrays. Plain, as the others compute it.
+# Each expression with prange; the arguments are `out` and the arrays. Without fast-math, as the
+# others compute it.
 EXACT = {"fastmath": False, "error_model": "numpy"}
 
 
@@ -45,7 +46,7 @@ def square_root(out: Any, a: Any) -> None:
 
 
 def by_numpy(out: Any, a: Any, b: Any = None) -> Any:
-    """Write the expression as one does with NumPy, but for `out`."""
+    """Evaluate the expression as NumPy users write it, except for `out`."""
     if out is a:
         return np.sqrt(a, out=a)
     if b is None:
@@ -56,7 +57,7 @@ def by_numpy(out: Any, a: Any, b: Any = None) -> Any:
 
 
 def operands(expression: str, n: int, dtype: str, empty: Callable[..., Any]) -> list[Any]:
-    """Make `out`, and an array for each name; a root is taken in place, of ones."""
+    """Create `out` and an array per name; the root is computed in place, of ones."""
     if expression == ROOT:
         a = empty(n, dtype)
         a[:] = 1

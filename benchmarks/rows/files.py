@@ -1,4 +1,4 @@
-"""Compare work on arrays in files with NumPy, numexpr and Dask."""
+"""Rows of arrays in files: NumPy, numexpr, and Dask."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def numbers(n: int) -> np.ndarray:
 
 
 def values(n_bytes: int) -> np.ndarray:
-    """Return a file of numbers, which the first contender writes."""
+    """Map a file of numbers; the first contender writes it."""
     path = path_of("values", n_bytes)
     if not path.exists():
         a = np.memmap(path, "f8", "w+", shape=n_bytes // 8)
@@ -44,7 +44,7 @@ def values(n_bytes: int) -> np.ndarray:
 
 
 def zeros(n_bytes: int) -> np.ndarray:
-    """Return a file that takes no place on the disk."""
+    """Map a sparse file of zeros."""
     path = path_of("zeros", n_bytes)
     if not path.exists():
         path.touch()
@@ -53,7 +53,7 @@ def zeros(n_bytes: int) -> np.ndarray:
 
 
 def stored(n_bytes: int) -> Any:
-    """Return an array of zarr, in chunks that are not compressed."""
+    """Open a zarr array with uncompressed chunks."""
     import zarr
 
     path = path_of("zarr", n_bytes)
@@ -67,7 +67,7 @@ def stored(n_bytes: int) -> Any:
 
 
 def rounded(result: Any) -> np.float32:
-    """Return what contenders agree on, who add in another order."""
+    """Round a result to float32; contenders add in different orders."""
     return np.float32(result)
 
 
@@ -76,7 +76,7 @@ def call(function: Callable[[Any], Any], open_array: Open) -> SetUp:
 
 
 class Unread:
-    """An array in a file, for Dask: of one of NumPy it makes a copy in memory."""
+    """An array in a file, for Dask, which would copy a NumPy array into memory."""
 
     def __init__(self, array: Any) -> None:
         self.array, self.shape, self.ndim, self.dtype = array, array.shape, array.ndim, array.dtype
@@ -124,7 +124,7 @@ def by_ours(a: Any, out: Any) -> None:
 
 
 def growth(set_up: SetUp) -> SetUp:
-    """Measure by how much private memory grows at most during a call."""
+    """Measure the peak growth of private memory during a call."""
 
     def measured_set_up(n_bytes: int) -> Call:
         call, peak = set_up(n_bytes), 0
@@ -172,23 +172,23 @@ ROWS = {
         "var of a 4 GiB file", SIZE, SMALL, reductions("var", values), "no peer faster"
     ),
     "var-memory": Row(
-        "var of a 4 GiB file, growth of private memory", SIZE, SMALL,
+        "growth of private memory, var of a 4 GiB file", SIZE, SMALL,
         {which: growth(set_up) for which, set_up in reductions("var", values).items()},
         "bounded", in_bytes,
     ),
     "expression": Row(
-        f"{EXPRESSION}, from a 4 GiB file to another", SIZE, SMALL, expressions, "no peer faster"
+        f"{EXPRESSION}, from one 4 GiB file to another", SIZE, SMALL, expressions, "no peer faster"
     ),
     "zarr": Row(
-        "sum of 4 GiB in chunks of zarr", SIZE, SMALL, reductions("sum", stored), "no peer faster"
+        "sum of a 4 GiB zarr array", SIZE, SMALL, reductions("sum", stored), "no peer faster"
     ),
     "zarr-memory": Row(
-        "sum of 4 GiB in chunks of zarr, growth of private memory", SIZE, SMALL,
+        "growth of private memory, sum of a 4 GiB zarr array", SIZE, SMALL,
         {which: growth(set_up) for which, set_up in reductions("sum", stored).items()},
         "bounded", in_bytes,
     ),
     "huge": Row(
-        "sum of a file of 30 GB of zeros", HUGE, SMALL,
+        "sum of a 30 GB file of zeros", HUGE, SMALL,
         reductions("sum", zeros), "no peer faster",
     ),
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Compare arrays in shared memory with NumPy and sharedmem 0.3.8."""
+"""Rows of arrays in shared memory: NumPy and sharedmem 0.3.8."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import numpy as np
 import sharedmem
 from harness.timing import GIB, MIB, NUMPY, OLD, OURS, Call, Row, SetUp, of_sizes
 
-CHUNK = 1 << 19  # elements; what a program for 0.3.8 takes for a task
+CHUNK = 1 << 19  # elements per task of a program for 0.3.8
 
-# What is timed. A set-up gets the size and returns the call. Those of 0.3.8 run under that
-# version, in its own environment, and need nothing that it does not have.
+# Set-ups of 0.3.8 run under that version, in its own environment, and use only what it has.
 
 
 def full(n: int) -> Call:
@@ -96,11 +95,11 @@ FILLING = "0.8 of np.full's time; 0.35 of 0.3.8's"
 
 ROWS = {
     **of_sizes("full", "full", MADE["full"], FILLING),
-    **of_sizes("zeros", "zeros (the others: full)", MADE["zeros"], FILLING),
+    **of_sizes("zeros", "zeros (others: full)", MADE["zeros"], FILLING),
     **of_sizes("copy", "copy", MADE["copy"], "", 2),
     "sum": Row(
         "sum, 1 GiB", GIB // 8, MIB, {OURS: add, NUMPY: add_by_numpy, OLD: add_by_old},
-        "0.9 of the read limit, and no peer faster",
+        "0.9 of a plain read, no peer faster",
     ),
     "sqrt": Row(
         "sqrt in place, 1 GiB", GIB // 8, MIB,

@@ -1,4 +1,4 @@
-"""Rows whose times are drawn over tasks, bytes and workers, from small to large."""
+"""Rows whose times are drawn over numbers of tasks, bytes, and workers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sharedmem
 from harness.contenders import by_ours, by_pool, negative
 from harness.timing import GIB, KIB, MIB, NUMPY, OLD, OURS, POOL, Call, Row, SetUp, in_bytes
 
-# A result is in the worker, on its way and in the coordinator.
+# A result is in the worker, in transit, and in the coordinator.
 COPIES = 4
 
 
@@ -40,7 +40,7 @@ def summed_by_numpy(n_bytes: int) -> Call:
 
 
 def sizes(first: int, factor: int, last: int) -> Iterator[int]:
-    """Yield sizes in equal ratios, and the last one."""
+    """Yield sizes in equal ratios, and the last size."""
     while first <= last / 2:
         yield first
         first *= factor
@@ -49,7 +49,7 @@ def sizes(first: int, factor: int, last: int) -> Iterator[int]:
 
 ours, pool = by_ours(negative, range, 2), by_pool(negative, range, 2)
 our_result, pool_result = by_ours(result_of, one, 2), by_pool(result_of, one, 2)
-# The title, the sizes, the contenders, and the size beyond which 0.3.8 would take seconds.
+# The title, the sizes, the contenders, and the largest size for 0.3.8, which would take seconds.
 CURVES: dict[str, tuple[str, Iterator[int], dict[str, SetUp], int]] = {
     "tasks": (
         "trivial tasks, np=2", sizes(100, 10, 10**6), {OURS: ours, POOL: pool, OLD: ours}, 10**5
@@ -59,11 +59,11 @@ CURVES: dict[str, tuple[str, Iterator[int], dict[str, SetUp], int]] = {
         {OURS: our_result, POOL: pool_result, OLD: our_result}, 256 * MIB,
     ),
     "workers": (
-        "workers, a task for each", sizes(1, 2, 64),
+        "workers, one task each", sizes(1, 2, 64),
         {OURS: by_as_many_workers, POOL: by_as_many_pool_workers, OLD: by_as_many_workers}, 64,
     ),
     "sum": (
-        "bytes of an array that is summed", sizes(8 * KIB, 8, 4 * GIB),
+        "bytes of an array to sum", sizes(8 * KIB, 8, 4 * GIB),
         {OURS: summed, NUMPY: summed_by_numpy}, 4 * GIB,
     ),
 }  # fmt: skip

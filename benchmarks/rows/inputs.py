@@ -1,4 +1,4 @@
-"""Time how large inputs reach the tasks: captured by a closure, or as items."""
+"""Rows of large inputs of tasks: captured by a closure, or passed as items."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ N_ITEMS = 16
 
 
 def element(a: np.ndarray, k: int) -> float:
-    """Touch the array only: what is timed is how it gets here."""
+    """Read one element; the row measures how the array reaches the task."""
     return float(a[k])
 
 
@@ -56,7 +56,7 @@ def captured_by_futures(n_bytes: int) -> Call:
 
 
 def shared_by_mpire(n_bytes: int) -> Call:
-    """Use what mpire has for this: objects that its workers inherit."""
+    """Pass the array as `shared_objects`, which the workers of mpire inherit."""
     from mpire.pool import WorkerPool
 
     a = values(n_bytes)
@@ -69,7 +69,7 @@ def shared_by_mpire(n_bytes: int) -> Call:
 
 
 def mapped_by_joblib(n_bytes: int) -> Call:
-    """Let joblib write large arguments to a file by itself, which its workers map."""
+    """Pass the array as an argument; joblib writes it to a file, which its workers map."""
     import joblib
 
     a, task = values(n_bytes), joblib.delayed(element)

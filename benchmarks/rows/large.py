@@ -1,4 +1,4 @@
-"""Time arrays of 4 GiB, as far as all contenders fit into memory at once."""
+"""Rows of 4 GiB arrays, if all contenders fit into memory at once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rows.foundation import MADE
 from rows.reductions import contenders
 
 SIZE = 4 * GIB
-# What the contenders hold in all, in arrays: those that make arrays hold the new one for a while.
+# Arrays that all contenders hold together.
 N_ARRAYS = {"full": 1, "copy": 3, "sum": 3}
 FOUND: dict[str, dict[str, SetUp]] = {**MADE, "sum": contenders("sum")}
 

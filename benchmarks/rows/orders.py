@@ -1,4 +1,4 @@
-"""Compare sorts and quantiles with NumPy and bottleneck."""
+"""Rows of sorting and order statistics: NumPy and bottleneck."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.timing import GIB, MIB, NUMPY, OURS, SIZES, Call, Row, SetUp, in_by
 
 
 def by(function: Callable[..., Any], *args: Any) -> SetUp:
-    """Return the set-up that calls a function on random numbers."""
+    """Return a set-up that calls a function on random numbers."""
 
     def set_up(n: int) -> Call:
         a = np.random.default_rng(0).normal(size=n)
@@ -30,7 +30,7 @@ def into_out(n: int) -> Call:
 
 
 def searched(function: Callable[..., Any]) -> SetUp:
-    """Return the set-up that looks random numbers up among sorted ones."""
+    """Return a set-up that searches random numbers in a sorted array."""
 
     def set_up(n: int) -> Call:
         rng = np.random.default_rng(0)
@@ -49,7 +49,7 @@ def columns(function: Callable[..., Any]) -> SetUp:
 
 
 def by_numpy(n: int) -> Call:
-    """Do what sharedmem.topk(a, 100) does."""
+    """Compute `sharedmem.topk(a, 100)` with NumPy."""
     a = np.random.default_rng(0).normal(size=n)
 
     def call() -> Any:

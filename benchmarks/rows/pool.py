@@ -1,4 +1,4 @@
-"""Time start-up and tasks of the pool beside those of its peers."""
+"""Rows of start-up and tasks of pools."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def private_memory(n_bytes: int) -> np.ndarray:
     return np.full(n_bytes // 8, 1.0)
 
 
-# Tasks. Those that burn the processor do so by its own clock: what the coordinator, or anybody
-# else, takes from them makes them longer. More workers than cores can only sleep at once.
+# Tasks that burn the processor use the clock of their thread, so they take longer if another
+# process takes time from them. With more workers than cores, tasks sleep.
 
 TASK_SECONDS = 1e-3
 
@@ -84,7 +84,7 @@ def uneven_lengths(n: int) -> list[float]:
 
 
 def no_schedule_is_shorter(task: Callable[[float], int], items: Items, workers: int) -> SetUp:
-    """Measure each task alone, once, and return what no schedule can beat."""
+    """Measure each task alone, once, and return a lower bound of all schedules."""
 
     def set_up(size: int) -> Call:
         @functools.cache
@@ -94,7 +94,7 @@ def no_schedule_is_shorter(task: Callable[[float], int], items: Items, workers: 
                 start = time.perf_counter()
                 task(item)
                 lengths.append(time.perf_counter() - start)
-            # Alone, too, a task is interrupted now and then: equal ones should have been equal.
+            # A task can be interrupted even alone, so equal tasks get their median.
             if items is equal_lengths:
                 lengths = [float(np.median(lengths))] * size
             return Measured(max(max(lengths), sum(lengths) / workers))
@@ -105,7 +105,7 @@ def no_schedule_is_shorter(task: Callable[[float], int], items: Items, workers: 
 
 
 def contenders(task: Callable[[Any], Any], items: Items, workers: int) -> dict[str, SetUp]:
-    """Return all of them for two workers; the slowest ones take too long with many."""
+    """Return all contenders for two workers; for other numbers, the fast ones."""
     if workers == 2:
         return everyone(task, items, workers, numbers=True)
     return {OURS: by_ours(task, items, workers), POOL: by_pool(task, items, workers)}

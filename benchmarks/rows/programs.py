@@ -1,4 +1,4 @@
-"""Whole programs: ours, a plain one, and one with the peer that a user would pick."""
+"""Rows of whole programs: with sharedmem, plain, and with the peer that a user would pick."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.timing import OURS, POOL, Call, Row, SetUp
 from programs import file_statistics, image_stack, kmeans, monte_carlo, word_count
 
 PLAIN = "plain NumPy or Python"
-# The title, the sizes of the input, large and small, the peer, and what all together need.
+# The title, the large and the small input size, the peer, and the bytes that all need together.
 PROGRAMS: dict[ModuleType, tuple[str, int, int, str, int]] = {
     word_count: ("word count, {} files of 1 MiB", 64, 2, POOL, 0),
     image_stack: ("Gaussian filter of {} images of 1024 x 1024", 64, 2, JOBLIB, 3 << 30),
@@ -27,7 +27,7 @@ PROGRAMS: dict[ModuleType, tuple[str, int, int, str, int]] = {
 
 
 def definitions(tree: ast.Module) -> dict[str, ast.stmt]:
-    """Return the functions and constants of a file by their names."""
+    """Return the functions and constants of a module by name."""
     found: dict[str, ast.stmt] = {}
     for node in tree.body:
         if isinstance(node, ast.FunctionDef):
@@ -45,9 +45,9 @@ def is_name(node: ast.AST) -> TypeGuard[ast.Name]:
 
 
 def n_lines(module: ModuleType, version: str) -> int:
-    """Count the lines of code that a version needs: its own, and those of what it names.
+    """Count the lines of code of a version and of the functions and constants that it uses.
 
-    Imports, comments and docstrings do not count.
+    Imports, comments, and docstrings do not count.
     """
     defined = definitions(ast.parse(inspect.getsource(module)))
     needed = [defined[version]]

@@ -1,4 +1,4 @@
-"""Reproduce what the peers publish about themselves, with their own code and ours beside it."""
+"""Rows that the peers publish, with their own code and with sharedmem."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from harness.timing import GIB, MIB, NUMPY, OURS, Call, Row, SetUp, scratch
 WORKERS = sharedmem.cpu_count()
 
 # mpire: github.com/sybrenjansen/multiprocessing_benchmarks, benchmark 1. One image is
-# convolved by ten 4 x 4 filters a core, and each result thinned out.
+# convolved with ten 4 x 4 filters per core, and each result is subsampled.
 
 SCIPY = "SciPy, one process"
 
@@ -87,7 +87,7 @@ VML_TIMING = ("2*b + 4*a", "sin(a)**2 + cos(b)**2")
 
 
 def evaluated(expression: str, dtype: str, evaluate: Callable[..., Any]) -> SetUp:
-    """Evaluate into an array that is there, as the sources do for large ones."""
+    """Evaluate into an existing array, as the sources do for large ones."""
 
     def set_up(n: int) -> Call:
         a = np.linspace(1, 2, n, dtype=dtype)
@@ -168,7 +168,7 @@ def summed_by_numpy(n: int) -> Call:
 
 
 # Dask: examples.dask.org/array.html, and the array chapter of tutorial.dask.org.
-# Small integers, whose sums are the same in whatever order they are added.
+# Small integers: their sums do not depend on the order.
 
 
 def matrix(side: int) -> np.ndarray:
@@ -205,7 +205,7 @@ def mean_of_sum_by_numpy(x: np.ndarray) -> Any:
 
 
 def mean_of_sum_by_dask(x: Any) -> Any:
-    """Dask finds out by itself which half of y it needs."""
+    """Leave it to Dask to find the half of y that is needed."""
     y = x + x.T
     return y[::2, len(x) // 2 :].mean(axis=1)
 
@@ -231,7 +231,7 @@ def added(add: Callable[[np.ndarray], Any]) -> SetUp:
 
 ROWS = {
     "mpire-images": Row(
-        "mpire: an image of 5000 x 5000 by ten filters a core", 10 * WORKERS, 2,
+        "mpire: an image of 5000 x 5000 with ten filters per core", 10 * WORKERS, 2,
         present({
             OURS: convolved, SCIPY: convolved_by_scipy, MPIRE: convolved_by_mpire,
             JOBLIB: convolved_by_joblib, FUTURES: convolved_by_futures,
@@ -246,7 +246,7 @@ ROWS = {
         for k, expression in enumerate(VML_TIMING)
     },
     "joblib-memmap": Row(
-        "joblib: the sums of ten rows of 1,000,000 in a memmap", 10_000_000, 10_000,
+        "joblib: sums of ten rows of 1,000,000 in a memmap", 10_000_000, 10_000,
         present({OURS: summed, NUMPY: summed_by_numpy, JOBLIB: summed_by_joblib}),
         warms_up=True,
     ),
@@ -268,7 +268,7 @@ ROWS = {
         needs=11 * GIB, warms_up=True,
     ),
     "numba-prange": Row(
-        "numba: the sum of an array by prange, 128 MiB", 16 * MIB, MIB // 8,
+        "numba: sum of an array with prange, 128 MiB", 16 * MIB, MIB // 8,
         {OURS: added(sharedmem.sum), NUMPY: added(np.sum), PRANGE: added(prange_test)},
         "no peer faster", warms_up=True,
     ),

@@ -1,4 +1,4 @@
-"""Compare random numbers in shared arrays with NumPy's Generator on one core."""
+"""Rows of random numbers: NumPy's Generator on one core."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SEED = 7
 random = sharedmem.random
 
 
-# Calls return nothing: the numbers of two generators are not to agree.
+# Calls return nothing, since the numbers of two generators differ.
 
 
 def ours(draw: Callable[..., Any], *parameters: float, dtype: str = "f8") -> SetUp:

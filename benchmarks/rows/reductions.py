@@ -1,4 +1,4 @@
-"""Compare the reductions with NumPy, numba, bottleneck, numexpr, blosc2 and Dask."""
+"""Rows of reductions: NumPy, numba, bottleneck, numexpr, blosc2, and Dask."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from harness.limits import loop, read
 from harness.timing import MIB, NUMPY, OURS, Call, SetUp, of_sizes
 
 DASK_CHUNK = MIB  # elements; 8 MiB
-DIGITS = 4  # that contenders agree in, who add in another order
+DIGITS = 4  # contenders agree in these; they add in different orders
 
 Function = Callable[[Any], Any]
 
 
-# prange of each, as a user writes it.
+# Each reduction with prange, as a user writes it.
 
 
 @loop()  # type: ignore[untyped-decorator, unused-ignore]
@@ -89,7 +89,7 @@ PRANGES: dict[str, Function] = {
 
 
 def values(n: int) -> np.ndarray:
-    """Return numbers that are the same for all contenders, in (-1, 1)."""
+    """Return the same numbers in (-1, 1) for all contenders."""
     a: np.ndarray = sharedmem.empty(n)
     period = np.random.default_rng(0).uniform(-1, 1, min(MIB, n))
     for start in range(0, n, period.size):
@@ -129,7 +129,7 @@ def for_blosc2(a: Any) -> Any:
 
 
 def contenders(name: str) -> dict[str, SetUp]:
-    """Return those that have the reduction; bottleneck has it by the name of nansum alone."""
+    """Return the contenders that have the reduction; bottleneck's functions ignore NaN."""
     found = {
         OURS: call(of("sharedmem", name), lambda a: a),
         NUMPY: call(of("numpy", name)),
@@ -152,6 +152,6 @@ ROWS = {
     key: row
     for name in PRANGES
     for key, row in of_sizes(
-        name, name, contenders(name), "0.9 of a plain read, and no peer faster"
+        name, name, contenders(name), "0.9 of a plain read, no peer faster"
     ).items()
 }

@@ -1,4 +1,4 @@
-"""Rows on results, on the memory that they take, and on imap."""
+"""Rows of results of tasks, their memory, and imap."""
 
 from __future__ import annotations
 
@@ -63,21 +63,21 @@ def two(n: int) -> list[int]:
 
 
 def by_nobody(func: Callable[[int], Any], items: Items) -> SetUp:
-    """Let the coordinator make the results by itself."""
+    """Compute the results in the coordinator."""
     return lambda size: lambda: [func(n) for n in items(size)]
 
 
 def memory(key: str, path: str = "/proc/self/status") -> int:
-    """Return an entry of a file of the kernel, in bytes."""
+    """Return an entry of a file in /proc, in bytes."""
     lines = Path(path).read_text().splitlines()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))
 
 
 def peak_memory(call: Call) -> Call:
-    """Measure by how much the coordinator grows while it reduces slowly."""
+    """Measure the growth of the coordinator during a call."""
 
     def measured() -> Measured:
-        Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
         before = memory("VmRSS")
         result = call()
         return Measured(memory("VmHWM") - before, result)
@@ -86,7 +86,7 @@ def peak_memory(call: Call) -> Call:
 
 
 def waiting_memory(call: Callable[[Call], Any]) -> Call:
-    """Measure by how much the shared memory of the machine grows meanwhile."""
+    """Measure the growth of the machine's shared memory during a call."""
 
     def measured() -> Measured:
         before = memory("Shmem", "/proc/meminfo")
@@ -122,7 +122,7 @@ def reduce_slowly_by_pool(n: int) -> list[float]:
 
 
 def window(n: int) -> Measured:
-    """Return what the coordinator may hold: for each worker a window, and a result beyond it."""
+    """Return what the coordinator may hold: a window and one result per worker."""
     from sharedmem.workers.channel import WINDOW_BYTES
 
     return Measured(2 * (WINDOW_BYTES + 8 * n))
@@ -198,19 +198,19 @@ ROWS = {
         "no slower than the others", warms_up=True,
     ),
     "results-tuples": Row(
-        "a task of 100,000 that returns a tuple", 100_000, 1000, everyone(two_numbers, range, 2),
-        "no slower than the others", per_item,
+        "a task that returns a tuple, 100,000 tasks", 100_000, 1000,
+        everyone(two_numbers, range, 2), "no slower than the others", per_item,
     ),
     "results-vectors": Row(
-        "a task of 100,000 that returns an array of 4", 100_000, 1000, everyone(vector, range, 2),
-        "no slower than the others", per_item,
+        "a task that returns an array of 4, 100,000 tasks", 100_000, 1000,
+        everyone(vector, range, 2), "no slower than the others", per_item,
     ),
     "results-mixed": Row(
         "16 dicts of arrays of 512 B to 32 MiB", 4 * MIB, MIB // 8,
         everyone(mixed_arrays, several, 2), "no slower than the others", warms_up=True,
     ),
     "results-shared": Row(
-        "2 SharedArrays of 256 MiB from workers (reference: made by the coordinator)",
+        "2 SharedArrays of 256 MiB from workers (reference: from the coordinator)",
         64 * MIB, MIB,
         {OURS: by_ours(shared_array_of, two, 2), POOL: by_pool(array_of, two, 2),
          REFERENCE: by_nobody(shared_array_of, two)},
@@ -225,7 +225,7 @@ ROWS = {
         "the window", in_bytes,
     ),
     "memory-shared": Row(
-        "growth of all shared memory meanwhile (reference: the window)", MIB, MIB // 8,
+        "growth of all shared memory during that call (reference: the window)", MIB, MIB // 8,
         {OURS: lambda n: waiting_memory(lambda look: reduce_slowly(n, look)),
          REFERENCE: lambda n: lambda: window(n)},
         "the window", in_bytes,

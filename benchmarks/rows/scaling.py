@@ -1,4 +1,4 @@
-"""Time the same work with more and more workers, also with more than there are cores."""
+"""Rows of the same work with more and more workers, also more than cores."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def in_pool(n: int, set_up: SetUp) -> SetUp:
 
 
 def with_threads(n: int, set_up: SetUp) -> SetUp:
-    """Give numba so many threads, and numexpr, which asks `cpu_count` here."""
+    """Limit numba to n threads, and numexpr, whose contender asks `cpu_count`."""
 
     def set_up_for(size: int) -> Call:
         call = set_up(size)
@@ -69,7 +69,7 @@ def sort_by_numpy(n: int) -> Call:
 
 
 def of_array(everyone: dict[str, SetUp], *peers: str) -> Callable[[int], dict[str, SetUp]]:
-    """Return ours, NumPy with its one thread, and peers with as many as there are cores for."""
+    """Return sharedmem, NumPy with one thread, and peers with at most one thread per core."""
 
     def contenders(n: int) -> dict[str, SetUp]:
         there = [which for which in peers if which in everyone and n <= N_CORES]
@@ -91,7 +91,7 @@ def of_tasks(n: int) -> dict[str, SetUp]:
     })  # fmt: skip
 
 
-# The title, the size and a small one, the contenders for so many workers, and the bytes they hold.
+# The title, the size, a small size, the contenders for n workers, and the bytes that they need.
 CURVES: dict[str, tuple[str, int, int, Callable[[int], dict[str, SetUp]], int]] = {
     "sum": (
         "sum of 1 GiB", GIB // 8, MIB // 64, of_array(reductions("sum"), PRANGE), 3 * GIB,

@@ -1,4 +1,4 @@
-"""Compare cumulative sums, products and extrema with NumPy, numba and Dask."""
+"""Rows of cumulative sums, products, and extrema: NumPy, numba, and Dask."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Shape = Callable[[int], tuple[int, ...]]
 
 @loop(fastmath=False)  # type: ignore[untyped-decorator, unused-ignore]
 def cumsum_of_parts(a: Any, out: Any, n_parts: int) -> None:
-    """Sum each part, then scan each part from where the one before it ends."""
+    """Sum each part, then accumulate each part from the total of the parts before it."""
     size = -(-a.size // n_parts)
     sums = np.zeros(n_parts + 1)
     for k in numba.prange(n_parts):
@@ -42,7 +42,7 @@ def cumsum_in_two_passes(a: Any, out: Any) -> None:
     cumsum_of_parts(a, out, numba.get_num_threads())
 
 
-# Small integers, whose sums are the same in whatever order they are added.
+# Small integers: their sums do not depend on the order.
 def numbers(shape: tuple[int, ...]) -> Any:
     a = sharedmem.empty(shape)
     a[...] = np.resize(np.arange(-50.0, 51.0), shape[-1])
@@ -58,7 +58,7 @@ def of_numpy(a: Any) -> Any:
 
 
 def call(function: Callable[..., Any], shape: Shape, see: Callable[[Any], Any]) -> SetUp:
-    """Call a function on the array, and on one for its result."""
+    """Return a set-up that calls a function on an array and on an output array."""
 
     def set_up(n: int) -> Call:
         a, out = see(numbers(shape(n))), see(sharedmem.zeros(shape(n)))

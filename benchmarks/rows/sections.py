@@ -1,4 +1,4 @@
-"""Rows on ordered and critical sections, and on barriers."""
+"""Rows of ordered sections, critical sections, and barriers."""
 
 from __future__ import annotations
 
@@ -139,15 +139,15 @@ ROWS = {
         "5 x faster than 0.3.8",
     ),
     "ordered-cpu": Row(
-        "processor time of 200 turns of 2 ms, 32 workers", 200, 40,
+        "CPU time of 200 ordered turns of 2 ms, 32 workers", 200, 40,
         {OURS: processor_time(turns(32, 2e-3)), OLD: processor_time(turns(32, 2e-3))},
         "no spinning",
     ),
     "critical": Row(
-        "100,000 critical sections (Pool: a bare Lock)", 100_000, 100,
+        "100,000 critical sections (Pool: a bare lock)", 100_000, 100,
         present({OURS: critical_sections, POOL: critical_sections_by_pool, OLD: critical_sections,
                  PYMP: critical_sections_by_pymp}),
-        "within 1.5 x of a bare Lock",
+        "within 1.5 x of a bare lock",
     ),
     "barrier": Row(
         "10 barriers of 64 workers", 64, 2, {OURS: barriers, POOL: barriers_by_pool},

@@ -1,4 +1,4 @@
-"""Compare selections and histograms with NumPy, and one of them with numba and Dask."""
+"""Rows of selection and histograms: NumPy; histogram also with numba and Dask."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def integers(n: int, stop: int) -> np.ndarray:
 
 
 def weights(n: int) -> np.ndarray:
-    """Return whole numbers, whose sums are the same in whatever order they are added."""
+    """Return small integers: their sums do not depend on the order."""
     return integers(n, 100).astype("f8")
 
 
 def of(module: str, name: str, arguments: Arguments) -> SetUp:
-    """Call a function of a module on arguments made for so many elements."""
+    """Return a set-up that calls a function of a module on arguments of n elements."""
 
     def set_up(n: int) -> Call:
         function: Callable[..., Any] = getattr(importlib.import_module(module), name)
@@ -43,7 +43,7 @@ def of(module: str, name: str, arguments: Arguments) -> SetUp:
 
 @loop(fastmath=False)  # type: ignore[untyped-decorator, unused-ignore]
 def counts_of(a: Any, n_bins: int, n_parts: int) -> Any:
-    """Count numbers in (-1, 1), by each thread for itself, with rounded edges."""
+    """Count numbers in (-1, 1) per thread, with rounded edges."""
     counts = np.zeros((n_parts, n_bins), np.int64)
     for p in numba.prange(n_parts):
         for i in range(p * a.size // n_parts, (p + 1) * a.size // n_parts):
@@ -75,7 +75,7 @@ HISTOGRAMS = present({
     DASK: by_dask,
 })  # fmt: skip
 CUBES = np.linspace(-1, 1, 101) ** 3
-# What is called, on what, and the target.
+# The function, its arguments, and the target.
 CASES: dict[str, tuple[str, Arguments, str]] = {
     "histogram-edges": ("histogram", lambda n: (numbers(n), CUBES), ""),
     "histogram-weights": ("histogram", lambda n: (numbers(n), 100, None, None, weights(n)), ""),

@@ -1,4 +1,4 @@
-"""Find out, by calling it, how each function works on each type, and write that as a table."""
+"""Observe how each function works on each dtype, and write a table."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def small_counts(a: np.ndarray) -> np.ndarray:
     return np.arange(len(a)) % 100
 
 
-# Functions that take more than an array; all others are called with it alone.
+# Functions that take more than one argument; all others are called with an array.
 CALLS: dict[str, Function] = {
-    # Of numbers that decide nothing before the last chunk.
+    # Of numbers that do not decide the result before the last chunk.
     "all": lambda a: sharedmem.all(np.ones_like(a)),
     "any": lambda a: sharedmem.any(np.zeros_like(a)),
     "accumulate": lambda a: sharedmem.accumulate(np.add, a),
@@ -55,7 +55,7 @@ CALLS: dict[str, Function] = {
     "vdot": lambda a: sharedmem.vdot(a, a),
     "where": lambda a: sharedmem.where(small_counts(a) < 50, a, a[::-1]),
 }
-# These run what they are given, or take no array.
+# These run a function of the user, or take no array.
 NOT_OF_AN_ARRAY = {"apply_ufunc", "evaluate", "map_chunks", "map_overlap", "reduce"}
 
 
@@ -74,14 +74,14 @@ def values(dtype: str) -> np.ndarray:
 
 
 def compiled() -> int:
-    """Return how many kernels there are, each counted once for each type that it is ready for."""
+    """Return the number of compiled signatures of all kernels."""
     from numba.core.dispatcher import Dispatcher
 
     return sum(len(x.signatures) for x in gc.get_objects() if isinstance(x, Dispatcher))
 
 
 def observe(function: Function, a: np.ndarray) -> str:
-    """Call a function, and say how it has worked."""
+    """Call a function, and return how it worked."""
     before = compiled()
     n_jobs = 0
     call = helper_threads._Helpers.call
@@ -102,7 +102,7 @@ def observe(function: Function, a: np.ndarray) -> str:
 
 
 def observe_apart(function: Function, dtype: str) -> str:
-    """Observe in a fork, in which no kernel has been used before."""
+    """Observe in a fork, in which no kernel has been used."""
     read_end, write_end = os.pipe()
     if os.fork() == 0:
         warnings.simplefilter("ignore")

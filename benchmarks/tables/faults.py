@@ -1,4 +1,4 @@
-"""Let the same faults strike this package and its peers, and print who survives what."""
+"""Inject the same faults into sharedmem and its peers, and write how each call ends."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from harness.timing import BENCHMARKS, OLD, OURS, POOL
 PEERS = (OURS, POOL, FUTURES, JOBLIB, MPIRE, OLD)
 LIMIT_SECONDS = 10.0
 GRACE_SECONDS = 1.0
-# The table of a page stands between these.
+# The table of the page is between these lines.
 BEGIN, END = "<!-- benchmarks/tables/faults.py writes from here -->\n", "<!-- to here -->\n"
 
 Map = Callable[[Callable[[int], Any], Any], Any]
@@ -322,7 +322,7 @@ def describe(error: BaseException, cause: str) -> str:
 
 
 def strike(peer: str, name: str, python: str) -> str:
-    """Run a peer with a fault in an interpreter of its own; return a cell of the table."""
+    """Run a peer with a fault in its own interpreter; return a cell of the table."""
     fault = FAULTS[name]
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH" or peer != OLD}
     process = subprocess.Popen(
@@ -356,7 +356,7 @@ def strike(peer: str, name: str, python: str) -> str:
 
 
 def reports_in(out: str) -> Iterator[Any]:
-    """Yield what has been reported, and nothing that a peer has written."""
+    """Yield the reports, and skip what a peer has printed."""
     for line in out.splitlines():
         with contextlib.suppress(json.JSONDecodeError):
             found = json.loads(line)
@@ -365,7 +365,7 @@ def reports_in(out: str) -> Iterator[Any]:
 
 
 def cell(fault: Fault, out: str, err: str, hangs: bool, n_left: int) -> str:
-    """Say in a few words what happened."""
+    """Return what happened, in a few words."""
     reports = list(reports_in(out))
     parts = []
     if fault.signal == signal.SIGKILL:
@@ -374,13 +374,13 @@ def cell(fault: Fault, out: str, err: str, hangs: bool, n_left: int) -> str:
         ending, seconds = reports[0]
         parts.append(f"{ending}, {seconds - (fault.signal is not None):.1f} s")
         if hangs:
-            parts.append("its pool then waits for ever")
+            parts.append("its pool then hangs")
         elif reports[-1] is False:
             parts.append("next call wrong")
         elif "begun" in out and reports[-1] is not True:
             parts.append("pool lost")
     else:
-        parts.append("waits for ever" if hangs else "process lost")
+        parts.append("hangs" if hangs else "process lost")
     if fault.signal is not None:
         n_traces = err.count("Traceback (most recent call last)")
         parts.append(f"{n_traces} tracebacks" if n_traces else "quiet")
@@ -390,7 +390,7 @@ def cell(fault: Fault, out: str, err: str, hangs: bool, n_left: int) -> str:
 
 
 def alive_in(session: int) -> list[int]:
-    """Return the processes of a session that are no zombies."""
+    """Return the processes of a session that are not zombies."""
     found = []
     for file in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
@@ -401,16 +401,16 @@ def alive_in(session: int) -> list[int]:
 
 
 def lines_of_table(options: argparse.Namespace) -> Iterator[str]:
-    """Yield the lines of the table, each as soon as it is known."""
+    """Yield the lines of the table, each when it is known."""
     peers = [peer for peer in PEERS if is_there(peer)]
     named = [peer for peer in (JOBLIB, MPIRE, OURS) if peer in peers]
     versions = ", ".join(f"{peer} {importlib.metadata.version(peer)}" for peer in named)
     yield (
-        f"Two workers; Linux, Python {platform.python_version()}, {versions}. What takes over "
-        f"{LIMIT_SECONDS:.0f} s waits for ever."
+        f"Two workers; Linux, Python {platform.python_version()}, {versions}. A call that takes "
+        f"more than {LIMIT_SECONDS:.0f} s hangs."
     )
     if missing := [peer for peer in PEERS if peer not in peers]:
-        yield f"Not installed, and left out: {', '.join(missing)}."
+        yield f"Not installed: {', '.join(missing)}."
     yield ""
     yield f"| fault | {' | '.join(peers)} |"
     yield "| --- " * (len(peers) + 1) + "|"
@@ -427,7 +427,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--old-python", help="interpreter of an environment with sharedmem 0.3.8")
     parser.add_argument("--only", nargs="+", choices=FAULTS, default=list(FAULTS), metavar="FAULT")
-    parser.add_argument("--output", type=Path, help="a page whose table is to be exchanged")
+    parser.add_argument("--output", type=Path, help="a page whose table is replaced")
     parser.add_argument("--perform", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.perform:

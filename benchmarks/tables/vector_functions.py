@@ -1,8 +1,8 @@
-"""Measure the functions of expressions, in glibc's libmvec and in NumPy, and write that as a table.
+"""Measure the functions of expressions, of libmvec and of NumPy, and write a table.
 
-Nanoseconds an element are processor time of one thread, the least of several rounds in turn; errors
-are the greatest, in units of the last place, of 262,144 numbers, half of them drawn evenly and half
-by their size.
+Times are CPU time of one thread per element, the minimum of several interleaved rounds. Errors are
+the maximum, in units in the last place (ulp), over `N` numbers, half of them uniform and half
+log-uniform.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sharedmem.expressions.language import Call, Operand, Steps
 
 N = 1 << 18
 ROUNDS = 15
-# Where they are defined, between which numbers or around how large ones.
+# The interval of the arguments.
 DOMAINS: dict[str, tuple[float, float]] = {
     "exp": (-80, 80), "expm1": (-17, 80), "log": (1e-30, 1e30), "log1p": (-0.99, 1e30),
     "log2": (1e-30, 1e30), "log10": (1e-30, 1e30), "sin": (-100, 100), "cos": (-100, 100),
@@ -37,7 +37,7 @@ Measured = tuple[float, float]
 
 
 def arguments_of(name: str, dtype: str, n: int = N) -> np.ndarray:
-    """Draw numbers where a function is defined: evenly, and by their size."""
+    """Draw uniform and log-uniform numbers in the domain of a function."""
     low, high = DOMAINS[name]
     rng = np.random.default_rng(0)
     evenly = rng.uniform(low, high, (2, n // 2))
@@ -49,14 +49,14 @@ def arguments_of(name: str, dtype: str, n: int = N) -> np.ndarray:
 
 
 def errors(name: str, drawn: np.ndarray, result: np.ndarray) -> float:
-    """Return the greatest error, in units of the last place of the exact result."""
+    """Return the maximum error, in ulp of the exact result."""
     with np.errstate(all="ignore"):
         exact = getattr(np, name)(*drawn.astype("g" if result.dtype == "f8" else "f8"))
         return float((abs(result - exact) / np.spacing(abs(exact).astype(result.dtype))).max())
 
 
 def compiled(name: str, dtype: str, n_arguments: int, by_library: bool | None) -> Any:
-    """Return a kernel that calls the library's function, or NumPy's, or what is chosen here."""
+    """Return a kernel that calls libmvec's function, NumPy's, or (None) the one chosen here."""
     fusion._fuse.cache_clear()
     kind = np.dtype(dtype)
     operands = [Operand(at, kind) for at in range(n_arguments)]
@@ -67,7 +67,7 @@ def compiled(name: str, dtype: str, n_arguments: int, by_library: bool | None) -
 
 
 def measure(name: str, dtype: str) -> tuple[list[Measured], bool]:
-    """Return time and error by the library and by NumPy, and whether the library is chosen here."""
+    """Return time and error of libmvec and of NumPy, and whether libmvec is chosen here."""
     drawn = arguments_of(name, dtype)
     out = np.empty(N, dtype)
     kernels = [compiled(name, dtype, len(drawn), by_library) for by_library in (True, False)]
@@ -86,7 +86,7 @@ def measure(name: str, dtype: str) -> tuple[list[Measured], bool]:
 
 
 def rows() -> list[str]:
-    """Return a row for each function and type, as this process has them."""
+    """Return a row per function and dtype, measured in this process."""
     found = []
     for name in DOMAINS:
         for dtype in ("f4", "f8"):
@@ -99,7 +99,7 @@ def rows() -> list[str]:
 
 
 def rows_without() -> list[str]:
-    """Return the rows of a process that has no AVX-512."""
+    """Return the rows of a process without AVX-512."""
     environment = {**os.environ, "NPY_DISABLE_CPU_FEATURES": WITHOUT}
     command = [sys.executable, "-W", "ignore", __file__, "--rows"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
@@ -129,8 +129,10 @@ def table() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", action="store_true", help="those of this process alone")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="keep what is printed here")
+    parser.add_argument("--rows", action="store_true", help="only rows of this process")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="write the table to this file, too"
+    )
     options = parser.parse_args()
     text = "\n".join(rows()) + "\n" if options.rows else table()
     print(text, end="")

@@ -50,8 +50,10 @@ def as_operand(a: Any) -> Array:
 
 def in_memory(a: Any) -> Array:
     """Return `a` as an ndarray; refuse to read an array in a file as a whole."""
-    if is_store(a) and 0 not in a.shape:
+    if is_store(a):
         check_plain(a)
+        if 0 in a.shape:
+            return as_ndarray(a[...])
         raise TypeError(
             f"an array in a file, of shape {a.shape} and dtype {a.dtype}, would have to be read as "
             "a whole here; give a[...] to load it, or go through it with sharedmem.map_chunks"

@@ -66,7 +66,7 @@ def tell_kinds(kinds: Set[str], name: str) -> None:
         if modes[kind] == "raise":
             raise FloatingPointError(text)
         if modes[kind] == "warn":
-            warnings.warn(text, RuntimeWarning, stacklevel=_level_of_caller())
+            warn_caller(text)
         elif modes[kind] == "print":
             print(f"Warning: {text}", file=sys.stderr)
         elif modes[kind] == "call":
@@ -75,9 +75,9 @@ def tell_kinds(kinds: Set[str], name: str) -> None:
             receiver.write(f"Warning: {text}\n")
 
 
-def _level_of_caller() -> int:
-    """Return the stack level, for :func:`tell`, of the first function outside this package."""
-    level, frame = 1, sys._getframe(1)
+def warn_caller(text: str) -> None:
+    """Issue a RuntimeWarning at the line that called this package."""
+    level, frame = 1, sys._getframe()
     while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == "sharedmem":
         level, frame = level + 1, frame.f_back
-    return level
+    warnings.warn(text, RuntimeWarning, stacklevel=level)

@@ -1,18 +1,13 @@
-"""Where the extrema of an array are, by NumPy's names."""
+"""Indices of minima and maxima by NumPy's names, on the pool in use."""
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
-import numpy as np
-from numpy.lib.array_utils import normalize_axis_index
 from numpy.typing import ArrayLike, NDArray
 
-from sharedmem.engine.operands import as_operand
-from sharedmem.functions.chunkwise import reduce
-from sharedmem.functions.numpy_rules import by_numpy, is_covered, store
-from sharedmem.kernels import Reduction, arg_extrema
+from sharedmem.functions import numpy_rules
+from sharedmem.functions.numpy_rules import apply
 
 Array = NDArray[Any]
 
@@ -20,19 +15,21 @@ Array = NDArray[Any]
 def argmin(
     a: ArrayLike, axis: int | None = None, out: Array | None = None, *, keepdims: bool = False
 ) -> Any:
-    """Return the index of the first smallest element, or NaN, as `numpy.argmin` does.
+    """Return the indices of the minimum values along an axis, as `numpy.argmin` does.
 
     Parameters
     ----------
     a : array_like
+        The elements. An array in a file is refused: load it by ``a[...]``.
     axis : int, optional
-        The axis along which to search; by default the array is flattened in C order.
+        The axis to search along. By default, the index is into the array flattened in C order.
     out, keepdims
         As for :func:`sharedmem.sum`.
 
     Returns
     -------
     int or ndarray of int
+        The first index, if the minimum occurs more than once. NaN counts as the minimum.
 
     Raises
     ------
@@ -45,28 +42,23 @@ def argmin(
     >>> int(sharedmem.argmin([3, 1, 7]))
     1
     """
-    a = as_operand(a)
-    if not has_positions(a, axis, out, keepdims):
-        return by_numpy(np.argmin, a, axis=axis, out=out, keepdims=keepdims)
-    return store(reduce_positions(arg_extrema.argmin(a.dtype), a, axis, keepdims), out)
+    return apply(numpy_rules.ARGMIN, a, axis, None, out, keepdims)
 
 
 def argmax(
     a: ArrayLike, axis: int | None = None, out: Array | None = None, *, keepdims: bool = False
 ) -> Any:
-    """Return the index of the first largest element, or NaN, as `numpy.argmax` does.
+    """Return the indices of the maximum values along an axis, as `numpy.argmax` does.
 
     Parameters
     ----------
-    a : array_like
-    axis : int, optional
-        The axis along which to search; by default the array is flattened in C order.
-    out, keepdims
-        As for :func:`sharedmem.sum`.
+    a, axis, out, keepdims
+        As for :func:`argmin`.
 
     Returns
     -------
     int or ndarray of int
+        The first index, if the maximum occurs more than once. NaN counts as the maximum.
 
     Raises
     ------
@@ -79,28 +71,4 @@ def argmax(
     >>> int(sharedmem.argmax([3, 1, 7]))
     2
     """
-    a = as_operand(a)
-    if not has_positions(a, axis, out, keepdims):
-        return by_numpy(np.argmax, a, axis=axis, out=out, keepdims=keepdims)
-    return store(reduce_positions(arg_extrema.argmax(a.dtype), a, axis, keepdims), out)
-
-
-def has_positions(a: Array, axis: int | None, out: Any, keepdims: bool) -> bool:
-    """Say whether kernels find positions along an axis."""
-    if axis is not None and a.ndim:
-        normalize_axis_index(operator.index(axis), a.ndim)
-    return isinstance(a, np.ndarray) and (is_covered(a, np.dtype(np.intp), axis, out, keepdims))
-
-
-def reduce_positions(reduction: Reduction, a: Array, axis: int | None, keepdims: bool) -> Any:
-    """Reduce an array to positions along an axis, or in C order."""
-    line, along = (a.reshape(-1), 0) if axis is None else (a, axis)
-    if line.strides[along] < 0:  # reductions see elements in the order of memory
-        line = np.ascontiguousarray(line)
-    result = reduce(reduction, line, along, keepdims=keepdims)
-    if axis is not None or not keepdims:
-        return result
-    shape = (1,) * a.ndim
-    if isinstance(result, tuple):
-        return tuple(np.reshape(part, shape) for part in result)
-    return np.reshape(result, shape)
+    return apply(numpy_rules.ARGMAX, a, axis, None, out, keepdims)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,8 @@ from numpy.typing import NDArray
 
 from sharedmem.engine.operands import in_memory
 from sharedmem.engine.reduce import Axis
-from sharedmem.functions.numpy_rules import store
+from sharedmem.expressions import float_flags
+from sharedmem.functions.outputs import store
 from sharedmem.functions.quantiles import (
     Function,
     Options,
@@ -170,5 +170,5 @@ def _along_axes(
 
     found = along_axes(of_numbers, a, axis, None, keepdims, options)
     if any(have_no_numbers):
-        warnings.warn("All-NaN slice encountered", RuntimeWarning, stacklevel=3)
+        float_flags.warn_caller("All-NaN slice encountered")
     return store(found, out)

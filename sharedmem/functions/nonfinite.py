@@ -1,4 +1,4 @@
-"""Results that are infinite or NaN: what made them so, told as NumPy tells it."""
+"""Warnings about results that are infinite or NaN, as NumPy issues them."""
 
 from __future__ import annotations
 
@@ -64,10 +64,11 @@ def told(
     is_nan = np.isnan(result)
     floats = [a for a in arrays if a.dtype.kind in "fc"]
     along = len(arrays) == 1 and (np.ndim(result) or not isinstance(arrays[0], np.ndarray))
-    find = _along if along else _anywhere
     has_nan, has_inf = np.False_, np.False_
     for a in floats:
-        nan_here, inf_here = find(a, axis, skips_nan, np.shape(result))
+        nan_here, inf_here = (
+            _along(a, axis, skips_nan, np.shape(result)) if along else _anywhere(a, skips_nan)
+        )
         has_nan, has_inf = has_nan | nan_here, has_inf | inf_here
     told_kinds = set()
     is_told = ~np.isfinite(result) & ~np.asarray(excused) & (skips_nan | ~has_nan)
@@ -85,7 +86,7 @@ def _is_finite(result: Any) -> bool:
     return np.asarray(result).dtype.kind not in "fc" or bool(np.isfinite(result).all())
 
 
-def _anywhere(a: Array, axis: Axis, skips_nan: bool, shape: tuple[int, ...]) -> tuple[Any, Any]:
+def _anywhere(a: Array, skips_nan: bool) -> tuple[Any, Any]:
     """Return whether any element is NaN or infinite; reads no further than the first of each."""
     has_nan = not skips_nan and any_chunk(a, lambda chunk: np.isnan(chunk).any())
     return np.bool_(has_nan), np.bool_(any_chunk(a, lambda chunk: np.isinf(chunk).any()))

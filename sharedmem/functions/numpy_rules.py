@@ -1,107 +1,86 @@
-"""What reductions by NumPy's names have in common: result types, `out`, and what NumPy does."""
+"""The table of NumPy's reductions, a row each, and the function that applies a row."""
 
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_tuple
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.arrays.conversion import has_rules
-from sharedmem.engine.operands import check_target, in_memory
+from sharedmem.engine.operands import as_array, as_operand
 from sharedmem.engine.reduce import Axis
-from sharedmem.functions.chunkwise import reduce
-from sharedmem.functions.nonfinite import told
-from sharedmem.kernels import Reduction
-
-Array = NDArray[Any]
-
-# Numbers and times: all others are NumPy's.
-_KINDS = "biufcmM"
-_DEFAULTS = {"keepdims": False, "where": True, "ddof": 0}
-
-
-def line_length(a: Array, axis: Axis) -> int:
-    """Return how many elements each result is reduced from."""
-    axes = tuple(np.arange(a.ndim)) if axis is None else normalize_axis_tuple(axis, a.ndim, "axis")
-    return math.prod(a.shape[at] for at in axes)
+from sharedmem.functions.masked_averages import masked_deviation, masked_mean, masked_variance
+from sharedmem.functions.reduction_rules import (
+    Average,
+    Extremum,
+    NanAverage,
+    Options,
+    Position,
+    Rule,
+    Total,
+    Truth,
+)
+from sharedmem.kernels import counts, extrema, nan_reductions, products, sums, variances
 
 
-def kept_shape(a: Array, axis: Axis, keepdims: bool) -> tuple[int, ...]:
-    """Return the shape of what is left of an array that is reduced."""
-    axes = normalize_axis_tuple(range(a.ndim) if axis is None else axis, a.ndim, "axis")
-    if keepdims:
-        return tuple(1 if at in axes else length for at, length in enumerate(a.shape))
-    return tuple(length for at, length in enumerate(a.shape) if at not in axes)
-
-
-def is_covered(
-    a: Array,
-    result: np.dtype[Any],
-    axis: Axis,
-    out: Any,
-    keepdims: bool,
+def apply(
+    rule: Rule,
+    a: Any,
+    axis: Axis = None,
+    dtype: DTypeLike | None = None,
+    out: NDArray[Any] | None = None,
+    keepdims: bool = False,
+    initial: Any = None,
     where: Any = True,
-    initial: Any = 0,
-) -> bool:
-    """Say whether kernels do this; NumPy has what is empty, of no axes, no number or converted."""
-    if has_rules(a) or a.size == 0 or a.ndim == 0:
-        return False
-    if a.dtype.kind not in _KINDS or result.kind not in _KINDS:
-        return False
-    if where is not True and (a.dtype.kind not in "biufc" or initial is None):
-        return False  # NumPy asks for an `initial` where a mask may leave nothing
-    return out is None or (
-        isinstance(out, np.ndarray)
-        and not has_rules(out)
-        and out.flags.writeable
-        and out.dtype == result
-        and out.shape == kept_shape(a, axis, keepdims)
-    )
+    ddof: float = 0,
+    mean: Any = None,
+) -> Any:
+    """Reduce an array as a row says: by kernels what they cover, all else by NumPy.
 
+    Parameters
+    ----------
+    rule : Rule
+        The row of the function.
+    a, axis, dtype, out, keepdims, initial, where, ddof, mean
+        As for the functions of NumPy that have them; the others leave them out.
 
-def result_dtype(func: Callable[..., Any], dtype: np.dtype[Any], wanted: Any) -> np.dtype[Any]:
-    """Return the type that one of NumPy's functions gives, where `dtype=wanted` is asked for.
-
-    That of objects stands for all types that no kernel takes.
+    Returns
+    -------
+    scalar or ndarray
+        `out`, if that is given.
     """
-    if dtype.kind not in _KINDS:
-        return np.dtype(object)
-    return _result_dtype(func, dtype, None if wanted is None else np.dtype(wanted))
+    a = as_operand(a)
+    if rule.plain is not None and a.dtype.kind in rule.no_nan:
+        rule = rule.plain
+    options = Options(axis, dtype, out, keepdims, initial, where, ddof, mean)
+    if a.dtype.kind not in rule.inputs or (type(a) is not np.ndarray and has_rules(a)):
+        return rule.by_numpy(a, options)
+    wanted = None if dtype is None else np.dtype(dtype)
+    result = result_dtype(rule.typed_by or rule.numpy, a.dtype, wanted)
+    if not rule.covers(a, result, options):
+        return rule.by_numpy(a, options)
+    value = rule.value(a, result, options)
+    if out is None:
+        return value
+    out[...] = value
+    return out
 
 
 @functools.lru_cache(256)
-def _result_dtype(func: Callable[..., Any], dtype: np.dtype[Any], wanted: Any) -> np.dtype[Any]:
-    # An array, since a scalar of objects is what it holds.
-    dtype_of_lines: np.dtype[Any] = func(np.zeros((1, 1), dtype), axis=0, dtype=wanted).dtype
-    return dtype_of_lines
-
-
-def native(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return a type in the byte order of this machine, which is that of results."""
-    return dtype.newbyteorder("=") if dtype.kind in _KINDS else dtype
-
-
-def by_numpy(func: Callable[..., Any], a: Any, **options: Any) -> Any:
-    """Call one of NumPy's functions, which does what no kernel does.
-
-    Options that have NumPy's defaults are left out: for NumPy, None is a value of its own, and
-    types with rules of their own do not take all options.
-    """
-    given = {
-        name: value
-        for name, value in options.items()
-        if value is not None and value is not _DEFAULTS.get(name)
-    }
-    return func(a if has_rules(a) else in_memory(a), **given)
+def result_dtype(
+    func: Callable[..., Any], dtype: np.dtype[Any], wanted: np.dtype[Any] | None
+) -> np.dtype[Any]:
+    """Return the dtype that a function of NumPy returns for one, where `dtype=wanted` is given."""
+    options = {} if wanted is None else {"dtype": wanted}
+    # Of two axes, one is kept: NumPy returns an array then, also of objects.
+    return np.asarray(func(np.zeros((1, 1), dtype), axis=0, **options)).dtype
 
 
 def degrees_lost(ddof: float, correction: float | None) -> float:
-    """Return what `ddof` or, by its other name, `correction` says."""
+    """Return `ddof`, or `correction`, which is its other name."""
     if correction is None:
         return ddof
     if ddof != 0:
@@ -109,38 +88,74 @@ def degrees_lost(ddof: float, correction: float | None) -> float:
     return correction
 
 
-def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    """Refuse an `out` that a result of this shape and type does not fit, as NumPy does."""
-    if out is None:
-        return
-    check_target(out, "out", shape)
-    nothing = np.empty(0, dtype)
-    np.minimum(nothing, nothing, out=np.empty(0, out.dtype))  # of casts, NumPy says
+# These refuse masked arrays and the like: NumPy counts masked elements, and has no minmax.
+def _count_nonzero(a: Any, **options: Any) -> Any:
+    return np.count_nonzero(as_array(a), **options)
 
 
-def store(result: Any, out: Any) -> Any:
-    """Return a result, or `out` with the result in it."""
-    if out is None:
-        return result
-    out[...] = result
-    return out
+def _minmax(a: Any, **options: Any) -> Any:
+    a = as_array(a)
+    return np.min(a, **options), np.max(a, **options)
 
 
-def reduce_from(
-    ufunc: Any,
-    initial: Any,
-    reduction: Reduction,
-    a: Array,
-    axis: Axis,
-    keepdims: bool,
-    skips_nan: bool = False,
-) -> Any:
-    """Reduce an array, starting from `initial` unless that is None."""
-    value = reduce(reduction, a, axis, keepdims=keepdims or initial is not None)
-    if ufunc is np.add:
-        told(value, "reduce", a, axis=axis, skips_nan=skips_nan)
-    if initial is None:
-        return value
-    rest = np.asarray(value)
-    dtype = None if rest.dtype.kind in "mM" else rest.dtype  # NumPy takes no unit as dtype=
-    return ufunc.reduce(rest, axis, dtype, None, keepdims, initial)
+def _range(ends: tuple[Any, Any]) -> Any:
+    return np.subtract(ends[1], ends[0])
+
+
+def _arg_extrema() -> Any:
+    """Return the kernels of positions, which no other function imports."""
+    from sharedmem.kernels import arg_extrema
+
+    return arg_extrema
+
+
+_EMPTY = "Mean of empty slice"
+_SHORT = "Degrees of freedom <= 0 for slice"
+
+# fmt: off
+ANY  = Truth(numpy=np.any, neutral=False)
+ALL  = Truth(numpy=np.all, neutral=True)
+
+SUM  = Total(numpy=np.sum,  kernel=sums.add,          ufunc=np.add,      neutral=0)
+PROD = Total(numpy=np.prod, kernel=products.multiply, ufunc=np.multiply, neutral=1)
+
+MIN  = Extremum(numpy=np.min, kernel=extrema.minimum, ufunc=np.minimum, of_truth=ALL)
+MAX  = Extremum(numpy=np.max, kernel=extrema.maximum, ufunc=np.maximum, of_truth=ANY)
+
+MINMAX        = Rule(numpy=_minmax,        kernel=extrema.minmax)
+PTP           = Rule(numpy=np.ptp,         kernel=extrema.minmax, finish=_range, inputs="iufcmM")
+COUNT_NONZERO = Rule(numpy=_count_nonzero, kernel=counts.count_nonzero)
+
+# Kernels of averages, by the dtypes of elements and result, their number, and the degrees lost.
+MEAN = Average(numpy=np.mean, of_masked=masked_mean, warning=_EMPTY,
+               kernel=lambda dtype, result, count, _: sums.mean(dtype, result, count))
+VAR  = Average(numpy=np.var, of_masked=masked_variance, warning=_SHORT,
+               kernel=lambda dtype, result, _, ddof: variances.variance(dtype, result, ddof))
+STD  = Average(numpy=np.std, of_masked=masked_deviation, warning=_SHORT, typed_by=np.var,
+               kernel=lambda dtype, result, _, ddof: variances.deviation(dtype, result, ddof))
+
+ARGMIN = Position(numpy=np.argmin, kernel=lambda dtype: _arg_extrema().argmin(dtype))
+ARGMAX = Position(numpy=np.argmax, kernel=lambda dtype: _arg_extrema().argmax(dtype))
+
+# Those that skip NaN. To nanmin and nanmax, NaT is NaN, too; to all others, only floats have it.
+NANSUM  = Total(numpy=np.nansum,  kernel=nan_reductions.add,      ufunc=np.add,
+                neutral=0, plain=SUM)
+NANPROD = Total(numpy=np.nanprod, kernel=nan_reductions.multiply, ufunc=np.multiply,
+                neutral=1, plain=PROD)
+NANMIN  = Extremum(numpy=np.nanmin, kernel=nan_reductions.minimum, ufunc=np.fmin,
+                   of_truth=ALL, plain=MIN, no_nan="biu", results="fc")
+NANMAX  = Extremum(numpy=np.nanmax, kernel=nan_reductions.maximum, ufunc=np.fmax,
+                   of_truth=ANY, plain=MAX, no_nan="biu", results="fc")
+NANMEAN = NanAverage(numpy=np.nanmean, plain=MEAN, warning=_EMPTY,
+                     kernel=lambda dtype, result, _: nan_reductions.mean(dtype, result))
+NANVAR  = NanAverage(numpy=np.nanvar, plain=VAR, warning=f"{_SHORT}.", inputs="f", results="f",
+                     longdouble=False,
+                     kernel=lambda dtype, _, ddof: nan_reductions.variance(dtype, ddof))
+NANSTD  = NanAverage(numpy=np.nanstd, plain=STD, warning=f"{_SHORT}.", inputs="f", results="f",
+                     longdouble=False, finish=np.sqrt,
+                     kernel=lambda dtype, _, ddof: nan_reductions.variance(dtype, ddof))
+NANARGMIN = Position(numpy=np.nanargmin, plain=ARGMIN,
+                     kernel=lambda dtype: _arg_extrema().nanargmin(dtype))
+NANARGMAX = Position(numpy=np.nanargmax, plain=ARGMAX,
+                     kernel=lambda dtype: _arg_extrema().nanargmax(dtype))
+# fmt: on

@@ -18,7 +18,7 @@ from sharedmem.engine.order_statistics_stored import SelectingLine, quantile_of_
 from sharedmem.engine.reduce import Axis
 from sharedmem.engine.runners import Run
 from sharedmem.engine.sort_lines import lines_a_chunk, pieces_of
-from sharedmem.functions.numpy_rules import check_out, kept_shape, store
+from sharedmem.functions.outputs import check_out, kept_shape, store
 from sharedmem.machine.tuning import tuning
 from sharedmem.pool.mapreduce import current_pool
 

@@ -1,30 +1,20 @@
-"""Variance, moments and summaries, on the pool in use."""
+"""Variances, moments, and summaries, on the pool in use."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from sharedmem.engine.derived_arrays import Squares, masked
-from sharedmem.engine.operands import as_array, as_operand
+from sharedmem.engine.operands import as_array
 from sharedmem.engine.reduce import Axis
+from sharedmem.functions import numpy_rules
 from sharedmem.functions.chunkwise import reduce
 from sharedmem.functions.nonfinite import told
-from sharedmem.functions.numpy_rules import (
-    by_numpy,
-    degrees_lost,
-    is_covered,
-    kept_shape,
-    line_length,
-    result_dtype,
-    store,
-)
-from sharedmem.functions.reductions import masked_mean, n_taking_part
-from sharedmem.kernels import Reduction, moments as four_moments, sums, variances
+from sharedmem.functions.numpy_rules import apply, degrees_lost
+from sharedmem.kernels import Reduction, moments as four_moments
 from sharedmem.kernels.moments import Moments, Summary
 
 
@@ -65,22 +55,10 @@ def var(
     >>> float(sharedmem.var([1, 2, 3, 4], ddof=1))
     1.6666666666666667
     """
-    a, ddof = as_operand(a), degrees_lost(ddof, correction)
-    result = result_dtype(np.var, a.dtype, dtype)
-    is_plain = mean is None and result.kind not in "biu"
-    if not is_plain or not is_covered(a, result, axis, out, keepdims, where):
-        return by_numpy(
-            np.var,
-            a,
-            axis=axis,
-            dtype=dtype,
-            out=out,
-            ddof=ddof,
-            keepdims=keepdims,
-            where=where,
-            mean=mean,
-        )
-    return store(_spread(variances.variance, a, axis, result, ddof, keepdims, where), out)
+    return apply(
+        numpy_rules.VAR, a, axis, dtype, out, keepdims,
+        where=where, ddof=degrees_lost(ddof, correction), mean=mean,
+    )  # fmt: skip
 
 
 def std(
@@ -112,22 +90,10 @@ def std(
     >>> float(sharedmem.std([1, 1, 3, 3]))
     1.0
     """
-    a, ddof = as_operand(a), degrees_lost(ddof, correction)
-    result = result_dtype(np.var, a.dtype, dtype)
-    is_plain = mean is None and result.kind not in "biu"
-    if not is_plain or not is_covered(a, result, axis, out, keepdims, where):
-        return by_numpy(
-            np.std,
-            a,
-            axis=axis,
-            dtype=dtype,
-            out=out,
-            ddof=ddof,
-            keepdims=keepdims,
-            where=where,
-            mean=mean,
-        )
-    return store(_spread(variances.deviation, a, axis, result, ddof, keepdims, where), out)
+    return apply(
+        numpy_rules.STD, a, axis, dtype, out, keepdims,
+        where=where, ddof=degrees_lost(ddof, correction), mean=mean,
+    )  # fmt: skip
 
 
 def moments(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Moments:
@@ -207,34 +173,3 @@ def _with_room(
             }
             result = result._replace(**better)
     return result
-
-
-def _spread(
-    spread: Callable[..., Reduction],
-    a: Any,
-    axis: Axis,
-    result: np.dtype[Any],
-    ddof: float,
-    keepdims: bool,
-    where: Any,
-) -> Any:
-    """Return variances, or deviations; those of masked elements from two passes."""
-    is_masked = where is not True
-    count = n_taking_part(a.shape, axis, keepdims, where) if is_masked else line_length(a, axis)
-    if np.any(count <= ddof):
-        warnings.warn("Degrees of freedom <= 0 for slice", RuntimeWarning, stacklevel=3)
-    if not is_masked:
-        value = reduce(spread(a.dtype, result, ddof), a, axis, keepdims=keepdims)
-        return told(value, "reduce", a, axis=axis, excused=count <= ddof)
-    wide = np.promote_types(result, np.float64)
-    n_each = np.reshape(count, kept_shape(a, axis, keepdims=True))
-    mean = masked_mean(a, axis, np.promote_types(wide, a.dtype), True, where, n_each)
-    distances: Any = Squares(a, np.broadcast_to(mean, a.shape))
-    squares = masked(distances, where, 0)
-    with np.errstate(all="ignore"):
-        total = reduce(sums.add(squares.dtype, wide), squares, axis, keepdims=keepdims)
-        variance = np.true_divide(total, np.maximum(count - ddof, 0))
-        if spread is variances.deviation:
-            variance = np.sqrt(variance)
-        variance = variance.astype(result)[()]
-    return told(variance, "reduce", masked(a, where, 0), axis=axis, excused=count <= ddof)

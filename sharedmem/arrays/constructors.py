@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from sharedmem.arrays.conversion import as_ndarray, check_plain
-from sharedmem.arrays.shared_array import SharedArray, allocate, describe, memory_order
+from sharedmem.arrays.shared_array import SharedArray, allocate, describe
+from sharedmem.arrays.strides import memory_order
 from sharedmem.memory import fill
 
 
@@ -39,7 +40,7 @@ def empty(
     ValueError
         If a size is negative, or `order` is unknown.
     TypeError
-        If the type holds Python objects, whose addresses mean nothing in another process.
+        If `dtype` contains Python objects, whose addresses are invalid in other processes.
     MemoryError
         If the machine, or the control group of this process, has less memory.
 
@@ -51,7 +52,7 @@ def empty(
     >>> sharedmem.empty(3, dtype=object)
     Traceback (most recent call last):
         ...
-    TypeError: an array of type object holds pointers to Python objects, ...
+    TypeError: dtype object contains pointers to Python objects, ...
     """
     return SharedArray(shape, dtype, order)
 

@@ -1,4 +1,4 @@
-"""SharedArray: the ndarray that lies in a segment, and all that finds out whether one does."""
+"""SharedArray, an ndarray in a segment of shared memory, and the segment of a given array."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from typing import Any, NamedTuple, SupportsIndex
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from sharedmem.arrays.strides import address_of, byte_bounds
 from sharedmem.memory.segment_keys import SegmentKey, key_of, open_segment
 from sharedmem.memory.segments import Segment, find_segment, is_mapped_shared
 
 
 class Layout(NamedTuple):
-    """How an array lies in its segment; offset and strides in bytes."""
+    """Place of an array in its segment; offset and strides are in bytes."""
 
     offset: int
     shape: tuple[int, ...]
@@ -27,9 +28,9 @@ class Layout(NamedTuple):
 
 
 class _PrivateArray(np.ndarray[Any, np.dtype[Any]]):
-    """What becomes of a SharedArray whose bytes turn out to lie in private memory.
+    """A SharedArray whose bytes lie in private memory after all; copied and pickled by value.
 
-    NumPy makes such arrays in C (``np.array(x, subok=True)``); they copy and pickle by value.
+    NumPy creates such arrays in C, for example in ``np.array(x, subok=True)``.
     """
 
     def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
@@ -40,7 +41,7 @@ class _PrivateArray(np.ndarray[Any, np.dtype[Any]]):
 
 
 def _plain(result: Any) -> Any:
-    """Return a fresh array as an ndarray, everything else as it is."""
+    """Return a newly allocated array as an ndarray, and anything else unchanged."""
     if type(result) is _PrivateArray:
         return result.view(np.ndarray)
     if type(result) in (tuple, list):
@@ -49,26 +50,27 @@ def _plain(result: Any) -> Any:
 
 
 class SharedArray(np.ndarray[Any, np.dtype[Any]]):
-    """An array in anonymous shared memory: forked processes see each other's writes.
+    """An array in anonymous shared memory, which forked processes read and write in place.
 
-    Views are SharedArrays too. What needs memory of its own (arithmetic, ``copy``, ``astype``,
-    masks, fancy indexing, reductions) is a plain ndarray in private memory.
+    Views are SharedArrays, too. Operations that allocate memory (arithmetic, ``copy``, ``astype``,
+    masks, fancy indexing, reductions) return plain ndarrays in private memory.
 
     Parameters
     ----------
     shape : int or sequence of ints
         Shape of the array.
     dtype : dtype, optional
-        Any type of fixed size without Python objects.
+        A dtype of fixed size without Python objects, by default float64.
     order : {'C', 'F'}, optional
-        Order in memory.
+        Memory layout, by default C order.
 
     Notes
     -----
-    A SharedArray is pickled by reference: loaded in any process of this user on this machine
-    while the process that pickled it lives, it is the same memory; ``array.copy()`` is a copy to
-    send, and to keep: a pickle in a file is of no use later, :func:`numpy.save` is. The memory is
-    freed when the last process has dropped its last view.
+    Contents are undefined. The memory is freed when the last process drops its last view.
+
+    A SharedArray is pickled by reference. While the process that pickled it lives, any process of
+    the same user on the same machine that loads the pickle gets the same memory. To send or keep
+    the values, use ``array.copy()`` or :func:`numpy.save`.
 
     Examples
     --------
@@ -87,16 +89,15 @@ class SharedArray(np.ndarray[Any, np.dtype[Any]]):
     def __new__(
         cls, shape: int | Sequence[int], dtype: DTypeLike | None = "f8", order: str = "C"
     ) -> SharedArray:
-        """Make a new array, as :func:`sharedmem.empty` does."""
+        """Return a new array, as :func:`sharedmem.empty` does."""
         sizes = _check_shape(shape)
         axes = range(len(sizes))
         if order not in ("C", "F"):
-            raise ValueError(f"order must be 'C' or 'F', not {order!r}")
+            raise ValueError(f"order must be 'C' or 'F', got {order!r}")
         return allocate(sizes, dtype, axes if order == "C" else axes[::-1])
 
     def __array_finalize__(self, obj: object) -> None:
-        # A base that is a SharedArray contains this view: NumPy checks the bounds. All else
-        # is decided by the address.
+        # NumPy checks that a view lies inside of its base. Otherwise the address decides.
         if type(self.base) is not SharedArray and _segment_of(self) is None:
             self.__class__ = _PrivateArray  # type: ignore[assignment]
 
@@ -123,22 +124,22 @@ class SharedArray(np.ndarray[Any, np.dtype[Any]]):
         return _load, (key_of(segment), layout)
 
     def __setstate__(self, state: Any) -> None:
-        raise TypeError("the memory of a SharedArray cannot be exchanged; assign to array[...]")
+        raise TypeError("the memory of a SharedArray cannot be replaced; assign to array[...]")
 
 
 def _fresh_as_plain(name: str) -> Callable[..., Any]:
-    """Return the method of ndarray with fresh results as ndarrays."""
+    """Return a method of ndarray whose newly allocated results are ndarrays."""
     method = getattr(np.ndarray, name)
 
     def call(self: SharedArray, *args: Any, **kwargs: Any) -> Any:
         return _plain(method(self, *args, **kwargs))
 
     call.__name__ = name
-    call.__doc__ = f"Do what :meth:`numpy.ndarray.{name}` does; fresh memory is a plain ndarray."
+    call.__doc__ = f"See :meth:`numpy.ndarray.{name}`; a newly allocated result is a plain ndarray."
     return call
 
 
-# The methods that allocate in C and keep the subclass.
+# Methods that allocate in C and keep the subclass.
 _ALLOCATING = (
     *("argmax", "argmin", "argpartition", "argsort", "astype", "byteswap", "choose", "compress"),
     *("copy", "diagonal", "dot", "flatten", "nonzero", "ravel", "repeat", "reshape"),
@@ -157,7 +158,7 @@ _noted = _Noted()
 
 @contextlib.contextmanager
 def segments_noted() -> Iterator[dict[tuple[int, int], Segment]]:
-    """Note the segments of all arrays that this thread pickles in the block, by identity."""
+    """Collect the segments of all arrays that this thread pickles in the block, by identity."""
     before, _noted.segments = _noted.segments, {}
     try:
         yield _noted.segments
@@ -166,31 +167,31 @@ def segments_noted() -> Iterator[dict[tuple[int, int], Segment]]:
 
 
 def describe(array: NDArray[Any]) -> tuple[Segment, Layout]:
-    """Return the segment that an array lies in and how it lies there; see :func:`restore`."""
+    """Return the segment of an array and its place there; see :func:`restore`."""
     segment = _segment_of(array)
     if segment is None:
-        raise ValueError("the array lies in no segment; copy it by sharedmem.copy first")
+        raise ValueError("the array is not in shared memory; use sharedmem.copy(array)")
     offset = address_of(array) - segment.address
     return segment, Layout(offset, array.shape, array.strides, array.dtype, array.flags.writeable)
 
 
 def restore(segment: Segment, layout: Layout) -> SharedArray:
-    """Return the array of this layout in a segment.
+    """Return the array at a place in a segment.
 
     Raises
     ------
     ValueError
-        The layout does not lie inside of the segment.
+        If the array would exceed the segment.
     """
     offset, shape, strides, _, writeable = layout
     dtype = check_dtype(layout.dtype)
     if len(shape) != len(strides) or min(shape, default=0) < 0:
-        raise ValueError(f"no array has shape {shape} and strides {strides}")
-    low, high = _extent(shape, strides, dtype.itemsize)
+        raise ValueError(f"shape {shape} and strides {strides} do not describe an array")
+    low, high = byte_bounds(shape, strides, dtype.itemsize)
     if offset + low < 0 or offset + high > segment.nbytes:
         raise ValueError(
-            f"an array of shape {shape}, strides {strides} and type {dtype} at offset {offset} "
-            f"lies outside of its segment of {segment.nbytes} bytes"
+            f"an array of shape {shape}, strides {strides}, and dtype {dtype} at offset {offset} "
+            f"exceeds its segment of {segment.nbytes} bytes"
         )
     array = _view(segment, shape, dtype, offset, strides)
     array.flags.writeable = writeable
@@ -198,26 +199,26 @@ def restore(segment: Segment, layout: Layout) -> SharedArray:
 
 
 def populate(array: NDArray[Any]) -> None:
-    """Make the pages of an array in a segment present, as huge pages, before it is written to.
+    """Allocate the pages of an array in a segment, as huge pages, before it is written to.
 
-    That is 3 x faster than to write to pages that are not there; if they are, it takes 5 us.
+    That is faster than page faults, and costs little if the pages exist.
     """
     segment = _segment_of(array) if array.size else None
     if segment is not None:
         start, stop = _bytes_in(segment, array)
-        if stop - start <= 2 * array.nbytes:  # else it touches what others write
+        if stop - start <= 2 * array.nbytes:  # otherwise most pages are those of other arrays
             segment.populate(start, stop)
 
 
 def is_present(array: NDArray[Any]) -> bool:
-    """Say whether :func:`populate` would do nothing."""
+    """Return whether all pages of an array exist, so that `populate` has nothing to do."""
     segment = _segment_of(array)
     return segment is None or not segment.lacks_pages(*_bytes_in(segment, array))
 
 
 def _bytes_in(segment: Segment, array: NDArray[Any]) -> tuple[int, int]:
-    """Return where the bytes of an array begin and end in its segment."""
-    low, high = _extent(array.shape, array.strides, array.itemsize)
+    """Return where the bytes of an array start and stop in its segment."""
+    low, high = byte_bounds(array.shape, array.strides, array.itemsize)
     offset = address_of(array) - segment.address
     return offset + low, offset + high
 
@@ -236,59 +237,42 @@ def _view(
     return np.ndarray.__new__(SharedArray, shape, dtype, segment.buffer, offset, strides)
 
 
-def address_of(array: NDArray[Any]) -> int:
-    """Return where the first element of an array is."""
-    return array.ctypes.data
-
-
-def _extent(shape: Sequence[int], strides: Sequence[int], itemsize: int) -> tuple[int, int]:
-    """Return where the bytes of an array begin and end, relative to its first element."""
-    if 0 in shape:
-        return 0, 0
-    low = high = 0
-    for size, stride in zip(shape, strides, strict=True):
-        span = (size - 1) * stride
-        low += min(span, 0)
-        high += max(span, 0)
-    return low, high + itemsize
-
-
 def _segment_of(array: NDArray[Any]) -> Segment | None:
-    """Return the live segment that contains all bytes of an array, if there is one."""
+    """Return the segment that contains all bytes of an array, or None."""
     address = address_of(array)
-    low, high = _extent(array.shape, array.strides, array.dtype.itemsize)
+    low, high = byte_bounds(array.shape, array.strides, array.dtype.itemsize)
     segment = find_segment(address + low, high - low)
-    if segment is None and low == high:  # an empty view may stand at the very end
+    if segment is None and low == high:  # an empty view may start at the end of its segment
         segment = find_segment(address - 1, 0)
     return segment
 
 
 def _check_shape(shape: int | Sequence[int]) -> tuple[int, ...]:
-    """Return the shape as a tuple; refuse what is no shape."""
+    """Return a shape as a tuple of nonnegative integers."""
     sizes = shape if isinstance(shape, Iterable) else (shape,)
     try:
         checked = tuple(map(operator.index, sizes))
     except TypeError:
-        raise TypeError(f"a shape is an integer or several of them, got {shape!r}") from None
+        raise TypeError(f"shape must be an integer or integers, got {shape!r}") from None
     if min(checked, default=0) < 0:
-        raise ValueError(f"negative dimensions are not allowed: shape {checked}")
+        raise ValueError(f"negative dimensions are not allowed, got shape {checked}")
     return checked
 
 
 def check_dtype(dtype: DTypeLike | None) -> np.dtype[Any]:
-    """Return the dtype; refuse one that holds Python objects."""
+    """Return a dtype that contains no Python objects."""
     checked = np.dtype(dtype)
     if checked.hasobject:
         raise TypeError(
-            f"an array of type {checked} holds pointers to Python objects, which mean nothing in "
-            f"another process; use a type of fixed size"
+            f"dtype {checked} contains pointers to Python objects, which are invalid in other "
+            f"processes; use a dtype of fixed size"
         )
     return checked
 
 
 def allocate(shape: tuple[int, ...], dtype: DTypeLike | None, axes: Sequence[int]) -> SharedArray:
-    """Return a fresh array whose memory runs through `axes`, the last one fastest."""
-    # NumPy gives 'S' a size of one byte, and a subarray type further axes.
+    """Return a new array with `axes` in memory from slowest to fastest."""
+    # NumPy gives 'S' a size of one byte, and a subarray dtype further axes.
     template = np.empty(0, check_dtype(dtype))
     axes = (*axes, *range(len(axes), len(axes) + template.ndim - 1))
     shape += template.shape[1:]
@@ -297,33 +281,20 @@ def allocate(shape: tuple[int, ...], dtype: DTypeLike | None, axes: Sequence[int
     return array.transpose(sorted(range(len(axes)), key=axes.__getitem__))
 
 
-def memory_order(array: NDArray[Any], order: str) -> Sequence[int]:
-    """Return the axes of an array from slowest to fastest, as NumPy reads `order`."""
-    if order not in ("C", "F", "A", "K"):
-        raise ValueError(f"order must be one of 'C', 'F', 'A' or 'K', not {order!r}")
-    axes = range(array.ndim)
-    if order == "F" or (order in "AK" and array.flags.fnc):
-        return axes[::-1]
-    if order == "K" and not array.flags.c_contiguous:
-        return sorted(axes, key=lambda axis: -abs(array.strides[axis]))
-    return axes
-
-
 def is_shared(x: Any) -> bool:
-    """Return whether what is written to an array reaches other processes.
+    """Return whether other processes see writes to an array.
 
     Parameters
     ----------
     x : object
-        Any array.
+        Any object.
 
     Returns
     -------
     bool
-        True for arrays in shared memory: a :class:`SharedArray` and its views, a
-        :class:`numpy.memmap` opened with mode ``'r+'`` or ``'w+'``, and (on Linux) any other array
-        in a writable shared mapping. False for private memory, for a memmap of mode
-        ``'r'``, which no one can write to, or ``'c'``, and for what is no ndarray.
+        True for a :class:`SharedArray` and its views, a :class:`numpy.memmap` of mode ``'r+'`` or
+        ``'w+'``, and, on Linux, any other array in a writable shared mapping. False for arrays in
+        private memory, a memmap of mode ``'r'`` or ``'c'``, and objects other than arrays.
 
     Examples
     --------
@@ -339,10 +310,10 @@ def is_shared(x: Any) -> bool:
     owner: Any = x
     while isinstance(owner, np.ndarray):
         owner = owner.base
-    if owner is None:  # NumPy has allocated it
+    if owner is None:  # memory that NumPy has allocated
         return False
-    low, high = _extent(x.shape, x.strides, x.itemsize)
+    low, high = byte_bounds(x.shape, x.strides, x.itemsize)
     return is_mapped_shared(address_of(x) + low, address_of(x) + high)
 
 
-anonymousmemmap = SharedArray
+anonymousmemmap = SharedArray  # its name in version 0.3

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from sharedmem.arrays.chunks import Grid
 from sharedmem.arrays.conversion import as_ndarray, check_plain, has_rules, read_only
 from sharedmem.arrays.mapped_files import reserve
-from sharedmem.arrays.shared_array import address_of, is_shared
+from sharedmem.arrays.shared_array import is_shared
+from sharedmem.arrays.strides import address_of
 from sharedmem.kernels import Reduction
 
 Array = NDArray[Any]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sharedmem.arrays.shared_array import address_of
+from sharedmem.arrays.strides import address_of
 from sharedmem.expressions import libmvec, lowering
 from sharedmem.expressions.language import (
     FUNCTIONS,

@@ -1,4 +1,4 @@
-"""A SharedArray lies in a segment, whatever NumPy does with it, and is pickled by reference."""
+"""Tests of SharedArray: it is always in shared memory, and it is pickled by reference."""
 
 import copy
 import ctypes
@@ -45,7 +45,7 @@ class Point(ctypes.Structure):
 
 
 def assert_invariant(result):
-    """Each SharedArray in a result lies in a segment, and all pickles give the same values."""
+    """Assert that each SharedArray in a result is in shared memory, and pickles to equal values."""
     if isinstance(result, tuple | list):
         for part in result:
             assert_invariant(part)
@@ -58,7 +58,7 @@ def assert_invariant(result):
             assert loaded.tobytes() == result.tobytes()
 
 
-# ------------------------------------------------------------------ the invariant on types
+# Types of results
 
 UNSAFE = {
     *("save", "savez", "savez_compressed", "savetxt", "memmap", "DataSource", "test", "tofile"),
@@ -89,7 +89,7 @@ def arguments(a):
     [np, np.ndarray, np.linalg, np.fft, np.lib.stride_tricks, np.lib.scimath, np.ma],
     ids=lambda module: module.__name__,
 )
-def test_numpy_never_passes_private_memory_off_as_shared(module):
+def test_numpy_functions_return_no_shared_array_in_private_memory(module):
     n_results = 0
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
@@ -105,7 +105,7 @@ def test_numpy_never_passes_private_memory_off_as_shared(module):
     assert n_results > 5
 
 
-def test_ufunc_methods_never_pass_private_memory_off_as_shared():
+def test_ufunc_methods_return_no_shared_array_in_private_memory():
     a = sharedmem.copy(np.arange(1.0, 13.0).reshape(3, 4))
     for result in (
         np.add.reduce(a),
@@ -146,7 +146,7 @@ def test_views_stay_shared():
         assert_invariant(view)
 
 
-def test_fresh_memory_is_plain():
+def test_new_arrays_are_plain_ndarrays():
     a = sharedmem.copy(np.arange(24.0).reshape(4, 6))
     mask = sharedmem.copy(np.asarray(a) > 5)
     for fresh in (
@@ -186,7 +186,7 @@ def test_fresh_memory_is_plain():
         assert isinstance(scalar, np.float64)
 
 
-def test_where_numpy_insists_on_the_subclass_it_is_private():
+def test_where_numpy_keeps_the_subclass_it_is_private():
     a = sharedmem.copy(np.arange(3.0))
     for twin in (np.array(a, subok=True), np.arange(3.0).view(SharedArray), a.flat[[0, 1]]):
         assert type(twin) is not SharedArray
@@ -214,9 +214,9 @@ def test_out_and_in_place_keep_the_array():
     assert (np.asarray(a[1]) == 3).all()
 
 
-def test_memory_cannot_be_exchanged():
+def test_memory_cannot_be_replaced():
     a = sharedmem.zeros(3)
-    with pytest.raises(TypeError, match="cannot be exchanged"):
+    with pytest.raises(TypeError, match="cannot be replaced"):
         a.__setstate__((1, (3,), np.dtype("f8"), False, bytes(24)))
     with pytest.raises(ValueError, match="cannot resize"):
         a.resize(5)
@@ -229,7 +229,7 @@ def test_other_objects_on_the_memory_keep_it_alive():
     assert others[0].tolist() == list(others[1]) == list(others[3]) == [0, 1, 2, 3]
 
 
-# ------------------------------------------------------------------------------- pickling
+# Pickles
 
 
 @st.composite
@@ -281,7 +281,7 @@ def test_a_read_only_view_stays_read_only():
     assert not loaded.flags.writeable
 
 
-def test_a_pickle_is_small_and_holds_no_address():
+def test_a_pickle_is_small_and_contains_no_address():
     a = sharedmem.ones(1_000_000)
     stream = pickle.dumps(a)
     assert len(stream) < 500
@@ -308,7 +308,7 @@ def test_a_pickle_is_small_and_holds_no_address():
 )
 def test_a_tampered_layout_is_refused(change):
     segment, layout = describe(sharedmem.ones(4))
-    with pytest.raises(ValueError, match=r"outside of its segment|no array has shape"):
+    with pytest.raises(ValueError, match=r"exceeds its segment|do not describe an array"):
         restore(segment, layout._replace(**change))
 
 
@@ -318,14 +318,14 @@ def test_a_layout_too_large_for_numpy_is_refused():
         restore(segment, layout._replace(shape=(2**40, 2**40), strides=(0, 0)))
 
 
-def test_a_tampered_layout_cannot_hold_objects():
+def test_a_tampered_layout_cannot_contain_objects():
     segment, layout = describe(sharedmem.ones(4))
     with pytest.raises(TypeError, match="Python objects"):
         restore(segment, layout._replace(dtype=np.dtype(object)))
 
 
-def test_private_memory_cannot_be_described():
-    with pytest.raises(ValueError, match="lies in no segment"):
+def test_private_memory_has_no_segment():
+    with pytest.raises(ValueError, match="not in shared memory"):
         describe(np.ones(3))
 
 
@@ -401,7 +401,7 @@ def test_a_freed_array_is_refused():
     assert b"has been freed" in load_elsewhere(stream).stderr
 
 
-def test_interpreter_end_is_silent():
+def test_interpreter_exit_is_silent():
     program = (
         "import sharedmem, numpy as np; a = sharedmem.ones(3); b = [a[1:]]; b.append(b); c = a.flat"
     )
@@ -409,7 +409,7 @@ def test_interpreter_end_is_silent():
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-# ------------------------------------------------------------------------------ is_shared
+# is_shared
 
 
 def test_is_shared(tmp_path):

@@ -125,13 +125,13 @@ MISTAKES = {
     "array of objects": (
         lambda: sharedmem.array([None, 1]),
         TypeError,
-        "an array of type object holds pointers to Python objects, which mean nothing in another "
-        "process; use a type of fixed size",
+        "dtype object contains pointers to Python objects, which are invalid in other processes; "
+        "use a dtype of fixed size",
     ),
     "shape of a fraction": (
         lambda: sharedmem.zeros(2.5),
         TypeError,
-        "a shape is an integer or several of them, got 2.5",
+        "shape must be an integer or integers, got 2.5",
     ),
     "too much memory": (
         lambda: sharedmem.zeros(1 << 50, "u1"),

@@ -1,4 +1,4 @@
-"""Constructors follow NumPy's: shapes, types, orders and values."""
+"""Constructors follow NumPy's: shapes, dtypes, memory orders, and values."""
 
 import bz2
 import gzip
@@ -32,7 +32,7 @@ def arrays(draw):
 
 
 @given(arrays(), st.sampled_from("KACF"))
-def test_copy_and_like_forms_have_numpys_layout(a, order):
+def test_copies_and_like_forms_have_numpys_memory_order(a, order):
     expected = np.empty_like(a, order=order)
     for made in (
         sharedmem.copy(a, order=order),
@@ -61,7 +61,7 @@ def test_shapes_and_orders(shape, order):
 
 
 @pytest.mark.parametrize("dtype", ["S", "U", "S4", "V3", ("f8", (3,)), "i4,f8", "g", "G", None])
-def test_types_as_in_numpy(dtype):
+def test_dtypes_as_in_numpy(dtype):
     made, expected = sharedmem.zeros((2, 3), dtype), np.zeros((2, 3), dtype)
     assert (made.dtype, made.shape) == (expected.dtype, expected.shape)
     np.testing.assert_array_equal(made, expected)
@@ -70,7 +70,7 @@ def test_types_as_in_numpy(dtype):
 @pytest.mark.parametrize(
     "dtype", [object, "i4,O", [("a", [("b", "f8"), ("c", "O", (2,))])], np.dtypes.StringDType()]
 )
-def test_types_with_objects_are_refused(dtype):
+def test_dtypes_with_objects_raise(dtype):
     for call in (
         lambda: sharedmem.empty(3, dtype),
         lambda: sharedmem.copy(np.empty(3, dtype)),
@@ -80,7 +80,7 @@ def test_types_with_objects_are_refused(dtype):
             call()
 
 
-def test_wrong_shapes_and_orders_are_refused():
+def test_invalid_shapes_and_orders_raise():
     with pytest.raises(
         ValueError, match=r"negative dimensions are not allowed, got shape \(3, -1\)"
     ):
@@ -96,7 +96,7 @@ def test_wrong_shapes_and_orders_are_refused():
 
 
 @pytest.mark.parametrize("nbytes", [2**42, 2**70])
-def test_more_than_the_machine_has_is_refused_at_once(nbytes):
+def test_more_memory_than_the_machine_has_raises(nbytes):
     with pytest.raises(MemoryError, match=f"{nbytes} bytes .* only {sharedmem.total_memory()}"):
         sharedmem.zeros(nbytes, "u1")
 
@@ -119,7 +119,7 @@ def test_large_copies(shape, order, step):
     np.testing.assert_array_equal(sharedmem.copy(a), a)
 
 
-def test_values_follow_numpy():
+def test_values_are_cast_as_in_numpy():
     with pytest.raises(OverflowError):
         sharedmem.full(3, 300, "u1")
     assert sharedmem.full(2, 1.7, "i4").tolist() == [1, 1]
@@ -168,7 +168,7 @@ def test_fromfile_of_text(tmp_path):
         sharedmem.fromfile(path, "i4", sep=",", offset=1)
 
 
-def test_fromfile_refuses_what_is_no_file(tmp_path):
+def test_fromfile_of_missing_and_other_files_raises(tmp_path):
     with pytest.raises(FileNotFoundError):
         sharedmem.fromfile(tmp_path / "missing")
     with pytest.raises(io.UnsupportedOperation):
@@ -179,7 +179,7 @@ def test_fromfile_refuses_what_is_no_file(tmp_path):
 
 @pytest.mark.parametrize("count", [-1, 0, 5, 50])
 @pytest.mark.parametrize("offset", [0, 8, 24, 80, 88, 1000])
-def test_fromfile_is_numpys_at_the_ends(tmp_path, count, offset):
+def test_fromfile_with_count_and_offset(tmp_path, count, offset):
     path = tmp_path / "ten"
     np.arange(10.0).tofile(path)
     for name in (path, os.fsencode(path)):
@@ -216,14 +216,14 @@ def test_fromfile_of_pipes_and_devices():
 
 
 @pytest.mark.parametrize("dtype", ["S", "V0", "U", [("a", "f8", (0,))]])
-def test_fromfile_of_elements_without_size(tmp_path, dtype):
+def test_fromfile_of_dtypes_without_size(tmp_path, dtype):
     (tmp_path / "file").write_bytes(b"12345678")
     assert sharedmem.fromfile(tmp_path / "file", dtype, 3).shape == (3,)
     with pytest.raises(ValueError, match="have no size: give count="):
         sharedmem.fromfile(tmp_path / "file", dtype)
 
 
-def test_fromfile_refuses_files_with_other_bytes_than_the_disk(tmp_path):
+def test_fromfile_of_compressed_files_raises(tmp_path):
     for module in (gzip, bz2, lzma):
         with module.open(tmp_path / "packed", "wb") as file:
             file.write(bytes(800))

@@ -1,4 +1,4 @@
-"""Lines of all lengths around the sizes of chunks, runs and words, of what is no plain reduction.
+"""Functions other than reductions, on lines of all lengths around the sizes of chunks and runs.
 
 Chunks are small here, so that each remainder is met; what is compiled into kernels (runs of 32 and
 512 elements, words of 64 bits, 512 columns) is met by its real size.

@@ -1,4 +1,4 @@
-"""Scans are NumPy's, and sums those of math.fsum, whatever they are cut into."""
+"""Cumulative functions equal NumPy's, and sums equal those of math.fsum, however arrays are cut."""
 
 import math
 
@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import sharedmem
+from tests.functions.comparing import with_workers
 from tests.kernels.strategies import DTYPES, arrays
 
 several = settings(max_examples=15)
-WORKERS = (0, 1, 2, 3, 7)
 
 
 @pytest.fixture(autouse=True)
@@ -23,16 +23,6 @@ def small_chunks(tuned):
     )
     with np.errstate(all="ignore"):
         yield
-
-
-def with_workers(call):
-    """Return the result, which is the same for any number of workers."""
-    results = []
-    for n_workers in WORKERS:
-        with sharedmem.MapReduce(np=n_workers):
-            results.append(call())
-    assert len({np.ascontiguousarray(result).tobytes() for result in results}) == 1
-    return results[0]
 
 
 def check(found, expected, *, exactly=True):
@@ -74,7 +64,7 @@ SHAPES = [(2003,), (3, 1000), (40, 70), (1000, 3), (5, 60, 7), (300, 2, 4), (4, 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("dtype", ["f8", "i8", "c16"])
-def test_many_chunks(shape, dtype):
+def test_arrays_of_many_chunks(shape, dtype):
     rng = np.random.default_rng(0)
     a = rng.integers(-50, 50, shape).astype(dtype)
     for axis in range(a.ndim):
@@ -87,7 +77,7 @@ def test_many_chunks(shape, dtype):
 
 
 @pytest.mark.parametrize("ufunc", [np.maximum, np.minimum, np.multiply, np.logaddexp])
-def test_ufuncs(ufunc):
+def test_accumulate_of_other_ufuncs(ufunc):
     a = np.random.default_rng(1).normal(1, 0.1, (3, 1001))
     a[1, 500] = np.nan
     for axis in (0, 1):
@@ -122,7 +112,7 @@ def test_each_sum_is_within_one_ulp():
         assert np.all(np.abs(rows - exact[:100]) <= np.spacing(exact[:100]))
 
 
-def test_sums_that_cancel_lose_little():
+def test_sums_that_cancel_are_accurate():
     a = ill_conditioned(2001)
     error = np.abs(sharedmem.cumsum(a) - exact_prefixes(a))
     sizes = np.cumsum(np.abs(a))
@@ -143,7 +133,7 @@ def test_sums_that_cancel_lose_little():
     ],
     ids=str,
 )
-def test_sums_that_are_not_finite_are_numpys(n, values):
+def test_nonfinite_sums_equal_numpys(n, values):
     a = np.zeros(n)
     for start in (0, n // 2, n - len(values)):
         a[:] = -0.0
@@ -157,14 +147,14 @@ def test_sums_that_are_not_finite_are_numpys(n, values):
 
 
 @pytest.mark.parametrize("n", [1, 3, 63, 65, 1000, 1003, 40_000])
-def test_zeros_keep_their_signs(n):
+def test_sums_of_negative_zeros_are_negative(n):
     for shape in ((n,), (n, 1), (3, n), (n, 3)):
         a = np.full(shape, -0.0)
         for axis in range(a.ndim):
             assert np.signbit(sharedmem.cumsum(a, axis)).all()
 
 
-def test_nan_counts_as_nothing():
+def test_nan_is_ignored():
     a = np.random.default_rng(5).integers(1, 9, (50, 60)).astype(float)
     a[::3, ::2] = np.nan
     for axis in (None, 0, 1):
@@ -190,7 +180,7 @@ def test_nan_counts_as_nothing():
     np.testing.assert_array_equal(a, expected)
 
 
-def test_out_of_any_kind():
+def test_out_of_any_layout_and_byte_order():
     a = np.random.default_rng(6).integers(-9, 9, (30, 50))
     for out in (np.empty((30, 100))[:, ::2], np.empty((50, 30)).T, np.empty(a.shape, ">i8")):
         assert sharedmem.cumsum(a / 2, 1, out=out) is out
@@ -202,7 +192,7 @@ def test_out_of_any_kind():
 
 @pytest.mark.parametrize("n", [1, 2, 5])
 @pytest.mark.parametrize("axis", [0, 1, -1])
-def test_differences(n, axis):
+def test_diff(n, axis):
     a = np.random.default_rng(7).integers(0, 200, (40, 50))
     for b in (a, a.astype("u1"), a > 100, a.astype("M8[s]"), a.T, a.astype("c8")):
         check(with_workers(lambda: sharedmem.diff(b, n, axis)), np.diff(b, n, axis))
@@ -233,12 +223,12 @@ BAD = [
 
 
 @pytest.mark.parametrize("call", BAD)
-def test_what_numpy_refuses(call):
+def test_invalid_input_raises_as_in_numpy(call):
     ours = raised(lambda: call(sharedmem, sharedmem.accumulate))
     assert issubclass(ours, raised(lambda: call(np, lambda ufunc, a: ufunc.accumulate(a))))
 
 
-def test_only_ufuncs_accumulate():
+def test_invalid_ufunc_and_read_only_out_raise():
     with pytest.raises(TypeError, match="needs a ufunc"):
         sharedmem.accumulate(sum, [1, 2])
     frozen = np.zeros(2000)
@@ -248,14 +238,14 @@ def test_only_ufuncs_accumulate():
 
 
 @pytest.mark.parametrize("a", [np.empty((0, 3)), np.empty(0, "i2"), 5, True, [[]]], ids=str)
-def test_hardly_anything(a):
+def test_empty_and_scalar_input(a):
     check(sharedmem.cumsum(a), np.cumsum(a))
     check(sharedmem.cumprod(a, axis=0), np.cumprod(a, axis=0))
 
 
 @pytest.mark.parametrize("n", [6, 60_000])
 @pytest.mark.parametrize("name", ["cumsum", "cumprod", "nancumsum", "nancumprod"])
-def test_a_type_may_have_a_byte_order_or_a_unit(name, n):
+def test_dtype_with_byte_order_or_unit(name, n):
     a = np.ones(n, "i4")
     for dtype in (">f8", ">i4", "m8[s]"):
         for x in (a, a.astype("f4"), a.astype("m8[s]")):

@@ -1,4 +1,4 @@
-"""Arrays are freed when the last name goes, without the collector of cycles."""
+"""Arrays are freed with their last reference, without the cyclic garbage collector."""
 
 import contextlib
 import gc
@@ -10,7 +10,7 @@ import pytest
 import sharedmem
 
 N = 300_000
-# What takes no arrays and gives none, or is no function.
+# Functions that neither take nor return arrays.
 NO_ARRAYS = {
     *("available_memory", "chunks", "cpu_count", "get_debug", "is_shared", "set_debug"),
     "total_memory",
@@ -178,7 +178,7 @@ def test_arrays_and_pools_are_freed_after_a_map(kind, method, n, fails, without_
 
 
 @pytest.mark.parametrize("kind", POOLS)
-def test_arrays_are_freed_after_a_map_that_is_left_early(kind, without_collector):
+def test_arrays_are_freed_after_an_imap_that_is_not_finished(kind, without_collector):
     def call(a):
         with kind(np=2) as pool:
             return next(pool.imap(lambda i: a[i : i + 2000] * 2, range(50)))

@@ -1,4 +1,4 @@
-"""Expressions give what NumPy gives, in any type and layout; functions but for rounding."""
+"""Expressions equal NumPy's for any dtype and layout; functions up to rounding."""
 
 import concurrent.futures
 import re
@@ -117,19 +117,19 @@ UNARY += [f"{name}(a)" for name in ("abs", "conj", "real", "imag", "sqrt", "sign
 
 
 @pytest.mark.parametrize("dtype", KERNEL_DTYPES)
-def test_two_arrays_of_a_type(dtype):
+def test_binary_operations(dtype):
     for expression in BINARY:
         check(expression, a=numbers(dtype), b=numbers(dtype, 1))
 
 
 @pytest.mark.parametrize("dtype", KERNEL_DTYPES)
-def test_one_array_and_numbers(dtype):
+def test_unary_operations_and_scalars(dtype):
     for expression in UNARY:
         check(expression, a=numbers(dtype))
 
 
 @pytest.mark.parametrize("dtype", OTHER_DTYPES)
-def test_types_without_kernels(dtype):
+def test_dtypes_without_kernels(dtype):
     for expression in ("a + b", "a - b", "a < b", "where(a < b, a, b)"):
         check(expression, a=numbers(dtype), b=numbers(dtype, 1))
     for expression in ("-a", "a * 2", "a ** 2", "isnan(a)"):
@@ -192,7 +192,7 @@ def test_broadcasting(shapes):
     check("a - b / 2", a=a, b=b)
 
 
-def test_shapes_that_do_not_fit():
+def test_shapes_that_do_not_broadcast_raise():
     with pytest.raises(ValueError, match="broadcast"):
         sharedmem.evaluate("a + b", a=np.ones(3), b=np.ones(4))
     with pytest.raises(ValueError, match="broadcast"):
@@ -203,14 +203,14 @@ def test_shapes_that_do_not_fit():
     "value",
     [2, 2.5, 1j, True, np.float32(2.5), np.float64(2.5), np.int8(3), np.array(2.5), -1, 300],
 )
-def test_numbers_are_as_weak_as_numpys(value):
+def test_python_numbers_have_weak_types(value):
     for dtype in ("f4", "i2", "u1"):
         for expression in ("a + k * k", "k < a", "where(a > 1, a, k)"):
             check(expression, a=numbers(dtype), k=value)
     check("k * k + 1", k=value)
 
 
-def test_a_number_that_does_not_fit_is_refused_as_by_numpy():
+def test_a_python_number_out_of_bounds_raises_as_in_numpy():
     a = numbers("u1")
     with pytest.raises(OverflowError, match="300"):
         sharedmem.evaluate("a + 300", a=a)
@@ -228,14 +228,14 @@ def test_results_are_shared_and_out_is_returned():
 @pytest.mark.parametrize(
     ("wanted", "given"), [("f4", "f8"), ("f8", "f4"), (">f8", "f8"), ("c8", "f8")]
 )
-def test_out_of_another_type(wanted, given):
+def test_out_of_another_dtype(wanted, given):
     a = np.linspace(0, 1, 100).astype(given)
     out = np.empty(200, wanted)[::2]
     sharedmem.evaluate("exp(a)", a=a, out=out)
     np.testing.assert_allclose(out, np.exp(a), rtol=1e-6)
 
 
-def test_out_of_a_type_that_loses_is_refused():
+def test_out_of_an_unsafe_dtype_raises():
     out = np.ones(100, "i4")
     with pytest.raises(TypeError, match=r"'a / 2' is of dtype float64.*int32"):
         sharedmem.evaluate("a / 2", a=np.ones(100), out=out)
@@ -259,7 +259,7 @@ def test_in_place_and_overlapping(expression, dtype):
 
 
 @pytest.mark.parametrize("np_", [0, 1, 2, 3, 7])
-def test_all_teams_give_the_same_bits(np_):
+def test_bits_do_not_depend_on_the_pool(np_):
     a = np.random.default_rng(0).normal(size=(40, 50))
     expected = sharedmem.evaluate("exp(-a*a) + b*0.5", a=a, b=a)
     np.testing.assert_allclose(expected, np.exp(-a * a) + a * 0.5, rtol=1e-14, atol=1e-15)
@@ -269,13 +269,13 @@ def test_all_teams_give_the_same_bits(np_):
         np.testing.assert_array_equal(result, expected)
 
 
-def test_whole_arrays_at_once_are_numpys(monkeypatch, tuned):
+def test_numpy_computes_small_arrays(monkeypatch, tuned):
     tuned(expression_piece_length=1 << 16)
     monkeypatch.setattr(evaluate, "fuse", None)
     check("exp(-a*a) + 1", a=numbers("f8"))
 
 
-def test_many_threads_may_evaluate_at_once():
+def test_concurrent_calls():
     a = np.arange(5000.0)
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         results = list(
@@ -285,7 +285,7 @@ def test_many_threads_may_evaluate_at_once():
         np.testing.assert_allclose(result, np.exp(a / 5e3) * k, rtol=1e-14)
 
 
-def test_nothing_warns_and_nothing_raises_for_what_numpy_warns_about():
+def test_floating_point_errors_do_not_warn():
     a = np.array([0, 1, -1, 127], "i1")
     assert sharedmem.evaluate("a // 0", a=a).tolist() == [0, 0, 0, 0]
     assert sharedmem.evaluate("1 / a", a=a)[0] == np.inf
@@ -293,7 +293,7 @@ def test_nothing_warns_and_nothing_raises_for_what_numpy_warns_about():
     assert np.isnan(sharedmem.evaluate("sqrt(k)", k=np.float64(-1)))
 
 
-def test_errors_of_numpy_are_numpys():
+def test_errors_of_numpy_are_raised():
     with pytest.raises(ValueError, match="negative integer powers"):
         sharedmem.evaluate("a ** b", a=np.ones(100, int), b=np.full(100, -1))
     with pytest.raises(TypeError, match="boolean subtract"):
@@ -302,7 +302,7 @@ def test_errors_of_numpy_are_numpys():
         sharedmem.evaluate("a << 1", a=np.ones(100))
 
 
-def test_names_and_arrays_have_to_match():
+def test_missing_and_unused_arrays_raise():
     with pytest.raises(ValueError, match="no array is given for b, c; given are a"):
         sharedmem.evaluate("a + b * c", a=np.ones(3))
     with pytest.raises(TypeError, match="b cannot be found"):

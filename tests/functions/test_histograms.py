@@ -1,10 +1,11 @@
-"""Counts in bins, on lines, in planes and in spaces, are NumPy's."""
+"""Histograms of one, two, and more dimensions, and bincount, equal NumPy's."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
 import sharedmem
+from tests.functions.comparing import assert_same, with_workers
 from tests.kernels.strategies import dtypes
 
 several = settings(max_examples=15)
@@ -14,11 +15,6 @@ DTYPES = (*dtypes("f8", "i2", "f2", ">f8", others=("f4", "i1", "u2", "i8", "u8")
 @pytest.fixture(autouse=True)
 def small_chunks(tuned):
     tuned(chunk_bytes=256, histogram_run_length=37, thread_bytes=64)
-
-
-def assert_same(result, expected):
-    np.testing.assert_array_equal(result, expected)
-    assert np.asarray(result).dtype == np.asarray(expected).dtype
 
 
 def numbers(shape, dtype, seed=0):
@@ -35,7 +31,7 @@ def numbers(shape, dtype, seed=0):
     is_whole=st.booleans(),
 )
 @pytest.mark.filterwarnings("ignore:invalid value")
-def test_given_edges_are_numpys(dtype, edges_dtype, edges, size, weights, is_whole):
+def test_histogram_with_edges(dtype, edges_dtype, edges, size, weights, is_whole):
     a = numbers(size, dtype, size)
     edges = np.array(edges, edges_dtype)
     if not is_whole and edges.dtype.kind == "f":
@@ -86,7 +82,7 @@ def outcome(function, *args, **options):
 
 @settings(max_examples=30)
 @given(case=fine_bins(), density=st.booleans(), weights=st.sampled_from([None, "f4", "i8"]))
-def test_fine_bins_are_numpys(case, density, weights):
+def test_histogram_with_bins_near_the_resolution_of_the_dtype(case, density, weights):
     values, n_bins, limits = case
     w = None if weights is None else np.arange(values.size).astype(weights)
     options = {"density": density, "weights": w}
@@ -99,7 +95,7 @@ def test_fine_bins_are_numpys(case, density, weights):
             assert_same(part, other)
 
 
-def test_limits_that_the_dtype_does_not_hold():
+def test_range_that_the_dtype_cannot_represent():
     x = np.linspace(16777.1, 16780.3, 20_000).astype("f4")
     hist, edges = sharedmem.histogram(x, 1000, (16777.1, 16780.3))
     expected, expected_edges = np.histogram(x, 1000, (16777.1, 16780.3))
@@ -110,7 +106,7 @@ def test_limits_that_the_dtype_does_not_hold():
 
 @pytest.mark.parametrize("bins", [[], [1.0], np.empty(0, "i4"), 0, -1, 1.5, "no rule", [[1, 2]]])
 @pytest.mark.parametrize("weights", [None, np.ones(3, "f4")])
-def test_bins_without_room(bins, weights):
+def test_invalid_and_empty_bins(bins, weights):
     for a in ([1.0, 2.0, 3.0], np.arange(3), np.arange(3, dtype="f2")):
         options = {"weights": weights}
         try:
@@ -126,7 +122,7 @@ def test_bins_without_room(bins, weights):
 @pytest.mark.parametrize("n_bins", [1, 2, 7, 5000])
 @pytest.mark.parametrize("dtype", dtypes("f8", "f4", "u8", others=("i4",)))
 @pytest.mark.parametrize("weights", [None, "f8", "i8"])
-def test_even_bins_are_numpys(n_bins, dtype, weights, monkeypatch):
+def test_histogram_with_equal_width_bins(n_bins, dtype, weights, monkeypatch):
     a = numbers((40, 50), dtype)
     w = None if weights is None else np.random.default_rng(1).integers(-9, 9, a.shape)
     w = w if w is None else w.astype(weights)
@@ -139,7 +135,7 @@ def test_even_bins_are_numpys(n_bins, dtype, weights, monkeypatch):
             assert_same(result, expected)
 
 
-def test_weights_that_do_not_fit():
+def test_weights_that_do_not_fit_raise():
     with pytest.raises(ValueError, match="weights should have the same shape"):
         sharedmem.histogram(np.ones(300), 3, weights=np.ones(299))
     with pytest.raises(TypeError, match="weighted data"):
@@ -154,7 +150,7 @@ def test_weights_that_do_not_fit():
     weights=st.sampled_from([None, "f8", "i4", "?", ">f4", "f2"]),
     minlength=st.sampled_from([0, 5, 300]),
 )
-def test_bincount_is_numpys(dtype, size, step, weights, minlength):
+def test_bincount(dtype, size, step, weights, minlength):
     x = np.random.default_rng(size).integers(0, 100, size).astype(dtype)[::step]
     w = None if weights is None else np.arange(size).astype(weights)[::step]
     assert_same(
@@ -174,14 +170,14 @@ def test_bincount_is_numpys(dtype, size, step, weights, minlength):
         (np.ones(300, int), {"weights": np.ones(300, complex)}),
     ],
 )
-def test_what_bincount_refuses(x, options):
+def test_invalid_input_of_bincount_raises(x, options):
     with pytest.raises((TypeError, ValueError)) as expected:
         np.bincount(x, **options)
     with pytest.raises(expected.type):
         sharedmem.bincount(x, **options)
 
 
-def test_tables_of_many_bins_stay_few(monkeypatch):
+def test_tables_of_many_bins_are_few(monkeypatch):
     filled = []
     zeros = np.zeros
     x = np.random.default_rng(0).integers(0, 1000, 20_000)
@@ -202,7 +198,7 @@ BINS = [
 @pytest.mark.parametrize("bins", BINS)
 @pytest.mark.parametrize("dtype", DTYPES[:-2])
 @pytest.mark.parametrize("weights", [None, "f8", "i4"])
-def test_cells_of_a_space_are_numpys(bins, dtype, weights):
+def test_histogramdd(bins, dtype, weights):
     sample = numbers((400, 3), dtype)
     w = None if weights is None else np.arange(400).astype(weights)
     for options in ({}, {"density": True}, {"range": ((0, 5), None, (1, 8.5))}):
@@ -215,7 +211,7 @@ def test_cells_of_a_space_are_numpys(bins, dtype, weights):
 
 @several
 @given(n_bins=st.integers(1, 30), low=st.floats(-9, 9), jitter=st.integers(-1, 1))
-def test_points_on_edges_are_where_numpy_has_them(n_bins, low, jitter):
+def test_points_on_edges(n_bins, low, jitter):
     limits = ((low, low + 1.1), (low, low + 3))
     edges = [np.linspace(*limit, n_bins + 1) for limit in limits]
     columns = [np.tile(part + jitter * np.spacing(part), 40) for part in edges]
@@ -225,7 +221,7 @@ def test_points_on_edges_are_where_numpy_has_them(n_bins, low, jitter):
 
 
 @pytest.mark.parametrize("bins", [4, [3, 5], [0.0, 1, 5, 9], [[0, 4, 9], 3], np.arange(5)])
-def test_cells_of_a_plane_are_numpys(bins):
+def test_histogram2d(bins):
     x, y = numbers(300, "f8"), numbers(300, "f8", 1)
     for options in ({}, {"weights": np.arange(300)}, {"range": ((0, 9), (1, 3))}):
         for result, expected in zip(
@@ -250,7 +246,7 @@ def test_cells_of_a_plane_are_numpys(bins):
         (3, {"weights": np.ones(400, complex)}),
     ],
 )
-def test_what_histogramdd_refuses(bins, options):
+def test_invalid_input_of_histogramdd_raises(bins, options):
     sample = numbers((400, 3), "f8")
     with pytest.raises((TypeError, ValueError)) as expected:
         np.histogramdd(sample, bins, **options)
@@ -260,25 +256,21 @@ def test_what_histogramdd_refuses(bins, options):
         sharedmem.histogram2d(np.ones(3), np.ones(4))
 
 
-def test_a_sample_that_is_not_finite_needs_a_range():
+def test_nonfinite_sample_needs_a_range():
     sample = np.full((400, 2), np.nan)
     with pytest.raises(ValueError, match="not finite"):
         sharedmem.histogramdd(sample, 3)
     assert not sharedmem.histogramdd(sample, 3, ((0, 1), (0, 1)))[0].any()
 
 
-def test_weighted_sums_have_the_same_bits_for_any_number_of_workers():
+def test_bits_do_not_depend_on_the_number_of_workers():
     rng = np.random.default_rng(0)
     x, w = rng.integers(0, 9, 3000), rng.normal(size=3000)
-    results = []
-    for workers in (0, 1, 2, 3, 7):
-        with sharedmem.MapReduce(np=workers):
-            results.append(
-                [
-                    sharedmem.bincount(x, w).tolist(),
-                    sharedmem.histogram(x, 4, weights=w)[0].tolist(),
-                    sharedmem.histogram(x, [0, 3, 9], weights=w)[0].tolist(),
-                    sharedmem.histogram2d(w, w, 3, weights=w)[0].tolist(),
-                ]
-            )
-    assert all(result == results[0] for result in results)
+    with_workers(
+        lambda: [
+            sharedmem.bincount(x, w),
+            sharedmem.histogram(x, 4, weights=w)[0],
+            sharedmem.histogram(x, [0, 3, 9], weights=w)[0],
+            sharedmem.histogram2d(w, w, 3, weights=w)[0],
+        ]
+    )

@@ -1,4 +1,4 @@
-"""Dot products, norms and averages are NumPy's, or nearer to the exact ones."""
+"""Dot products, norms, and averages equal NumPy's, or are more accurate."""
 
 import math
 from fractions import Fraction
@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import sharedmem
+from tests.functions.comparing import with_workers
 from tests.kernels.oracles import ulps
 from tests.kernels.strategies import DTYPES, arrays, arrays_and_axes, dtypes
 
@@ -39,7 +40,7 @@ def exact_dot(a, b):
 
 @several
 @given(a=arrays(dtypes=DTYPES, min_side=0), dtype=st.sampled_from(DTYPES), seed=st.integers(0, 9))
-def test_vdot_and_dot_are_numpys(a, dtype, seed):
+def test_dot_and_vdot(a, dtype, seed):
     b = np.random.default_rng(seed).integers(0, 9, a.shape).astype(dtype)
     if a.dtype.char in "gG" and dtype.startswith("c"):
         b = b.real
@@ -74,7 +75,7 @@ def crossed_products(a, b):
     return np.append(a.real, -a.imag), np.append(b.imag, b.real)
 
 
-def test_dot_products_that_cancel():
+def test_dot_products_that_cancel_are_accurate():
     a = np.array([1e100, 1.0, -1e100, 1e-3, 3.0])
     assert sharedmem.dot(a, np.ones(5)) == pytest.approx(math.fsum(a), rel=1e-15)
     n = 5000
@@ -85,27 +86,23 @@ def test_dot_products_that_cancel():
 
 
 @pytest.mark.parametrize("dtype", ["f8", "c16", "i4", "g", "f2"])
-def test_products_have_the_same_bits_for_any_number_of_workers(dtype, tuned):
+def test_bits_do_not_depend_on_the_number_of_workers(dtype, tuned):
     tuned(thread_bytes=64)
     a, b = np.random.default_rng(0).normal(0, 9, (2, 60, 70)).astype(dtype)
-    results = []
-    for workers in (0, 1, 2, 3, 7):
-        with sharedmem.MapReduce(np=workers):
-            results.append(
-                [
-                    sharedmem.vdot(a, b).tolist(),
-                    sharedmem.norm(a, 3, axis=0).tolist(),
-                    sharedmem.norm(a).tolist(),
-                    sharedmem.average(a, axis=1, weights=abs(b) + 1).tolist(),
-                ]
-            )
-    assert len({str(result) for result in results}) == 1
+    with_workers(
+        lambda: [
+            sharedmem.vdot(a, b),
+            sharedmem.norm(a, 3, axis=0),
+            sharedmem.norm(a),
+            sharedmem.average(a, axis=1, weights=abs(b) + 1),
+        ]
+    )
 
 
 @pytest.mark.filterwarnings("ignore:(invalid value|overflow)")
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e308])
 @pytest.mark.parametrize("dtype", ["f8", "c16"])
-def test_products_that_are_not_finite_follow_numpy(value, dtype):
+def test_nonfinite_results_equal_numpys(value, dtype):
     a = np.ones(300, dtype)
     a[[3, 200]] = value
     for b in (np.ones(300, dtype), np.full(300, -10, dtype)):
@@ -115,7 +112,7 @@ def test_products_that_are_not_finite_follow_numpy(value, dtype):
         np.testing.assert_array_equal(sharedmem.norm(a), np.linalg.norm(a))
 
 
-def test_dot_of_what_is_not_two_lines():
+def test_dot_of_matrices_scalars_and_times():
     rng = np.random.default_rng(0)
     a, b = rng.random((3, 4)), rng.random((4, 5))
     np.testing.assert_array_equal(sharedmem.dot(a, b), a @ b)
@@ -134,7 +131,7 @@ def test_dot_with_out():
 
 
 @pytest.mark.parametrize("function", ["dot", "vdot"])
-def test_lines_that_do_not_fit(function):
+def test_vectors_of_different_length_raise(function):
     with pytest.raises(ValueError, match=r"not aligned|cannot reshape"):
         getattr(sharedmem, function)(np.ones(3), np.ones(4))
 
@@ -145,7 +142,7 @@ ORDERS = [None, 0, 1, 2, 3, 0.5, -1, np.inf, -np.inf]
 @several
 @given(case=arrays_and_axes(dtypes=INEXACT), order=st.sampled_from(ORDERS), keepdims=st.booleans())
 @pytest.mark.filterwarnings("ignore:(divide by zero|overflow)")
-def test_norms_of_vectors_are_numpys(case, order, keepdims):
+def test_norms_of_vectors(case, order, keepdims):
     a, _ = case
     for axis in (*range(-a.ndim, a.ndim), *([None] if a.ndim == 1 else [])):
         result = sharedmem.norm(a, order, axis, keepdims)
@@ -153,7 +150,7 @@ def test_norms_of_vectors_are_numpys(case, order, keepdims):
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_norms_of_many_elements_are_numpys(order):
+def test_norms_of_many_elements(order):
     a = np.random.default_rng(0).normal(size=(1100, 70))
     for axis in (0, 1):
         assert_like(sharedmem.norm(a, order, axis), wide_norm(a, order, axis), 1e-12)
@@ -162,7 +159,7 @@ def test_norms_of_many_elements_are_numpys(order):
 
 @several
 @given(case=arrays_and_axes(dtypes=INEXACT), keepdims=st.booleans())
-def test_norms_by_default_are_numpys(case, keepdims):
+def test_default_norms(case, keepdims):
     a, _ = case
     assert_like(sharedmem.norm(a, keepdims=keepdims), wide_norm(a, keepdims=keepdims))
 
@@ -174,7 +171,7 @@ def wide_norm(a, *args, **options):
 
 
 @pytest.mark.parametrize("order", [None, "fro", "nuc", 1, -1, 2, -2, np.inf, -np.inf])
-def test_norms_of_matrices_are_numpys(order):
+def test_norms_of_matrices(order):
     a = np.random.default_rng(0).normal(size=(4, 5, 6))
     assert_like(sharedmem.norm(a[0], order), np.linalg.norm(a[0], order))
     for axis in ((0, 2), (-1, 1)):
@@ -182,7 +179,7 @@ def test_norms_of_matrices_are_numpys(order):
         assert_like(sharedmem.norm(a, order, axis, keepdims=True), expected)
 
 
-def test_norms_neither_overflow_nor_vanish():
+def test_norms_neither_overflow_nor_underflow():
     a = np.array([[3e200, 4e200], [3e-200, 4e-200], [3, 4], [0, 0], [np.inf, 1e200], [5e-324, 0]])
     expected = [5e200, 5e-200, 5, 0, np.inf, 5e-324]
     np.testing.assert_allclose(sharedmem.norm(a, axis=1), expected, rtol=1e-15)
@@ -205,13 +202,13 @@ def test_norms_neither_overflow_nor_vanish():
         (np.ones(0), -np.inf, None, ValueError),
     ],
 )
-def test_norms_that_numpy_refuses_are_refused(x, order, axis, error):
+def test_invalid_norms_raise(x, order, axis, error):
     for norm in (np.linalg.norm, sharedmem.norm):
         with pytest.raises(error):
             norm(x, order, axis)
 
 
-def test_norms_of_nothing():
+def test_norms_of_empty_arrays():
     assert sharedmem.norm([]) == 0
     assert sharedmem.norm(np.ones((0, 3)), 1, axis=0).tolist() == [0, 0, 0]
 
@@ -223,7 +220,7 @@ def test_norms_of_nothing():
     seed=st.integers(0, 9),
     keepdims=st.booleans(),
 )
-def test_averages_are_numpys(case, dtype, seed, keepdims):
+def test_averages(case, dtype, seed, keepdims):
     a, axis = case
     weights = np.random.default_rng(seed).integers(1, 2 if dtype == "?" else 9, a.shape)
     weights = weights.astype(dtype)
@@ -242,7 +239,7 @@ def test_weights_of_an_axis():
         assert_like(sharedmem.average(a, axis, weights), np.average(a, axis, weights), 1e-14)
 
 
-def test_averages_keep_what_cancels():
+def test_averages_are_compensated():
     a = np.tile([1e17, 1.0, -1e17, 1.0], 300).reshape(40, 30)
     assert sharedmem.average(a, weights=np.ones(a.shape)) == 0.5
 
@@ -256,20 +253,20 @@ def test_averages_keep_what_cancels():
         ((3, 2), [1, 2], 2, np.exceptions.AxisError),
     ],
 )
-def test_weights_that_numpy_refuses_are_refused(shape, weights, axis, error):
+def test_invalid_weights_raise(shape, weights, axis, error):
     for average in (np.average, sharedmem.average):
         with pytest.raises(error):
             average(np.ones(shape), axis, weights)
 
 
-def test_times_have_no_weighted_average():
+def test_weighted_averages_of_times_raise():
     times = np.arange(4).astype("m8[s]")
     for average in (np.average, sharedmem.average):
         with pytest.raises(TypeError):
             average(times, weights=[0, 0, 1, 1])
 
 
-def test_halves_are_added_with_room():
+def test_sums_of_float16_do_not_overflow():
     h = np.full(4_400_000, 0.3, "f2")
     k = h.copy()
     k[2_200_000:] = -0.3

@@ -1,10 +1,11 @@
-"""Medians and quantiles are NumPy's to the bit."""
+"""Medians and quantiles have the same bits as NumPy's."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
 import sharedmem
+from tests.functions.comparing import assert_same, with_workers
 from tests.kernels.strategies import arrays_and_axes, dtypes
 
 several = settings(max_examples=15)
@@ -18,13 +19,6 @@ DTYPES = dtypes("f8", "i2", "f2", "g", ">f8", others=("f4",))
 @pytest.fixture(autouse=True)
 def small_pieces(tuned):
     tuned(sort_bytes=1, sort_piece_bytes=128, sort_line_bytes=256, sample_size=64)
-
-
-def assert_same(result, expected):
-    np.testing.assert_array_equal(result, expected)
-    assert np.asarray(result).dtype == np.asarray(expected).dtype
-    assert isinstance(result, np.ndarray) is isinstance(expected, np.ndarray)
-    assert type(result) is type(expected)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -50,7 +44,7 @@ def test_medians(case, keepdims):
 
 @pytest.mark.parametrize("shape", [(90,), (90, 1), (1, 90)])
 @pytest.mark.parametrize("keepdims", [False, True])
-def test_byte_orders_are_numpys(shape, keepdims):
+def test_byte_orders_of_results(shape, keepdims):
     a = np.arange(90.0).reshape(shape).astype(">f8")
     for q in (0.5, [0.5]):
         options = {"axis": shape.index(90), "method": "lower", "keepdims": keepdims}
@@ -78,19 +72,14 @@ LINES = {
 def test_long_lines_of_all_kinds(name):
     a = LINES[name](np.random.default_rng(0))
     for q in (0, 1, 0.5, 0.25, 1e-3, [0.1, 0.9], np.linspace(0, 1, 50)):
-        results = []
-        for n_workers in (0, 1, 2, 3, 7):
-            with sharedmem.MapReduce(np=n_workers):
-                results.append(sharedmem.quantile(a, q))
-        assert_same(results[0], np.quantile(a, q))
-        assert len({np.asarray(result).tobytes() for result in results}) == 1
+        assert_same(with_workers(lambda q=q: sharedmem.quantile(a, q)), np.quantile(a, q))
         assert_same(
             sharedmem.percentile(a, np.multiply(q, 100)), np.percentile(a, np.multiply(q, 100))
         )
     assert_same(sharedmem.median(a), np.median(a))
 
 
-def test_the_array_stays_as_it_is():
+def test_the_array_is_not_changed():
     a = np.random.default_rng(0).normal(size=(3, 700))
     before = a.copy()
     sharedmem.median(a)
@@ -123,7 +112,7 @@ def test_times():
         (np.zeros(3, bool), 0.5, {}),
     ],
 )
-def test_what_numpy_refuses_is_refused(a, q, options):
+def test_invalid_input_raises_as_in_numpy(a, q, options):
     with pytest.raises(Exception) as refused:
         np.quantile(a, q, **options)
     with pytest.raises(refused.type):
@@ -131,7 +120,7 @@ def test_what_numpy_refuses_is_refused(a, q, options):
 
 
 @pytest.mark.filterwarnings("ignore:(Mean of empty|invalid value)")
-def test_medians_of_nothing():
+def test_medians_of_empty_arrays():
     assert np.isnan(sharedmem.median([]))
     assert_same(sharedmem.median(np.empty((0, 3)), 0), np.median(np.empty((0, 3)), 0))
 
@@ -145,7 +134,7 @@ def test_medians_of_nothing():
     keepdims=st.booleans(),
     nan_every=st.integers(1, 5),
 )
-def test_quantiles_of_numbers_among_nan(method, case, q, keepdims, nan_every):
+def test_quantiles_that_ignore_nan(method, case, q, keepdims, nan_every):
     a, axis = case
     if a.dtype.kind == "f":
         places = np.arange(a.size).reshape(a.shape) % nan_every
@@ -156,7 +145,7 @@ def test_quantiles_of_numbers_among_nan(method, case, q, keepdims, nan_every):
     assert_same(sharedmem.nanmedian(a, axis, keepdims=keepdims), expected)
 
 
-def test_percentiles_go_where_they_are_asked_to():
+def test_percentiles_with_out():
     a = np.random.default_rng(0).normal(size=(30, 40))
     a[3, ::2] = np.nan
     for name in ("percentile", "nanpercentile"):
@@ -168,7 +157,7 @@ def test_percentiles_go_where_they_are_asked_to():
     assert sharedmem.median(a.T, out=np.empty(()), axis=None).shape == ()
 
 
-def test_lines_of_nan_alone_are_warned_of_once():
+def test_all_nan_slices_warn_once():
     a = np.full((50, 30), np.nan)
     a[7, 1:4] = 1, 2, 4
     with pytest.warns(RuntimeWarning, match="All-NaN slice") as caught:
@@ -180,7 +169,7 @@ def test_lines_of_nan_alone_are_warned_of_once():
 
 @pytest.mark.parametrize("n", [10, 300_000])
 @pytest.mark.parametrize("name", ["median", "quantile", "percentile", "nanmedian", "nanquantile"])
-def test_out_has_the_shape_of_the_result_and_a_type_it_is_cast_to(name, n):
+def test_out_is_checked_for_shape_and_dtype(name, n):
     a = np.arange(float(n)).reshape(2, -1) + 0.75
     q = () if "median" in name else ([0.25, 0.5],)
     function, shape = getattr(sharedmem, name), (*map(len, q), 2)

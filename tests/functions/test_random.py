@@ -1,4 +1,4 @@
-"""Random numbers have their distributions, and depend on the seed alone."""
+"""Random numbers have their distributions, and depend only on the seed."""
 
 import math
 import subprocess
@@ -11,6 +11,7 @@ from scipy import stats
 
 import sharedmem
 from sharedmem import random
+from tests.functions.comparing import with_workers
 
 N = 200_000
 LIKELY = 1e-3  # seeds are fixed: what is as good as this stays so
@@ -32,19 +33,15 @@ def small_chunks(tuned):
 
 
 @each_draw
-def test_any_number_of_workers_gives_the_same_numbers(draw):
-    results = []
-    for n_workers in (0, 1, 2, 3, 7):
-        with sharedmem.MapReduce(np=n_workers):
-            results.append(draw(size=(50, 101), seed=3))
+def test_samples_do_not_depend_on_the_number_of_workers(draw):
+    result = with_workers(lambda: draw(size=(50, 101), seed=3))
+    assert type(result) is sharedmem.SharedArray
     with sharedmem.MapReduceByThread(np=2):
-        results.append(draw(size=(50, 101), seed=3))
-    assert all(np.array_equal(results[0], result) for result in results)
-    assert type(results[0]) is sharedmem.SharedArray
+        np.testing.assert_array_equal(draw(size=(50, 101), seed=3), result)
 
 
 @each_draw
-def test_chunks_make_no_difference(draw, tuned):
+def test_samples_do_not_depend_on_chunks(draw, tuned):
     expected = draw(size=5000, seed=3)
     for nbytes in (8, 1000, 1 << 20):
         tuned(chunk_bytes=nbytes)
@@ -66,7 +63,7 @@ LAYOUTS = {
 @each_draw
 @settings(max_examples=10)
 @given(shape=st.lists(st.integers(0, 40), min_size=1, max_size=3))
-def test_layout_of_out_makes_no_difference(layout, draw, shape):
+def test_samples_do_not_depend_on_the_layout_of_out(layout, draw, shape):
     expected = draw(size=shape, seed=[1, 2])
     out = layout(tuple(shape), expected.dtype)
     assert draw(out=out, seed=[1, 2]) is out
@@ -114,7 +111,7 @@ def test_continuous_distributions():
         assert stats.chisquare(counts).pvalue > LIKELY
 
 
-def test_tails():
+def test_tails_of_distributions():
     z = random.normal(size=20 * N, seed=12)
     edge = 3.9  # the tail has a method of its own, from 4.04 on
     for tail in (z[z > edge], -z[z < -edge]):
@@ -156,7 +153,7 @@ def test_poisson(lam):
 
 @pytest.mark.parametrize("n", [1, 2, 3, 10, 1000, 2**10 + 1])
 @pytest.mark.parametrize("factor", [1, 2**20 + 1, 2**32 // 3, 2**48 - 1])
-def test_integers_of_awkward_ranges(n, factor):
+def test_integers_of_ranges_that_are_not_powers_of_two(n, factor):
     if n * factor < 2**63:
         k = random.integers(n * factor, size=N, seed=15)
         assert 0 <= k.min() <= k.max() < n * factor
@@ -177,7 +174,7 @@ def test_full_ranges_of_integers(dtype):
     assert (random.integers(low, low + 1, 9, dtype) == low).all()
 
 
-def test_redrawn_integers_are_uniform():
+def test_rejection_leaves_integers_uniform():
     # Nearly half of the words of 64 bits are drawn again.
     n = 2**63 + 2
     k = random.integers(0, n, N, "u8", seed=17)
@@ -189,7 +186,7 @@ def test_redrawn_integers_are_uniform():
 @pytest.mark.parametrize(
     "bounds", [(0, 1), (1, 1 + 2**-22), (-3e5, 1e-3), (0.1, 0.3), (2**24 - 2, 2**24), (5, 5)]
 )
-def test_bounds_are_kept(dtype, bounds):
+def test_uniform_samples_are_within_bounds(dtype, bounds):
     low, high = (np.dtype(dtype).type(bound) for bound in bounds)
     u = random.uniform(*bounds, N, dtype=dtype, seed=18)
     assert u.dtype == dtype
@@ -197,7 +194,7 @@ def test_bounds_are_kept(dtype, bounds):
     assert u.max() < high or low == high
 
 
-def test_numbers_have_all_of_their_bits():
+def test_uniform_samples_have_all_of_their_bits():
     u = random.uniform(size=N, seed=19)
     assert np.bitwise_or.reduce((u * 2**53).astype("i8")) == 2**53 - 1
     u = random.uniform(size=N, seed=19, dtype="f4")
@@ -209,7 +206,7 @@ def correlation(a, b):
     return abs(np.corrcoef(a, b)[0, 1]) * math.sqrt(len(a))
 
 
-def test_neighbours_and_seeds_are_independent():
+def test_neighbors_and_seeds_are_independent():
     streams = [random.normal(size=N, seed=seed) for seed in (0, 1, 2**32, 2**64)]
     for other in streams[1:]:
         assert correlation(streams[0], other) < 4
@@ -261,12 +258,12 @@ def test_distributions_of_one_seed_are_independent():
         (lambda: random.permutation(np.array([None])), TypeError, "Python objects"),
     ],
 )
-def test_what_is_wrong_is_refused(call, error, match):
+def test_invalid_arguments_raise(call, error, match):
     with pytest.raises(error, match=match):
         call()
 
 
-def test_special_parameters_are_numpys():
+def test_extreme_parameters():
     assert np.isnan(random.normal(0, math.nan))
     assert random.normal(math.inf, 1) == math.inf
     assert (random.normal(3, 0, 5) == 3).all()
@@ -280,14 +277,10 @@ def small_buckets(tuned):
     tuned(permutation_bucket_length=100)
 
 
-def test_permutations_of_any_number_of_workers(small_buckets):
-    results = []
-    for n_workers in (0, 1, 2, 3, 7):
-        with sharedmem.MapReduce(np=n_workers):
-            results.append(random.permutation(20_000, seed=3))
-    assert all(np.array_equal(results[0], result) for result in results)
-    assert type(results[0]) is sharedmem.SharedArray
-    np.testing.assert_array_equal(np.sort(results[0]), np.arange(20_000))
+def test_permutations_do_not_depend_on_the_number_of_workers(small_buckets):
+    result = with_workers(lambda: random.permutation(20_000, seed=3))
+    assert type(result) is sharedmem.SharedArray
+    np.testing.assert_array_equal(np.sort(result), np.arange(20_000))
 
 
 @pytest.mark.parametrize("dtype", ["?", "i2", "f4", ">f8", "c16", "M8[s]", "S3", [("x", "i1", 3)]])
@@ -301,7 +294,7 @@ def test_arrays_are_permuted_like_their_indices(small_buckets, dtype):
     np.testing.assert_array_equal(random.permutation(rows, seed=4), rows[order])
 
 
-def test_permutations_of_little():
+def test_permutations_of_few_items():
     assert random.permutation(0).tolist() == random.permutation([]).tolist() == []
     assert random.permutation(1).tolist() == [0]
     assert random.permutation(np.empty((0, 3))).shape == (0, 3)
@@ -318,7 +311,7 @@ def test_all_permutations_are_equally_likely(tuned):
 
 
 @pytest.mark.parametrize("items", [100, 1 << 20])
-def test_items_go_everywhere(tuned, items):
+def test_permutations_move_items_everywhere(tuned, items):
     tuned(permutation_bucket_length=items)
     order = random.permutation(N, seed=5)
     table = np.histogram2d(np.arange(N), order, 20)[0]
@@ -326,7 +319,7 @@ def test_items_go_everywhere(tuned, items):
     assert correlation(order[:-1], order[1:]) < 4
 
 
-def test_the_module_comes_with_its_first_use_and_leaves_pythons_alone():
+def test_the_module_is_loaded_lazily_and_does_not_hide_pythons():
     code = "import random, sharedmem; from sharedmem import *; print(random.random.__module__)"
     code += "; print('sharedmem.random' in __import__('sys').modules)"
     code += "; print(sharedmem.random.uniform(size=3).shape)"

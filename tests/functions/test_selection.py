@@ -1,10 +1,11 @@
-"""What is selected by indices, masks and limits is what NumPy selects."""
+"""Selection by indices, masks, and limits equals NumPy's."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
 import sharedmem
+from tests.functions.comparing import assert_same, with_workers
 from tests.kernels.strategies import arrays
 
 several = settings(max_examples=15)
@@ -18,12 +19,6 @@ def small_chunks(tuned):
 
 def numbers(shape, dtype, seed=0):
     return np.random.default_rng(seed).integers(-3, 4, shape).astype(dtype)
-
-
-def assert_same(result, expected):
-    assert type(result) is type(expected)
-    np.testing.assert_array_equal(result, expected)
-    assert np.asarray(result).dtype == np.asarray(expected).dtype
 
 
 def outcome(function, *args, **options):
@@ -43,7 +38,7 @@ def arrays_of_anything(draw):
 
 @several
 @given(a=arrays_of_anything(), data=st.data(), mode=st.sampled_from(["raise", "wrap", "clip"]))
-def test_take_is_numpys(a, data, mode):
+def test_take(a, data, mode):
     axis = data.draw(st.none() | st.integers(-a.ndim, a.ndim - 1)) if a.ndim else None
     n = a.size if axis is None else a.shape[axis]
     shape = data.draw(st.sampled_from([(), (0,), (3,), (20,), (4, 5)]))
@@ -63,7 +58,7 @@ def test_take_is_numpys(a, data, mode):
 
 
 @pytest.mark.parametrize("index", [100, -101, 10**9, -(10**9)])
-def test_an_index_out_of_bounds_leaves_out_as_it_was(index):
+def test_an_index_out_of_bounds_leaves_out_unchanged(index):
     a, indices, out = np.arange(100.0), np.arange(100), np.zeros(100)
     indices[70] = index
     with pytest.raises(
@@ -89,12 +84,12 @@ def test_an_index_out_of_bounds_leaves_out_as_it_was(index):
         (np.arange(20), {"out": np.zeros(40)[::2]}),
     ],
 )
-def test_what_take_refuses_and_allows(indices, options):
+def test_take_of_unusual_arguments(indices, options):
     a = np.arange(50.0)
     assert outcome(sharedmem.take, a, indices, **options) == outcome(np.take, a, indices, **options)
 
 
-def test_take_into_shared_memory_and_from_itself():
+def test_take_into_shared_and_overlapping_memory():
     a = sharedmem.copy(np.arange(600.0).reshape(20, 30))
     out = sharedmem.empty((20, 5))
     assert sharedmem.take(a, [0, 3, -1, 7, 7], 1, out) is out
@@ -105,7 +100,7 @@ def test_take_into_shared_memory_and_from_itself():
 
 @several
 @given(a=arrays_of_anything(), data=st.data(), density=st.sampled_from([0, 0.02, 0.5, 1]))
-def test_compress_is_numpys(a, data, density):
+def test_compress(a, data, density):
     axis = data.draw(st.none() | st.integers(-a.ndim, a.ndim - 1)) if a.ndim else None
     n = a.size if axis is None else a.shape[axis]
     length = data.draw(st.integers(0, n + 3))
@@ -120,7 +115,7 @@ def test_compress_is_numpys(a, data, density):
 
 
 @pytest.mark.parametrize("dtype", ["S5", "V3", "O", [("a", "i2"), ("b", "f8")]])
-def test_compress_and_take_of_other_types(dtype):
+def test_compress_and_take_of_other_dtypes(dtype):
     a = np.arange(300).astype("S5").astype(dtype) if dtype != "V3" else np.zeros(300, "V3")
     condition = np.arange(300) % 3 == 0
     np.testing.assert_array_equal(sharedmem.compress(condition, a), np.compress(condition, a))
@@ -133,7 +128,7 @@ def test_compress_and_take_of_other_types(dtype):
     ("condition", "axis"),
     [(np.ones(70), None), (np.ones((10, 10)), None), (np.ones(11), 0), (np.ones(300), 1)],
 )
-def test_what_compress_refuses(condition, axis):
+def test_invalid_conditions_raise(condition, axis):
     a = np.arange(60.0).reshape(10, 6)
     expected = outcome(np.compress, condition, a, axis)
     assert isinstance(expected, type)
@@ -142,7 +137,7 @@ def test_what_compress_refuses(condition, axis):
 
 @several
 @given(a=arrays_of_anything())
-def test_nonzero_is_numpys(a):
+def test_nonzero(a):
     assert_same(sharedmem.flatnonzero(a), np.flatnonzero(a))
     if a.ndim == 0:
         with pytest.raises(ValueError, match="0d"):
@@ -155,7 +150,7 @@ def test_nonzero_is_numpys(a):
 
 @pytest.mark.parametrize("density", [0, 0.001, 0.5, 1])
 @pytest.mark.parametrize("shape", [(5000,), (7, 900), (2000, 3), (2, 1, 1000), (10, 0, 5)])
-def test_nonzero_of_rows_that_chunks_cut(shape, density):
+def test_nonzero_of_many_chunks(shape, density):
     a = np.random.default_rng(0).random(shape) < density
     for result, expected in zip(sharedmem.nonzero(a), np.nonzero(a), strict=True):
         assert_same(result, expected)
@@ -170,7 +165,7 @@ def test_nan_negative_zero_and_nat_in_masks():
 
 @several
 @given(x=arrays_of_anything(), data=st.data())
-def test_where_is_numpys(x, data):
+def test_where(x, data):
     y = data.draw(
         st.sampled_from([0, 2.5, np.float64(1), 1j, True, x[:1] if x.ndim else 3, x.T, "fits"])
     )
@@ -184,7 +179,7 @@ def test_where_is_numpys(x, data):
         assert result.strides == expected.strides
 
 
-def test_where_needs_both_choices_or_none():
+def test_where_with_one_choice_raises():
     with pytest.raises(ValueError, match="got 1"):
         sharedmem.where([True], 1)
 
@@ -192,7 +187,7 @@ def test_where_needs_both_choices_or_none():
 @pytest.mark.filterwarnings("ignore:invalid value")
 @several
 @given(a=arrays_of_anything(), data=st.data())
-def test_clip_is_numpys(a, data):
+def test_clip(a, data):
     limits = [
         None,
         0,
@@ -211,7 +206,7 @@ def test_clip_is_numpys(a, data):
         assert_same(sharedmem.clip(a, low, high), np.clip(a, low, high))
 
 
-def test_clip_in_place_and_out_that_does_not_fit():
+def test_clip_in_place_and_with_unusual_out():
     a = sharedmem.copy(np.arange(100.0))
     assert sharedmem.clip(a, 3, 50, out=a) is a
     assert (a.min(), a.max()) == (3, 50)
@@ -224,18 +219,14 @@ def test_clip_in_place_and_out_that_does_not_fit():
         assert outcome(sharedmem.clip, a, 3, 50, out) == outcome(np.clip, a, 3, 50, out)
 
 
-def test_results_have_the_same_bits_for_any_number_of_workers():
+def test_bits_do_not_depend_on_the_number_of_workers():
     a = np.random.default_rng(0).normal(size=(60, 70))
-    results = []
-    for workers in (0, 1, 2, 3, 7):
-        with sharedmem.MapReduce(np=workers):
-            results.append(
-                [
-                    sharedmem.take(a, [3, 50, -1], 0).tolist(),
-                    sharedmem.compress(a.ravel() > 0, a).tolist(),
-                    [index.tolist() for index in sharedmem.nonzero(a > 0)],
-                    sharedmem.where(a > 0, a, 0).tolist(),
-                    sharedmem.clip(a, -1, 1).tolist(),
-                ]
-            )
-    assert all(result == results[0] for result in results)
+    with_workers(
+        lambda: [
+            sharedmem.take(a, [3, 50, -1], 0),
+            sharedmem.compress(a.ravel() > 0, a),
+            sharedmem.nonzero(a > 0),
+            sharedmem.where(a > 0, a, 0),
+            sharedmem.clip(a, -1, 1),
+        ]
+    )

@@ -1,4 +1,4 @@
-"""Sorts and searches are NumPy's, whatever they are cut into."""
+"""Sorting and searching equal NumPy's, however arrays are cut."""
 
 import numpy as np
 import pytest
@@ -6,13 +6,13 @@ from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
 import sharedmem
+from tests.functions.comparing import WORKERS, results_of_workers, same_bits
 from tests.kernels.strategies import arrays, dtypes
 
 several = settings(max_examples=15)
 
 NUMBERS = dtypes("f8", "i2", "?", "c16", "f2", "g", ">f8", others=("f4", "i8", "u1", ">i4"))
 DTYPES = (*NUMBERS, *dtypes("M8[s]", "U2", others=("m8[s]",)))
-WORKERS = (0, 1, 2, 3, 7)
 
 
 @pytest.fixture(autouse=True)
@@ -39,23 +39,11 @@ def hard_line(dtype, n=1001):
     return a
 
 
-def same_bits(results):
-    return len({np.ascontiguousarray(result).tobytes() for result in results}) == 1
-
-
-def with_workers(call):
-    results = []
-    for n_workers in WORKERS:
-        with sharedmem.MapReduce(np=n_workers):
-            results.append(call())
-    return results
-
-
 @pytest.mark.parametrize("kind", [None, "stable"])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_long_lines_are_sorted_as_numpy_does(dtype, kind):
+def test_sort_of_long_lines(dtype, kind):
     a = hard_line(dtype)
-    results = with_workers(lambda: sharedmem.sort(a, kind=kind))
+    results = results_of_workers(lambda: sharedmem.sort(a, kind=kind))
     expected = np.sort(a, kind="stable")
     np.testing.assert_array_equal(results[0], expected)
     assert results[0].dtype == a.dtype
@@ -66,9 +54,9 @@ def test_long_lines_are_sorted_as_numpy_does(dtype, kind):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_long_lines_are_argsorted_in_order(dtype):
+def test_argsort_of_long_lines(dtype):
     a = hard_line(dtype)
-    results = with_workers(lambda: sharedmem.argsort(a))
+    results = results_of_workers(lambda: sharedmem.argsort(a))
     np.testing.assert_array_equal(results[0], np.argsort(a, kind="stable"))
     assert same_bits(results)
     assert results[0].dtype == np.intp
@@ -101,7 +89,7 @@ def test_argsort_of_any_numbers(a, n_workers):
         np.testing.assert_array_equal(sharedmem.sort(a), np.sort(a))
 
 
-def test_keys_that_differ_in_their_low_bits_only_after_the_first():
+def test_argsort_of_keys_with_common_bits():
     rng = np.random.default_rng(0)
     a = rng.integers(0, 1000, 3000).astype(np.int64)
     a[0] = 2**62
@@ -113,7 +101,7 @@ def test_keys_that_differ_in_their_low_bits_only_after_the_first():
 
 @several
 @given(a=arrays(dtypes=NUMBERS), data=st.data())
-def test_sorting_to_out(a, data):
+def test_sort_with_out(a, data):
     axis = data.draw(st.integers(-a.ndim, a.ndim - 1)) if a.ndim else None
     if axis is None:
         return
@@ -126,7 +114,7 @@ def test_sorting_to_out(a, data):
     np.testing.assert_array_equal(itself, expected)
 
 
-def test_out_may_overlap():
+def test_sort_with_overlapping_out():
     a = np.random.default_rng(0).normal(size=500)
     expected = np.sort(a[:-1])
     np.testing.assert_array_equal(sharedmem.sort(a[:-1], out=a[1:]), expected)
@@ -144,12 +132,12 @@ def test_out_may_overlap():
         (np.broadcast_to(0.0, 4), ValueError),
     ],
 )
-def test_unfit_out_is_refused(out, error):
+def test_invalid_out_raises(out, error):
     with pytest.raises(error, match="out"):
         sharedmem.sort(np.ones(4), out=out)
 
 
-def test_structured_arrays_are_sorted_by_field():
+def test_sort_of_structured_arrays():
     a = np.zeros(100, [("x", "i4"), ("y", "f8")])
     a["x"], a["y"] = np.arange(100) % 7, -np.arange(100)
     for order in (None, "y", ["x", "y"]):
@@ -167,7 +155,7 @@ def test_structured_arrays_are_sorted_by_field():
         ((np.ones(3),), {"order": "x"}, ValueError),
     ],
 )
-def test_what_numpy_refuses_is_refused(name, arguments, options, error):
+def test_invalid_input_raises_as_in_numpy(name, arguments, options, error):
     with pytest.raises(error):
         getattr(np, name)(*arguments, **options)
     with pytest.raises(error):
@@ -176,7 +164,7 @@ def test_what_numpy_refuses_is_refused(name, arguments, options, error):
 
 @several
 @given(a=arrays(dtypes=("f8", "i2", "f2", "c16")), data=st.data())
-def test_partitions(a, data):
+def test_partition(a, data):
     axis = data.draw(st.none() | st.integers(-a.ndim, a.ndim - 1)) if a.ndim else None
     n = a.size if axis is None else a.shape[axis]
     kth = data.draw(st.integers(-n, n - 1))
@@ -208,7 +196,7 @@ def nearly_sorted(draw, dtype):
 @pytest.mark.parametrize("dtype", [np.dtype("f8"), np.dtype("i2"), np.dtype("M8[s]")])
 @settings(max_examples=60)
 @given(data=st.data(), n_workers=st.sampled_from([1, 3]), limit=st.sampled_from([1, 3, 32]))
-def test_runs_that_are_sorted_already(tuned, dtype, data, n_workers, limit):
+def test_nearly_sorted_lines(tuned, dtype, data, n_workers, limit):
     a = data.draw(nearly_sorted(np.dtype("i8") if dtype.kind == "M" else dtype)).astype(dtype)
     if dtype.kind == "M":
         a[a == np.datetime64(-3, "s")] = "NaT"
@@ -234,7 +222,7 @@ def test_runs_that_are_sorted_already(tuned, dtype, data, n_workers, limit):
 
 @pytest.mark.parametrize("dtype", ["?", "u1", "i1"])
 @pytest.mark.parametrize("n", [1, 127, 128, 129, 1001])
-def test_bytes_are_sorted_by_counting(dtype, n):
+def test_sort_of_bytes(dtype, n):
     a = np.random.default_rng(n).integers(0, 256, n).astype("u1").view("i1").astype(dtype)
     for line in (a, np.sort(a), a[::-1], a[::2], np.full_like(a, a[0])):
         np.testing.assert_array_equal(sharedmem.sort(line), np.sort(line), strict=True)
@@ -254,7 +242,7 @@ def test_bytes_are_sorted_by_counting(dtype, n):
 @given(
     a=arrays(dtypes=("f8", "i2", "c16", "f2")).map(np.ravel), v=arrays(dtypes=("f8", "i2", "i8"))
 )
-def test_searches(tuned, side, table, a, v):
+def test_searchsorted(tuned, side, table, a, v):
     sorter = np.argsort(a)
     expected = np.searchsorted(a, v, side, sorter)
     tuned(sorted_search_length=table)
@@ -265,7 +253,7 @@ def test_searches(tuned, side, table, a, v):
     np.testing.assert_array_equal(in_order, np.searchsorted(a[sorter], v, side))
 
 
-def test_searches_that_numpy_refuses():
+def test_invalid_searches_raise():
     for arguments in (([1, 2], [1], "middle"), ([[1]], [1]), ([1, 2], [1], "left", [0])):
         with pytest.raises(ValueError):
             sharedmem.searchsorted(*arguments)
@@ -273,7 +261,7 @@ def test_searches_that_numpy_refuses():
 
 @pytest.mark.parametrize("equal_nan", [True, False])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_distinct_elements(dtype, equal_nan):
+def test_unique(dtype, equal_nan):
     a = hard_line(dtype).reshape(7, -1).T
     options = {"return_index": True, "return_inverse": True, "return_counts": True}
     results = sharedmem.unique(a, **options, equal_nan=equal_nan)
@@ -284,7 +272,7 @@ def test_distinct_elements(dtype, equal_nan):
     np.testing.assert_array_equal(sharedmem.unique(a, equal_nan=equal_nan), results[0])
 
 
-def test_distinct_rows_and_no_elements():
+def test_unique_of_rows_and_of_empty_arrays():
     a = np.array([[1, 2], [3, 4], [1, 2]])
     np.testing.assert_array_equal(sharedmem.unique(a, axis=0), np.unique(a, axis=0))
     assert sharedmem.unique(np.empty(0)).shape == (0,)
@@ -294,13 +282,13 @@ def test_distinct_rows_and_no_elements():
 @pytest.mark.parametrize("dtype", ["f8", "f4", "i8", "u1", "?", "f2", "c16", ">f8", "M8[s]"])
 @pytest.mark.parametrize("k", [0, 1, 5, 400, 1001])
 @pytest.mark.parametrize("by_workers", [True, False])
-def test_the_largest_and_where_they_are(dtype, k, largest, by_workers, tuned):
+def test_topk_of_long_lines(dtype, k, largest, by_workers, tuned):
     tuned(topk_bytes=0 if by_workers else 1 << 20, topk_length=2000 if by_workers else 100)
     a = hard_line(dtype)
     order = np.argsort(a, kind="stable")
     if largest:
         order = len(a) - 1 - np.argsort(a[::-1], kind="stable")[::-1]
-    results = with_workers(lambda: sharedmem.topk(a, k, largest=largest)[1])
+    results = results_of_workers(lambda: sharedmem.topk(a, k, largest=largest)[1])
     np.testing.assert_array_equal(results[0], order[:k])
     assert same_bits(results)
     values, indices = sharedmem.topk(np.stack([a, a[::-1]], 1), k, axis=0, largest=largest)
@@ -309,7 +297,7 @@ def test_the_largest_and_where_they_are(dtype, k, largest, by_workers, tuned):
     np.testing.assert_array_equal(values[:, 1], a[order[:k]])
 
 
-def test_the_largest_of_many_short_lines():
+def test_topk_of_short_lines():
     a = np.random.default_rng(0).integers(0, 9, (20, 5, 6))
     for axis in (0, 1, -1):
         values, indices = sharedmem.topk(a, 3, axis)
@@ -317,7 +305,7 @@ def test_the_largest_of_many_short_lines():
         np.testing.assert_array_equal(np.take_along_axis(a, indices, axis), values)
 
 
-def test_more_than_there_are():
+def test_topk_of_invalid_arguments_raises():
     with pytest.raises(ValueError, match="k must be from 0 to the length 3"):
         sharedmem.topk([1, 2, 3], 4)
     with pytest.raises(np.exceptions.AxisError):

@@ -1,4 +1,4 @@
-"""NumPy's ufuncs on whole arrays: its bits, its types, its warnings and its errors."""
+"""NumPy's ufuncs on whole arrays: equal bits, dtypes, warnings, and errors."""
 
 import warnings
 
@@ -56,7 +56,7 @@ def outcome(call):
 
 
 @pytest.mark.parametrize("ufunc", UFUNCS, ids=lambda ufunc: ufunc.__name__)
-def test_bits_and_types_are_numpys(ufunc):
+def test_bits_and_dtypes_equal_numpys(ufunc):
     for dtype in DTYPES:
         operands = [numbers(dtype, seed) for seed in range(ufunc.nin)]
         result = outcome(lambda x=operands: sharedmem.apply_ufunc(ufunc, *x))
@@ -68,14 +68,14 @@ def test_bits_and_types_are_numpys(ufunc):
             np.testing.assert_array_equal(result.view(np.ndarray), expected)
 
 
-def test_vectors_of_the_c_library_are_left_to_expressions(computed):
+def test_ufuncs_do_not_use_libmvec(computed):
     a = np.linspace(-1, 1, 5000)
     np.testing.assert_array_equal(sharedmem.apply_ufunc(np.exp, a), np.exp(a))
     assert computed == [True]
 
 
 @pytest.mark.parametrize("number", [2, 2.5, True, np.float32(2.5), np.int64(3), np.array(3)])
-def test_numbers_are_as_weak_as_numpys(number, computed):
+def test_python_numbers_have_weak_types(number, computed):
     for dtype in ("f4", "i2"):
         a = numbers(dtype)
         result = sharedmem.apply_ufunc(np.multiply, a, number)
@@ -85,7 +85,7 @@ def test_numbers_are_as_weak_as_numpys(number, computed):
     assert all(computed)
 
 
-def test_a_number_that_does_not_fit_is_numpys():
+def test_a_python_number_out_of_bounds():
     a = numbers("u1")
     assert sharedmem.apply_ufunc(np.less, a, 300).all()
     with pytest.raises(OverflowError, match="300"):
@@ -117,7 +117,7 @@ def test_in_place_and_in_any_layout():
         (np.floor_divide, (1, 0), "divide by zero encountered in floor_divide"),
     ],
 )
-def test_warnings_and_errors_are_numpys(ufunc, operands, message, computed):
+def test_warnings_and_errors_equal_numpys(ufunc, operands, message, computed):
     full = [np.full(300, operand) for operand in operands]
     with pytest.warns(RuntimeWarning, match=message) as caught:
         sharedmem.apply_ufunc(ufunc, *full)
@@ -134,7 +134,7 @@ def test_warnings_and_errors_are_numpys(ufunc, operands, message, computed):
     assert message.startswith(told[0])
 
 
-def test_nothing_is_told_of_what_went_well(computed):
+def test_valid_operations_do_not_warn(computed):
     a = numbers("f8")
     with warnings.catch_warnings(), np.errstate(divide="raise", over="raise", invalid="raise"):
         warnings.simplefilter("error")
@@ -144,7 +144,7 @@ def test_nothing_is_told_of_what_went_well(computed):
     assert all(computed)
 
 
-def test_without_the_c_library_numpy_computes(monkeypatch, computed):
+def test_numpy_computes_without_libmvec(monkeypatch, computed):
     monkeypatch.setattr(float_flags, "addresses", lambda: ())
     with pytest.warns(RuntimeWarning, match="invalid value encountered in sqrt"):
         result = sharedmem.apply_ufunc(np.sqrt, np.full(300, -1.0))

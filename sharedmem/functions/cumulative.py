@@ -41,8 +41,8 @@ def accumulate(
         A ufunc of two arguments. Workers share a long line if the ufunc is `add`, `maximum`,
         `minimum`, or `multiply` of integers; for other ufuncs each worker takes whole lines.
     a : array_like, or array in a file of zarr or h5py
-        The array. One in a file is read twice, chunk by chunk, and must not have one of the other
-        ufuncs.
+        The array. One in a file is read twice, chunk by chunk, and only with a ufunc that lets
+        workers share lines.
     axis : int, optional
         Axis to accumulate along, by default the first.
     dtype : dtype, optional

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from sharedmem.engine.operands import in_memory
 from sharedmem.machine.tuning import tuning
 from sharedmem.pool.mapreduce import current_pool
 
-_MISSING: Any = np._NoValue  # the default of np.diff, which None is not
+_MISSING: Any = inspect.signature(np.diff).parameters["append"].default
 
 
 def diff(

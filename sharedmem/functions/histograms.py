@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sharedmem.arrays.conversion import as_ndarray, check_plain
-from sharedmem.engine.operands import as_array, in_memory
+from sharedmem.engine.operands import as_array, in_memory, is_store
 from sharedmem.functions.binning import can_weigh, in_cells
 from sharedmem.functions.chunkwise import reduce
 from sharedmem.functions.reductions import minmax
@@ -85,10 +85,10 @@ def histogram(
         parts = [weights.real, weights.imag] if weights.dtype.kind == "c" else [weights]
         sums = [in_cells([a.reshape(-1)], [edges], [uniform], w.reshape(-1)) for w in parts]
         hist = (sums[0] if len(sums) == 1 else sums[0] + 1j * sums[1]).astype(weights.dtype)
-    elif searched is None or len(edges) <= tuning.histogram_bins:
+    elif searched is None or is_store(a) or len(edges) <= tuning.histogram_bins:
         hist = reduce(histograms.histogram(a.dtype, edges, uniform, ends), a)
     else:
-        hist = in_cells([in_memory(a).reshape(-1)], [edges], [uniform])
+        hist = in_cells([a.reshape(-1)], [edges], [uniform])
     if density:
         return hist / np.diff(edges).astype(float) / hist.sum(), edges
     return hist, edges

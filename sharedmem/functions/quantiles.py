@@ -39,7 +39,8 @@ def median(
     Parameters
     ----------
     a : array_like, or array in a file of zarr or h5py
-        The array. One in a file is read chunk by chunk, more than once.
+        The array. One in a file is read several times, chunk by chunk; with `axis` it is read once,
+        in whole lines.
     axis : int or tuple of int, optional
         Axes along which medians are computed, by default all.
     out : ndarray, optional

@@ -15,12 +15,12 @@ from hypothesis.extra import numpy as hnp
 import sharedmem
 from sharedmem.arrays.shared_array import SharedArray
 
-LARGE = 2_200_001  # elements; more than one piece, and no multiple of anything
+LARGE = 2_200_001  # elements: several pieces, the last of them shorter
 
 
 @st.composite
 def arrays(draw):
-    """Any layout: sliced, reversed, transposed, broadcast."""
+    """Draw an array of any layout: sliced, reversed, transposed, or broadcast."""
     dtype = draw(st.sampled_from(["f8", "i2", "c8", "?", "S3", "M8[s]", "i4,f8", ">f4"]))
     shape = draw(hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=5))
     a = np.arange(np.prod(shape, dtype=int)).astype("i8").reshape(shape)

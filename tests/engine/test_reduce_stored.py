@@ -347,7 +347,8 @@ def test_outputs_without_common_chunks_are_refused():
 
 
 def test_histograms_are_taken_of_files(store):
-    for options in ({"bins": 7}, {"bins": [-1.0, 0.0, 0.5]}, {"bins": 5, "range": (-1, 1)}):
+    cases = [{"bins": 7}, {"bins": [-1.0, 0.0, 0.5]}, {"bins": 5, "range": (-1, 1)}, {"bins": 5000}]
+    for options in cases:
         hist, edges = sharedmem.histogram(store, **options)
         expected = np.histogram(VALUES, **options)
         np.testing.assert_array_equal(hist, expected[0])

@@ -1,7 +1,7 @@
 """Functions other than reductions, on lines of all lengths around the sizes of chunks and runs.
 
-Chunks are small here, so that each remainder is met; what is compiled into kernels (runs of 32 and
-512 elements, words of 64 bits, 512 columns) is met by its real size.
+Chunks are small, so that each remainder occurs. Sizes that are compiled into kernels (runs of 32
+and 512 elements, words of 64 bits, 512 columns) are the real ones.
 """
 
 import numpy as np

@@ -36,12 +36,11 @@ def check(found, expected, *, exactly=True):
 
 
 def exact_prefixes(a):
-    """The sums of the first elements, each rounded once."""
+    """Return the cumulative sums, each rounded once."""
     numbers, sums, parts = a.tolist(), [], []
     for number in numbers:
         parts.append(number)
         sums.append(math.fsum(parts))
-        # Shewchuk's partial sums would do the same faster; the lines here are short.
     return np.array(sums)
 
 

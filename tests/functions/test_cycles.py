@@ -37,7 +37,7 @@ def reduce(a):
     return sharedmem.reduce(sharedmem.Reduction(chunk=np.max, combine=max), a)
 
 
-# Functions that take more than an array; all others are called with it alone.
+# Calls of functions with other arguments; all others are called with an array alone.
 CALLS = {
     "accumulate": lambda a: sharedmem.accumulate(np.maximum, a),
     "anonymousmemmap": lambda a: sharedmem.anonymousmemmap(10),
@@ -97,7 +97,7 @@ POOLS = [sharedmem.MapReduce, sharedmem.MapReduceByThread]
 
 
 def functions():
-    """Return the names of the public functions, and of those of random numbers."""
+    """Return the names of the public functions, `sharedmem.random` included."""
     names = {*dir(sharedmem)} - {"kernels", "random", "sharedmem", *NO_ARRAYS}
     random = vars(sharedmem.random).items()
     return sorted(filter(str.islower, names)) + [
@@ -110,7 +110,7 @@ def functions():
 @pytest.fixture
 def without_collector():
     gc.collect()
-    gc.freeze()  # what numba has made, which takes long to go through
+    gc.freeze()  # numba's objects, whose collection takes long
     gc.disable()
     yield
     gc.enable()
@@ -128,7 +128,7 @@ def arrays_in(result):
 
 
 def left_by(function):
-    """Call a function, forget all that belongs to it, and return what is left of it."""
+    """Call a function, drop all references, and return the types of arrays that are still alive."""
     a = sharedmem.ones(N)
     given = [weakref.ref(a)]
     result = function(a)
@@ -140,7 +140,7 @@ def left_by(function):
 @pytest.mark.parametrize("name", functions())
 def test_arrays_are_freed_after_each_function(name, without_collector):
     function = call_of(name)
-    function(sharedmem.ones(N))  # what is compiled leaves cycles of numba's
+    function(sharedmem.ones(N))  # compilation leaves reference cycles of numba
     gc.collect()
     assert left_by(function) == []
 

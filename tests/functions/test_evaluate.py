@@ -25,7 +25,7 @@ def small_pieces(tuned):
     )
 
 
-# What the language of expressions has, in Python's.
+# The names of the language of expressions, for Python's `eval`.
 MEANING = {name: getattr(np, name) for name in dir(np) if not name.startswith("_")}
 MEANING |= {"abs": np.abs, "conj": np.conj, "clip": lambda x, a, b: np.minimum(np.maximum(x, a), b)}
 
@@ -39,9 +39,9 @@ ROUNDED = re.compile(r"exp|log|sin|cos|tan|hypot|power|\*\* (b|3)")
 
 
 def assert_same(expression, result, expected, arrays):
-    """Compare bit by bit, but for functions, which may round otherwise in vectors."""
+    """Compare bits; of functions, compare values, which libmvec may round differently."""
     if ROUNDED.search(expression) and expected.dtype.kind == "f":
-        # Functions of small integers are of small floats.
+        # NumPy computes functions of small integers in small floats.
         kinds = (np.result_type(np.float16, x) for x in arrays.values())
         eps = max(np.finfo(kind).eps for kind in (*kinds, expected.dtype) if kind.kind == "f")
         np.testing.assert_allclose(result, expected, rtol=16 * eps, atol=16 * eps)
@@ -50,7 +50,7 @@ def assert_same(expression, result, expected, arrays):
 
 
 def check(expression, **arrays):
-    """Compare with NumPy, which raises the same errors."""
+    """Compare the result, or the error, with NumPy's."""
     try:
         expected = by_numpy(expression, arrays)
     except (TypeError, ValueError, OverflowError) as error:
@@ -68,7 +68,7 @@ OTHER_DTYPES = ("f2", "g", "G", ">f8", ">i2", "m8[s]", "M8[D]")
 
 
 def numbers(dtype, seed=0):
-    """Numbers of a type: small and large ones, zeros, and what is not finite."""
+    """Return small and large numbers, zeros, infinities, and NaN of a dtype."""
     rng = np.random.default_rng(seed)
     dtype = np.dtype(dtype)
     if dtype.kind in "mM":

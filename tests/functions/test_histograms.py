@@ -49,7 +49,7 @@ def test_histogram_with_edges(dtype, edges_dtype, edges, size, weights, is_whole
 
 @st.composite
 def fine_bins(draw):
-    """Numbers and limits so close that their dtype hardly tells bins apart, or does not."""
+    """Draw numbers and limits so close that their dtype hardly resolves the bins."""
     dtype = np.dtype(draw(st.sampled_from([*DTYPES[:-2], "f4", "i8", "u1"])))
     n_bins = draw(st.integers(1, 1200))
     if dtype.kind == "f":

@@ -22,7 +22,7 @@ def small_chunks(tuned):
 
 
 def assert_like(result, expected, rtol=1e-13):
-    """Check values, with a tolerance for those of the smaller types, and all that is around."""
+    """Compare dtypes, shapes, and values, with a tolerance for small dtypes."""
     result, expected = np.asarray(result), np.asarray(expected)
     assert (result.dtype, result.shape) == (expected.dtype, expected.shape)
     if expected.dtype.kind in "fc":
@@ -165,7 +165,7 @@ def test_default_norms(case, keepdims):
 
 
 def wide_norm(a, *args, **options):
-    """NumPy's norm worked out in long double, so that the squares of halves do not overflow."""
+    """Return NumPy's norm, computed in long double, where squares of float16 do not overflow."""
     expected = np.linalg.norm(a.astype("G" if a.dtype.kind == "c" else "g"), *args, **options)
     return expected.astype(np.linalg.norm(np.zeros(0, a.dtype)).dtype)
 

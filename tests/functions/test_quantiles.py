@@ -113,9 +113,9 @@ def test_times():
     ],
 )
 def test_invalid_input_raises_as_in_numpy(a, q, options):
-    with pytest.raises(Exception) as refused:
+    with pytest.raises(Exception) as caught:
         np.quantile(a, q, **options)
-    with pytest.raises(refused.type):
+    with pytest.raises(caught.type):
         sharedmem.quantile(a, q, **options)
 
 
@@ -176,12 +176,12 @@ def test_out_is_checked_for_shape_and_dtype(name, n):
     for out in (np.empty(shape, "f4"), np.empty(shape)):
         assert function(a, *q, axis=1, out=out) is out
         np.testing.assert_array_equal(out, function(a, *q, axis=1).astype(out.dtype))
-    refused = {
+    invalid = {
         np._core._exceptions._UFuncOutputCastingError: np.empty(shape, int),
         ValueError: np.empty((5, *shape)),
         TypeError: [0.0],
     }
-    for error, out in refused.items():
+    for error, out in invalid.items():
         with pytest.raises(error):
             function(a, *q, axis=1, out=out)
     with pytest.raises(ValueError, match="read-only"):

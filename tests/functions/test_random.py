@@ -14,7 +14,7 @@ from sharedmem import random
 from tests.functions.comparing import with_workers
 
 N = 200_000
-LIKELY = 1e-3  # seeds are fixed: what is as good as this stays so
+LIKELY = 1e-3  # smallest p-value: seeds are fixed, so that no test fails by chance
 DRAWS = {
     "uniform": lambda **how: random.uniform(-1, 2, **how),
     "normal": lambda **how: random.normal(1, 2, **how),
@@ -96,7 +96,7 @@ def test_seeds(draw):
 
 
 def uniforms():
-    """Numbers that should be uniform in (0, 1), of each continuous distribution."""
+    """Yield samples of each continuous distribution, mapped to uniform ones in (0, 1)."""
     yield random.uniform(size=N, seed=11)
     yield random.uniform(size=N, seed=11, dtype="f4")
     yield stats.norm.cdf(random.normal(size=N, seed=11))
@@ -113,13 +113,13 @@ def test_continuous_distributions():
 
 def test_tails_of_distributions():
     z = random.normal(size=20 * N, seed=12)
-    edge = 3.9  # the tail has a method of its own, from 4.04 on
+    edge = 3.9  # another method samples the tail, above 4.04
     for tail in (z[z > edge], -z[z < -edge]):
         p = stats.norm.sf(edge)
         assert stats.binomtest(len(tail), len(z), p).pvalue > LIKELY
         assert stats.kstest(stats.norm.sf(tail) / p, "uniform").pvalue > LIKELY
     x = random.exponential(size=20 * N, seed=12)
-    tail = x[x > 9]  # that begins at 9.26
+    tail = x[x > 9]  # another method samples the tail, above 9.26
     assert stats.binomtest(len(tail), len(x), math.exp(-9)).pvalue > LIKELY
     assert stats.kstest(tail - 9, "expon").pvalue > LIKELY
 
@@ -144,7 +144,7 @@ def test_poisson(lam):
     expected = stats.poisson.pmf(values, lam) * N
     expected[-1] = stats.poisson.sf(values[-2], lam) * N
     counts = np.bincount(k, minlength=len(values))
-    # Values that are rare count together.
+    # Rare values are counted together.
     rare = expected < 10
     pairs = [(counts[~rare], expected[~rare]), ([counts[rare].sum()], [expected[rare].sum()])]
     observed, wanted = (np.concatenate(part) for part in zip(*pairs, strict=True))
@@ -175,7 +175,7 @@ def test_full_ranges_of_integers(dtype):
 
 
 def test_rejection_leaves_integers_uniform():
-    # Nearly half of the words of 64 bits are drawn again.
+    # Nearly half of the 64-bit words are rejected.
     n = 2**63 + 2
     k = random.integers(0, n, N, "u8", seed=17)
     assert stats.kstest(k.astype(float) / n, "uniform").pvalue > LIKELY
@@ -202,7 +202,7 @@ def test_uniform_samples_have_all_of_their_bits():
 
 
 def correlation(a, b):
-    """The correlation in units of its standard deviation."""
+    """Return the correlation in units of its standard deviation."""
     return abs(np.corrcoef(a, b)[0, 1]) * math.sqrt(len(a))
 
 

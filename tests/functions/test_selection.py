@@ -22,7 +22,7 @@ def numbers(shape, dtype, seed=0):
 
 
 def outcome(function, *args, **options):
-    """What a call returns, or the type of what it raises."""
+    """Return the result of a call, or the type of its error."""
     try:
         return np.asarray(function(*args, **options)).tolist()
     except Exception as error:
@@ -45,7 +45,7 @@ def test_take(a, data, mode):
     dtype = data.draw(st.sampled_from(["i8", "i1", "u2", ">i4"]))
     low = 0 if dtype == "u2" else -min(n, 100)
     indices = np.random.default_rng(0).integers(low, max(min(n, 100), low + 1), shape).astype(dtype)
-    try:  # in an empty axis, NumPy would turn around for ever
+    try:  # on an empty axis, NumPy never returns
         expected = np.take(a, indices, axis, mode="clip" if n == 0 and mode == "wrap" else mode)
     except IndexError:
         with pytest.raises(IndexError):

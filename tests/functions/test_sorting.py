@@ -21,7 +21,7 @@ def small_pieces(tuned):
 
 
 def hard_line(dtype, n=1001):
-    """A line with ties, zeros of both signs, NaN, NaT and infinities."""
+    """Return a line with ties, zeros of both signs, NaN, NaT and infinities."""
     rng = np.random.default_rng(n)
     dtype = np.dtype(dtype)
     a = rng.normal(size=n)
@@ -47,7 +47,7 @@ def test_sort_of_long_lines(dtype, kind):
     expected = np.sort(a, kind="stable")
     np.testing.assert_array_equal(results[0], expected)
     assert results[0].dtype == a.dtype
-    if dtype != "g":  # whose padding is anything
+    if dtype != "g":  # whose padding is undefined
         assert same_bits(results)
         if kind:
             assert same_bits([results[0], expected])
@@ -177,7 +177,7 @@ def test_partition(a, data):
 
 @st.composite
 def nearly_sorted(draw, dtype):
-    """A line of runs that rise or fall, with ties, zeros of both signs, and NaN."""
+    """Draw a line of ascending and descending runs, with ties, zeros of both signs, and NaN."""
     values = [-3, -1, 0, 1, 2, 5]
     if dtype.kind == "f":
         values += [-0.0, np.nan, np.inf]
@@ -186,7 +186,7 @@ def nearly_sorted(draw, dtype):
         np.sort(np.array(draw(pool), dtype), kind="stable")[:: draw(st.sampled_from([1, 1, -1]))]
         for _ in range(draw(st.integers(1, 4)))
     ]
-    if draw(st.booleans()):  # falls strictly
+    if draw(st.booleans()):  # strictly descending
         runs.append(np.arange(draw(st.integers(0, 100)), dtype=dtype)[::-1])
     if draw(st.booleans()):
         runs.append(np.sort(np.resize(np.array(values, dtype), 90), kind="stable"))

@@ -25,7 +25,7 @@ def small_sizes(tuned):
 
 @pytest.fixture
 def computed(monkeypatch):
-    """What was computed by a kernel."""
+    """Return a list that grows by whether a kernel computed, for each whole array."""
     done = []
     compute = whole_arrays.compute_whole
 

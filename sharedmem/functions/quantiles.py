@@ -18,6 +18,7 @@ from sharedmem.engine.order_statistics_stored import SelectingLine, quantile_of_
 from sharedmem.engine.reduce import Axis
 from sharedmem.engine.runners import Run
 from sharedmem.engine.sort_lines import lines_a_chunk, pieces_of
+from sharedmem.functions import sorting
 from sharedmem.functions.outputs import check_out, kept_shape, store
 from sharedmem.machine.tuning import tuning
 from sharedmem.pool.mapreduce import current_pool
@@ -173,13 +174,8 @@ def check(
 
 def is_numpys(a: Array, options: Options) -> bool:
     """Return whether the whole array is left to NumPy."""
-    return (
-        a.ndim == 0
-        or a.nbytes < tuning.sort_bytes
-        or a.dtype.kind not in "biufmM"
-        or np.ndim(options.get("q", 0)) > 1
-        or "weights" in options
-    )
+    is_simple = np.ndim(options.get("q", 0)) < 2 and "weights" not in options
+    return not is_simple or sorting.is_numpys(a, "biufmM")
 
 
 def along_axes(

@@ -194,9 +194,9 @@ def partition(
     return result
 
 
-def is_numpys(a: Array) -> bool:
-    """Return whether the whole array is left to NumPy."""
-    return a.ndim == 0 or a.nbytes < tuning.sort_bytes or a.dtype.kind not in PARALLEL
+def is_numpys(a: Array, kinds: str = PARALLEL) -> bool:
+    """Return whether the whole array is left to NumPy: it is small, or not of one of the kinds."""
+    return a.ndim == 0 or a.nbytes < tuning.sort_bytes or a.dtype.kind not in kinds
 
 
 def _with_axis(a: ArrayLike, axis: int | None) -> tuple[Array, int]:

@@ -60,7 +60,7 @@ def unique(
     ([1, 3], [1, 2])
     """
     a = in_memory(ar)
-    if axis is not None or a.dtype.kind in "cSU" or is_numpys(a):
+    if axis is not None or is_numpys(a, "biufmM"):
         find: Any = np.unique
         return find(a, return_index, return_inverse, return_counts, axis, equal_nan=equal_nan)
     flat = a.reshape(-1)

@@ -58,9 +58,9 @@ def run_alone(n: int, n_steps: int) -> Field:
 def run_on_pool(n: int, n_steps: int, pool: sharedmem.MapReduce) -> Field:
     now, after = start(n), start(n)
     grid = sharedmem.chunks(now[0], n=N_CHUNKS)
-    options = {"depth": 1, "boundary": "periodic", "chunks": grid, "args": (DIFFUSION, FEED, KILL)}
+    args = DIFFUSION, FEED, KILL
     for _ in range(n_steps):
-        pool.map_overlap(advance, now, after, **options)
+        pool.map_overlap(advance, now, after, depth=1, boundary="periodic", chunks=grid, args=args)
         now, after = after, now
     return now[1]
 

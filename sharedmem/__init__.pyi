@@ -145,6 +145,10 @@ from .machine.limits import (
     cpu_count as cpu_count,
     total_memory as total_memory,
 )
+from .pool.backends import (
+    ProcessBackend as ProcessBackend,
+    ThreadBackend as ThreadBackend,
+)
 from .pool.background import (
     background as background,
 )
@@ -162,12 +166,6 @@ from .pool.trace import (
 from .sharedmem import (
     Pool as Pool,
     TPool as TPool,
-)
-from .workers.process_team import (
-    ProcessBackend as ProcessBackend,
-)
-from .workers.thread_team import (
-    ThreadBackend as ThreadBackend,
 )
 
 __version__: str

@@ -5,11 +5,10 @@ from sharedmem.arrays.readers import fromiter
 from sharedmem.arrays.shared_array import anonymousmemmap
 from sharedmem.errors import LostExceptionType, StopProcessGroup, WorkerException
 from sharedmem.machine.limits import cpu_count, total_memory
+from sharedmem.pool.backends import ProcessBackend, ThreadBackend
 from sharedmem.pool.background import background
 from sharedmem.pool.debug import get_debug, set_debug
 from sharedmem.pool.mapreduce import MapReduce, MapReduceByThread
-from sharedmem.workers.process_team import ProcessBackend
-from sharedmem.workers.thread_team import ThreadBackend
 
 Pool = MapReduce
 TPool = MapReduceByThread

@@ -2,65 +2,75 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sharedmem.cluster.operands import check_far_outs, far, is_far
+from sharedmem.cluster.operands import as_sent, check_outs, is_seen
 from sharedmem.engine.operands import as_tuple
-from sharedmem.engine.runners import Bar, LocalRunner, Run, Stream
+from sharedmem.engine.runners import KernelCall, LocalRunner, Run, Stream, UfuncCall
 
 if TYPE_CHECKING:
     from sharedmem.cluster.backend import DaskBackend
 
 
 class ClusterRunner(LocalRunner):
-    """Runs array functions on a cluster, or in threads of the caller where it has the arrays.
+    """Runs array functions on a cluster, or here where only the caller has the arrays.
 
     Parameters
     ----------
-    n_workers : int
-        Number of threads of the cluster's workers.
-    bar : callable
-        Makes the block in which progress is shown, from the number of tasks.
+    local : LocalRunner
+        Runs them here, or on the cluster by the pool.
     backend : DaskBackend
         The cluster.
-    run_map, run_imap : callable
-        Run tasks on it, as the methods `map` and `imap` of a pool do.
     """
 
-    def __init__(
-        self, n_workers: int, bar: Bar, backend: DaskBackend, run_map: Run, run_imap: Stream
-    ) -> None:
-        super().__init__(n_workers, bar)
+    def __init__(self, local: LocalRunner, backend: DaskBackend) -> None:
+        super().__init__(*(getattr(local, part.name) for part in dataclasses.fields(local)))
         self._backend = backend
-        self._map = run_map
-        self._imap = run_imap
 
     def sees(self, *arrays: Any) -> bool:
         """Return whether one of the arrays is in a file, or a dask array."""
-        return any(map(is_far, arrays)) or super().sees(*arrays)
+        return any(map(is_seen, arrays)) or super().sees(*arrays)
 
     def stored(
-        self, a: Any, out: Any = None, *, gives_array: bool = False
+        self, a: Any, out: Any = None, *, gives_array: bool = False, holds_gil: bool = False
     ) -> tuple[Stream, Run, Any, Any]:
         """Return how tasks that read an array in a file run."""
         if not self.sees(a, *as_tuple(out)):
-            return super().stored(a, out, gives_array=gives_array)
-        seen, target = self.far(a), self.far(out)
+            return super().stored(a, out, gives_array=gives_array, holds_gil=holds_gil)
+        seen, target = self._sent(a), self._sent(out)
         if gives_array:
-            self.check_outs(as_tuple(target), (seen,), "out")
-        return self._imap, self._map, seen, target
+            self._check_outs(as_tuple(target), (seen,), "out")
+        return self.imap, self.map, seen, target
 
-    def far(self, arrays: Any) -> Any:
-        """Return one array, or each of a tuple, or None, as what can be sent to the cluster."""
+    def kernel_call(
+        self, kernel: Any, inputs: tuple[Any, ...], outs: tuple[Any, ...], role: str = "out"
+    ) -> KernelCall:
+        """Return how a user's kernel runs."""
+        if not self.sees(*inputs, *outs):
+            return super().kernel_call(kernel, inputs, outs, role)
+        seen, targets = self._sent(inputs), self._sent(outs)
+        self._check_outs(targets or seen[:1], seen, role)
+        return KernelCall(self.map, seen, targets, True)
+
+    def ufunc_call(self, ufunc: Any, inputs: tuple[Any, ...], outs: tuple[Any, ...]) -> UfuncCall:
+        """Return how a ufunc runs."""
+        if not self.sees(*inputs, *outs):
+            return super().ufunc_call(ufunc, inputs, outs)
+        seen, targets = self._sent(inputs), self._sent(outs)
+        self._check_outs(targets, seen, "out")
+        return UfuncCall(ufunc, lambda _: self.map, None, seen, targets)
+
+    def _sent(self, arrays: Any) -> Any:
+        """Return one array, or each of a tuple, or None, in the form that is sent."""
         if isinstance(arrays, tuple):
-            return tuple(map(self.far, arrays))
-        return far(arrays, self._backend.client)
+            return tuple(map(self._sent, arrays))
+        return as_sent(arrays, self._backend.client)
 
-    def check_outs(self, outs: Sequence[Any], inputs: Sequence[Any], role: str) -> None:
-        """Refuse outputs that the workers of the cluster could not write to."""
+    def _check_outs(self, outs: Sequence[Any], inputs: Sequence[Any], role: str) -> None:
         attaches = self._backend.attaches()
-        check_far_outs(outs, inputs, role, attaches)
+        check_outs(outs, inputs, role, attaches)
         if not outs and not attaches:
             raise ValueError(
                 "the result would be in shared memory of this machine, and workers are on others: "

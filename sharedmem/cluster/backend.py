@@ -7,18 +7,19 @@ import functools
 import itertools
 import logging
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Self
 
 from sharedmem.arrays.chunks import Grid
 from sharedmem.arrays.constructors import empty
+from sharedmem.cluster.array_runner import ClusterRunner
 from sharedmem.cluster.calls import ClusterCall, Members, await_cleaning
 from sharedmem.cluster.job import introduce
 from sharedmem.cluster.pickling import reference_to, register
+from sharedmem.engine.runners import ArrayRunner, LocalRunner
 from sharedmem.machine import limits
 from sharedmem.machine.fork_locks import new_lock
-from sharedmem.workers.task_context import PoolCall
+from sharedmem.workers.protocols import PoolCall
 
 _logger = logging.getLogger("sharedmem")
 
@@ -141,7 +142,24 @@ class DaskBackend:
             if part is not None:
                 part.close()
 
-    def n_workers(self) -> int:
+    def check_options(self, np: int | None, trace: bool) -> None:
+        """Raise ValueError for options that the cluster decides, or does not have."""
+        if np:
+            raise ValueError(
+                f"np={np} was given, but a cluster has as many workers as it has threads: leave np "
+                "out, start the cluster with so many, or give np=0 to work serially"
+            )
+        if trace:
+            raise ValueError(
+                "trace=True is for workers of this machine; for those of a cluster, see the "
+                "dashboard of Dask, or distributed.performance_report"
+            )
+
+    def array_runner(self, local: LocalRunner) -> ArrayRunner:
+        """Return the runner of array functions, given one that runs them on this machine."""
+        return ClusterRunner(local, self)
+
+    def n_workers(self, np: int | None = None) -> int:
         """Return how many threads the cluster's workers have now; wait for the first one."""
         return self._admit(Members({}, 0, True)).n_workers
 
@@ -167,7 +185,7 @@ class DaskBackend:
 
     def run_map(
         self,
-        pool_call: PoolCall,
+        call: PoolCall,
         func: Callable[[Any], Any],
         sequence: Any,
         chunksize: int | None,
@@ -175,8 +193,7 @@ class DaskBackend:
     ) -> None:
         """Run `func` on the items of `sequence`; see :func:`sharedmem.pool.calls.run_map`."""
         n_tasks = len(sequence)
-        timeout = pool_call.timeout
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = call.deadline()
         n_given = 0
 
         def take(length: int) -> Sequence[Any]:
@@ -187,8 +204,8 @@ class DaskBackend:
             return [sequence[index] for index in range(start, n_given)]
 
         with (
-            ClusterCall(self.client, self._admit, self.retries, pool_call, func) as run,
-            pool_call.contexts.acting(pool_call.call.context(run.sync)),
+            ClusterCall(self.client, self._admit, self.retries, call, func) as run,
+            call.acting(run.sync),
         ):
             run.sync.deadline = deadline
             done = run.results(take, lambda: n_tasks - n_given, chunksize, lambda: deadline)
@@ -198,7 +215,7 @@ class DaskBackend:
 
     def run_imap(
         self,
-        pool_call: PoolCall,
+        call: PoolCall,
         func: Callable[[Any], Any],
         items: Iterable[Any],
         chunksize: int | None,
@@ -207,7 +224,6 @@ class DaskBackend:
     ) -> Iterator[Any]:
         """Yield the results of `func` on `items`; see :func:`sharedmem.pool.calls.run_imap`."""
         iterator = iter(items)
-        timeout = pool_call.timeout
         n_given = n_taken = 0
         waiting: dict[int, tuple[int, list[Any]]] = {}
 
@@ -219,14 +235,11 @@ class DaskBackend:
             n_given += len(batch)
             return batch
 
-        def deadline() -> float | None:
-            return None if timeout is None else time.monotonic() + timeout
-
         with (
-            ClusterCall(self.client, self._admit, self.retries, pool_call, func) as run,
-            pool_call.contexts.consumed(run.sync),
+            ClusterCall(self.client, self._admit, self.retries, call, func) as run,
+            call.contexts.consumed(run.sync),
         ):
-            for start, length, runs in run.results(take, lambda: 2**62, chunksize, deadline):
+            for start, length, runs in run.results(take, lambda: 2**62, chunksize, call.deadline):
                 values = list(itertools.chain.from_iterable(values for _, values in runs))
                 waiting[start] = length, values
                 while waiting and (not in_order or n_taken in waiting):

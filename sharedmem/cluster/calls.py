@@ -21,8 +21,7 @@ from sharedmem.errors import DeadWorkerError, WorkerException
 from sharedmem.workers.batches import Pickled
 from sharedmem.workers.claims import Pace
 from sharedmem.workers.failures import exception_of
-from sharedmem.workers.protocols import is_over, remaining
-from sharedmem.workers.task_context import PoolCall
+from sharedmem.workers.protocols import PoolCall, is_over, remaining
 from sharedmem.workers.task_loop import item_text
 
 # A claim costs some 4 ms of all processes together: of 32 tasks of 40 ms on two workers, claims of

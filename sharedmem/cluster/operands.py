@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.typing import NDArray
 
 from sharedmem.arrays.mapped_files import ArrayFile
@@ -20,49 +19,30 @@ from sharedmem.engine.operands import (
     is_store,
     parts_of,
 )
-from sharedmem.engine.reduce import Axis, map_parts
-from sharedmem.engine.reduce_stored import reduce_store
 from sharedmem.engine.regions import is_same_store
-from sharedmem.engine.runners import Stream
-from sharedmem.kernels import Reduction
-from sharedmem.machine.tuning import tuning
 
 Array = NDArray[Any]
 
 
-def is_far(a: Any) -> bool:
-    """Say whether workers on other machines may see an array: in a file, or one of Dask's."""
+def is_seen(a: Any) -> bool:
+    """Return whether workers on other machines can open an array: in a file, or a dask array."""
     if parts := parts_of(a):
-        return any(map(is_far, parts.values()))
+        return any(map(is_seen, parts.values()))
     return is_store(a) or (isinstance(a, np.ndarray) and ArrayFile.of(a) is not None)
 
 
-def far(a: Any, client: Any) -> Any:
-    """Return an array as what can be sent to where it is read; a dask array is of this client."""
+def as_sent(a: Any, client: Any) -> Any:
+    """Return an array in the form that is sent to workers; a dask array needs the client."""
     if parts := parts_of(a):
-        return dataclasses.replace(a, **{name: far(part, client) for name, part in parts.items()})
+        return dataclasses.replace(
+            a, **{name: as_sent(part, client) for name, part in parts.items()}
+        )
     if is_dask(a):
         return DaskArray(a, client)
     return (ArrayFile.of(a) or a) if isinstance(a, np.ndarray) else a
 
 
-def reduce_far(stream: Stream, reduction: Reduction, store: Any, axis: Axis, keepdims: bool) -> Any:
-    """Reduce an array in a file, by workers that read it; see :func:`reduce_store`.
-
-    All of a file without gaps is reduced as a line, whose chunks have the states that threads of
-    one machine have on their way: so the result has the same bits.
-    """
-    is_all = axis is None or len(normalize_axis_tuple(axis, store.ndim)) == store.ndim
-    if reduction.whole and is_all and isinstance(store, ArrayFile):
-        line = store.line(tuning.chunk_bytes // store.dtype.itemsize)
-        if line is not None:
-            result = reduce_store(stream, reduction, line)
-            shape = (1,) * store.ndim if keepdims else ()
-            return map_parts(lambda part: np.reshape(part, shape)[()], result)
-    return reduce_store(stream, reduction, store, axis, keepdims)
-
-
-def check_far_outs(outs: Sequence[Any], inputs: Iterable[Any], role: str, attaches: bool) -> None:
+def check_outs(outs: Sequence[Any], inputs: Iterable[Any], role: str, attaches: bool) -> None:
     """Refuse what workers of a cluster could not write to, or not twice.
 
     Parameters

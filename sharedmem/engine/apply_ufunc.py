@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,10 +35,7 @@ from sharedmem.engine.regions import (
     room,
     write,
 )
-from sharedmem.engine.runners import Run, run_serially
-
-if TYPE_CHECKING:  # which would import numba
-    from sharedmem.kernels.loops.pieces import Share
+from sharedmem.engine.runners import ArrayRunner, UfuncCall, run_serially
 
 Array = NDArray[Any]
 Slices = tuple[slice, ...]
@@ -83,41 +80,51 @@ class _UfuncTask:
 
 
 def apply_ufunc(
-    run_for: Callable[[int], Run],
+    runner: ArrayRunner,
+    /,
     ufunc: Any,
     *inputs: Any,
     out: Any = None,
     where: Any = True,
     order: str = "K",
-    private_ok: bool = False,
-    share_for: Callable[[int], Share] | None = None,
     **options: Any,
 ) -> Any:
-    """Apply a ufunc, chunk by chunk of its loop.
+    """Apply a ufunc or gufunc of NumPy, SciPy, or numba, in parallel over its loop.
 
     Parameters
     ----------
-    run_for : callable
-        ``run_for(nbytes)(func, sequence)`` gives the list of ``func(item)``, from a team that suits
-        tasks of so many bytes together.
-    ufunc, inputs, out, where, order, **options
-        See :func:`sharedmem.apply_ufunc`.
-    private_ok : bool
-        Whether the workers share all memory with the coordinator.
-    share_for : callable, optional
-        ``share_for(nbytes)`` gives what calls a function in threads that suit so many bytes. It is
-        for a `ufunc` that has ``together(share, operands, out)``, which says whether it has
-        computed all of `out` with it.
+    ufunc : ufunc
+        For example ``np.exp``, ``scipy.special.erf``, ``np.matmul``, or a function compiled with
+        ``@numba.vectorize``.
+    *inputs : array_like, or array in a file of zarr or h5py
+        Inputs, broadcast against each other. Those in files are read chunk by chunk.
+    out : SharedArray, ndarray, array in a file, or tuple of them, optional
+        Arrays for the results. By default new shared arrays. They may be inputs.
+    where : array_like of bool, optional
+        Mask, which requires `out`: where it is False, `out` keeps its values. Gufuncs take none.
+    order : {'K', 'C', 'F', 'A'}, optional
+        Memory layout of new arrays.
+    **options
+        NumPy's ``dtype``, ``casting``, and ``signature``.
 
     Returns
     -------
-    ndarray, or tuple of ndarray
-        `out`, or new shared arrays.
+    SharedArray, scalar, or tuple of them
+        The results, or `out`.
 
     Raises
     ------
     TypeError, ValueError
-        If the arguments do not fit together, or workers could not write to `out`.
+        If the arguments do not fit together, or workers cannot write to `out`.
+
+    Examples
+    --------
+    >>> import numpy as np, sharedmem
+    >>> a = sharedmem.full((2, 3), 9.0)
+    >>> sharedmem.apply_ufunc(np.sqrt, a, out=a).tolist()
+    [[3.0, 3.0, 3.0], [3.0, 3.0, 3.0]]
+    >>> sharedmem.apply_ufunc(np.add, a, np.arange(3)).tolist()
+    [[3.0, 4.0, 5.0], [3.0, 4.0, 5.0]]
     """
     n_core_axes = _core_axes(ufunc)
     if len(inputs) != ufunc.nin:
@@ -126,8 +133,10 @@ def apply_ufunc(
     given = as_tuple(out)
     if given and len(given) != ufunc.nout:
         raise TypeError(f"{_name(ufunc)} has {ufunc.nout} outputs, got {len(given)} in out")
+    call = runner.ufunc_call(ufunc, inputs, given)
+    ufunc, inputs, given = call.ufunc, call.inputs, call.outs
     for target in given:
-        (check_stored if is_store(target) else check_writable)(target, "out", private_ok)
+        (check_stored if is_store(target) else check_writable)(target, "out", private_ok=True)
     given = tuple(map(as_array, given))
     inputs = tuple(x if isinstance(x, Number) else as_array(x) for x in inputs)
     operands, loop = _broadcast(inputs, given, n_core_axes)
@@ -148,7 +157,7 @@ def apply_ufunc(
     if loop:
         outs = given or tuple(map(room_for, results))
         task = replace(task, inputs=tuple(_apart(x, outs) for x in operands), outs=outs)
-        _run_ufunc(run_for, share_for, task, len(loop))
+        _run_ufunc(call, task, len(loop))
     elif given:
         outs = given
     else:
@@ -161,12 +170,7 @@ def apply_ufunc(
     return out if ufunc.nout > 1 or not isinstance(out, tuple) else out[0]
 
 
-def _run_ufunc(
-    run_for: Callable[[int], Run],
-    share_for: Callable[[int], Share] | None,
-    task: _UfuncTask,
-    n_loop: int,
-) -> None:
+def _run_ufunc(call: UfuncCall, task: _UfuncTask, n_loop: int) -> None:
     """Do all of a loop: by a kernel that threads share, or by chunks."""
     outs = task.outs
     arrays = [part for part in (*task.inputs, *outs) if not isinstance(part, Number)]
@@ -182,9 +186,9 @@ def _run_ufunc(
     total = sum(part.nbytes for part in arrays)
     is_plain = not (in_files or task.options or task.mask is not None)
     together = getattr(task.ufunc, "together", None) if is_plain else None
-    if not (share_for and together and together(share_for(total), task.inputs, outs[0])):
+    if not (call.share and together and together(call.share(total), task.inputs, outs[0])):
         grid = cut(outs[0], axes, outs, arrays, nbytes)
-        (run_for(total) if len(grid) > 1 else run_serially)(task, grid)
+        (call.run(total) if len(grid) > 1 else run_serially)(task, grid)
 
 
 def _width(part: Any, n_steps: int) -> int:

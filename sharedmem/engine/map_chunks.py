@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from numpy.typing import NDArray
 
@@ -30,11 +30,8 @@ from sharedmem.engine.regions import (
     room,
     write,
 )
-from sharedmem.engine.runners import Run, run_serially
-from sharedmem.engine.user_kernels import check_result, compile_kernel, run_kernel
-
-if TYPE_CHECKING:  # which would import numba
-    pass
+from sharedmem.engine.runners import ArrayRunner, run_serially
+from sharedmem.engine.user_kernels import check_result, compile_kernel, run_kernel, serial_form
 
 Array = NDArray[Any]
 Slices = tuple[slice, ...]
@@ -89,7 +86,8 @@ class _KernelTask:
 
 
 def map_chunks(
-    run: Run,
+    runner: ArrayRunner,
+    /,
     kernel: Callable[..., Any],
     *arrays: Any,
     args: tuple[Any, ...] = (),
@@ -97,48 +95,110 @@ def map_chunks(
     chunks: Grid | None = None,
     out: Any = None,
     position: bool = False,
-    private_ok: bool = False,
 ) -> Any:
-    """Call a kernel on each chunk of arrays that are split together.
+    """Call a kernel on each chunk of arrays that are cut together, in parallel.
 
     Parameters
     ----------
-    run : callable
-        ``run(func, sequence)`` gives the list of ``func(item)``, from a team.
-    kernel, arrays, args, axis, chunks, out, position
-        See :func:`sharedmem.map_chunks`.
-    private_ok : bool
-        Whether the workers share all memory with the coordinator.
+    kernel : callable
+        ``kernel(chunk_a, chunk_b, ..., *args)`` changes the chunk of the first array in place.
+        With `out`, ``kernel(chunk_a, chunk_b, ..., chunk_out, *args)`` writes to the chunk of
+        `out`, or to the chunks of several. Usually compiled with ``@numba.njit(nogil=True)``. It
+        must return None, since results would be lost; a Python function may also return one of
+        its arguments, as ``np.sqrt(x, out)`` does.
+    *arrays : array_like, or array in a file of zarr or h5py
+        At least one array. All have the same length along `axis`. An array in a file is cut between
+        its own chunks, and is read, or written if it is `out`, chunk by chunk.
+    args : tuple
+        Further arguments, passed whole to every call.
+    axis : int or tuple, optional
+        Axis to cut. A tuple has an entry for each of `arrays`, and then for `out`, and is required
+        if the arrays have different dimensions and the axis is not 0. ``axis=(1, 0)`` cuts the only
+        array along axis 1, and `out` along axis 0. With `chunks` along several axes, an entry is a
+        tuple, too.
+    chunks : Grid, optional
+        Chunks made by :func:`sharedmem.chunks`. They also say which axes are cut, unless `axis` is
+        given. By default chunks of about 4 MiB of the largest array, including `out`. The caller
+        itself computes an array of a single chunk.
+    out : ndarray, array in a file, or tuple of them, optional
+        Array for the result. By default the first array is changed in place.
+    position : bool, optional
+        Whether to pass the index of the first element of the chunk in the first array, a tuple of
+        ints, before `args`.
 
     Returns
     -------
-    ndarray, or tuple of ndarray
+    ndarray or tuple of ndarray
         `out`, or the first array.
 
     Raises
     ------
     TypeError, ValueError
-        If the arguments do not fit together, or workers could not write where they have to.
+        If the arguments do not fit together, or if `out` (without it, the first array) is
+        read-only, shares memory with another array, or is in private memory, where writes of
+        worker processes are lost. Compiler errors are raised before any work is done.
+    TypeError
+        If the kernel returns something: before any work is done if it is compiled, otherwise
+        after its first chunk.
+    OSError
+        If `out` is a memory-mapped file for which the disk has no room.
+
+    Warns
+    -----
+    RuntimeWarning
+        If the workers of the pool are threads, and a compiled kernel holds the GIL.
+
+    Notes
+    -----
+    A kernel compiled by numba with ``nogil=True`` runs in threads of the caller. That costs much
+    less than forking workers, and private arrays may be written. Its exceptions are raised
+    unchanged. If it crashes, so does the process, and a pool's `timeout` and `initializer` have no
+    effect. A kernel compiled with ``parallel=True`` is compiled again without it, because its
+    threads would not survive a fork.
+
+    Other kernels run on the workers of the pool. If these are processes, arrays in private memory
+    are read-only for the kernel, so that no write is lost silently.
+
+    Examples
+    --------
+    >>> import numba, numpy as np, sharedmem
+    >>> @numba.njit(nogil=True)
+    ... def scale(x, y, result, factor):
+    ...     result[:] = factor * x + y
+    >>> a = sharedmem.ones(5)
+    >>> result = sharedmem.empty_like(a)
+    >>> sharedmem.map_chunks(scale, a, np.arange(5.0), args=(10,), out=result).tolist()
+    [10.0, 11.0, 12.0, 13.0, 14.0]
+
+    The mean over the first axis, cut along the second one, which is the first of the result:
+
+    >>> stack = sharedmem.full((3, 4, 2), 5.0)
+    >>> image = sharedmem.empty((4, 2))
+    >>> def mean(images, result):
+    ...     result[:] = images.mean(axis=0)
+    >>> sharedmem.map_chunks(mean, stack, axis=(1, 0), out=image)[0].tolist()
+    [5.0, 5.0]
     """
     check_kernel(kernel)
     if not arrays:
         raise TypeError("map_chunks needs at least one array")
-    outs = as_tuple(out)
-    role = "out" if outs else "an array to be worked on in place"
-    for target in outs or arrays[:1]:
+    kernel = serial_form(kernel)
+    role = "out" if as_tuple(out) else "an array to be worked on in place"
+    run, inputs, outs, private_ok = runner.kernel_call(kernel, arrays, as_tuple(out), role)
+    for target in outs or inputs[:1]:
         (check_stored if is_store(target) else check_writable)(target, role, private_ok)
-    views = [as_input(a, private_ok) for a in arrays]
+    views = [as_input(a, private_ok) for a in inputs]
     views += [as_array(part) for part in outs]
     placed = place(views, axis, None if chunks is None else check_grid(chunks))
-    inputs, targets = tuple(placed[: len(arrays)]), tuple(placed[len(arrays) :])
-    written, others = (targets, inputs) if targets else (inputs[:1], inputs[1:])
+    read_from, targets = tuple(placed[: len(arrays)]), tuple(placed[len(arrays) :])
+    written, others = (targets, read_from) if targets else (read_from[:1], read_from[1:])
     check_apart(others, written)
     if chunks is None:  # about 4 MiB of the array that is largest
         grid = cut_placed(max(placed, key=lambda part: part.nbytes), written, others)
     else:
         grid = chunks
         check_cut(grid, written)
-    task = _KernelTask(kernel, inputs, targets, args, position)
+    task = _KernelTask(kernel, read_from, targets, args, position)
     for chunk in (grid[0], grid[-1]) if len(grid) else ():  # chunks are of one size or of two
         compile_kernel(kernel, *task.arguments(chunk))
     run_kernel(run if len(grid) > 1 else run_serially, task, grid)

@@ -35,8 +35,8 @@ from sharedmem.engine.regions import (
     room,
     write,
 )
-from sharedmem.engine.runners import Run, run_serially
-from sharedmem.engine.user_kernels import check_result, compile_kernel, run_kernel
+from sharedmem.engine.runners import ArrayRunner, run_serially
+from sharedmem.engine.user_kernels import check_result, compile_kernel, run_kernel, serial_form
 from sharedmem.machine.arguments import check_count
 
 Array = NDArray[Any]
@@ -221,44 +221,96 @@ def _is_within(sources: Slices, region: Slices) -> bool:
 
 
 def map_overlap(
-    run: Run,
+    runner: ArrayRunner,
+    /,
     kernel: Callable[..., Any],
     a: Any,
     out: Any,
     *,
-    depth: Any,
+    depth: int | Sequence[int],
     boundary: Any = "reflect",
     args: tuple[Any, ...] = (),
     position: bool = False,
     chunks: Grid | None = None,
-    private_ok: bool = False,
 ) -> Any:
-    """Call a kernel on each chunk of arrays and a halo around it.
+    """Call a kernel on each chunk of arrays with a halo around it, in parallel: a stencil.
 
     Parameters
     ----------
-    run : callable
-        ``run(func, sequence)`` gives the list of ``func(item)``, from a team.
-    kernel, a, out, depth, boundary, args, position, chunks
-        See :func:`sharedmem.map_overlap`.
-    private_ok : bool
-        Whether the workers share all memory with the coordinator.
+    kernel : callable
+        ``kernel(chunk_a, chunk_out, *args)``; for several arrays, the chunks of `a` come first,
+        then those of `out`. Along each axis a chunk of `a` is longer by ``2 * depth``:
+        ``chunk_a[i + depth]`` corresponds to ``chunk_out[i]``. Usually compiled with
+        ``@numba.njit(nogil=True)``. :func:`map_chunks` says where it runs; it must return None.
+    a : array_like, array in a file of zarr or h5py, or tuple of them
+        Arrays to read, all of one shape, with at least one axis. Of an array in a file, each chunk
+        is read with its halo.
+    out : ndarray, array in a file, or tuple of them
+        Arrays for the results, of the shape of `a` and any dtype. They must not share memory with
+        `a`.
+    depth : int or sequence of int
+        How far the kernel looks along all axes, or along each of them. It may be 0, and larger
+        than a chunk or the array.
+    boundary : {"reflect", "periodic", "nearest", "none"} or number, or sequence of them, optional
+        What the kernel sees beyond the ends of the array along all axes, or along each of them. To
+        the right of ``a b c d``:
+
+        - ``"reflect"``: ``d c b a a b``, like SciPy's and Dask's "reflect" and NumPy's "symmetric"
+        - ``"periodic"``: ``a b c d a b``, like NumPy's and SciPy's "wrap"
+        - ``"nearest"``: ``d d d d d d``, like NumPy's "edge"
+        - a number: that number; in a corner, that of the last axis
+        - ``"none"``: nothing. Elements of `out` that are nearer to an end than `depth` are not
+          changed. (In Dask, the chunks at the ends lack their halo instead.)
+    args : tuple
+        Further arguments, passed whole to every call.
+    position : bool, optional
+        Whether to pass the index of the first element of the chunk in `out`, a tuple of ints,
+        before `args`.
+    chunks : Grid, optional
+        Chunks of `out` made by :func:`sharedmem.chunks`. By default chunks of about 4 MiB. The
+        caller itself computes an array of a single chunk.
 
     Returns
     -------
-    ndarray, or tuple of ndarray
+    ndarray or tuple of ndarray
         `out`.
 
     Raises
     ------
     TypeError, ValueError
-        If the arguments do not fit together, or workers could not write to `out`.
+        If the arguments do not fit together, or if `out` shares memory with `a`, is read-only, or
+        is in private memory, where writes of worker processes are lost. Compiler errors are raised
+        before any work is done.
+    OverflowError
+        If a constant boundary does not fit into the dtype.
+
+    Notes
+    -----
+    Chunks inside the array are views, and so are all chunks along an axis with the boundary
+    ``"none"``. Chunks that reach beyond an end are copied with their halo, in the memory order of
+    the array.
+
+    Examples
+    --------
+    >>> import numba, sharedmem
+    >>> @numba.njit(nogil=True)
+    ... def average_of_neighbors(x, result):
+    ...     for i in range(len(result)):
+    ...         result[i] = (x[i] + x[i + 2]) / 2
+    >>> a = sharedmem.array([1.0, 2.0, 4.0, 8.0])
+    >>> result = sharedmem.empty_like(a)
+    >>> sharedmem.map_overlap(average_of_neighbors, a, result, depth=1).tolist()
+    [1.5, 2.5, 5.0, 6.0]
+    >>> sharedmem.map_overlap(average_of_neighbors, a, result, depth=1, boundary=0).tolist()
+    [1.0, 2.5, 5.0, 2.0]
     """
     check_kernel(kernel)
+    kernel = serial_form(kernel)
     targets = as_tuple(out) or (out,)
+    run, given, targets, private_ok = runner.kernel_call(kernel, as_tuple(a), targets)
     for target in targets:
         (check_stored if is_store(target) else check_writable)(target, "out", private_ok)
-    inputs = tuple(as_input(x, private_ok) for x in as_tuple(a))
+    inputs = tuple(as_input(x, private_ok) for x in given)
     outs = tuple(map(as_array, targets))
     _check_arrays(inputs, outs)
     axes = _axes_of(inputs, depth, boundary)

@@ -13,6 +13,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from sharedmem.arrays.chunks import Chunk, chunks, units_of
 from sharedmem.arrays.conversion import as_ndarray
+from sharedmem.arrays.mapped_files import ArrayFile
 from sharedmem.engine.reduce import Array, Axis, State, by_line, map_parts, reduce
 from sharedmem.engine.runners import Stream, run_serially
 from sharedmem.kernels import Reduction
@@ -30,11 +31,19 @@ def reduce_store(
     The parameters, and what is returned and raised, are otherwise those of
     :func:`engine.reduce.reduce`. Which elements are in a chunk depends on the shape, the dtype
     and the chunks of the file; states are combined over neighbours, in the order of the chunks.
+    A file without gaps that is reduced as a whole is one line, in chunks whose states are those
+    that threads compute of an array in memory: so the result has the same bits.
     """
     if store.ndim == 0 or 0 in store.shape:
         return reduce(run_serially, reduction, as_ndarray(store[...]), axis, keepdims)
     axes = normalize_axis_tuple(range(store.ndim) if axis is None else axis, store.ndim, "axis")
     kept = [at for at in range(store.ndim) if at not in axes]
+    if reduction.whole and not kept and isinstance(store, ArrayFile):
+        line = store.line(tuning.chunk_bytes // store.dtype.itemsize)
+        if line is not None and line != store:
+            result = reduce_store(stream, reduction, line)
+            shape = (1,) * store.ndim if keepdims else ()
+            return map_parts(lambda part: np.reshape(part, shape)[()], result)
     whole = reduction if reduction.lines else by_line(reduction, np.dtype(store.dtype))
     trees = _reduce_chunks(stream, ChunkTask(store, whole, axes), kept)
     if not (reduction.lines or kept or keepdims):

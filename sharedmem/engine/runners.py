@@ -6,11 +6,12 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from sharedmem.engine.operands import as_tuple, check_stored, check_writable, is_store, reads_dask
+from sharedmem.engine.user_kernels import releases_gil, warn_of_gil
 from sharedmem.machine import blas
 from sharedmem.machine.freeing import exhaust
 from sharedmem.machine.helper_threads import in_concert, in_threads
@@ -26,20 +27,61 @@ Stream = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
 Bar = Callable[[int], AbstractContextManager[Callable[[int], object]]]
 
 
+class KernelCall(NamedTuple):
+    """How a user's kernel runs on arrays.
+
+    Attributes
+    ----------
+    run : callable
+        Runs its tasks.
+    inputs, outs : tuple of array
+        The arrays as the tasks have to use them.
+    private_ok : bool
+        Whether what the tasks write to private memory is seen by the caller.
+    """
+
+    run: Run
+    inputs: tuple[Any, ...]
+    outs: tuple[Any, ...]
+    private_ok: bool
+
+
+class UfuncCall(NamedTuple):
+    """How a ufunc runs on arrays.
+
+    Attributes
+    ----------
+    ufunc : ufunc
+        The ufunc, in a form that kernels may compute.
+    run : callable
+        ``run(nbytes)`` returns what runs tasks that read so many bytes together.
+    share : callable or None
+        ``share(nbytes)`` returns what calls a kernel in threads that share its work.
+    inputs, outs : tuple of array
+        The arrays as the tasks have to use them.
+    """
+
+    ufunc: Any
+    run: Callable[[int], Run]
+    share: Callable[[int], Share] | None
+    inputs: tuple[Any, ...]
+    outs: tuple[Any, ...]
+
+
 class ArrayRunner(Protocol):
     """Runs the tasks of array functions: the only way in which these use a pool.
 
     A pool has one, ``pool.runner``, for the call that is about to start.
-
-    Attributes
-    ----------
-    n_workers : int
-        Number of workers; 0 for a serial pool.
     """
 
     @property
     def n_workers(self) -> int:
-        """Number of workers."""
+        """Number of workers; 0 for a serial pool."""
+        ...
+
+    @property
+    def map(self) -> Run:
+        """Runs tasks on the workers of the pool."""
         ...
 
     def run(self, nbytes: int | None) -> Run:
@@ -70,7 +112,7 @@ class ArrayRunner(Protocol):
         ...
 
     def stored(
-        self, a: Any, out: Any = None, *, gives_array: bool = False
+        self, a: Any, out: Any = None, *, gives_array: bool = False, holds_gil: bool = False
     ) -> tuple[Stream, Run, Any, Any]:
         """Return how tasks that read an array in a file run.
 
@@ -82,6 +124,8 @@ class ArrayRunner(Protocol):
             The array that the results go to.
         gives_array : bool
             Whether the tasks write an array: to `out`, or to a new one in shared memory.
+        holds_gil : bool
+            Whether the tasks run Python code, which the workers of the pool do.
 
         Returns
         -------
@@ -94,21 +138,56 @@ class ArrayRunner(Protocol):
         """
         ...
 
+    def kernel_call(
+        self, kernel: Any, inputs: tuple[Any, ...], outs: tuple[Any, ...], role: str = "out"
+    ) -> KernelCall:
+        """Return how a user's kernel runs.
+
+        Parameters
+        ----------
+        kernel : callable
+            The kernel.
+        inputs, outs : tuple of array
+            The arrays that it reads, and those that it writes; without outputs, the first input.
+        role : str
+            Name of what is written, for errors.
+        """
+        ...
+
+    def ufunc_call(self, ufunc: Any, inputs: tuple[Any, ...], outs: tuple[Any, ...]) -> UfuncCall:
+        """Return how a ufunc runs, which writes `outs`, or new arrays in shared memory."""
+        ...
+
 
 @dataclass(slots=True)
 class LocalRunner:
-    """Runs array functions in threads of the caller; see :class:`ArrayRunner`.
+    """Runs array functions on this machine; see :class:`ArrayRunner`.
+
+    Kernels that release the GIL run in threads of the caller, all others on the pool.
 
     Parameters
     ----------
     n_workers : int
-        Number of threads, the caller included.
+        Number of workers, or threads, the caller included.
     bar : callable
         Makes the block in which progress is shown, from the number of tasks.
+    map, imap : callable
+        Run tasks on the pool, as its methods do.
+    shares_memory : bool
+        Whether the workers of the pool share all memory with the caller.
+    blas_threads : int or None
+        Threads of BLAS libraries in each thread that runs ufuncs.
+    as_whole : callable
+        Returns a ufunc in a form that kernels may compute.
     """
 
     n_workers: int
     bar: Bar
+    map: Run
+    imap: Stream
+    shares_memory: bool
+    blas_threads: int | None
+    as_whole: Callable[[Any], Any]
 
     def run(self, nbytes: int | None) -> Run:
         """Return a function that runs tasks in threads."""
@@ -128,14 +207,34 @@ class LocalRunner:
         return False
 
     def stored(
-        self, a: Any, out: Any = None, *, gives_array: bool = False
+        self, a: Any, out: Any = None, *, gives_array: bool = False, holds_gil: bool = False
     ) -> tuple[Stream, Run, Any, Any]:
         """Return how tasks that read an array in a file run."""
         self.sees(a, *as_tuple(out))
         for target in as_tuple(out):
             (check_stored if is_store(target) else check_writable)(target, "out", True)
-        run = self.run(a.nbytes)
+        run = self.map if holds_gil else self.run(a.nbytes)
         return in_batches(run, self.n_workers), run, a, out
+
+    def kernel_call(
+        self, kernel: Any, inputs: tuple[Any, ...], outs: tuple[Any, ...], role: str = "out"
+    ) -> KernelCall:
+        """Return how a user's kernel runs."""
+        self.sees(*inputs, *outs)
+        if releases_gil(kernel):
+            return KernelCall(self.run(None), inputs, outs, True)
+        if self.shares_memory and self.n_workers > 1:
+            warn_of_gil(kernel)
+        return KernelCall(self.map, inputs, outs, self.shares_memory)
+
+    def ufunc_call(self, ufunc: Any, inputs: tuple[Any, ...], outs: tuple[Any, ...]) -> UfuncCall:
+        """Return how a ufunc runs."""
+        self.sees(*inputs, *outs)
+
+        def run(nbytes: int) -> Run:
+            return run_in_threads(self.n_workers, nbytes, self.blas_threads, self.bar)
+
+        return UfuncCall(self.as_whole(ufunc), run, self.share, inputs, outs)
 
 
 def in_batches(run: Run, n_workers: int) -> Stream:
@@ -150,7 +249,7 @@ def in_batches(run: Run, n_workers: int) -> Stream:
 
 
 def run_serially(func: Callable[[Any], Any], sequence: Sequence[Any]) -> list[Any]:
-    """Do the tasks one by one."""
+    """Run the tasks one after the other."""
     return [func(item) for item in sequence]
 
 
@@ -160,22 +259,21 @@ def run_in_threads(
     blas_threads: int | None,
     bar: Bar,
 ) -> Run:
-    """Return what runs tasks that let go of the interpreter's lock in threads of the caller.
+    """Return a function that runs tasks, which release the GIL, in threads of the caller.
 
-    Sleeping threads wake up in a fiftieth of the time that it takes to fork workers, which
-    moreover fault in every page of the array again (a sum of 1 GiB by two workers: 46 ms against
-    172). Nothing in them can be stale.
+    Sleeping threads wake up in a fraction of the time that forking workers takes, and need not
+    fault in the pages of the array again.
 
     Parameters
     ----------
     n_workers : int
-        How many threads there may be, the caller's included.
+        Maximum number of threads, the caller included.
     nbytes : int or None
-        What the tasks read together; few bytes need few threads. None if they may do anything.
+        Bytes that the tasks read together; few bytes need few threads. None sets no limit.
     blas_threads : int or None
-        Threads of BLAS libraries in each of them.
+        Threads of BLAS libraries in each thread.
     bar : callable
-        Makes the block in which progress is told, from the number of tasks.
+        Makes the block in which progress is shown, from the number of tasks.
     """
     n_threads = _n_threads(n_workers, nbytes)
 
@@ -201,7 +299,7 @@ def run_in_threads(
 
 
 def share_in_threads(n_workers: int, nbytes: int, bar: Bar) -> Share:
-    """Return what calls a kernel in threads that share its work: see `kernels.pieces.Share`."""
+    """Return a function that calls a kernel in threads, which share its work."""
     n_threads = _n_threads(n_workers, nbytes)
 
     def share(work: Callable[[bool], bool]) -> None:

@@ -9,13 +9,12 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from sharedmem.errors import DeadWorkerError, WorkerException
-from sharedmem.machine.arguments import check_timeout
 from sharedmem.machine.signals import signals_held
-from sharedmem.memory import open_files
+from sharedmem.pool.arguments import check_timeout
+from sharedmem.pool.backends import ProcessBackend, TeamBackend
 from sharedmem.workers.channel import Kind
 from sharedmem.workers.failures import describe_failure
-from sharedmem.workers.process_team import ProcessBackend
-from sharedmem.workers.protocols import Backend, OverdueError, Port, Team
+from sharedmem.workers.protocols import OverdueError, Port, Team
 
 # Calls that have not ended. They are held here, so that one whose object is dropped goes on.
 _running: set[background] = set()
@@ -55,12 +54,12 @@ class background:  # noqa: N801 - the name is 0.3.8's
         self,
         function: Callable[..., Any],
         *args: Any,
-        backend: Backend = ProcessBackend,
+        backend: type[TeamBackend] = ProcessBackend,
         **kwargs: Any,
     ) -> None:
         if not callable(function):
             raise TypeError(f"background needs a callable, got {function!r}")
-        if not hasattr(backend, "team"):
+        if not (isinstance(backend, type) and issubclass(backend, TeamBackend)):
             raise TypeError(
                 f"backend must be ProcessBackend or ThreadBackend, got {backend!r}: a call in the "
                 "background runs on this machine; Dask's client.submit starts one on a cluster"
@@ -80,8 +79,7 @@ class background:  # noqa: N801 - the name is 0.3.8's
             port.start(0)
             try:
                 result = function(*args, **kwargs)
-                if self._is_process:
-                    open_files.flush()
+                backend.finish()
                 port.add(result)
                 port.flush()
             except BaseException as error:
@@ -91,8 +89,7 @@ class background:  # noqa: N801 - the name is 0.3.8's
         for call in list(_running):
             call.done()
         where = f"in background({self._name})."
-        if self._is_process:
-            open_files.flush_output()
+        backend.prepare()
         with signals_held():
             self._team: Team = backend.team(1, work, lambda _: where, fed=True)
             _running.add(self)

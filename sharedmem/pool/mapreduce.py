@@ -10,43 +10,34 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from types import SimpleNamespace, TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeGuard, cast
+from typing import Any, Self
 
 import numpy
 
-from sharedmem.errors import StopProcessGroup
-from sharedmem.machine import foreign_libraries, limits
-from sharedmem.machine.arguments import (
-    check_cluster_options,
-    check_count,
+from sharedmem.engine.runners import ArrayRunner, LocalRunner
+from sharedmem.machine.arguments import check_count
+from sharedmem.pool.arguments import (
+    check_backend,
     check_flag,
     check_function,
     check_iterable,
     check_optional,
-    check_pool,
     check_sequence,
     check_timeout,
 )
-from sharedmem.memory import open_files
-from sharedmem.pool.array_methods import ArrayCalls
-from sharedmem.pool.calls import MISSING, Setting, run_imap, run_map
+from sharedmem.pool.array_methods import ArrayMethods
+from sharedmem.pool.backends import Backend, ProcessBackend, SerialBackend, ThreadBackend
 from sharedmem.pool.debug import get_debug
+from sharedmem.pool.feed import MISSING
 from sharedmem.pool.lost_writes import PrivateArrays
 from sharedmem.pool.progress_bar import no_bar, shown_bar
 from sharedmem.pool.trace import Trace
 from sharedmem.workers.process import in_worker
-from sharedmem.workers.process_team import ProcessBackend
-from sharedmem.workers.protocols import Backend
-from sharedmem.workers.sections import TeamSync, WorkerSync
-from sharedmem.workers.task_context import Contexts, Critical, Ordered, PoolCall
-from sharedmem.workers.task_loop import items_of
-from sharedmem.workers.thread_team import ThreadBackend
-
-if TYPE_CHECKING:
-    from sharedmem.cluster.backend import DaskBackend
+from sharedmem.workers.protocols import PoolCall
+from sharedmem.workers.task_context import Contexts, Critical, Ordered
 
 
-class MapReduce(ArrayCalls):
+class MapReduce(ArrayMethods):
     """A pool of workers, forked at each call, with a reduction in the coordinator.
 
     Workers are forked when `map` is called. So the function may be any closure: it sees all
@@ -125,7 +116,7 @@ class MapReduce(ArrayCalls):
 
     def __init__(
         self,
-        backend: Backend | DaskBackend = ProcessBackend,
+        backend: Backend = ProcessBackend,
         np: int | None = None,
         *,
         progress: bool = False,
@@ -137,12 +128,11 @@ class MapReduce(ArrayCalls):
     ) -> None:
         # Nested pools would have more workers than cores, so they have none unless asked to.
         self._is_serial_in_workers = np is None
-        check_pool(backend, initializer)
-        self._cluster = backend if _is_cluster(backend) else None
-        if self._cluster is not None:
-            check_cluster_options(np, trace)
+        check_backend(backend)
+        check_optional("initializer", initializer)
+        backend.check_options(np, trace)
         if np is None:
-            np = 0 if in_worker() else self._n_available()
+            np = 0 if in_worker() else backend.n_workers(None)
         if blas_threads is not None:
             blas_threads = check_count("blas_threads", blas_threads, smallest=1)
         self.backend = backend
@@ -162,8 +152,7 @@ class MapReduce(ArrayCalls):
 
     def __enter__(self) -> Self:
         """Make this the pool that array functions use in this thread."""
-        if self._cluster is not None:
-            self._cluster.enter()
+        self.backend.enter()
         _entered.set((*_entered.get(), (_place(), weakref.ref(self))))
         return self
 
@@ -181,8 +170,7 @@ class MapReduce(ArrayCalls):
             if pools[at][1]() is self:
                 _entered.set(pools[:at] + pools[at + 1 :])
                 break
-        if self._cluster is not None:
-            self._cluster.leave()
+        self.backend.leave()
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy of the pool has: all but what its last call has noted."""
@@ -305,22 +293,14 @@ class MapReduce(ArrayCalls):
                 results[start : start + len(values)] = values
                 advance(len(values))
 
-            n_workers = min(self._n_workers(), n_tasks)
-            if n_workers and self._cluster is not None:
-                self._cluster.run_map(self._pool_call(), func, items, chunksize, collect)
-            elif n_workers:
-                # What tasks return may be why they write to private memory.
-                may_lose = self.backend.uses_processes and reduce is None
-                private = PrivateArrays(func if may_lose else None, n_workers)
-                setting = self._setting(n_workers)
-                run_map(setting, func, items, chunksize, collect, private.note)
-                if all(result is None for result in results):
-                    private.warn()
-            else:
-                # Taken as by workers: iterating might find no end.
-                serially = self._run_serially(func, items_of(items, 0, n_tasks))
-                for index, value in enumerate(serially):
-                    collect(index, [value])
+            backend, n_workers = self._workers(n_tasks)
+            # What tasks return may be why they write to private memory.
+            may_lose = backend.uses_processes and reduce is None
+            private = PrivateArrays(func if may_lose else None, n_workers)
+            call = self._call(n_workers)._replace(leave=private.note)
+            backend.run_map(call, func, items, chunksize, collect)
+            if may_lose and all(result is None for result in results):
+                private.warn()
         # A task that raised StopProcessGroup gave no result.
         if n_results == n_tasks:
             return results
@@ -415,75 +395,48 @@ class MapReduce(ArrayCalls):
         func = check_function(func, star)
         items = check_iterable("imap needs something", iterable)
         chunksize = None if chunksize is None else check_count("chunksize", chunksize, 1)
-        n_workers = self._n_workers()
-        if not n_workers:
-            return self._run_serially(func, items)
-        if self._cluster is not None:
-            return self._cluster.run_imap(
-                self._pool_call(), func, items, chunksize, in_order=in_order
-            )
-        return run_imap(self._setting(n_workers), func, items, chunksize, in_order=in_order)
+        backend, n_workers = self._workers()
+        return backend.run_imap(self._call(n_workers), func, items, chunksize, in_order=in_order)
 
-    def _n_workers(self) -> int:
-        serially = get_debug() or (self._is_serial_in_workers and in_worker())
-        if self.np and self._cluster is not None and not serially:
-            self.np = self._n_available()
-        return 0 if serially else self.np
+    def _workers(self, n_tasks: int | None = None) -> tuple[Backend, int]:
+        """Return the backend of the next call and its number of workers, 0 for a serial call."""
+        if self.np == 0 or get_debug() or (self._is_serial_in_workers and in_worker()):
+            return SerialBackend, 0
+        self.np = self.backend.n_workers(self.np)
+        if n_tasks == 0:
+            return SerialBackend, 0
+        return self.backend, self.np if n_tasks is None else min(self.np, n_tasks)
 
-    def _n_available(self) -> int:
-        return limits.cpu_count() if self._cluster is None else self._cluster.n_workers()
-
-    def _pool_call(self) -> PoolCall:
-        call = self._contexts.next_call()
-        return PoolCall(self._contexts, call, self._initializer, self._timeout)
-
-    def _setting(self, n_workers: int) -> Setting:
-        call = self._contexts.next_call()
-        seeds = None
-        if self.backend.uses_processes and (
-            self._contexts.seed is not None or foreign_libraries.has_global_generators()
-        ):
-            seeds = call.worker_seeds(n_workers)
-
-        def enter(part: WorkerSync) -> None:
-            context = call.context(part)
-            if self.backend.uses_processes:
-                self._contexts.enter_process(context)
-            else:
-                self._contexts.enter_thread(context)
-            if seeds is not None:
-                foreign_libraries.seed_generators(seeds[part.rank])
-            if self._initializer is not None:
-                self._initializer()
-                open_files.hold()
-
-        self.trace = Trace(n_workers) if self._has_trace else None
-        return Setting(
-            cast("Backend", self.backend),
+    def _call(self, n_workers: int) -> PoolCall:
+        trace = None
+        if self._has_trace and n_workers:
+            trace = self.trace = Trace(n_workers)
+        return PoolCall(
+            self._contexts,
+            self._contexts.next_call(),
             n_workers,
-            self._blas_threads,
-            enter,
-            lambda part: self._contexts.acting(call.context(part)),
-            self._contexts.consumed,
+            self._initializer,
             self._timeout,
-            self.trace,
+            self._blas_threads,
+            trace,
         )
 
-    def _run_serially(self, func: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
-        part = WorkerSync(TeamSync(1, processes=False), 0)
-        context = self._contexts.next_call().context(part)
-        with self._contexts.acting(context):
-            if self._initializer is not None:
-                self._initializer()
-        for index, item in enumerate(items):
-            part.begin(index)
-            # Between tasks the pool is the consumer's.
-            with self._contexts.acting(context):
-                try:
-                    result = func(item)
-                except StopProcessGroup:
-                    return
-            yield result
+    @property
+    def runner(self) -> ArrayRunner:
+        """The runner of the next array call; see :class:`sharedmem.engine.runners.ArrayRunner`."""
+        backend, n_workers = self._workers()
+        shares = not backend.uses_processes
+        return backend.array_runner(
+            LocalRunner(
+                n_workers, self._bar, self.map, self.imap, shares, self._blas_threads, _as_whole
+            )
+        )
+
+
+def _as_whole(ufunc: Any) -> Any:
+    from sharedmem.expressions.whole_arrays import as_whole  # which few programs need
+
+    return as_whole(ufunc)
 
 
 def MapReduceByThread(np: int | None = None) -> MapReduce:  # noqa: N802 - the name is 0.3.8's
@@ -502,10 +455,6 @@ def MapReduceByThread(np: int | None = None) -> MapReduce:  # noqa: N802 - the n
     [1, 2, 3]
     """
     return MapReduce(ThreadBackend, np)
-
-
-def _is_cluster(backend: Any) -> TypeGuard[DaskBackend]:
-    return hasattr(type(backend), "run_map")
 
 
 Place = tuple[int, int]

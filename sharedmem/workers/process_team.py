@@ -16,7 +16,6 @@ from sharedmem.machine.descriptors import with_descriptors
 from sharedmem.machine.signals import handled_signals, signals_held
 from sharedmem.workers.batches import ATOMIC_TYPES, Batch, entry_of
 from sharedmem.workers.channel import Channel, Kind, Message
-from sharedmem.workers.claims import FileCursor
 from sharedmem.workers.failures import exception_of
 from sharedmem.workers.life_line import LifeLine
 from sharedmem.workers.pickling import UnpackingError, pack
@@ -262,11 +261,3 @@ class ProcessTeam:
         # An interrupt may come between the start of a team and the block that is to end it.
         if hasattr(self, "_is_closed"):
             self.end(patient=False)
-
-
-class ProcessBackend:
-    """Workers are forked processes, which share what lies in shared memory."""
-
-    uses_processes = True
-    cursor = FileCursor
-    team = ProcessTeam

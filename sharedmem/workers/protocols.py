@@ -1,14 +1,19 @@
-"""What a team is, to the coordinator and to its workers."""
+"""The protocols between a pool, its teams of workers, and a worker."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple, Protocol
 
+from sharedmem.memory import open_files
 from sharedmem.workers.channel import Message
 from sharedmem.workers.claims import Cursor
 from sharedmem.workers.failures import Failure
+from sharedmem.workers.recorder import Event
+from sharedmem.workers.sections import WorkerSync
+from sharedmem.workers.task_context import Call, Contexts
 
 # What epoll takes; longer waits are done in parts.
 _LONGEST_WAIT = 1e6
@@ -155,8 +160,71 @@ def is_over(deadline: float | None) -> bool:
     return deadline is not None and time.monotonic() >= deadline
 
 
-class Backend(Protocol):
-    """Makes the teams of one kind.
+class Timeline(Protocol):
+    """Collects what the workers of a call did.
+
+    Attributes
+    ----------
+    events : list of list of Event
+        The events of each worker.
+    """
+
+    events: list[list[Event]]
+
+    def finish(self) -> None:
+        """Note the end of the call."""
+        ...
+
+
+class PoolCall(NamedTuple):
+    """One call of a pool.
+
+    Attributes
+    ----------
+    contexts : Contexts
+        Those of the pool.
+    call : Call
+        The source of its random numbers.
+    n_workers : int
+        Number of workers.
+    initializer : callable or None
+        Called in each worker before its first task.
+    timeout : float or None
+        Seconds that the call may take.
+    blas_threads : int or None
+        Threads of BLAS and OpenMP libraries in each worker; None sets no limit.
+    trace : Timeline or None
+        Collects what the workers do.
+    leave : callable or None
+        Called in each worker of a map with its rank, after its last task.
+    """
+
+    contexts: Contexts
+    call: Call
+    n_workers: int
+    initializer: Callable[[], object] | None = None
+    timeout: float | None = None
+    blas_threads: int | None = None
+    trace: Timeline | None = None
+    leave: Callable[[int], None] | None = None
+
+    def deadline(self) -> float | None:
+        """Return the time of the monotonic clock at which the call, begun now, is overdue."""
+        return None if self.timeout is None else time.monotonic() + self.timeout
+
+    def acting(self, part: WorkerSync) -> AbstractContextManager[None]:
+        """Return the block in which this thread acts for the call, by its part in the team."""
+        return self.contexts.acting(self.call.context(part))
+
+    def initialize(self) -> None:
+        """Call the initializer in a worker."""
+        if self.initializer is not None:
+            self.initializer()
+            open_files.hold()
+
+
+class TeamMaker(Protocol):
+    """Makes teams of one kind on this machine.
 
     Attributes
     ----------
@@ -178,12 +246,32 @@ class Backend(Protocol):
         Parameters
         ----------
         n_workers : int
-            How many workers to start.
+            Number of workers to start.
         work : callable
             Called in each worker with its rank and its port.
         whereabouts : callable
-            Says what the worker of a rank was doing, for the error that reports its end.
+            Returns what the worker of a rank was doing, for the error that reports its end.
         fed : bool
             Whether tasks come from the coordinator, which then bounds the results by itself.
         """
+        ...
+
+    def prepare(self) -> None:
+        """Do in the coordinator what has to come before the start of a team."""
+        ...
+
+    def blas_limits(self, n_threads: int | None) -> tuple[int | None, int | None]:
+        """Return the limits on threads of BLAS to set in the coordinator and in each worker."""
+        ...
+
+    def isolated(self, func: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Return `func` in a form that keeps the context variables of each task apart."""
+        ...
+
+    def begin(self, call: PoolCall, part: WorkerSync) -> None:
+        """Make the caller, a worker, one of a call."""
+        ...
+
+    def finish(self) -> None:
+        """Write what tasks have printed, in a worker that may end without exit handlers."""
         ...

@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, NamedTuple, Self
 
@@ -280,24 +280,3 @@ class Ordered:
     def __exit__(self, *exception: object) -> None:
         """Let the next one in."""
         self._current().sync.leave_turn()
-
-
-class PoolCall(NamedTuple):
-    """One call of a pool, for a cluster.
-
-    Attributes
-    ----------
-    contexts : Contexts
-        Those of the pool.
-    call : Call
-        What random numbers derive from.
-    initializer : callable or None
-        Called in each worker before its first task.
-    timeout : float or None
-        Seconds that the call may take.
-    """
-
-    contexts: Contexts
-    call: Call
-    initializer: Callable[[], object] | None
-    timeout: float | None

@@ -14,7 +14,6 @@ from typing import Any
 from sharedmem.machine.freeing import exhaust, free_with
 from sharedmem.machine.signals import signals_held
 from sharedmem.workers.channel import Kind, Message
-from sharedmem.workers.claims import LockedCursor
 from sharedmem.workers.failures import Failure, exception_of
 from sharedmem.workers.process import mark_thread_as_worker
 from sharedmem.workers.protocols import OverdueError, Work, is_over, remaining
@@ -219,11 +218,3 @@ class ThreadPort:
     def stopped(self) -> bool:
         """Say whether the coordinator wants no more results."""
         return self._exchange.stopped
-
-
-class ThreadBackend:
-    """Workers are threads of the coordinator, which share everything."""
-
-    uses_processes = False
-    cursor = LockedCursor
-    team = ThreadTeam

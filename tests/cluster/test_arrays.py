@@ -64,8 +64,8 @@ def runs_far(pool, monkeypatch):
 
         return count
 
-    monkeypatch.setattr(pool._cluster, "run_map", counted(pool._cluster.run_map))
-    monkeypatch.setattr(pool._cluster, "run_imap", counted(pool._cluster.run_imap))
+    monkeypatch.setattr(pool.backend, "run_map", counted(pool.backend.run_map))
+    monkeypatch.setattr(pool.backend, "run_imap", counted(pool.backend.run_imap))
     return calls
 
 

@@ -95,6 +95,29 @@ def modules_after_import():
     return set(done.stdout.split())
 
 
+LOCAL_CALLS = """
+import sys
+import sharedmem
+
+def halve(x):
+    x /= 2
+
+a = sharedmem.ones(8)
+with sharedmem.MapReduce(np=2) as pool:
+    assert pool.map(abs, range(3)) == [0, 1, 2]
+    sharedmem.map_chunks(halve, a, chunks=sharedmem.chunks(a, n=2))
+assert sharedmem.sum(a) == 4
+print(*sys.modules)
+"""
+
+
+def test_local_calls_import_nothing_of_the_cluster():
+    command = [sys.executable, "-c", LOCAL_CALLS]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    modules = done.stdout.split()
+    assert not [name for name in modules if re.match(r"dask|distributed|sharedmem\.cluster", name)]
+
+
 def prose_lines(node: ast.AST) -> int:
     """Lines of the docstrings in a tree."""
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)

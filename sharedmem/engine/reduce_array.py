@@ -1,0 +1,69 @@
+"""Reduce an array by a user's reduction, in memory or in a file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from sharedmem.engine.operands import as_array, check_reduction, is_store
+from sharedmem.engine.reduce import Axis, reduce
+from sharedmem.engine.reduce_stored import reduce_store
+from sharedmem.engine.runners import ArrayRunner
+from sharedmem.kernels import Reduction
+
+
+def reduce_array(
+    runner: ArrayRunner,
+    /,
+    reduction: Reduction,
+    a: ArrayLike,
+    axis: Axis = None,
+    keepdims: bool = False,
+) -> Any:
+    """Reduce an array over axes with a custom reduction.
+
+    Parameters
+    ----------
+    reduction : Reduction
+        See :class:`sharedmem.Reduction`. It gets the elements in memory order.
+    a : array_like, or array in a file of zarr or h5py
+        The array. One in a file is read chunk by chunk.
+    axis : int or tuple of int, optional
+        Axes to reduce, by default all. With an axis, a reduction that is not made of lines is
+        called from Python for each line.
+    keepdims : bool, optional
+        Whether the reduced axes stay, with length one.
+
+    Returns
+    -------
+    object
+        The result of the reduction; an array of results if there are several lines.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to reduce and the reduction has no identity.
+
+    Notes
+    -----
+    The result depends on the array and its strides, not on the number of workers.
+
+    Examples
+    --------
+    >>> import numba, operator, sharedmem
+    >>> @numba.njit(nogil=True)
+    ... def count_negative(x):
+    ...     return (x < 0).sum()
+    >>> negative = sharedmem.Reduction(count_negative, operator.add, identity=0)
+    >>> int(sharedmem.reduce(negative, [3.0, -1.0, -2.0]))
+    2
+    """
+    check_reduction(reduction, axis)
+    array = as_array(a)
+    if runner.sees(array) or is_store(array):
+        stream, _, seen, _ = runner.stored(array, holds_gil=not reduction.lines)
+        return reduce_store(stream, reduction, seen, axis, keepdims)
+    run = runner.run(array.nbytes) if reduction.lines else runner.map
+    share = runner.share(array.nbytes) if reduction.whole else None
+    return reduce(run, reduction, array, axis, keepdims, n_workers=runner.n_workers, share=share)

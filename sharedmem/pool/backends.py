@@ -1,0 +1,256 @@
+"""The protocol of backends, and those of this machine: processes, threads, and the caller alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import copy_context
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from sharedmem.engine.runners import ArrayRunner, LocalRunner
+from sharedmem.errors import StopProcessGroup
+from sharedmem.machine import blas, foreign_libraries, limits
+from sharedmem.memory import open_files
+from sharedmem.pool.calls import run_imap, run_map
+from sharedmem.workers.claims import FileCursor, LockedCursor
+from sharedmem.workers.process_team import ProcessTeam
+from sharedmem.workers.protocols import PoolCall
+from sharedmem.workers.sections import TeamSync, WorkerSync
+from sharedmem.workers.task_loop import items_of
+from sharedmem.workers.thread_team import ThreadTeam
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """A kind of workers: everything that a pool asks of them.
+
+    Attributes
+    ----------
+    uses_processes : bool
+        Whether workers and the caller share only what lies in shared memory.
+    """
+
+    uses_processes: bool
+
+    def check_options(self, np: int | None, trace: bool) -> None:
+        """Raise ValueError if a pool of such workers cannot have the options."""
+        ...
+
+    def n_workers(self, np: int | None) -> int:
+        """Return the number of workers that a pool with the option `np` has now."""
+        ...
+
+    def enter(self) -> None:
+        """Keep what is this backend's own until it has been left as often."""
+        ...
+
+    def leave(self) -> None:
+        """Close what is this backend's own, when it is left for the last time."""
+        ...
+
+    def run_map(
+        self,
+        call: PoolCall,
+        func: Callable[[Any], Any],
+        sequence: Any,
+        chunksize: int | None,
+        collect: Callable[[int, list[Any]], None],
+    ) -> None:
+        """Run `func` on the items of `sequence`; see :func:`sharedmem.pool.calls.run_map`."""
+        ...
+
+    def run_imap(
+        self,
+        call: PoolCall,
+        func: Callable[[Any], Any],
+        items: Iterable[Any],
+        chunksize: int | None,
+        *,
+        in_order: bool,
+    ) -> Iterator[Any]:
+        """Yield the results of `func` on `items`; see :func:`sharedmem.pool.calls.run_imap`."""
+        ...
+
+    def array_runner(self, local: LocalRunner) -> ArrayRunner:
+        """Return the runner of array functions, given one that runs them on this machine."""
+        ...
+
+
+class _LocalBackend:
+    """Workers are on this machine; it needs nothing between two calls."""
+
+    uses_processes: ClassVar[bool] = False
+
+    @classmethod
+    def check_options(cls, np: int | None, trace: bool) -> None:
+        """Accept all options."""
+
+    @classmethod
+    def n_workers(cls, np: int | None) -> int:
+        """Return `np`, or one worker a core."""
+        return limits.cpu_count() if np is None else np
+
+    @classmethod
+    def enter(cls) -> None:
+        """Do nothing."""
+
+    @classmethod
+    def leave(cls) -> None:
+        """Do nothing."""
+
+    @classmethod
+    def array_runner(cls, local: LocalRunner) -> ArrayRunner:
+        """Return the runner of this machine."""
+        return local
+
+
+class SerialBackend(_LocalBackend):
+    """No workers: the caller runs the tasks one after the other, and exceptions are unchanged."""
+
+    @classmethod
+    def run_map(
+        cls,
+        call: PoolCall,
+        func: Callable[[Any], Any],
+        sequence: Any,
+        chunksize: int | None,
+        collect: Callable[[int, list[Any]], None],
+    ) -> None:
+        """Run `func` on the items of `sequence`; see :class:`Backend`."""
+        # Taken as by workers: iterating might find no end.
+        items = items_of(sequence, 0, len(sequence))
+        results = cls.run_imap(call, func, items, chunksize, in_order=True)
+        for index, result in enumerate(results):
+            collect(index, [result])
+
+    @classmethod
+    def run_imap(
+        cls,
+        call: PoolCall,
+        func: Callable[[Any], Any],
+        items: Iterable[Any],
+        chunksize: int | None,
+        *,
+        in_order: bool,
+    ) -> Iterator[Any]:
+        """Yield the results of `func` on `items`; see :class:`Backend`."""
+        part = WorkerSync(TeamSync(1, processes=False), 0)
+        context = call.call.context(part)
+        with call.contexts.acting(context):
+            call.initialize()
+        for index, item in enumerate(items):
+            part.begin(index)
+            # Between tasks the pool is the consumer's.
+            with call.contexts.acting(context):
+                try:
+                    result = func(item)
+                except StopProcessGroup:
+                    return
+            yield result
+
+
+class TeamBackend(_LocalBackend):
+    """Workers are a team, started for each call; see :class:`workers.protocols.TeamMaker`."""
+
+    cursor: ClassVar[type[FileCursor | LockedCursor]]
+    team: ClassVar[type[ProcessTeam | ThreadTeam]]
+
+    @classmethod
+    def run_map(
+        cls,
+        call: PoolCall,
+        func: Callable[[Any], Any],
+        sequence: Any,
+        chunksize: int | None,
+        collect: Callable[[int, list[Any]], None],
+    ) -> None:
+        """Run `func` on the items of `sequence`; see :class:`Backend`."""
+        run_map(cls, call, func, sequence, chunksize, collect)
+
+    @classmethod
+    def run_imap(
+        cls,
+        call: PoolCall,
+        func: Callable[[Any], Any],
+        items: Iterable[Any],
+        chunksize: int | None,
+        *,
+        in_order: bool,
+    ) -> Iterator[Any]:
+        """Yield the results of `func` on `items`; see :class:`Backend`."""
+        return run_imap(cls, call, func, items, chunksize, in_order=in_order)
+
+    @classmethod
+    def prepare(cls) -> None:
+        """Do nothing."""
+
+    @classmethod
+    def blas_limits(cls, n_threads: int | None) -> tuple[int | None, int | None]:
+        """Set the limit in the coordinator alone."""
+        return n_threads, None
+
+    @classmethod
+    def isolated(cls, func: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Return `func` itself."""
+        return func
+
+    @classmethod
+    def begin(cls, call: PoolCall, part: WorkerSync) -> None:
+        """Make the caller, a worker, one of a call."""
+        raise NotImplementedError
+
+    @classmethod
+    def finish(cls) -> None:
+        """Do nothing."""
+
+
+class ProcessBackend(TeamBackend):
+    """Workers are forked processes, which share what lies in shared memory."""
+
+    uses_processes = True
+    cursor = FileCursor
+    team = ProcessTeam
+
+    @classmethod
+    def prepare(cls) -> None:
+        """Write text that waits in output streams: workers would write it again."""
+        open_files.flush_output()
+
+    @classmethod
+    def blas_limits(cls, n_threads: int | None) -> tuple[int | None, int | None]:
+        """Set the limit in the workers, or in the coordinator if a worker cannot."""
+        if n_threads is not None and blas.can_limit_after_fork():
+            return None, n_threads
+        return n_threads, None
+
+    @classmethod
+    def begin(cls, call: PoolCall, part: WorkerSync) -> None:
+        """Make this process a worker of a call, for good."""
+        if call.blas_threads is not None:
+            foreign_libraries.limit_loops(call.blas_threads)
+        call.contexts.enter_process(call.call.context(part))
+        if call.contexts.seed is not None or foreign_libraries.has_global_generators():
+            foreign_libraries.seed_generators(call.call.worker_seeds(call.n_workers)[part.rank])
+        call.initialize()
+
+    @classmethod
+    def finish(cls) -> None:
+        """Write what tasks have printed."""
+        open_files.flush()
+
+
+class ThreadBackend(TeamBackend):
+    """Workers are threads of the coordinator, which share everything."""
+
+    cursor = LockedCursor
+    team = ThreadTeam
+
+    @classmethod
+    def isolated(cls, func: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Return `func` run in a copy of the context variables, one a task."""
+        return lambda item: copy_context().run(func, item)
+
+    @classmethod
+    def begin(cls, call: PoolCall, part: WorkerSync) -> None:
+        """Make this thread a worker of a call, for good."""
+        call.contexts.enter_thread(call.call.context(part))
+        call.initialize()

@@ -1,4 +1,4 @@
-"""The main job on real input: words of Python's own sources, then 1 GiB of numbers on disk."""
+"""A tour: count words in Python's library, then fill, transform, and describe 1 GiB of numbers."""
 
 import math
 import re
@@ -26,8 +26,10 @@ N_GROUPS = 32
 def count_words() -> None:
     library = Path(sysconfig.get_path("stdlib"))
     files = [file for file in library.rglob("*.py") if "site-packages" not in file.parts]
-    nbytes = sum(len(file.read_bytes()) for file in files)  # and so they are in the page cache
-    print(f"Words of 3 letters and more in {len(files)} files of Python's library", end=", ")
+    nbytes = sum(
+        len(file.read_bytes()) for file in files
+    )  # which also brings them into the page cache
+    print(f"Words of at least 3 letters in {len(files)} files of Python's library", end=", ")
     print(f"{nbytes / 1e6:.0f} MB")
 
     def count(group: int) -> Counter[str]:
@@ -53,7 +55,7 @@ def count_words() -> None:
     serial, parallel = statistics.median(seconds[0]), statistics.median(seconds[n_workers])
     print(
         f"Serial {serial:.2f} s, with {n_workers} workers {parallel:.2f} s: "
-        f"{serial / parallel:.2f} times as fast (medians of 3), and the same counts\n"
+        f"{serial / parallel:.2f} x faster (medians of 3), same counts\n"
     )
 
 
@@ -80,8 +82,8 @@ def make_field(file: Path) -> None:
     clock.append(time.perf_counter())
     filled, transformed, saved = np.diff(clock)
     print(
-        f"1 GiB of normal numbers drawn in {filled:.2f} s, made lognormal in place by a kernel in "
-        f"{transformed:.2f} s, saved in {saved:.2f} s\n"
+        f"1 GiB: filled with normal random numbers in {filled:.2f} s, made lognormal by a "
+        f"kernel in {transformed:.2f} s, saved in {saved:.2f} s\n"
     )
 
 
@@ -89,11 +91,11 @@ def describe_field(file: Path) -> None:
     arguments = ["stats", str(file), "--range", "0", "4", "--bins", "32", "--plot", str(PICTURE)]
     print(f"$ sharedmem {' '.join(arguments)}")
     if main(arguments) != 0:
-        sys.exit("sharedmem stats has failed")
+        sys.exit("sharedmem stats failed")
     square = math.exp(SIGMA**2)
     skew = (square + 2) * math.sqrt(square - 1)
     print(
-        f"In theory: mean {math.exp(SIGMA**2 / 2):.6g}, "
+        f"Theory: mean {math.exp(SIGMA**2 / 2):.6g}, "
         f"std {math.exp(SIGMA**2 / 2) * math.sqrt(square - 1):.6g}, skew {skew:.6g}\n"
     )
 
@@ -104,15 +106,13 @@ def run() -> None:
     with tempfile.TemporaryDirectory(prefix="sharedmem-demo-") as folder:
         free = shutil.disk_usage(folder).free
         if free < 2 << 30:
-            sys.exit(f"{folder} has {free >> 20} MiB left, and 2 GiB are needed: set TMPDIR")
+            sys.exit(f"{folder} has {free >> 20} MiB free; 2 GiB are required: set TMPDIR")
         file = Path(folder) / "field.npy"
         make_field(file)
         describe_field(file)
     print(
-        f"Done in {time.perf_counter() - start:.0f} s: counted words by MapReduce; filled 1 GiB of "
-        "shared memory, changed it in\nplace by a kernel, saved it, and described the file by "
-        "`sharedmem stats`. The file is gone again;\n"
-        f"the picture is {PICTURE.resolve()}"
+        f"Done in {time.perf_counter() - start:.0f} s. The file has been deleted; the picture is "
+        f"{PICTURE.resolve()}"
     )
 
 

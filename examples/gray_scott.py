@@ -1,4 +1,4 @@
-"""Gray and Scott's reaction and diffusion: a thousand steps of a stencil on a periodic grid."""
+"""The Gray-Scott reaction-diffusion system: a stencil on a periodic grid, 1,000 steps."""
 
 import argparse
 import sys
@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 import sharedmem
 
 FEED, KILL = 0.0545, 0.062
-DIFFUSION = (1.0, 0.5)  # of the two substances, in units of the grid; a step takes one unit of time
+DIFFUSION = (1.0, 0.5)  # of u and v, with unit grid spacing and time step
 N_CHUNKS = 4
 
 
 @numba.njit(nogil=True)
 def advance(u, v, u_next, v_next, diffusion, feed, kill):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Advance by a step: u + 2 v -> 3 v; u is fed, v is removed, and both diffuse."""
+    """Advance by one step: u + 2 v -> 3 v; u is fed, v is removed, both diffuse."""
     for i in range(u_next.shape[0]):
         for j in range(u_next.shape[1]):
             here_u, here_v = u[i + 1, j + 1], v[i + 1, j + 1]
@@ -38,7 +38,7 @@ Field = NDArray[np.float64]
 
 
 def start(n: int) -> tuple[Field, Field]:
-    """Return u = 1 and v = 0 but for some squares, in shared memory."""
+    """Return shared arrays with u = 1 and v = 0, except in some squares."""
     u, v = sharedmem.ones((n, n)), sharedmem.zeros((n, n))
     for i, j in np.random.default_rng(3).integers(0, n - 12, (n * n // 2500, 2)):
         u[i : i + 12, j : j + 12], v[i : i + 12, j : j + 12] = 0.5, 0.25
@@ -46,7 +46,7 @@ def start(n: int) -> tuple[Field, Field]:
 
 
 def run_alone(n: int, n_steps: int) -> Field:
-    """Do it without this package: pad the arrays, and call the kernel on the whole of them."""
+    """Run without sharedmem: pad the arrays and call the kernel on them."""
     (u, v), (u_next, v_next) = start(n), start(n)
     for _ in range(n_steps):
         padded = np.pad(u, 1, mode="wrap"), np.pad(v, 1, mode="wrap")
@@ -67,7 +67,7 @@ def run_on_pool(n: int, n_steps: int, pool: sharedmem.MapReduce) -> Field:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a small grid, and few steps")
+    parser.add_argument("--quick", action="store_true", help="run few steps on a small grid")
     parser.add_argument("--output", type=Path, default=Path("docs/pictures/gray_scott.png"))
     options = parser.parse_args()
     n, n_steps = (96, 50) if options.quick else (512, 1000)
@@ -85,8 +85,8 @@ def main() -> None:
         sys.exit("the results differ")
     a, b, c = np.diff(clock)
     print(f"{n_steps} steps on {n} x {n} points; the same bits")
-    print(f"numba on arrays padded by NumPy {a:.2f} s, map_overlap serially {b:.2f} s,")
-    print(f"map_overlap with {pool.np} workers {c:.2f} s: {a / c:.2f} times as fast as numba alone")
+    print(f"numba on arrays padded by NumPy {a:.2f} s, serial map_overlap {b:.2f} s,")
+    print(f"map_overlap with {pool.np} workers {c:.2f} s: {a / c:.2f} x faster than numba alone")
     plt.imsave(options.output, field, cmap="magma", origin="lower")
     print(f"wrote {options.output}")
 

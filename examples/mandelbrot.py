@@ -1,4 +1,4 @@
-"""A Mandelbrot set: a kernel that takes the position of its chunk."""
+"""The Mandelbrot set, computed by a kernel that takes the position of its chunk."""
 
 import argparse
 import math
@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 import sharedmem
 
-CENTRE = (-0.7436, 0.1317)
+CENTER = (-0.7436, 0.1317)
 WIDTH = 0.008
-N_CHUNKS = 64  # many more than workers: rows differ in their work a hundredfold
+N_CHUNKS = 64  # many more than workers, since rows differ greatly in work
 
 
 @numba.njit(nogil=True)
 def escape_times(picture, position, centre, step, limit):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Write after how many steps of z = z^2 + c each point c leaves a large circle, smoothly."""
+    """Write the number of steps of z = z^2 + c until each c leaves a large circle, smoothed."""
     for i in range(picture.shape[0]):
         for j in range(picture.shape[1]):
             c_x = centre[0] + step * (position[1] + j)
@@ -37,7 +37,7 @@ def escape_times(picture, position, centre, step, limit):  # type: ignore[no-unt
 def numpy_escape_times(
     shape: tuple[int, int], corner: tuple[float, float], step: float, limit: int
 ) -> NDArray[np.float64]:
-    """Do the same on whole arrays."""
+    """Return the same picture, computed with whole arrays."""
     y, x = np.ogrid[: shape[0], : shape[1]]
     c = (corner[0] + step * x) + 1j * (corner[1] + step * y)
     z, picture = c.copy(), np.full(shape, float(limit))
@@ -52,12 +52,12 @@ def numpy_escape_times(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a small picture")
+    parser.add_argument("--quick", action="store_true", help="compute a small picture")
     parser.add_argument("--output", type=Path, default=Path("docs/pictures/mandelbrot.png"))
     options = parser.parse_args()
     shape, limit = ((120, 160), 200) if options.quick else ((1200, 1600), 1000)
     step = WIDTH / shape[1]
-    corner = (CENTRE[0] - WIDTH / 2, CENTRE[1] - step * shape[0] / 2)
+    corner = (CENTER[0] - WIDTH / 2, CENTER[1] - step * shape[0] / 2)
 
     picture, alone = sharedmem.empty(shape), np.empty(shape)
     grid = sharedmem.chunks(picture, n=N_CHUNKS)
@@ -77,11 +77,13 @@ def main() -> None:
     small = np.empty((60, 80))
     escape_times(small, (0, 0), corner, WIDTH / 80, 100)
     wanted = numpy_escape_times((60, 80), corner, WIDTH / 80, 100)
-    if not np.isclose(small, wanted, rtol=1e-6).mean() > 0.99:  # rounding grows with every step
+    if (
+        not np.isclose(small, wanted, rtol=1e-6).mean() > 0.99
+    ):  # rounding errors grow with each step
         sys.exit("the kernel differs from NumPy")
     a, b = statistics.median(serial), statistics.median(parallel)
     print(f"{shape[1]} x {shape[0]} points, at most {limit} steps, medians of 3; the same bits")
-    print(f"serial {a:.3f} s, {pool.np} workers {b:.3f} s: {a / b:.2f} times as fast")
+    print(f"serial {a:.3f} s, {pool.np} workers {b:.3f} s: {a / b:.2f} x faster")
     plt.imsave(options.output, np.log(picture[::2, ::2]), cmap="twilight_shifted", origin="lower")
     print(f"wrote {options.output}")
 

@@ -1,4 +1,4 @@
-"""The distances of all pairs of 100,000 particles: a warm crystal, seen as its g(r)."""
+"""The pair distribution function g(r) of 100,000 particles, from all pair distances."""
 
 import argparse
 import sys
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 import sharedmem
 
-N_BINS, FARTHEST, JITTER = 300, 4.0, 0.06  # in edges of a cell
+N_BINS, FARTHEST, JITTER = 300, 4.0, 0.06  # in units of the cell edge
 
 Positions = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -20,7 +20,7 @@ Counts = NDArray[np.int64]
 
 @numba.njit(nogil=True)
 def count_pairs(x, rows, columns, edge, counts):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Count the pairs i < j of a chunk by their distance in a periodic box."""
+    """Count the pairs i < j of a chunk by distance in a periodic box."""
     per_bin = counts.size / FARTHEST
     for i in range(rows[0], rows[1]):
         for j in range(max(i + 1, columns[0]), columns[1]):
@@ -34,7 +34,7 @@ def count_pairs(x, rows, columns, edge, counts):  # type: ignore[no-untyped-def]
 
 
 def crystal(n_cells: int, n: int) -> Positions:
-    """Return (3, n) positions: a body-centred cubic lattice with some vacancies, and jitter."""
+    """Return positions of shape (3, n): a body-centered cubic lattice with vacancies and jitter."""
     rng = np.random.default_rng(2)
     corners = np.indices((n_cells,) * 3).reshape(3, -1)
     sites = np.concatenate([corners, corners + 0.5], axis=1)
@@ -44,7 +44,7 @@ def crystal(n_cells: int, n: int) -> Positions:
 
 def count_on_pool(pool: sharedmem.MapReduce, x: Positions, edge: float, size: int) -> Counts:
     n = x.shape[1]
-    pairs = sharedmem.chunks((n, n), axis=(0, 1), size=size)  # and of those the ones with i < j
+    pairs = sharedmem.chunks((n, n), axis=(0, 1), size=size)  # of all pairs; next, those with i < j
     upper = [chunk for chunk in pairs if chunk.start[0] < chunk.stop[1]]
     total = np.zeros(N_BINS, np.int64)
 
@@ -60,7 +60,7 @@ def count_on_pool(pool: sharedmem.MapReduce, x: Positions, edge: float, size: in
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="1,900 particles")
+    parser.add_argument("--quick", action="store_true", help="use 1,900 particles")
     parser.add_argument("--output", type=Path, default=Path("docs/pictures/pair_distances.png"))
     options = parser.parse_args()
     n_cells, n, size = (10, 1900, 256) if options.quick else (37, 100_000, 4096)
@@ -80,17 +80,15 @@ def main() -> None:
     if not (np.array_equal(total, counts) and np.array_equal(counted_first, by_numpy)):
         sys.exit("the counts differ")
     print(
-        f"{n * (n - 1) // 2:,} pairs, {total.sum():,} of them nearer than {FARTHEST}; same counts"
+        f"{n * (n - 1) // 2:,} pairs, {total.sum():,} of them closer than {FARTHEST}; same counts"
     )
-    print(
-        f"serial {serial:.2f} s, {pool.np} workers {parallel:.2f} s: {serial / parallel:.2f} times"
-    )
+    print(f"serial {serial:.2f} s, {pool.np} workers {parallel:.2f} s ({serial / parallel:.2f} x)")
     r = np.linspace(0, FARTHEST, N_BINS + 1)
     shells = 4 / 3 * np.pi * np.diff(r**3) * n / 2 * n / edge**3
     figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
     axes.stairs(total / shells, r, fill=True)
-    axes.set(xlabel="r / edge of a cell", ylabel="g(r)", xlim=(0, FARTHEST))
-    axes.set_title(f"Pair distances of {n:,} particles: a warm body-centred cubic crystal")
+    axes.set(xlabel="r / cell edge", ylabel="g(r)", xlim=(0, FARTHEST))
+    axes.set_title(f"Pair distances of {n:,} particles: body-centered cubic crystal")
     figure.savefig(options.output, dpi=110)
     print(f"wrote {options.output}")
 

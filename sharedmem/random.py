@@ -49,8 +49,8 @@ def uniform(
     size : int or sequence of int, optional
         Shape of the result. By default that of `out`, or a scalar.
     dtype : dtype, optional
-        float64, whose samples have 53 random bits, or float32, whose samples have 24. By default
-        that of `out`, or float64.
+        Either float64, whose samples have 53 random bits, or float32, whose samples have 24. By
+        default that of `out`, or float64.
     seed : int, sequence of int or numpy.random.SeedSequence, optional
         Seed of the generator: equal seeds give equal samples. By default a fresh one from the
         operating system.
@@ -123,12 +123,14 @@ def integers(
         Smallest integer. If `high` is not given, this is the upper bound, and the lower is 0.
     high : int, optional
         Upper bound.
-    size, seed, out
-        See :func:`uniform`.
+    size : int or sequence of int, optional
+        Shape of the result. By default that of `out`, or a scalar.
     dtype : dtype, optional
         Any integer type, or bool. By default that of `out`, or int64.
     endpoint : bool, optional
         Whether the upper bound may be drawn.
+    seed, out
+        See :func:`uniform`.
 
     Returns
     -------
@@ -185,11 +187,13 @@ def normal(
         Mean of the distribution.
     scale : float, optional
         Standard deviation of the distribution.
-    size, seed, out
-        See :func:`uniform`.
+    size : int or sequence of int, optional
+        Shape of the result. By default that of `out`, or a scalar.
     dtype : dtype, optional
-        float64, or float32, whose samples are those of float64, rounded. By default that of `out`,
-        or float64.
+        Either float64, or float32, whose samples are those of float64, rounded. By default that of
+        `out`, or float64.
+    seed, out
+        See :func:`uniform`.
 
     Returns
     -------

@@ -115,10 +115,12 @@ def nanpercentile(
 
     Parameters
     ----------
-    a, axis, out, overwrite_input, method, keepdims, weights
-        See :func:`nanquantile`.
+    a : array_like
+        The array, in memory.
     q : array_like of float
         Percentiles to compute, from 0 to 100.
+    axis, out, overwrite_input, method, keepdims, weights
+        See :func:`quantile`.
 
     Returns
     -------

@@ -92,10 +92,12 @@ def quantile(
         memory.
     q : array_like of float
         Quantiles to compute, from 0 to 1.
-    axis, out, overwrite_input, keepdims
+    axis, out, overwrite_input
         See :func:`median`.
     method : str, optional
         Any method of NumPy.
+    keepdims : bool, optional
+        Whether the reduced axes stay, with length one.
     weights : array_like, optional
         Weight of each element. Weighted quantiles are left to NumPy, which is serial.
 
@@ -136,10 +138,12 @@ def percentile(
 
     Parameters
     ----------
-    a, axis, out, overwrite_input, method, keepdims, weights
-        See :func:`quantile`.
+    a : array_like, or array in a file of zarr or h5py
+        The array.
     q : array_like of float
         Percentiles to compute, from 0 to 100.
+    axis, out, overwrite_input, method, keepdims, weights
+        See :func:`quantile`.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The command line as `python -m sharedmem`."""
+"""The command line: ``python -m sharedmem``."""
 
 import sys
 

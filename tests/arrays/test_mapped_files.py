@@ -1,4 +1,4 @@
-"""Arrays by the name of their file: the file that was mapped, or an error."""
+"""Tests of arrays in mapped files, which are found by path and identity."""
 
 import os
 
@@ -25,7 +25,7 @@ def test_a_mapped_file_is_mapped_again(path, mode):
     np.testing.assert_array_equal(ArrayFile.of(linked).map(), linked)
 
 
-def test_a_file_that_has_taken_the_name_is_refused(path):
+def test_another_file_of_the_same_name_is_refused(path):
     array = np.load(path, mmap_mode="r")
     named = ArrayFile.of(array)
     (path.parent / "b.npy").replace(path)
@@ -37,7 +37,7 @@ def test_a_file_that_has_taken_the_name_is_refused(path):
         ArrayFile.of(array).map()
 
 
-def test_room_on_the_disk_leaves_what_is_there(path):
+def test_reserving_disk_space_keeps_the_contents(path):
     with open(path, "rb+") as file:
         before = file.read()
         os.truncate(path, 1 << 20)

@@ -1,4 +1,4 @@
-"""The examples: each checks itself, and draws its picture."""
+"""Tests that the examples pass their own checks and draw their pictures."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("name", ["mandelbrot", "gray_scott", "pair_distances"])
-def test_examples_agree_with_their_serial_check(name, tmp_path):
+def test_examples_pass_their_checks(name, tmp_path):
     done = subprocess.run(
         [sys.executable, ROOT / f"examples/{name}.py", "--quick", "--output", "picture.png"],
         env={**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"},

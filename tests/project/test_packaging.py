@@ -1,4 +1,4 @@
-"""The distributions that users install."""
+"""Tests of the source distribution and the wheel."""
 
 import shutil
 import subprocess
@@ -20,7 +20,7 @@ def run(*command, cwd):
 
 
 def build(kind, source, target):
-    """Build a distribution without the network: what it needs is in the test environment."""
+    """Build a distribution offline, with the packages of the test environment."""
     return run(
         sys.executable, "-m", "build", f"--{kind}", "--no-isolation", "--outdir", target, source,
         cwd=target.parent,
@@ -42,7 +42,7 @@ def checkout(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def distributions(checkout, tmp_path_factory):
-    """Paths of the sdist, the wheel, and a wheel from the sdist."""
+    """Return the paths of the sdist, the wheel, and a wheel built from the sdist."""
     folder = tmp_path_factory.mktemp("distributions")
     found = {}
     for kind in ("sdist", "wheel"):
@@ -62,8 +62,8 @@ def test_installs_into_a_clean_environment(kind, distributions, tmp_path):
     environment = tmp_path / "environment"
     venv.create(environment)
     python = environment / "bin/python"
-    # NumPy and numba come from here; a .pth file in a folder added like this is not read, so
-    # that an editable install of the checkout stays out.
+    # NumPy and numba come from this environment. Python reads no .pth files of a folder that is
+    # added like this, so an editable install of the checkout is not found.
     (site_packages,) = environment.glob("lib/python*/site-packages")
     (site_packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
     done = run(
@@ -85,7 +85,7 @@ def test_installs_into_a_clean_environment(kind, distributions, tmp_path):
     assert (done.returncode, done.stdout) == (0, "sharedmem 1.0.0\n")
 
 
-def test_without_the_link_to_the_kernels_nothing_is_built(checkout, tmp_path):
+def test_a_build_without_the_link_to_the_kernels_fails(checkout, tmp_path):
     damaged = tmp_path / "damaged"
     shutil.copytree(checkout, damaged, symlinks=True)
     (damaged / "sharedmem/kernels").unlink()

@@ -1,4 +1,4 @@
-"""The programs in README.md, and the files that the pages link to."""
+"""Tests of the programs in README.md and of the links in all pages."""
 
 import os
 import re
@@ -37,7 +37,7 @@ def test_links_lead_to_files_and_headings(page):
 @pytest.mark.parametrize(
     ("program", "output"), PROGRAMS, ids=["array", "map", "kernel", "reduction"]
 )
-def test_programs_print_what_the_readme_says(program, output, tmp_path):
+def test_programs_print_the_output_in_the_readme(program, output, tmp_path):
     (tmp_path / "program.py").write_text(program)
     done = subprocess.run(
         [sys.executable, tmp_path / "program.py"],

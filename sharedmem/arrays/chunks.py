@@ -7,8 +7,9 @@ import math
 import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any, TypeGuard, overload
 
+import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from sharedmem.machine.tuning import tuning
@@ -242,11 +243,24 @@ def bytes_a_chunk(nbytes: int) -> int:
     return min(max(nbytes // tuning.many_chunks, tuning.chunk_bytes), tuning.largest_chunk_bytes)
 
 
+def has_chunks(a: Any) -> bool:
+    """Return whether `a` has `chunks` as arrays in files do: None, or an integer for each axis."""
+    return hasattr(a, "chunks") and (a.chunks is None or _is_chunk_shape(a.chunks, len(a.shape)))
+
+
 def units_of(shape_or_array: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return the shape of the chunks, or shards, that a file stores an array in."""
-    # Other classes have a method of this name.
     stored = getattr(shape_or_array, "shards", None) or getattr(shape_or_array, "chunks", None)
-    return stored if isinstance(stored, tuple) else (1,) * len(shape)
+    # Other classes have methods of this name, or the lengths of all chunks along each axis.
+    return stored if _is_chunk_shape(stored, len(shape)) else (1,) * len(shape)
+
+
+def _is_chunk_shape(stored: Any, n_axes: int) -> TypeGuard[tuple[int, ...]]:
+    return (
+        isinstance(stored, tuple)
+        and len(stored) == n_axes
+        and all(isinstance(length, int | np.integer) for length in stored)
+    )
 
 
 def _sizes_within(

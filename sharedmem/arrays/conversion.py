@@ -33,6 +33,7 @@ def as_ndarray(a: Any, dtype: DTypeLike | None = None) -> Array:
     """
     if type(a) in _PLAIN:
         return np.asarray(a, dtype)
+    a = unwrapped(a)
     check_plain(a)
     array = np.asanyarray(a, dtype)  # keeps what an object's `__array__` returns
     check_plain(array)
@@ -46,6 +47,15 @@ def read_only(a: Array) -> Array:
     view = a.view(np.ndarray)
     view.flags.writeable = False
     return view
+
+
+def unwrapped(a: Any) -> Any:
+    """Return the array that one of xarray's holds, which may have to be loaded; others as is."""
+    kind = type(a)
+    is_labeled = not issubclass(kind, np.ndarray) and all(
+        hasattr(kind, name) for name in ("dims", "data", "__array_ufunc__")
+    )
+    return a.data if is_labeled else a
 
 
 def has_rules(a: Any) -> bool:
@@ -95,8 +105,8 @@ def check_plain(a: Any) -> None:
 
 def _check_container(a: Any) -> None:
     """Refuse a container of pandas, polars, Arrow or xarray whose array would lose something."""
-    if hasattr(a, "dims") and hasattr(a, "variable"):  # of xarray, whose `data` would be loaded
-        check_plain(a.variable._data)
+    if (held := unwrapped(a)) is not a:
+        check_plain(held)
     elif hasattr(a, "__dask_graph__"):  # computed later: only its form is known
         check_plain(getattr(a, "_meta", None))
     elif _has_missing(a):

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.arrays.chunks import Grid
-from sharedmem.arrays.conversion import as_ndarray, check_plain, has_rules, read_only
+from sharedmem.arrays.chunks import Grid, has_chunks
+from sharedmem.arrays.conversion import as_ndarray, check_plain, has_rules, read_only, unwrapped
 from sharedmem.arrays.mapped_files import reserve
 from sharedmem.arrays.shared_array import is_shared
 from sharedmem.arrays.strides import address_of
@@ -20,21 +20,29 @@ Array = NDArray[Any]
 
 
 def is_store(a: Any) -> bool:
-    """Say whether `a` is an array in a file, of zarr or h5py or with the same attributes."""
-    return (
-        not isinstance(a, np.ndarray)
-        and all(hasattr(a, name) for name in ("shape", "dtype", "ndim", "chunks", "__getitem__"))
-        and not getattr(getattr(a, "variable", None), "_in_memory", False)  # of xarray
-    )
+    """Return whether an array is read region by region, as those of h5py, zarr, and Dask are.
+
+    It has what `h5py.Dataset` and `zarr.Array` have: `shape`, `dtype`, `ndim`, `__getitem__`, and
+    `chunks`, which is None or has an integer for each axis. Classes that override NumPy's ufuncs,
+    such as those of xarray, are array-likes instead, but for Dask's.
+    """
+    if isinstance(a, np.ndarray):
+        return False
+    if hasattr(type(a), "__array_ufunc__"):
+        return is_dask(a)
+    has_protocol = all(hasattr(a, name) for name in ("shape", "dtype", "ndim", "__getitem__"))
+    return has_protocol and has_chunks(a)
 
 
 def as_array(a: Any) -> Array:
     """Return `a` as an ndarray, or as what is read like one: an array in a file."""
+    if isinstance(a, np.ndarray):
+        return as_ndarray(a)
+    a = unwrapped(a)
     if not is_store(a):
         return as_ndarray(a)
     check_plain(a)
-    wrapped: Any = getattr(getattr(a, "variable", None), "_data", None)  # of xarray
-    array: Array = wrapped if hasattr(wrapped, "rechunk") else a
+    array: Array = a
     return array
 
 

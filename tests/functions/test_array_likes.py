@@ -3,6 +3,7 @@
 import inspect
 import itertools
 
+import dask.array
 import numpy as np
 import pytest
 
@@ -47,19 +48,28 @@ class MaskedStore:
         return MASKED[0][region]
 
 
-class Holder:
-    """An array of xarray's, which holds another one."""
+class DataArray:
+    """An array with names for its axes, which holds another one, as xarray's does."""
 
-    shape, dtype, ndim, size, chunks, dims = (3,), np.dtype(float), 1, 3, None, ("x",)
+    dims = ("x",)
 
-    def __init__(self, data, in_memory=True):
-        self.variable = type("Variable", (), {"_data": data, "_in_memory": in_memory})
+    def __init__(self, data):
+        self._data = data
+        self.shape, self.dtype, self.ndim, self.size = data.shape, data.dtype, 1, 3
+        self.chunks = getattr(data, "chunks", None)
+
+    @property
+    def data(self):
+        return self._data
 
     def __array__(self, dtype=None, copy=None):
-        return np.asarray(self.variable._data)
+        return np.asarray(self._data)
+
+    def __array_ufunc__(self, *_, **__):
+        raise AssertionError("its names were lost")
 
     def __getitem__(self, region):
-        return np.asarray(self)[region]
+        return DataArray(self._data[region])
 
 
 class Column:
@@ -86,8 +96,8 @@ LOSING = {
     "matrix": np.array([[1.0, 2.0]]).view(np.matrix),
     "reader": Reader(),
     "masked store": MaskedStore(),
-    "unit in xarray": Holder(Distance(), in_memory=False),
-    "mask in xarray": Holder(MASKED[0]),
+    "unit in xarray": DataArray(Distance()),
+    "mask in xarray": DataArray(MASKED[0]),
     "pandas": pandas_column(dtype="Int64"),
     "frame": Column(ndim=2, isna=None, items=lambda: [("a", pandas_column(dtype="Int64"))]),
     "Arrow": Column(null_count=1),
@@ -214,7 +224,12 @@ def test_random_numbers_have_plain_parameters(kind):
 def test_containers_of_numbers_alone_are_arrays():
     column = Column(dtype=np.dtype(float), isna=lambda: np.array([False, True]))
     whole = Column(null_count=0)
-    for a in (column, whole, Holder(np.array([1.0, np.nan])), np.array([1.0, np.nan]).view(Unit)):
+    for a in (
+        column,
+        whole,
+        DataArray(np.array([1.0, np.nan])),
+        np.array([1.0, np.nan]).view(Unit),
+    ):
         np.testing.assert_array_equal(sharedmem.sort(a), [1, np.nan])
         np.testing.assert_array_equal(sharedmem.cumsum(a), [1, np.nan])
         assert sharedmem.nansum(a) == 1
@@ -222,3 +237,20 @@ def test_containers_of_numbers_alone_are_arrays():
 
 class Unit(np.recarray):
     """A subclass that changes nothing about the numbers."""
+
+
+@pytest.mark.parametrize("lengths", [None, ((2, 1),)])
+def test_an_array_of_xarray_is_an_array_like_and_not_a_file(lengths):
+    a = DataArray(np.array([2.0, 3.0, 1.0]))
+    a.chunks = lengths
+    assert sharedmem.sum(a) == 6
+    assert sharedmem.evaluate("2 * a", a=a).tolist() == [4, 6, 2]
+    assert sharedmem.apply_ufunc(np.negative, a).tolist() == [-2, -3, -1]
+    assert sharedmem.sort(a).tolist() == [1, 2, 3]
+    assert len(sharedmem.chunks(a, size=1)) == 3
+
+
+def test_a_dask_array_inside_one_of_xarray_is_read_by_a_cluster():
+    a = DataArray(dask.array.ones(3, chunks=2))
+    with pytest.raises(TypeError, match="workers of a cluster"):
+        sharedmem.sum(a)

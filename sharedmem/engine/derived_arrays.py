@@ -1,4 +1,4 @@
-"""Arrays of which only some elements take part in a reduction, read chunk by chunk."""
+"""Arrays computed from others as their chunks are read: masked elements, magnitudes, squares."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class _Derived:
-    """What is computed from an array when a chunk of it is read, like a file."""
+    """An array that is computed from `values`, and read like an array in a file."""
 
     values: Any
 
@@ -47,19 +47,23 @@ class _Derived:
 
     @property
     def chunks(self) -> tuple[int, ...]:
-        """Shape of the chunks in the file that the values come from; ones without a file."""
+        """Shape of the chunks in the file of `values`; ones for an array in memory."""
         return units_of(self.values, self.shape) if is_store(self.values) else (1,) * self.ndim
+
+    def reads(self, region: Region) -> list[tuple[Any, Region]]:
+        """Return the arrays that are read for a region, each with its region."""
+        return [(self.values, region)]
 
 
 @dataclass(frozen=True)
 class Masked(_Derived):
-    """An array with `fill` in the place of the elements that take no part."""
+    """An array with `fill` in place of the elements for which `mask` is False."""
 
     mask: Any
     fill: Any
 
     def reads(self, region: Region) -> list[tuple[Any, Region]]:
-        """Return what is read for a region."""
+        """Return the arrays that are read for a region, each with its region."""
         return [(self.values, region), (self.mask, region)]
 
     def __getitem__(self, region: Region) -> Array:
@@ -69,58 +73,50 @@ class Masked(_Derived):
 
 
 @dataclass(frozen=True)
-class Sizes(_Derived):
-    """The larger part of each complex number, without its sign; NaN where one part is."""
+class Magnitudes(_Derived):
+    """The larger magnitude of the real and the imaginary part; NaN if one of them is NaN."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of a part."""
         return np.zeros(0, self.values.dtype).real.dtype
 
-    def reads(self, region: Region) -> list[tuple[Any, Region]]:
-        """Return what is read for a region."""
-        return [(self.values, region)]
-
     def __getitem__(self, region: Region) -> Array:
         """Read a region."""
         chunk = read(self.values, region)
-        sizes: Array = np.maximum(np.abs(chunk.real), np.abs(chunk.imag))
-        return sizes
+        magnitudes: Array = np.maximum(np.abs(chunk.real), np.abs(chunk.imag))
+        return magnitudes
 
 
 @dataclass(frozen=True)
 class Squares(_Derived):
-    """The squared distances of elements from their mean."""
+    """The squares of deviations from a mean."""
 
     mean: Array
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Type of the squares: a real one."""
+        """Type of the squares, which are real."""
         return self.mean.real.dtype
 
     def reads(self, region: Region) -> list[tuple[Any, Region]]:
-        """Return what is read for a region."""
+        """Return the arrays that are read for a region, each with its region."""
         return [(self.values, region), (self.mean, region)]
 
     def __getitem__(self, region: Region) -> Array:
         """Read a region."""
-        distances = read(self.values, region) - read(self.mean, region)
-        squares: Array = (distances * distances.conj()).real
+        deviations = read(self.values, region) - read(self.mean, region)
+        squares: Array = (deviations * deviations.conj()).real
         return squares
 
 
-def masked(a: Array, where: Any, fill: Any) -> Array:
-    """Return `a` with `fill` where the mask is False; `a` itself if the mask is ``True``."""
-    if where is True:
-        return a
-    # It is read like an array in a file, which is what as_array calls an Array, too.
-    part: Array = Masked(a, as_mask(where, a.shape), np.dtype(a.dtype).type(fill))  # type: ignore[assignment]
-    return part
+def masked(a: Any, where: Any, fill: Any) -> Any:
+    """Return `a` with `fill` in place of the elements that the mask `where` leaves out."""
+    return Masked(a, as_mask(where, a.shape), np.dtype(a.dtype).type(fill))
 
 
 def as_mask(where: Any, shape: tuple[int, ...]) -> Any:
-    """Return a mask with the shape `shape`."""
+    """Return a mask, broadcast to a shape."""
     if getattr(where, "dtype", np.dtype(bool)).kind != "b":
         raise TypeError(f"where must be an array of bool, got one of {where.dtype}")
     return broadcast(where if is_store(where) else as_ndarray(where, bool), shape)

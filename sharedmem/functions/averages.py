@@ -14,7 +14,7 @@ from sharedmem.engine.operands import as_array, in_memory
 from sharedmem.engine.reduce import Axis, reduce as reduce_array
 from sharedmem.engine.runners import run_serially
 from sharedmem.functions.linear_algebra import line_dot, run_over
-from sharedmem.functions.nonfinite import told
+from sharedmem.functions.nonfinite import warn_nonfinite
 from sharedmem.functions.reductions import mean, sum
 from sharedmem.kernels import sums
 from sharedmem.kernels.compile import formula
@@ -134,5 +134,5 @@ def _weighted_sum(
         with np.errstate(all="ignore"):
             total[place], error = formula(sums.two_sum)(total[place], part)
             lost[place] += error
-    result = told(sums.compensated(total, lost), "reduce", a, weights)
+    result = warn_nonfinite(sums.compensated(total, lost), "reduce", a, weights)
     return (result if keepdims else result.squeeze(axes))[()]

@@ -12,7 +12,7 @@ from sharedmem.arrays.chunks import Chunk, bytes_a_chunk, chunks
 from sharedmem.engine import accumulate as engine
 from sharedmem.engine.accumulate_stored import accumulate_stored
 from sharedmem.engine.operands import as_array, check_target, in_memory, is_store
-from sharedmem.functions.nonfinite import told
+from sharedmem.functions.nonfinite import warn_nonfinite
 from sharedmem.pool.mapreduce import current_pool
 
 Array = NDArray[Any]
@@ -230,7 +230,7 @@ def _accumulate(
     if ufunc is np.add and result.size and not np.may_share_memory(result, source):
         # A sum that is infinite or NaN stays so to the end of its line.
         last = np.take(result, -1, axis)
-        told(last, "accumulate", source, axis=axis, skips_nan=with_nan is not None)
+        warn_nonfinite(last, "accumulate", source, axis=axis, skips_nan=with_nan is not None)
     return result
 
 

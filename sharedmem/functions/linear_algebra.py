@@ -13,7 +13,7 @@ from sharedmem.engine.operands import in_memory
 from sharedmem.engine.reduce import Axis
 from sharedmem.engine.runners import Run, run_serially
 from sharedmem.functions.chunkwise import reduce
-from sharedmem.functions.nonfinite import told
+from sharedmem.functions.nonfinite import warn_nonfinite
 from sharedmem.functions.reductions import count_nonzero
 from sharedmem.kernels import dots, norms
 from sharedmem.machine.tuning import tuning
@@ -131,7 +131,7 @@ def line_dot(a: Array, b: Array, conjugate: bool) -> Any:
     total, lost = (np.stack(part) for part in zip(*parts, strict=True))
     with np.errstate(all="ignore"):
         value = dots.value(dots.combine((total, lost)), conjugate).astype(dtype)[()]
-    return value if conjugate else told(value, "dot", a, b)  # NumPy's vdot never warns
+    return value if conjugate else warn_nonfinite(value, "dot", a, b)  # NumPy's vdot never warns
 
 
 def run_over(grid: Grid, nbytes: int) -> Run:
@@ -208,7 +208,7 @@ def _euclidean(x: Array, axes: Axis, keepdims: bool) -> Any:
                     scaled = np.sqrt(reduce_x(norms.sum_of_squares(x.dtype, scale))) / scale
                     values = np.where(beyond, scaled, values)
         values = values.astype(norms.real_type(x.dtype))[()]
-    return told(values, "dot", x, axis=axes)
+    return warn_nonfinite(values, "dot", x, axis=axes)
 
 
 def _vector_norm(x: Array, order: Any, axes: Axis, keepdims: bool) -> Any:
@@ -221,8 +221,8 @@ def _vector_norm(x: Array, order: Any, axes: Axis, keepdims: bool) -> Any:
     if order == 0:
         return np.asarray(count_nonzero(x, axes, keepdims=keepdims)).astype(result)[()]
     if order == 1:
-        return told(reduce_x(norms.sum_of_magnitudes(x.dtype)), "reduce", x, axis=axes)
+        return warn_nonfinite(reduce_x(norms.sum_of_magnitudes(x.dtype)), "reduce", x, axis=axes)
     powers = reduce_x(norms.sum_of_powers(x.dtype, order))
     if order > 0:
-        told(powers, "reduce", x, axis=axes)
+        warn_nonfinite(powers, "reduce", x, axis=axes)
     return (powers ** np.reciprocal(order, dtype=powers.dtype)).astype(result)

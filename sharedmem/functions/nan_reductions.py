@@ -22,7 +22,7 @@ def nansum(
     initial: Any = None,
     where: Any = True,
 ) -> Any:
-    """Return the sum of the elements that are not NaN, as `numpy.nansum` does but compensated.
+    """Return the sum over given axes, ignoring NaN, as `numpy.nansum` does but compensated.
 
     Parameters
     ----------
@@ -32,6 +32,7 @@ def nansum(
     Returns
     -------
     scalar or ndarray
+        As :func:`sum` returns it for elements in which zeros replace NaN.
 
     Examples
     --------
@@ -51,7 +52,7 @@ def nanprod(
     initial: Any = None,
     where: Any = True,
 ) -> Any:
-    """Return the product of the elements that are not NaN, as `numpy.nanprod` does.
+    """Return the product over given axes, ignoring NaN, as `numpy.nanprod` does.
 
     Parameters
     ----------
@@ -61,6 +62,7 @@ def nanprod(
     Returns
     -------
     scalar or ndarray
+        As :func:`prod` returns it for elements in which ones replace NaN.
 
     Examples
     --------
@@ -80,17 +82,22 @@ def nanmean(
     *,
     where: Any = True,
 ) -> Any:
-    """Return the mean of the elements that are not NaN, as `numpy.nanmean` does but compensated.
+    """Return the mean over given axes, ignoring NaN, as `numpy.nanmean` does but compensated.
 
     Parameters
     ----------
     a, axis, dtype, out, keepdims, where
-        As for :func:`sum`.
+        As for :func:`mean`.
 
     Returns
     -------
     scalar or ndarray
-        NaN, with a RuntimeWarning, where all elements are NaN.
+        The mean, or `out` if it is given.
+
+    Warns
+    -----
+    RuntimeWarning
+        If all elements of a mean are NaN. The result is NaN.
 
     Examples
     --------
@@ -109,17 +116,27 @@ def nanmin(
     initial: Any = None,
     where: Any = True,
 ) -> Any:
-    """Return the smallest element that is not NaN, as `numpy.nanmin` does.
+    """Return the minimum over given axes, ignoring NaN, as `numpy.nanmin` does.
 
     Parameters
     ----------
     a, axis, out, keepdims, initial, where
-        As for :func:`sum`.
+        As for :func:`min`.
 
     Returns
     -------
     scalar or ndarray
-        NaN, with a RuntimeWarning, where all elements are NaN.
+        The minimum, or `out` if it is given.
+
+    Raises
+    ------
+    ValueError
+        If there are no elements, or `where` is given without `initial`.
+
+    Warns
+    -----
+    RuntimeWarning
+        If all elements of a minimum are NaN. The result is NaN.
 
     Examples
     --------
@@ -138,17 +155,27 @@ def nanmax(
     initial: Any = None,
     where: Any = True,
 ) -> Any:
-    """Return the largest element that is not NaN, as `numpy.nanmax` does.
+    """Return the maximum over given axes, ignoring NaN, as `numpy.nanmax` does.
 
     Parameters
     ----------
     a, axis, out, keepdims, initial, where
-        As for :func:`sum`.
+        As for :func:`max`.
 
     Returns
     -------
     scalar or ndarray
-        NaN, with a RuntimeWarning, where all elements are NaN.
+        The maximum, or `out` if it is given.
+
+    Raises
+    ------
+    ValueError
+        If there are no elements, or `where` is given without `initial`.
+
+    Warns
+    -----
+    RuntimeWarning
+        If all elements of a maximum are NaN. The result is NaN.
 
     Examples
     --------
@@ -171,21 +198,25 @@ def nanvar(
     mean: Any = None,
     correction: float | None = None,
 ) -> Any:
-    """Return the variance of the elements that are not NaN, from one pass.
+    """Return the variance over given axes, ignoring NaN, as `numpy.nanvar` does.
 
     Parameters
     ----------
-    a, axis, dtype, out, keepdims, where
-        As for :func:`sum`.
-    ddof : float, optional
-        The sum of squares is divided by the number of elements that are not NaN, less `ddof`.
-    mean, correction
+    a, axis, dtype, out, keepdims, where, mean, correction
         As for :func:`var`.
+    ddof : float, optional
+        Delta degrees of freedom. The divisor is ``n - ddof``, where n is the number of elements
+        that are not NaN. By default 0.
 
     Returns
     -------
     scalar or ndarray
-        NaN, with a RuntimeWarning, where no more than `ddof` elements are not NaN.
+        The variance, or `out` if it is given. Computed in one pass.
+
+    Warns
+    -----
+    RuntimeWarning
+        If no more than `ddof` elements are not NaN. The result is NaN.
 
     Examples
     --------
@@ -211,21 +242,25 @@ def nanstd(
     mean: Any = None,
     correction: float | None = None,
 ) -> Any:
-    """Return the standard deviation of the elements that are not NaN, from one pass.
+    """Return the standard deviation over given axes, ignoring NaN, as `numpy.nanstd` does.
 
     Parameters
     ----------
-    a, axis, dtype, out, keepdims, where
-        As for :func:`sum`.
-    ddof : float, optional
-        The sum of squares is divided by the number of elements that are not NaN, less `ddof`.
-    mean, correction
+    a, axis, dtype, out, keepdims, where, mean, correction
         As for :func:`var`.
+    ddof : float, optional
+        Delta degrees of freedom. The divisor is ``n - ddof``, where n is the number of elements
+        that are not NaN. By default 0.
 
     Returns
     -------
     scalar or ndarray
-        NaN, with a RuntimeWarning, where no more than `ddof` elements are not NaN.
+        The standard deviation, or `out` if it is given. Computed in one pass.
+
+    Warns
+    -----
+    RuntimeWarning
+        If no more than `ddof` elements are not NaN. The result is NaN.
 
     Examples
     --------
@@ -242,7 +277,7 @@ def nanstd(
 def nanargmin(
     a: ArrayLike, axis: int | None = None, out: Array | None = None, *, keepdims: bool = False
 ) -> Any:
-    """Return the index of the first smallest element that is not NaN, as `numpy.nanargmin` does.
+    """Return the indices of the minimum values, ignoring NaN, as `numpy.nanargmin` does.
 
     Parameters
     ----------
@@ -252,12 +287,13 @@ def nanargmin(
     Returns
     -------
     int or ndarray of int
-        That of a number also where all numbers are infinite, for which NumPy may give a NaN's.
+        The first index, if the minimum occurs more than once. It is never the index of a NaN;
+        NumPy's may be if the minimum is infinite.
 
     Raises
     ------
     ValueError
-        If there are no elements, or all along the axis are NaN.
+        If there are no elements, or all elements along the axis are NaN.
 
     Examples
     --------
@@ -271,7 +307,7 @@ def nanargmin(
 def nanargmax(
     a: ArrayLike, axis: int | None = None, out: Array | None = None, *, keepdims: bool = False
 ) -> Any:
-    """Return the index of the first largest element that is not NaN, as `numpy.nanargmax` does.
+    """Return the indices of the maximum values, ignoring NaN, as `numpy.nanargmax` does.
 
     Parameters
     ----------
@@ -281,12 +317,13 @@ def nanargmax(
     Returns
     -------
     int or ndarray of int
-        That of a number also where all numbers are infinite, for which NumPy may give a NaN's.
+        The first index, if the maximum occurs more than once. It is never the index of a NaN;
+        NumPy's may be if the maximum is infinite.
 
     Raises
     ------
     ValueError
-        If there are no elements, or all along the axis are NaN.
+        If there are no elements, or all elements along the axis are NaN.
 
     Examples
     --------

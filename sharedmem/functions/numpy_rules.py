@@ -102,8 +102,9 @@ def _range(ends: tuple[Any, Any]) -> Any:
     return np.subtract(ends[1], ends[0])
 
 
+@functools.cache
 def _arg_extrema() -> Any:
-    """Return the kernels of positions, which no other function imports."""
+    """Return the kernels of positions. Other functions do without the import."""
     from sharedmem.kernels import arg_extrema
 
     return arg_extrema

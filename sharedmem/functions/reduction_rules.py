@@ -17,7 +17,7 @@ from sharedmem.engine.operands import in_memory
 from sharedmem.engine.reduce import Axis
 from sharedmem.expressions import float_flags
 from sharedmem.functions.chunkwise import any_chunk, reduce
-from sharedmem.functions.nonfinite import told
+from sharedmem.functions.nonfinite import warn_nonfinite
 from sharedmem.functions.outputs import check_out, kept_shape, line_length, store
 from sharedmem.kernels import Reduction, counts, products
 
@@ -144,7 +144,9 @@ class Total(Rule):
             excused = not np.isfinite(initial)
             initial = None
         value = reduce(reduction, a, axis, keepdims=options.keepdims or initial is not None)
-        told(value, "reduce", a, axis=axis, skips_nan=self.plain is not None, excused=excused)
+        warn_nonfinite(
+            value, "reduce", a, axis=axis, skips_nan=self.plain is not None, excused=excused
+        )
         return value if initial is None else _combine(self.ufunc, initial, value, options)
 
 
@@ -222,7 +224,7 @@ class Average(Rule):
         is_short = count <= options.ddof
         if is_short is not False and np.any(is_short):
             float_flags.warn_caller(self.warning)
-        return told(value, "reduce", a, axis=axis, excused=is_short)
+        return warn_nonfinite(value, "reduce", a, axis=axis, excused=is_short)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,9 +258,9 @@ class NanAverage(Rule):
         is_short = count <= ddof
         if np.any(is_short):
             float_flags.warn_caller(self.warning)
-        value = told(value, "reduce", a, axis=axis, skips_nan=True, excused=is_short)
+        value = warn_nonfinite(value, "reduce", a, axis=axis, skips_nan=True, excused=is_short)
         value = self.finish(value) if self.finish else value
-        return np.asarray(value).astype(result, copy=False)[()]
+        return value if value.dtype == result else value.astype(result)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from sharedmem.engine.operands import as_array
 from sharedmem.engine.reduce import Axis
 from sharedmem.functions import numpy_rules
 from sharedmem.functions.chunkwise import reduce
-from sharedmem.functions.nonfinite import told
+from sharedmem.functions.nonfinite import warn_nonfinite
 from sharedmem.functions.numpy_rules import apply, degrees_lost
 from sharedmem.kernels import Reduction, moments as four_moments
 from sharedmem.kernels.moments import Moments, Summary
@@ -30,24 +30,37 @@ def var(
     mean: Any = None,
     correction: float | None = None,
 ) -> Any:
-    """Return the variance, as `numpy.var` does but from one pass over the array.
+    """Return the variance over given axes, as `numpy.var` does but in one pass.
 
     Parameters
     ----------
     a, axis, out, keepdims, where
         As for :func:`sum`.
     dtype : dtype, optional
-        Type of the result, by default that of `a`, or float64 for integers.
+        The type of the result. By default, float64 for integers, and otherwise the dtype of `a`.
     ddof : float, optional
-        The sum of squares is divided by the number of elements less `ddof`.
+        Delta degrees of freedom. The divisor is ``n - ddof``, where n is the number of elements.
+        By default 0.
     mean : array_like, optional
-        The mean, where it is known, shaped as with ``keepdims=True``. NumPy does these, serially.
+        The mean, in the shape that ``keepdims=True`` gives it. NumPy then computes the result,
+        serially.
     correction : float, optional
         Another name of `ddof`.
 
     Returns
     -------
     scalar or ndarray
+        The variance, or `out` if it is given. With `where`, it is computed in two passes.
+
+    Raises
+    ------
+    ValueError
+        If both `ddof` and `correction` are given.
+
+    Warns
+    -----
+    RuntimeWarning
+        If a variance is of no more than `ddof` elements.
 
     Examples
     --------
@@ -73,7 +86,7 @@ def std(
     mean: Any = None,
     correction: float | None = None,
 ) -> Any:
-    """Return the standard deviation, the square root of :func:`var`.
+    """Return the standard deviation over given axes, as `numpy.std` does but in one pass.
 
     Parameters
     ----------
@@ -83,6 +96,12 @@ def std(
     Returns
     -------
     scalar or ndarray
+        The square root of the variance, or `out` if it is given.
+
+    Warns
+    -----
+    RuntimeWarning
+        If a standard deviation is of no more than `ddof` elements.
 
     Examples
     --------
@@ -97,20 +116,21 @@ def std(
 
 
 def moments(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Moments:
-    """Return mean, variance, skew and kurtosis, from one pass over the array.
+    """Return the mean, variance, skew, and kurtosis over given axes, in one pass.
 
     Parameters
     ----------
     a : array_like of real numbers
+        The elements.
     axis, keepdims
         As for :func:`sum`.
 
     Returns
     -------
     Moments
-        ``(mean, var, skew, kurtosis)`` in float64, with the definitions (and the defaults) of
-        `scipy.stats`: biased, and a kurtosis of zero for normal distributions.
-        Skew and kurtosis do not depend on the scale of the elements.
+        A named tuple ``(mean, var, skew, kurtosis)`` of float64, as defined by the defaults of
+        `scipy.stats`: biased, and with a kurtosis of zero for a normal distribution. Skew and
+        kurtosis do not depend on the scale of the elements.
 
     Examples
     --------
@@ -121,27 +141,26 @@ def moments(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Momen
     """
     a = as_array(a)
     result = reduce(four_moments.extended(a.dtype), a, axis, keepdims=keepdims)
-    moments = Moments(
-        *_with_room(result, result.extent, four_moments.extended, a, axis, keepdims)[:4]
-    )
-    told(moments.var, "reduce", a, axis=axis)
-    return moments
+    result = _rescaled(result, result.extent, four_moments.extended, a, axis, keepdims)
+    warn_nonfinite(result.var, "reduce", a, axis=axis)
+    return Moments(*result[:4])
 
 
 def summary(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Summary:
-    """Return what an array holds, from one pass over it.
+    """Return counts, extrema, and moments of array elements over given axes, in one pass.
 
     Parameters
     ----------
     a : array_like of real numbers
+        The elements.
     axis, keepdims
         As for :func:`sum`.
 
     Returns
     -------
     Summary
-        ``(count, n_nan, n_inf, min, max, mean, std, skew, kurtosis)``; from `min` on of the finite
-        elements alone, in float64.
+        A named tuple ``(count, n_nan, n_inf, min, max, mean, std, skew, kurtosis)``. The fields
+        from `min` on are of the finite elements only, in float64.
 
     Examples
     --------
@@ -155,19 +174,19 @@ def summary(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Summa
     result: Summary = reduce(four_moments.summary(a.dtype), a, axis, keepdims=keepdims)
     with np.errstate(over="ignore"):
         extent = result.max - result.min
-    return _with_room(result, extent, four_moments.summary, a, axis, keepdims)  # type: ignore[no-any-return]
+    return _rescaled(result, extent, four_moments.summary, a, axis, keepdims)  # type: ignore[no-any-return]
 
 
-def _with_room(
+def _rescaled(
     result: Any, extent: Any, make: Callable[..., Reduction], a: Any, axis: Axis, keepdims: bool
 ) -> Any:
-    """Work deviations and their powers out once more where they are too large or too small."""
+    """Compute moments again, of scaled elements, where powers of deviations over- or underflow."""
     for least, most, power in four_moments.SCALES:
-        beyond = (extent >= least) & (extent <= most)
-        if a.dtype.kind == "f" and np.any(beyond):
+        is_beyond = (extent >= least) & (extent <= most)
+        if a.dtype.kind == "f" and np.any(is_beyond):
             scaled = reduce(make(a.dtype, power), a, axis, keepdims=keepdims)
             better = {
-                name: np.where(beyond, part, getattr(result, name))[()]
+                name: np.where(is_beyond, part, getattr(result, name))[()]
                 for name, part in scaled._asdict().items()
                 if name in ("var", "std", "skew", "kurtosis")
             }

@@ -41,3 +41,14 @@ def assert_same(result, expected):
     assert type(result) is type(expected)
     np.testing.assert_array_equal(result, expected)
     assert np.asarray(result).dtype == np.asarray(expected).dtype
+
+
+def assert_like(result, expected, rtol=1e-13):
+    """Compare dtypes, shapes, and values, with a tolerance for small dtypes."""
+    result, expected = np.asarray(result), np.asarray(expected)
+    assert (result.dtype, result.shape) == (expected.dtype, expected.shape)
+    if expected.dtype.kind in "fc":
+        rtol = max(rtol, 4 * float(np.finfo(expected.dtype).eps))
+        np.testing.assert_allclose(result, expected, rtol=rtol, atol=rtol)
+    else:
+        np.testing.assert_array_equal(result, expected)

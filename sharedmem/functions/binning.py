@@ -85,29 +85,33 @@ def in_cells(
     even: Sequence[bool],
     weights: Array | None = None,
 ) -> Array:
-    """Return the number of points in each cell, or the sum of their weights, in C order."""
-    n_cells = math.prod(len(part) - 1 for part in edges)
+    """Return the number of points in each cell, or the sum of their weights, in C order.
+
+    Along each axis there are coordinates of the points, edges, and whether these are evenly spaced.
+    """
+    n_cells = math.prod(len(side) - 1 for side in edges)
     dtype = float if weights is not None and weights.dtype.kind == "f" else np.int64
     axes = [
         (
             column,
-            part.astype(histograms.search_type(column.dtype, part)),
-            histograms.limits(part, uniform),
+            side.astype(histograms.search_type(column.dtype, side)),
+            histograms.limits(side, e),
         )
-        for column, part, uniform in zip(columns, edges, even, strict=True)
+        for column, side, e in zip(columns, edges, even, strict=True)
     ]
+    step = tuning.histogram_run_length
 
     def add(piece: slice, table: Array) -> None:
-        for first in range(piece.start, piece.stop, tuning.histogram_run_length):
-            run = slice(first, min(first + tuning.histogram_run_length, piece.stop))
-            cells, n = np.zeros(run.stop - run.start, np.int64), 1
-            for column, part, limits in axes:
+        for first in range(piece.start, piece.stop, step):
+            part = slice(first, min(first + step, piece.stop))
+            cells, n = np.zeros(part.stop - part.start, np.int64), 1
+            for column, side, limits in axes:
                 bins = np.empty_like(cells)
-                numbers = histograms.native(as_numbers(column[run]))
-                histograms.find_bins(numbers, part, *limits, bins)
-                histograms.join(cells, n, bins, len(part) - 1)
-                n *= len(part) - 1
-            _count(cells, weights, run, table)
+                numbers = histograms.native(as_numbers(column[part]))
+                histograms.find_bins(numbers, side, *limits, bins)
+                histograms.join(cells, n, bins, len(side) - 1)
+                n *= len(side) - 1
+            _count(cells, weights, part, table)
 
     return _sum_of_tables(len(columns[0]), n_cells + 1, dtype, add)[:-1]
 

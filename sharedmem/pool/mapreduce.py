@@ -1,21 +1,17 @@
-"""The pool: map and reduce, imap, ordered and critical sections."""
+"""The pool: map and reduce, imap, and array functions on a backend."""
 
 from __future__ import annotations
 
 import copy
 import functools
 import os
-import threading
-import weakref
 from collections.abc import Callable, Iterable, Iterator
-from contextvars import ContextVar
-from types import SimpleNamespace, TracebackType
+from types import TracebackType
 from typing import Any, Self
-
-import numpy
 
 from sharedmem.engine.runners import ArrayRunner, LocalRunner
 from sharedmem.machine.arguments import check_count
+from sharedmem.pool import entered
 from sharedmem.pool.arguments import (
     check_backend,
     check_flag,
@@ -31,74 +27,76 @@ from sharedmem.pool.debug import get_debug
 from sharedmem.pool.feed import MISSING
 from sharedmem.pool.lost_writes import PrivateArrays
 from sharedmem.pool.progress_bar import no_bar, shown_bar
+from sharedmem.pool.task_interface import TaskInterface
 from sharedmem.pool.trace import Trace
 from sharedmem.workers.process import in_worker
 from sharedmem.workers.protocols import PoolCall
-from sharedmem.workers.task_context import Contexts, Critical, Ordered
+from sharedmem.workers.task_context import Contexts
 
 
-class MapReduce(ArrayMethods):
-    """A pool of workers, forked at each call, with a reduction in the coordinator.
+class MapReduce(TaskInterface, ArrayMethods):
+    """A pool of workers, with a reduction in the coordinator.
 
-    Workers are forked when `map` is called. So the function may be any closure: it sees all
-    variables as they are at that moment, and nothing of it is pickled. What it changes is
-    seen outside only where it lies in shared memory. A warning says so where tasks return None, and
-    each worker has changed other elements of an array in private memory.
+    Workers are forked when `map` is called. The function may be any closure: it sees all variables
+    as they are then, and nothing of it is pickled. Its changes are visible outside only if they
+    are made in shared memory. A warning is given if tasks return None, and each worker has changed
+    other elements of an array in private memory.
 
     Parameters
     ----------
     backend : {ProcessBackend, ThreadBackend} or DaskBackend
-        What workers are: forked processes; threads, for functions that release the
-        interpreter's lock, or where forking is not allowed; or those of a cluster: see
-        :class:`sharedmem.DaskBackend`.
+        Kind of the workers: forked processes; threads, for functions that release the GIL, or
+        where forking is not allowed; or workers of a cluster, see :class:`sharedmem.DaskBackend`.
     np : int, optional
-        Number of workers; by default `cpu_count()`, and 0 inside a worker. With 0 all is done
-        serially by the caller, and exceptions come as they are. A cluster says itself how many
-        it has, so that only 0 may be given.
+        Number of workers, by default `cpu_count()`, and 0 inside a worker. With 0 the caller runs
+        all tasks serially, and exceptions are unchanged. A cluster has a number of its own, so that
+        only 0 may be given.
     progress : bool
         Whether to show a progress bar of the tasks.
     initializer : callable, optional
         Called without arguments in each worker before its first task.
     timeout : float, optional
-        Seconds after which a call ends with :class:`TimeoutError` and its workers are killed.
-        For `imap`, seconds to wait for a result. A thread, and a serial call, cannot be
-        interrupted: a thread goes on to the end of its task, a serial call takes what it takes.
+        Seconds after which a call raises :class:`TimeoutError` and its workers are killed. For
+        `imap`, seconds to wait for a result. Threads and serial calls cannot be interrupted: a
+        thread runs to the end of its task, and a serial call has no limit.
     seed : int, optional
-        What `rng` derives from; by default fresh entropy for each pool.
+        Seed of `rng`, by default fresh entropy for each pool.
     blas_threads : int, optional
-        Threads that BLAS and OpenMP libraries may use in each worker; None leaves them alone. Where
-        a build of OpenBLAS cannot be limited after a fork, the coordinator has the same limit until
-        `map` returns. One thread adds in another order than several do, so that a matrix product
-        may differ in its last bits from that of the coordinator, or of a serial pool.
+        Number of threads of BLAS and OpenMP libraries in each worker; None sets no limit. If a
+        build of OpenBLAS cannot be limited after a fork, the coordinator has the same limit until
+        `map` returns. One thread adds in another order than several, so that a matrix product may
+        differ in its last bits from that of the coordinator, or of a serial pool.
     trace : bool
-        Whether to note what each worker does, and when, for the attribute `trace`.
+        Whether to record what each worker does, and when, in the attribute `trace`.
 
     Attributes
     ----------
     np : int
         Number of workers.
-    critical, ordered : context manager
-        Blocks that one worker at a time may be in; `ordered` ones in the order of the tasks. They
-        keep out `reduce`, too, and who takes the results of `imap`: he asks for none inside of it.
+    critical : context manager
+        Block that one worker at a time may be in. It also excludes `reduce`, and the consumer of
+        `imap`, who must not ask for a result inside.
+    ordered : context manager
+        Block that tasks enter one at a time, in their order.
     trace : Trace or None
-        What the workers of the last call did. Not noted are calls that the caller does itself:
-        serial ones, and array calls that run in its threads.
+        Record of the last call. Calls that the caller runs itself, serially or in its threads, are
+        not recorded.
 
     Notes
     -----
-    The same pool may be used in many ``with`` blocks, and from several threads at once. A copy of a
-    pool, or one that is unpickled, is another pool with the same settings, and the same random
-    numbers from then on if it has a seed; in a task, and in items of `imap`, it is the same pool.
+    A pool may be used in several ``with`` blocks, and by several threads at the same time. A copy
+    of a pool, or an unpickled one, is another pool with the same settings, and with the same random
+    numbers from then on if it has a seed. In a task, and in items of `imap`, it is the same pool.
 
-    Workers inherit what `func` and the items refer to, open files too. Those that are only read are
-    opened anew in each worker. Others share one place in the file with all processes, and so do
-    sockets, and handles that a library keeps: open these in the `initializer`, or in the task.
+    Workers inherit what `func` and the items refer to, including open files. Files that are only
+    read are opened again in each worker. Others have one position that all processes share, as do
+    sockets, and handles of libraries: open these in the `initializer`, or in the task.
 
     In threads, each task runs in a copy of the caller's context variables, so that `numpy.errstate`
     and `numpy.printoptions` hold; forked workers inherit them.
 
-    A worker exits without the exit handlers of the coordinator. What it has printed is written, and
-    what coverage.py measures in it goes to a file of its own, for ``coverage combine --append``.
+    A worker exits without the exit handlers of the coordinator. What it has printed is written.
+    Measurements of coverage.py go to a file of their own, for ``coverage combine --append``.
 
     Examples
     --------
@@ -144,7 +142,7 @@ class MapReduce(ArrayMethods):
         self._blas_threads = blas_threads
         self._has_trace = check_flag("trace", trace)
         self.trace: Trace | None = None
-        self._meet(Contexts(seed))
+        vars(self).update(self._state_of(Contexts(seed)))
 
     def __repr__(self) -> str:
         backend = getattr(self.backend, "__name__", self.backend)
@@ -153,7 +151,7 @@ class MapReduce(ArrayMethods):
     def __enter__(self) -> Self:
         """Make this the pool that array functions use in this thread."""
         self.backend.enter()
-        _entered.set((*_entered.get(), (_place(), weakref.ref(self))))
+        entered.enter(self)
         return self
 
     def __exit__(
@@ -162,62 +160,20 @@ class MapReduce(ArrayMethods):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Go back to the pool that was in use before."""
-        pools = _entered.get()
-        # Of a pool that was entered more than once, the innermost block is left. None may be found:
-        # a generator may be closed in another thread, or task of asyncio, than it was entered in.
-        for at in reversed(range(len(pools))):
-            if pools[at][1]() is self:
-                _entered.set(pools[:at] + pools[at + 1 :])
-                break
+        """Restore the pool that was in use before."""
+        entered.leave(self)
         self.backend.leave()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy of the pool has: all but what its last call has noted."""
+        """Return the state of a copy, which has no trace of a call."""
         return vars(self) | {"trace": None}
 
     def __copy__(self) -> Self:
         """Return another pool with the same settings."""
         other = type(self).__new__(type(self))
-        vars(other).update(self.__getstate__())
-        other._meet(copy.copy(self._contexts))
+        state = self._state_of(copy.copy(self._contexts))
+        vars(other).update(self.__getstate__() | state)
         return other
-
-    def _meet(self, contexts: Contexts) -> None:
-        self._contexts = contexts
-        self.critical = Critical(contexts)
-        self.ordered = Ordered(contexts)
-
-    @property
-    def local(self) -> SimpleNamespace:
-        """What belongs to the worker that asks: its `rank`, and whatever its tasks store."""
-        return self._contexts.current().local
-
-    @property
-    def rng(self) -> numpy.random.Generator:
-        """A random generator for the current task.
-
-        Its numbers depend on the pool's `seed`, on how many calls the pool has had before, and on
-        the number of the task, but not on the workers.
-
-        Raises
-        ------
-        RuntimeError
-            Outside of a task.
-        """
-        return self._contexts.current().rng
-
-    def barrier(self) -> None:
-        """Wait until every worker has come here.
-
-        A map that uses it needs a multiple of `np` tasks, and ``chunksize=1``.
-
-        Raises
-        ------
-        threading.BrokenBarrierError
-            If a worker has no more tasks, or the tasks come from `imap`.
-        """
-        self._contexts.current().sync.barrier()
 
     def map(
         self,
@@ -234,37 +190,37 @@ class MapReduce(ArrayMethods):
         Parameters
         ----------
         func : callable
-            Called in the workers. What it returns is pickled, large arrays and shared arrays
-            without a copy through a pipe.
+            Called in the workers. Its results are pickled; large arrays and shared arrays are
+            passed without a copy through a pipe.
         sequence : sequence or iterable
-            The items, those that ``list(sequence)`` has. Workers index a list, a tuple, a range, an
-            array of NumPy or h5py, a grid of chunks, and other objects of
-            `collections.abc.Sequence`, or without ``__iter__``. All else, such as a Series of
-            pandas, is made a list first. A mapping is refused.
+            Items of the tasks, those of ``list(sequence)``. Workers index a list, a tuple, a range,
+            an array of NumPy or h5py, a grid of chunks, and other objects of
+            `collections.abc.Sequence`, or without ``__iter__``. Other iterables, such as a Series
+            of pandas, are made a list first. Mappings are refused.
         reduce : callable, optional
-            Called in the coordinator on each result as it comes; a tuple is spread over its
-            arguments. It need not be pure, since it never runs twice at the same time.
+            Called in the coordinator on each result as it arrives, never twice at the same time. A
+            tuple is spread over its arguments.
         star : bool
             Whether an item is spread over the arguments of `func`.
         minlength : int
-            Ignored; programs written for version 0.3 pass it.
+            Ignored; an argument of version 0.3.
         chunksize : int, optional
-            Tasks that a worker takes at once. By default as many as take about half a
-            millisecond.
+            Number of tasks that a worker takes at a time. By default it grows while tasks are
+            short.
 
         Returns
         -------
         list
-            The results, or what `reduce` made of them, in the order of `sequence`.
+            The results, or those of `reduce`, in the order of `sequence`.
 
         Raises
         ------
         WorkerException
             If `func` raises, with the exception as `reason`, or if a worker dies.
         TimeoutError
-            If the pool has a time limit and it has passed.
+            If the call takes longer than the pool's `timeout`.
         TypeError, ValueError
-            If an argument cannot be used; nothing has been run then.
+            If an argument is invalid; nothing has been run then.
 
         Examples
         --------
@@ -316,20 +272,20 @@ class MapReduce(ArrayMethods):
     ) -> Iterator[Any]:
         """Yield the results of `func` on the items of `iterable`, in order.
 
-        Unlike `map` it holds only a few items and results in memory, also if the iterable is
-        endless or nobody reads. The workers are forked at the first result that is asked for, and
-        end with the iterator.
+        Unlike `map` it holds only a few items and results in memory, even if the iterable is
+        endless or nobody reads. Workers are forked when the first result is asked for, and end
+        with the iterator.
 
         Parameters
         ----------
         func : callable
             Called in the workers.
         iterable : iterable
-            The items; they are pickled.
+            Items of the tasks, which are pickled.
         star : bool
             Whether an item is spread over the arguments of `func`.
         chunksize : int, optional
-            Items that are sent at once. By default it grows while tasks are short.
+            Number of items that are sent at a time. By default it grows while tasks are short.
 
         Returns
         -------
@@ -338,7 +294,7 @@ class MapReduce(ArrayMethods):
         Raises
         ------
         WorkerException, TimeoutError, TypeError, ValueError
-            As `map`, the first two when a result is asked for.
+            As for `map`; the first two when a result is asked for.
 
         Examples
         --------
@@ -372,7 +328,7 @@ class MapReduce(ArrayMethods):
         Raises
         ------
         WorkerException, TimeoutError, TypeError, ValueError
-            As `imap`.
+            As for `imap`.
 
         Examples
         --------
@@ -457,31 +413,10 @@ def MapReduceByThread(np: int | None = None) -> MapReduce:  # noqa: N802 - the n
     return MapReduce(ThreadBackend, np)
 
 
-Place = tuple[int, int]
-
-# Those that are entered, the innermost last, each with where that was. Threads and tasks of asyncio
-# have their own; a thread that is started in a copy of a context begins with the pools in it. Weak,
-# since callbacks of an event loop keep such copies: a block holds its pool by itself.
-_entered: ContextVar[tuple[tuple[Place, weakref.ref[MapReduce]], ...]]
-_entered = ContextVar("entered", default=())
-
-
-def _place() -> Place:
-    """Return the process, and the thread if that is a worker."""
-    return os.getpid(), threading.get_ident() if in_worker() else 0
-
-
 def current_pool() -> MapReduce:
-    """Return the innermost pool that the caller has entered, or else the default one.
-
-    Pools that the coordinator has entered before it started a worker are not the worker's.
-    """
-    here = _place()
-    for place, reference in reversed(_entered.get()):
-        pool = reference()
-        if place == here and pool is not None:
-            return pool
-    return _default(here[0])
+    """Return the innermost pool that the caller has entered, or else the default one."""
+    pool: MapReduce | None = entered.innermost()
+    return _default(os.getpid()) if pool is None else pool
 
 
 @functools.cache

@@ -1,0 +1,55 @@
+"""The pools that the caller has entered by ``with``, the innermost last."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from contextvars import ContextVar
+from typing import Any
+
+from sharedmem.workers.process import in_worker
+
+Place = tuple[int, int]
+
+# Each with where it was entered. Threads and tasks of asyncio have their own; a thread that is
+# started in a copy of a context begins with the pools in it. References are weak, since callbacks
+# of an event loop keep such copies: a block holds its pool by itself.
+_entered: ContextVar[tuple[tuple[Place, weakref.ref[Any]], ...]]
+_entered = ContextVar("entered", default=())
+
+
+def enter(pool: Any) -> None:
+    """Make a pool the innermost."""
+    _entered.set((*_entered.get(), (_place(), weakref.ref(pool))))
+
+
+def leave(pool: Any) -> None:
+    """Leave the innermost block of a pool, which may have been entered more than once.
+
+    There may be none: a generator may be closed in another thread, or task of asyncio, than the
+    one in which it entered the block.
+    """
+    pools = _entered.get()
+    for at in reversed(range(len(pools))):
+        if pools[at][1]() is pool:
+            _entered.set(pools[:at] + pools[at + 1 :])
+            break
+
+
+def innermost() -> Any:
+    """Return the innermost pool, or None.
+
+    Pools that the coordinator entered before it started a worker are not the worker's.
+    """
+    here = _place()
+    for place, reference in reversed(_entered.get()):
+        pool = reference()
+        if place == here and pool is not None:
+            return pool
+    return None
+
+
+def _place() -> Place:
+    """Return the process, and the thread if that is a worker."""
+    return os.getpid(), threading.get_ident() if in_worker() else 0

@@ -1,4 +1,4 @@
-"""How array functions run on a cluster: its workers read and write arrays in files themselves."""
+"""Run array functions on a cluster, whose workers read and write arrays in files themselves."""
 
 from __future__ import annotations
 

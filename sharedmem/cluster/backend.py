@@ -1,4 +1,4 @@
-"""Pools on a cluster: the same calls, whose workers are those of Dask."""
+"""The backend of pools whose workers are those of a Dask cluster."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from sharedmem.arrays.chunks import Grid
 from sharedmem.arrays.constructors import empty
 from sharedmem.cluster.array_runner import ClusterRunner
 from sharedmem.cluster.calls import ClusterCall, Members, await_cleaning
-from sharedmem.cluster.job import introduce
 from sharedmem.cluster.pickling import reference_to, register
+from sharedmem.cluster.worker import introduce
 from sharedmem.engine.runners import ArrayRunner, LocalRunner
 from sharedmem.machine import limits
 from sharedmem.machine.fork_locks import new_lock
@@ -25,24 +25,24 @@ _logger = logging.getLogger("sharedmem")
 
 
 class DaskBackend:
-    """Workers are those of a Dask cluster, on as many machines as it has.
+    """Workers of a Dask cluster, on all its machines.
 
     Parameters
     ----------
     client : distributed.Client or str, optional
-        The client of a cluster, or the address of its scheduler. By default a cluster of this
-        machine is started when it is first needed, with one process a core; it is closed with the
-        pool, at the end of its ``with`` block.
+        Client of a cluster, or address of its scheduler. By default a cluster on this machine is
+        started when it is first needed, with one process per core. It is closed at the end of the
+        pool's ``with`` block.
     retries : int, optional
-        How often tasks that raise an exception are run again, perhaps by another worker. Tasks
-        whose worker has died are run again in any case, as often as the scheduler allows
-        (``distributed.scheduler.allowed-failures``).
+        Number of times that tasks that raise an exception are run again, perhaps by another
+        worker. Tasks whose worker has died are run again in any case, as often as the scheduler
+        allows (``distributed.scheduler.allowed-failures``).
 
     Notes
     -----
-    Functions are pickled by `cloudpickle`, so they may be closures. Tasks may be run more than
-    once, where a worker dies. A task cannot be interrupted: after an error, a time limit or Ctrl-C
-    those that run go on to their end, and no others begin.
+    Functions are pickled by `cloudpickle`, so they may be closures. Tasks may run more than once
+    if a worker dies. A task cannot be interrupted: after an error, a timeout, or Ctrl-C, running
+    tasks continue to their end, and no others begin.
 
     Examples
     --------
@@ -77,20 +77,20 @@ class DaskBackend:
         self._n_entered = 0
         self._owner = os.getpid()
         self._starting = new_lock()
-        # To be attached by workers, which tells whether they can.
+        # Workers attach it, to find out whether they can.
         self._sample = empty(1)
         self._introduced: tuple[frozenset[str], list[tuple[Any, int, bool]]] = frozenset(), []
 
     def __copy__(self) -> Self:
-        """Return this one: it stands for a cluster, which is not copied."""
+        """Return this object: the cluster is not copied."""
         return self
 
     def __deepcopy__(self, memo: object) -> Self:
-        """Return this one."""
+        """Return this object."""
         return self
 
     def __reduce__(self) -> Any:
-        """Pickle by the address of the cluster; one of its own is started anew."""
+        """Pickle the address of the cluster; a cluster of its own is started anew."""
         client: Any = self._client
         address = self._address if self._is_own else client.scheduler.address
         return functools.partial(type(self), retries=self.retries), (address,)
@@ -100,13 +100,13 @@ class DaskBackend:
 
     @property
     def client(self) -> Any:
-        """The client, started now if it is this backend's own."""
+        """Client of the cluster, started now if it is this backend's own."""
         import distributed
 
         if os.getpid() != self._owner:
             raise RuntimeError(
                 f"{self!r} belongs to process {self._owner}, of which process {os.getpid()} is a "
-                "fork, where the threads of its client do not run: make a new one here"
+                "fork, where the threads of its client do not run: make a new DaskBackend here"
             )
         with self._starting:
             if self._client is None:
@@ -124,12 +124,12 @@ class DaskBackend:
         return self._client
 
     def enter(self) -> None:
-        """Keep what is this backend's own until it has been left as often."""
+        """Keep the cluster and the client open until `leave` has been called as often."""
         with self._starting:
             self._n_entered += 1
 
     def leave(self) -> None:
-        """Close what is this backend's own, when it is left for the last time."""
+        """Close the cluster and the client, if they are this backend's own, at the last call."""
         if os.getpid() != self._owner:  # A fork leaves the block of the process that entered it.
             return
         with self._starting:
@@ -160,15 +160,15 @@ class DaskBackend:
         return ClusterRunner(local, self)
 
     def n_workers(self, np: int | None = None) -> int:
-        """Return how many threads the cluster's workers have now; wait for the first one."""
+        """Return the number of threads of the cluster's workers; wait for the first worker."""
         return self._admit(Members({}, 0, True)).n_workers
 
     def attaches(self) -> bool:
-        """Say whether all workers can attach shared memory of this process."""
+        """Return whether all workers can attach shared memory of this process."""
         return self._admit(Members({}, 0, True)).attaches
 
     def _admit(self, members: Members) -> Members:
-        """Return the members that are given, and those that the cluster has besides."""
+        """Return the given members, and the other ones of the cluster."""
         client = self.client
         addresses = frozenset(client.nthreads())
         while not addresses:
@@ -191,7 +191,7 @@ class DaskBackend:
         chunksize: int | None,
         collect: Callable[[int, list[Any]], None],
     ) -> None:
-        """Run `func` on the items of `sequence`; see :func:`sharedmem.pool.calls.run_map`."""
+        """Run `func` on the items of `sequence`; see :class:`sharedmem.pool.backends.Backend`."""
         n_tasks = len(sequence)
         deadline = call.deadline()
         n_given = 0
@@ -222,7 +222,7 @@ class DaskBackend:
         *,
         in_order: bool,
     ) -> Iterator[Any]:
-        """Yield the results of `func` on `items`; see :func:`sharedmem.pool.calls.run_imap`."""
+        """Yield the results of `func` on `items`; see :class:`sharedmem.pool.backends.Backend`."""
         iterator = iter(items)
         n_given = n_taken = 0
         waiting: dict[int, tuple[int, list[Any]]] = {}
@@ -252,7 +252,7 @@ class DaskBackend:
 
 @contextlib.contextmanager
 def _environment_kept() -> Iterator[None]:
-    """Take back what Dask sets for its workers, OMP_NUM_THREADS too, which pools here read."""
+    """Undo the environment variables that Dask sets for its workers, OMP_NUM_THREADS among them."""
     before = dict(os.environ)
     yield
     for name in os.environ.keys() - before.keys():
@@ -261,5 +261,5 @@ def _environment_kept() -> Iterator[None]:
 
 
 def _natural(name: Any) -> tuple[int, str]:
-    """Return a key that puts 2 before 10."""
+    """Return a sort key that puts 2 before 10."""
     return len(str(name)), str(name)

@@ -1,4 +1,4 @@
-"""One call of the pool on a cluster: claims are submitted, their results are awaited."""
+"""One call on a cluster: submit claims of tasks, and wait for their results."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from concurrent.futures import CancelledError, Future
 from typing import Any, NamedTuple, Self
 
 from sharedmem.cluster.dask_arrays import regions_of
-from sharedmem.cluster.job import Job, TaskError, forget, run_claim
+from sharedmem.cluster.job import Job, TaskError
 from sharedmem.cluster.pickling import INLINE_BYTES, Package, pack
 from sharedmem.cluster.sections import ReduceSync, overdue, remove_lock
+from sharedmem.cluster.worker import forget, run_claim
 from sharedmem.errors import DeadWorkerError, WorkerException
 from sharedmem.workers.batches import Pickled
 from sharedmem.workers.claims import Pace
@@ -24,15 +25,14 @@ from sharedmem.workers.failures import exception_of
 from sharedmem.workers.protocols import PoolCall, is_over, remaining
 from sharedmem.workers.task_loop import item_text
 
-# A claim costs some 4 ms of all processes together: of 32 tasks of 40 ms on two workers, claims of
-# 0.1 s take 729 ms, of 0.3 s 685, and a graph of Dask's that has them all 706.
+# Each claim costs the coordinator, the scheduler, and a worker some milliseconds together.
 CLAIM_SECONDS = 0.3
-# A claim takes some ten milliseconds to come back.
+# A claim takes about this long to travel to a worker and back.
 LEAST_SECONDS = 0.01
-# How often a claim is sent again whose function or items were lost with a worker.
+# Number of times that a claim is sent again if its function or items were lost with a worker.
 _MAX_LOSSES = 3
 
-# What calls still have to clean up, by the client that does it.
+# Unfinished cleaning of calls that have ended, by client.
 _CLEANING_SECONDS = 5.0
 _cleanings: weakref.WeakKeyDictionary[Any, set[Future[None]]] = weakref.WeakKeyDictionary()
 
@@ -40,7 +40,7 @@ Runs = list[tuple[int, list[Any]]]
 
 
 def await_cleaning(client: Any) -> None:
-    """Wait until nothing of ended calls is left in the scheduler, before its client is closed."""
+    """Wait until the scheduler has nothing left of a client's ended calls, before it is closed."""
     for cleaning in list(_cleanings.get(client, ())):
         with contextlib.suppress(Exception, CancelledError):
             cleaning.result(_CLEANING_SECONDS)
@@ -52,9 +52,9 @@ class Members(NamedTuple):
     Attributes
     ----------
     ranks : dict
-        The rank of the first thread of each worker, by the worker's name.
+        Rank of the first thread of each worker, by the worker's name.
     n_workers : int
-        How many threads they have.
+        Number of threads of all workers.
     attaches : bool
         Whether all of them can attach shared memory of this process.
     """
@@ -64,7 +64,7 @@ class Members(NamedTuple):
     attaches: bool
 
     def joined(self, name: Any, n_threads: int, attaches: bool) -> Members:
-        """Return the members with one more, unless it is known."""
+        """Return the members with one more, unless it is among them."""
         if name in self.ranks:
             return self
         ranks = {**self.ranks, name: self.n_workers}
@@ -85,15 +85,15 @@ class _Claim(NamedTuple):
 
 
 class _Turns:
-    """Tells tasks that wait for their turn that all before them are done.
+    """Gives claims their turn when all tasks before them are done.
 
-    A worker lets the next claim have its turn when the last task of a claim leaves its ordered
-    block. What is told here is that claims have ended, which may have had no such block.
+    A worker itself gives the next claim its turn when the last task of a claim leaves its ordered
+    block. Here it is given because claims have ended, whose tasks may have entered no such block.
 
     Attributes
     ----------
     given : set of int
-        The turns whose events may be set.
+        Turns whose events may be set.
     """
 
     def __init__(self) -> None:
@@ -102,11 +102,11 @@ class _Turns:
         self.given: set[int] = set()
 
     def begin(self, claim: _Claim) -> None:
-        """Note that a worker may let the tasks behind a claim have their turn."""
+        """Note that a worker may give the tasks after a claim their turn."""
         self.given.add(claim.stop)
 
     def end(self, claim: _Claim) -> list[tuple[str, int]]:
-        """Note the end of a claim; return what to do to which events of the scheduler."""
+        """Note the end of a claim; return operations on events of the scheduler, by their turns."""
         self._ends[claim.start] = claim.stop
         passed = []
         while self._front in self._ends:
@@ -121,21 +121,21 @@ class _Turns:
 class ClusterCall:
     """The coordinator's side of a call.
 
-    Guarantees: claims that were lost with a worker are submitted again, and after the block nothing
-    is left in the scheduler, except by one who is killed.
+    Guarantees: claims that were lost with a worker are submitted again. After the block nothing is
+    left in the scheduler, unless the coordinator was killed.
 
     Parameters
     ----------
     client : distributed.Client
-        How to reach the cluster.
+        Client of the cluster.
     admit : callable
-        Returns the workers that are given, and those that the cluster has besides.
+        Returns the given members, and the other ones of the cluster.
     retries : int
-        How often Dask runs a claim again that has raised.
+        Number of times that Dask runs a claim again that has raised.
     pool_call : PoolCall
         The call.
     func : callable
-        What it calls.
+        The function of the tasks.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ class ClusterCall:
         self._telling = asyncio.Lock()
         self._send_function()
         n_workers = self._members.n_workers
-        # Tasks that know of no pool wait for nobody, so that others may be queued behind them.
+        # Without a pool tasks wait for no others, so that claims may be queued behind them.
         self.window = n_workers if self._has_pool else 2 * n_workers
         self.sync = ReduceSync(client, self._job.lock, pool_call.timeout)
 
@@ -179,7 +179,7 @@ class ClusterCall:
         self._function = self._placed(function, broadcast=True)
 
     def _placed(self, package: Package, *, broadcast: bool) -> Any:
-        """Return what is sent with a claim: a package, or where it lies on the cluster."""
+        """Return a package to send with a claim, or a future of it on the cluster."""
         if package.nbytes <= INLINE_BYTES:
             return package
         return self._client.scatter(package, broadcast=broadcast, hash=False)
@@ -224,20 +224,20 @@ class ClusterCall:
         Parameters
         ----------
         take : callable
-            ``take(n)`` returns the next items, at most n; none if there are none now.
+            ``take(n)`` returns the next items, at most n; none if there are none at present.
         n_left : callable
-            Returns how many there still are, at most.
+            Returns an upper bound on the number of items left.
         chunksize : int or None
-            Tasks a claim; None lets it grow.
+            Tasks per claim; None lets it grow.
         deadline : callable
-            Returns until when to wait for the next results.
+            Returns the deadline for the next results.
 
         Yields
         ------
         start, n_tasks : int
             A claim that is done.
         runs : list of (int, list)
-            Numbers of tasks, and the results of these and the following ones.
+            Numbers of tasks, each with the results of that task and of the following ones.
         """
         pace, length = Pace(self._members.n_workers), chunksize or 1
         next_task, n_stopped = 0, 0
@@ -292,7 +292,7 @@ class ClusterCall:
         self._answers.put((key, answer))
 
     def _receive(self, deadline: float | None) -> tuple[_Claim, Any]:
-        """Wait for a claim to be done."""
+        """Wait until a claim is done; return it and its outcome."""
         while True:
             try:
                 key, answer = self._answers.get(timeout=remaining(deadline))
@@ -315,18 +315,18 @@ class ClusterCall:
                 self._recover(claim, answer)
 
     async def _tell(self, operation: str, name: str) -> None:
-        """Call the scheduler, after all earlier calls: its connections may overtake each other."""
+        """Call the scheduler after all earlier calls: its connections may overtake each other."""
         async with self._telling:
             await getattr(self._client.scheduler, operation)(name=name)
 
     def _recover(self, claim: _Claim, error: BaseException) -> None:
-        """Submit a claim again, in parts perhaps, or raise what was wrong with it."""
+        """Submit a claim again, perhaps in parts, or raise its error."""
         from distributed.scheduler import KilledWorker
 
         if isinstance(error, TaskError):
             raise exception_of(pickle.loads(error.args[1])) from None
         if isinstance(error, KilledWorker):
-            # Dask blames all tasks that the worker had, also those that it had not begun.
+            # Dask blames all tasks of the worker, also those that it had not begun.
             is_last = claim.n_losses == _MAX_LOSSES
             if claim.is_suspect and (is_last or self._was_begun(claim)):
                 raise WorkerException(_killed(claim, error)) from error
@@ -339,8 +339,8 @@ class ClusterCall:
             ) from error
         elif self._client.status != "running" or claim.n_losses == _MAX_LOSSES:
             raise ConnectionError(
-                f"the cluster is gone: {self._client} has lost its scheduler, or all workers again "
-                f"and again, while tasks {claim.start} to {claim.stop - 1} ran"
+                f"the cluster is gone: {self._client} has lost its scheduler, or repeatedly all "
+                f"workers, while tasks {claim.start} to {claim.stop - 1} ran"
             ) from error
         else:
             self._send_function()
@@ -351,7 +351,7 @@ class ClusterCall:
         return bool(self._client.sync(ask, name=self._job.mark(claim.start)))
 
     def _opened(self, runs: Runs) -> Runs:
-        """Unpickle the results that were pickled one by one."""
+        """Return runs whose results, where they were pickled one by one, are unpickled."""
         return [
             (start, [_opened(start + at, value) for at, value in enumerate(values)])
             for start, values in runs

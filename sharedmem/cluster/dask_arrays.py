@@ -1,4 +1,4 @@
-"""Dask's arrays, read region by region: Dask computes a region, and our task gets it."""
+"""Dask arrays, read region by region: Dask computes the regions that a task reads."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _at_hand = _OfThread()
 
 @contextlib.contextmanager
 def blocks_at_hand(blocks: Mapping[Place, Any]) -> Iterator[None]:
-    """Let tasks of this thread read the regions that are given."""
+    """Make the given regions available to tasks of this thread."""
     before, _at_hand.blocks = _at_hand.blocks, blocks
     try:
         yield
@@ -36,22 +36,22 @@ def blocks_at_hand(blocks: Mapping[Place, Any]) -> Iterator[None]:
 
 
 class DaskArray:
-    """An array of Dask's in the form of an array in a file.
+    """A dask array with the interface of an array in a file.
 
-    Where it is pickled, the graph stays behind: a task of another process finds the regions that it
-    reads among those that Dask has computed for it.
+    Pickling leaves the graph behind: a task in another process reads the regions that Dask has
+    computed for it.
 
     Parameters
     ----------
     array : dask.array.Array
-        If its chunks differ in size along an axis, it is cut there again.
+        Rechunked if its chunks differ in size along an axis.
     client : distributed.Client
-        Who computes it.
+        Client of the cluster that computes it.
 
     Attributes
     ----------
     chunks : tuple of int
-        The shape of its chunks, as files have it.
+        Shape of its chunks, as for arrays in files.
     """
 
     def __init__(self, array: Any, client: Any) -> None:
@@ -59,7 +59,7 @@ class DaskArray:
 
         if any(np.isnan(n) for n in array.shape):
             raise ValueError(
-                f"the shape of a dask array is not known, {array.shape}: call "
+                f"the shape of the dask array is unknown, {array.shape}: call "
                 "array.compute_chunk_sizes() first"
             )
         self.chunks = tuple(max(1, *lengths) for lengths in array.chunks)
@@ -68,7 +68,7 @@ class DaskArray:
         self.size, self.nbytes = array.size, array.nbytes
         self.key = secrets.token_hex(8)
         self._client = client
-        # Of an array that was persisted, each chunk is there already.
+        # The chunks of a persisted array exist already.
         self._futures = {part.key: part for part in distributed.futures_of(self.array, client)}
 
     def __reduce__(self) -> Any:
@@ -82,7 +82,7 @@ class DaskArray:
         return as_ndarray(self._client.compute(self.array[region]).result()).copy()
 
     def part(self, region: Region) -> Any:
-        """Return a region as what Dask computes, or has already."""
+        """Return a region as a dask array to compute, or as a future that exists."""
         place = self.place(region)[1]
         index = [start // n for (start, _), n in zip(place, self.chunks, strict=True)]
         bounds = tuple(
@@ -93,7 +93,7 @@ class DaskArray:
         return self.array[region] if chunk is None else chunk
 
     def place(self, region: Region) -> Place:
-        """Name a region."""
+        """Return the name of a region."""
         whole = (*region, *[slice(None)] * (self.ndim - len(region)))
         bounds = (part.indices(n)[:2] for part, n in zip(whole, self.shape, strict=True))
         return self.key, tuple(bounds)
@@ -110,7 +110,7 @@ def _placeholder(
 
 
 def regions_of(task: Any, chunks: Sequence[Any]) -> dict[Place, Any]:
-    """Return what Dask has to compute for a task on some chunks: places, and arrays of Dask's."""
+    """Return the regions that Dask has to compute for a task on some chunks, by their names."""
     found = {}
     for chunk in chunks if hasattr(task, "reads") else ():
         for array, region in _sources(task, chunk):
@@ -121,7 +121,7 @@ def regions_of(task: Any, chunks: Sequence[Any]) -> dict[Place, Any]:
 
 
 def _sources(part: Any, region: Any) -> Iterator[tuple[Any, Any]]:
-    """Yield what is read for a region of what may be derived from other arrays."""
+    """Yield the arrays and regions that are read for a region of a derived array."""
     if not hasattr(part, "reads"):
         yield part, region
         return

@@ -1,4 +1,4 @@
-"""Arrays that the workers of a cluster read and write themselves: what is theirs, and refused."""
+"""Arrays that the workers of a cluster open themselves: which these are, and which are refused."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ def as_sent(a: Any, client: Any) -> Any:
 
 
 def check_outs(outs: Sequence[Any], inputs: Iterable[Any], role: str, attaches: bool) -> None:
-    """Refuse what workers of a cluster could not write to, or not twice.
+    """Raise an error for outputs that workers of a cluster cannot write, or not write twice.
 
     Parameters
     ----------
     outs, inputs : sequence
-        What is written, and read.
+        Arrays that are written, and read.
     role : str
-        What the outputs are called in errors.
+        Name of the outputs in errors.
     attaches : bool
-        Whether all workers see shared memory of this process.
+        Whether all workers can attach shared memory of this process.
     """
     for at, out in enumerate(outs):
         what = f"{role}, of shape {np.shape(out)} and dtype {getattr(out, 'dtype', None)},"
@@ -78,13 +78,13 @@ def check_outs(outs: Sequence[Any], inputs: Iterable[Any], role: str, attaches: 
             )
         if type(getattr(out, "store", None)).__name__ == "MemoryStore":
             raise ValueError(
-                f"{what} is in memory of this process, where the writes of workers are lost: give "
-                "it a store that all machines see"
+                f"{what} is in memory of this process, where writes of workers are lost: use a "
+                "store that all machines see"
             )
         if any(_overlap(a, out) for a in (*inputs, *outs[:at])):
             raise ValueError(
-                f"{what} is also an input, or another out: where a worker dies, the next one "
-                "would read what it has written; give an out of its own"
+                f"{what} is also an input, or another out: if a worker dies, the next one would "
+                "read what it has written; give an array of its own as out"
             )
 
 

@@ -1,4 +1,4 @@
-"""How functions, items and results travel between the machines of a cluster."""
+"""Pickle functions, items, and results that travel between the machines of a cluster."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from sharedmem.memory.segment_keys import SegmentKey, key_of, open_segment
 from sharedmem.workers.pickling import MAPPED_BYTES
 from sharedmem.workers.task_context import Contexts
 
-# What is larger goes to each worker once, and not with each claim.
+# Larger objects are sent to each worker once, and not with each claim.
 INLINE_BYTES = 64 * 1024
 
 Reference = tuple[SegmentKey, Layout]
 
 
 class Package:
-    """A pickled object on its way to workers: its stream, and large buffers apart.
+    """A pickled object: its stream, and its large buffers.
 
     Attributes
     ----------
     parts : list
         The stream, then the buffers.
     nbytes : int
-        Bytes of them all.
+        Bytes of all parts.
     """
 
     def __init__(self, *parts: Any) -> None:
@@ -48,16 +48,16 @@ class Package:
         return Package, tuple(map(bytes, self.parts))
 
     def __sizeof__(self) -> int:
-        """Return what Dask counts as the memory of a worker."""
+        """Return the size that Dask counts as memory of a worker."""
         return self.nbytes
 
     def unpack(self) -> Any:
-        """Return the object; its arrays are read-only, but for those in shared memory."""
+        """Return the object; its arrays are read-only unless they are in shared memory."""
         return pickle.loads(self.parts[0], buffers=self.parts[1:])
 
 
 def register() -> None:
-    """Tell Dask how to send packages: buffers as they are, where pickling copies them."""
+    """Register packages with Dask, which sends their buffers without pickling them."""
     families: Any = importlib.import_module("distributed.protocol")
     families.dask_serialize.register(Package)(lambda package: ({}, list(package.parts)))
     families.dask_deserialize.register(Package)(lambda _, frames: Package(*frames))
@@ -68,21 +68,21 @@ if "distributed" in sys.modules:  # in a worker, which loads this module with it
 
 
 def pack(value: object, attaches: bool) -> tuple[Package, bool]:
-    """Pickle what workers are to work with: functions by value, arrays to be read only.
+    """Pickle functions, by value, and items for workers; arrays become read-only.
 
     Parameters
     ----------
     value : object
         A function, closures too, or items.
     attaches : bool
-        Whether all workers can attach shared memory of this process. If not, shared arrays are
-        sent along, for those that cannot.
+        Whether all workers can attach shared memory of this process. If not, copies of shared
+        arrays are sent to those that cannot.
 
     Returns
     -------
     Package
     bool
-        Whether a pool is in it, whose sections the tasks may enter.
+        Whether it contains a pool, whose sections the tasks may enter.
     """
     buffers = _Buffers()
     stream, pickler = _dump(value, buffers.keep_apart, attaches=attaches)
@@ -90,14 +90,14 @@ def pack(value: object, attaches: bool) -> tuple[Package, bool]:
 
 
 def pack_results(value: object) -> Package:
-    """Pickle what tasks have given back: by value, since the worker may drop it next."""
+    """Pickle results of tasks by value, since the worker may forget them."""
     buffers = _Buffers()
     stream, _ = _dump(value, buffers.keep_apart, is_result=True)
     return Package(stream, *buffers.kept)
 
 
 def pickled(value: object) -> bytes:
-    """Pickle one result at once, since the task may change it."""
+    """Pickle one result immediately, since the next task may change it."""
     return _dump(value, None, is_result=True)[0]
 
 
@@ -171,7 +171,7 @@ def _pickler_class() -> Any:
 
 
 def _reduce_copy(array: NDArray[Any]) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-    """Return what makes an array again that is read-only."""
+    """Return a function and its arguments that rebuild an array, read-only."""
     if array.dtype.hasobject or array.itemsize == 0:
         reduced: Any = array.__reduce__()
         return _frozen, reduced
@@ -221,7 +221,7 @@ def _attach_or_copy(
 
 
 def can_attach(reference: Reference) -> bool:
-    """Say whether this process can attach a shared array of another one."""
+    """Return whether this process can attach a shared array of another process."""
     try:
         _attach(reference)
     except (OSError, ReferenceError):
@@ -230,7 +230,7 @@ def can_attach(reference: Reference) -> bool:
 
 
 def reference_to(array: SharedArray) -> Reference:
-    """Return what :func:`can_attach` takes."""
+    """Return a reference for :func:`can_attach`."""
     segment, layout = describe(array)
     return key_of(segment), layout
 
@@ -241,8 +241,8 @@ def _reduce_dataset(dataset: Any) -> Any:
         return NotImplemented
     if file.mode != "r":
         raise ValueError(
-            f"{dataset.name} is in {file.filename}, which this process has opened for writing, so "
-            "that no other one can read it: open it with mode 'r'"
+            f"{dataset.name} is in {file.filename}, which is open for writing in this process, so "
+            "that no other process can read it: open it with mode 'r'"
         )
     path = os.path.abspath(file.filename)  # noqa: PTH100 - of HDF5, which has drivers without files
     return _open_dataset, (path, dataset.name)
@@ -254,7 +254,7 @@ def _open_dataset(path: str, name: str) -> Any:
 
 
 def _reduce_store(store: Any) -> Any:
-    """Send the absolute name of a folder: a worker may run in another one."""
+    """Pickle a store with an absolute path: a worker may run in another folder."""
     root = getattr(store, "root", None)
     if not isinstance(root, Path) or root.is_absolute():
         return NotImplemented
@@ -264,7 +264,7 @@ def _reduce_store(store: Any) -> Any:
 
 
 def _reduce_by_name(obj: Any) -> Any:
-    """Send a kernel of a module by its name: code that is compiled on disk is found by that."""
+    """Pickle a kernel of a module by name, by which its compiled code is found on disk."""
     function = getattr(obj, "py_func", None)
     module = getattr(function, "__module__", "__main__")
     if function is None or module == "__main__":

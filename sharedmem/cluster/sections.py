@@ -1,4 +1,4 @@
-"""The lock of `critical` on a cluster: held until it is released, or its holder is gone."""
+"""Critical and ordered sections on a cluster: the scheduler grants them."""
 
 from __future__ import annotations
 
@@ -6,35 +6,38 @@ import functools
 import pickle
 import secrets
 from collections.abc import Callable
+from threading import BrokenBarrierError
 from types import FunctionType
 from typing import Any
 
+from sharedmem.cluster.job import CallEndedError, Job
 from sharedmem.workers.protocols import is_over
-from sharedmem.workers.sections import CoordinatorSync, TeamSync
+from sharedmem.workers.sections import CoordinatorSync, TeamSync, WorkerSync
 
-# After so long, one who waits looks whether the call is still wanted,
+# Whoever waits checks after this time that the call is still wanted,
 PATIENCE_SECONDS = 0.5
-# and after so many times, whether the holder is still there.
+# and after so many of these checks, that the holder is still there.
 _CHECKS_A_SEARCH = 4
+# A task that has waited this long for its turn makes room for tasks that may come before it.
+_SLOT_SECONDS = 10.0
 
 
 class ClusterLock:
-    """A lock in the scheduler that its holder keeps until it is released.
+    """A lock in the scheduler that its holder keeps until it releases it.
 
-    `distributed.Lock` is a lease, which a task loses to another one when it holds the interpreter's
-    lock for longer than the lease lasts. Here those who wait have the scheduler take the lock from
-    workers and clients that it has lost, and from nobody else.
+    `distributed.Lock` is a lease: a task that holds the GIL for longer than the lease loses it to
+    another task. Here the scheduler takes the lock only from workers and clients that are gone.
 
     Parameters
     ----------
     ask : callable
         ``ask(operation, **arguments)`` calls the scheduler.
     name : str
-        Names the lock.
+        Name of the lock.
     holder : str
-        The identity of the worker, or the client, that may hold it.
+        Identity of the worker, or the client, that may hold it.
     check : callable
-        Raises if there is nothing to wait for any more.
+        Raises if the call is no longer wanted.
     has_ended : callable
         Returns whether the call has ended, so that its last holder removes the lock.
     """
@@ -52,7 +55,7 @@ class ClusterLock:
         self._is_known = False
 
     def acquire(self) -> None:
-        """Take the lock, however long that takes."""
+        """Acquire the lock; wait without a time limit."""
         self._check()
         if not self._is_known:
             self._ask("semaphore_register", name=self._name, max_leases=1, lease_timeout=None)
@@ -71,14 +74,14 @@ class ClusterLock:
                 self._ask("run_function", function=_packed_search(), kwargs=arguments)
 
     def release(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         self._ask("semaphore_release", name=self._name, lease_id=self._lease)
         if self._has_ended():
             self._ask("semaphore_close", name=self._name)
 
 
 async def remove_lock(scheduler: Any, name: str) -> None:
-    """Remove the lock of a call that has ended; who still holds it does that by itself."""
+    """Remove the lock of a call that has ended, unless it is held; its holder removes it then."""
     # Known now, so that nothing is left of what asking for its value makes.
     await scheduler.semaphore_register(name=name, max_leases=1, lease_timeout=None)
     if not await scheduler.semaphore_value(name=name):
@@ -86,7 +89,7 @@ async def remove_lock(scheduler: Any, name: str) -> None:
 
 
 def _free_from_lost(name: str, dask_scheduler: Any) -> None:
-    """In the scheduler, take a lock from a holder that is gone."""
+    """Take a lock, in the scheduler, from holders that are gone."""
     semaphores = dask_scheduler.extensions["semaphores"]
     present = {worker.server_id for worker in dask_scheduler.workers.values()}
     present.update(dask_scheduler.clients)
@@ -97,7 +100,7 @@ def _free_from_lost(name: str, dask_scheduler: Any) -> None:
 
 @functools.cache
 def _packed_search() -> bytes:
-    """Return the search, pickled by value: the scheduler may run where this package is not."""
+    """Return the search, pickled by value: the scheduler may not have this package."""
     import cloudpickle
 
     search = FunctionType(_free_from_lost.__code__, {"__builtins__": __builtins__})
@@ -136,6 +139,110 @@ class ReduceSync(CoordinatorSync):
         self._lock.acquire()
 
     def leave_critical(self) -> None:
-        """Let a worker in."""
+        """Release the lock."""
         self._critical_owner = None
         self._lock.release()
+
+
+class Here:
+    """The task of Dask that this thread runs.
+
+    Attributes
+    ----------
+    worker : distributed.Worker
+        Its worker.
+    key : str
+        Its key.
+    has_slot : bool
+        Whether it takes one of the threads of the worker's pool.
+    """
+
+    def __init__(self) -> None:
+        import distributed
+
+        self.worker: Any = distributed.get_worker()
+        self.key = self.worker.get_current_task()
+        self.has_slot = True
+
+    def check(self) -> None:
+        """End the task if it has been cancelled."""
+        task = self.worker.state.tasks.get(self.key)
+        if task is None or task.state == "cancelled":
+            raise CallEndedError
+
+    def ask(self, operation: str, **arguments: Any) -> Any:
+        """Call the scheduler."""
+        from distributed.utils import sync
+
+        return sync(self.worker.loop, getattr(self.worker.scheduler, operation), **arguments)
+
+    def make_room(self, waited: float) -> None:
+        """Leave the worker's thread pool if tasks wait for it: one may come before this one."""
+        from distributed import secede
+
+        if self.has_slot and (len(self.worker.state.ready) or waited > _SLOT_SECONDS):
+            self.has_slot = False
+            secede()
+
+
+class ClaimSync(WorkerSync):
+    """The part of a claim in its call.
+
+    Parameters
+    ----------
+    here : Here
+        The task of Dask that runs the claim.
+    job : Job
+        The call.
+    start, stop : int
+        Numbers of the first task of the claim, and of the first one after it.
+    has_ended : callable
+        Returns whether the call has ended.
+    """
+
+    def __init__(
+        self, here: Here, job: Job, start: int, stop: int, has_ended: Callable[[], bool]
+    ) -> None:
+        super().__init__(TeamSync(1, processes=False), 0)
+        self._here, self._job, self._has_ended = here, job, has_ended
+        self._lock = ClusterLock(here.ask, job.lock, here.worker.id, here.check, has_ended)
+        self._start, self._stop = start, stop
+        self._has_turn = start == 0
+
+    def enter_turn(self) -> None:
+        """Wait until all tasks before this one have passed their ordered block."""
+        waited = 0.0
+        while not self._has_turn:
+            self._has_turn = self._here.ask(
+                "event_wait", name=self._job.turn(self._start), timeout=PATIENCE_SECONDS
+            )
+            self._here.check()
+            if not self._has_turn:
+                waited += PATIENCE_SECONDS
+                self._here.make_room(waited)
+        super().enter_turn()
+
+    def leave_turn(self) -> None:
+        """Let the next task have its turn."""
+        super().leave_turn()
+        if self.index == self._stop - 1:
+            turn = self._job.turn(self._stop)
+            self._here.ask("event_set", name=turn)
+            if self._has_ended():  # the coordinator may have cleared it before
+                self._here.ask("event_clear", name=turn)
+
+    def _acquire_critical(self) -> None:
+        self._lock.acquire()
+
+    def leave_critical(self) -> None:
+        """Release the lock."""
+        self._critical_owner = None
+        self._lock.release()
+
+    def barrier(self) -> None:
+        """Raise BrokenBarrierError: the tasks of a cluster may not run at the same time."""
+        raise BrokenBarrierError(
+            "pool.barrier() waits for all workers, but a cluster runs a task when a thread is "
+            "free, and tasks that wait could block the others forever. Make two calls of map out "
+            "of one"
+        )

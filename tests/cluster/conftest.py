@@ -61,7 +61,7 @@ def pool(backend):
 
 
 def _on_worker():
-    from sharedmem.cluster.job import _stations
+    from sharedmem.cluster.worker import _stations
 
     return {"calls": list(_stations)} if _stations else {}
 

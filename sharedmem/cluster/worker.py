@@ -1,0 +1,225 @@
+"""Run the tasks of a claim in a worker of a Dask cluster."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import re
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sharedmem.cluster.dask_arrays import blocks_at_hand
+from sharedmem.cluster.job import CallEndedError, Job, Outcome, TaskError
+from sharedmem.cluster.pickling import Package, Reference, can_attach, pack_results, pickled
+from sharedmem.cluster.sections import ClaimSync, Here
+from sharedmem.machine.fork_locks import new_lock
+from sharedmem.workers.batches import Pickled, snapshot
+from sharedmem.workers.failures import describe_failure, portable
+from sharedmem.workers.process import thread_as_worker
+from sharedmem.workers.task_context import Context, in_claim
+from sharedmem.workers.task_loop import run_claims
+
+_READ_ONLY = re.compile("read-?only|WRITEABLE")
+_WAY_OUT = (
+    "Arrays that are sent to a worker of a cluster with a function or an item are copies, and are "
+    "read-only, since writes to them would be lost. Return the result, write to an array of zarr "
+    "or to an .npy file (numpy.memmap) on storage that all machines see, or copy the array first "
+    "if only this task needs it. Workers on the same machine, of the same user, can write to "
+    "shared arrays."
+)
+
+
+def introduce(reference: Reference, dask_worker: Any) -> tuple[Any, int, bool]:
+    """Return the worker's name, its number of threads, and whether it can attach `reference`."""
+    return dask_worker.name, dask_worker.state.nthreads, can_attach(reference)
+
+
+class _Results:
+    """Collects the results of a claim; those that are buffers are pickled immediately."""
+
+    def __init__(self) -> None:
+        self.runs: list[tuple[int, list[Any]]] = []
+        self.pending: list[Any] = []
+        self._first = 0
+
+    def start(self, index: int) -> None:
+        """Set the number of the task of the next result."""
+        self._first = index
+
+    def add(self, result: object) -> None:
+        """Add a result of any type."""
+        taken = snapshot(result)
+        value = Pickled(pickled(result)) if taken is None else taken[0]
+        self.pending.append(value)
+
+    def flush(self) -> None:
+        """End a run of results."""
+        if self.pending:
+            self.runs.append((self._first, self.pending.copy()))
+            self.pending.clear()
+
+    def stopped(self) -> bool:
+        """Return False: all results are wanted."""
+        return False
+
+
+class _Items:
+    """The items of a claim; taking one raises if the call is no longer wanted."""
+
+    def __init__(self, items: Sequence[Any], start: int, here: Here) -> None:
+        self._items, self._start, self._check = items, start, here.check
+
+    def __getitem__(self, index: int) -> Any:
+        self._check()
+        return self._items[index - self._start]
+
+
+class _Station:
+    """The function of a call in one process of the cluster, and a context per thread."""
+
+    def __init__(self, job: Job, function: Package) -> None:
+        self._job = job
+        self._lock = new_lock()
+        self._free: dict[int, Context] = {}
+        self._n_contexts = 0
+        job.contexts.start_from(job.call.number + 1)
+        self.func, self._initializer = function.unpack()
+
+    @contextlib.contextmanager
+    def context(self, here: Here, part: ClaimSync) -> Iterator[None]:
+        """Act in a context of this call, of which each task that runs or waits has one."""
+        with self._lock:
+            is_new = not self._free
+            slot = self._n_contexts if is_new else min(self._free)
+            self._n_contexts += is_new
+            context = self._free.pop(slot, None) or self._new_context(here, part, slot)
+        context.sync = part
+        try:
+            with thread_as_worker(), self._job.contexts.acting(context):
+                if is_new and self._initializer is not None:
+                    self._initializer()
+                yield
+        finally:
+            with self._lock:
+                self._free[slot] = context
+
+    def _new_context(self, here: Here, part: ClaimSync, slot: int) -> Context:
+        context = self._job.call.context(part)
+        rank = self._job.ranks[here.worker.name] + slot
+        n_threads = here.worker.state.nthreads
+        context.local.rank = rank if slot < n_threads else rank - n_threads + self._job.n_workers
+        return context
+
+
+# By the call and by the worker, since one process may have several workers.
+_stations: dict[tuple[str, str], _Station] = {}
+_opening = new_lock()
+# A call is forgotten when it ends, unless its coordinator has died.
+_MAX_STATIONS = 64
+# Calls that have ended, for claims of theirs that begin later.
+_ended: collections.deque[str] = collections.deque(maxlen=_MAX_STATIONS)
+
+
+def _station(job: Job, function: Package, address: str) -> _Station:
+    with _opening:
+        if job.key in _ended:
+            raise CallEndedError
+        station = _stations.get((job.key, address))
+        if station is None:
+            station = _stations[job.key, address] = _Station(job, function)
+            if len(_stations) > _MAX_STATIONS:
+                del _stations[next(iter(_stations))]
+    return station
+
+
+def forget(key: str) -> None:
+    """Forget a call that has ended."""
+    with _opening:
+        _ended.append(key)
+        for known in [known for known in _stations if known[0] == key]:
+            del _stations[known]
+
+
+@in_claim()
+def run_claim(
+    job: Package,
+    function: Package,
+    items: Package,
+    start: int,
+    is_suspect: bool,
+    places: Package,
+    *blocks: Any,
+) -> Package | None:
+    """Run the tasks of a claim.
+
+    Parameters
+    ----------
+    job, function, items : Package
+        The :class:`Job`, the function with the initializer of the pool, and the items.
+    start : int
+        Number of the first task.
+    is_suspect : bool
+        Whether the claim, of one task, may have killed a worker: then an event marks its run.
+    places, *blocks
+        The regions of dask arrays that the tasks read, and their contents.
+
+    Returns
+    -------
+    Package or None
+        An :class:`Outcome`; None if the call does not know this worker yet.
+
+    Raises
+    ------
+    TaskError
+        If a task has failed.
+    """
+    here, known = Here(), job.unpack()
+    if here.worker.name not in known.ranks:
+        return None
+
+    def has_ended() -> bool:
+        return known.key in _ended
+
+    part = ClaimSync(here, known, start, start, has_ended)
+    results = _Results()
+    try:
+        station = _station(known, function, here.worker.address)
+        values = items.unpack()
+        part = ClaimSync(here, known, start, start + len(values), has_ended)
+        began = time.perf_counter()
+        with (
+            station.context(here, part),
+            _marked(here, known.mark(start), is_suspect),
+            blocks_at_hand(dict(zip(places.unpack(), blocks, strict=True))),
+        ):
+            claim = start, start + len(values)
+            sequence = _Items(values, start, here)
+            has_stopped = run_claims(station.func, sequence, iter([claim]), part, results)
+        seconds = time.perf_counter() - began
+        return pack_results(Outcome(results.runs, seconds, has_stopped))
+    except CallEndedError:
+        raise
+    except BaseException as error:
+        task_error = _task_error(error, part.index, here)
+    raise task_error  # out of the block: Dask would pickle the task's exception as its context
+
+
+@contextlib.contextmanager
+def _marked(here: Here, name: str, is_suspect: bool) -> Iterator[None]:
+    if is_suspect:
+        here.ask("event_set", name=name)
+    try:
+        yield
+    finally:
+        if is_suspect:
+            here.ask("event_clear", name=name)
+
+
+def _task_error(error: BaseException, index: int, here: Here) -> TaskError:
+    if isinstance(error, ValueError | TypeError) and _READ_ONLY.search(str(error)):
+        error.add_note(_WAY_OUT)
+    what = f"Task {index}" if index >= 0 else "The function or the initializer"
+    where = f"{what} in worker {here.worker.name} at {here.worker.address}"
+    failure = describe_failure(error, where)
+    return TaskError(failure.traceback, pickled(portable(failure, pickled)))

@@ -16,29 +16,29 @@ from sharedmem.workers.channel import Kind
 from sharedmem.workers.failures import describe_failure
 from sharedmem.workers.protocols import OverdueError, Port, Team
 
-# Calls that have not ended. They are held here, so that one whose object is dropped goes on.
+# Running calls. They are held here, so that a call continues when its object is dropped.
 _running: set[background] = set()
 os.register_at_fork(after_in_child=_running.clear)
 
 
 class background:  # noqa: N801 - the name is 0.3.8's
-    """A call that runs in a forked process, or in a thread, while the caller goes on.
+    """A function call in a forked process, or in a thread, while the caller continues.
 
     Parameters
     ----------
     function : callable
-        Called at once with `args` and `kwargs`. It may be a closure; nothing of it is pickled.
+        Called immediately with `args` and `kwargs`. It may be a closure; nothing of it is pickled.
     *args
-        Its positional arguments.
+        Positional arguments of `function`.
     backend : {ProcessBackend, ThreadBackend}
-        Where it runs.
+        Whether it runs in a process or in a thread.
     **kwargs
-        Its keyword arguments.
+        Keyword arguments of `function`.
 
     Raises
     ------
     TypeError
-        If `function` is not callable, or the backend is none of this machine.
+        If `function` is not callable, or `backend` is not one of this machine.
     OSError
         If no process can be started.
 
@@ -61,13 +61,13 @@ class background:  # noqa: N801 - the name is 0.3.8's
             raise TypeError(f"background needs a callable, got {function!r}")
         if not (isinstance(backend, type) and issubclass(backend, TeamBackend)):
             raise TypeError(
-                f"backend must be ProcessBackend or ThreadBackend, got {backend!r}: a call in the "
-                "background runs on this machine; Dask's client.submit starts one on a cluster"
+                f"backend must be ProcessBackend or ThreadBackend, got {backend!r}: background "
+                "runs a call on this machine; to start one on a cluster, use Dask's client.submit"
             )
         self._name = getattr(function, "__qualname__", repr(function))
         self._is_process = backend.uses_processes
         self._owner = os.getpid()
-        # Held by the thread that takes what comes. Reentrant, since only its owner may release it.
+        # Held by the thread that receives messages. Reentrant: only its owner may release it.
         self._taking: Any = threading.RLock()
         self._results: list[Any] = []
         self._error: WorkerException | None = None
@@ -101,7 +101,7 @@ class background:  # noqa: N801 - the name is 0.3.8's
         return f"<background {self._name}, {self._state}>"
 
     def __reduce__(self) -> NoReturn:
-        """Refuse to be copied or pickled."""
+        """Raise TypeError: a call cannot be copied or pickled."""
         raise TypeError(
             f"background({self._name}) is a call of process {self._owner}, and cannot be copied or "
             "pickled: use the object itself, or its result, from wait()"
@@ -109,9 +109,9 @@ class background:  # noqa: N801 - the name is 0.3.8's
 
     @property
     def exitcode(self) -> int | None:
-        """0 if the function returned, 1 if it raised, minus the signal that killed its process.
+        """Exit code: 0 after a return, 1 after an exception, or minus the signal that killed it.
 
-        None while it runs.
+        None while the call runs.
         """
         self.done()
         return self._exitcode
@@ -136,19 +136,19 @@ class background:  # noqa: N801 - the name is 0.3.8's
         Parameters
         ----------
         timeout : float, optional
-            Seconds to wait; the call goes on if they are not enough.
+            Seconds to wait. The call continues after a timeout.
 
         Returns
         -------
         object
-            What the function returned; the same object each time.
+            The result, the same object each time.
 
         Raises
         ------
         WorkerException
             If the function raised, or its process died or was cancelled.
         TimeoutError
-            If the time is over.
+            If the call has not ended in time.
         RuntimeError
             In a worker, or another process that was forked before the call had ended.
         """
@@ -161,13 +161,13 @@ class background:  # noqa: N801 - the name is 0.3.8's
             del self  # The frame of a traceback must not hold what holds the error.
 
     def cancel(self) -> bool:
-        """Kill the process of the call. Threads that wait for it get an error.
+        """Kill the process of the call; threads that wait for it get an error.
 
         Returns
         -------
         bool
-            Whether the call was still running, and has been ended. A thread cannot be killed:
-            False.
+            Whether the call was running and has been ended; always False for a thread, which
+            cannot be killed.
 
         Raises
         ------
@@ -179,7 +179,7 @@ class background:  # noqa: N801 - the name is 0.3.8's
         with signals_held():
             self._is_cancelled = True
             self._team.kill()
-        if self._taking._is_owned():  # A handler of signals is called while this thread waits.
+        if _is_owned(self._taking):  # A handler of signals is called while this thread waits.
             return True
         self._await_end(None)
         return self._state == "cancelled"
@@ -195,7 +195,7 @@ class background:  # noqa: N801 - the name is 0.3.8's
                 f"{os.getpid()} is a fork: ask for its result there, and hand that on"
             )
         deadline = None if timeout is None else time.monotonic() + timeout
-        if self._taking._is_owned():  # A handler of signals would wait for its own thread.
+        if _is_owned(self._taking):  # A handler of signals would wait for its own thread.
             raise self._too_slow(timeout)
         try:
             # An interrupt may come as soon as it is acquired, and whoever owns it, releases it.
@@ -246,3 +246,9 @@ class background:  # noqa: N801 - the name is 0.3.8's
     def _too_slow(self, timeout: float | None) -> TimeoutError:
         waited = "" if timeout is None else f" after {timeout} seconds"
         return TimeoutError(f"background({self._name}) is still running{waited}")
+
+
+def _is_owned(lock: Any) -> bool:
+    """Return whether this thread holds a reentrant lock, as threading.Condition asks it."""
+    owned: bool = lock._is_owned()  # noqa: SLF001 - CPython's locks have no public method for this
+    return owned

@@ -29,7 +29,7 @@ def _team(
 ) -> Iterator[tuple[Team, TeamSync]]:
     """Start a team whose workers call `run`, and leave nothing of it behind.
 
-    It has to be entered while signals are held: an interrupt would lose what is half made.
+    Enter it while signals are held: an interrupt would lose a team that is not yet complete.
     """
     limit_here, limit_there = backend.blas_limits(call.blas_threads)
     with contextlib.ExitStack() as limit, contextlib.ExitStack() as stack:
@@ -44,7 +44,7 @@ def _team(
         )
         stack.push(partial(_end, team))
         if backend.uses_processes and fed:
-            # Between results the coordinator is the consumer's, who may use BLAS.
+            # Between results the consumer runs here, and may use BLAS.
             limit.close()
         yield team, sync
         if call.trace is not None:
@@ -120,9 +120,9 @@ def run_map(
     func, sequence : callable, sequence
         The function, and the items of the tasks.
     chunksize : int or None
-        Tasks a claim; None lets it grow.
+        Tasks per claim; None lets it grow.
     collect : callable
-        Called with the number of a task, and the results of that and the following ones.
+        Called with the number of a task, and the results of that task and the following ones.
 
     Raises
     ------

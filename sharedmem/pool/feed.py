@@ -27,7 +27,7 @@ class Feed:
     items : iterable
         The items.
     chunksize : int or None
-        Items a batch; None lets batches grow.
+        Items per batch; None lets batches grow.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Private arrays that the tasks of a map seem to write their results to, which nobody sees."""
+"""Warn of private arrays that the tasks of a map write results to, which are lost."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from numpy.typing import NDArray
 
 from sharedmem.arrays.shared_array import is_shared
 
-# A copy is made of each; what takes longer than a fork would not be worth it.
+# Each array is copied, which must not take as long as a fork.
 _LARGEST_BYTES = 1 << 20
 _MOST_ARRAYS = 8
 
 
 class PrivateArrays:
-    """The private arrays that a function knows, as they are before a fork.
+    """The private arrays that a function refers to, with their contents before a fork.
 
-    Each worker changes a copy of its own, and that may be meant so: as room to work in, which all
-    workers use alike. Where each worker has changed other elements, they are results.
+    Each worker changes a copy of its own. That may be intended: in a buffer for intermediate
+    values all workers change the same elements. If each changes other elements, these are results.
 
     Parameters
     ----------
     func : callable, optional
-        What the tasks call.
+        Function of the tasks; None looks for no arrays.
     n_workers : int
-        How many workers there will be.
+        Number of workers that will be started.
     """
 
     def __init__(self, func: Callable[..., Any] | None, n_workers: int) -> None:
@@ -44,33 +44,33 @@ class PrivateArrays:
                 self._before.append((name, array, _bytes_of(array).copy(), is_changed))
 
     def note(self, rank: int) -> None:
-        """In a worker, note which elements it has changed."""
+        """Note, in a worker, which elements it has changed."""
         for _, array, before, is_changed in self._before:
             now = _bytes_of(array)
             if now.shape == before.shape and not np.array_equal(now, before):
                 is_changed[rank] = (now != before).any(axis=1)
 
     def warn(self) -> None:
-        """Warn of arrays of which each worker has changed other elements than the others."""
+        """Warn of arrays in which each worker has changed other elements."""
         for name, _, _, is_changed in self._before:
             n_writers = is_changed.sum(axis=0)
             if is_changed.any(axis=1).sum() > 1 and n_writers.max() == 1:
                 warnings.warn(
                     f"tasks have written to {name!r}, an array in private memory, each worker to "
-                    "other elements of a copy of its own: what they wrote is lost. Make it with "
-                    "sharedmem.empty or sharedmem.copy, or return the results",
+                    "other elements of a copy of its own: these results are lost. Make the array "
+                    "with sharedmem.empty or sharedmem.copy, or return the results",
                     RuntimeWarning,
                     stacklevel=3,
                 )
 
 
 def _bytes_of(array: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return the bytes of each element, in rows."""
+    """Return the bytes of the elements, one element per row."""
     return np.ascontiguousarray(array).view(np.ndarray).reshape(-1, 1).view(np.uint8)
 
 
 def _arrays_of(func: Any) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Yield the arrays that a function may write to, and that are small, with their names."""
+    """Yield the small arrays that a function may write to, with their names."""
     for name, value in _values_of(func):
         if isinstance(value, FunctionType) and value is not func:  # one that is called by it
             yield from (found for found in _values_of(value) if _is_candidate(found[1]))

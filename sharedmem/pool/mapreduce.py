@@ -124,7 +124,7 @@ class MapReduce(TaskInterface, ArrayMethods):
         blas_threads: int | None = 1,
         trace: bool = False,
     ) -> None:
-        # Nested pools would have more workers than cores, so they have none unless asked to.
+        # Nested pools would start more workers than cores, so they are serial by default.
         self._is_serial_in_workers = np is None
         check_backend(backend)
         check_optional("initializer", initializer)
@@ -250,7 +250,7 @@ class MapReduce(TaskInterface, ArrayMethods):
                 advance(len(values))
 
             backend, n_workers = self._workers(n_tasks)
-            # What tasks return may be why they write to private memory.
+            # If tasks return something, they may use private arrays as buffers.
             may_lose = backend.uses_processes and reduce is None
             private = PrivateArrays(func if may_lose else None, n_workers)
             call = self._call(n_workers)._replace(leave=private.note)

@@ -1,4 +1,4 @@
-"""A bar that shows how many tasks of a call are done."""
+"""Progress bar of the tasks of a call."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _nothing = nullcontext[Callable[[int], object]](lambda _: None)
 
 @contextmanager
 def shown_bar(n_tasks: int) -> Iterator[Callable[[int], object]]:
-    """Give what is called with the number of tasks that have just been done."""
+    """Show a bar in this block, which gets a function of the number of tasks just done."""
     if sys.stderr is None or sys.stderr.closed:
         yield lambda _: None
         return

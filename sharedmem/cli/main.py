@@ -8,15 +8,13 @@ import os
 import sys
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 import numpy as np
 
 import sharedmem
+from sharedmem.cli.inputs import Skipped, StoredArray, in_isolation, open_arrays, text_of
 from sharedmem.cli.options import DEFAULT_BINS, UsageError, check, parser
-
-if TYPE_CHECKING:  # which would import numba
-    from sharedmem.cli.inputs import StoredArray
 
 MAX_PANELS = 50
 
@@ -90,8 +88,7 @@ def _print_info() -> int:
 
 def _print_stats(options: argparse.Namespace) -> int:
     check(options)
-    from sharedmem.cli import report
-    from sharedmem.cli.inputs import Skipped, open_arrays
+    from sharedmem.cli import report  # which imports numba
 
     try:
         parts = open_arrays(options.files, options.dtype, options.shape, options.dask is None)
@@ -120,7 +117,6 @@ def _print_stats(options: argparse.Namespace) -> int:
 
 def _describe(pool: sharedmem.MapReduce, array: StoredArray, options: argparse.Namespace) -> Any:
     """Return the `Statistics` of an array, or `Skipped`."""
-    from sharedmem.cli.inputs import Skipped, in_isolation, text_of
     from sharedmem.cli.statistics import Statistics, statistics
 
     n_axes = len(array.shape)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import math
 import os
 import re
@@ -108,14 +107,13 @@ def _check_range(low: float, high: float, bins: int) -> None:
 
 
 def _check_plot(path: Path) -> None:
-    if importlib.util.find_spec("matplotlib") is None:
-        raise UsageError("--plot requires matplotlib: pip install 'sharedmem[plot]'")
     # The backend is for windows only, and the one that the variable names may be missing.
     backend = os.environ.pop("MPLBACKEND", None)
     try:
         from matplotlib.backend_bases import FigureCanvasBase
-    except Exception as error:  # of its configuration files, too
-        raise UsageError(f"--plot: matplotlib cannot be imported: {error}") from error
+    except Exception as error:  # its configuration files may be invalid, too
+        reason = f"--plot requires matplotlib, pip install 'sharedmem[plot]': {error}"
+        raise UsageError(reason) from error
     finally:
         if backend is not None:
             os.environ["MPLBACKEND"] = backend

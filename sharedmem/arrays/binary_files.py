@@ -8,51 +8,51 @@ import stat
 import sys
 from typing import IO, Any
 
-# So much of a pipe is read at a time.
+# Bytes of a pipe that are read at a time.
 _STREAM_BYTES = 1 << 20
 
 
 def check_binary(file: Any) -> None:
-    """Refuse what is no open file of the system, or whose bytes are not those of one."""
+    """Raise TypeError unless a file object reads the unchanged bytes of a file of the system."""
     raw = file
     while not isinstance(raw, io.FileIO):
         inner = [getattr(raw, name) for name in ("buffer", "raw", "file") if hasattr(raw, name)]
         if not (inner and isinstance(inner[0], io.IOBase)):
             break
-        raw = inner[0]  # of a text file, of a buffer, or of one of tempfile's
+        raw = inner[0]  # of a text file, a buffered file, or a temporary file
     if isinstance(raw, io.FileIO):
         if not raw.readable():
             raise io.UnsupportedOperation("the file is not open for reading")
         return
     if isinstance(file, io.IOBase):
-        file.fileno()  # may have an error of its own
+        file.fileno()  # may raise a better error
     raise TypeError(
-        f"file must be a path or a file that open() has given, not {type(file).__name__}, whose "
-        "bytes may be others than those on the disk: np.frombuffer(file.read(), dtype) takes them"
+        f"file must be a path or a file object of open(), not {type(file).__name__}, whose bytes "
+        "may differ from those on the disk: use np.frombuffer(file.read(), dtype)"
     )
 
 
 def has_size(file: IO[Any]) -> bool:
-    """Return whether a file says how much it holds: pipes, devices and /proc do not."""
+    """Return whether a file has a size; pipes, character devices, and files in /proc do not."""
     status = os.fstat(file.fileno())
     return stat.S_ISBLK(status.st_mode) or (stat.S_ISREG(status.st_mode) and status.st_size > 0)
 
 
 def read_stream(file: Any, offset: int, n_bytes: int) -> bytes:
-    """Read what a file gives after `offset` bytes: up to so many, or all of it if negative.
+    """Read up to `n_bytes` bytes of a stream after `offset` bytes; all bytes if negative.
 
     Raises
     ------
     ValueError
-        If `offset` is negative, or all of a device is asked for that is not empty.
+        If `offset` is negative, or `n_bytes` is negative for a device that is not empty.
     """
     file = getattr(file, "buffer", file)  # of a text file
     is_device = stat.S_ISCHR(os.fstat(file.fileno()).st_mode)
     if offset < 0:
-        raise ValueError(f"offset={offset} points to what has been read of a pipe or device")
+        raise ValueError(f"offset={offset} is negative, but a pipe or device cannot be read again")
     _read_up_to(file, offset)
     if n_bytes < 0 and is_device and file.read(1):
-        raise ValueError("a device may have no end: give count=")
+        raise ValueError("count=-1 reads to the end, which a device may not have: pass count=")
     return _read_up_to(file, n_bytes if n_bytes >= 0 else sys.maxsize)
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from sharedmem.arrays.mapped_files import ArrayFile
 from sharedmem.arrays.shared_array import Layout, SharedArray, describe, restore
 from sharedmem.memory.segment_keys import SegmentKey, key_of, open_segment
-from sharedmem.workers.pickling import MAPPED_BYTES
+from sharedmem.workers.pickling import OUT_OF_BAND_BYTES
 from sharedmem.workers.task_context import Contexts
 
 # Larger objects are sent to each worker once, and not with each claim.
@@ -120,7 +120,7 @@ class _Buffers:
     def keep_apart(self, buffer: pickle.PickleBuffer) -> bool:
         """Return whether a buffer stays in the stream."""
         raw = buffer.raw()
-        if raw.nbytes < MAPPED_BYTES:
+        if raw.nbytes < OUT_OF_BAND_BYTES:
             return True
         self.kept.append(raw)
         return False

@@ -12,7 +12,8 @@ from typing import Any
 
 from sharedmem.cluster.job import CallEndedError, Job
 from sharedmem.workers.protocols import is_over
-from sharedmem.workers.sections import CoordinatorSync, TeamSync, WorkerSync
+from sharedmem.workers.sections import Sections, WorkerSync
+from sharedmem.workers.team_sync import TeamSync
 
 # Whoever waits checks after this time that the call is still wanted,
 PATIENCE_SECONDS = 0.5
@@ -117,11 +118,10 @@ def overdue(timeout: float | None) -> TimeoutError:
     )
 
 
-class ReduceSync(CoordinatorSync):
+class ReduceSync(Sections):
     """The coordinator's part: `reduce` may enter the critical sections of the workers."""
 
     def __init__(self, client: Any, name: str, timeout: float | None) -> None:
-        super().__init__(TeamSync(1, processes=False), watch=lambda: None)
         self._timeout = timeout
         self.deadline: float | None = None
         self.has_ended = False
@@ -129,19 +129,12 @@ class ReduceSync(CoordinatorSync):
         def ask(operation: str, **arguments: Any) -> Any:
             return client.sync(getattr(client.scheduler, operation), **arguments)
 
-        self._lock = ClusterLock(ask, name, client.id, self._check, lambda: self.has_ended)
+        lock = ClusterLock(ask, name, client.id, self._check, lambda: self.has_ended)
+        super().__init__(lock)
 
     def _check(self) -> None:
         if is_over(self.deadline):
             raise overdue(self._timeout)
-
-    def _acquire_critical(self) -> None:
-        self._lock.acquire()
-
-    def leave_critical(self) -> None:
-        """Release the lock."""
-        self._critical_owner = None
-        self._lock.release()
 
 
 class Here:
@@ -205,7 +198,7 @@ class ClaimSync(WorkerSync):
     ) -> None:
         super().__init__(TeamSync(1, processes=False), 0)
         self._here, self._job, self._has_ended = here, job, has_ended
-        self._lock = ClusterLock(here.ask, job.lock, here.worker.id, here.check, has_ended)
+        self._critical = ClusterLock(here.ask, job.lock, here.worker.id, here.check, has_ended)
         self._start, self._stop = start, stop
         self._has_turn = start == 0
 
@@ -230,14 +223,6 @@ class ClaimSync(WorkerSync):
             self._here.ask("event_set", name=turn)
             if self._has_ended():  # the coordinator may have cleared it before
                 self._here.ask("event_clear", name=turn)
-
-    def _acquire_critical(self) -> None:
-        self._lock.acquire()
-
-    def leave_critical(self) -> None:
-        """Release the lock."""
-        self._critical_owner = None
-        self._lock.release()
 
     def barrier(self) -> None:
         """Raise BrokenBarrierError: the tasks of a cluster may not run at the same time."""

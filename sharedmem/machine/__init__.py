@@ -1,1 +1,1 @@
-"""What the process and its libraries may use, and how they act at forks, signals, and exits."""
+"""Cores, memory, threads, signals, locks, and libraries of the process, also at a fork."""

@@ -1,4 +1,4 @@
-"""How many threads BLAS and OpenMP libraries may start."""
+"""Limits on the threads of BLAS and OpenMP libraries."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _found: tuple[int, ThreadpoolController] | None = None
 
 
 def libraries() -> list[LibController]:
-    """Return the libraries with threads that are loaded now.
+    """Return the loaded libraries that have threads.
 
-    The search takes 0.3 ms, so it is made again only when modules were imported since.
+    The process is searched again only if modules were imported since the last search.
     """
     from threadpoolctl import ThreadpoolController
 
@@ -37,16 +37,17 @@ def libraries() -> list[LibController]:
 
 
 def can_limit_after_fork() -> bool:
-    """Say whether `limit` in a forked process starts no threads there.
+    """Return whether `limit` starts no threads in a forked process.
 
-    After a fork, here and in the child, OpenBLAS answers a call that sets the number by starting
-    its threads, which then spin for 0.1 s. Most builds let its variables be set instead.
+    After a fork, in the parent and in the child, OpenBLAS starts its threads when its function for
+    setting their number is called, and they spin for some time. In most builds the variables of
+    OpenBLAS can be set instead.
     """
     return all(_variables(library) or not _starts_threads(library) for library in libraries())
 
 
 def limit(n_threads: int) -> None:
-    """Limit the threads of all libraries in this process, for good."""
+    """Limit the threads of all libraries in this process, permanently."""
     for library in libraries():
         _setter(library, n_threads)()
 
@@ -70,7 +71,7 @@ def _variables(library: LibController) -> tuple[ctypes.c_int, ctypes.c_int] | No
 
 
 def _setter(library: LibController, n_threads: int) -> Callable[[], object]:
-    """Return what sets the threads of a library: of OpenBLAS a function of C."""
+    """Return a function that sets the threads of a library; for OpenBLAS it is a C function."""
     variables = _variables(library)
     if variables and n_threads <= variables[1].value:
         return partial(_store, variables[0], n_threads)
@@ -82,7 +83,7 @@ _store = _c_int.value.__set__
 _call = operator.methodcaller("__call__")
 
 _lock = new_lock()
-# The limits that hold, and what lifts them, as long as one does.
+# The limits in force, and what restores the numbers of threads before them.
 _limits: set[Limit] = set()
 _unlimited: list[Callable[[], object]] = []
 
@@ -96,19 +97,19 @@ os.register_at_fork(after_in_child=_forget_limits)
 
 
 class Limit:
-    """A limit on the threads of all libraries; None leaves them alone.
+    """A limit on the threads of all libraries; None sets no limit.
 
-    Limits of several threads may overlap: the last one to be lifted lifts all.
+    Limits of several threads may overlap: the numbers of threads are restored with the last one.
 
     Attributes
     ----------
     lifting : iterator
-        To be given to `freeing.exhaust`, which lifts the limit, if it was set, in one call of C.
+        ``exhaust(limit.lifting)`` lifts the limit, if it was set, in one call of C.
     """
 
     def __init__(self, n_threads: int | None) -> None:
         self._n_threads = n_threads
-        # Each step looks for itself whether a limit holds: another one may just be set.
+        # Each step tests again whether a limit is in force: another thread may just set one.
         is_last = map(operator.not_, itertools.repeat(_limits))
         restoring = map(_call, itertools.compress(_unlimited, is_last))
         forgetting = map(_call, itertools.compress((_unlimited.clear,), is_last))
@@ -129,7 +130,7 @@ class Limit:
 
 @contextlib.contextmanager
 def limited(n_threads: int | None) -> Iterator[None]:
-    """Limit the threads of all libraries in this block."""
+    """Return a context in which the threads of all libraries are limited."""
     limit = Limit(n_threads)
     try:
         limit.set()

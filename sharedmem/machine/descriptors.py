@@ -12,49 +12,42 @@ _Made = TypeVar("_Made")
 
 
 def with_descriptors(make: Callable[[], _Made]) -> _Made:
-    """Return what `make` opens; the soft limit on descriptors is raised when none is left.
+    """Return what `make` opens; raise the soft limit on descriptors if none is left.
 
-    Not before: other programs that this one starts inherit the limit, and `select` takes no
-    descriptor over 1,023.
+    The limit is not raised before: child processes inherit it, and `select` takes no descriptor
+    >= 1024.
 
     Raises
     ------
     OSError
-        If it fails; the limits on descriptors are named.
+        If `make` fails; the message names the limit on descriptors if that is the reason.
     """
-    try:
-        return make()
-    except OSError as error:
-        if error.errno != errno.EMFILE or not raise_descriptor_limit():
-            raise _named(error) from None
-    try:
-        return make()
-    except OSError as error:
-        raise _named(error) from None
-
-
-def _named(error: OSError) -> OSError:
-    if error.errno == errno.EMFILE:
-        return OSError(error.errno, lack_of_descriptors())
-    return error
+    while True:
+        try:
+            return make()
+        except OSError as error:
+            if error.errno != errno.EMFILE:
+                raise
+            if not raise_descriptor_limit():
+                raise OSError(error.errno, lack_of_descriptors()) from None
 
 
 def lack_of_descriptors() -> str:
-    """Return the text of an error: that there is none left, the limit, and the ways out."""
+    """Return the message of the error that no descriptor is left."""
     return (
         f"this process has as many descriptors open as it may, {descriptor_limit()} (`ulimit -n`): "
-        "raise that limit, close files, drop shared arrays, each of which takes one, or start "
-        "fewer workers, each of which takes a few"
+        "raise this limit, close files, delete shared arrays (each takes one descriptor), or start "
+        "fewer workers (each takes a few)"
     )
 
 
 def descriptor_limit() -> int:
-    """Return how many descriptors this process may have now."""
+    """Return the soft limit on descriptors of this process."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def raise_descriptor_limit() -> bool:
-    """Raise the soft limit on descriptors to the hard one; return whether that is more."""
+    """Raise the soft limit on descriptors to the hard limit; return whether that is more."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         if soft != hard:

@@ -1,8 +1,8 @@
-"""What a dead object held of the system is freed by functions of C alone.
+"""Free what a dead object held of the system, by C functions alone.
 
-Where Python runs code of its own at the end of an object, in ``__del__`` or the callback of a weak
-reference, it drops what a signal handler raises there: Ctrl-C would be lost, and what was to be
-freed would stay. Functions of C, and the iterators that call them, are not interrupted.
+Python drops what a signal handler raises in ``__del__`` or in the callback of a weak reference:
+Ctrl-C would be lost, and what was to be freed would stay. C functions, and the iterators that call
+them, are not interrupted.
 """
 
 from __future__ import annotations
@@ -14,24 +14,25 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-# Runs an iterator to its end.
 exhaust = collections.deque[Any](maxlen=0).extend
-# By the identity of the owner: an entry lasts until another object lies in its place.
+"""Run an iterator to its end, in one call of a C function."""
+
+# Keyed by the identity of the owner: an entry lasts until another object has its address.
 _endings: dict[int, weakref.ref[Any]] = {}
 _is_in_nothing = ().__contains__
 
 
 def free_with(owner: object, steps: list[Iterator[Any]]) -> None:
-    """Have iterators run to their ends when `owner` is gone, in this order.
+    """Run iterators to their ends, in this order, when `owner` is gone.
 
     Parameters
     ----------
     owner : object
-        Takes weak references.
+        An object that supports weak references.
     steps : list of iterator
-        They call functions of C only, and know nothing of `owner`. The list may be changed as long
-        as `owner` lives; to be exchanged in one step, it is assigned to as a whole (``steps[:]``).
+        Iterators that call C functions only, and do not refer to `owner`. The list may be changed
+        while `owner` lives; assign to all of it (``steps[:]``) to exchange it in one step.
     """
     everything = filter(_is_in_nothing, itertools.chain.from_iterable(steps))
-    # Called with the reference, it is what `next` returns in the end.
+    # The callback gets the reference, which `next` returns in the end.
     _endings[id(owner)] = weakref.ref(owner, partial(next, everything))

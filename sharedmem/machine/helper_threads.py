@@ -1,4 +1,4 @@
-"""Threads that wait, asleep, to help their caller for a while."""
+"""Threads that sleep until a caller needs help."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from sharedmem.machine.fork_locks import new_lock
 from sharedmem.machine.freeing import exhaust
 from sharedmem.machine.signals import signals_held
 
-# Mutexes of C, since to wait for a lock of Python's may be ended by what a signal handler raises.
-# What never waits keeps the interpreter's lock, which would cost more to get back.
+# Mutexes of C, since what a signal handler raises would end the wait for a lock of Python's.
+# Calls that never wait keep the GIL, since to get it back costs more than the call.
 _MUTEX = ctypes.c_uint64 * 8  # as large as any system's
-_at_once, _waiting = ctypes.PyDLL(None), ctypes.CDLL(None)
+_with_gil, _without_gil = ctypes.PyDLL(None), ctypes.CDLL(None)
 for _function in (
-    _at_once.pthread_mutex_lock,
-    _at_once.pthread_mutex_unlock,
-    _waiting.pthread_mutex_lock,
+    _with_gil.pthread_mutex_lock,
+    _with_gil.pthread_mutex_unlock,
+    _without_gil.pthread_mutex_lock,
 ):
     _function.argtypes = (ctypes.c_void_p,)
-_at_once.pthread_mutex_init.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
+_with_gil.pthread_mutex_init.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
 
 _NOTHING = object()
-# A handler of these runs in the thread that has caused them: faulthandler's tells of a crash.
+# The thread that has caused one of these runs its handler: faulthandler reports a crash.
 _SYNCHRONOUS = {
     signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP,
     signal.SIGSYS,
@@ -42,14 +42,13 @@ class _Job:
     Attributes
     ----------
     is_closed : bool
-        To be set when the caller ends: no more threads are let in, and those that are in begin
-        with no more items.
+        Set when the caller ends: threads take no more items.
     departures : iterator
-        Waits, at each step, for a thread to leave. ``exhaust(job.departures)`` waits for all of
-        them in one call of C, at whose end Python looks for signals, and not before: so it is
-        reached and done also where one exception comes after the other.
-    errors : list
-        What the function has raised in other threads.
+        Each step waits for one thread to leave. ``exhaust(job.departures)`` waits for all of them
+        in one call of C. Python handles signals after that call, not during it, so that the wait is
+        complete also where several exceptions are raised.
+    errors : list of BaseException
+        Exceptions of the function in other threads.
     """
 
     def __init__(self, function: Callable[[Any], object], items: Iterable[Any]) -> None:
@@ -58,11 +57,11 @@ class _Job:
         self._lock = threading.Lock()
         self._helping: list[ctypes.Array[Any]] = []
         self.is_closed = False
-        self.departures = map(_waiting.pthread_mutex_lock, self._helping)
+        self.departures = map(_without_gil.pthread_mutex_lock, self._helping)
         self.errors: list[BaseException] = []
 
     def work(self) -> None:
-        """Call the function on items until there are none left, or one has failed."""
+        """Call the function on items until there are none left, or a call has failed."""
         while not (self.errors or self.is_closed):
             with self._lock:
                 item = next(self._items, _NOTHING)
@@ -71,24 +70,21 @@ class _Job:
             self._function(item)
 
     def help(self) -> None:
-        """Work in another thread, unless it is too late."""
+        """Work in another thread, unless the job is closed."""
         mutex = _MUTEX()
-        _at_once.pthread_mutex_init(mutex, None)
-        _at_once.pthread_mutex_lock(mutex)
-        # First in the list and then in: either the caller sees this thread, or it sees the end.
+        _with_gil.pthread_mutex_init(mutex, None)
+        _with_gil.pthread_mutex_lock(mutex)
+        # Listed before `is_closed` is read: either the caller sees this thread, or it sees the end.
         self._helping.append(mutex)
         try:
             self.work()
         except BaseException as error:
             self.errors.append(error)
         finally:
-            _at_once.pthread_mutex_unlock(mutex)
+            _with_gil.pthread_mutex_unlock(mutex)
 
-    def let_go(self) -> list[BaseException]:
-        """Forget all: a thread that comes too late, or a traceback, must not keep it alive.
-
-        Returns what was raised.
-        """
+    def clear(self) -> list[BaseException]:
+        """Drop all references, which a late thread or a traceback would keep; return the errors."""
         self._items = iter(())
         self._function = id
         errors = self.errors.copy()
@@ -110,7 +106,7 @@ class _Helpers:
             self._calls.get()()
 
     def _start(self, n_threads: int) -> int:
-        """Have as many threads; return how many there are, fewer if the system refuses them."""
+        """Start threads up to `n_threads`; return how many the system has allowed."""
         with signals_held(), self._lock:
             try:
                 while self._n_threads < n_threads:
@@ -121,11 +117,11 @@ class _Helpers:
             return self._n_threads
 
     def call(self, job: _Job, n_threads: int) -> None:
-        """Ask threads to help with a job."""
+        """Queue a job for at most `n_threads` threads."""
         if self._n_threads < n_threads:
             n_threads = min(n_threads, self._start(n_threads))
         for _ in range(n_threads):
-            # NumPy's error state lives in the context, which a thread does not inherit.
+            # NumPy's error state is a context variable, which a thread does not inherit.
             self._calls.put(partial(contextvars.copy_context().run, job.help))
 
 
@@ -141,13 +137,11 @@ os.register_at_fork(after_in_child=_forget_helpers)
 
 
 def in_threads(function: Callable[[Any], object], items: Iterable[Any], n_threads: int) -> None:
-    """Call `function` on each item, in at most `n_threads` threads; this one is one of them.
+    """Call `function` on each item, in this thread and at most ``n_threads - 1`` others.
 
-    None works on it any more when this ends, by whatever exception, of a call or of a signal
-    handler. An exception stops them and is raised here.
-
-    The others are kept asleep for the next call: a sum of 8 MiB in two threads takes 0.16 ms, and
-    0.38 where the second one is started for it.
+    When this returns or raises, no thread works on the items any more, also where a signal handler
+    has raised. The first exception stops all threads and is raised here. The threads stay asleep
+    for the next call.
     """
     job = _Job(function, items)
     try:
@@ -157,15 +151,15 @@ def in_threads(function: Callable[[Any], object], items: Iterable[Any], n_thread
     finally:
         job.is_closed = True
         exhaust(job.departures)
-        errors = job.let_go()
+        errors = job.clear()
     _raise_first(errors)
 
 
 def in_concert(work: Callable[[bool], bool], n_threads: int) -> None:
-    """Call `work` in at most `n_threads` threads at once: in this one with True.
+    """Call `work` in at most `n_threads` threads at the same time; in this one with True.
 
-    Where the call of this thread returns True, all is done, and it does not wait for the others to
-    be told so: on two cores that takes them 0.06 ms, a third of the time of a sum of 8 MiB.
+    Where the call of this thread returns True, all work is done, and this function returns without
+    waiting for the other threads, which only have to notice that.
     """
     if n_threads == 1:
         work(True)
@@ -179,14 +173,14 @@ def in_concert(work: Callable[[bool], bool], n_threads: int) -> None:
         job.is_closed = True
         if not is_done:
             exhaust(job.departures)
-        errors = job.let_go()
+        errors = job.clear()
     _raise_first(errors)
 
 
 def _raise_first(errors: list[BaseException]) -> None:
     if errors:
         first = errors[0]
-        errors.clear()  # whose tracebacks know the list, and this frame
+        errors.clear()  # The tracebacks refer to the list, and to this frame.
         try:
             raise first
         finally:

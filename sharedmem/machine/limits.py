@@ -1,4 +1,4 @@
-"""What the machine offers: cores and memory."""
+"""Cores and memory that this process may use."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ _CPU_VARIABLES = ("OMP_NUM_THREADS", "PBS_NUM_PPN", "SLURM_CPUS_PER_TASK")
 
 
 def cpu_count() -> int:
-    """Return the number of workers that a pool starts unless told otherwise.
+    """Return the number of cores that this process may use, the default number of workers.
 
-    The first of these that gives a number is taken: ``OMP_NUM_THREADS`` (of a list such as
-    ``"4,2"`` the first entry), ``PBS_NUM_PPN``, ``SLURM_CPUS_PER_TASK``, and the cores that the
-    affinity mask and the CPU quota of the control group leave to this process. What Dask has set
-    in this process for workers that it started, as ``LocalCluster`` does, is passed over.
+    The first of these that gives a number is used: the environment variables ``OMP_NUM_THREADS``
+    (the first entry of a list such as ``"4,2"``), ``PBS_NUM_PPN``, and ``SLURM_CPUS_PER_TASK``;
+    then the cores in the affinity mask, or the CPU quota of the control group if that is less.
+    Variables that Dask has set in this process for its workers, as ``LocalCluster`` does, are
+    ignored.
 
     Returns
     -------
@@ -30,7 +31,7 @@ def cpu_count() -> int:
     Warns
     -----
     RuntimeWarning
-        A variable is set to something that is not a positive integer; it is then ignored.
+        If a variable is not a positive integer; it is then ignored.
 
     Examples
     --------
@@ -44,15 +45,20 @@ def cpu_count() -> int:
 
 
 def cpu_source() -> str:
-    """Return where the number of :func:`cpu_count` comes from, in words."""
+    """Return the name of the source of :func:`cpu_count`: a variable, mask, or quota."""
     return _count_cpus()[1]
 
 
 def total_memory() -> int:
-    """Return the memory that this process may use at most, in bytes.
+    """Return the memory limit of this process in bytes.
 
-    That is the memory of the machine, or the limit of the control group (version 1 or 2) where
+    The limit is the memory of the machine, or the limit of the control group (version 1 or 2) if
     that is less. Swap space does not count.
+
+    Returns
+    -------
+    int
+        The limit in bytes.
 
     Examples
     --------
@@ -65,11 +71,20 @@ def total_memory() -> int:
 
 
 def available_memory() -> int:
-    """Return the memory that can still be used without swapping, in bytes.
+    """Return the memory that can be used without swapping, in bytes.
 
-    That is what the machine has left, or what the control group (version 1 or 2) has left
-    below its limit where that is less. Memory of the page cache that can be dropped counts as
-    available.
+    This is what is left on the machine, or below the limit of the control group (version 1 or 2)
+    if that is less. Page cache that can be dropped counts as available.
+
+    Returns
+    -------
+    int
+        At least 0, at most :func:`total_memory`.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> n = sharedmem.available_memory() // 8  # float64 elements that fit
     """
     meminfo = (line.split() for line in _lines(_PROC / "meminfo"))
     machine = [int(fields[1]) * 1024 for fields in meminfo if fields[0] == "MemAvailable:"]
@@ -80,7 +95,7 @@ def available_memory() -> int:
 def _count_cpus() -> tuple[int, str]:
     for name in _CPU_VARIABLES:
         text = os.environ.get(name, "").strip()
-        if not text or _is_for_workers_of_dask(name):
+        if not text or _is_for_dask_workers(name):
             continue
         try:
             count = int(text.split(",")[0])
@@ -89,8 +104,8 @@ def _count_cpus() -> tuple[int, str]:
         if count > 0:
             return count, name
         warnings.warn(
-            f"{name}={text!r} is not a positive number of cores and is ignored; "
-            f"set it to one, or unset it",
+            f"{name}={text!r} is ignored, since it is not a positive number of cores; set it to "
+            "one, or unset it",
             RuntimeWarning,
             stacklevel=3,
         )
@@ -102,10 +117,11 @@ def _count_cpus() -> tuple[int, str]:
     return (quota, "quota of the control group") if quota < cores else (cores, source)
 
 
-def _is_for_workers_of_dask(name: str) -> bool:
-    """Return whether Dask has set a variable here, for the workers that it started from here.
+def _is_for_dask_workers(name: str) -> bool:
+    """Return whether Dask has set a variable in this process for workers that it started.
 
-    It sets all of them together, and leaves them set. A worker has had them from its start.
+    Dask sets several variables together and leaves them set. In the workers themselves they are
+    set from the start.
     """
     if "distributed.nanny" not in sys.modules:
         return False
@@ -120,7 +136,7 @@ def _is_for_workers_of_dask(name: str) -> bool:
 
 
 def _cpu_quotas() -> Iterator[float]:
-    """Yield the quotas, in cores, of this process's control groups."""
+    """Yield the quota, in cores, of each control group of this process."""
     for directory in _control_groups("cpu"):
         version_2 = _lines(directory / "cpu.max")
         version_1 = [
@@ -133,7 +149,7 @@ def _cpu_quotas() -> Iterator[float]:
 
 
 def _memory_limits() -> Iterator[tuple[int, int]]:
-    """Yield limit and use, in bytes, of this process's control groups."""
+    """Yield the limit and the use, in bytes, of each control group of this process."""
     names = (
         ("memory.max", "memory.current", "inactive_file "),
         ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file "),
@@ -149,10 +165,10 @@ def _memory_limits() -> Iterator[tuple[int, int]]:
 
 @functools.cache
 def _control_groups(controller: str) -> tuple[Path, ...]:
-    """Return the folders of this process's control group and of those above it.
+    """Return the folders of this process's control group and of its parents.
 
-    A limit holds at every level. The root of a mount may lie below the root of the hierarchy
-    (in a container), so the path is taken relative to it.
+    Each of them may have a limit. In a container the root of the mount may be below the root of
+    the hierarchy, so the path is relative to it.
     """
     paths = {}
     for line in _lines(_PROC / "self/cgroup"):
@@ -174,7 +190,7 @@ def _control_groups(controller: str) -> tuple[Path, ...]:
 
 
 def _lines(path: Path) -> list[str]:
-    """Return the lines of a file, none where it cannot be read."""
+    """Return the lines of a file; none if it cannot be read."""
     try:
         return path.read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Threads give fresh segments their pages and first contents."""
+"""Fill new segments with zeros, values, copies, and files, in threads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _Index = tuple[int | slice, ...]
 
 
 def clear(segment: Segment) -> None:
-    """Make the pages of a fresh segment present; the kernel has zeroed them."""
+    """Allocate the pages of a new segment, which the kernel fills with zeros."""
     in_threads(
         lambda start: segment.populate(start, start + tuning.clear_piece_bytes),
         range(0, segment.nbytes, tuning.clear_piece_bytes),
@@ -27,7 +27,7 @@ def clear(segment: Segment) -> None:
 
 
 def fill(segment: Segment, target: NDArray[Any], source: NDArray[Any]) -> None:
-    """Copy `source` to `target`, a C-contiguous array of the same shape in a fresh segment."""
+    """Copy `source` to `target`, a C-contiguous array of the same shape in a new segment."""
     if source.flags.c_contiguous:
         target, source = target.reshape(-1), source.reshape(-1)
 
@@ -41,7 +41,7 @@ def fill(segment: Segment, target: NDArray[Any], source: NDArray[Any]) -> None:
 
 
 def fill_value(segment: Segment, target: NDArray[Any], value: Any) -> None:
-    """Set all elements of `target`, a C-contiguous array in a fresh segment, to one value."""
+    """Set all elements of `target`, a C-contiguous array in a new segment, to one value."""
     target = target.reshape(-1)
     row = np.full(max(tuning.fill_row_bytes // max(target.itemsize, 1), 1), value, target.dtype)
     n_rows, rest = divmod(target.size, row.size)
@@ -51,7 +51,13 @@ def fill_value(segment: Segment, target: NDArray[Any], value: Any) -> None:
 
 
 def read(segment: Segment, fd: int, offset: int) -> None:
-    """Read all of a fresh segment from an open file, from byte `offset` on."""
+    """Fill a new segment with the bytes of an open file from byte `offset`.
+
+    Raises
+    ------
+    EOFError
+        If the file ends before.
+    """
     buffer = segment.buffer
 
     def read_piece(start: int) -> None:
@@ -72,7 +78,7 @@ def _n_threads(n_pieces: int) -> int:
 
 
 def _pieces(array: NDArray[Any]) -> Iterator[_Index]:
-    """Cut a C-contiguous array along its memory; yield the index of each piece."""
+    """Yield the indices of pieces of a C-contiguous array, each contiguous in memory."""
     axis = 0
     while axis < array.ndim and array.strides[axis] > tuning.fill_piece_bytes:
         axis += 1

@@ -18,12 +18,12 @@ from sharedmem.memory.syscalls import Mappings, map_memory, unmap
 
 
 def anonymous_file(name: str) -> int:
-    """Return the descriptor of a new empty file that is freed with its last descriptor.
+    """Return the descriptor of a new empty file, which is freed with its last descriptor.
 
     Parameters
     ----------
     name : str
-        What ``/proc/<pid>/fd`` shows; it need not be unique.
+        The name that ``/proc/<pid>/fd`` shows; it need not be unique.
 
     Raises
     ------
@@ -44,14 +44,14 @@ _MFD_NOEXEC_SEAL = 8
 
 @functools.cache
 def memfd_flags() -> int | None:
-    """Return what memory files have to be made with here; None where there are none."""
+    """Return the flags that memory files need on this system; None if it has no memory files."""
     if not hasattr(os, "memfd_create"):
         return None
-    # With vm.memfd_noexec=2 it has to be said that a file is not executable.
+    # With vm.memfd_noexec=2 a file must be declared not executable.
     for flags in (0, _MFD_NOEXEC_SEAL):
         try:
             os.close(os.memfd_create("sharedmem", os.MFD_CLOEXEC | flags))
-        except OSError as error:  # an old kernel or a sandbox; no lack of descriptors
+        except OSError as error:  # an old kernel or a sandbox; not a lack of descriptors
             if error.errno in (errno.ENOSYS, errno.EPERM, errno.EACCES, errno.EINVAL):
                 continue
         return flags
@@ -59,19 +59,19 @@ def memfd_flags() -> int | None:
 
 
 def write_all(descriptor: int, content: memoryview, offset: int) -> None:
-    """Write all bytes of `content` to a file, from byte `offset` on."""
+    """Write all bytes of `content` to a file at byte `offset`."""
     end = offset + content.nbytes
     while offset < end:
         offset += os.pwrite(descriptor, content[offset - end :], offset)
 
 
 def read_all(descriptor: int, nbytes: int, offset: int) -> memoryview:
-    """Return bytes of a file in memory of their own, writable.
+    """Return a writable copy of `nbytes` bytes of a file from byte `offset`.
 
     Raises
     ------
     ValueError
-        If the file has not that many.
+        If the file ends before.
     """
     content = memoryview(bytearray(nbytes))
     done = 0
@@ -83,33 +83,33 @@ def read_all(descriptor: int, nbytes: int, offset: int) -> memoryview:
     return content
 
 
-# The mappings that `map_privately` has made, by address.
+# The addresses of the mappings that `map_privately` has made.
 _mapped: set[int] = set()
 
 
 def n_mapped() -> int:
-    """Return how many mappings of :func:`map_privately` live."""
+    """Return the number of live mappings of :func:`map_privately`."""
     return len(_mapped)
 
 
 def map_privately(descriptor: int, nbytes: int) -> memoryview:
     """Map a file so that writes stay in this process; the mapping ends with its last view.
 
-    Unlike :class:`mmap.mmap` it holds no descriptor, so that many results can be kept.
+    Unlike :class:`mmap.mmap` the mapping holds no descriptor, so that many results can be kept.
 
     Parameters
     ----------
     descriptor : int
         The file; it may be closed afterwards.
     nbytes : int
-        Bytes to map, from the start; not more than the file has.
+        Number of bytes from the start of the file; not more than the file has.
 
     Raises
     ------
     OSError
         If the system refuses.
     """
-    return _PrivateMapping(descriptor, nbytes).bytes()
+    return np.asarray(_PrivateMapping(descriptor, nbytes)).data
 
 
 class _PrivateMapping:
@@ -121,13 +121,9 @@ class _PrivateMapping:
         free_with(self, ending)
         protection = mmap.PROT_READ | mmap.PROT_WRITE
         address = map_memory(mappings, None, nbytes, protection, mmap.MAP_PRIVATE, descriptor)
-        # Forgotten first of all: the kernel may give the address away at once.
+        # Forgotten first: the kernel may give the address to another mapping immediately.
         ending.insert(0, map(_mapped.discard, (address,)))
         _mapped.add(address)
         self.__array_interface__ = {
             "version": 3, "shape": (nbytes,), "typestr": "|u1", "data": (address, False),
         }  # fmt: skip
-
-    def bytes(self) -> memoryview:
-        """Return its bytes, writable."""
-        return np.asarray(self).data

@@ -1,9 +1,9 @@
-"""Files that are open at a fork: text that waits to be written, and offsets that would be shared.
+"""Files that are open at a fork: buffers are flushed, and shared offsets are separated.
 
-Python holds back what is written to a file. A worker inherits what was pending, and ends without
-writing what its tasks have added, so writers are flushed before a fork, where workers take turns,
-and at their end. And processes share the offset of a file that was opened before the fork: a worker
-opens anew what it only reads.
+Python buffers what is written to a file. A worker inherits the content of the buffer, and ends
+without flushing what its tasks have added; so files are flushed before a fork, where workers take
+turns, and at the end of a worker. Processes share the offset of a file that was opened before the
+fork; a worker reopens those that it only reads.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from sharedmem.memory.segments import segment_descriptors
 
 _BUFFERED = (io.BufferedWriter, io.BufferedRandom)
 _WRITERS = (io.TextIOWrapper, *_BUFFERED)
-# Their state lies in memory, so that what a worker writes would be lost, or damage the file: the
-# classes, and the method through which all writes go.
+# Their state is in memory, so that what a worker writes would be lost, or damage the file: module,
+# class, and the method through which all writes go.
 _STATEFUL = (
     ("gzip", "GzipFile", "write"),
     ("bz2", "BZ2File", "write"),
@@ -35,91 +35,81 @@ _STATEFUL = (
     ("tarfile", "TarFile", "addfile"),
 )
 
+flushes: list[Callable[[], object]] = []
+"""In a worker, the `flush` methods of the files that its tasks did not open themselves. They are
+called between two turns, and do nothing that takes time where nothing is pending."""
 
-held: list[Callable[[], object]] = []
-"""In a worker, what writes out the files that its tasks did not open themselves: no call costs more
-than 0.2 us where nothing is pending."""
-
-
-def list_files() -> None:
-    """Before a fork, note which files are open; to list thousands of descriptors takes a while."""
-    files = list(_regular_files())
-    _only_read[:] = [each for each in files if _is_only_read(each)]
-    _written[:] = [each for each in files if not _is_only_read(each)]
+_is_worker = False
+# Descriptors of the files on disk that were open at the last fork.
+_only_read: list[int] = []
+_written: list[int] = []
 
 
 def flush_output() -> None:
-    """Write what is pending, which forked workers would write once more."""
+    """Flush all output before a fork, so that workers do not write it again."""
     flush_standard_streams()
-    list_files()
+    files = list(_regular_files())
+    _only_read[:] = [each for each in files if _is_only_read(each)]
+    _written[:] = [each for each in files if not _is_only_read(each)]
     with suppress(Exception):  # The program hears of a full disk when it closes the file.
         flush()
 
 
 def flush_standard_streams() -> None:
-    """Flush the standard output and error, whatever they are."""
+    """Flush standard output and standard error."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):  # A stream may be None, closed, or of any class.
             stream.flush()
 
 
 def flush() -> None:
-    """Write what is pending in files that this process writes to by Python's writers.
+    """Flush all files that this process writes to.
 
     Raises
     ------
     OSError
-        If a file has no room, for example.
+        If a write fails, for example because the disk is full.
     """
     errors: list[Exception] = []
     for writer in _known.look() if _is_worker or _written else []:
         try:
-            _write_out(writer)
+            if _is_open(writer):
+                writer.flush()
         except Exception as error:
             errors.append(error)
     if errors:
         raise errors[0]
 
 
-def flush_again() -> None:
-    """Flush all of `held` once more, without those that a task has closed."""
-    _hold(_known.writers())
-    for write_out in held:
-        write_out()
+def flush_open() -> None:
+    """Call all of `flushes` again, after those of files that a task has closed are removed."""
+    _watch(_known.writers())
+    for flush_file in flushes:
+        flush_file()
 
 
-def hold() -> None:
-    """In a worker, have `held` know the writers that are open now."""
+def watch_writers() -> None:
+    """In a worker, collect in `flushes` the files that are open now."""
     if _is_worker:
-        _hold(_known.look())
+        _watch(_known.look())
 
 
 def enter_worker() -> None:
-    """Open anew what a worker only reads, and refuse writers that cannot be shared."""
+    """Reopen what a worker only reads, and refuse writers that processes cannot share."""
     global _is_worker
     _is_worker = True
     for descriptor in _only_read:
         _reopen(descriptor)
-    _hold(_known.writers())
+    _watch(_known.writers())
     for writer, method in _known.stateful():
         setattr(writer, method, _refusal(writer))
 
 
-_is_worker = False
-_only_read: list[int] = []
-_written: list[int] = []
-
-
-def _hold(writers: list[Any]) -> None:
-    stdout = sys.stdout  # It may be None, or of any class; that of a terminal writes line by line.
+def _watch(writers: list[Any]) -> None:
+    stdout = sys.stdout  # None, or of any class; a terminal's is flushed line by line.
     if isinstance(stdout, io.TextIOWrapper) and _is_open(stdout) and not stdout.line_buffering:
         writers = [stdout, *writers]
-    held[:] = [writer.flush for writer in writers if _is_open(writer)]
-
-
-def _write_out(writer: Any) -> None:
-    if _is_open(writer):
-        writer.flush()
+    flushes[:] = [writer.flush for writer in writers if _is_open(writer)]
 
 
 def _is_open(writer: Any) -> bool:
@@ -131,8 +121,9 @@ def _is_open(writer: Any) -> bool:
 class _Known:
     """The writers of this process, each found once.
 
-    The search goes through all objects that the garbage collector has; later ones go through the
-    young objects only, until others may have become old. In a worker, all of its own are young.
+    The first search goes through all objects of the garbage collector, later ones only through
+    the young objects until a collection may have made some of them old. In a worker all of its own
+    objects are young.
     """
 
     def __init__(self) -> None:
@@ -140,7 +131,7 @@ class _Known:
         self._references: list[weakref.ref[Any]] = []
 
     def look(self) -> list[Any]:
-        """Return the writers over regular files, those of text first."""
+        """Search for writers to regular files; return them, text files first."""
         n_collections = [generation["collections"] for generation in gc.get_stats()[1:]]
         if n_collections == self._n_collections:
             found = [self._alive(), gc.get_objects(0), gc.get_objects(1)]
@@ -156,12 +147,12 @@ class _Known:
         return self.writers()
 
     def writers(self) -> list[Any]:
-        """Return the writers that were found, those of text first."""
+        """Return the writers that were found, text files first: they write to the others."""
         found = [each for each in self._alive() if isinstance(each, _WRITERS) and _is_plain(each)]
         return sorted(found, key=lambda each: isinstance(each, _BUFFERED))
 
     def stateful(self) -> Iterator[tuple[Any, str]]:
-        """Yield what was found that no other process can write to, and its method that writes."""
+        """Yield each writer that no other process may use, and the name of its write method."""
         classes = _stateful_classes()
         for each in self._alive():
             for found, method in classes.items():
@@ -185,7 +176,7 @@ def _stateful_classes() -> dict[type, str]:
 
 
 def _descriptor(writer: Any) -> int:
-    """Return the descriptor of a file object or archive, or -1."""
+    """Return the descriptor of a file object or archive; -1 if it has none."""
     with suppress(Exception):
         for name in ("fileobj", "fp"):
             writer = getattr(writer, name, None) or writer
@@ -194,7 +185,7 @@ def _descriptor(writer: Any) -> int:
 
 
 def _is_plain(writer: Any) -> bool:
-    """Return whether what is flushed goes to the file as it is."""
+    """Return whether a writer writes its buffer to the file unchanged."""
     with suppress(ValueError):  # detached
         return isinstance(getattr(writer, "buffer", writer), _BUFFERED)
     return False
@@ -211,9 +202,9 @@ def _writes(writer: Any) -> bool:
 def _refusal(writer: Any) -> Callable[..., NoReturn]:
     def refuse(*_: object, **__: object) -> NoReturn:
         raise OSError(
-            f"a worker cannot write to {writer!r}, which was opened before the workers were "
-            "forked: each has its own copy of what it holds in memory, so that the file would be "
-            "damaged. Write in reduce=, which the coordinator calls, or open a file in each worker"
+            f"a worker cannot write to {writer!r}, which was opened before the fork: each process "
+            "has its own copy of the state in memory, which would damage the file. Write in "
+            "reduce=, which the coordinator calls, or open a file in each worker"
         )
 
     return refuse
@@ -227,7 +218,7 @@ def _is_over_file(writer: Any) -> bool:
 
 def _is_regular(descriptor: int) -> bool:
     status = os.fstat(descriptor)
-    # Shared memory lies in regular files, too.
+    # Memory files are regular files, too.
     return stat.S_ISREG(status.st_mode) and status.st_dev != _device_of_memory()
 
 
@@ -236,20 +227,20 @@ def _is_only_read(descriptor: int) -> bool:
 
 
 def _regular_files() -> Iterable[int]:
-    """Yield the descriptors of files on disk, but for those of standard streams."""
+    """Yield the descriptors of files on disk, except standard streams."""
     try:
         names = os.listdir("/proc/self/fd")
     except OSError:
         return
     for descriptor in set(map(int, names)) - segment_descriptors() - {0, 1, 2}:
-        with suppress(OSError):  # the one that listed them
+        with suppress(OSError):  # the descriptor of the listing
             if _is_regular(descriptor):
                 yield descriptor
 
 
 @cache
 def _device_of_memory() -> int:
-    """Return the device of memory files."""
+    """Return the device number of memory files."""
     descriptor = anonymous_file("sharedmem-device")
     try:
         return os.fstat(descriptor).st_dev
@@ -258,8 +249,8 @@ def _device_of_memory() -> int:
 
 
 def _reopen(descriptor: int) -> None:
-    """Exchange a descriptor for one with an offset of its own, at the same place."""
-    with suppress(OSError):  # the right to open it may be gone
+    """Replace the file of a descriptor by one with its own offset, at the same position."""
+    with suppress(OSError):  # The permission to open it may be gone.
         flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
         own = os.open(f"/proc/self/fd/{descriptor}", flags | os.O_CLOEXEC)
         try:

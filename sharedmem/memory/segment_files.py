@@ -20,12 +20,12 @@ from sharedmem.memory.syscalls import Mappings, map_memory, reason, unmap_last
 HUGE_PAGE = 2 << 20
 _MAP_FIXED = 0x10
 _READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
-# Names of memory files, which the system lets be the same, tell one from all others.
+# The system allows several memory files of one name; the number makes a name unique.
 _counter = count()
 
 
 def mapped_bytes(nbytes: int) -> int:
-    """Return the size of the file and its mapping: whole huge pages from 1 MiB on."""
+    """Return the size of a file and its mapping: whole huge pages if `nbytes` >= 1 MiB."""
     page = HUGE_PAGE if nbytes >= HUGE_PAGE // 2 else mmap.PAGESIZE
     return max(-(-nbytes // page), 1) * page
 
@@ -33,7 +33,7 @@ def mapped_bytes(nbytes: int) -> int:
 def create_file(descriptors: list[int], length: int) -> None:
     """Append the descriptor of a new memory file that can neither shrink nor grow.
 
-    None where the system has none, or this process has no descriptors to spare.
+    Nothing is appended if this process has no descriptors to spare.
     """
     name = f"sharedmem-{os.getpid()}-{next(_counter)}"
     flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING | (memfd_flags() or 0)
@@ -44,7 +44,7 @@ def create_file(descriptors: list[int], length: int) -> None:
             return
         raise
     (fd,) = descriptors
-    # The rest is for files, sockets and workers: what has no descriptor is inherited nevertheless.
+    # The rest is for files, sockets, and workers. Workers also inherit a segment without one.
     if fd >= (limit := descriptor_limit()) - min(limit // 4, 512) and not raise_descriptor_limit():
         next(map(os.close, map(descriptors.pop, (-1,))))
         return
@@ -58,7 +58,10 @@ def create_file(descriptors: list[int], length: int) -> None:
 
 
 def check_file(fd: int, nbytes: int) -> None:
-    """Refuse a file that is shorter than its mapping, or may become so: a read ends in SIGBUS."""
+    """Raise ValueError if a file is or may become shorter than the mapping of a segment.
+
+    Reading beyond the end of a file raises SIGBUS.
+    """
     try:
         sealed = fcntl.fcntl(fd, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK
     except OSError:
@@ -72,11 +75,11 @@ def check_file(fd: int, nbytes: int) -> None:
 
 
 def map_file(mappings: Mappings, fd: int, length: int) -> int:
-    """Map `length` bytes of a memory file and return the address."""
+    """Map `length` bytes of a memory file, or of no file if `fd` is -1; return the address."""
     flags = mmap.MAP_SHARED | (mmap.MAP_ANONYMOUS if fd < 0 else 0)
     if length % HUGE_PAGE:
         return _map(mappings, None, length, _READ_WRITE, flags, fd)
-    # The kernel maps a memory file at any page, but collapses only 2 MiB that are aligned.
+    # The kernel maps a file at any page, but makes huge pages only where 2 MiB are aligned.
     private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
     reserved = _map(mappings, None, length + HUGE_PAGE, 0, private, -1)
     address = -(-reserved // HUGE_PAGE) * HUGE_PAGE
@@ -105,10 +108,11 @@ def _memory_error(code: int, length: int) -> Exception:
 
 
 def closing(fd: int) -> Iterator[None]:
-    """Return an iterator that closes the file of a segment, by functions of C alone.
+    """Return an iterator that closes the file of a segment, by C functions alone.
 
-    User code may have closed the descriptor, and its number may be another file's by now. (What
-    `os.fstat` finds is computed by long integers, which look for signals.)
+    The file is left open if user code has closed the descriptor, whose number may be that of
+    another file now. (`os.fstat` would not do: Python looks for signals while it converts the large
+    integers of its result.)
     """
     link = f"/proc/self/fd/{fd}"
     try:

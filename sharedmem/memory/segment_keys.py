@@ -1,4 +1,4 @@
-"""Keys of segments: how a process finds a segment of another one, and never a wrong one."""
+"""Keys by which a process finds a segment of another process, and never a wrong one."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from sharedmem.memory.segments import Segment, find_identity, identify
 
 
 class SegmentKey(NamedTuple):
-    """Where a segment can be found, and what tells it from all others.
+    """The place and the identity of a segment.
 
-    Numbers of processes and descriptors are used again, so that the start time, device and
-    inode stand beside them. No address is in it.
+    The system reuses process and descriptor numbers, so the start time of the process and device
+    and inode of the file are stored with them. The key contains no address.
     """
 
     boot: str
@@ -27,7 +27,7 @@ class SegmentKey(NamedTuple):
 
 
 def key_of(segment: Segment) -> SegmentKey:
-    """Return the key that :func:`open_segment` takes, good while this process has the segment."""
+    """Return the key for :func:`open_segment`, valid while this process has the segment."""
     pid = os.getpid()
     return SegmentKey(
         boot(),
@@ -41,16 +41,16 @@ def key_of(segment: Segment) -> SegmentKey:
 
 
 def open_segment(key: SegmentKey) -> Segment:
-    """Return the segment of this key: the inherited one, or else attached from its process.
+    """Return the segment of a key: one that this process has, or else attach it from its process.
 
     Raises
     ------
     ReferenceError
-        The segment is gone, or on another machine.
+        If the segment is gone, or on another machine.
     PermissionError
-        The system forbids access to the descriptors of the process that has it.
+        If the system forbids access to the descriptors of the process that has it.
     TypeError
-        The key is damaged.
+        If the key is damaged.
     """
     key = SegmentKey(*key)
     if not all(type(entry) is int for entry in (key.pid, key.fd, key.nbytes)):
@@ -68,15 +68,15 @@ def open_segment(key: SegmentKey) -> Segment:
         raise ReferenceError(
             f"{what} has no descriptor, since the system has no memfd, or none was left when it "
             "was made (see `ulimit -n`): only processes forked after that have it; "
-            f"drop shared arrays, or {instead}"
+            f"delete shared arrays, or {instead}"
         )
     if key.started != _start_time(key.pid):
         raise ReferenceError(
-            f"{what} is gone, since the process has ended; keep it alive, or {instead}"
+            f"{what} is gone, since the process has ended; keep the process alive, or {instead}"
         )
     path = Path(f"/proc/{key.pid}/fd/{key.fd}")
     try:
-        # Looked at before it is opened: the number may be a terminal's or a pipe's by now.
+        # Tested before it is opened: the number may be that of a terminal or a pipe now.
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC) if _is(key, path.stat()) else -1
     except PermissionError as error:
         raise PermissionError(
@@ -100,7 +100,7 @@ def _is(key: SegmentKey, status: os.stat_result) -> bool:
 
 @functools.cache
 def boot() -> str:
-    """Return what tells this machine, and its last start, from all others; empty if unknown."""
+    """Return an identifier of this machine and its last start; empty if unknown."""
     try:
         with open("/proc/sys/kernel/random/boot_id") as file:
             return file.read().strip()
@@ -116,10 +116,10 @@ def _pid_namespace() -> str:
 
 
 def _start_time(pid: int) -> int | None:
-    """Return when a process started, in clock ticks since boot; None if it does not run."""
+    """Return the start time of a process, in clock ticks since boot; None if it has ended."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            # The name before it, in parentheses, may itself hold parentheses and spaces.
+            # The name before the fields, in parentheses, may contain parentheses and spaces.
             fields = file.read().rpartition(b")")[2].split()
     except OSError:
         return None

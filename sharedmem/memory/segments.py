@@ -1,10 +1,9 @@
-"""Segments: pieces of anonymous shared memory, on huge pages where that works."""
+"""Segments: pieces of anonymous shared memory, on huge pages where the system allows that."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import importlib
 import mmap
 import os
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from sharedmem.machine.cpython import remove_if_dead
 from sharedmem.machine.freeing import free_with
 from sharedmem.machine.limits import total_memory
 from sharedmem.memory.memory_files import memfd_flags
@@ -32,45 +32,43 @@ from sharedmem.memory.syscalls import Mappings, advise, unmap
 _COLLAPSE_BYTES = 16 << 20
 _MADV_COLLAPSE = 25
 
-# The live segments of this process: by identity, and by the address of each of their pages (2 MiB
-# ones from 1 MiB on), which serves a look-up in two steps. These change at any moment, in any
-# thread, so that each step must be a single operation on a dict.
+# The live segments of this process, by identity, and by the address of each page (each 2 MiB in
+# segments >= 1 MiB), so that a look-up takes two steps. Entries change at any moment and in any
+# thread: each step must be a single operation on a dict.
 _by_identity: dict[tuple[int, int], weakref.ref[Segment]] = {}
-# Takes an entry out of a dict, if what it refers to is dead.
-_remove_if_dead: Any = importlib.import_module("_weakref")._remove_dead_weakref
 _by_page: dict[int, weakref.ref[Segment]] = {}
 
 
 class Segment:
-    """One piece of anonymous shared memory, freed when nothing refers to it any more.
+    """A piece of anonymous shared memory, freed with the last reference to it.
 
     Parameters
     ----------
     nbytes : int
-        Size in bytes. Pages come into being when they are first touched, and hold zeros.
+        Size in bytes. The memory is zero; the system allocates a page when it is first touched.
 
     Attributes
     ----------
     nbytes : int
-        As given.
+        Size in bytes.
     fd : int
-        Descriptor of the memory file, -1 where there is none: the system has no memfd, or this
+        Descriptor of the memory file. -1 if there is no file: the system has no memfd, or this
         process has no descriptors to spare.
     address : int
-        Where it is mapped; a multiple of 2 MiB if the segment has 1 MiB or more.
+        Address of the first byte; a multiple of 2 MiB if the segment has 1 MiB or more.
     identity : tuple of two ints
-        The same in all processes that map the segment, and in no other segment: device and
-        inode of the memory file, or without one the process and the time that made it.
+        The same in all processes that map the segment, and unique to it: device and inode of the
+        memory file; without a file, the process and the time at which it was made.
 
     Raises
     ------
     MemoryError
-        The machine or the control group has less memory.
+        If the machine or the control group has less memory.
 
     Notes
     -----
-    A forked process inherits all segments at the same addresses. The array interface makes a
-    segment the owner of every array on it, so the last array that goes frees the memory.
+    A forked process inherits all segments at the same addresses. By the array interface a segment
+    is the base of each array on it, so that the last array frees the memory.
     """
 
     __slots__ = (
@@ -84,8 +82,8 @@ class Segment:
         if nbytes > limit:
             raise MemoryError(
                 f"{nbytes} bytes of shared memory were asked for, but this machine, or the "
-                f"control group of this process, has only {limit} bytes; numpy.memmap keeps an "
-                "array in a file, which the functions of this package take, too"
+                f"control group of this process, has only {limit} bytes; use numpy.memmap, which "
+                "keeps an array in a file, and which the functions of this package accept"
             )
         descriptors = self._hold([])
         if supports_memfd():
@@ -99,21 +97,22 @@ class Segment:
         Raises
         ------
         ValueError
-            `fd` is no memory file of the size that a segment of `nbytes` bytes has.
+            If `fd` is not a memory file of the size that a segment of `nbytes` bytes has.
         """
         segment = cls.__new__(cls)
-        segment._hold([fd])
+        cls._hold(segment, [fd])
         check_file(fd, nbytes)
         known = find_identity(identify(os.fstat(fd)))
         if known is not None:
             return known
-        segment._map(nbytes)
+        cls._map(segment, nbytes)
         return segment
 
     def _hold(self, descriptors: list[int]) -> list[int]:
-        """Have what the segment holds of the system freed with it, from now on at any moment.
+        """Arrange that all that the segment will hold of the system is freed with it.
 
-        Interrupts may come while it is made, and are lost where Python runs when it is freed.
+        A signal handler may raise while the segment is made; where Python frees it, what a handler
+        raises is lost.
         """
         self._descriptors, self._mappings = descriptors, []
         self._ending = [starmap(unmap, self._mappings), map(os.close, self._descriptors)]
@@ -128,11 +127,12 @@ class Segment:
         self.nbytes = nbytes
         self._populated = bytearray(length // HUGE_PAGE)
         self.identity = identify(os.fstat(fd)) if fd >= 0 else (-os.getpid(), time.monotonic_ns())
-        pages = _pages(self.address, length)
-        # Unlisted first of all: the kernel may give the address to another mapping at once.
+        step = mmap.PAGESIZE if length % HUGE_PAGE else HUGE_PAGE
+        pages = range(self.address, self.address + length, step)
+        # Unlisted first: the kernel may give the address to another mapping immediately.
         self._ending[:] = (
-            map(_remove_if_dead, repeat(_by_page), pages),
-            map(_remove_if_dead, (_by_identity,), (self.identity,)),
+            map(remove_if_dead, repeat(_by_page), pages),
+            map(remove_if_dead, (_by_identity,), (self.identity,)),
             starmap(unmap, self._mappings),
             *((closing(fd),) if fd >= 0 else ()),
         )
@@ -155,25 +155,25 @@ class Segment:
         return np.asarray(self).data
 
     def lacks_pages(self, start: int, stop: int) -> bool:
-        """Say whether :meth:`populate` has something to do."""
+        """Return whether :meth:`populate` has something to do."""
         if mapped_bytes(self.nbytes) % HUGE_PAGE or not supports_collapse():
             return False
         return 0 in self._populated[start // HUGE_PAGE : -(-stop // HUGE_PAGE)]
 
     def populate(self, start: int, stop: int) -> None:
-        """Make the pages of bytes `start` to `stop` present, as huge pages where that works.
+        """Allocate the pages of bytes `start` to `stop`, as huge pages; keep their contents.
 
-        What is stored there stays. Where huge pages cannot be had, and in segments under 1 MiB,
-        nothing is done, and pages appear one by one as they are touched.
+        Do nothing where the system has no huge pages, and in segments < 1 MiB: their pages are
+        allocated one by one when they are touched.
         """
-        # The kernel waits for each core once a call: 3 us when they are idle, 90 us when they work.
+        # Tested first, since the system call waits for all cores.
         if not self.lacks_pages(start, stop):
             return
         stop = min(-(-stop // HUGE_PAGE) * HUGE_PAGE, mapped_bytes(self.nbytes))
         pages = np.asarray(self)
         for first in range(start // HUGE_PAGE * HUGE_PAGE, stop, _COLLAPSE_BYTES):
             last = min(first + _COLLAPSE_BYTES, stop)
-            # The kernel refuses a range without any page; reading makes one.
+            # The kernel refuses a range without any page; reading allocates one.
             pages[first:last:HUGE_PAGE].max()
             if advise(self.address + first, last - first, _MADV_COLLAPSE):
                 done = slice(first // HUGE_PAGE, last // HUGE_PAGE)
@@ -181,7 +181,7 @@ class Segment:
 
 
 def find_segment(address: int, nbytes: int) -> Segment | None:
-    """Return the live segment that contains `nbytes` bytes from `address` on, if there is one."""
+    """Return the live segment that contains `nbytes` bytes from `address`, or None."""
     for page in (HUGE_PAGE, mmap.PAGESIZE):
         reference = _by_page.get(address - address % page)
         segment = reference and reference()
@@ -191,7 +191,7 @@ def find_segment(address: int, nbytes: int) -> Segment | None:
 
 
 def find_identity(identity: tuple[int, int]) -> Segment | None:
-    """Return the live segment of this identity, if this process has it."""
+    """Return the live segment of this process that has an identity, or None."""
     reference = _by_identity.get(identity)
     return None if reference is None else reference()
 
@@ -203,12 +203,12 @@ def segment_descriptors() -> set[int]:
 
 
 def identify(status: os.stat_result) -> tuple[int, int]:
-    """Return what tells one memory file from all others."""
+    """Return device and inode, which identify a memory file."""
     return status.st_dev, status.st_ino
 
 
 def is_mapped_shared(start: int, stop: int) -> bool:
-    """Return whether writes to these addresses reach other processes, by /proc/self/maps."""
+    """Return whether writes to these addresses reach other processes, by ``/proc/self/maps``."""
     with contextlib.suppress(OSError), open("/proc/self/maps") as file:
         for line in file:
             addresses, flags, _ = line.split(maxsplit=2)
@@ -229,13 +229,9 @@ def supports_memfd() -> bool:
 
 @functools.cache
 def supports_collapse() -> bool:
-    """Return whether shared memory can be put on huge pages by MADV_COLLAPSE."""
-    if sys.platform != "linux":  # the number means something else there
+    """Return whether the system puts shared memory on huge pages by MADV_COLLAPSE."""
+    if sys.platform != "linux":  # the number has another meaning there
         return False
     segment = Segment(HUGE_PAGE)
     np.asarray(segment)[0] = 0
     return advise(segment.address, HUGE_PAGE, _MADV_COLLAPSE)
-
-
-def _pages(address: int, length: int) -> range:
-    return range(address, address + length, mmap.PAGESIZE if length % HUGE_PAGE else HUGE_PAGE)

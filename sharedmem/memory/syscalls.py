@@ -1,4 +1,4 @@
-"""The system calls that map memory; Python's `mmap` hides addresses and holds descriptors."""
+"""System calls that map memory; Python's `mmap` hides addresses and holds descriptors."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if hasattr(_libc, "fallocate"):  # of Linux
     _libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long)
 _FAILED = ctypes.c_void_p(-1).value
 
-# Addresses and lengths of what is mapped, for its owner to end.
+# Addresses and lengths of mappings, for their owner to unmap.
 Mappings = list[tuple[int, int]]
 
-unmap: Any = _libc.munmap  # itself, since `free_with` takes no functions of Python
+unmap: Any = _libc.munmap  # the C function itself, as `free_with` requires
 
 
 def map_memory(
@@ -38,12 +38,12 @@ def map_memory(
 ) -> int:
     """Map `length` bytes, from the start of a file unless `fd` is -1; return their address.
 
-    It is noted in `mappings` by the same call of C, so that no signal handler can come between.
+    The same call of C appends them to `mappings`, so that no signal handler can run in between.
 
     Raises
     ------
     OSError
-        With the number that the system gave.
+        If the system refuses; the error has its number.
     """
     arguments = (address, length, protection, flags, fd, 0)
     mappings.extend(zip(starmap(_libc.mmap, (arguments,)), (length,), strict=True))
@@ -55,16 +55,21 @@ def map_memory(
     return mapped
 
 
-def allocate_on_disk(fd: int, offset: int, length: int) -> None:
-    """Have the file system find room for a part of a file, if it knows how to.
+def unmap_last(mappings: Mappings) -> None:
+    """Unmap the last mapping of a list, and remove it from the list, in one call of C."""
+    next(starmap(unmap, map(mappings.pop, (-1,))))
 
-    `posix_fallocate` of glibc imitates what it does not know by writing bytes back that it has
-    read, which takes back what others have written meanwhile.
+
+def allocate_on_disk(fd: int, offset: int, length: int) -> None:
+    """Allocate disk space for a part of a file, if the file system supports that.
+
+    `posix_fallocate` of glibc would otherwise write the bytes back that it has read, and so undo
+    what others have written meanwhile.
 
     Raises
     ------
     OSError
-        If there is no room.
+        If there is no space.
     """
     while hasattr(_libc, "fallocate") and _libc.fallocate(fd, 0, offset, length):
         code = ctypes.get_errno()
@@ -74,34 +79,29 @@ def allocate_on_disk(fd: int, offset: int, length: int) -> None:
             raise OSError(code, os.strerror(code))
 
 
-def unmap_last(mappings: Mappings) -> None:
-    """End the last mapping of a list, and take it from there, in one call of C."""
-    next(starmap(unmap, map(mappings.pop, (-1,))))
-
-
-# Given up to tell why there is no memory: Python takes a mapping for what it then allocates.
+# Closed before the error is composed: Python needs mappings for the memory that this takes.
 _reserve = [mmap.mmap(-1, 4096) for _ in range(4)]
 
 
 def reason(code: int) -> str:
-    """Return why the system gives no memory; the limit on mappings, if that is what was hit."""
+    """Return why the system gives no memory; name the limit on mappings if that is reached."""
     if code == errno.ENOMEM:
         for spare in _reserve:
             spare.close()
         with contextlib.suppress(OSError, ValueError, MemoryError):
             limit = int(Path("/proc/sys/vm/max_map_count").read_text())
-            # By little pieces: there is hardly any memory left.
+            # In small pieces: there is hardly any memory left.
             with open("/proc/self/maps", "rb", buffering=0) as file:
                 n_mappings = sum(part.count(b"\n") for part in iter(lambda: file.read(4096), b""))
             if n_mappings > limit - 64:
                 return (
-                    f"this process has {n_mappings} mappings, and vm.max_map_count allows {limit}: "
-                    "each shared array takes one. Drop some, use views of one large array, or "
+                    f"this process has {n_mappings} mappings, and vm.max_map_count allows {limit}; "
+                    "each shared array takes one. Delete some, use views of one large array, or "
                     f"raise the limit: sysctl -w vm.max_map_count={8 * limit}"
                 )
     return os.strerror(code)
 
 
 def advise(address: int, length: int, advice: int) -> bool:
-    """Return whether the kernel took an advice on pages."""
+    """Call `madvise`; return whether the kernel has accepted the advice."""
     return not _libc.madvise(address, length, advice)

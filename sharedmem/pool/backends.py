@@ -14,7 +14,7 @@ from sharedmem.pool.calls import run_imap, run_map
 from sharedmem.workers.claims import FileCursor, LockedCursor
 from sharedmem.workers.process_team import ProcessTeam
 from sharedmem.workers.protocols import PoolCall
-from sharedmem.workers.sections import TeamSync, WorkerSync
+from sharedmem.workers.sections import WorkerSync
 from sharedmem.workers.task_loop import items_of
 from sharedmem.workers.thread_team import ThreadTeam
 
@@ -133,7 +133,7 @@ class SerialBackend(_LocalBackend):
         in_order: bool,
     ) -> Iterator[Any]:
         """Yield the results of `func` on `items`; see :class:`Backend`."""
-        part = WorkerSync(TeamSync(1, processes=False), 0)
+        part = WorkerSync.alone()
         context = call.call.context(part)
         with call.contexts.acting(context):
             call.initialize()

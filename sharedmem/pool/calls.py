@@ -14,8 +14,9 @@ from sharedmem.workers.channel import Kind, Message
 from sharedmem.workers.claims import Cursor, claims
 from sharedmem.workers.protocols import OverdueError, PoolCall, Port, Team, TeamMaker, is_over
 from sharedmem.workers.recorder import Recorder
-from sharedmem.workers.sections import CoordinatorSync, TeamSync, WorkerSync
+from sharedmem.workers.sections import CoordinatorSync, WorkerSync
 from sharedmem.workers.task_loop import item_text, run_claims, run_fed, run_to_the_end
+from sharedmem.workers.team_sync import TeamSync
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The debug switch, with which pools run their tasks serially."""
+"""The debug switch: with it, pools run their tasks serially."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ _debug = False
 def set_debug(flag: bool) -> None:
     """Switch debug mode on or off.
 
-    In debug mode every pool runs its tasks serially in the coordinator, and exceptions reach
-    the caller as they are, so that a debugger such as :mod:`pdb` sees them.
+    In debug mode each pool runs its tasks serially in the calling process and raises their
+    exceptions unchanged, so that a debugger such as :mod:`pdb` can stop at them.
 
     Parameters
     ----------
     flag : bool
-        True for debug mode, False for parallel work.
+        True for serial tasks, False (the default state) for parallel ones.
 
     Examples
     --------

@@ -9,7 +9,7 @@ from typing import Any
 
 from sharedmem.workers.channel import INLINE_BYTES
 from sharedmem.workers.protocols import Team
-from sharedmem.workers.sections import TeamSync
+from sharedmem.workers.team_sync import TeamSync
 
 MISSING = object()
 """Stands in the list of results for a task that gave none."""

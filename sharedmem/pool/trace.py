@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _N_SLOWEST = 5
-# Bars of so many tasks are wider than the edges between them.
+# Up to so many bars are wide enough for edges between them.
 _EDGED_BARS = 200
 _NAMES = {
     Activity.TASKS: "tasks",
@@ -37,17 +37,17 @@ class TraceSummary:
     Attributes
     ----------
     seconds : float
-        How long the call took.
+        Duration of the call.
     busy : ndarray of float64, shape (n_workers,)
-        Share of that time in which each worker ran tasks and did not wait for others.
+        Share of this time in which each worker ran tasks and did not wait for others.
     waiting_ordered, waiting_critical : ndarray of float64, shape (n_workers,)
-        Seconds that each worker waited.
+        Seconds that each worker waited for its turn, and for critical sections.
     imbalance : float
-        Busy time of the busiest worker over the mean, less one: 0 is perfect.
+        Busy time of the busiest worker divided by the mean, minus 1; 0 is perfect balance.
     sent_bytes : int
         Bytes of results.
     slowest : list of Event
-        The claims that took longest; with more than one task, a run of short ones.
+        The claims that took longest; a claim may have several tasks.
     """
 
     seconds: float
@@ -76,19 +76,19 @@ class TraceSummary:
 
 
 class Trace:
-    """What each worker of a call did, and when.
+    """A record of what each worker of a call did, and when.
 
     Attributes
     ----------
     events : list of list of Event
-        For each worker, in the order of time.
+        The events of each worker, in the order of time.
     start, stop : float
-        When the call began and ended, in seconds of the monotonic clock.
+        Start and end of the call, in seconds of the monotonic clock.
 
     Notes
     -----
-    Tasks are noted by claims, so that a trace costs next to nothing also where tasks are short. A
-    worker that died has taken its events along.
+    There is one event per claim and not per task, so that a trace costs little if tasks are short.
+    The events of a worker that has died are lost.
 
     Examples
     --------
@@ -104,11 +104,11 @@ class Trace:
         self.start = self.stop = time.perf_counter()
 
     def finish(self) -> None:
-        """Note the end of the call."""
+        """Record the end of the call."""
         self.stop = time.perf_counter()
 
     def summary(self) -> TraceSummary:
-        """Return the figures that tell whether the workers were put to good use."""
+        """Return figures that show how well the workers were used."""
         seconds = max(self.stop - self.start, 1e-9)
         spent = np.zeros((len(Activity), len(self.events)))
         for rank, events in enumerate(self.events):
@@ -128,12 +128,12 @@ class Trace:
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the trace as JSON that Perfetto and Chrome's ``about:tracing`` open.
+        """Write the trace as a JSON file for Perfetto or ``about:tracing`` in Chrome.
 
         Parameters
         ----------
         path : path-like
-            The file, for example ``"trace.json"``.
+            The name of the file, for example ``"trace.json"``.
 
         References
         ----------
@@ -165,12 +165,12 @@ class Trace:
             json.dump({"traceEvents": records, "displayTimeUnit": "ms"}, file)
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
-        """Draw a line of bars for each worker.
+        """Plot the trace, with one line of bars per worker.
 
         Parameters
         ----------
         path : path-like, optional
-            Where to save the picture.
+            The file to save the picture to.
 
         Returns
         -------
@@ -193,7 +193,7 @@ class Trace:
                     for event in events
                     if event.activity == activity
                 ]
-                # Edges between tasks that are nearly as narrow would cover them.
+                # Edges would cover narrow bars.
                 has_edges = activity == Activity.TASKS and len(bars) <= _EDGED_BARS
                 edge = "white" if has_edges else "none"
                 panel.broken_barh(

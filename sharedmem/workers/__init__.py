@@ -1,1 +1,1 @@
-"""Teams of workers: processes and threads, what they are told, and what they give back."""
+"""Teams of workers: processes and threads that run tasks and send results."""

@@ -1,4 +1,4 @@
-"""Batches: small objects that are pickled, and travel, many at once."""
+"""Batches: small objects that are pickled and sent together."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from sharedmem.memory.segments import Segment
 from sharedmem.workers.pickling import Parcel, pack, unpack
 
-# Results of these types are immutable and small, so that they may be pickled later, many at once.
+# Results of these types are immutable and small, so that they may be pickled later and together.
 ATOMIC_TYPES = frozenset({int, float, complex, bool, type(None)}) | {
     scalar
     for scalar in np.sctypeDict.values()
@@ -21,16 +21,16 @@ ATOMIC_TYPES = frozenset({int, float, complex, bool, type(None)}) | {
 }
 _IMMUTABLE_TYPES = ATOMIC_TYPES | {str, bytes}
 _COLLECTIONS = frozenset({tuple, list, dict})
-# What is larger takes longer to look through than to pickle.
+# To look through a longer collection takes longer than to pickle it.
 _FEW_ITEMS = 64
 _SMALL_BYTES = 1024
 
 
 def snapshot(value: Any) -> tuple[object, int] | None:
-    """Return what may be pickled later in place of `value`, and about how many bytes it has.
+    """Return a copy of a small object and its approximate size in bytes; None if it is not small.
 
-    A task may change what it has returned. To copy a small result, and to pickle many of them at
-    once, takes a third of the time of pickling each; None says that this one is not of that sort.
+    A task may change an object after it has returned it. To copy small objects, and to pickle many
+    of them together, is faster than to pickle each.
     """
     kind = type(value)
     if kind is str:
@@ -53,7 +53,7 @@ class Pickled:
     Parameters
     ----------
     stream, buffers
-        As of a :class:`Parcel`.
+        See :class:`Parcel`.
     """
 
     __slots__ = ("_buffers", "stream")
@@ -63,7 +63,7 @@ class Pickled:
         self._buffers = buffers
 
     def __reduce_ex__(self, protocol: object) -> Any:
-        """Pickle by buffers, so that large ones are kept apart once more."""
+        """Pickle the buffers out of band again."""
         buffers = [pickle.PickleBuffer(buffer) for buffer in self._buffers]
         return Pickled, (pickle.PickleBuffer(self.stream), buffers)
 
@@ -73,16 +73,16 @@ class Pickled:
 
 
 class Entry(NamedTuple):
-    """An object as it was, to be put into a batch.
+    """The state of an object, for a batch.
 
     Attributes
     ----------
     kept : object
         A copy, or a :class:`Pickled`.
     nbytes : int
-        About how many bytes it has.
+        Approximate size in bytes.
     segments : sequence of Segment
-        Those that it refers to.
+        The segments that the object refers to.
     has_buffers : bool
         Whether large buffers are not copied yet.
     """
@@ -94,7 +94,7 @@ class Entry(NamedTuple):
 
 
 def entry_of(value: object) -> Entry:
-    """Return `value` as it is now: the next task, or the iterator, may use its buffer again."""
+    """Return the present state of `value`: the next task, or the iterator, may change it."""
     taken = snapshot(value)
     if taken is not None:
         return Entry(*taken)
@@ -104,18 +104,18 @@ def entry_of(value: object) -> Entry:
 
 
 class Batch:
-    """Objects that travel together; small ones are pickled many at once.
+    """Objects that are sent together; small ones are pickled together.
 
     Attributes
     ----------
     entries : list
-        Takes objects of atomic types directly.
+        The objects; those of atomic types are appended directly.
     nbytes : int
-        About how many bytes the other objects have.
+        Approximate size of the other objects in bytes.
     segments : dict
         The segments that they refer to, by identity.
     has_buffers : bool
-        Whether large buffers are not copied yet, so that the batch has to be sent now.
+        Whether large buffers are not copied yet, so that the batch must be sent now.
     """
 
     def __init__(self) -> None:
@@ -132,7 +132,7 @@ class Batch:
         self.has_buffers = False
 
     def add(self, entry: Entry) -> None:
-        """Take one more object."""
+        """Add an object."""
         self.entries.append(entry.kept)
         self.nbytes += entry.nbytes
         if entry.segments:
@@ -140,7 +140,7 @@ class Batch:
         self.has_buffers |= entry.has_buffers
 
     def close(self) -> Parcel:
-        """Return all as one parcel, and begin anew."""
+        """Return all objects as one parcel, and empty the batch."""
         parcel = pack(self.entries)._replace(segments=list(self.segments.values()))
         self.entries.clear()
         self._reset()

@@ -1,4 +1,4 @@
-"""How results travel: one socket a worker, large buffers in a segment of their own."""
+"""Send messages over one socket per worker, with large buffers in anonymous files."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from sharedmem.machine.descriptors import keep_room, lack_of_descriptors, with_d
 from sharedmem.memory.segments import Segment
 from sharedmem.workers.batches import opened
 from sharedmem.workers.failures import is_from_handler
-from sharedmem.workers.pickling import Parcel, UnpackingError, read_parts, store, unpack
+from sharedmem.workers.pickling import Parcel, UnpackingError, read_parts, unpack, write_parts
 
-# What fits goes through the socket, and the rest through a segment. A sequenced-packet socket
-# keeps each message whole: a worker that is killed leaves a message or none.
+# Larger parcels, and out-of-band buffers, are sent in a file. A sequenced-packet socket keeps each
+# message whole: a worker that is killed has sent all of a message or nothing.
 INLINE_BYTES = 32 * 1024
-# What a worker may have sent, in segments, before the coordinator has reduced it.
+# Bytes that a worker may have sent, in files and segments, before the coordinator has reduced them.
 WINDOW_BYTES = 32 * 1024 * 1024
 # The kernel passes at most 253 descriptors with one message.
 _MAX_SEGMENTS = 250
 
 
 class Kind:
-    """What a message says, in plain integers; results and tasks come in batches."""
+    """Kinds of messages, as plain integers; results and tasks are sent in batches."""
 
     RESULTS = 0
     TASKS = 1
@@ -38,18 +38,18 @@ class Kind:
 
 
 class Message(NamedTuple):
-    """What one side tells the other.
+    """A message between coordinator and worker.
 
     Attributes
     ----------
     kind : int
-        What it says.
+        One of the numbers of :class:`Kind`.
     task : int
-        The number of the task that it is about, the first one where there are several.
+        The number of the task, or of the first of several, that the message is about.
     value : object
         Results, a failure, or items to work on.
     window_bytes : int
-        What it holds of the result window.
+        Bytes of the result window that it takes.
     """
 
     kind: int
@@ -58,8 +58,8 @@ class Message(NamedTuple):
     window_bytes: int = 0
 
 
-# Kind, whether the parts are in a file, index, bytes of the window, bytes of the stream, buffers,
-# segments; the sizes of the segments follow, then the stream unless it is in the file.
+# Kind, whether the parts are in a file, task, bytes of the window, bytes of the stream, numbers of
+# buffers and segments; the sizes of the segments follow, then the stream unless it is in the file.
 _HEADER = struct.Struct("=BBqqqqq")
 _ACK = struct.Struct("=q")
 
@@ -72,7 +72,7 @@ class Channel:
     end : socket.socket
         A sequenced-packet socket.
     windowed : bool
-        Whether what is sent from here waits once the result window is full.
+        Whether sending from this end blocks while the result window is full.
     """
 
     def __init__(self, end: socket.socket, *, windowed: bool = False) -> None:
@@ -86,11 +86,11 @@ class Channel:
 
     @classmethod
     def pair(cls, *, windowed: bool) -> tuple[Channel, Channel]:
-        """Return the coordinator's end and the worker's."""
+        """Return the end of the coordinator and the end of the worker."""
         ours, theirs = with_descriptors(
             lambda: socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         )
-        # Those that arrive without room are lost.
+        # The kernel drops descriptors that arrive when the limit is reached.
         keep_room(theirs.fileno(), _MAX_SEGMENTS + 1)
         return cls(ours), cls(theirs, windowed=windowed)
 
@@ -111,7 +111,7 @@ class Channel:
         while len(segments) > _MAX_SEGMENTS:
             self._send(Kind.SEGMENTS, 0, 0, Parcel(b"", (), segments[:_MAX_SEGMENTS]), -1)
             segments = segments[_MAX_SEGMENTS:]
-        file = store(stream, buffers) if is_apart else -1
+        file = write_parts(stream, buffers) if is_apart else -1
         try:
             self._send(kind, index, window_bytes, Parcel(stream, buffers, segments), file)
         finally:
@@ -135,8 +135,8 @@ class Channel:
             try:
                 socket.send_fds(self.socket, data, descriptors)
             except OSError as error:
-                # The kernel bounds the descriptors on their way by the limit on open ones; the
-                # coordinator takes them out, but nothing tells when.
+                # The kernel limits the descriptors in flight like those that are open. The
+                # coordinator receives them, but nothing tells when.
                 if error.errno != errno.ETOOMANYREFS:
                     raise
                 time.sleep(0.001)
@@ -144,7 +144,7 @@ class Channel:
                 return
 
     def _window_bytes(self, nbytes: int, segments: Sequence[Segment]) -> int:
-        """Return what a message holds of the window until it is acknowledged."""
+        """Return the bytes of the window that a message takes until it is acknowledged."""
         if not self._windowed:
             return 0
         for segment in segments:
@@ -154,7 +154,7 @@ class Channel:
         return nbytes
 
     def _wait_for_window(self, nbytes: int) -> None:
-        # A result larger than the window must pass too, so the bound is the window and one result.
+        # A result larger than the window must pass, too, so the bound is the window and one result.
         while True:
             block = self._outstanding > WINDOW_BYTES
             try:
@@ -165,21 +165,21 @@ class Channel:
         self._outstanding += nbytes
 
     def acknowledge(self, message: Message) -> None:
-        """Tell the worker that `message` has been reduced; eighths of the window at a time."""
+        """Tell the worker that messages were reduced, an eighth of the window at a time."""
         self._unacknowledged += message.window_bytes
         if self._unacknowledged >= WINDOW_BYTES // 8:
             acknowledged, self._unacknowledged = self._unacknowledged, 0
-            # A worker that has ended needs no window any more.
+            # A worker that has ended does not need the window any more.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 self.socket.send(_ACK.pack(acknowledged))
 
     def receive(self, *, block: bool) -> Message | None:
-        """Return the next message, None when the other side has ended.
+        """Return the next message, or None if the other side has ended.
 
         Raises
         ------
         BlockingIOError
-            If there is none now and `block` is False.
+            If there is no message and `block` is False.
         UnpackingError
             If the message cannot be unpickled.
         """
@@ -191,7 +191,7 @@ class Channel:
                     socket.MSG_CMSG_CLOEXEC | (0 if block else socket.MSG_DONTWAIT),
                 )
             except ConnectionResetError:
-                # Said once if the worker ended with acknowledgements unread; what it has sent
+                # Raised once if the worker ended with acknowledgements unread; what it has sent
                 # can still be received.
                 continue
             descriptors = _descriptors(ancillary)
@@ -207,12 +207,12 @@ class Channel:
                 return None
             message = self._open(data, descriptors)
             if message.kind != Kind.SEGMENTS:
-                # Only now may the segments go: unpickling finds them among the live ones.
+                # Kept until now, since unpickling looks segments up among the live ones.
                 self._attached.clear()
                 return message
 
     def _open(self, data: bytes, descriptors: list[int]) -> Message:
-        """Return what a message says, and close or take over its descriptors."""
+        """Return the message in `data`, and close or take over its descriptors."""
         index, file = -1, -1
         try:
             kind, in_file, index, nbytes, *lengths = _HEADER.unpack_from(data)

@@ -1,4 +1,4 @@
-"""How workers claim runs of tasks from a cursor that they share."""
+"""Claim runs of tasks from a cursor that the workers share."""
 
 from __future__ import annotations
 
@@ -12,39 +12,36 @@ from typing import Protocol
 from sharedmem.machine.descriptors import with_descriptors
 from sharedmem.memory.memory_files import anonymous_file
 
-# A claim costs 30 us, in its worker and for the message to the coordinator, and 0.3 ms where the
-# host has other work: there, 1,000 tasks of 1 ms took two workers 556 ms by claims of 5 ms, 530 by
-# those of 20, and 527 by those of 40.
+# The time that a claim should take. Each claim costs a message to the coordinator.
 CLAIM_SECONDS = 0.02
-# Tasks that take turns go on one by one, so the others wait while one worker does its claim. To
-# hand over a turn takes 20 us, which short tasks share and long ones need not avoid.
+# The same where tasks take turns: the other workers wait while one runs the tasks of its claim, and
+# only short tasks need to share the cost of handing over a turn.
 TURNS_SECONDS = 0.0001
 
 
 class Cursor(Protocol):
-    """Hands out the numbers of tasks, each one once."""
+    """A counter that hands out the numbers of tasks, each once."""
 
     def claim(self, n_tasks: int) -> int:
-        """Return the first of `n_tasks` numbers that are now the caller's."""
+        """Return the first of `n_tasks` numbers that belong to the caller now."""
         ...
 
     def close(self) -> None:
-        """Give back what the cursor holds of the system."""
+        """Close the descriptor of the cursor, if it has one."""
         ...
 
 
 class FileCursor:
-    """A cursor for processes: the offset of an open file, which the kernel moves under its lock.
+    """A cursor for processes: the offset of an open file, which the kernel moves atomically.
 
-    Guarantees: no number is handed out twice, and a worker that is killed at any moment leaves
-    nothing locked.
+    No number is handed out twice, and a worker that is killed leaves no lock taken.
     """
 
     def __init__(self, start: int) -> None:
         raw = anonymous_file("sharedmem-cursor")
         try:
-            # Only a file that came through open() has its offset locked; on the descriptor that
-            # memfd_create returns, 0.6% of the numbers were handed out twice.
+            # The kernel locks the offset of files that were opened by open(), and not of those of
+            # memfd_create, which would hand out some numbers twice.
             path = f"/proc/self/fd/{raw}"
             self._descriptor = with_descriptors(lambda: os.open(path, os.O_RDWR | os.O_CLOEXEC))
             self._close = weakref.finalize(self, os.close, self._descriptor)
@@ -53,7 +50,7 @@ class FileCursor:
         os.lseek(self._descriptor, start, os.SEEK_SET)
 
     def claim(self, n_tasks: int) -> int:
-        """Return the first of `n_tasks` numbers that are now the caller's."""
+        """Return the first of `n_tasks` numbers that belong to the caller now."""
         return os.lseek(self._descriptor, n_tasks, os.SEEK_CUR) - n_tasks
 
     def close(self) -> None:
@@ -69,14 +66,14 @@ class LockedCursor:
         self._lock = threading.Lock()
 
     def claim(self, n_tasks: int) -> int:
-        """Return the first of `n_tasks` numbers that are now the caller's."""
+        """Return the first of `n_tasks` numbers that belong to the caller now."""
         with self._lock:
             first = self._next
             self._next += n_tasks
         return first
 
     def close(self) -> None:
-        """Do nothing: there is nothing to give back."""
+        """Do nothing: there is no descriptor to close."""
 
 
 def claims(
@@ -87,27 +84,28 @@ def claims(
     size: int | None,
     waited: Callable[[], float | None],
 ) -> Iterator[tuple[int, int]]:
-    """Claim tasks until there are none left.
+    """Claim tasks until none are left.
 
-    The first claim of each worker needs no cursor: it begins at its rank, so that every worker
-    gets a task while there are enough. With `size` None a claim is as long as takes
-    `CLAIM_SECONDS`, or `TURNS_SECONDS`, but never over half of a fair share of what is left.
+    The first claim of each worker begins at its rank and does not move the cursor, so that each
+    worker gets a task if there are enough. If `size` is None, a claim has as many tasks as are
+    estimated to take `CLAIM_SECONDS`, or `TURNS_SECONDS` if tasks take turns, but at most half of
+    a fair share of the tasks that are left.
 
     Parameters
     ----------
     cursor : Cursor
-        Starts behind the first claims, at ``n_workers * (size or 1)``.
+        The next task after the first claims, ``n_workers * (size or 1)``.
     rank, n_workers, n_tasks : int
-        The worker's number, how many there are, and the number of tasks.
+        The number of the worker, the number of workers, and the number of tasks.
     size : int or None
-        Tasks a claim; None lets it grow.
+        Tasks per claim; None adapts the size to the duration of tasks.
     waited : callable
-        Returns the seconds that this worker has waited for turns, None where none are taken.
+        Returns the seconds that this worker has waited for turns; None if no turns are taken.
 
     Yields
     ------
     start, stop : int
-        The claim: tasks `start` to `stop`, without `stop`.
+        The tasks of a claim are in [start, stop).
     """
     length = size or 1
     start = rank * length
@@ -125,7 +123,7 @@ def claims(
 
 
 class Pace:
-    """Says how long claims are to be, from how long earlier ones have taken."""
+    """Estimate the length of claims from the time that earlier ones have taken."""
 
     def __init__(self, n_workers: int) -> None:
         self._n_workers = n_workers
@@ -139,20 +137,22 @@ class Pace:
         claim_seconds: float,
         least_seconds: float = 0.0,
     ) -> int:
-        """Return the length of a claim that takes `claim_seconds`, as far as is known.
+        """Return the number of tasks of a claim that is estimated to take `claim_seconds`.
 
         Parameters
         ----------
-        length, elapsed
-            The last claim's number of tasks, and the seconds that they took.
-        n_left
-            How many tasks are left: a claim takes no more than half of a fair share of them.
-        claim_seconds
+        length : int
+            The number of tasks of the last claim.
+        elapsed : float
+            The seconds that they took.
+        n_left : int
+            The number of tasks that are left; a claim takes at most half of a fair share of them.
+        claim_seconds : float
             The seconds that a claim should take.
-        least_seconds
-            What is not worth a claim of its own: so much is not halved.
+        least_seconds : float
+            A fair share that takes less is not halved.
         """
-        # A long task is forgotten slowly: where lengths vary, one claim must not take several.
+        # The estimate falls slowly: where durations vary, a claim must not get several long tasks.
         self._task_seconds = max(elapsed / length, self._task_seconds / 2, 1e-9)
         half_share = n_left // (2 * self._n_workers)
         least = min(int(least_seconds / self._task_seconds), -(-n_left // self._n_workers))

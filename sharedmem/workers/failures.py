@@ -1,7 +1,8 @@
-"""How an exception travels from a worker to the coordinator."""
+"""Send an exception from a worker to the coordinator."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import signal
@@ -15,16 +16,16 @@ from sharedmem.errors import LostExceptionType, WorkerException, shortened
 
 
 class Failure(NamedTuple):
-    """What went wrong in a worker.
+    """An exception that was raised in a worker.
 
     Attributes
     ----------
     reason : BaseException
-        The exception, or a plain one with its text where it cannot be pickled.
+        The exception, or an `Exception` with its text if it cannot be pickled.
     traceback : str
-        Where it happened: the worker, the task, and the lines of code.
+        The worker, the task, and the lines of code that have raised it.
     type_lost : bool
-        Whether `reason` is a stand-in.
+        Whether `reason` stands in for an exception that cannot be pickled.
     """
 
     reason: BaseException
@@ -33,9 +34,9 @@ class Failure(NamedTuple):
 
 
 def describe_failure(error: BaseException, where: str) -> Failure:
-    """Say what `error` is and where it happened."""
+    """Return the failure for an exception; `where` names the task and the worker."""
     trace = error.__traceback__
-    # The user's lines, without those of this package that called them.
+    # The lines of the user, without those of this package that have called them.
     while trace is not None and _is_ours(trace.tb_frame):
         trace = trace.tb_next
     try:
@@ -51,18 +52,16 @@ def _is_ours(frame: FrameType) -> bool:
 
 
 def portable(failure: Failure, dumps: Callable[[Any], bytes] = pickle.dumps) -> Failure:
-    """Return `failure` with a reason that survives pickling, by `dumps`."""
+    """Return `failure` with a reason that can be pickled, by `dumps`, and unpickled."""
     reason = failure.reason
-    try:
+    with contextlib.suppress(BaseException):  # Whatever user code raises, the failure must arrive.
         if type(pickle.loads(dumps(reason))) is type(reason):
             return failure
-    except BaseException:  # Whatever foreign code raises, the failure must arrive.
-        return Failure(Exception(text_of(reason)), failure.traceback, type_lost=True)
     return Failure(Exception(text_of(reason)), failure.traceback, type_lost=True)
 
 
 def is_from_handler(error: BaseException) -> bool:
-    """Return whether a handler of signals has raised `error`, in whatever ran just then."""
+    """Return whether a signal handler has raised `error`."""
     handlers = filter(callable, map(signal.getsignal, signal.valid_signals()))
     codes = {
         getattr(function, "__code__", None)
@@ -73,7 +72,7 @@ def is_from_handler(error: BaseException) -> bool:
 
 
 def text_of(error: BaseException) -> str:
-    """Return the text of `error`, or its type where even that fails."""
+    """Return type and message of `error`; only the type if the message raises an exception."""
     try:
         return f"{type(error).__name__}: {shortened(str(error))}"
     except BaseException:  # as in `portable`
@@ -81,7 +80,7 @@ def text_of(error: BaseException) -> str:
 
 
 def exception_of(failure: Failure) -> WorkerException:
-    """Return the exception to raise in the coordinator for what a worker has told of."""
+    """Return the exception that the coordinator raises for a failure."""
     reason = failure.reason
     if failure.type_lost:
         warnings.warn(

@@ -1,4 +1,4 @@
-"""Locks and bells, for workers that are processes and for those that are threads."""
+"""Locks and bells for workers that are processes, and for workers that are threads."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ import threading
 import time
 import weakref
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Protocol
 
+from sharedmem.machine.cpython import lock_of_semaphore, semaphore_type
 from sharedmem.machine.descriptors import with_descriptors
 from sharedmem.machine.freeing import free_with
 from sharedmem.memory.memory_files import anonymous_file
 
 
 class Lock(Protocol):
-    """What the locks of `threading` and `multiprocessing` have in common."""
+    """The common part of the locks of `threading` and `multiprocessing`."""
 
     def __enter__(self) -> object:
-        """Take the lock; no exception of a signal handler leaves it taken."""
+        """Take the lock; an exception of a signal handler does not leave it taken."""
         ...
 
     def __exit__(
@@ -32,7 +33,7 @@ class Lock(Protocol):
         traceback: TracebackType | None,
         /,
     ) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         ...
 
     def acquire(self, block: bool = True, timeout: float = ..., /) -> bool:
@@ -40,15 +41,15 @@ class Lock(Protocol):
         ...
 
     def release(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         ...
 
 
 class Bell(Protocol):
-    """Wakes one sleeping worker; rung before the sleep, it is not missed."""
+    """A bell that wakes one sleeping worker; it is not missed if it rings before the sleep."""
 
     def ring(self) -> None:
-        """Wake the owner, now or when it next sleeps."""
+        """Wake the owner, now or in its next sleep."""
         ...
 
     def sleep(self) -> None:
@@ -56,12 +57,12 @@ class Bell(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back what the bell holds of the system."""
+        """Close the descriptor of the bell, if it has one."""
         ...
 
 
 class FileLock:
-    """A lock between processes where semaphores cannot lie in memory of our own.
+    """A lock between processes, for systems that do not let us place semaphores in memory.
 
     The kernel releases it when its holder dies.
     """
@@ -93,7 +94,7 @@ class FileLock:
         return True
 
     def release(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
         self._threads.release()
 
@@ -102,7 +103,7 @@ class FileLock:
         self.acquire()
 
     def __exit__(self, *exception: object) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         self.release()
 
 
@@ -110,47 +111,32 @@ SEMAPHORE_BYTES = 64  # 32 in glibc, and a cache line of its own
 
 
 def process_lock(memory: mmap.mmap, offset: int) -> Lock:
-    """Return a new lock that forked workers share, a semaphore in shared memory.
+    """Return a new lock for forked workers: a semaphore in shared memory.
 
-    `memory` has to live as long as the lock. Those of `multiprocessing` have a name in
-    ``/dev/shm`` while they are made, which a process that is killed then leaves behind.
+    `memory` must live as long as the lock.
     """
-    semaphore = _semaphore_type()
+    semaphore = semaphore_type()
     if semaphore is None:
         return FileLock()
     address = ctypes.addressof(ctypes.c_char.from_buffer(memory, offset))
     if _libc.sem_init(ctypes.c_void_p(address), 1, 1):
         raise OSError(ctypes.get_errno(), "cannot make a semaphore")
-    lock: Lock = semaphore._rebuild(address, _SEMAPHORE, 1, None)
+    lock: Lock = lock_of_semaphore(semaphore, address)
     return lock
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_SEMAPHORE = 1
-
-
-def _semaphore_type() -> Any:
-    """Return the type behind the locks of `multiprocessing`; None where libc is not glibc.
-
-    It closes what it does not own, which glibc ignores.
-    """
-    try:
-        os.confstr("CS_GNU_LIBC_VERSION")
-        from _multiprocessing import SemLock
-    except (ValueError, ImportError):
-        return None
-    return SemLock
 
 
 class EventBell:
-    """A bell for processes: an event counter in the kernel."""
+    """A bell for processes: an `eventfd` of the kernel."""
 
     def __init__(self) -> None:
         self._descriptor = with_descriptors(lambda: os.eventfd(0, os.EFD_CLOEXEC))
         self._close = weakref.finalize(self, os.close, self._descriptor)
 
     def ring(self) -> None:
-        """Wake the owner, now or when it next sleeps."""
+        """Wake the owner, now or in its next sleep."""
         os.eventfd_write(self._descriptor, 1)
 
     def sleep(self) -> None:
@@ -158,7 +144,7 @@ class EventBell:
         os.read(self._descriptor, 8)  # os.eventfd_read is not tried again after a signal
 
     def close(self) -> None:
-        """Close the counter."""
+        """Close the descriptor."""
         self._close()
 
 
@@ -169,7 +155,7 @@ class ThreadBell:
         self._rings: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def ring(self) -> None:
-        """Wake the owner, now or when it next sleeps."""
+        """Wake the owner, now or in its next sleep."""
         self._rings.put(None)
 
     def sleep(self) -> None:
@@ -177,4 +163,4 @@ class ThreadBell:
         self._rings.get()
 
     def close(self) -> None:
-        """Do nothing: there is nothing to give back."""
+        """Do nothing: there is no descriptor to close."""

@@ -1,4 +1,4 @@
-"""How objects are pickled: large buffers and shared arrays apart from the stream."""
+"""Pickle objects, with large buffers and shared arrays out of band."""
 
 from __future__ import annotations
 
@@ -28,10 +28,9 @@ from sharedmem.memory.memory_files import (
 from sharedmem.memory.segments import Segment
 from sharedmem.workers.failures import is_from_handler
 
-# Buffers from this size on are kept out of the stream.
-MAPPED_BYTES = 64 * 1024
-# What is larger is mapped where it lies; less is copied, since a process has 65,530 mappings. To
-# map and to copy 256 KiB take 37 and 27 us, and 22 and 158 where memory is not used again.
+# Buffers of at least this size are pickled out of band.
+OUT_OF_BAND_BYTES = 64 * 1024
+# Larger buffers of a result are mapped, smaller ones copied: the mappings of a process are limited.
 COPIED_BYTES = 256 * 1024
 # While so many results are mapped, all others are copied.
 MANY_MAPPINGS = 16 * 1024
@@ -39,7 +38,7 @@ _ALIGNMENT = 64
 
 
 class UnpackingError(RuntimeError):
-    """A message arrived whole, but what it holds cannot be unpickled here."""
+    """A message has arrived, but its content cannot be unpickled here."""
 
     def __init__(self, index: int, reason: BaseException) -> None:
         super().__init__(index, reason)
@@ -48,7 +47,7 @@ class UnpackingError(RuntimeError):
 
 
 class Parcel(NamedTuple):
-    """A pickled object: its stream, the buffers kept out of it, the segments that it refers to."""
+    """A pickled object: its stream, its out-of-band buffers, and the segments it refers to."""
 
     stream: bytes
     buffers: Sequence[memoryview] = ()
@@ -61,7 +60,7 @@ class Parcel(NamedTuple):
 
 
 class _Reducers(dict[type, Callable[[Any], Any]]):
-    """How a pickler reduces objects: with what is registered for all, but for arrays and rows."""
+    """The reducers of a pickler: those of `copyreg`, and ours for arrays and rows."""
 
     def __missing__(self, kind: type) -> Callable[[Any], Any]:
         reducer = copyreg.dispatch_table.get(kind) or _row_reducer(kind)
@@ -71,24 +70,23 @@ class _Reducers(dict[type, Callable[[Any], Any]]):
 
 
 def _reduce_array(array: NDArray[Any]) -> Any:
-    # Protocol 5 takes a third longer, and twice the memory, to load an array that stays in the
-    # stream: 494 ms for 16 lists of 10,000 arrays, 304 ms like this.
-    if array.nbytes < MAPPED_BYTES:
+    # Without out-of-band buffers protocol 5 takes more time and memory to load an array.
+    if array.nbytes < OUT_OF_BAND_BYTES:
         return array.__reduce__()
     reduced: Any = array.__reduce_ex__(5)
     rebuild, (buffer, *rest) = reduced[:2]
     if array.flags.writeable or not isinstance(buffer, pickle.PickleBuffer):
         return reduced
-    # A copy is writable, whatever the original is, as those are that stay in the stream.
+    # A copy is writable even if the original is not, as it is with arrays inside the stream.
     memory: Any = (ctypes.c_byte * array.nbytes).from_address(array.ctypes.data)
     memory.owner = array
     return rebuild, (pickle.PickleBuffer(memory), *rest)
 
 
 def _row_reducer(kind: type) -> Callable[[Any], Any] | None:
-    """Return how to reduce a namedtuple whose class no module has by its name; else None.
+    """Return the reducer of a namedtuple whose class cannot be imported by its name, or None.
 
-    Those of ``DataFrame.itertuples`` are of a class that is made for the call.
+    ``DataFrame.itertuples`` creates such a class in each call.
     """
     if kind.__bases__ != (tuple,) or not hasattr(kind, "_fields"):
         return None
@@ -96,7 +94,7 @@ def _row_reducer(kind: type) -> Callable[[Any], Any] | None:
         return None
     made_anew = _row_type(kind.__name__, kind._fields)
     if not vars(kind).keys() <= vars(made_anew).keys():
-        return None  # it has methods of its own
+        return None  # It has methods of its own.
     return lambda row: (_row, (kind.__name__, kind._fields, *row))
 
 
@@ -113,18 +111,18 @@ _REDUCERS = _Reducers({np.ndarray: _reduce_array})
 
 
 def pack(value: object) -> Parcel:
-    """Pickle `value`, large buffers and shared arrays apart; the buffers are not copied yet."""
+    """Pickle `value`, with large buffers and shared arrays out of band; no buffer is copied."""
     buffers: list[memoryview] = []
 
-    def keep_apart(buffer: pickle.PickleBuffer) -> bool:
+    def is_in_band(buffer: pickle.PickleBuffer) -> bool:
         raw = buffer.raw()
-        if raw.nbytes < MAPPED_BYTES:
+        if raw.nbytes < OUT_OF_BAND_BYTES:
             return True
         buffers.append(raw)
         return False
 
     stream = io.BytesIO()
-    pickler = pickle.Pickler(stream, 5, buffer_callback=keep_apart)
+    pickler = pickle.Pickler(stream, 5, buffer_callback=is_in_band)
     pickler.dispatch_table = _REDUCERS
     with segments_noted() as segments:
         pickler.dump(value)
@@ -137,14 +135,14 @@ def unpack(index: int, stream: bytes | memoryview, buffers: Iterable[memoryview]
         return pickle.loads(stream, buffers=buffers)
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # SystemExit would end the program without a word.
+    except BaseException as error:  # SystemExit would end the program without a message.
         if is_from_handler(error):
             raise
         raise UnpackingError(index, error) from error
 
 
 def _places(n_lengths: int, lengths: Iterable[int]) -> Iterator[int]:
-    """Yield where parts begin in a file, after their lengths, and where the file ends."""
+    """Yield the offsets of parts in a file that begins with their lengths, and its size."""
     at = 8 * n_lengths
     for length in lengths:
         at = -(-at // _ALIGNMENT) * _ALIGNMENT
@@ -153,12 +151,11 @@ def _places(n_lengths: int, lengths: Iterable[int]) -> Iterator[int]:
     yield at
 
 
-def store(stream: bytes, buffers: Sequence[memoryview]) -> int:
-    """Put the lengths of `buffers`, the stream and the buffers into a new anonymous file."""
+def write_parts(stream: bytes, buffers: Sequence[memoryview]) -> int:
+    """Write the lengths of `buffers`, the stream, and the buffers to a new anonymous file."""
     parts = [memoryview(stream), *buffers]
     lengths = [part.nbytes for part in parts]
-    # Pages come faster by writing than by touching them: 16 results of 32 MiB from two workers take
-    # 155 ms, and 237 ms where they are copied to huge pages.
+    # Written and not copied to a mapping, which would fault in each page.
     file = anonymous_file("sharedmem-result")
     try:
         write_all(file, memoryview(struct.pack(f"={len(buffers)}q", *lengths[1:])), 0)
@@ -171,7 +168,7 @@ def store(stream: bytes, buffers: Sequence[memoryview]) -> int:
 
 
 def read_parts(file: int, index: int, n_stream: int, n_buffers: int) -> Any:
-    """Undo `pack` and `store`; large buffers stay where they are, mapped privately."""
+    """Undo `pack` and `write_parts`; large buffers are mapped privately."""
     nbytes = os.fstat(file).st_size
     if not 0 <= n_stream <= nbytes or not 0 <= 8 * n_buffers <= nbytes:
         raise ValueError(f"a file of {nbytes} bytes does not hold {n_buffers} buffers")

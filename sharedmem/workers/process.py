@@ -1,4 +1,4 @@
-"""One forked worker: how it starts, what its wait status means, how it ends."""
+"""A forked worker: how it starts, and how it ends."""
 
 from __future__ import annotations
 
@@ -24,18 +24,13 @@ _in_worker = threading.local()
 
 
 def in_worker() -> bool:
-    """Say whether the caller is a worker, or was called by one."""
+    """Return whether the caller is a worker, or was called by one."""
     return getattr(_in_worker, "flag", False) or _forked
-
-
-def mark_thread_as_worker() -> None:
-    """Make `in_worker` true in this thread."""
-    _in_worker.flag = True
 
 
 @contextlib.contextmanager
 def thread_as_worker() -> Iterator[None]:
-    """Make `in_worker` true in this thread, for a while."""
+    """Return a context in which `in_worker` returns True in this thread."""
     before = getattr(_in_worker, "flag", False)
     _in_worker.flag = True
     try:
@@ -53,22 +48,22 @@ class WorkerProcess:
     Parameters
     ----------
     main : callable
-        Called in the worker, without arguments; it inherits all that the coordinator has.
+        Called in the worker without arguments.
     line : LifeLine
-        What ties it to the coordinator.
+        The pipe that kills the worker when the coordinator is gone.
     handled : list of int
-        The signals that the coordinator handles in Python, and the worker does not.
+        The signals that have a Python handler in the coordinator, which the worker resets.
 
     Raises
     ------
     OSError
-        If the system refuses another process or descriptor.
+        If the system refuses a process or descriptor.
     """
 
     def __init__(self, main: Callable[[], None], line: LifeLine, handled: Sequence[int]) -> None:
         self._status: int | None = None
         self._status_taken = False
-        # One thread may kill the process while another one waits for it: numbers are reused.
+        # One thread may kill the process while another one waits for it, and its number is reused.
         self._ending = threading.Lock()
         self.sentinel, kept_by_worker = (-1, -1) if _PIDFD_WORKS else with_descriptors(os.pipe)
         try:
@@ -82,31 +77,31 @@ class WorkerProcess:
                 os.close(kept_by_worker)
 
     def watch(self) -> int:
-        """Return a descriptor that can be read once the process has ended."""
+        """Return a descriptor that is readable once the process has ended."""
         if self.sentinel < 0:
             try:
                 self.sentinel = with_descriptors(lambda: os.pidfd_open(self.pid))
-            except ProcessLookupError:  # It has ended, and somebody else has waited for it.
+            except ProcessLookupError:  # It has ended, and other code has waited for it.
                 self._status_taken = True
                 self.sentinel, write_end = with_descriptors(os.pipe)
                 os.close(write_end)
         return self.sentinel
 
     def has_ended(self) -> bool:
-        """Say whether the process has ended, without waiting."""
+        """Return whether the process has ended, without waiting."""
         poll = select.poll()
         poll.register(self.watch(), select.POLLIN)
         return bool(poll.poll(0))
 
     def kill(self) -> None:
-        """Send SIGKILL, unless the process has been waited for."""
+        """Send SIGKILL, unless the process has already been waited for."""
         with self._ending, contextlib.suppress(ProcessLookupError):
             if self._status is not None or self._status_taken:
                 return
-            # The number of a process that others waited for may be reused.
+            # If other code has waited for the process, its number may be that of another process.
             descriptor = -1
             if _PIDFD_WORKS:
-                with contextlib.suppress(OSError):  # there is none left
+                with contextlib.suppress(OSError):  # no descriptor is left
                     descriptor = self.watch()
             if descriptor < 0:
                 os.kill(self.pid, signal.SIGKILL)
@@ -114,9 +109,10 @@ class WorkerProcess:
                 signal.pidfd_send_signal(descriptor, signal.SIGKILL)
 
     def wait(self) -> int | None:
-        """Wait for the end and return the exit code; minus the number of the signal that ended it.
+        """Wait for the end; return the exit code, or minus the number of the signal that killed it.
 
-        None if somebody else in this process (a handler of SIGCHLD, ``os.wait()``) took the status.
+        Return None if other code in this process (a SIGCHLD handler, ``os.wait()``) has taken the
+        status.
         """
         with self._ending:
             if self._status is None and not self._status_taken:
@@ -130,12 +126,12 @@ class WorkerProcess:
             return self._status
 
     def end(self) -> str:
-        """Wait for the end and say in words how it came."""
+        """Wait for the end; return how the process ended, in words."""
         code = self.wait()
         if code is None:
             return (
-                "has ended; how cannot be said, since its status was taken by another wait in "
-                "this process (a SIGCHLD handler, os.wait())"
+                "has ended; its status is unknown, since other code in this process has waited "
+                "for it (a SIGCHLD handler, os.wait())"
             )
         if code >= 0:
             return f"exited with status {code}"
@@ -147,7 +143,7 @@ class WorkerProcess:
 
 
 def _pidfd_works() -> bool:
-    # Linux before 5.3 (RHEL 8) has none; there a pipe serves that ends with the worker.
+    # Linux < 5.3 (RHEL 8) has no pidfd; there a pipe serves that is closed with the worker.
     try:
         os.close(os.pidfd_open(os.getpid()))
     except (AttributeError, OSError):
@@ -172,16 +168,16 @@ def _fork(main: Callable[[], None], line: LifeLine, handled: Sequence[int]) -> i
     return pid
 
 
-# Python 3.12 warns when other threads run. Their locks are what is dangerous, and a worker takes
-# none but those that `fork_locks` and Python itself see to.
+# Python 3.12 warns if other threads run, because of the locks that they may hold. A worker takes
+# only locks that `fork_locks` or Python itself releases.
 _NO_WARNING = ("ignore", None, DeprecationWarning, __name__, 0)
 
 
 def _fork_quietly() -> int:
-    """Fork without that warning, and without a trace in the filters or the registries of others.
+    """Fork without that warning, and without an effect on other warnings.
 
-    `warnings.catch_warnings` would make all modules forget what they have warned of, and what two
-    threads do in it at once stays.
+    `warnings.catch_warnings` would make all modules repeat warnings that they have given once, and
+    is not safe in threads.
     """
     filters: Any = warnings.filters
     filters.insert(0, _NO_WARNING)
@@ -197,7 +193,7 @@ def _run(
     code = 1
     try:
         line.follow()
-        fork_locks.let_go()
+        fork_locks.enter_worker()
         foreign_libraries.enter_worker()
         open_files.enter_worker()
         _become_worker(handled, mask)
@@ -209,7 +205,7 @@ def _run(
             traceback.print_exc()
     finally:
         open_files.flush_standard_streams()
-        # The interpreter, its exit handlers and its finalizers belong to the coordinator.
+        # Exit handlers and finalizers belong to the coordinator.
         os._exit(code)
 
 
@@ -217,10 +213,10 @@ def _run(
 def _coverage_kept() -> Iterator[None]:
     """Measure coverage into a file of this worker, if the coordinator measures it.
 
-    At the exit of an interpreter coverage.py would write what it has, but a worker has no such
-    exit; and the file that it has from the coordinator is the coordinator's.
+    coverage.py writes its data when the interpreter exits, which a worker does not; and the file
+    that it inherits belongs to the coordinator.
     """
-    # A program may have a module of this name that is another.
+    # A program may have another module of this name.
     coverage_class: Any = getattr(sys.modules.get("coverage"), "Coverage", None)
     current = coverage_class and coverage_class.current()
     if not current:
@@ -246,11 +242,11 @@ def _coverage_kept() -> Iterator[None]:
 def _become_worker(handled: Sequence[int], mask: set[int]) -> None:
     global _forked
     _forked = True
-    gc.freeze()  # A collection would write to, and so copy, every page of inherited objects.
+    gc.freeze()  # A collection would write to, and so copy, each page of inherited objects.
     signal.set_wakeup_fd(-1)
     for number in handled:
         signal.signal(number, signal.SIG_DFL)
-    # Ctrl-C reaches the whole process group, and the coordinator ends its workers. A handler, and
-    # not SIG_IGN, since programs that the worker starts would inherit that.
+    # Ctrl-C reaches the whole process group, and the coordinator ends its workers. This is a
+    # handler, since programs that the worker starts would inherit SIG_IGN.
     signal.signal(signal.SIGINT, lambda *_: None)
     set_mask(signal.SIG_SETMASK, mask)

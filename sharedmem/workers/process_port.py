@@ -1,4 +1,4 @@
-"""A forked worker's side of its team."""
+"""The side of a forked worker in its team."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sharedmem.workers.pickling import pack
 
 
 class ProcessPort:
-    """A forked worker's side of its team."""
+    """The side of a forked worker in its team; see :class:`Port`."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
@@ -19,11 +19,11 @@ class ProcessPort:
         self.pending = self._batch.entries
 
     def start(self, index: int) -> None:
-        """Say that the next result is that of task `index`."""
+        """Declare that the next result is that of task `index`."""
         self._first = index
 
     def add(self, result: object) -> None:
-        """Take a result that is not of an atomic type."""
+        """Add a result that is not of an atomic type."""
         try:
             entry = entry_of(result)
         except BaseException as error:
@@ -36,24 +36,24 @@ class ProcessPort:
         if batch.nbytes + entry.nbytes > INLINE_BYTES:
             self.flush()
         batch.add(entry)
-        # Segments count in the result window, which bounds what is sent and not what waits here.
+        # Segments count in the result window, which limits what is sent, and not what is pending.
         if batch.has_buffers or batch.segments:
             self.flush()
 
     def flush(self) -> None:
-        """Send what is pending."""
+        """Send pending results."""
         n_results = len(self.pending)
         if n_results:
             self._channel.send(Kind.RESULTS, self._first, self._batch.close())
             self._first += n_results
 
     def fail(self, index: int, failure: Failure) -> None:
-        """Tell that task `index` has failed."""
+        """Send the failure of task `index`."""
         open_files.flush_output()  # Next, the coordinator kills this process.
         self._channel.send(Kind.FAILURE, index, pack(portable(failure)))
 
     def finish(self, note: object = None) -> None:
-        """Tell that this worker has no more tasks, and what else it has to say."""
+        """Send that this worker has no more tasks, with a note."""
         self._channel.send(Kind.FINISHED, 0, pack(note))
 
     @property
@@ -62,10 +62,10 @@ class ProcessPort:
         return self._channel.sent_bytes
 
     def receive(self) -> Message | None:
-        """Wait for tasks; None when there are no more."""
+        """Wait for tasks; return None when there are no more."""
         message = self._channel.receive(block=True)
         return message if message is not None and message.kind == Kind.TASKS else None
 
     def stopped(self) -> bool:
-        """Say False: a worker that is no longer wanted is killed."""
+        """Return False: a worker that is not needed any more is killed."""
         return False

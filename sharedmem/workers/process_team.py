@@ -38,19 +38,19 @@ class _Member:
 class ProcessTeam:
     """A team of forked processes.
 
-    Guarantees: the coordinator waits for sockets and for the ends of processes, never polls, and
-    after `end`, which an exception or a signal may demand at any moment, no worker is left.
+    The coordinator waits for sockets and for the ends of processes, and never polls. After `end`,
+    which may follow an exception or a signal at any moment, no worker is left.
 
     Parameters
     ----------
     n_workers : int
-        How many to fork.
+        Number of workers.
     work : callable
         Called in each worker with its rank and its port.
     whereabouts : callable
-        Says what the worker of a rank was doing, for the error that reports its end.
+        Returns what the worker of a rank was doing, for the error that reports its end.
     fed : bool
-        Whether tasks come from the coordinator, which then bounds the results by itself.
+        Whether tasks come from the coordinator, which then limits the results itself.
 
     Raises
     ------
@@ -64,7 +64,7 @@ class ProcessTeam:
         if sys.platform != "linux":
             raise OSError(
                 errno.ENOSYS,
-                f"forked workers need system calls of Linux that {sys.platform} does not have; "
+                f"forked workers need system calls of Linux, which {sys.platform} does not have; "
                 "use MapReduceByThread, or np=0",
             )
         self.size = n_workers
@@ -80,8 +80,8 @@ class ProcessTeam:
             self._lines += (LifeLine() for _ in range(n_workers))
             pairs += (Channel.pair(windowed=not fed) for _ in range(n_workers))
             handled = handled_signals()
-            # Each fork write-protects all memory again, and the first write to a page then takes
-            # 3 us here: what can be done before the first or after the last one, is.
+            # Each fork write-protects all memory, and the next write to each page is slow. So no
+            # other work is done between the first fork and the last.
             for rank, (ours, theirs) in enumerate(pairs):
                 self._start(rank, work, ours, theirs, handled)
             for member in self._members:
@@ -105,13 +105,13 @@ class ProcessTeam:
         except OSError as error:
             error.add_note(
                 f"Worker {rank} of {self.size} could not be started. See `ulimit -u` and "
-                "`ulimit -n` for the limits on processes and descriptors, or take a smaller np."
+                "`ulimit -n` for the limits on processes and descriptors, or use a smaller np."
             )
             raise
         self._members.append(_Member(rank, process, ours))
 
     def take(self, index: int, items: Iterator[Any], size: int) -> Batch:
-        """Take tasks out of an iterator; see :class:`Team`."""
+        """Take tasks from an iterator; see :class:`Team`."""
         batch = Batch()
         for item in islice(items, size):
             if type(item) in ATOMIC_TYPES:
@@ -138,13 +138,13 @@ class ProcessTeam:
         return parcel.nbytes
 
     def dismiss(self, rank: int) -> None:
-        """Tell a worker that there are no more tasks."""
+        """Tell a worker that there are no more tasks; see :class:`Team`."""
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._members[rank].channel.send(Kind.FINISHED, 0, pack(None))
 
     def wait(self, deadline: float | None) -> None:
         """Wait for a message, or the end of a worker; see :class:`Team`."""
-        # No generator: Python would lose an interrupt that comes when it is closed.
+        # A list and not a generator: Python would lose an interrupt while it closes a generator.
         while not self._heard and [member for member in self._members if not member.has_ended]:
             if self._selector.select(remaining(deadline)):
                 return
@@ -155,8 +155,8 @@ class ProcessTeam:
         """Wait for messages; see :class:`Team`."""
         if os.getpid() != self._owner:
             raise RuntimeError(
-                f"this call belongs to process {self._owner}, of which process {os.getpid()} is "
-                "a fork: ask for its results there"
+                f"this call belongs to process {self._owner}, and process {os.getpid()} is a fork "
+                "of it: get the results in the first"
             )
         messages, self._heard = self._heard, []
         while not messages and [member for member in self._members if not member.has_ended]:
@@ -170,14 +170,14 @@ class ProcessTeam:
                 if key.fileobj is member.channel.socket:
                     self._listen(member, messages)
                 else:
-                    # What it has sent before its end counts.
+                    # What it has sent before its end is received first.
                     while self._listen(member, messages):
                         pass
                     self._bury(member)
         return messages
 
     def _listen(self, member: _Member, messages: list[tuple[int, Message]]) -> bool:
-        """Take one message of `member`; return False if there is none."""
+        """Receive one message of `member`; return False if there is none."""
         if member.channel.socket.fileno() not in self._selector.get_map():
             return False
         try:
@@ -219,11 +219,11 @@ class ProcessTeam:
                 self._selector.unregister(waited_on)
         how = member.process.end()
         member.channel.close()
-        member.has_ended = True  # An interrupt before this, and `end` does it all again.
+        member.has_ended = True  # Set last: after an interrupt `end` does all of this again.
         return how
 
     def acknowledge(self, rank: int, message: Message) -> None:
-        """Give back to a worker its part of the result window."""
+        """Acknowledge a message; see :class:`Team`."""
         member = self._members[rank]
         if message.window_bytes and not member.has_ended:
             member.channel.acknowledge(message)
@@ -242,10 +242,10 @@ class ProcessTeam:
             member.process.kill()
 
     def end(self, *, patient: bool) -> None:
-        """Kill and await all workers that are left."""
+        """Kill all workers that are left, and wait for them; see :class:`Team`."""
         if self._is_closed or os.getpid() != self._owner:
             return
-        # A second Ctrl-C must not keep this from its end.
+        # A second Ctrl-C must not interrupt this.
         with signals_held():
             self._is_closed = True
             left = [member for member in self._members if not member.has_ended]
@@ -258,6 +258,6 @@ class ProcessTeam:
             self._selector.close()
 
     def __del__(self) -> None:
-        # An interrupt may come between the start of a team and the block that is to end it.
+        # An interrupt may come between the start of a team and the block that ends it.
         if hasattr(self, "_is_closed"):
             self.end(patient=False)

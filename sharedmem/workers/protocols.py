@@ -12,7 +12,7 @@ from sharedmem.workers.channel import Message
 from sharedmem.workers.claims import Cursor
 from sharedmem.workers.failures import Failure
 from sharedmem.workers.recorder import Event
-from sharedmem.workers.sections import WorkerSync
+from sharedmem.workers.sections import Sections, WorkerSync
 from sharedmem.workers.task_context import Call, Contexts
 
 # What epoll takes; longer waits are done in parts.
@@ -212,7 +212,7 @@ class PoolCall(NamedTuple):
         """Return the time of the monotonic clock at which the call, begun now, is overdue."""
         return None if self.timeout is None else time.monotonic() + self.timeout
 
-    def acting(self, part: WorkerSync) -> AbstractContextManager[None]:
+    def acting(self, part: Sections) -> AbstractContextManager[None]:
         """Return the block in which this thread acts for the call, by its part in the team."""
         return self.contexts.acting(self.call.context(part))
 
@@ -220,7 +220,7 @@ class PoolCall(NamedTuple):
         """Call the initializer in a worker."""
         if self.initializer is not None:
             self.initializer()
-            open_files.hold()
+            open_files.watch_writers()
 
 
 class TeamMaker(Protocol):

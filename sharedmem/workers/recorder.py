@@ -1,4 +1,4 @@
-"""What each worker of a call did, and when."""
+"""Record what each worker of a call does, and when."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from sharedmem.workers.sections import TeamSync, WorkerSync
+from sharedmem.workers.sections import WorkerSync
+from sharedmem.workers.team_sync import TeamSync
 
 
 class Activity(enum.IntEnum):
-    """What a worker may be doing."""
+    """Activities of a worker."""
 
     TASKS = 0
     ORDERED_WAIT = 1
@@ -19,7 +20,7 @@ class Activity(enum.IntEnum):
 
 
 class Event(NamedTuple):
-    """A stretch of time of one worker.
+    """A period of time in which a worker did one thing.
 
     Attributes
     ----------
@@ -28,11 +29,11 @@ class Event(NamedTuple):
     start, stop : float
         Seconds of the monotonic clock, which all processes share.
     task : int
-        Number of the task, of the first one in a claim.
+        The number of the task, or of the first task of a claim.
     n_tasks : int
-        How many tasks the claim had.
+        The number of tasks in the claim.
     sent_bytes : int
-        Bytes of results that left the worker.
+        Bytes of results that the worker has sent.
     """
 
     activity: Activity
@@ -44,16 +45,16 @@ class Event(NamedTuple):
 
 
 class Recorder(WorkerSync):
-    """A worker's part in its team that notes what it does.
+    """The sections of one worker, with a record of what it does.
 
     Parameters
     ----------
     team : TeamSync
-        What the workers share.
+        What the workers of the call share.
     rank : int
-        The worker's number.
+        The number of the worker.
     sent_bytes : callable
-        Gives the bytes that the worker has sent so far.
+        Returns the bytes that the worker has sent.
     """
 
     def __init__(self, team: TeamSync, rank: int, sent_bytes: Callable[[], int]) -> None:
@@ -63,18 +64,18 @@ class Recorder(WorkerSync):
         self._claim: tuple[int, float, int] | None = None
 
     def claim(self, index: int) -> None:
-        """Note the end of a claim and the start of the next."""
+        """Record the end of a claim and the start of the next."""
         self._close()
         self._claim = index, time.perf_counter(), self._sent_bytes()
         super().claim(index)
 
     def hand_in(self, index: int) -> None:
-        """Note the end of a claim."""
+        """Record the end of a claim."""
         self._close()
         super().hand_in(index)
 
     def leave(self) -> None:
-        """Note the end of the last claim."""
+        """Record the end of the last claim."""
         self._close()
         super().leave()
 
@@ -87,15 +88,13 @@ class Recorder(WorkerSync):
             self._claim = None
 
     def enter_turn(self) -> None:
-        """Note how long the turn was waited for."""
+        """Record the wait for the turn."""
         start = time.perf_counter()
         super().enter_turn()
-        now = time.perf_counter()
-        self.events.append(Event(Activity.ORDERED_WAIT, start, now, self.index))
+        self.events.append(Event(Activity.ORDERED_WAIT, start, time.perf_counter(), self.index))
 
     def enter_critical(self) -> None:
-        """Note how long the section was waited for."""
+        """Record the wait for the section."""
         start = time.perf_counter()
         super().enter_critical()
-        now = time.perf_counter()
-        self.events.append(Event(Activity.CRITICAL_WAIT, start, now, self.index))
+        self.events.append(Event(Activity.CRITICAL_WAIT, start, time.perf_counter(), self.index))

@@ -1,4 +1,4 @@
-"""What a task sees of the worker that runs it."""
+"""Contexts of tasks: the rank, random numbers, and sections of the worker that runs them."""
 
 from __future__ import annotations
 
@@ -14,55 +14,55 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.machine.fork_locks import new_lock
-from sharedmem.workers.sections import CoordinatorSync, TeamSync, WorkerSync
+from sharedmem.workers.sections import Sections
 
 
 class Call(NamedTuple):
-    """One call of a pool, of which each has random numbers of its own.
+    """One call of a pool, which has its own random numbers.
 
     Attributes
     ----------
     entropy : int
-        What all random numbers of the pool derive from.
+        The seed of all random numbers of the pool.
     number : int
-        How many calls the pool has had before.
+        The number of calls before this one.
     """
 
     entropy: int
     number: int
 
-    def context(self, part: WorkerSync) -> Context:
+    def context(self, sections: Sections) -> Context:
         """Return the context of one of its workers."""
-        return Context(part, self)
+        return Context(sections, self)
 
     def task_seeds(self, index: int) -> np.random.SeedSequence:
-        """Return what the generator of a task starts from."""
+        """Return the seed of the generator of a task."""
         return np.random.SeedSequence(self.entropy, spawn_key=(self.number, index))
 
     def worker_seeds(self, n_workers: int) -> NDArray[np.unsignedinteger]:
-        """Return what each worker seeds NumPy's global generator with, in rows."""
-        # A key of another length than a task's, so that the two never meet.
+        """Return the seeds of NumPy's global generator, one row per worker."""
+        # The key is shorter than that of a task, so that the two never meet.
         seeds = np.random.SeedSequence(self.entropy, spawn_key=(self.number,))
         return seeds.generate_state(8 * n_workers).reshape(n_workers, 8)
 
 
 class Context:
-    """What a task sees of the worker that runs it.
+    """The part of a worker that its tasks see.
 
     Parameters
     ----------
-    sync : WorkerSync
-        The worker's part in the team.
+    sync : Sections
+        The sections of the worker.
     call : Call
         The call that it works for.
 
     Attributes
     ----------
     local : SimpleNamespace
-        The worker's `rank`, and whatever its tasks store.
+        The `rank` of the worker, and whatever its tasks store.
     """
 
-    def __init__(self, sync: WorkerSync, call: Call) -> None:
+    def __init__(self, sync: Sections, call: Call) -> None:
         self.sync = sync
         self.local = SimpleNamespace(rank=sync.rank)
         self._call = call
@@ -75,8 +75,8 @@ class Context:
         index = self.sync.index
         if index < 0:
             raise RuntimeError(
-                "pool.rng belongs to a task: use it in the function that pool.map calls, or "
-                "numpy.random.default_rng() outside"
+                "pool.rng was used outside a task: use it in the function that pool.map calls, and "
+                "numpy.random.default_rng() elsewhere"
             )
         if self._rng is None or index != self._rng_index:
             self._rng = np.random.default_rng(self._call.task_seeds(index))
@@ -97,7 +97,7 @@ _claims = _Claims()
 
 @contextlib.contextmanager
 def in_claim() -> Iterator[None]:
-    """Say that this thread runs tasks of another process, whose pools are not those made here."""
+    """Return a context in which this thread runs tasks of a pool of another process."""
     before, _claims.is_running = _claims.is_running, True
     try:
         yield
@@ -105,69 +105,85 @@ def in_claim() -> Iterator[None]:
         _claims.is_running = before
 
 
-class ConsumerSync(CoordinatorSync):
-    """The part of who is in no task: alone, but kept out of `critical` by the workers of `imap`.
+class _CriticalOfCalls:
+    """The critical sections of all calls of `imap` whose results are being taken.
 
     Parameters
     ----------
-    calls : list of (int, WorkerSync)
-        The parts that consumers have in calls of `imap`, and the processes that these belong to.
+    calls : list of (int, Sections)
+        The process that a call belongs to, and the sections of its consumer.
     """
 
-    def __init__(self, calls: list[tuple[int, WorkerSync]]) -> None:
-        super().__init__(TeamSync(1, processes=False), watch=lambda: None)
+    def __init__(self, calls: list[tuple[int, Sections]]) -> None:
         self._calls = calls
-        self._entered: list[WorkerSync] = []
+        self._entered: list[Sections] = []
 
-    def _acquire_critical(self) -> None:
+    def acquire(self) -> None:
+        """Enter all of them."""
         me = os.getpid()
         try:
             # In one order, so that two consumers never wait for each other.
-            for pid, part in self._calls.copy():
+            for pid, sections in self._calls.copy():
                 if pid == me:
-                    part.enter_critical()
-                    self._entered.append(part)
+                    sections.enter_critical()
+                    self._entered.append(sections)
         except BaseException:
-            self.leave_critical()
+            self.release()
             raise
 
-    def leave_critical(self) -> None:
-        """Let the workers in."""
-        self._critical_owner = None
+    def release(self) -> None:
+        """Leave all of them."""
         while self._entered:
             self._entered.pop().leave_critical()
 
 
+class _OutsideSync(Sections):
+    """The sections of a thread outside all tasks, which may consume the results of `imap`."""
+
+
 class Contexts:
-    """Knows in which worker of a pool the caller is.
+    """The contexts of a pool: in which of its workers the caller is.
 
-    In a forked worker that is the same for all its threads; elsewhere each thread has a context
-    of its own. The innermost call counts where a task calls the pool again.
+    All threads of a forked worker have the same context; elsewhere each thread has its own. Where a
+    task calls its pool again, the context of the inner call counts.
 
-    A copy, or what is unpickled, is that of another pool: with the same seed if there is one, and
-    as many calls before. But within a task, and on its way to one, it is that of the same pool.
+    A copy or an unpickled object belongs to another pool, with the same seed, if there is one, and
+    the same number of calls; but within a task, and on the way to it, it belongs to the same pool.
 
     Parameters
     ----------
     seed : int or None
-        What all random numbers of the pool derive from; None takes fresh entropy.
+        The seed of all random numbers of the pool; None takes new entropy.
     n_calls : int
-        How many calls the pool has had before.
+        The number of calls that the pool has made.
+    entropy : int, optional
+        What `seed` has become in the process of the pool.
+    key : str, optional
+        The name under which this process finds the object.
+
+    Attributes
+    ----------
+    of_thread : threading.local
+        Its `context` is that of this thread, or None.
     """
 
-    def __init__(self, seed: int | None, n_calls: int = 0) -> None:
+    def __init__(
+        self, seed: int | None, n_calls: int = 0, entropy: int | None = None, key: str = ""
+    ) -> None:
         self.seed = seed
-        self._entropy = int.from_bytes(os.urandom(16)) if seed is None else seed
+        if entropy is None:
+            entropy = int.from_bytes(os.urandom(16)) if seed is None else seed
+        self._entropy = entropy
         self._n_calls = n_calls
         self._counting = new_lock()
         self._of_process: Context | None = None
-        self._of_thread = _OfThread()
-        self._consumed: list[tuple[int, WorkerSync]] = []
-        self._key = os.urandom(16).hex()
+        self.of_thread = _OfThread()
+        self._consumed: list[tuple[int, Sections]] = []
+        self._key = key or os.urandom(16).hex()
         _here[self._key] = self
 
     def __reduce__(self) -> Any:
-        """Pickle by name: where tasks of a pool run, all that refer to it agree."""
+        """Pickle by name: where tasks of a pool run, all references give the same object."""
         return _contexts_here, (self._key, self._entropy, self.seed, self._n_calls)
 
     def start_from(self, number: int) -> None:
@@ -176,35 +192,41 @@ class Contexts:
             self._n_calls = max(self._n_calls, number)
 
     def next_call(self) -> Call:
-        """Return one more call."""
+        """Return a new call."""
         with self._counting:
             number, self._n_calls = self._n_calls, self._n_calls + 1
         return Call(self._entropy, number)
 
     def enter_process(self, context: Context) -> None:
-        """Make `context` that of this process, for good."""
+        """Make `context` that of this process, permanently."""
         self._of_process = context
-        self._of_thread = _OfThread()
-        self._of_thread.context = context
+        self.of_thread = _OfThread()
+        self.of_thread.context = context
 
     def enter_thread(self, context: Context) -> None:
-        """Make `context` that of this thread, for good."""
-        self._of_thread.context = context
+        """Make `context` that of this thread, permanently."""
+        self.of_thread.context = context
 
     @contextlib.contextmanager
     def acting(self, context: Context) -> Iterator[None]:
-        """Make `context` that of this thread, for a while."""
-        before = self._of_thread.context
-        self._of_thread.context = context
+        """Make `context` that of this thread, within the block."""
+        before = self.of_thread.context
+        self.of_thread.context = context
         try:
             yield
         finally:
-            self._of_thread.context = before
+            self.of_thread.context = before
 
     @contextlib.contextmanager
-    def consumed(self, part: WorkerSync) -> Iterator[None]:
-        """Keep who is in no task out of `critical`, for a while, by `part` in a call of `imap`."""
-        call = os.getpid(), part
+    def consumed(self, sections: Sections) -> Iterator[None]:
+        """Make threads outside all tasks wait for `critical` of a call of `imap`, within the block.
+
+        Parameters
+        ----------
+        sections : Sections
+            The sections of the consumer in the call.
+        """
+        call = os.getpid(), sections
         self._consumed.append(call)
         try:
             yield
@@ -213,22 +235,22 @@ class Contexts:
 
     def current(self) -> Context:
         """Return the context of the caller."""
-        context = self._of_thread.context or self._of_process
+        context = self.of_thread.context or self._of_process
         if context is None and _claims.is_running:
             raise RuntimeError(
-                "this pool is not the one that runs the task: it was made anew when its module was "
-                "imported by this worker of a cluster. Make the pool in the main program, or hand "
-                "it to the function"
+                "this pool is not the one that runs the task: a worker of the cluster made it when "
+                "it imported the module. Create the pool in the main program, or pass it to the "
+                "function"
             )
         if context is None:
-            alone = ConsumerSync(self._consumed)
-            context = self._of_thread.context = Context(alone, Call(self._entropy, 0))
+            alone = _OutsideSync(_CriticalOfCalls(self._consumed))
+            context = self.of_thread.context = Context(alone, Call(self._entropy, 0))
         return context
 
     def in_call(self) -> bool:
         """Return whether the caller belongs to a call of the pool."""
-        context = self._of_thread.context or self._of_process
-        return context is not None and not isinstance(context.sync, ConsumerSync)
+        context = self.of_thread.context or self._of_process
+        return context is not None and not isinstance(context.sync, _OutsideSync)
 
 
 _here: weakref.WeakValueDictionary[str, Contexts] = weakref.WeakValueDictionary()
@@ -240,43 +262,41 @@ def _contexts_here(key: str, entropy: int, seed: int | None, n_calls: int) -> Co
         known = _here.get(key)
         if known is not None and (_claims.is_running or known.in_call()):
             return known
-        contexts = Contexts(seed, n_calls)
         if _claims.is_running:
-            contexts._entropy, contexts._key = entropy, key
-            _here[key] = contexts
-        return contexts
+            return Contexts(seed, n_calls, entropy, key)
+        return Contexts(seed, n_calls)
 
 
 class Critical:
-    """A block that one worker at a time may be in; made by the pool."""
+    """A block that one worker at a time may enter; created by the pool."""
 
     def __init__(self, contexts: Contexts) -> None:
         self._contexts = contexts
 
-    # What stands between two workers' turns counts: here it is a call less each.
+    # Each call between the turns of two workers costs time: `current` is called only if needed.
     def __enter__(self) -> Self:
-        """Wait for the block to be free."""
+        """Wait until no other worker is in the block."""
         contexts = self._contexts
-        (contexts._of_thread.context or contexts.current()).sync.enter_critical()
+        (contexts.of_thread.context or contexts.current()).sync.enter_critical()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Let the next one in."""
+        """Release the block for another worker."""
         contexts = self._contexts
-        (contexts._of_thread.context or contexts.current()).sync.leave_critical()
+        (contexts.of_thread.context or contexts.current()).sync.leave_critical()
 
 
 class Ordered:
-    """A block that tasks enter one by one, in their order; made by the pool."""
+    """A block that tasks enter one by one, in their order; created by the pool."""
 
     def __init__(self, contexts: Contexts) -> None:
         self._current = contexts.current
 
     def __enter__(self) -> Self:
-        """Wait for the turn."""
+        """Wait for the turn of the task."""
         self._current().sync.enter_turn()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Let the next one in."""
+        """Give the turn to the next task."""
         self._current().sync.leave_turn()

@@ -1,4 +1,4 @@
-"""What a worker does: run the user's function on tasks, and tell of results and failures."""
+"""The loop of a worker: run the function of the user on tasks, send results and failures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def run_claims(
     Returns
     -------
     bool
-        Whether a task has asked for this worker's end.
+        Whether a task has raised `StopProcessGroup`.
     """
     for start, stop in claims:
         if port.stopped():
@@ -36,7 +36,7 @@ def run_claims(
             try:
                 _run(func, items_of(sequence, start, stop), start, sync, port)
             except StopProcessGroup:
-                # Nobody else can do what this worker has claimed, so that comes before its end.
+                # No other worker can run the tasks that this one has claimed.
                 has_stopped = True
             port.flush()
             start = sync.index + 1
@@ -46,13 +46,13 @@ def run_claims(
 
 
 def items_of(sequence: Any, start: int, stop: int) -> Iterable[Any]:
-    """Return the items of tasks `start` to `stop`: all of them, or iterating fails."""
-    # To iterate over a slice takes a quarter less time than to index one by one.
+    """Return the items of tasks `start` to `stop`; iterating fails if one is missing."""
+    # To iterate over a slice is faster than to index one by one.
     if type(sequence) in (range, list, tuple):
         items: Sequence[Any] = sequence[start:stop]
         if len(items) == stop - start:
             return items
-    # Of a generator, and not map: a StopIteration from the sequence must not pass for its end.
+    # A generator and not map, which would take a StopIteration of the sequence for its end.
     return (sequence[index] for index in range(start, stop))
 
 
@@ -71,7 +71,7 @@ def _run(
     words, slot, pending = sync.team.words, sync.slot, port.pending
     index = start
     port.start(start)
-    # Published before each item is taken, so that a failing `__getitem__` is named, too.
+    # Published before each item is taken, so that an error in `__getitem__` names its task.
     words[slot] = index
     for item in items:
         result = func(item)
@@ -87,7 +87,7 @@ def _run(
 def run_to_the_end(
     run: Callable[[], None], sync: WorkerSync, port: Port, note: Callable[[], object]
 ) -> None:
-    """Run a worker's tasks, and tell the coordinator how that ended, with a last note."""
+    """Call `run`, which runs the tasks of a worker; send its failure, or what `note` returns."""
     try:
         run()
     except StopProcessGroup:
@@ -96,8 +96,8 @@ def run_to_the_end(
         index = sync.index
         what = f"Task {index}" if index >= 0 else "The initializer"
         port.fail(index, describe_failure(error, f"{what} in worker {sync.rank}"))
-        # Processes are killed now. Until then the others wait: a barrier that this worker does not
-        # come to would make them fail too, and the coordinator might hear of that first.
+        # The coordinator kills processes now. Without `leave` the others wait until then in a
+        # barrier: they would fail, too, and the coordinator might receive their failures first.
         if sync.team.has_processes:
             return
     sync.leave()
@@ -105,7 +105,7 @@ def run_to_the_end(
 
 
 def item_text(sequence: Any, index: int) -> str:
-    """Return a short text for the item of a task, for an error."""
+    """Return a short text for the item of a task, for an error message."""
     try:
         return reprlib.repr(sequence[index])
     except Exception:

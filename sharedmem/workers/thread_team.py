@@ -15,7 +15,7 @@ from sharedmem.machine.freeing import exhaust, free_with
 from sharedmem.machine.signals import signals_held
 from sharedmem.workers.channel import Kind, Message
 from sharedmem.workers.failures import Failure, exception_of
-from sharedmem.workers.process import mark_thread_as_worker
+from sharedmem.workers.process import thread_as_worker
 from sharedmem.workers.protocols import OverdueError, Work, is_over, remaining
 
 # Messages that a thread may be ahead of the coordinator.
@@ -23,39 +23,39 @@ _THREAD_WINDOW = 64
 
 
 class _Exchange:
-    """What a coordinator and its threads share."""
+    """The queues and flags that a coordinator and its threads share."""
 
     def __init__(self) -> None:
         self.messages: queue.SimpleQueue[tuple[int, Message]] = queue.SimpleQueue()
         self.stopped = False
-        # Nobody begins before all are there: one would wait for the turn of one that never starts.
+        # No thread begins before all have started: it would wait for the turn of one that may not.
         self.gate: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def forget(self) -> None:
-        """Drop messages to nobody: the frames of an error's traceback would keep all for ever."""
+        """Drop messages that nobody will read, which the frames of a traceback would keep alive."""
         with contextlib.suppress(queue.Empty):
             while True:
                 self.messages.get_nowait()
 
 
 def _run(exchange: _Exchange, work: Work, port: ThreadPort) -> None:
-    mark_thread_as_worker()
-    exchange.gate.get()
-    try:
-        work(port.rank, port)
-    finally:
-        exchange.messages.put((port.rank, Message(Kind.FINISHED, -1, port.note)))
+    with thread_as_worker():
+        exchange.gate.get()
+        try:
+            work(port.rank, port)
+        finally:
+            exchange.messages.put((port.rank, Message(Kind.FINISHED, -1, port.note)))
 
 
 class ThreadTeam:
-    """A team of threads, for tasks that release the interpreter's lock or must not be forked.
+    """A team of threads, for tasks that release the GIL or must not be forked.
 
-    A thread cannot be killed: after a time limit or Ctrl-C it goes on to the end of its task.
+    A thread cannot be killed: after a timeout or Ctrl-C it continues to the end of its task.
 
     Parameters
     ----------
     n_workers, work, whereabouts, fed
-        As for `ProcessTeam`.
+        As for :class:`ProcessTeam`.
     """
 
     def __init__(
@@ -67,13 +67,13 @@ class ThreadTeam:
         self._heard: list[tuple[int, Message]] = []
         self._ports = [ThreadPort(exchange, rank) for rank in range(n_workers)]
         self._threads = [
-            # As forked workers do, threads begin with the context variables of the caller.
+            # Threads begin with the context variables of the caller, as forked workers do.
             threading.Thread(
                 target=copy_context().run, args=(_run, exchange, work, port), daemon=True
             )
             for port in self._ports
         ]
-        # An interrupt may come between the start of a team and the block that is to end it.
+        # An interrupt may come between the start of a team and the block that ends it.
         self._stopping = chain(
             map(setattr, (exchange,), ("stopped",), (True,)),
             map(exchange.gate.put, repeat(None, n_workers)),
@@ -89,7 +89,7 @@ class ThreadTeam:
         exhaust(map(exchange.gate.put, repeat(None, n_workers)))
 
     def take(self, index: int, items: Iterator[Any], size: int) -> list[Any]:
-        """Take tasks out of an iterator; see :class:`Team`."""
+        """Take tasks from an iterator; see :class:`Team`."""
         return list(islice(items, size))
 
     def send(self, rank: int, index: int, batch: list[Any]) -> int:
@@ -98,7 +98,7 @@ class ThreadTeam:
         return 0
 
     def dismiss(self, rank: int) -> None:
-        """Tell a worker that there are no more tasks."""
+        """Tell a worker that there are no more tasks; see :class:`Team`."""
         self._ports[rank].tasks.put(None)
 
     def wait(self, deadline: float | None) -> None:
@@ -129,7 +129,7 @@ class ThreadTeam:
         return heard
 
     def acknowledge(self, rank: int, message: Message) -> None:
-        """Give back to a worker its part of the result window."""
+        """Acknowledge a message; see :class:`Team`."""
         self._ports[rank].window.put(None)
 
     def watch(self) -> None:
@@ -145,12 +145,12 @@ class ThreadTeam:
         """Do nothing: a thread cannot be killed."""
 
     def end(self, *, patient: bool) -> None:
-        """Take no more results; `patient` waits for the tasks that run."""
+        """Accept no more results; see :class:`Team`."""
         exhaust(self._stopping)
         with signals_held():
             self._exchange.forget()
             self._heard.clear()
-        # At the end of the interpreter threads stop where they are, and are not to be waited for.
+        # When the interpreter exits, threads stop where they are, and a join would never return.
         if patient and not sys.is_finalizing():
             _join(self._threads)
         # Python would lose an interrupt in the callback of a weak reference to a thread.
@@ -159,46 +159,47 @@ class ThreadTeam:
 
 
 def _join(threads: list[threading.Thread]) -> None:
+    """Wait for threads; the caller gets no reference to one, which it would free too late."""
     for thread in threads:
         if thread.ident is not None:
             thread.join()
 
 
 class ThreadPort:
-    """A thread's side of its team."""
+    """The side of a thread in its team; see :class:`Port`."""
 
     def __init__(self, exchange: _Exchange, rank: int) -> None:
         self.rank = rank
-        # No semaphore: Python's are written in Python, and an interrupt in one may leave it locked.
+        # A queue and not a semaphore of Python, which an interrupt may leave locked.
         self.window: queue.SimpleQueue[None] = queue.SimpleQueue()
         exhaust(map(self.window.put, repeat(None, _THREAD_WINDOW)))
         self.tasks: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self.pending: list[Any] = []
-        self.sent_bytes = 0  # Threads hand over objects.
+        self.sent_bytes = 0  # Threads pass objects without pickling.
         self.note: object = None
         self.add = self.pending.append
         self._exchange = exchange
         self._first = 0
 
     def stopping(self) -> Iterator[None]:
-        """Return an iterator that lets the thread get to its end, by functions of C alone."""
+        """Return an iterator that lets the thread end, by C functions alone."""
         return chain(
             map(self.window.put, repeat(None, _THREAD_WINDOW)), map(self.tasks.put, (None,))
         )
 
     def start(self, index: int) -> None:
-        """Say that the next result is that of task `index`."""
+        """Declare that the next result is that of task `index`."""
         self._first = index
 
     def flush(self) -> None:
-        """Hand over what is pending."""
+        """Send pending results."""
         if self.pending:
             self._put(Message(Kind.RESULTS, self._first, self.pending.copy()))
             self._first += len(self.pending)
             self.pending.clear()
 
     def fail(self, index: int, failure: Failure) -> None:
-        """Tell that task `index` has failed."""
+        """Send the failure of task `index`."""
         self._put(Message(Kind.FAILURE, index, failure))
 
     def _put(self, message: Message) -> None:
@@ -208,13 +209,13 @@ class ThreadPort:
             self._exchange.forget()
 
     def finish(self, note: object = None) -> None:
-        """Leave a note for the end of the thread."""
+        """Keep a note, which is sent when the thread ends."""
         self.note = note
 
     def receive(self) -> Message | None:
-        """Wait for tasks; None when there are no more."""
+        """Wait for tasks; return None when there are no more."""
         return self.tasks.get()
 
     def stopped(self) -> bool:
-        """Say whether the coordinator wants no more results."""
+        """Return whether the coordinator accepts no more results."""
         return self._exchange.stopped

@@ -390,7 +390,7 @@ def test_a_pool_that_does_not_run_the_task_is_refused(pool):
         with MapReduce().critical:  # as that of a module is, which the worker imports
             pass
 
-    with pytest.raises(WorkerException, match="not the one that runs the task: it was made anew"):
+    with pytest.raises(WorkerException, match="the task: a worker of the cluster made it"):
         pool.map(work, range(2))
 
 

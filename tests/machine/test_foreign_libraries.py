@@ -1,4 +1,4 @@
-"""Libraries with threads, processes and random numbers of their own, in workers."""
+"""Other libraries in workers: threads of OpenMP and numba, HDF5, and random generators."""
 
 import os
 import shutil
@@ -42,7 +42,7 @@ def team_library(tmp_path_factory):
 
 
 def output_of(program, *arguments, **variables):
-    """What a program prints, in a process of its own."""
+    """Run a program in a process of its own; return the lines that it prints."""
     command = [sys.executable, "-c", textwrap.dedent(program), *map(str, arguments)]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=SECONDS, env={**os.environ, **variables}
@@ -51,7 +51,7 @@ def output_of(program, *arguments, **variables):
     return done.stdout.split("\n")[:-1]
 
 
-def test_regions_of_openmp_run_in_workers_after_the_coordinator_has_run_some(team_library):
+def test_openmp_regions_run_in_workers_after_regions_in_the_coordinator(team_library):
     program = """
         import ctypes, sys, threading, sharedmem
         team = ctypes.CDLL(sys.argv[1]).team
@@ -75,7 +75,7 @@ def test_regions_of_openmp_run_in_workers_after_the_coordinator_has_run_some(tea
     ]
 
 
-def test_regions_run_in_one_thread_where_a_fork_of_others_has_lost_their_threads(team_library):
+def test_openmp_regions_run_in_one_thread_after_a_fork_by_user_code(team_library):
     program = """
         import ctypes, os, sys, sharedmem
         team = ctypes.CDLL(sys.argv[1]).team
@@ -88,7 +88,7 @@ def test_regions_run_in_one_thread_where_a_fork_of_others_has_lost_their_threads
     assert output_of(program, team_library) == ["[1, 1]"]
 
 
-def test_regions_run_in_one_thread_where_openmp_cannot_be_paused(team_library):
+def test_openmp_regions_run_in_one_thread_if_openmp_cannot_be_paused(team_library):
     program = """
         import ctypes, sys, sharedmem
         from sharedmem.machine import blas
@@ -102,7 +102,7 @@ def test_regions_run_in_one_thread_where_openmp_cannot_be_paused(team_library):
     assert output_of(program, team_library) == ["[(1, 1)]"]
 
 
-def test_parallel_loops_of_numba_run_in_workers_after_the_coordinator_has_run_some():
+def test_numba_parallel_loops_run_in_workers_after_loops_in_the_coordinator():
     program = """
         import numba, sharedmem
         @numba.njit(parallel=True)
@@ -127,7 +127,7 @@ def test_parallel_loops_of_numba_run_in_workers_after_the_coordinator_has_run_so
     assert lines in ([], ["[(45, 1), (190, 1)]", "45 45"])
 
 
-def test_workers_do_not_wait_for_the_locks_of_numbas_loops():
+def test_workers_do_not_wait_for_locks_of_numba_parallel_loops():
     program = """
         import threading, numba, sharedmem
         from numba.np.ufunc import parallel
@@ -200,7 +200,7 @@ WRITES = {
 
 
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
-def test_a_worker_warns_that_what_it_writes_to_hdf5_is_lost(tmp_path, write):
+def test_a_worker_that_writes_to_an_inherited_hdf5_file_warns(tmp_path, write):
     h5py = pytest.importorskip("h5py")
     pool = sharedmem.MapReduce(np=2)
 

@@ -88,7 +88,7 @@ def test_a_lock_that_another_thread_holds_is_free_in_a_child(lock):
         assert not lock.acquire(blocking=False)
 
 
-def test_expressions_in_workers_while_another_thread_compiles_one():
+def test_workers_evaluate_expressions_while_another_thread_compiles_one():
     a = np.ones(100_000)
     pool = MapReduce(np=2, timeout=20)
     with held_by_another_thread(fusion._compiling):
@@ -97,7 +97,7 @@ def test_expressions_in_workers_while_another_thread_compiles_one():
         assert (found, call.wait(20)) == ([3, 3], 4)
 
 
-def test_threads_of_the_caller_in_a_child_while_others_start():
+def test_helper_threads_start_in_a_child_while_the_parent_starts_some():
     with held_by_another_thread(helper_threads._helpers._lock):
         total = MapReduce(np=1, timeout=20).map(lambda i: sharedmem.full(5_000_000, 1.0).sum(), [0])
     assert total == [5_000_000]

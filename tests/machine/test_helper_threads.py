@@ -1,4 +1,4 @@
-"""The threads of the caller: each exception arrives, and a crash is told of."""
+"""Helper threads: work is done once, exceptions are raised, and crashes are reported."""
 
 import itertools
 import queue
@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import numba
 import numpy as np
@@ -21,9 +22,43 @@ KINDS = [
 ]  # fmt: skip
 
 
+def test_each_item_is_taken_once():
+    seen, names = [], set()
+
+    def work(item):
+        time.sleep(0.001)
+        seen.append(item)
+        names.add(threading.get_ident())
+
+    in_threads(work, range(40), 4)
+    assert sorted(seen) == list(range(40))
+    assert 1 < len(names) <= 4
+
+
+def test_one_thread_is_this_one():
+    names = set()
+    in_threads(lambda _: names.add(threading.get_ident()), range(5), 1)
+    assert names == {threading.get_ident()}
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt, SystemExit])
+def test_an_error_stops_all_and_is_raised(error):
+    seen = []
+
+    def work(item):
+        seen.append(item)
+        if item == 3:
+            raise error("here")
+        time.sleep(0.001)
+
+    with pytest.raises(error, match="here"):
+        in_threads(work, range(1000), 4)
+    assert len(seen) < 50
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("fails_in_caller", [True, False])
-def test_no_exception_passes_for_the_end(kind, fails_in_caller):
+def test_an_exception_that_ends_loops_is_raised(kind, fails_in_caller):
     caller = threading.get_ident()
     other_is_in = threading.Event()
 
@@ -51,7 +86,7 @@ def stop(x):
 
 
 @pytest.mark.parametrize("np_", [0, 1, 2])
-def test_a_kernel_that_raises_what_ends_loops(np_):
+def test_an_exception_of_a_kernel_that_ends_loops_is_raised(np_):
     a = np.zeros(100)
     with sharedmem.MapReduce(np=np_), pytest.raises(StopIteration):
         sharedmem.map_chunks(stop, a, chunks=sharedmem.chunks(a, n=10))
@@ -64,13 +99,13 @@ def test_a_kernel_that_raises_what_ends_loops(np_):
         {"chunk": np.sum, "combine": max, "finalize": lambda state: next(iter(()))},
     ],
 )
-def test_a_reduction_that_raises_what_ends_loops(parts):
+def test_an_exception_of_a_reduction_that_ends_loops_is_raised(parts):
     a = np.zeros((2000, 1000))
     with sharedmem.MapReduce(np=0), pytest.raises(StopIteration):
         sharedmem.reduce(sharedmem.Reduction(**parts), a)
 
 
-def test_threads_take_signals_of_what_they_do_themselves():
+def test_threads_block_all_signals_but_synchronous_ones():
     masks = []
 
     def note(_):
@@ -84,7 +119,7 @@ def test_threads_take_signals_of_what_they_do_themselves():
     assert not {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL} & blocked
 
 
-def test_a_crash_in_a_thread_is_told_by_faulthandler():
+def test_faulthandler_reports_a_crash_in_a_thread():
     program = """
 import ctypes, faulthandler, threading, time
 from sharedmem.machine.helper_threads import in_threads

@@ -1,4 +1,4 @@
-"""Cores and memory: environment, affinity mask and control groups of both versions."""
+"""Cores and memory: environment, affinity mask, and control groups of both versions."""
 
 import os
 import sys
@@ -62,13 +62,13 @@ def group(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("name", VARIABLES)
 @pytest.mark.parametrize(("text", "count"), [("4", 4), ("4,2", 4), (" 3 ", 3), ("128", 128)])
-def test_variables_are_obeyed(monkeypatch, name, text, count):
+def test_environment_variables_give_the_number_of_cores(monkeypatch, name, text, count):
     monkeypatch.setenv(name, text)
     assert sharedmem.cpu_count() == count
     assert limits.cpu_source() == name
 
 
-def test_variables_have_an_order(monkeypatch):
+def test_order_of_environment_variables(monkeypatch):
     for count, name in zip((4, 3, 2), reversed(VARIABLES), strict=True):
         monkeypatch.setenv(name, str(count))
         assert sharedmem.cpu_count() == count
@@ -76,14 +76,14 @@ def test_variables_have_an_order(monkeypatch):
 
 @pytest.mark.parametrize("name", VARIABLES)
 @pytest.mark.parametrize("text", ["0", "-1", "many", "2.5", ",4"])
-def test_unusable_variables_warn_and_are_named(monkeypatch, cores, name, text):
+def test_a_warning_names_an_invalid_variable(monkeypatch, cores, name, text):
     monkeypatch.setenv(name, text)
-    with pytest.warns(RuntimeWarning, match=f"{name}='{text}' is not a positive number") as caught:
+    with pytest.warns(RuntimeWarning, match=f"{name}='{text}' is ignored, since") as caught:
         assert sharedmem.cpu_count() == cores
     assert caught[0].filename == __file__
 
 
-def test_empty_variables_count_as_unset(monkeypatch, cores):
+def test_empty_variables_are_ignored(monkeypatch, cores):
     monkeypatch.setenv("OMP_NUM_THREADS", "")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -107,13 +107,13 @@ def test_affinity_mask(cores):
 @pytest.mark.parametrize(
     ("quota", "count"), [("50000", 1), ("150000", 2), ("200000", 2), ("900000", 8)]
 )
-def test_quota_of_a_group_above(group, version, files, quota, count):
+def test_cpu_quota_of_a_parent_group(group, version, files, quota, count):
     group(version, {name: text.format(quota) for name, text in files.items()})
     assert sharedmem.cpu_count() == count
     assert limits.cpu_source() == ("affinity mask" if count == 8 else "quota of the control group")
 
 
-def test_no_quota(group):
+def test_no_cpu_quota(group):
     group(1, {"job/task/cpu.cfs_quota_us": "-1", "job/task/cpu.cfs_period_us": "100000"})
     assert sharedmem.cpu_count() == 8
 
@@ -143,19 +143,19 @@ def test_no_quota(group):
         ),
     ],
 )
-def test_memory_of_a_control_group(group, version, files):
+def test_memory_limit_of_a_control_group(group, version, files):
     group(version, files)
     assert sharedmem.total_memory() == 4 * GIB
     assert sharedmem.available_memory() == 2 * GIB
 
 
-def test_mount_of_a_container(group):
+def test_control_groups_mounted_in_a_container(group):
     files = {"memory.max": str(GIB), "memory.current": "0"}
     group(2, files, membership="/docker/abc", root="/docker/abc")
     assert sharedmem.total_memory() == sharedmem.available_memory() == GIB
 
 
-def test_membership_outside_of_the_mount(group):
+def test_control_group_outside_the_mount(group):
     files = {"memory.max": str(GIB), "memory.current": "0"}
     group(2, files, membership="/elsewhere", root="/docker/abc")
     assert sharedmem.total_memory() == GIB
@@ -171,16 +171,7 @@ def test_memory_of_this_machine():
     assert 0 < sharedmem.available_memory() <= sharedmem.total_memory()
 
 
-def test_debug_switch():
-    assert sharedmem.get_debug() is False
-    sharedmem.set_debug(1)
-    try:
-        assert sharedmem.get_debug() is True
-    finally:
-        sharedmem.set_debug(False)
-
-
-def test_variables_that_dask_sets_for_its_workers_do_not_count(monkeypatch):
+def test_variables_that_dask_sets_for_its_workers_are_ignored(monkeypatch):
     if b"OMP_NUM_THREADS=" in Path("/proc/self/environ").read_bytes():
         pytest.skip("so a worker of Dask's looks")
     given = {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1}

@@ -1,4 +1,4 @@
-"""Signals that are held come once, to handlers and to event loops."""
+"""Held signals reach handlers and event loops once."""
 
 import asyncio
 import os
@@ -44,7 +44,7 @@ def test_a_held_signal_wakes_an_event_loop_once(wakeup, n):
     signal.signal(signal.SIGUSR1, before)
 
 
-def test_a_handler_that_raises_leaves_the_event_loop_its_descriptor(wakeup):
+def test_the_wakeup_descriptor_is_restored_if_a_handler_raises(wakeup):
     with pytest.raises(KeyboardInterrupt), signals_held():
         signal.raise_signal(signal.SIGINT)
     assert wakeup.recv(10) == bytes([signal.SIGINT])

@@ -1,4 +1,4 @@
-"""Calls leave nothing behind, and the fixture that fails tests which do works."""
+"""Calls leave nothing behind; the fixture that fails tests which do so works."""
 
 import gc
 import os

@@ -1,5 +1,5 @@
 # ruff: noqa: SIM115 - what tasks inherit is not opened in them
-"""Files that the coordinator has opened before the fork, written and read by tasks."""
+"""Files that were opened before the fork are written and read by tasks."""
 
 import bz2
 import contextlib
@@ -62,7 +62,7 @@ def by_stdout(out, line):
 
 @pytest.mark.parametrize("write", [by_print, by_csv, by_stdout])
 @pytest.mark.parametrize("block", ["ordered", "critical"])
-def test_lines_arrive_whole_however_they_are_written(tmp_path, pool, write, block):
+def test_lines_of_sections_are_not_mixed(tmp_path, pool, write, block):
     with open(tmp_path / "out", "w") as out:
 
         def work(i):
@@ -88,7 +88,7 @@ def write_unbuffered(path):
 
 @pytest.mark.parametrize("opened", [write_binary, write_both_ways, write_unbuffered])
 @pytest.mark.parametrize("call", ["map", "imap", "background"])
-def test_what_tasks_write_without_taking_turns_arrives_once(tmp_path, pool, opened, call):
+def test_output_of_tasks_without_sections_is_written_once(tmp_path, pool, opened, call):
     with opened(tmp_path / "out") as out:
         out.write(b"0123456789")
 
@@ -103,7 +103,7 @@ def test_what_tasks_write_without_taking_turns_arrives_once(tmp_path, pool, open
     assert text == b"0123456789" + b"abcdefghij" * (1 if call == "background" else N_TASKS)
 
 
-def test_a_file_that_the_initializer_opens_takes_lines_in_order(tmp_path):
+def test_lines_are_in_order_in_a_file_of_the_initializer(tmp_path):
     def enter():
         pool.local.out = open(tmp_path / "out", "a")
 
@@ -117,7 +117,7 @@ def test_a_file_that_the_initializer_opens_takes_lines_in_order(tmp_path):
     assert (tmp_path / "out").read_text().splitlines() == LINES
 
 
-def test_what_waits_in_a_file_of_a_task_is_written_when_its_worker_ends(tmp_path, pool):
+def test_files_of_tasks_are_flushed_when_the_worker_ends(tmp_path, pool):
     kept = []
 
     def work(i):
@@ -130,7 +130,7 @@ def test_what_waits_in_a_file_of_a_task_is_written_when_its_worker_ends(tmp_path
     assert [(tmp_path / f"{i}").read_text() for i in range(3)] == ["text"] * 3
 
 
-def test_what_a_task_has_written_before_it_fails_arrives(tmp_path):
+def test_output_of_a_failed_task_is_written(tmp_path):
     with open(tmp_path / "out", "w") as out:
 
         def work(i):
@@ -142,7 +142,7 @@ def test_what_a_task_has_written_before_it_fails_arrives(tmp_path):
     assert (tmp_path / "out").read_text() == "text"
 
 
-def test_a_task_fails_whose_text_cannot_be_written(tmp_path):
+def test_a_task_fails_if_its_output_cannot_be_written(tmp_path):
     def work(_):
         resource.setrlimit(resource.RLIMIT_FSIZE, (2, resource.RLIM_INFINITY))
         out.write("text")
@@ -157,7 +157,7 @@ def run_in_background(func, items):
     sharedmem.background(func, *items).wait()
 
 
-def test_a_handler_of_logging_writes_each_record_once(tmp_path, pool):
+def test_a_logging_handler_writes_each_record_once(tmp_path, pool):
     logger = logging.Logger("of a test")
     handler = logging.FileHandler(tmp_path / "log")
     logger.addHandler(handler)
@@ -190,7 +190,7 @@ STATEFUL = {
 
 
 @pytest.mark.parametrize("kind", STATEFUL)
-def test_workers_refuse_to_write_to_what_one_process_has_to_compress(tmp_path, pool, kind):
+def test_workers_refuse_to_write_to_inherited_archives(tmp_path, pool, kind):
     opened, write = STATEFUL[kind]
     with opened(tmp_path / "out") as out:
         with pytest.raises(sharedmem.WorkerException, match="Write in reduce="):
@@ -208,7 +208,7 @@ def test_workers_refuse_to_write_to_what_one_process_has_to_compress(tmp_path, p
 
 
 @pytest.mark.parametrize("buffering", [-1, 0])
-def test_each_worker_reads_a_file_from_where_the_coordinator_was(tmp_path, pool, buffering):
+def test_each_worker_reads_from_the_offset_of_the_coordinator(tmp_path, pool, buffering):
     path = tmp_path / "in"
     path.write_bytes(b"head" + bytes(range(256)) * 1000)
     with open(path, "rb", buffering) as file:
@@ -227,7 +227,7 @@ def test_each_worker_reads_a_file_from_where_the_coordinator_was(tmp_path, pool,
         assert file.read(2) == b"\0\1"
 
 
-def test_members_of_an_archive_are_read_by_all_workers(tmp_path, pool):
+def test_all_workers_read_members_of_an_inherited_archive(tmp_path, pool):
     with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
         for i in range(20):
             archive.writestr(f"{i}", f"{i}" * 20_000)
@@ -236,14 +236,14 @@ def test_members_of_an_archive_are_read_by_all_workers(tmp_path, pool):
     assert read == [f"{i}" * 20_000 for i in range(20)]
 
 
-def test_a_file_that_was_removed_is_read_by_all_workers(tmp_path, pool):
+def test_all_workers_read_a_deleted_file(tmp_path, pool):
     (tmp_path / "in").write_text("text\n" * 10_000)
     with open(tmp_path / "in") as file:
         (tmp_path / "in").unlink()
         assert pool.map(lambda i: len(file.readlines()), range(2), chunksize=1) == [10_000] * 2
 
 
-def test_files_opened_by_name_keep_their_flags_and_numbers(tmp_path, pool):
+def test_reopened_files_keep_their_flags_and_numbers(tmp_path, pool):
     path = tmp_path / "in"
     path.write_text("text")
     descriptor = os.open(path, os.O_RDONLY)

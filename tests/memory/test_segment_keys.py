@@ -1,4 +1,4 @@
-"""Keys of segments are verified entry by entry; see test_array.py for whole pickles."""
+"""Keys of segments are verified field by field; see test_shared_array.py for pickles."""
 
 import os
 
@@ -9,7 +9,7 @@ from sharedmem.memory.segment_keys import key_of, open_segment
 from sharedmem.memory.segments import Segment, find_identity
 
 
-def test_the_key_of_a_live_segment_gives_that_segment():
+def test_open_segment_returns_a_live_segment():
     segment = Segment(100)
     assert open_segment(key_of(segment)) is segment
 
@@ -35,7 +35,7 @@ def owner():
     os.close(ready)
 
 
-def test_a_segment_of_another_process_is_attached(owner):
+def test_open_segment_attaches_a_segment_of_another_process(owner):
     assert find_identity(owner.identity) is None
     segment = open_segment(owner)
     assert bytes(segment.buffer[:5]) == b"hello"
@@ -58,14 +58,14 @@ def test_a_segment_of_another_process_is_attached(owner):
     ],
     ids=str,
 )
-def test_each_entry_is_verified(owner, change, error, message):
+def test_each_field_of_a_key_is_verified(owner, change, error, message):
     before = os.listdir("/proc/self/fd")
     with pytest.raises(error, match=message):
         open_segment(owner._replace(**change))
     assert os.listdir("/proc/self/fd") == before
 
 
-def test_a_zombie_has_ended():
+def test_a_zombie_has_no_start_time():
     pid = os.fork()
     if not pid:
         os._exit(0)

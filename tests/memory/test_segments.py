@@ -1,4 +1,4 @@
-"""Segments: mapped, shared by fork, freed with their last user, and refused clearly."""
+"""Segments are mapped, shared by a fork, and freed with their last reference."""
 
 import errno
 import gc
@@ -45,7 +45,7 @@ def python(program, **options):
 
 
 @pytest.mark.parametrize("nbytes", SIZES)
-def test_a_segment_is_zero_writable_and_aligned(nbytes):
+def test_a_segment_is_zeroed_writable_and_aligned(nbytes):
     segment = Segment(nbytes)
     buffer = segment.buffer
     assert (segment.nbytes, len(buffer), buffer.readonly) == (nbytes, nbytes, False)
@@ -55,7 +55,7 @@ def test_a_segment_is_zero_writable_and_aligned(nbytes):
 
 
 @pytest.mark.parametrize("nbytes", SIZES)
-def test_a_forked_process_shares_it(nbytes):
+def test_a_forked_process_shares_a_segment(nbytes):
     segment = Segment(nbytes)
     where = segment.address, segment.identity
 
@@ -67,7 +67,7 @@ def test_a_forked_process_shares_it(nbytes):
     assert segment.buffer == b"y" * nbytes
 
 
-def test_a_forked_process_shares_it_without_memfd(no_memfd):
+def test_a_forked_process_shares_a_segment_without_memfd(no_memfd):
     array = sharedmem.zeros(3 << 18)
     assert segments.find_segment(array.ctypes.data, 1).fd == -1
 
@@ -79,7 +79,7 @@ def test_a_forked_process_shares_it_without_memfd(no_memfd):
     assert (array == 3).all()
 
 
-def test_it_is_freed_with_its_last_user():
+def test_a_segment_is_freed_with_its_last_reference():
     before = descriptors()
     segment = Segment(HUGE_PAGE)
     address, identity = segment.address, segment.identity
@@ -97,7 +97,7 @@ def test_it_is_freed_with_its_last_user():
     assert f"{address:x}-" not in MAPS.read_text()
 
 
-def test_a_child_that_frees_it_leaves_it_to_the_parent():
+def test_a_segment_freed_in_a_child_stays_in_the_parent():
     segment = Segment(4096)
     buffer = segment.buffer
 
@@ -112,7 +112,7 @@ def test_a_child_that_frees_it_leaves_it_to_the_parent():
     assert find_segment(segment.address, 4096) is segment
 
 
-def test_closed_and_reused_descriptors_stay_with_their_new_owner():
+def test_a_reused_descriptor_is_not_closed():
     segment = Segment(4096)
     fd = segment.fd
     os.close(fd)
@@ -125,7 +125,7 @@ def test_closed_and_reused_descriptors_stay_with_their_new_owner():
         os.close(null)
 
 
-def test_find_segment_knows_the_bounds():
+def test_find_segment_respects_the_bounds():
     small, large = Segment(5000), Segment(3 * HUGE_PAGE + 7)
     for segment in (small, large):
         for start, nbytes, expected in (
@@ -170,7 +170,7 @@ def test_attach_refuses_a_file_that_may_shrink(tmp_path):
             Segment.attach(fd, 4096)
 
 
-def test_nobody_can_shrink_a_segment():
+def test_a_segment_cannot_shrink():
     segment = Segment(4096)
     with pytest.raises(PermissionError):
         os.ftruncate(segment.fd, 0)
@@ -186,7 +186,7 @@ def test_populate_keeps_the_content(start, stop):
     assert content.astype(int).sum() == (np.arange(1280) % 251).sum()
 
 
-def test_huge_pages_where_the_system_has_them():
+def test_large_arrays_are_on_huge_pages():
     if not segments.supports_collapse():
         pytest.skip("MADV_COLLAPSE does not work here")
     array = sharedmem.full(1 << 20, 1.0)
@@ -196,14 +196,14 @@ def test_huge_pages_where_the_system_has_them():
     assert int(line.split()[1]) == 8 * 1024
 
 
-def test_plain_pages_where_it_does_not(monkeypatch):
+def test_arrays_are_filled_without_huge_pages(monkeypatch):
     monkeypatch.setattr(segments, "supports_collapse", lambda: False)
     assert (sharedmem.full(1 << 20, 1.0) == 1).all()
 
 
 @pytest.mark.parametrize("can_be_told", [True, False])
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.ENOSYS])
-def test_where_memory_files_are_refused(monkeypatch, code, can_be_told):
+def test_systems_that_refuse_memory_files(monkeypatch, code, can_be_told):
     """As by vm.memfd_noexec=2, unless they are said to be not executable; or by a sandbox."""
     create = os.memfd_create
 
@@ -246,7 +246,7 @@ def test_the_limit_on_descriptors_is_raised_when_it_is_reached():
 
 
 @pytest.mark.parametrize("n_workers", [1, 2])
-def test_shared_arrays_need_no_descriptor_where_few_are_left(n_workers):
+def test_shared_arrays_take_no_descriptor_if_few_are_left(n_workers):
     """They are inherited nevertheless, and workers find room for what they need."""
     done = python(
         LIMIT + "set(r.RLIMIT_NOFILE, (64, 64)); import sharedmem\n"
@@ -267,7 +267,7 @@ def test_shared_arrays_need_no_descriptor_where_few_are_left(n_workers):
         "list(sharedmem.MapReduce(np=64).imap(abs, range(64)))",
     ],
 )
-def test_no_descriptor_left(call):
+def test_no_descriptor_is_left(call):
     done = python(
         LIMIT + "import os, sharedmem, selectors; sharedmem.MapReduce(np=1).map(abs, [1])\n"
         "set(r.RLIMIT_NOFILE, (64, 64))\n"
@@ -278,7 +278,7 @@ def test_no_descriptor_left(call):
     )
 
 
-def test_descriptors_that_arrive_find_room():
+def test_the_limit_is_raised_for_descriptors_of_results():
     done = python(
         LIMIT + "set(r.RLIMIT_NOFILE, (300, hard)); import sharedmem\n"
         "make = lambda i: [sharedmem.full(1, 100 * i + k) for k in range(100)]\n"
@@ -288,7 +288,7 @@ def test_descriptors_that_arrive_find_room():
     assert (done.stdout, done.stderr) == ("True\n", "")
 
 
-def test_no_mapping_left():
+def test_no_mapping_is_left():
     done = python(
         "import ctypes, mmap, sharedmem\n"
         "libc = ctypes.CDLL(None)\n"
@@ -306,7 +306,7 @@ def test_no_mapping_left():
 
 
 @pytest.mark.parametrize("n", [100_000_000, 1000])
-def test_no_address_space_left(n):
+def test_no_address_space_is_left(n):
     done = python(
         "import resource as r, sharedmem\n"
         "used = int(open('/proc/self/statm').read().split()[0]) * r.getpagesize()\n"
@@ -317,7 +317,7 @@ def test_no_address_space_left(n):
     assert "bytes of shared memory: Cannot allocate memory" in done.stderr
 
 
-def test_a_thousand_segments_come_and_go():
+def test_a_thousand_segments_are_freed():
     sharedmem.ones(1)
     before = descriptors(), len(MAPS.read_text().splitlines())
     for _ in range(1000):

@@ -137,8 +137,8 @@ MISTAKES = {
         lambda: sharedmem.zeros(1 << 50, "u1"),
         MemoryError,
         "1125899906842624 bytes of shared memory were asked for, but this machine, or the control "
-        "group of this process, has only {} bytes; numpy.memmap keeps an array in a file, which "
-        "the functions of this package take, too",
+        "group of this process, has only {} bytes; use numpy.memmap, which keeps an array in a "
+        "file, and which the functions of this package accept",
     ),
     "pickle of a freed array": (
         load_what_is_freed,
@@ -180,8 +180,8 @@ MISTAKES = {
     "rng outside of a task": (
         lambda: POOL.rng,
         RuntimeError,
-        "pool.rng belongs to a task: use it in the function that pool.map calls, or "
-        "numpy.random.default_rng() outside",
+        "pool.rng was used outside a task: use it in the function that pool.map calls, and "
+        "numpy.random.default_rng() elsewhere",
     ),
     "name without an array": (
         lambda: sharedmem.evaluate("a + b", a=SHARED),
@@ -226,8 +226,8 @@ IN_TASKS = {
     "ordered inside critical": (
         lambda i: [POOL.critical.__enter__(), POOL.ordered.__enter__()],
         RuntimeError,
-        r"pool\.ordered was entered inside pool\.critical, which the tasks before this one may be "
-        r"waiting for: enter pool\.ordered first, and pool\.critical inside of it",
+        r"pool\.ordered was entered inside pool\.critical, for which earlier tasks may be "
+        r"waiting: enter pool\.ordered first, and pool\.critical inside it",
     ),
 }
 

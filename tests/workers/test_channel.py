@@ -1,4 +1,4 @@
-"""Results and items arrive as they were: type, value and order, at every size, on every backend."""
+"""Results and items keep type, value, and order, at each size, on each backend."""
 
 import collections
 import pickle
@@ -103,7 +103,7 @@ def look_of(value):
 @pytest.mark.parametrize(("backend", "n"), POOLS, ids=[f"{b.__name__}-{n}" for b, n in POOLS])
 @given(runs=VALUES)
 @settings(max_examples=6)
-def test_results_and_items_arrive_as_they_were(backend, n, runs):
+def test_results_and_items_keep_type_and_value(backend, n, runs):
     values = values_of(runs)
     wanted = [look_of(value) for value in values]
     pool = MapReduce(backend, np=n, timeout=60)
@@ -117,7 +117,7 @@ def test_results_and_items_arrive_as_they_were(backend, n, runs):
 
 
 @pytest.mark.parametrize("size", [20_000, 500])
-def test_no_result_is_taken_for_a_pickle(size):
+def test_bytes_that_are_a_pickle_are_not_unpickled(size):
     """Batches that are full of results of both sorts."""
     results = MapReduce(np=2).map(
         lambda i: np.full(size // 8, float(i)) if i % 3 else pickle.dumps([i] * (size // 3)),
@@ -131,7 +131,7 @@ def test_no_result_is_taken_for_a_pickle(size):
             assert result == pickle.dumps([i] * (size // 3))
 
 
-def test_every_kind_beside_every_other():
+def test_all_pairs_of_kinds_in_one_batch():
     kinds = sorted(KINDS)
     values = [KINDS[kind](5000) for k in range(len(kinds)) for kind in (*kinds[k:], *kinds[:k])]
     wanted = [look_of(value) for value in values]
@@ -140,14 +140,14 @@ def test_every_kind_beside_every_other():
     assert [look_of(r) for r in pool.imap(lambda value: value, values)] == wanted
 
 
-def test_a_memoryview_is_an_error_that_names_the_task():
+def test_the_error_for_a_memoryview_names_the_task():
     with pytest.raises(WorkerException, match="type memoryview, is pickled") as caught:
         MapReduce(np=2).map(lambda i: memoryview(b"x") if i == 3 else i, range(5))
     assert "Task 3" in str(caught.value)
 
 
 @pytest.mark.parametrize("size", [1, 200, 2500, 10_000, 100_000])
-def test_an_iterator_may_use_its_buffer_again(size):
+def test_an_iterator_may_reuse_its_buffer(size):
     def items():
         buffer = np.zeros(size)
         for i in range(60):
@@ -160,7 +160,7 @@ def test_an_iterator_may_use_its_buffer_again(size):
 
 
 @pytest.mark.parametrize("size", [64 << 10, 200 << 10, 400 << 10])
-def test_results_do_not_take_a_mapping_each(size, monkeypatch):
+def test_the_number_of_mapped_results_is_limited(size, monkeypatch):
     monkeypatch.setattr(pickling, "MANY_MAPPINGS", 5)
     before = len(MAPS.read_bytes().splitlines())
     results = MapReduce(np=2).map(lambda i: (np.full(size, i, "u1"), bytes([i]) * size), range(99))
@@ -175,7 +175,7 @@ def test_results_do_not_take_a_mapping_each(size, monkeypatch):
     assert memory_files.n_mapped() == 0
 
 
-def test_what_is_kept_of_a_result_keeps_no_large_array_beside_it():
+def test_a_small_array_of_a_result_does_not_keep_a_large_one_alive():
     results = MapReduce(np=1).map(lambda i: (np.ones(1 << 20), np.ones(10_000)), range(3))
     assert memory_files.n_mapped() == 3
     kept = [small for _, small in results]

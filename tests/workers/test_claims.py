@@ -1,4 +1,4 @@
-"""Claims: every task is claimed once, whoever claims and however much at once."""
+"""Each task is claimed once, by any worker and in claims of any length."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sharedmem.workers.claims import FileCursor, LockedCursor, claims
 
 
 def no_turns() -> None:
-    """Say that no task waits for its turn."""
+    """Return None: no task waits for its turn."""
 
 
 @pytest.fixture(params=[FileCursor, LockedCursor])
@@ -46,7 +46,7 @@ def test_claims_cover_all_tasks_once(n_tasks, n_workers, size, waited, seed):
     assert sorted(taken) == list(range(n_tasks))
 
 
-def test_the_first_claim_is_the_rank(make_cursor):
+def test_the_first_claim_begins_at_the_rank(make_cursor):
     with contextlib.closing(make_cursor(3)) as cursor:
         assert [next(claims(cursor, rank, 3, 9, None, no_turns)) for rank in range(3)] == [
             (0, 1),
@@ -55,13 +55,13 @@ def test_the_first_claim_is_the_rank(make_cursor):
         ]
 
 
-def test_claims_grow_while_they_are_short(make_cursor):
+def test_claims_grow_if_tasks_are_short(make_cursor):
     with contextlib.closing(make_cursor(1)) as cursor:
         assert max(stop - start for start, stop in claims(cursor, 0, 1, 9999, None, no_turns)) > 1
 
 
 @pytest.mark.parametrize("is_waiting", [False, True])
-def test_claims_of_tasks_in_turns_are_short_but_for_the_time_waited(make_cursor, is_waiting):
+def test_the_wait_for_turns_does_not_shorten_claims(make_cursor, is_waiting):
     slept = 0.0
     lengths = []
     with contextlib.closing(make_cursor(1)) as cursor:
@@ -73,7 +73,7 @@ def test_claims_of_tasks_in_turns_are_short_but_for_the_time_waited(make_cursor,
     assert (max(lengths) > 1) is is_waiting
 
 
-def test_processes_never_claim_the_same(tmp_path):
+def test_processes_never_claim_the_same_task(tmp_path):
     n_workers, n_claims = 4, 5000
     with contextlib.closing(FileCursor(0)) as cursor:
         pids = []

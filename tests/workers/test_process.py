@@ -1,4 +1,4 @@
-"""What forked workers do when the world around them changes."""
+"""Forked workers when their coordinator dies, signals arrive, or the system refuses something."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def spin(n):
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
 @pytest.mark.parametrize("task", BUSY)
-def test_workers_go_with_their_coordinator(task, end):
+def test_workers_are_killed_when_their_coordinator_dies(task, end):
     program = (SPIN.format(nogil=False) if task == "kernel" else "") + textwrap.dedent(f"""
         def work(i):
             announce(i)
@@ -90,7 +90,7 @@ def test_workers_go_with_their_coordinator(task, end):
         assert_gone(pids)
 
 
-def test_workers_go_though_another_child_of_the_coordinator_lives():
+def test_workers_are_killed_even_if_another_child_of_the_coordinator_lives():
     program = """
         def work(i):
             announce(i)
@@ -112,7 +112,7 @@ def test_workers_go_though_another_child_of_the_coordinator_lives():
         assert_gone(pids)
 
 
-def test_control_c_gives_one_interrupt_and_no_word_from_workers():
+def test_ctrl_c_raises_once_and_workers_print_nothing():
     program = """
         def work(i):
             announce(i)
@@ -145,7 +145,7 @@ def test_exit_handlers_and_finalizers_of_the_coordinator_run_once():
     assert sorted(out.splitlines()) == ["at exit", "finalized"]
 
 
-def test_a_handler_that_reaps_our_workers():
+def test_a_sigchld_handler_that_reaps_workers():
     def reap(*_):
         try:
             while os.waitpid(-1, os.WNOHANG)[0]:
@@ -166,7 +166,7 @@ def test_a_handler_that_reaps_our_workers():
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
 
 
-def test_a_signal_while_workers_are_forked_waits_though_another_thread_takes_it():
+def test_a_signal_waits_until_workers_are_forked():
     stop = threading.Event()
     thread = threading.Thread(target=stop.wait)  # does not block the signal
     thread.start()
@@ -188,7 +188,7 @@ def test_a_signal_while_workers_are_forked_waits_though_another_thread_takes_it(
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_coverage_of_what_workers_run_is_kept(tmp_path, monkeypatch):
+def test_coverage_of_workers_is_saved(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(sharedmem.__file__).parents[1]))
     program = tmp_path / "program.py"
     program.write_text(
@@ -243,13 +243,13 @@ def test_a_grandchild_that_outlives_its_task():
     assert MapReduce(np=2).map(work, range(2)) == [0, 1]
 
 
-def test_a_stopped_worker_does_not_outlive_a_time_limit():
+def test_a_stopped_worker_is_killed_after_the_timeout():
     pool = MapReduce(np=2, timeout=0.3)
     with pytest.raises(TimeoutError):
         pool.map(lambda i: os.kill(os.getpid(), signal.SIGSTOP), range(2))
 
 
-def test_without_process_descriptors(monkeypatch):
+def test_systems_without_pidfd(monkeypatch):
     monkeypatch.setattr("sharedmem.workers.process._PIDFD_WORKS", False)
     pool = MapReduce(np=2)
     assert pool.map(lambda i: i, range(100)) == list(range(100))
@@ -257,8 +257,8 @@ def test_without_process_descriptors(monkeypatch):
         pool.map(lambda i: os.kill(os.getpid(), signal.SIGKILL), range(2))
 
 
-def test_without_semaphores(monkeypatch):
-    monkeypatch.setattr("sharedmem.workers.locks._semaphore_type", lambda: None)
+def test_systems_without_semaphores_in_memory(monkeypatch):
+    monkeypatch.setattr("sharedmem.workers.locks.semaphore_type", lambda: None)
     pool = MapReduce(np=3)
     count = sharedmem.zeros((), "i8")
 
@@ -270,7 +270,7 @@ def test_without_semaphores(monkeypatch):
     assert count == 200
 
 
-def test_a_fork_of_the_coordinator_leaves_its_workers_alone():
+def test_a_fork_of_the_coordinator_does_not_end_its_workers():
     pool = MapReduce(np=2)
     results = pool.imap(lambda i: i, range(100))
     assert next(results) == 0
@@ -288,7 +288,7 @@ def test_a_fork_of_the_coordinator_leaves_its_workers_alone():
     assert list(results) == list(range(1, 100))
 
 
-def test_interrupts_never_stay_blocked():
+def test_interrupts_are_not_left_blocked():
     def hold_until(strike):
         strike.start()
         while True:
@@ -327,7 +327,7 @@ def test_a_pool_works_again_after_an_interrupt_at_any_call(backend, step):
 
 @contextlib.contextmanager
 def filters(*actions):
-    """Have these filters count, and no others; gives the list of what is warned of."""
+    """Apply these warning filters only; return the list of warnings."""
     with warnings.catch_warnings(record=True) as log:
         warnings.resetwarnings()
         for action in actions:
@@ -335,7 +335,7 @@ def filters(*actions):
         yield log
 
 
-def test_warnings_are_filtered_in_workers_as_in_the_coordinator():
+def test_workers_inherit_warning_filters():
     def warn(i):
         warnings.warn("old", DeprecationWarning, stacklevel=1)
         return i
@@ -350,7 +350,7 @@ def test_warnings_are_filtered_in_workers_as_in_the_coordinator():
 
 
 @pytest.mark.parametrize("call", ["map", "imap", "background"])
-def test_a_call_leaves_filters_and_registries_of_warnings_alone(call):
+def test_a_call_does_not_change_warning_filters_and_registries(call):
     pool = MapReduce(np=2)
     calls = {
         "map": lambda: pool.map(abs, range(2)),
@@ -367,7 +367,7 @@ def test_a_call_leaves_filters_and_registries_of_warnings_alone(call):
     assert [str(warning.message) for warning in log] == ["once a line"]
 
 
-def test_forks_in_several_threads_leave_the_filters_alone():
+def test_forks_in_several_threads_do_not_change_warning_filters():
     """Python 3.12 would warn of each of them."""
     ends = []
 
@@ -387,7 +387,7 @@ def test_forks_in_several_threads_leave_the_filters_alone():
     assert ends == [[2, 1]] * 30
 
 
-def test_each_worker_has_a_life_line_of_its_own():
+def test_each_worker_has_its_own_life_line():
     """Before Linux 5.6, one that closed it would have sent the signal to all that share it."""
 
     def lines(_):

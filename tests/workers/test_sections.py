@@ -1,4 +1,4 @@
-"""Turns, sections and barriers hang at no moment: workers held up, or struck, at each in turn."""
+"""Sections do not deadlock if workers are delayed, or raise, at any moment."""
 
 import contextlib
 import os
@@ -95,19 +95,19 @@ def turns(n_workers, backend, disturb, chunksize=3, n_tasks=9):
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS, ids=lambda b: b.__name__)
 @pytest.mark.parametrize("chunksize", [1, 3])
-def test_no_turn_is_missed_when_a_worker_is_held_up_at_any_moment(backend, chunksize):
+def test_no_turn_is_missed_if_a_worker_is_delayed_at_any_line(backend, chunksize):
     for at in range(1, 30):
         turns(2, backend, lambda at=at: hold_up(at, 0.006), chunksize, 6)
 
 
 @pytest.mark.parametrize("n_workers", [1, 2, 5])
-def test_a_task_that_is_struck_in_its_turn_may_try_again(n_workers):
+def test_a_task_may_retry_after_an_exception_in_its_turn(n_workers):
     for at in range(1, 40, n_workers):
         turns(n_workers, ProcessBackend, lambda at=at: strike(at))
 
 
 @pytest.mark.parametrize("n_workers", [2, 5])
-def test_a_task_that_is_struck_in_a_barrier_leaves_nobody_there(n_workers):
+def test_an_exception_in_a_barrier_does_not_block_the_others(n_workers):
     def task(i):
         global is_armed
         is_armed = True
@@ -127,7 +127,7 @@ def test_a_task_that_is_struck_in_a_barrier_leaves_nobody_there(n_workers):
 
 
 @pytest.mark.parametrize("section", ["ordered", "barrier"])
-def test_signals_that_are_handled_end_no_wait(section):
+def test_handled_signals_do_not_end_a_wait(section):
     """As of a timer that a profiler sets; system calls are to be tried again."""
 
     def task(i):
@@ -149,9 +149,9 @@ def test_signals_that_are_handled_end_no_wait(section):
 
 @pytest.mark.parametrize("backend", BACKENDS, ids=lambda b: b.__name__)
 @pytest.mark.parametrize("is_file", [False, True], ids=["semaphore", "file"])
-def test_the_time_limit_is_kept_while_reduce_waits_for_critical(backend, is_file, monkeypatch):
+def test_the_timeout_applies_while_reduce_waits_for_critical(backend, is_file, monkeypatch):
     if is_file:
-        monkeypatch.setattr(locks, "_semaphore_type", lambda: None)
+        monkeypatch.setattr(locks, "semaphore_type", lambda: None)
     end = threading.Event()
 
     def task(i):
@@ -170,12 +170,12 @@ def test_the_time_limit_is_kept_while_reduce_waits_for_critical(backend, is_file
     end.set()
 
 
-def test_the_time_limit_counts_what_reduce_takes():
+def test_the_timeout_includes_the_time_of_reduce():
     with pytest.raises(TimeoutError, match=r"longer than timeout=0\.1 seconds"):
         MapReduce(np=1, timeout=0.1).map(abs, range(20), reduce=lambda _: time.sleep(0.02))
 
 
-def test_a_thread_that_fails_with_the_lock_does_not_hold_up_reduce():
+def test_a_thread_that_fails_with_the_lock_does_not_block_reduce():
     def task(i):
         if i == 1:
             pool.critical.__enter__()
@@ -192,7 +192,7 @@ def test_a_thread_that_fails_with_the_lock_does_not_hold_up_reduce():
         pool.map(task, range(2), reduce=reduce, chunksize=1)
 
 
-def test_a_lock_of_files_keeps_a_time_limit():
+def test_a_file_lock_respects_a_timeout():
     lock = locks.FileLock()
     assert lock.acquire()
     if (pid := os.fork()) == 0:

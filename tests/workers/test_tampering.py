@@ -1,4 +1,4 @@
-"""Damaged messages of workers and pickles of arrays are refused: never a crash, nothing is left."""
+"""Damaged messages and pickles raise errors, do not crash, and leave nothing behind."""
 
 import os
 
@@ -25,7 +25,7 @@ def a_file(*lengths, stream=b"hello"):
     return content + stream.ljust(64, b"\0") + bytes(sum(lengths))
 
 
-def test_a_whole_message_is_taken():
+def test_a_valid_message_is_received():
     receive(a_message(), b"", 1, has_file=False)
     ours, theirs = Channel.pair(windowed=False)
     theirs.send(Kind.RESULTS, 7, pack([b"x" * 100_000, sharedmem.full(3, 5)]))
@@ -69,7 +69,7 @@ def test_damaged_messages_are_refused(message, n_segments, has_file, monkeypatch
     n_segments=st.integers(0, 3),
     has_file=st.booleans(),
 )
-def test_any_message(fields, kind, more, content, n_segments, has_file):
+def test_any_message_is_received_or_refused(fields, kind, more, content, n_segments, has_file):
     receive(header(kind, has_file, *fields) + sizes(*more), content, n_segments, has_file)
 
 
@@ -95,16 +95,16 @@ def test_any_message(fields, kind, more, content, n_segments, has_file):
         },
     ),
 )
-def test_any_key_and_layout(key, layout):
+def test_any_key_and_layout_is_loaded_or_refused(key, layout):
     load(key, layout)
 
 
 @given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 255)), min_size=1, max_size=4))
-def test_any_bytes_of_a_pickle(changes):
+def test_any_bytes_of_a_pickle_are_loaded_or_refused(changes):
     load_bytes(changes)
 
 
-def test_a_key_leads_nowhere_else():
+def test_a_key_opens_no_other_file():
     for changes in ({"pid": "self"}, {"fd": "../../../etc/passwd"}, {"nbytes": None}):
         load({**changes, "identity": (1, 2)}, {})
 
@@ -118,7 +118,7 @@ def test_segments_have_no_names():
     assert set(os.listdir("/dev/shm")) <= set(before)
 
 
-def test_results_travel_through_sockets_without_a_name():
+def test_sockets_have_no_names():
     ours, theirs = Channel.pair(windowed=False)
     assert ours.socket.getsockname() == theirs.socket.getsockname() == ""
     assert not os.get_inheritable(ours.socket.fileno())

@@ -1,4 +1,4 @@
-"""Pools in use: blocks entered and left in any order, by threads, forks, tasks and generators."""
+"""Pools in `with` blocks, in threads, forked processes, tasks, and generators."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BACKENDS = [(ProcessBackend, 0), (ProcessBackend, 2), (ThreadBackend, 2)]
 
 
 @given(st.lists(st.integers(0, 2), max_size=6))
-def test_blocks_of_any_pools_nest(order):
+def test_with_blocks_of_pools_nest(order):
     outside = current_pool()
 
     def enter(rest, around):
@@ -36,7 +36,7 @@ def test_blocks_of_any_pools_nest(order):
 
 
 @given(st.permutations([0, 0, 1, 2]), st.permutations(range(4)))
-def test_blocks_left_in_another_order_leave_nothing(order, leaving):
+def test_with_blocks_may_end_in_any_order(order, leaving):
     outside = current_pool()
     stacks = [contextlib.ExitStack() for _ in order]
     for stack, at in zip(stacks, order, strict=True):
@@ -49,7 +49,7 @@ def test_blocks_left_in_another_order_leave_nothing(order, leaving):
         assert current_pool() is (POOLS[left[-1]] if left else outside)
 
 
-def test_threads_have_blocks_of_their_own():
+def test_each_thread_has_its_own_with_blocks():
     seen = []
     with A:
         thread = threading.Thread(target=lambda: seen.append(current_pool()))
@@ -59,7 +59,7 @@ def test_threads_have_blocks_of_their_own():
     assert seen[0] not in POOLS
 
 
-def test_tasks_of_asyncio_have_blocks_of_their_own():
+def test_each_asyncio_task_has_its_own_with_blocks():
     async def enter(pool, mine, other):
         with pool:
             mine.set()
@@ -76,7 +76,7 @@ def test_tasks_of_asyncio_have_blocks_of_their_own():
     assert asyncio.run(main()) == [True, True]
 
 
-def test_a_generator_may_be_closed_anywhere():
+def test_a_generator_may_be_closed_in_another_thread():
     def generate():
         with A:
             yield current_pool()
@@ -93,7 +93,7 @@ def test_a_generator_may_be_closed_anywhere():
     assert current_pool() is outside
 
 
-def test_a_fork_may_leave_the_block_of_its_parent():
+def test_a_forked_process_may_leave_the_with_block_of_its_parent():
     with A:
         pid = os.fork()
         code = 1
@@ -138,7 +138,7 @@ def test_tasks_see_the_context_variables_of_the_caller(backend, n):
         variable.reset(token)
 
 
-def test_what_a_task_in_a_thread_sets_is_its_own():
+def test_context_variables_set_by_a_task_stay_in_the_task():
     def change(i):
         before = variable.get()
         variable.set(i)

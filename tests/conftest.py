@@ -58,12 +58,12 @@ def tuned(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
 
     Chunks of `chunk_bytes` do not grow with the array, unless `largest_chunk_bytes` is given, too.
     """
-    from sharedmem.engine import line_view, regions
+    from sharedmem.engine import cuts, line_view
     from sharedmem.machine.tuning import tuning
 
     def forget() -> None:
         line_view._layout.cache_clear()
-        regions._grid.cache_clear()
+        cuts._grid.cache_clear()
 
     def tune(**numbers: int) -> None:
         if "chunk_bytes" in numbers:

@@ -13,9 +13,10 @@ from numpy.typing import DTypeLike, NDArray
 from sharedmem.arrays.chunks import Chunk
 from sharedmem.arrays.constructors import empty
 from sharedmem.engine import accumulate
+from sharedmem.engine.cuts import cut
 from sharedmem.engine.reduce import State
 from sharedmem.engine.reduce_stored import ChunkTask
-from sharedmem.engine.regions import cut, read, room, write
+from sharedmem.engine.regions import read, room, write
 from sharedmem.engine.runners import Run, Stream, run_serially
 from sharedmem.kernels import Reduction
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from sharedmem.arrays.chunks import bytes_a_chunk
 from sharedmem.arrays.shared_array import allocate, populate
+from sharedmem.engine.cuts import cut
 from sharedmem.engine.line_view import memory_order
 from sharedmem.engine.operands import (
     as_array,
@@ -25,16 +26,7 @@ from sharedmem.engine.operands import (
     is_store,
     result_axes,
 )
-from sharedmem.engine.regions import (
-    Spread,
-    as_given,
-    broadcast,
-    cut,
-    is_same_store,
-    read,
-    room,
-    write,
-)
+from sharedmem.engine.regions import Spread, as_given, broadcast, is_same_store, read, room, write
 from sharedmem.engine.runners import ArrayRunner, UfuncCall, run_serially
 
 Array = NDArray[Any]

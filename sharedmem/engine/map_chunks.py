@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from sharedmem.arrays.chunks import Chunk, Grid
 from sharedmem.arrays.shared_array import populate
+from sharedmem.engine.cuts import Placed, check_apart, check_cut, cut_placed, place
 from sharedmem.engine.operands import (
     as_array,
     as_input,
@@ -20,16 +21,7 @@ from sharedmem.engine.operands import (
     check_writable,
     is_store,
 )
-from sharedmem.engine.regions import (
-    Placed,
-    check_apart,
-    check_cut,
-    cut_placed,
-    place,
-    read,
-    room,
-    write,
-)
+from sharedmem.engine.regions import read, room, write
 from sharedmem.engine.runners import ArrayRunner, run_serially
 from sharedmem.engine.user_kernels import check_result, compile_kernel, run_kernel, serial_form
 

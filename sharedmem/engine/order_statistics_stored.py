@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from sharedmem.arrays.chunks import Chunk, chunks
 from sharedmem.arrays.conversion import read_only
+from sharedmem.engine.cuts import cut
 from sharedmem.engine.operands import in_memory
 from sharedmem.engine.order_statistics import is_selectable, limits
 from sharedmem.engine.reduce import Axis
-from sharedmem.engine.regions import cut, read
+from sharedmem.engine.regions import read
 from sharedmem.engine.runners import Run
 from sharedmem.kernels import sorting
 from sharedmem.machine.tuning import tuning

@@ -12,7 +12,8 @@ from sharedmem.arrays.shared_array import is_present
 from sharedmem.engine.line_view import memory_order
 from sharedmem.expressions import float_flags
 from sharedmem.expressions.binding import bind
-from sharedmem.expressions.fusion import UFUNCS, Kernel, fuse
+from sharedmem.expressions.fusion import UFUNCS, fuse
+from sharedmem.expressions.kernel import Kernel
 from sharedmem.expressions.language import FUNCTIONS, Call, Name
 from sharedmem.machine.tuning import tuning
 

@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sharedmem.arrays.chunks import chunks
-from sharedmem.engine import sort_lines
+from sharedmem.engine.argsort_lines import Keys, argsort_line
 from sharedmem.engine.operands import in_memory
 from sharedmem.engine.runners import run_serially
-from sharedmem.engine.sort_lines import argsort_line
 from sharedmem.functions.sorting import PARALLEL
 from sharedmem.machine.tuning import tuning
 from sharedmem.pool.mapreduce import current_pool
@@ -62,7 +61,7 @@ def searchsorted(a: ArrayLike, v: ArrayLike, side: Any = "left", sorter: Any = N
         order = argsort_line(run_serially, wanted[part], 1)
         found[part][order] = np.searchsorted(a, wanted[part][order], side, sorter)
 
-    if len(a) >= tuning.sorted_search_length and sort_lines.Keys.of(wanted[:0]) is not None:
+    if len(a) >= tuning.sorted_search_length and Keys.of(wanted[:0]) is not None:
         nbytes = max(tuning.sort_run_bytes, min(tuning.sort_line_bytes, v.nbytes // 4))
         task = search_in_order
     else:

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sharedmem.arrays.chunks import Chunk, chunks
+from sharedmem.engine.argsort_lines import argsort_line
 from sharedmem.engine.operands import check_target, in_memory
-from sharedmem.engine.sort_lines import argsort_line, lines_a_chunk, sort_line
+from sharedmem.engine.sort_lines import lines_a_chunk, sort_line
 from sharedmem.machine.tuning import tuning
 from sharedmem.pool.mapreduce import current_pool
 

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 from numpy.typing import ArrayLike, NDArray
 
+from sharedmem.engine.argsort_lines import argsort_line
 from sharedmem.engine.operands import in_memory
 from sharedmem.engine.order_statistics import is_selectable, order_statistics
 from sharedmem.engine.runners import Run, run_serially
-from sharedmem.engine.sort_lines import argsort_line, pieces_of
+from sharedmem.engine.sort_lines import pieces_of
 from sharedmem.functions.sorting import along_lines
 from sharedmem.machine.tuning import tuning
 from sharedmem.pool.mapreduce import current_pool

@@ -13,7 +13,7 @@ from zarr.core.sync import cleanup_resources
 
 import sharedmem
 from sharedmem import MapReduce
-from sharedmem.engine import regions
+from sharedmem.engine import cuts
 from sharedmem.kernels import Reduction, extrema, histograms, sums, variances
 
 CHUNK_BYTES = 1 << 14
@@ -509,7 +509,7 @@ def test_a_grid_is_refused_where_two_tasks_would_write_to_one_chunk(length, unit
     grid = sharedmem.chunks(Stored(unit), n=n)
     fits = all(chunk.start % own == 0 for chunk in grid)
     try:
-        regions.check_cut(grid, regions.place([Stored(own)], 0, grid))
+        cuts.check_cut(grid, cuts.place([Stored(own)], 0, grid))
     except ValueError:
         assert not fits
     else:

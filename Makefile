@@ -1,18 +1,18 @@
-# make demo     the main job on real input, with all set-up
-# make test     lint, types, tests, doctests
-# make versions the tests on each Python of this machine that is supported
-# make faults   each fault, and how the call that met it ended
-# make soak     10,000 interrupts of array calls, the faults that strike at random moments, 100 times
-#               each, those that take long, and pools under load for ten minutes: half an hour
-# make dtypes   the tests of kernels and of NumPy's functions on all types: half an hour
-# make processors the tests of numbers as on processors with and without AVX2 and AVX-512: an hour;
-#               KINDS=x86-64-v3 for one of them
-# make fuzz     random programs against a model, and tampered messages, pickles and expressions
-# make coverage which lines the tests reach
-# make compat   the programs of tests/compat against sharedmem 0.3.8
-# make bench    this package beside its peers: docs/benchmarks.md; QUICK=1 for five minutes
-# make regressions  rows of the benchmarks over commits: COMMITS="main HEAD" ROWS='scans.*cumsum'
-# make clean    removes the environments
+# make demo        the main job on real input, with all set-up
+# make test        lint, types, tests, doctests
+# make versions    the tests that can depend on the version of Python, on each version installed here
+# make faults      every fault scenario, and how its call ended
+# make soak        10,000 interrupts of array calls, 100 rounds of each random fault, and pools under
+#                  load: half an hour
+# make dtypes      the tests of kernels and of NumPy's functions with all dtypes: half an hour
+# make processors  the numeric tests as on processors with and without AVX2 and AVX-512: an hour;
+#                  KINDS=x86-64-v3 for one of them
+# make fuzz        random programs against a model; tampered messages, pickles, and expressions
+# make coverage    which lines the tests reach
+# make compat      the programs of tests/compat against sharedmem 0.3.8
+# make bench       compare with the peers, and write docs/benchmarks.md; QUICK=1 for five minutes
+# make regressions rows of the benchmarks over commits: COMMITS="main HEAD" ROWS='scans.*cumsum'
+# make clean       remove the environments
 
 usable = $(1) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -30,10 +30,11 @@ demo: $(VENV)/with-plot
 
 test: kernels unit callers doctests lint types
 
-# What compiles many kernels, which takes minutes, and what finds them compiled.
+# Tests that compile many kernels, for minutes. They have a process of their own: it grows to more
+# than a gigabyte, which would make every fork in the other tests slow.
 KERNELS := tests/kernels tests/functions tests/expressions tests/engine/test_reduce_stored.py tests/cli
+# Tests that call many compiled kernels from processes that they start.
 CALLERS := tests/project/test_benchmarks.py tests/cluster
-# They are apart from what forks: the process that compiles them grows to 1.6 GB.
 UNIT := $(KERNELS:%=--ignore=%) $(CALLERS:%=--ignore=%)
 
 unit: $(VENV)/with-test
@@ -56,22 +57,22 @@ lint: $(VENV)/with-test
 types: $(VENV)/with-test
 	$(BIN)/mypy
 
-# The shims of pyenv are there for versions that are not in use, too, so each is tried.
-versions:
-	@for v in $(VERSIONS); do \
-		python=$$(ls -d $$HOME/.pyenv/versions/$$v.*/bin/python 2>/dev/null | tail -1); \
-		python=$${python:-python$$v}; \
-		$(call usable,$$python) || { echo "Python $$v: not on this machine"; continue; }; \
-		$(MAKE) --no-print-directory VENV=.venv-$$v PYTHON=$$python version || exit 1; \
-	done
+versions: $(VERSIONS:%=version-%)
 
-# What compiles and forks nothing that the others do not, and what `make compat` runs.
-SAME := $(addprefix tests/,compat project engine/test_map_overlap.py)
-# Faults take minutes to strike, too: `make faults VENV=.venv-3.13` lets them strike another version.
+# pyenv has shims also for versions that are not in use, so each interpreter is tried.
+version-%:
+	@python=$$(ls -d $$HOME/.pyenv/versions/$*.*/bin/python 2>/dev/null | tail -1); \
+	python=$${python:-python$*}; \
+	$(call usable,$$python) || { echo "Python $*: not on this machine"; exit 0; }; \
+	$(MAKE) --no-print-directory VENV=.venv-$* PYTHON=$$python version
+
+# Tests whose outcome does not depend on the version of Python: arithmetic, which the others cover.
+# Faults take minutes; `make faults VENV=.venv-3.13` injects them into another version.
+SAME := $(addprefix tests/,compat faults project engine/test_engine.py engine/test_map_overlap.py)
 version: $(VENV)/with-test
-	$(BIN)/pytest -q -m "not slow" $(UNIT) --ignore=tests/faults $(SAME:%=--ignore=%)
+	$(BIN)/pytest -q -m "not slow" $(UNIT) $(SAME:%=--ignore=%)
 
-# What is installed are surroundings of some scenarios, which are left out without them.
+# Some scenarios need these packages, and are skipped without them.
 faults: $(VENV)/with-test
 	$(BIN)/pip install --quiet --disable-pip-version-check ipykernel pytest-xdist distributed
 	PYTHONPATH=tests $(BIN)/python tests/faults
@@ -87,7 +88,7 @@ KINDS ?= x86-64-v2 x86-64-v3 x86-64-v4
 processors: $(VENV)/with-test
 	$(BIN)/python tests/processors.py --kinds $(KINDS)
 
-# Atheris is not for every Python, so it stands in no extra of the package.
+# Atheris does not support every Python, so it is not in an extra of the package.
 fuzz: $(VENV)/with-test
 	$(BIN)/pip install --quiet --disable-pip-version-check atheris
 	for target in frames pickles expressions; do \
@@ -98,12 +99,12 @@ fuzz: $(VENV)/with-test
 coverage: $(VENV)/with-test
 	$(BIN)/pytest --cov --cov-report=term:skip-covered
 
-# -P: from this folder, Python would find this package instead of 0.3.8.
+# -P: in this folder, Python would import this package instead of 0.3.8.
 compat: $(OLD)/with-0.3.8
 	$(OLD)/bin/python -P -m pytest -q -c /dev/null --rootdir=tests/compat --confcutdir=tests/compat \
 		-p no:cacheprovider --timeout=30 tests/compat
 
-# The peers get an environment of their own. QUICK=1 leaves docs/ as it is; RESUME=1 goes on where a run has ended.
+# The peers have an environment of their own. QUICK=1 does not change docs/; RESUME=1 continues a run.
 # MACHINE names the folder of the results: make bench MACHINE=intel-xeon-16-cores
 MACHINE ?= amd-epyc-2-cores
 RESULTS := $(if $(QUICK),build/benchmarks,benchmarks/results)/$(MACHINE)
@@ -114,7 +115,7 @@ bench: $(OLD)/with-0.3.8
 		--old-python $(OLD)/bin/python --results $(RESULTS); status=$$?; \
 	.venv-bench/bin/python benchmarks/report.py $(RESULTS) --output $(PAGE) && exit $$status
 
-# asv: builds each commit, and runs the rows whose names fit ROWS on it
+# asv builds each commit, and runs the rows whose names match ROWS.
 ROWS ?= .
 COMMITS ?= main HEAD
 regressions:

@@ -120,7 +120,7 @@ def test_invalid_and_empty_bins(bins, weights):
 
 
 @pytest.mark.parametrize("n_bins", [1, 2, 7, 5000])
-@pytest.mark.parametrize("dtype", dtypes("f8", "f4", "u8", others=("i4",)))
+@pytest.mark.parametrize("dtype", dtypes("f8", "u8", others=("f4", "i4")))
 @pytest.mark.parametrize("weights", [None, "f8", "i8"])
 def test_histogram_with_equal_width_bins(n_bins, dtype, weights, monkeypatch):
     a = numbers((40, 50), dtype)
@@ -144,10 +144,10 @@ def test_weights_that_do_not_fit_raise():
 
 @several
 @given(
-    dtype=st.sampled_from(["i8", "i1", "u1", ">i4", "u4", "?"]),
+    dtype=st.sampled_from(dtypes("i8", "u1", ">i4", others=("i1", "u4", "?"))),
     size=st.integers(0, 500),
     step=st.sampled_from([1, 2, -1]),
-    weights=st.sampled_from([None, "f8", "i4", "?", ">f4", "f2"]),
+    weights=st.sampled_from(dtypes(None, "f8", ">f4", others=("i4", "?", "f2"))),
     minlength=st.sampled_from([0, 5, 300]),
 )
 def test_bincount(dtype, size, step, weights, minlength):

@@ -74,7 +74,7 @@ def test_dot_products_that_cancel_are_accurate():
     assert sharedmem.dot(a, b) == pytest.approx(exact_dot(a, b), rel=1e-9)
 
 
-@pytest.mark.parametrize("dtype", ["f8", "c16", "i4", "g", "f2"])
+@pytest.mark.parametrize("dtype", ["f8", "c16", "i2", "g", "f2"])
 def test_bits_do_not_depend_on_the_number_of_workers(dtype, tuned):
     tuned(thread_bytes=64)
     a, b = np.random.default_rng(0).normal(0, 9, (2, 60, 70)).astype(dtype)

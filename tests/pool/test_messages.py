@@ -5,7 +5,6 @@ import pickle
 import re
 import tempfile
 
-import numba
 import numpy as np
 import pytest
 
@@ -249,6 +248,8 @@ def test_an_item_of_imap_that_cannot_be_pickled():
 
 
 def test_a_kernel_that_does_not_compile():
+    import numba
+
     @numba.njit
     def wrong(x):
         return x.no_such_attribute

@@ -308,11 +308,12 @@ def test_interrupts_are_not_left_blocked():
 # An interrupt in a finalizer is lost by Python.
 @pytest.mark.timeout(300)  # Half a minute where nothing else runs.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize(("backend", "step"), [(ThreadBackend, 5), (ProcessBackend, 29)])
+@pytest.mark.parametrize(("backend", "step"), [(ThreadBackend, 5), (ProcessBackend, 61)])
 def test_a_pool_works_again_after_an_interrupt_at_any_call(backend, step):
     pool = MapReduce(backend, np=2)
     n_interrupts = 0
-    for at in itertools.count(step=step):
+    # Each version of Python begins at another call.
+    for at in itertools.count(7 * sys.version_info.minor % step, step):
         strike = Strike(at)
         try:
             with strike:
@@ -322,7 +323,7 @@ def test_a_pool_works_again_after_an_interrupt_at_any_call(backend, step):
         assert pool.map(abs, range(-5, 0)) == [5, 4, 3, 2, 1]
         if strike.n_left >= 0:
             break
-    assert n_interrupts > 0.9 * at / step > 50
+    assert n_interrupts > 0.9 * at / step > 20
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Where the first of the smallest or largest elements is: a state has it, its place and a count."""
+"""The index of the first of the smallest or largest elements."""
 
 from __future__ import annotations
 
@@ -7,33 +7,30 @@ from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sharedmem.kernels.compile import kernel, part
-from sharedmem.kernels.loops.layout import has_kernel
-from sharedmem.kernels.reduction import Reduction
+from sharedmem.kernels.loops.layout import Array, has_kernel, read_only_view
+from sharedmem.kernels.reduction import LineReduction, State
 
-Array = NDArray[Any]
-State = tuple[Array, ...]
-
-# Columns are looked through in panels of this width, so that their states stay in the L1 cache.
+# Columns are searched in panels of this width, so that their states stay in the L1 cache.
 PANEL = 1024
-# Lines shorter than this are looked through side by side.
+# Lines shorter than this are searched side by side.
 SHORT = 16
 
 
 @part
 def _precedes(a: Any, b: Any) -> Any:
-    """Say whether `a` is smaller than `b`, or the first NaN."""
+    """Return whether `a` is smaller than `b`, or the first NaN."""
     return (a < b) | ((a != a) & (b == b))
 
 
 @part
 def _follows(a: Any, b: Any) -> Any:
-    """Say whether `a` is larger than `b`, or the first NaN."""
+    """Return whether `a` is larger than `b`, or the first NaN."""
     return (a > b) | ((a != a) & (b == b))
 
 
+# A state: the element, its index, and the number of elements.
 def _locator(is_better: Callable[[Any, Any], Any]) -> Callable[..., None]:
     @kernel
     def locate(x: Array, values: Array, places: Array) -> None:
@@ -60,36 +57,36 @@ _locate_largest = _locator(_follows)
 
 
 @lru_cache
-def argmin(dtype: np.dtype[Any]) -> Reduction:
-    """Return the place of the first of the smallest elements, or of the first NaN."""
+def argmin(dtype: np.dtype[Any]) -> LineReduction:
+    """Return the index of the first of the smallest elements, or of the first NaN."""
     return _reduction(dtype, _locate_smallest, np.argmin)
 
 
 @lru_cache
-def argmax(dtype: np.dtype[Any]) -> Reduction:
-    """Return the place of the first of the largest elements, or of the first NaN."""
+def argmax(dtype: np.dtype[Any]) -> LineReduction:
+    """Return the index of the first of the largest elements, or of the first NaN."""
     return _reduction(dtype, _locate_largest, np.argmax)
 
 
 @lru_cache
-def nanargmin(dtype: np.dtype[Any]) -> Reduction:
-    """Return the place of the smallest, NaN as infinity, and whether all are NaN."""
+def nanargmin(dtype: np.dtype[Any]) -> LineReduction:
+    """Return the index of the smallest, with NaN as infinity, and whether all are NaN."""
     return _nan_reduction(argmin(dtype), dtype, np.inf)
 
 
 @lru_cache
-def nanargmax(dtype: np.dtype[Any]) -> Reduction:
-    """Return the place of the largest, NaN as -infinity, and whether all are NaN."""
+def nanargmax(dtype: np.dtype[Any]) -> LineReduction:
+    """Return the index of the largest, with NaN as -infinity, and whether all are NaN."""
     return _nan_reduction(argmax(dtype), dtype, -np.inf)
 
 
 def _reduction(
     dtype: np.dtype[Any], locate: Callable[..., None], find: Callable[..., Any]
-) -> Reduction:
+) -> LineReduction:
     chunk = partial(
         _chunk, locate=locate if has_kernel(dtype, "iuf") and dtype.char != "e" else None, find=find
     )
-    return Reduction(chunk, partial(_combine, find=find), _place, lines=True)
+    return LineReduction(chunk, partial(_combine, find=find), _place)
 
 
 def _chunk(x: Array, locate: Callable[..., None] | None, find: Callable[..., Any]) -> State:
@@ -99,8 +96,7 @@ def _chunk(x: Array, locate: Callable[..., None] | None, find: Callable[..., Any
         values = np.take_along_axis(x, places[:, None], axis=1)[:, 0]
     else:
         turned = x.transpose(2, 1, 0) if n_inner == 1 else x  # short lines side by side
-        turned = np.ascontiguousarray(turned, x.dtype.newbyteorder("=")).view()
-        turned.flags.writeable = False
+        turned = read_only_view(np.ascontiguousarray(turned, x.dtype.newbyteorder("=")))
         values = np.empty((turned.shape[0], turned.shape[2]), turned.dtype)
         places = np.empty(values.shape, np.intp)
         locate(turned, values, places)
@@ -121,8 +117,8 @@ def _place(state: State) -> Array:
     return state[1]
 
 
-def _nan_reduction(plain: Reduction, dtype: np.dtype[Any], worst: float) -> Reduction:
-    """Return a reduction that finds elements which are not NaN; the state tells where all are."""
+def _nan_reduction(plain: LineReduction, dtype: np.dtype[Any], worst: float) -> LineReduction:
+    """Return the reduction of the elements that are not NaN; its state has where all are NaN."""
     substitute = complex(worst, worst) if dtype.kind == "c" else worst
 
     def chunk(x: Array) -> State:
@@ -131,7 +127,7 @@ def _nan_reduction(plain: Reduction, dtype: np.dtype[Any], worst: float) -> Redu
         np.copyto(numbers, substitute, where=is_nan)
         values, places, lengths = plain.chunk(numbers)
         finds_nan = np.take_along_axis(is_nan, places[:, None], axis=1)[:, 0]
-        if finds_nan.any():  # so that no number is better than the substitute
+        if finds_nan.any():  # no number is better than the substitute
             places = np.where(finds_nan, np.argmin(is_nan, axis=1), places)
         return values, places, lengths, np.asarray(is_nan.all(axis=1))
 
@@ -141,4 +137,4 @@ def _nan_reduction(plain: Reduction, dtype: np.dtype[Any], worst: float) -> Redu
         places = np.where(is_later, b[1] + a[2], places)
         return values, places, lengths, np.asarray(a[3] & b[3])
 
-    return Reduction(chunk, combine, lambda state: (state[1], state[3]), lines=True)
+    return LineReduction(chunk, combine, lambda state: (state[1], state[3]))

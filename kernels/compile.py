@@ -1,4 +1,4 @@
-"""How kernels are compiled: the one place that says so."""
+"""Decorators that compile kernels, and their cache on disk."""
 
 # mypy: allow-untyped-calls, disable-error-code="misc, unused-ignore"
 # (numba is typed in parts, and in other parts from version to version)
@@ -24,14 +24,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def kernel(function: F) -> F:
-    """Compile a kernel for each type of its arguments when it is first called with them.
+    """Compile a kernel for the types of its arguments when it is first called with them.
 
-    Kernels release the GIL, divide as NumPy does (by zero too), keep to IEEE arithmetic (fast-math
-    would undo compensated sums and the rules for NaN), and are kept on disk where a place can
-    be written to. A kernel may be a closure over other kernels, and over numbers.
+    Kernels release the GIL, divide by zero as NumPy does, and follow IEEE arithmetic (fast-math
+    would break compensated sums and the rules for NaN). They are cached on disk if the cache
+    directory is writable. A kernel may be a closure over other kernels and over numbers.
     """
-    dispatcher = _dispatcher(function, _Kernel, no_cfunc_wrapper=True)  # which only C would call
-    with contextlib.suppress(RuntimeError, OSError):  # no place to write: compiled in each process
+    dispatcher = _dispatcher(function, _Kernel, no_cfunc_wrapper=True)  # no C code calls kernels
+    with contextlib.suppress(RuntimeError, OSError):  # not writable: compiled in each process
         dispatcher._cache = _KernelCache(function)
     return cast(F, dispatcher)
 
@@ -46,14 +46,14 @@ def _dispatcher(function: Callable[..., Any], kind: type[CPUDispatcher], **optio
 
 @contextlib.contextmanager
 def _jit() -> Iterator[None]:
-    """Have numba compile, also if NUMBA_DISABLE_JIT says that users' kernels are to run in Python.
+    """Enable numba's compiler, also where NUMBA_DISABLE_JIT runs users' kernels in Python.
 
-    Ours are made of machine instructions, and could not.
+    Our kernels contain machine instructions, and cannot run in Python.
     """
     if not _IS_DISABLED:
         yield
         return
-    with compiler_lock.global_compiler_lock:  # or another thread would find it disabled again
+    with compiler_lock.global_compiler_lock:  # another thread would disable it again
         before, _config.DISABLE_JIT = _config.DISABLE_JIT, 0
         try:
             yield
@@ -66,10 +66,10 @@ _IS_DISABLED = bool(_config.DISABLE_JIT)
 
 
 class _Notice:
-    """Tells a person who waits for the compiler what takes so long, once a process.
+    """A notice that kernels are being compiled, written once per process.
 
-    Only on a terminal and in a notebook, and not where SHAREDMEM_QUIET is set: what others read
-    from the standard error stream stays as it is.
+    It is written to the standard error stream, only on a terminal and in a notebook, and not if
+    SHAREDMEM_QUIET is set.
     """
 
     seconds = 1.0
@@ -84,13 +84,13 @@ class _Notice:
 
     @contextlib.contextmanager
     def while_compiling(self) -> Iterator[None]:
-        """Tell it if the block takes long; a thread waits for that, and ends with the block."""
+        """Write the notice if the block takes long; the thread that does so ends with the block."""
         if self._is_told or self._is_waiting or not _is_seen():
             yield
             return
-        # A fork of ours waits for this lock, and so never meets the thread.
+        # Forks of this package wait for this lock, so a fork never sees the thread.
         with compiler_lock.global_compiler_lock:
-            self._is_waiting = True  # also for the kernels that this one is made of
+            self._is_waiting = True  # also while the kernels called by this one are compiled
             timer = threading.Timer(self.seconds, self._tell)
             timer.daemon = True
             timer.start()
@@ -109,7 +109,7 @@ class _Notice:
 
 
 def _is_seen() -> bool:
-    with contextlib.suppress(Exception):  # a stream may be None, closed, or of any class
+    with contextlib.suppress(Exception):  # the stream may be None, closed, or of any class
         return "ipykernel" in sys.modules or sys.stderr.isatty()
     return False
 
@@ -118,7 +118,7 @@ notice = _Notice()
 
 
 class _Kernel(CPUDispatcher):
-    """A kernel that is compiled in any case."""
+    """A kernel, which is compiled also with NUMBA_DISABLE_JIT."""
 
     def compile(self, sig: Any) -> Any:
         with _jit(), notice.while_compiling():
@@ -126,32 +126,36 @@ class _Kernel(CPUDispatcher):
 
 
 class _Part(_Kernel):
-    """A kernel that other kernels call: it has nothing by which Python could do so."""
+    """A kernel that only other kernels can call."""
 
     def __call__(self, *args: Any) -> None:
-        raise TypeError(f"{self.py_func.__name__} is a part of kernels, which Python cannot call")
+        raise TypeError(
+            f"{self.py_func.__name__} is a part of kernels and cannot be called from Python; call "
+            "it from a function compiled by numba"
+        )
 
 
 def part(function: F) -> F:
-    """Compile a part of kernels, for each type of its arguments, when a kernel is that calls it.
+    """Compile a part of kernels, which is called by kernels and not from Python.
 
-    It is not kept on disk, where the kernels are. Numba could put its lines into theirs, but then
-    each kernel takes longer to compile: a maximum 2.8 s instead of 1.3.
+    It is compiled with each kernel that calls it, and not cached on disk apart. Inlining by numba
+    would make the kernels take longer to compile.
     """
     options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
     return cast(F, _dispatcher(function, _Part, **options))
 
 
 def formula(function: F) -> F:
-    """Give back the Python form of a kernel that is a formula, which works on arrays as well."""
+    """Return the Python function of a kernel: a formula also works on arrays."""
     return cast(F, getattr(function, "py_func", function))
 
 
 def _name_apart(function: Callable[..., Any]) -> None:
-    """Give a closure a name of its own, which numba makes the names in machine code of.
+    """Give a closure a unique name, from which numba makes the symbol in machine code.
 
-    numba tells closures of one name apart by how many it has compiled before. Two that different
-    processes have kept on disk may have one number, and whoever loads both gets the first for both.
+    numba numbers closures of the same name in the order of compilation. Two closures cached by
+    different processes may have the same number, and a process that loads both would get the first
+    one for both.
     """
     key = _closure_key(function)
     if key:
@@ -164,13 +168,13 @@ def _source(function: Any) -> Any:
 
 @cache
 def _folder_digest() -> str:
-    """Digest of all kernel sources: kernels are compiled into each other across files."""
+    """Return the digest of all sources: kernels are compiled into each other across files."""
     sources = sorted(Path(__file__).parent.rglob("*.py"))
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
 
 
 def _closure_key(function: Callable[..., Any]) -> tuple[Any, ...]:
-    """Name the kernels and numbers that a function is a closure over, and what those are over."""
+    """Return the names of the kernels and the numbers that a function is a closure over."""
     cells = [_source(cell.cell_contents) for cell in function.__closure__ or ()]
     return tuple(
         (cell.__module__, cell.__qualname__, _closure_key(cell)) if callable(cell) else cell
@@ -179,10 +183,10 @@ def _closure_key(function: Callable[..., Any]) -> tuple[Any, ...]:
 
 
 class _Files(IndexDataCacheFile):
-    """Files named after what they hold.
+    """Cache files whose names depend on their key.
 
-    numba numbers them, and two processes that compile for different types at once may give one
-    number to both: the next process would then run code made for the wrong type.
+    numba numbers them. Two processes that compile for different types at the same time may use the
+    same number, and the next process would run code for the wrong type.
     """
 
     def save(self, key: Any, data: Any) -> None:
@@ -192,10 +196,10 @@ class _Files(IndexDataCacheFile):
 
 
 class _KernelCache(FunctionCache):
-    """A cache of compiled code that is only slower when it fails, and works for closures.
+    """A cache of compiled code that also works for closures, and whose failures cost only time.
 
-    numba's own raises OSError on a full disk, and keys closures over kernels by a number that
-    is new in each process, so that they are never found.
+    numba's own cache raises OSError on a full disk, and its key of a closure over kernels has a
+    number that is different in each process.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:

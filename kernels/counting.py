@@ -1,22 +1,20 @@
-"""Sort bytes by counting them."""
+"""Counting sort of one-byte elements."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sharedmem.kernels.compile import kernel
-
-Array = NDArray[Any]
+from sharedmem.kernels.loops.layout import Array
 
 N_KEYS = 256
 
 
 @kernel
 def count_keys(bits: Array, sign: Any) -> Array:
-    """Count how often each key occurs.
+    """Return the number of occurrences of each key.
 
     Parameters
     ----------
@@ -28,7 +26,7 @@ def count_keys(bits: Array, sign: Any) -> Array:
     -------
     ndarray of intp, shape (256,)
     """
-    # Neighbours are often equal, and a count that was just written takes long to read again.
+    # Neighbors are often equal, and a count just written takes long to read again: four tables.
     counts = np.zeros((4, N_KEYS), np.intp)
     whole = len(bits) // 4 * 4
     for i in range(0, whole, 4):
@@ -50,7 +48,7 @@ def place_positions(
     bits, sign
         As for :func:`count_keys`.
     offsets : ndarray of intp, shape (256,)
-        Where the next position with each key goes. Advanced.
+        The index in `out` of the next position with each key, which is advanced.
     out : ndarray of intp, shape (n,)
     """
     for i in range(start, stop):

@@ -1,22 +1,20 @@
-"""Counts of elements that are not zero."""
+"""Counts of nonzero elements."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from sharedmem.kernels.compile import part
 from sharedmem.kernels.loops.lanes import index
-from sharedmem.kernels.loops.layout import as_numbers, has_kernel, is_whole
-from sharedmem.kernels.loops.pieces import LineReduction, Share, finish_lines, reduce_lines
-from sharedmem.kernels.loops.vectors import Vector, tree_sum, vector_kernel
-from sharedmem.kernels.reduction import Reduction
-
-Array = NDArray[Any]
+from sharedmem.kernels.loops.layout import Array, has_kernel
+from sharedmem.kernels.loops.pieces import KernelSpec, by_kernel
+from sharedmem.kernels.loops.vector_kernels import vector_kernel
+from sharedmem.kernels.loops.vectors import Vector, tree_sum
+from sharedmem.kernels.reduction import LineReduction, State, add_counts, only_part
 
 
 def _step(state: Sequence[Vector], rows: Sequence[Vector]) -> Sequence[Vector]:
@@ -41,34 +39,22 @@ def _fold(state: Array, half: int) -> None:
         state[0, j] += state[0, j + half]
 
 
-_counting = LineReduction(vector_kernel(_step, 1, _add_few, _fold), (0,), np.int64)
+_count_lines = vector_kernel(_step, 1, _add_few, _fold)
 
 
 @lru_cache
-def count_nonzero(dtype: DTypeLike) -> Reduction:
-    """Return how many elements are not zero; NaN is not zero."""
+def count_nonzero(dtype: DTypeLike) -> LineReduction:
+    """Return the number of elements that are not zero; NaN is not zero."""
     dtype = np.dtype(dtype)
-    chunk = _chunk if has_kernel(dtype, "biuf") else _numpy_chunk
-    whole = is_whole(dtype)
-    direct = _direct if whole else None
-    return Reduction(chunk, _combine, _count, (0,), lines=True, whole=whole, direct=direct)
+    if has_kernel(dtype, "biuf"):
+        return by_kernel(_spec, (), dtype, add_counts, only_part)
+    return LineReduction(_numpy_chunk, add_counts, only_part, (0,))
 
 
-def _chunk(x: Array, share: Share | None = None) -> tuple[Array, ...]:
-    return reduce_lines(_counting, as_numbers(x), share)
+@lru_cache
+def _spec() -> KernelSpec:
+    return KernelSpec(_count_lines, (0,), np.int64)
 
 
-def _direct(x: Array, share: Share | None = None) -> Array:
-    return finish_lines(_counting, as_numbers(x), share)
-
-
-def _numpy_chunk(x: Array) -> tuple[Array, ...]:
+def _numpy_chunk(x: Array) -> State:
     return (np.asarray(np.count_nonzero(x, axis=1)),)
-
-
-def _combine(a: tuple[Array, ...], b: tuple[Array, ...]) -> tuple[Array, ...]:
-    return (a[0] + b[0],)
-
-
-def _count(state: tuple[Array, ...]) -> Array:
-    return state[0]

@@ -1,24 +1,22 @@
-"""Dot products, as if worked out in twice the precision."""
+"""Dot products, as accurate as if computed in twice the precision."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sharedmem.kernels.compile import formula, kernel, part
 from sharedmem.kernels.loops.intrinsics import fma
 from sharedmem.kernels.loops.lanes import LANES
+from sharedmem.kernels.loops.layout import Array, read_only_view
+from sharedmem.kernels.reduction import State
 from sharedmem.kernels.sums import compensated, two_sum
-
-Array = NDArray[Any]
-State = tuple[Array, ...]
 
 
 @part
 def two_product(a: float, b: float) -> tuple[float, float]:
-    """Return the rounded product of `a` and `b`, and its rounding error: exact but for underflow.
+    """Return the rounded product of `a` and `b`, and its rounding error, exact without underflow.
 
     References
     ----------
@@ -29,7 +27,6 @@ def two_product(a: float, b: float) -> tuple[float, float]:
     return product, fma(a, b, -product)
 
 
-# Two cores read two arrays of 512 MiB at 33 GB/s like this, and a plain loop does the same.
 @part
 def _add_products(x: Array, y: Array, width: int, total: Array, lost: Array) -> None:
     for j in range(width):
@@ -40,7 +37,7 @@ def _add_products(x: Array, y: Array, width: int, total: Array, lost: Array) -> 
 
 @kernel
 def _dot(x: Array, y: Array, total: Array, lost: Array) -> None:
-    """Add the products of elements to lanes, in `total`, and what these lose to rounding."""
+    """Add the products of elements to the lanes of `total`, and rounding errors to `lost`."""
     whole = len(x) // LANES * LANES
     for first in range(0, whole, LANES):
         _add_products(x[first : first + LANES], y[first : first + LANES], LANES, total, lost)
@@ -69,16 +66,16 @@ def _complex_dot(x: Array, y: Array, total: Array, lost: Array) -> None:
 
 
 def has_dot(dtype: np.dtype[Any]) -> bool:
-    """Say whether there is a kernel for lines of `dtype`."""
+    """Return whether there is a kernel for lines of `dtype`."""
     return dtype.char in "fdFD"
 
 
 def dot(x: Array, y: Array) -> State:
-    """Return the dot product of two chunks of lines as a state: a sum, and what that has lost.
+    """Return the dot product of two chunks of lines as a state: a sum and its rounding error.
 
-    Both are contiguous and of one dtype, which has a kernel. For complex numbers a sum has the
-    shape (2, 2): it is one of products with real or with imaginary parts of `x`, and with parts of
-    the same kind or of the other kind of `y`.
+    Both are contiguous and of one dtype, which has a kernel. For complex numbers, a sum has the
+    shape (2, 2): of products of the real and the imaginary parts of `x` with the same and with the
+    other parts of `y`.
     """
     n_kinds = 2 if x.dtype.kind == "c" else 1
     kernel = _complex_dot if n_kinds == 2 else _dot
@@ -102,7 +99,7 @@ def combine(states: State) -> State:
 
 
 def value(state: State, conjugate: bool) -> Array:
-    """Return the number that a state stands for, perhaps with `x` conjugated."""
+    """Return the dot product of a state, with `x` conjugated if `conjugate`."""
     if np.ndim(state[0]) == 0:
         return compensated(*state)
     # i * i = -1, and the imaginary part of x has the other sign if it is conjugated.
@@ -113,6 +110,4 @@ def value(state: State, conjugate: bool) -> Array:
 
 
 def _as_real(x: Array) -> Array:
-    x = x.view(x.real.dtype)
-    x.flags.writeable = False
-    return x
+    return read_only_view(x.view(x.real.dtype))

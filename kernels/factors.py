@@ -1,4 +1,4 @@
-"""Products of floats that overflow at the end or not at all: each has an exponent of its own."""
+"""Products of floats whose exponent is kept apart: they overflow at the end or not at all."""
 
 from __future__ import annotations
 
@@ -7,29 +7,28 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sharedmem.kernels.compile import kernel, part
 from sharedmem.kernels.loops.intrinsics import fma
 from sharedmem.kernels.loops.lanes import index
-from sharedmem.kernels.loops.vectors import Vector, vector_kernel
-
-Array = NDArray[Any]
+from sharedmem.kernels.loops.layout import Array
+from sharedmem.kernels.loops.vector_kernels import vector_kernel
+from sharedmem.kernels.loops.vectors import Vector
 
 # The bits of a float64.
 _SIGN, _EXPONENT, _ONE, _BIAS = 1 << 63, 0x7FF << 52, 0x3FF << 52, 1023
-# Numbers whose last bits are an integer: 2**52, and more by it.
+# The bits of 2**52, whose lower bits count integers.
 _INTEGER = 0x433 << 52
-# What products are kept between, so that the product of two has room for what it loses, too.
+# The range of products: the product of two of them, and its rounding error, are finite and normal.
 _LARGE, _SMALL = 2.0**250, 2.0**-250
-# What has no such loss apart.
+# The same range for products without a rounding error.
 LARGEST, SMALLEST = 2.0**500, 2.0**-500
 
 
 def _split(x: Vector) -> tuple[Vector, Vector]:
-    """Return mantissas and exponents; mantissas of zeros, infinities and NaN are these themselves.
+    """Return mantissas and exponents; zeros, infinities, and NaN are their own mantissas.
 
-    Other mantissas are from 1 to 2, or of subnormal numbers down to 2**-52.
+    Other mantissas are in [1, 2), or for subnormal numbers in [2**-52, 1).
     """
     bits = x.bits()
     field = (bits >> 52) & 0x7FF
@@ -37,7 +36,7 @@ def _split(x: Vector) -> tuple[Vector, Vector]:
     one = (sign | _ONE).floats()
     mantissa = ((bits & ~_EXPONENT) | _ONE).floats()
     is_normal = field.differs(field.full(0))
-    below_one = ((mantissa - one).bits() | sign).floats()  # which keeps -0.0
+    below_one = ((mantissa - one).bits() | sign).floats()  # keeps -0.0
     mantissa = is_normal.choose(mantissa, below_one)
     is_finite = field.differs(field.full(0x7FF))
     mantissa = is_finite.choose(mantissa, x)
@@ -45,10 +44,10 @@ def _split(x: Vector) -> tuple[Vector, Vector]:
     return mantissa, exponent - exponent.full(2.0**52 + _BIAS)
 
 
-# A state: a product, what it has lost to rounding, and the exponent of both.
+# A state: a product, its rounding error, and the exponent of both.
 def _step(state: Sequence[Vector], rows: Sequence[Vector]) -> Sequence[Vector]:
     product, lost, exponent = state
-    for row in rows:  # eight of them change a product by a factor between 2**-416 and 2**8
+    for row in rows:  # GROUP of them change a product by a factor between 2**-416 and 2**8
         mantissa, more = _split(row.widen(product))
         rounded = product * mantissa
         error = product.fma(mantissa, rounded.full(0) - rounded)
@@ -62,7 +61,7 @@ def _step(state: Sequence[Vector], rows: Sequence[Vector]) -> Sequence[Vector]:
 
 @part
 def _scaled(product: float, lost: float, exponent: float) -> tuple[float, float, float]:
-    """Bring a product back between the limits that its factors have kept to."""
+    """Bring a product back into the range of its factors."""
     size = abs(product)
     scale = _SMALL if size > _LARGE else _LARGE if size < _SMALL else 1.0
     more = 250.0 if size > _LARGE else -250.0 if size < _SMALL else 0.0

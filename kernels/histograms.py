@@ -1,4 +1,4 @@
-"""Counts of elements in bins, with NumPy's exact edges."""
+"""Histograms: counts of elements in bins, with the same edges as NumPy."""
 
 from __future__ import annotations
 
@@ -6,21 +6,20 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from sharedmem.kernels.compile import kernel, part
-from sharedmem.kernels.loops.layout import as_numbers, has_kernel
-from sharedmem.kernels.reduction import Reduction
+from sharedmem.kernels.loops.layout import Array, as_numbers, has_kernel, read_only_view
+from sharedmem.kernels.reduction import LineReduction, State, add_counts, only_part
 
-Array = NDArray[Any]
-# Lower and upper limit of bins of equal width: numbers of Python or NumPy, as they were given.
+# The lower and upper limit of bins of equal width: numbers of Python or NumPy, as given.
 Ends = tuple[Any, Any]
 
-# So many elements are looked at in one loop, which is vectorized, and counted in another.
+# The number of elements that are binned in one loop, which is vectorized, and counted in another.
 RUN = 512
-# NumPy may put an element into the bin next to its own, and then corrects that.
+# NumPy corrects the computed bin of an element by one at most.
 _LARGEST_ERROR = 0.95
-# Integers up to this one are the same in float64.
+# Integers up to _WHOLE are exact in float64; those of _LONG bytes may be larger.
 _WHOLE, _LONG = 2.0**53, 8
 
 
@@ -28,10 +27,10 @@ _WHOLE, _LONG = 2.0**53, 8
 def _find_even(
     x: Array, edges: Array, lower: Array, upper: Array, slack: float, bins: Array
 ) -> None:
-    """Find the bin of each element between even edges, or `n_bins` for one that is in none.
+    """Find the bin of each element between even edges, or `n_bins` for one outside.
 
-    It is found by a multiplication, and where an element is within `slack` of an edge, so that it
-    may belong to the next bin, all are held against the edges.
+    It is computed by a multiplication. If an element is within `slack` of an edge, it may belong
+    to the next bin, and all elements are compared with the edges.
     """
     n_bins = len(edges) - 1
     lowest, highest = edges[0], edges[n_bins]
@@ -42,7 +41,7 @@ def _find_even(
         inside = (value >= lowest) & (value <= highest)
         at = min((value - lowest) * scale, n_bins - 0.5)
         at = at if inside else n_bins + 0.5
-        bins[i] = np.int32(at)  # which AVX2 has, unlike int64
+        bins[i] = np.int32(at)  # AVX2 converts to int32, but not to int64
         rest = at - np.float64(np.int32(at))
         is_close |= (rest < slack) | (rest > 1 - slack)
     if is_close:
@@ -54,12 +53,12 @@ def _find_even(
 
 @part
 def _find_uneven(x: Array, edges: Array, bins: Array) -> None:
-    """Find the bin of each element by bisection, or `n_bins` for one that is in none."""
+    """Find the bin of each element by bisection, or `n_bins` for one outside."""
     n_bins = len(edges) - 1
     length = n_bins
     for i in range(len(x)):
         bins[i] = 0
-    while length > 1:  # all elements make a step at once, for they do not wait for each other
+    while length > 1:  # a step of all elements: they do not wait for each other
         half = length // 2
         for i in range(len(x)):
             bins[i] += half if edges[np.uintp(bins[i] + half)] <= x[i] else 0
@@ -70,10 +69,10 @@ def _find_uneven(x: Array, edges: Array, bins: Array) -> None:
 
 
 def slack_of(edges: Array) -> float:
-    """Return how far from an edge a multiplication can put that edge, in widths of a bin.
+    """Return the largest error of the multiplication that finds an edge, in widths of a bin.
 
-    The multiplication keeps the order of its arguments, so that whatever it puts farther away than
-    that from all edges is in the right bin. It is infinite where that can be said of nothing.
+    The multiplication is monotonic, so an element farther than that from all edges is in the right
+    bin. The slack is infinite where there is no such bound.
     """
     numbers = edges.astype(np.float64)
     n_bins = len(edges) - 1
@@ -84,10 +83,9 @@ def slack_of(edges: Array) -> float:
 
 
 def limits(edges: Array, uniform: bool) -> tuple[Array, Array, float]:
-    """Return what is below each of even bins, and above, and their slack, infinite for others.
+    """Return the lower and upper limits of even bins, and their slack; for others it is infinite.
 
-    Nothing exceeds NaN, which is no limit: the last bin is closed, and the one behind it takes the
-    rest.
+    NaN is not a limit: the last bin is closed, and the one after it takes what is outside.
     """
     slack = slack_of(edges) if uniform else np.inf
     inner = edges.astype(np.float64) if slack < np.inf else np.empty(0)
@@ -98,7 +96,7 @@ def limits(edges: Array, uniform: bool) -> tuple[Array, Array, float]:
 def find_bins(
     x: Array, edges: Array, lower: Array, upper: Array, slack: float, bins: Array
 ) -> None:
-    """Write the bin of each element, from 0, or `n_bins` for one in none; the last is closed.
+    """Write the bin of each element, or `n_bins` for one outside; the last bin is closed.
 
     Parameters
     ----------
@@ -106,7 +104,7 @@ def find_bins(
     edges : ndarray, shape (n_bins + 1,)
         In ascending order.
     lower, upper, slack
-        Its :func:`limits`.
+        The :func:`limits` of `edges`.
     bins : ndarray of int, shape (n,)
     """
     for first in range(0, len(x), RUN):
@@ -119,7 +117,7 @@ def find_bins(
 
 @kernel
 def join(cells: Array, n_cells: int, bins: Array, n_bins: int) -> None:
-    """Make `cells` those of a further axis with `bins`; what is outside of any is so of all."""
+    """Combine `cells` with the `bins` of another axis; outside of one axis is outside of all."""
     for i in range(len(cells)):
         inside = (cells[i] < n_cells) & (bins[i] < n_bins)
         cells[i] = cells[i] * n_bins + bins[i] if inside else n_cells * n_bins
@@ -127,24 +125,23 @@ def join(cells: Array, n_cells: int, bins: Array, n_bins: int) -> None:
 
 @kernel
 def tally(bins: Array, counts: Array) -> None:
-    """Add to `counts` how often each bin occurs."""
+    """Add the number of occurrences of each bin to `counts`."""
     for i in range(len(bins)):
         counts[bins[i]] += 1
 
 
 @kernel
 def weigh(bins: Array, weights: Array, totals: Array) -> None:
-    """Add to `totals` the weights of what is in each bin, in order."""
+    """Add the weights of the elements of each bin to `totals`, in order."""
     for i in range(len(bins)):
         totals[bins[i]] += weights[i]
 
 
 @kernel
 def _count(x: Array, edges: Array, lower: Array, upper: Array, slack: float, counts: Array) -> None:
-    """Add to `counts` how many elements of each line are in each bin.
+    """Add the number of elements of each line in each bin to `counts`.
 
-    Four tables of counts keep equal neighbours from waiting for each other (together 1.3 ns an
-    element, where one plain loop takes 3.8, and NumPy 10).
+    There are four tables of counts, so that equal neighbors do not wait for each other.
     """
     n_lines, n = x.shape
     n_bins = counts.shape[1]
@@ -166,10 +163,10 @@ def _count(x: Array, edges: Array, lower: Array, upper: Array, slack: float, cou
 def search_type(
     dtype: np.dtype[Any], edges: Array, uniform: bool = False, ends: Ends | None = None
 ) -> np.dtype[Any] | None:
-    """Return the type in which kernels compare elements with edges as NumPy does, if there is.
+    """Return the dtype in which kernels compare elements with edges as NumPy does, or None.
 
-    Of bins of equal width, NumPy computes the place of an element from their `ends`, and corrects
-    it by one bin: where it may be farther off, edges say less than that arithmetic.
+    For bins of equal width, NumPy computes the bin of an element from their `ends`, and corrects
+    it by one bin. Where the error may be larger, the result depends on that arithmetic.
     """
     common = np.result_type(dtype, edges.dtype)
     if not (has_kernel(dtype, "biuf") and has_kernel(edges.dtype, "biuf")) or common.kind == "b":
@@ -180,13 +177,13 @@ def search_type(
 
 
 def _are_bins_exact(dtype: np.dtype[Any], edges: Array, ends: Ends | None) -> bool:
-    """Return whether NumPy puts all elements into the bins of equal width that edges say."""
+    """Return whether NumPy puts each element into the bin of equal width that its edges give."""
     if edges.dtype.kind != "f" or slack_of(edges) == np.inf:
         return False
     if ends is None:
         return True
     first, last = ends if ends[0] != ends[1] else (ends[0] - 0.5, ends[1] + 0.5)
-    if dtype.kind in "iu":  # whose limits NumPy compares with elements as integers
+    if dtype.kind in "iu":  # NumPy compares them with the limits as integers
         exact = max(abs(float(first)), abs(float(last))) <= _WHOLE or dtype.itemsize < _LONG
         if not exact:
             return False
@@ -199,8 +196,10 @@ def _are_bins_exact(dtype: np.dtype[Any], edges: Array, ends: Ends | None) -> bo
     return bool(error + 1.5 * n_bins * np.finfo(edges.dtype).eps < _LARGEST_ERROR)
 
 
-def histogram(dtype: DTypeLike, edges: Array, uniform: bool, ends: Ends | None = None) -> Reduction:
-    """Return how many elements of each line are in each bin; the last one is closed.
+def histogram(
+    dtype: DTypeLike, edges: Array, uniform: bool, ends: Ends | None = None
+) -> LineReduction:
+    """Return the number of elements of each line in each bin; the last bin is closed.
 
     Parameters
     ----------
@@ -208,35 +207,31 @@ def histogram(dtype: DTypeLike, edges: Array, uniform: bool, ends: Ends | None =
     edges : ndarray
         In ascending order.
     uniform : bool
-        Whether they are those that NumPy makes for bins of equal width.
+        Whether NumPy made them for bins of equal width.
     ends : (number, number), optional
-        From which it makes them; by default the outer edges.
+        The limits that NumPy made them from; by default the outer edges.
     """
     searched = search_type(np.dtype(dtype), edges, uniform, ends)
     if searched is None:
         chunk = partial(_numpy_chunk, edges=edges, uniform=uniform, ends=ends)
     else:
         chunk = partial(_chunk, edges=edges.astype(searched), limits=limits(edges, uniform))
-    return Reduction(chunk, _combine, _counts, identity=(0,), lines=True)
+    return LineReduction(chunk, add_counts, only_part, identity=(0,))
 
 
 def native(x: Array) -> Array:
-    """Return numbers in the one layout that kernels are compiled for."""
-    x = np.require(x, x.dtype.newbyteorder("="), ["C", "A"]).view(np.ndarray)
-    x.flags.writeable = False
-    return x
+    """Return numbers in the layout that kernels are compiled for."""
+    return read_only_view(np.require(x, x.dtype.newbyteorder("="), ["C", "A"]).view(np.ndarray))
 
 
-def _chunk(x: Array, edges: Array, limits: tuple[Array, Array, float]) -> tuple[Array, ...]:
+def _chunk(x: Array, edges: Array, limits: tuple[Array, Array, float]) -> State:
     numbers = native(as_numbers(x).transpose(0, 2, 1).reshape(-1, x.shape[1]))
     counts = np.zeros((len(numbers), len(edges) - 1), np.int64)
     _count(numbers, edges, *limits, counts)
     return (counts.reshape(x.shape[0], x.shape[2], -1),)
 
 
-def _numpy_chunk(
-    x: Array, edges: Array, uniform: bool, ends: Ends | None = None
-) -> tuple[Array, ...]:
+def _numpy_chunk(x: Array, edges: Array, uniform: bool, ends: Ends | None = None) -> State:
     n_bins = len(edges) - 1
     bins: Any = n_bins if uniform else edges
     limits = (ends or (edges[0], edges[-1])) if uniform else None
@@ -244,11 +239,3 @@ def _numpy_chunk(
     for outer, inner in np.ndindex(counts.shape[:2]):
         counts[outer, inner], _ = np.histogram(x[outer, :, inner], bins, limits)
     return (counts,)
-
-
-def _combine(a: tuple[Array, ...], b: tuple[Array, ...]) -> tuple[Array, ...]:
-    return (a[0] + b[0],)
-
-
-def _counts(state: tuple[Array, ...]) -> Array:
-    return state[0]

@@ -1,25 +1,21 @@
-"""Elements and indices that a mask selects, each written to a place that is known before."""
+"""Elements and indices selected by a mask, of which parts are written independently."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from sharedmem.kernels.compile import kernel, part
+from sharedmem.kernels.loops.layout import Array
 
-Array = NDArray[Any]
-
-# So many elements of a mask are left out at once, where none of them is set.
+# The number of elements of a mask that are skipped together if none of them is set.
 RUN = 32
-# Elements of these sizes are moved as integers by one kernel each.
+# Elements of these sizes are copied as unsigned integers.
 WORDS = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 
 
 @kernel
 def count(mask: Array) -> int:
-    """Return how many elements of a mask, of zeros and ones, are set."""
+    """Return the number of nonzero elements of a mask."""
     total = 0
     for i in range(len(mask)):
         total += mask[i] != 0
@@ -36,10 +32,10 @@ def _is_empty(mask: Array) -> bool:
 
 @kernel
 def keep(mask: Array, x: Array, out: Array) -> None:
-    """Write the elements that the mask selects to `out`, which has room for exactly those.
+    """Write the elements that the mask selects to `out`, which has exactly that size.
 
-    An element that is not selected is overwritten by the next: that needs no branch, which would
-    be guessed wrong for each second element of a random mask.
+    An element that is not selected is overwritten by the next one: there is no branch, which would
+    be mispredicted for every second element of a random mask.
     """
     at = 0
     for first in range(0, len(mask), RUN):
@@ -62,16 +58,16 @@ def keep(mask: Array, x: Array, out: Array) -> None:
 
 @kernel
 def locate(mask: Array, first: int, shape: Array, out: Array) -> None:
-    """Write the indices of what a part of a mask selects, an axis a row of `out`.
+    """Write the indices that a part of a mask selects, those of one axis to each row of `out`.
 
     Parameters
     ----------
     mask : ndarray
-        Part of the mask, seen in one dimension.
+        Part of the flat mask.
     first : int
-        Where it begins in the whole.
+        The flat index of its first element.
     shape : ndarray of int
-        The lengths of the axes of the whole.
+        The shape of the whole mask.
     out : ndarray, shape (n_axes, n_selected)
     """
     last = len(shape) - 1

@@ -1,4 +1,4 @@
-"""What an array holds, in one pass: counts of NaN and infinities, extrema, and four moments."""
+"""Counts of NaN and infinities, extrema, and four moments of an array, in one pass."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
-from sharedmem.kernels.loops.layout import as_numbers, has_kernel, is_whole
-from sharedmem.kernels.loops.pieces import LineReduction, Share, combine_states, reduce_lines
+from sharedmem.kernels.loops.layout import Array, as_numbers, has_kernel, is_whole
+from sharedmem.kernels.loops.pieces import KernelSpec, Share, combine_states, reduce_lines
 from sharedmem.kernels.power_sums import (
     COUNT,
     IDENTITY,
@@ -26,13 +26,10 @@ from sharedmem.kernels.power_sums import (
     TOTAL,
     add_lines,
 )
-from sharedmem.kernels.reduction import Reduction
+from sharedmem.kernels.reduction import LineReduction, State
 from sharedmem.kernels.sums import compensated
 
-Array = NDArray[Any]
-State = tuple[Array, ...]
-
-_summarizing = LineReduction(add_lines, IDENTITY, np.float64, N_SCRATCH)
+_summarizing = KernelSpec(add_lines, IDENTITY, np.float64, N_SCRATCH)
 
 
 class Moments(NamedTuple):
@@ -57,12 +54,12 @@ class Moments(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """What an array holds; extrema and moments are those of its finite elements.
+    """Counts of the elements of an array, and extrema and moments of the finite ones.
 
     Attributes
     ----------
     count, n_nan, n_inf : int or ndarray
-        Number of elements, of NaN among them, and of infinities.
+        Number of elements, of NaN, and of infinities.
     min, max : float or ndarray
     mean, std, skew, kurtosis : float or ndarray
     """
@@ -79,7 +76,7 @@ class Summary(NamedTuple):
 
 
 class Extended(NamedTuple):
-    """The :class:`Moments`, and the difference of the extrema."""
+    """The :class:`Moments`, and the difference between the extrema."""
 
     mean: Any
     var: Any
@@ -88,8 +85,8 @@ class Extended(NamedTuple):
     extent: Any
 
 
-# Where the extrema of a line are so far apart, from the first number to the second, there is no
-# room for the fourth powers of deviations, but for those of elements times a power of two.
+# Where the extent of a line, the difference between its extrema, is between the first two numbers,
+# fourth powers of deviations overflow or underflow. Those of elements times 2**(the third) do not.
 SCALES = (
     (2.0**240, 2.0**650, -450),
     (2.0**650, np.inf, -850),
@@ -99,37 +96,37 @@ SCALES = (
 
 
 @lru_cache
-def moments(dtype: DTypeLike) -> Reduction:
-    """Return the :class:`Moments`; they are NaN where an element is."""
+def moments(dtype: DTypeLike) -> LineReduction:
+    """Return the :class:`Moments`; they are NaN where an element is NaN."""
     return _reduction(np.dtype(dtype), _moments)
 
 
 @lru_cache
-def extended(dtype: DTypeLike, power: int = 0) -> Reduction:
-    """Return :class:`Extended`, worked out from elements times 2**power."""
+def extended(dtype: DTypeLike, power: int = 0) -> LineReduction:
+    """Return the :class:`Extended` moments, computed from elements times ``2**power``."""
     return _reduction(np.dtype(dtype), _extended, power)
 
 
 @lru_cache
-def summary(dtype: DTypeLike, power: int = 0) -> Reduction:
-    """Return the :class:`Summary`, worked out from elements times 2**power."""
+def summary(dtype: DTypeLike, power: int = 0) -> LineReduction:
+    """Return the :class:`Summary`, computed from elements times ``2**power``."""
     return _reduction(np.dtype(dtype), _summary, power)
 
 
-def _reduction(dtype: np.dtype[Any], finalize: Any, power: int = 0) -> Reduction:
+def _reduction(dtype: np.dtype[Any], finalize: Any, power: int = 0) -> LineReduction:
     if dtype.kind not in "biuf":
-        raise TypeError(f"moments are of real numbers, got an array of dtype {dtype}")
+        raise TypeError(f"moments are defined for real numbers, got an array of dtype {dtype}")
     if not power:
-        return Reduction(_chunk, _combine, finalize, IDENTITY, lines=True, whole=is_whole(dtype))
+        return LineReduction(_chunk, _combine, finalize, IDENTITY, whole=is_whole(dtype))
     chunk, finalize = partial(_chunk, power=power), partial(finalize, power=power)
-    return Reduction(chunk, _combine, finalize, IDENTITY, lines=True)
+    return LineReduction(chunk, _combine, finalize, IDENTITY)
 
 
 def _chunk(x: Array, share: Share | None = None, *, power: int = 0) -> State:
-    numbers = as_numbers(x) if has_kernel(x.dtype, "biuf") else x.astype(np.float64)
+    numbers = x if has_kernel(x.dtype, "biuf") else x.astype(np.float64)
     if power:
         with np.errstate(all="ignore"):
-            numbers = np.ldexp(numbers, power)
+            numbers = np.ldexp(as_numbers(numbers), power)
     return reduce_lines(_summarizing, numbers, share)
 
 
@@ -144,7 +141,7 @@ def _mean(state: State) -> Array:
 def _finite_moments(state: State) -> Moments:
     count, mean = state[COUNT], _mean(state)
     var = state[M2] / count
-    # As in SciPy: deviations no larger than the rounding of the mean have no shape.
+    # As in SciPy: deviations no larger than the rounding error of the mean have no shape.
     spread = np.where(var <= (np.finfo(np.float64).resolution * mean) ** 2, np.nan, var)
     skew = state[M3] / count / spread**1.5
     kurtosis = state[M4] / count / spread**2 - 3
@@ -157,7 +154,7 @@ def _moments(state: State) -> Moments:
 
 def _extended(state: State, power: int = 0) -> Extended:
     with np.errstate(all="ignore"):
-        # A NaN, or infinities of both signs, make a NaN, and one infinity makes itself.
+        # The mean is NaN with a NaN or infinities of both signs, and infinite with one sign alone.
         special = np.where(state[N_NAN] > 0, np.nan, 0.0)
         special = np.where(state[N_PLUS] > 0, special + np.inf, special)
         special = np.where(state[N_MINUS] > 0, special - np.inf, special)

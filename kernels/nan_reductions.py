@@ -1,4 +1,4 @@
-"""Sums, extrema and squares of the elements that are not NaN."""
+"""Sums, products, means, variances, and extrema of the elements that are not NaN."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sharedmem.kernels import extrema, products, sums, variances
 from sharedmem.kernels.compile import part
 from sharedmem.kernels.loops.lanes import index
-from sharedmem.kernels.loops.layout import as_numbers, has_kernel, is_whole
-from sharedmem.kernels.loops.pieces import LineReduction, Share, finish_lines, reduce_lines
-from sharedmem.kernels.loops.vectors import Step, Vector, tree_sum, vector_kernel
-from sharedmem.kernels.reduction import Reduction
-
-Array = NDArray[Any]
-State = tuple[Array, ...]
+from sharedmem.kernels.loops.layout import Array, as_numbers, has_kernel, is_whole
+from sharedmem.kernels.loops.pieces import (
+    KernelSpec,
+    Share,
+    by_kernel,
+    reduce_chunk,
+    reduce_lines,
+)
+from sharedmem.kernels.loops.vector_kernels import vector_kernel
+from sharedmem.kernels.loops.vectors import Step, Vector, tree_sum
+from sharedmem.kernels.reduction import LineReduction, State
 
 
 @part
@@ -31,7 +34,7 @@ def _vector_or_zero(x: Vector) -> Vector:
 
 
 def _counter(add: sums.Addition) -> Step:
-    """Return what adds rows to a state: the sum, what it has lost, and how many are numbers."""
+    """Return the formula that adds rows to a state: a sum, its error, and the count of numbers."""
 
     def step(state: Sequence[Vector], rows: Sequence[Vector]) -> Sequence[Vector]:
         total, lost, count = state
@@ -67,52 +70,50 @@ def _fold(state: Array, half: int) -> None:
 
 
 # By whether results are precise.
-_counting = {
-    is_precise: LineReduction(
-        vector_kernel(_counter(add), 3, _add_few, _fold), (0, 0, 0), np.float64
-    )
+_count_lines = {
+    is_precise: vector_kernel(_counter(add), 3, _add_few, _fold)
     for is_precise, add in sums.ADDITIONS.items()
 }
-_summing = {
-    is_precise: LineReduction(kernel, (0, 0), np.float64, setting=1.0)
-    for is_precise, kernel in sums.sum_of(_or_zero, _vector_or_zero).items()
-}
+_sum_lines = sums.sum_of(_or_zero, _vector_or_zero)
 _extrema_lines = extrema.extrema_of(skips_nan=True)
 
 
 @lru_cache
-def add(dtype: np.dtype[Any], result: np.dtype[Any]) -> Reduction:
+def add(dtype: np.dtype[Any], result: np.dtype[Any]) -> LineReduction:
     """Return the sum of the elements that are not NaN, as `result`."""
     plain = sums.add(dtype, result)
-    has_kernel = _has_sums(dtype, result)
-    chunk: Callable[..., State]
-    if has_kernel:
-        chunk = partial(_sum_chunk, summing=_summing[sums.is_precise(result)])
-    else:
-        chunk = partial(_filled_chunk, chunk=plain.chunk, substitute=0)
-    whole = has_kernel and is_whole(dtype)
-    return Reduction(
-        chunk, plain.combine, plain.finalize, plain.identity,
-        lines=True, whole=whole, direct=partial(_direct_sum, result=result) if whole else None,
-    )  # fmt: skip
+    if not _has_sums(dtype, result):
+        return _filled(plain, 0)
+    finishes = is_whole(result)
+    arguments = sums.is_precise(result), result if finishes else None
+    return by_kernel(_sum_spec, arguments, dtype, plain.combine, plain.finalize, finishes)
 
 
 @lru_cache
-def multiply(dtype: np.dtype[Any], result: np.dtype[Any]) -> Reduction:
+def _sum_spec(is_precise: bool, result: np.dtype[Any] | None) -> KernelSpec:
+    return KernelSpec(_sum_lines[is_precise], (0, 0), np.float64, 0, result, setting=1.0)
+
+
+@lru_cache
+def multiply(dtype: np.dtype[Any], result: np.dtype[Any]) -> LineReduction:
     """Return the product of the elements that are not NaN, as `result`."""
-    plain = products.multiply(dtype, result)
-    chunk = partial(_filled_chunk, chunk=plain.chunk, substitute=1)
-    return Reduction(chunk, plain.combine, plain.finalize, plain.identity, lines=True)
+    return _filled(products.multiply(dtype, result), 1)
+
+
+def _filled(plain: LineReduction, substitute: float) -> LineReduction:
+    """Return a reduction of elements in which `substitute` stands for NaN."""
+    chunk = partial(_filled_chunk, chunk=plain.chunk, substitute=substitute)
+    return LineReduction(chunk, plain.combine, plain.finalize, plain.identity)
 
 
 @lru_cache
-def mean(dtype: np.dtype[Any], result: np.dtype[Any]) -> Reduction:
-    """Return the mean of the elements that are not NaN, as `result`, and how many they are."""
+def mean(dtype: np.dtype[Any], result: np.dtype[Any]) -> LineReduction:
+    """Return the mean of the elements that are not NaN, as `result`, and their count."""
     total = sums.add(dtype, result)
     has_kernel = _has_sums(dtype, result)
     chunk: Callable[..., State]
     if has_kernel:
-        chunk = partial(_counted_sum_chunk, counting=_counting[sums.is_precise(result)])
+        chunk = partial(reduce_chunk, _count_spec, (sums.is_precise(result),))
     else:
         chunk = partial(_counted_numpy_chunk, plain=total.chunk)
 
@@ -124,19 +125,17 @@ def mean(dtype: np.dtype[Any], result: np.dtype[Any]) -> Reduction:
             means = np.true_divide(sums.compensated(*state[:2]), state[2])
             return means.astype(result), state[2]
 
-    whole = has_kernel and is_whole(dtype)
-    return Reduction(chunk, combine, finalize, lines=True, whole=whole)
+    return LineReduction(chunk, combine, finalize, whole=has_kernel and is_whole(dtype))
 
 
 @lru_cache
-def variance(dtype: np.dtype[Any], ddof: float) -> Reduction:
-    """Return the variance of the elements that are not NaN, in float64, and how many they are."""
+def variance(dtype: np.dtype[Any], ddof: float) -> LineReduction:
+    """Return the variance of the elements that are not NaN, in float64, and their count."""
     squares = variances.variance(dtype, np.dtype(np.float64))
-    return Reduction(
+    return LineReduction(
         partial(_squares_chunk, chunk=squares.chunk),
         partial(_combine_squares, combine=squares.combine),
         partial(_variance, ddof=ddof),
-        lines=True,
     )
 
 
@@ -144,18 +143,9 @@ def _has_sums(dtype: np.dtype[Any], result: np.dtype[Any]) -> bool:
     return has_kernel(dtype, "f") and has_kernel(result, "f")
 
 
-def _sum_chunk(x: Array, share: Share | None = None, *, summing: LineReduction) -> State:
-    return reduce_lines(summing, as_numbers(x), share)
-
-
-def _direct_sum(x: Array, share: Share | None = None, *, result: np.dtype[Any]) -> Array:
-    return finish_lines(_summing[sums.is_precise(result)], as_numbers(x), share).astype(
-        result, copy=False
-    )
-
-
-def _counted_sum_chunk(x: Array, share: Share | None = None, *, counting: LineReduction) -> State:
-    return reduce_lines(counting, as_numbers(x), share)
+@lru_cache
+def _count_spec(is_precise: bool) -> KernelSpec:
+    return KernelSpec(_count_lines[is_precise], (0, 0, 0), np.float64)
 
 
 def _counted_numpy_chunk(x: Array, plain: Callable[[Array], State]) -> State:
@@ -171,12 +161,12 @@ def _filled_chunk(x: Array, chunk: Callable[[Array], State], substitute: float) 
 
 def _squares_chunk(x: Array, chunk: Callable[[Array], State]) -> State:
     squares = chunk(x)
-    if not np.isnan(squares[3]).any():  # nor infinite ones
+    if not np.isnan(squares[3]).any():  # neither NaN nor infinities
         return squares
-    total, lost, count = reduce_lines(_counting[True], as_numbers(x))
+    total, lost, count = reduce_lines(_count_spec(True), x)
     with np.errstate(all="ignore"):
         mean = sums.compensated(total, lost) / count
-    # An element that is the mean adds nothing to the squares about it.
+    # An element equal to the mean adds nothing to the squares of deviations.
     filled = np.where(np.isnan(x), np.where(count, mean, 0)[:, None], x)
     return count, total, lost, chunk(filled)[3]
 
@@ -196,25 +186,25 @@ def _variance(state: State, ddof: float) -> State:
 
 
 @lru_cache
-def minimum(dtype: np.dtype[Any]) -> Reduction:
+def minimum(dtype: np.dtype[Any]) -> LineReduction:
     """Return the smallest element that is not NaN, or NaN."""
     return extrema.one_of(_minmax(dtype), np.fmin, 0)
 
 
 @lru_cache
-def maximum(dtype: np.dtype[Any]) -> Reduction:
+def maximum(dtype: np.dtype[Any]) -> LineReduction:
     """Return the largest element that is not NaN, or NaN."""
     return extrema.one_of(_minmax(dtype), np.fmax, 1)
 
 
-def _minmax(dtype: np.dtype[Any]) -> Reduction:
+def _minmax(dtype: np.dtype[Any]) -> LineReduction:
     def chunk(x: Array, share: Share | None = None) -> State:
         if not has_kernel(dtype, "f"):
             return np.fmin.reduce(x, axis=1), np.fmax.reduce(x, axis=1)
         numbers = as_numbers(x)
         kind = numbers.dtype.newbyteorder("=")
-        reduction = LineReduction(_extrema_lines, (np.inf, -np.inf), kind, setting=0)
-        smallest, largest = reduce_lines(reduction, numbers, share)
+        spec = KernelSpec(_extrema_lines, (np.inf, -np.inf), kind, setting=0)
+        smallest, largest = reduce_lines(spec, numbers, share)
         is_nan = smallest > largest
         return tuple(
             np.where(is_nan, np.nan, part).astype(dtype.newbyteorder("="))
@@ -222,7 +212,7 @@ def _minmax(dtype: np.dtype[Any]) -> Reduction:
         )
 
     whole = dtype.kind == "f" and is_whole(dtype)
-    return Reduction(chunk, _combine_extrema, lines=True, whole=whole)
+    return LineReduction(chunk, _combine_extrema, whole=whole)
 
 
 def _combine_extrema(a: State, b: State) -> State:

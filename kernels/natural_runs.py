@@ -1,14 +1,11 @@
-"""Find the runs of a line that are sorted already."""
+"""Natural runs: the parts of a line that are already sorted."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from numpy.typing import NDArray
-
 from sharedmem.kernels.compile import kernel, part
-
-Array = NDArray[Any]
+from sharedmem.kernels.loops.layout import Array
 
 
 @part
@@ -19,28 +16,28 @@ def _less(a: Any, b: Any) -> bool:
 
 @kernel
 def find_runs(x: Array, start: int, stop: int, starts: Array, falls: Array) -> int:
-    """Find the natural runs of a part of a line: those that rise, or fall strictly.
+    """Find the natural runs of a part of a line: nondecreasing or strictly decreasing ones.
 
-    A run that falls strictly has no equal elements, so reversing it keeps a sort stable.
+    A strictly falling run has no equal elements, so reversing it keeps a sort stable.
 
     Parameters
     ----------
     x : ndarray of numbers, shape (n,), C-contiguous
     start, stop : int
-        The part, which is not empty.
+        The bounds of the part, which is not empty.
     starts : ndarray of intp, shape (m,)
-        Filled with the index at which each run starts.
+        Filled with the first index of each run.
     falls : ndarray of bool, shape (m,)
-        Filled with whether each run falls.
+        Filled with whether each run is decreasing.
 
     Returns
     -------
     int
-        How many runs there are, or m + 1 if there are more than m.
+        The number of runs, or m + 1 if there are more than m.
 
     References
     ----------
-    T. Peters, listsort.txt, in CPython's Objects folder, 2002: what natural runs are
+    T. Peters, listsort.txt, in CPython's Objects folder, 2002.
     """
     n, at = 0, start
     while at < stop:

@@ -1,4 +1,4 @@
-"""Sums of magnitudes, of their squares and of other powers, and extrema of magnitudes."""
+"""Sums of magnitudes and of their powers, and extrema of magnitudes."""
 
 from __future__ import annotations
 
@@ -7,16 +7,12 @@ from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sharedmem.kernels import extrema, sums
 from sharedmem.kernels.compile import part
-from sharedmem.kernels.loops.layout import as_numbers, has_kernel
-from sharedmem.kernels.loops.lines import LineKernel
-from sharedmem.kernels.loops.pieces import LineReduction, Share, reduce_lines
-from sharedmem.kernels.reduction import Reduction
-
-Array = NDArray[Any]
+from sharedmem.kernels.loops.layout import Array, as_numbers, has_kernel
+from sharedmem.kernels.loops.pieces import KernelSpec, Share, reduce_lines
+from sharedmem.kernels.reduction import LineReduction, State
 
 
 @part
@@ -36,68 +32,66 @@ _add_squares = sums.sum_of(square)
 
 
 @lru_cache
-def sum_of_magnitudes(dtype: np.dtype[Any]) -> Reduction:
+def sum_of_magnitudes(dtype: np.dtype[Any]) -> LineReduction:
     """Return the sum of the magnitudes of elements, which are not integers."""
     if has_kernel(dtype, "f"):
-        return _sum(partial(_chunk, add_lines=_add_magnitudes), real_type(dtype))
+        return _sum(_chunk, real_type(dtype))
     return after(np.abs, sums.add(real_type(dtype), real_type(dtype)))
 
 
 @lru_cache
-def sum_of_squares(dtype: np.dtype[Any], scale: float = 1) -> Reduction:
-    """Return the sum of squared magnitudes of elements times `scale`, not rounded to `dtype`."""
+def sum_of_squares(dtype: np.dtype[Any], scale: float = 1) -> LineReduction:
+    """Return the sum of squared magnitudes of elements times `scale`, in float64 if possible."""
     if has_kernel(dtype, "fc"):
-        chunk = partial(_chunk, add_lines=_add_squares, scale=scale)
-        return _sum(chunk, np.dtype(np.float64))
+        return _sum(partial(_chunk, squares=True, scale=scale), np.dtype(np.float64))
     return after(_squares, sums.add(real_type(dtype), real_type(dtype)))
 
 
 @lru_cache
-def sum_of_powers(dtype: np.dtype[Any], order: float) -> Reduction:
-    """Return the sum of powers of the magnitudes of elements, those of halves as float32."""
+def sum_of_powers(dtype: np.dtype[Any], order: float) -> LineReduction:
+    """Return the sum of powers of magnitudes, of at least single precision."""
     wide = np.promote_types(real_type(dtype), np.float32)
     return after(partial(_powers, order=order, dtype=wide), sums.add(wide, wide))
 
 
 @lru_cache
-def smallest_magnitude(dtype: np.dtype[Any]) -> Reduction:
+def smallest_magnitude(dtype: np.dtype[Any]) -> LineReduction:
     """Return the smallest magnitude of an element."""
     return after(np.abs, extrema.minimum(real_type(dtype)))
 
 
 @lru_cache
-def largest_magnitude(dtype: np.dtype[Any]) -> Reduction:
+def largest_magnitude(dtype: np.dtype[Any]) -> LineReduction:
     """Return the largest magnitude of an element."""
     if dtype.kind != "c":
         reduction = extrema.minmax(dtype)
-        return Reduction(reduction.chunk, reduction.combine, _largest, lines=True)
+        return LineReduction(reduction.chunk, reduction.combine, _largest)
     return after(np.abs, extrema.maximum(real_type(dtype)))
 
 
-def after(function: Callable[[Array], Array], reduction: Reduction) -> Reduction:
-    """Return a reduction of what `function` gives for a chunk, which stays in cache meanwhile."""
+def after(function: Callable[[Array], Array], reduction: LineReduction) -> LineReduction:
+    """Return the reduction of ``function(x)``, which is computed chunk by chunk, in cache."""
     chunk = partial(_chunk_after, function=function, chunk=reduction.chunk)
-    return Reduction(chunk, reduction.combine, reduction.finalize, reduction.identity, lines=True)
+    return LineReduction(chunk, reduction.combine, reduction.finalize, reduction.identity)
 
 
 def _chunk_after(
-    x: Array, function: Callable[[Array], Array], chunk: Callable[[Array], tuple[Array, ...]]
-) -> tuple[Array, ...]:
+    x: Array, function: Callable[[Array], Array], chunk: Callable[[Array], State]
+) -> State:
     with np.errstate(all="ignore"):
         return chunk(function(x))
 
 
-def _sum(chunk: Callable[[Array], tuple[Array, ...]], result: np.dtype[Any]) -> Reduction:
-    return Reduction(chunk, sums.combine, partial(_total, result=result), (0, 0), lines=True)
+def _sum(chunk: Callable[[Array], State], result: np.dtype[Any]) -> LineReduction:
+    return LineReduction(chunk, sums.combine, partial(_total, result=result), (0, 0))
 
 
 def _chunk(
-    x: Array, share: Share | None = None, *, add_lines: dict[bool, LineKernel], scale: float = 1
-) -> tuple[Array, ...]:
+    x: Array, share: Share | None = None, *, squares: bool = False, scale: float = 1
+) -> State:
     numbers = as_numbers(x) if scale == 1 else as_numbers(x) * scale
-    kernel = add_lines[sums.is_precise(x.dtype)]
-    reduction = LineReduction(kernel, (0, 0), np.float64, setting=1.0)
-    parts = reduce_lines(reduction, numbers, share)
+    kernel = (_add_squares if squares else _add_magnitudes)[sums.is_precise(x.dtype)]
+    parts = reduce_lines(KernelSpec(kernel, (0, 0), np.float64, setting=1.0), numbers, share)
     if x.dtype.kind == "c":  # the real and the imaginary part side by side
         return sums.combine(
             tuple(part[:, 0::2] for part in parts), tuple(part[:, 1::2] for part in parts)
@@ -105,12 +99,12 @@ def _chunk(
     return parts
 
 
-def _total(state: tuple[Array, ...], result: np.dtype[Any]) -> Array:
+def _total(state: State, result: np.dtype[Any]) -> Array:
     with np.errstate(all="ignore"):
         return sums.compensated(*state).astype(result)
 
 
-def _largest(state: tuple[Array, ...]) -> Array:
+def _largest(state: State) -> Array:
     return np.maximum(np.abs(state[0]), np.abs(state[1]))
 
 

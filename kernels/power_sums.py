@@ -1,4 +1,4 @@
-"""Sums of powers of deviations from the mean, and with them counts and extrema, in one pass."""
+"""Sums of powers of deviations from the mean, with counts and extrema, in one pass."""
 
 from __future__ import annotations
 
@@ -6,50 +6,47 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sharedmem.kernels.compile import part
 from sharedmem.kernels.extrema import greater, lesser
 from sharedmem.kernels.loops.lanes import LANES, index
+from sharedmem.kernels.loops.layout import Array
 from sharedmem.kernels.loops.lines import line_kernel
 from sharedmem.kernels.sums import two_sum
 from sharedmem.kernels.variances import SPAN, exact_product, mean_difference, mean_of_four
 
-Array = NDArray[Any]
-
 
 @part
-def merge_powers(
-    n_a: Any, m2_a: Any, m3_a: Any, m4_a: Any,
-    n_b: Any, m2_b: Any, m3_b: Any, m4_b: Any, delta: Any,
-) -> Any:  # fmt: skip
+def merge_powers(a: Any, b: Any, delta: Any) -> Any:
     """Return the sums of the powers 2, 3, 4 of deviations from the mean of two sets together.
 
-    Their means are `delta` apart.
+    Each set is a count and these sums about its own mean. The means differ by `delta`.
 
     References
     ----------
     P. Pebay, Formulas for robust, one-pass parallel computation of covariances and
     arbitrary-order statistical moments, Sandia report SAND2008-6212, 2008, eqs. 1.5 to 1.7.
     """
+    n_a, m2_a, m3_a, m4_a = a
+    n_b, m2_b, m3_b, m4_b = b
     n = n_a + n_b
-    a = n_a / n
-    b = n_b / n
+    p = n_a / n
+    q = n_b / n
     square = delta * delta
-    product = n_a * b
-    between = square * product  # infinite where the means are beyond the largest number
+    product = n_a * q
+    between = square * product  # NaN where the means overflow
     m2 = m2_a + m2_b + (between if between == between else np.inf)
-    m3 = m3_a + m3_b + delta * (square * product * (a - b) + 3 * (a * m2_b - b * m2_a))
+    m3 = m3_a + m3_b + delta * (square * product * (p - q) + 3 * (p * m2_b - q * m2_a))
     m4 = (
-        m4_a + m4_b + square * (square * product * (a * a - a * b + b * b))
-        + 6 * square * (a * a * m2_b + b * b * m2_a) + 4 * delta * (a * m3_b - b * m3_a)
+        m4_a + m4_b + square * (square * product * (p * p - p * q + q * q))
+        + 6 * square * (p * p * m2_b + q * q * m2_a) + 4 * delta * (p * m3_b - q * m3_a)
     )  # fmt: skip
     return m2, m3, m4
 
 
 # The rows of a state.
 TOTAL, LOST, COUNT, M2, M3, M4, MIN, MAX, N_NAN, N_PLUS, N_MINUS = range(11)
-# Rows of scratch that the kernels ask for: a state, and what follows it below.
+# The number of rows of scratch space: a state, and the sums of a span, from _CENTER.
 N_SCRATCH = 18
 IDENTITY = (0, 0, 0, 0, 0, 0, np.inf, -np.inf, 0, 0, 0)
 
@@ -68,22 +65,21 @@ def _merge_lane(state: Array, j: int, part: Array, k: int) -> None:
     delta = mean_difference(
         n_a, state[TOTAL, j], state[LOST, j], n_b, part[TOTAL, k], part[LOST, k]
     )
-    state[M2, j], state[M3, j], state[M4, j] = merge_powers(
-        n_a, state[M2, j], state[M3, j], state[M4, j],
-        n_b, part[M2, k], part[M3, k], part[M4, k], delta,
-    )  # fmt: skip
+    a = n_a, state[M2, j], state[M3, j], state[M4, j]
+    b = n_b, part[M2, k], part[M3, k], part[M4, k]
+    state[M2, j], state[M3, j], state[M4, j] = merge_powers(a, b, delta)
     state[COUNT, j] = n_a + n_b
     state[TOTAL, j], error = two_sum(state[TOTAL, j], part[TOTAL, k])
     state[LOST, j] += part[LOST, k] + error
 
 
-# Where a span keeps its powers of deviations, their center and its extrema: in one array, as the
-# compiler would give up proving that so many arrays do not overlap, and not vectorize.
+# Where a span keeps its powers of deviations, their center, and its extrema: in one array, because
+# the compiler does not vectorize loops over so many arrays that might overlap.
 _CENTER, _P1, _P2, _P3, _P4, _LOW, _HIGH = (LANES * row for row in range(M4 + 1, M4 + 8))
 
 
 def _power_adder(known: int) -> Callable[..., None]:
-    """Make the kernel that sums powers of a few rows less a center, and finds their extrema."""
+    """Make the part that sums powers of deviations of a few rows from a center."""
 
     @part
     def add_powers(x: Array, p: int, n: int, stride: int, width: int, lanes: Array) -> None:
@@ -172,7 +168,7 @@ def _summarizer(known: int) -> Callable[..., None]:
 def _sum_finite(
     x: Array, p: int, n: int, stride: int, state: Array, at: int, lanes: Array, j: int
 ) -> None:
-    """Do for a lane what is done for all, where some elements are not finite."""
+    """Sum the powers of a lane some of whose elements are not finite."""
     total, lost, count = 0.0, 0.0, 0
     low, high = np.inf, -np.inf
     for i in range(n):
@@ -198,14 +194,14 @@ def _sum_finite(
             p4 += (d * d) * (d * d)
     lanes[COUNT * LANES + j] = count
     lanes[_CENTER + j] = mean
-    p1 = p1 if p1 - p1 == 0 else 0.0  # too large a deviation; the center is the mean
+    p1 = p1 if p1 - p1 == 0 else 0.0  # a deviation overflows; the center is the mean
     lanes[_P1 + j], lanes[_P2 + j], lanes[_P3 + j], lanes[_P4 + j] = p1, p2, p3, p4
     lanes[_LOW + j], lanes[_HIGH + j] = low, high
 
 
 @part
 def _center_lane(lanes: Array, j: int, part: Array, n: float) -> None:
-    """Make a lane's powers about its center those about its mean."""
+    """Turn the powers of a lane about its center into those about its mean."""
     p1, p2, p3, p4 = lanes[_P1 + j], lanes[_P2 + j], lanes[_P3 + j], lanes[_P4 + j]
     d = p1 / max(n, 1.0)
     part[COUNT, j] = n

@@ -1,4 +1,4 @@
-"""Products of elements; those of floats are a mantissa, what it has lost, and an exponent."""
+"""Products: of floats, a state is a mantissa, its rounding error, and an exponent."""
 
 from __future__ import annotations
 
@@ -8,31 +8,22 @@ from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from sharedmem.kernels import factors
 from sharedmem.kernels.compile import part
 from sharedmem.kernels.loops.lanes import index
-from sharedmem.kernels.loops.layout import as_numbers, has_kernel, is_whole
+from sharedmem.kernels.loops.layout import Array, has_kernel, is_whole, read_only_view
 from sharedmem.kernels.loops.lines import line_kernel
-from sharedmem.kernels.loops.pieces import (
-    LineReduction,
-    Share,
-    combine_states,
-    finish_lines,
-    reduce_lines,
-)
-from sharedmem.kernels.reduction import Reduction
+from sharedmem.kernels.loops.pieces import KernelSpec, by_kernel, combine_states
+from sharedmem.kernels.reduction import LineReduction, State, only_part
 
-Array = NDArray[Any]
-State = tuple[Array, ...]
-
-# Exponents beyond this make infinity of all mantissas, and below the negative one zero.
+# Beyond this exponent, all mantissas give infinity; below the negative one, zero.
 _LARGEST_EXPONENT = 40_000
 
 
 def _multiplier(known: int) -> Callable[..., None]:
-    """Make the kernel that multiplies lanes by rows: see :func:`line_kernel`."""
+    """Make the part that multiplies lanes by rows: see :func:`line_kernel`."""
 
     @part
     def multiply_rows(
@@ -56,47 +47,40 @@ def _fold(state: Array, half: int) -> None:
 
 
 _multiply_lines = line_kernel(_multiplier, _fold)
-_multiplying = LineReduction(factors.multiply_lines, factors.IDENTITY, np.float64)
 
 
 @lru_cache
-def multiply(dtype: DTypeLike, result: DTypeLike) -> Reduction:
+def multiply(dtype: DTypeLike, result: DTypeLike) -> LineReduction:
     """Return the product of elements of `dtype`, as `result`."""
     dtype, result = np.dtype(dtype), np.dtype(result)
     if result.kind == "c":
         has_loop = has_kernel(dtype, "biufc") and has_kernel(result, "c")
         return _scaled(_complex_chunk if has_loop else _scaled_chunk, result)
-    if result.kind == "f" and not (has_kernel(dtype, "biuf") and has_kernel(result, "f")):
-        return _scaled(_scaled_chunk, result)
-    if result.kind != "f" and not (result.char in "lLqQ" and dtype.kind in "biu"):
-        chunk = partial(_numpy_chunk, dtype=result)
-        one = np.ones((), result)[()] if result.kind in "biu" else 1
-        return Reduction(chunk, _combine_numbers, _number, (one,), lines=True)
-    return _by_kernel(dtype, result)
-
-
-def _by_kernel(dtype: np.dtype[Any], result: np.dtype[Any]) -> Reduction:
-    finalize: Callable[[State], Array]
     if result.kind == "f":
-        how, combine, finalize = _multiplying, _combine, partial(_finalize, result=result)
-    else:
-        one: Any = np.ones((), result)[()]
-        how, combine, finalize = _integers(one, result), _combine_numbers, _number
-    whole = is_whole(dtype)
-    is_direct = whole and is_whole(result)
-    direct = partial(_direct, how=how._replace(result=result)) if is_direct else None
-    return Reduction(
-        partial(_chunk, how=how), combine, finalize, how.identity,
-        lines=True, whole=whole, direct=direct,
-    )  # fmt: skip
+        if not (has_kernel(dtype, "biuf") and has_kernel(result, "f")):
+            return _scaled(_scaled_chunk, result)
+        finalize = partial(_finalize, result=result)
+        finishes = is_whole(result)
+        arguments = (result if finishes else None,)
+        return by_kernel(_float_spec, arguments, dtype, _combine, finalize, finishes)
+    one = np.ones((), result)[()] if result.kind in "biu" else 1
+    if result.char in "lLqQ" and dtype.kind in "biu":
+        return by_kernel(_integer_spec, (result,), dtype, _combine_numbers, only_part)
+    return LineReduction(partial(_numpy_chunk, dtype=result), _combine_numbers, only_part, (one,))
 
 
-def _integers(one: Any, result: np.dtype[Any]) -> LineReduction:
-    return LineReduction(_multiply_lines, (one,), result)
+@lru_cache
+def _float_spec(result: np.dtype[Any] | None) -> KernelSpec:
+    return KernelSpec(factors.multiply_lines, factors.IDENTITY, np.float64, 0, result)
 
 
-def starting_from(initial: Any, reduction: Reduction, result: np.dtype[Any]) -> Reduction:
-    """Return the product of floats that starts from a number, which is a factor like others."""
+@lru_cache
+def _integer_spec(result: np.dtype[Any]) -> KernelSpec:
+    return KernelSpec(_multiply_lines, (1,), result)
+
+
+def starting_from(initial: Any, reduction: LineReduction, result: np.dtype[Any]) -> LineReduction:
+    """Return the product of floats times a number, which counts as a first factor."""
     first, nothing = np.full((1, 1), initial, result), np.zeros((1, 1))
     if reduction.identity == factors.IDENTITY:
         mantissa, power = np.frexp(first.astype(np.float64))
@@ -104,21 +88,13 @@ def starting_from(initial: Any, reduction: Reduction, result: np.dtype[Any]) -> 
     else:
         begin = (first, nothing)
 
-    def finalize(state: State) -> Array:
+    def finalize(state: State) -> Any:
         start = tuple(
             np.broadcast_to(one, part.shape) for one, part in zip(begin, state, strict=True)
         )
-        return reduction.finalize(reduction.combine(start, state))  # type: ignore[no-any-return]
+        return reduction.finalize(reduction.combine(start, state))
 
     return replace(reduction, finalize=finalize, direct=None)
-
-
-def _chunk(x: Array, share: Share | None = None, *, how: LineReduction) -> State:
-    return reduce_lines(how, as_numbers(x), share)
-
-
-def _direct(x: Array, share: Share | None = None, *, how: LineReduction) -> Array:
-    return finish_lines(how, as_numbers(x), share)
 
 
 def _combine(a: State, b: State) -> State:
@@ -140,12 +116,8 @@ def _combine_numbers(a: State, b: State) -> State:
     return (a[0] * b[0],)
 
 
-def _number(state: State) -> Array:
-    return state[0]
-
-
-def _scaled(chunk: Callable[..., State], result: np.dtype[Any]) -> Reduction:
-    """Return the product as a reduction to states of a number and an exponent."""
+def _scaled(chunk: Callable[..., State], result: np.dtype[Any]) -> LineReduction:
+    """Return the product as a reduction whose states are a number and an exponent."""
 
     def combine(a: State, b: State) -> State:
         with np.errstate(all="ignore"):
@@ -157,12 +129,11 @@ def _scaled(chunk: Callable[..., State], result: np.dtype[Any]) -> Reduction:
             return _times_power(*state).astype(result)
 
     one = np.ones((), result)[()]
-    return Reduction(partial(chunk, result=result), combine, finalize, (one, 0), lines=True)
+    return LineReduction(partial(chunk, result=result), combine, finalize, (one, 0))
 
 
 def _complex_chunk(x: Array, result: np.dtype[Any]) -> State:
-    x = np.ascontiguousarray(x, np.complex128).view()
-    x.flags.writeable = False
+    x = read_only_view(np.ascontiguousarray(x, np.complex128))
     product = np.ones((x.shape[0], x.shape[2]), np.complex128)
     exponent = np.zeros(product.shape)
     factors.multiply_complex(x, product, exponent)
@@ -184,7 +155,7 @@ def _scaled_chunk(x: Array, result: np.dtype[Any]) -> State:
 
 
 def _rescaled(x: Array, exponent: Array) -> State:
-    """Scale what is so large or small that a product with it might not have room."""
+    """Scale numbers so large or small that their product might overflow or underflow."""
     size = np.maximum(np.abs(x.real), np.abs(x.imag)) if x.dtype.kind == "c" else np.abs(x)
     has_room = (size >= factors.SMALLEST) & (size <= factors.LARGEST)
     more = np.where(has_room, 0, np.frexp(size)[1])

@@ -1,68 +1,102 @@
-"""What a reduction is: how a chunk becomes a state, how states combine, and what they come to."""
+"""Reductions: how a chunk becomes a state, how states combine, and what the last one stands for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from typing import Any
+
+import numpy as np
+
+from sharedmem.kernels.loops.layout import Array
+
+State = tuple[Array, ...]
+
+
+def _itself(state: Any) -> Any:
+    return state
 
 
 @dataclass(frozen=True)
 class Reduction:
-    """A reduction as four functions of chunks and states.
+    """A reduction as functions of chunks and states.
 
     Parameters
     ----------
     chunk : callable
         ``chunk(x)`` reduces one chunk to a state; usually an ``@njit`` function. `x` is a
-        C-contiguous, read-only array of one dimension, and the state may be anything that can be
-        pickled. With `lines` it is what the Notes say.
+        C-contiguous, read-only array of one dimension. The state may be any object that can be
+        pickled.
     combine : callable
-        ``combine(state, state)`` is the state of two neighbouring chunks, the earlier one first.
-        It has to be associative. States are combined in a tree over neighbours that
-        depends on the number of chunks alone, so that the result has the same bits for any
-        number of workers.
+        ``combine(state, state)`` is the state of two neighboring chunks, the earlier one first.
+        It must be associative. States are combined in a tree whose shape depends on the number
+        of chunks alone, so that the result has the same bits for any number of workers.
     finalize : callable, optional
         ``finalize(state)`` is the result; by default the state itself.
     identity : object, optional
-        The state of an empty array. None (the default) says that there is none, and an empty
-        array is then refused as `numpy.min` refuses it.
-    lines, whole : bool, optional
-        The form of the built-in reductions; see the Notes.
-    direct : callable, optional
-        With `whole`, ``direct(x, share)`` is what ``finalize(chunk(x, share))`` is, in less time
-        where lines are short, as no states are written.
-
-    Notes
-    -----
-    With ``lines=True``, ``chunk(x)`` gets an array of shape (n_outer, n, n_inner) of any strides
-    and reduces its middle axis to a tuple of arrays of shape (n_outer, n_inner, ...); `combine`
-    and `finalize` work elementwise on such tuples, `identity` is a tuple of scalars, and
-    `finalize` gives one array or a tuple of them. All lines of a chunk are then reduced
-    by one call, at the speed of memory. With ``whole=True``, ``chunk(x, share)`` may also be called
-    with an array of any size, contiguous along its last axis of more than one, of which threads
-    share the work: see `sharedmem.kernels.loops.pieces.Share`.
+        The state of an empty array. By default, None: an empty array is refused, as by
+        `numpy.min`.
+    lines : bool, optional
+        If True, a :class:`~sharedmem.kernels.reduction.LineReduction` is made, whose functions
+        work on many lines at once. By default False.
 
     Examples
     --------
-    The range of an array in one pass over it:
+    The largest magnitude in an array, without an array of magnitudes:
 
-    >>> import numba, operator
+    >>> import numba
     >>> import numpy as np
     >>> import sharedmem
-    >>> from sharedmem.kernels import Reduction
     >>> @numba.njit(nogil=True)
     ... def largest_magnitude(x):
     ...     return np.abs(x).max()
-    >>> peak = Reduction(largest_magnitude, max)
+    >>> peak = sharedmem.Reduction(largest_magnitude, max)
     >>> float(sharedmem.reduce(peak, np.linspace(-3, 2, 1000)))
     3.0
     """
 
     chunk: Callable[..., Any]
     combine: Callable[[Any, Any], Any]
-    finalize: Callable[[Any], Any] = lambda state: state
+    finalize: Callable[[Any], Any] = _itself
     identity: Any = None
-    lines: bool = False
+    lines: InitVar[bool] = False
+
+    def __new__(cls, *args: Any, lines: bool = False, **fields: Any) -> Reduction:
+        """Make a :class:`LineReduction` if `lines`."""
+        return object.__new__(LineReduction if lines else cls)
+
+
+@dataclass(frozen=True)
+class LineReduction(Reduction):
+    """A reduction of lines: of the middle axis of arrays of shape (n_outer, n, n_inner).
+
+    ``chunk(x)`` reduces the middle axis of `x`, which has any strides, to a tuple of arrays of
+    shape (n_outer, n_inner, ...). `combine` and `finalize` work elementwise on such tuples,
+    `identity` is a tuple of scalars, and `finalize` gives an array or a tuple of arrays.
+
+    Parameters
+    ----------
+    chunk, combine, finalize, identity
+        See :class:`Reduction`.
+    whole : bool, optional
+        Whether ``chunk(x, share)`` takes an array of any size that is contiguous along its last
+        axis of more than one element, and lets threads share the work: see
+        :data:`sharedmem.kernels.loops.pieces.Share`. By default False.
+    direct : callable, optional
+        With `whole`, ``direct(x, share)`` returns what ``finalize(chunk(x, share))`` does, and
+        writes no states where lines are short.
+    """
+
+    lines: InitVar[bool] = True
     whole: bool = False
     direct: Callable[..., Any] | None = None
+
+
+def only_part(state: State) -> Array:
+    """Return the only array of a state."""
+    return state[0]
+
+
+def add_counts(a: State, b: State) -> State:
+    """Combine the states of counts."""
+    return (np.add(a[0], b[0]),)

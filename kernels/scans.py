@@ -1,4 +1,4 @@
-"""Cumulative sums, products and extrema of lines; long lines are shared by threads."""
+"""Scans: cumulative sums, products, and extrema of lines; threads share long lines."""
 
 from __future__ import annotations
 
@@ -6,24 +6,21 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sharedmem.kernels.compile import kernel
 from sharedmem.kernels.loops import chains
 from sharedmem.kernels.loops.chains import CHAINS
 from sharedmem.kernels.loops.intrinsics import fetch_add, let_others_run
 from sharedmem.kernels.loops.lanes import LANES, index, number
-from sharedmem.kernels.loops.layout import is_whole
+from sharedmem.kernels.loops.layout import Array, is_whole
 from sharedmem.kernels.loops.pieces import Share
 
-Array = NDArray[Any]
-
-# So many columns are scanned side by side, a row at a time.
+# The number of columns that are scanned side by side, row by row.
 COLUMNS = 512
-# Where the cursor of a line has the next chunk, and how many know what they start from: on cache
-# lines of their own.
+# Where the cursor of a line has the next chunk, and the number of chunks whose start is known: on
+# separate cache lines.
 _NEXT, _READY = 0, 8
-# How often a thread looks whether its chunk's start is known before it lets others run.
+# How often a thread tests whether the start of its chunk is known before it yields.
 _LOOKS = 1000
 
 
@@ -39,7 +36,7 @@ class Scan(NamedTuple):
     line : kernel or None
         Scans one line in chunks, in any number of threads; None where a line must not be cut.
     identity : callable
-        Gives the number that a scan of a dtype starts from.
+        ``identity(dtype)`` is the number that a scan starts from.
     is_compensated : bool
         Whether the results differ from those of NumPy's loops.
     """
@@ -51,7 +48,7 @@ class Scan(NamedTuple):
     is_compensated: bool = False
 
     def start(self, dtype: np.dtype[Any]) -> Array:
-        """Return what a scan of a dtype starts from, as a column."""
+        """Return the initial state of a scan, as a column."""
         accumulator = np.dtype(np.float64) if self.is_compensated else dtype
         return np.array([[self.identity(dtype)], [0]], accumulator)
 
@@ -88,7 +85,7 @@ def _column_kernel(step: Callable[..., Any]) -> Callable[..., None]:
                 state[:] = start
                 total, excess = state[0], state[1]
                 for _ in range(n):
-                    for j in range(some):  # to a row apart: vectorized also where `out` is `x`
+                    for j in range(some):  # to another row: vectorized also where `out` is `x`
                         total[j], excess[j], values[j] = step(
                             total[j], excess[j], number(x[index(q + j)])
                         )
@@ -107,9 +104,9 @@ def _line_kernel(
 ) -> Callable[..., None]:
     """Make the kernel that scans a line in chunks, each as four chains.
 
-    A thread reduces the chains of its chunk, waits until it is known what comes before it, says
-    what comes before the next one, and scans the chunk while it is in its cache. Each element is
-    read from memory once.
+    A thread reduces the chains of its chunk, waits until the start of the chunk is known, publishes
+    the start of the next one, and scans the chunk while it is in its cache. Each element is read
+    from memory once.
 
     References
     ----------
@@ -208,7 +205,7 @@ _sums = _scan(
     is_compensated=True,
 )
 _integer_sums = _scan(chains.add, _zero)
-# A product of floats overflows, or vanishes, where those of its parts do not: it is never cut.
+# A product of floats may overflow or underflow where the products of its parts do not: never cut.
 _products = _scan(chains.multiply, _one, has_line=False)
 _integer_products = _scan(chains.multiply, _one)
 _maxima = _scan(chains.maximum, _smallest)
@@ -216,7 +213,7 @@ _minima = _scan(chains.minimum, _largest)
 
 
 def find(ufunc: Any, dtype: np.dtype[Any]) -> Scan | None:
-    """Return the scan that accumulates numbers of `dtype` by a ufunc, if there is one."""
+    """Return the scan that accumulates numbers of `dtype` by a ufunc, or None."""
     if ufunc is np.add and dtype.char in "FD" and dtype.isnative:
         return _sums  # real and imaginary parts are lines side by side
     if not is_whole(dtype) or dtype.kind == "b":
@@ -229,7 +226,7 @@ def find(ufunc: Any, dtype: np.dtype[Any]) -> Scan | None:
 
 
 def scan_line(scan: Scan, x: Array, out: Array, p: int, n: int, grain: int, share: Share) -> None:
-    """Scan the `n` elements from `p` on in chunks of `grain`, in several threads."""
+    """Scan the `n` elements from `p` in chunks of `grain`, in several threads."""
     assert scan.line is not None
     line = scan.line
     cursor = np.zeros(2 * _READY, np.int64)

@@ -1,27 +1,26 @@
-"""Sorted runs merged, keys packed with their positions, and order statistics selected."""
+"""Merges of sorted runs, keys packed with positions, and selection between limits."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sharedmem.kernels.compile import kernel, part
+from sharedmem.kernels.loops.layout import Array
 
-Array = NDArray[Any]
-
-# How elements become keys, unsigned integers of the same order.
+# Kinds of elements. Their keys are unsigned integers in the same order, and depend on the rules of
+# the keys: a tuple of the kind, the bit of the sign, and the bits of infinity.
 UNSIGNED, SIGNED, FLOATING, TIME = range(4)
 
-# So many elements are counted in one loop, which is vectorized, and copied in another.
+# The number of elements that are counted in one loop, which is vectorized, and copied in another.
 RUN = 512
 ZERO, ONE = np.uint64(0), np.uint64(1)
 
 
 @part
 def _n_numbers(x: Array) -> int:
-    """Return how many elements of a sorted line come before the first NaN."""
+    """Return the number of elements of a sorted line before the first NaN."""
     low, high = 0, len(x)
     while low < high:
         middle = (low + high) // 2
@@ -65,17 +64,16 @@ def _merge_one(left: Array, right: Array, out: Array, i: int, at: int, stop: int
 
 @kernel
 def merge(left: Array, right: Array, out: Array, start: int, stop: int) -> None:
-    """Write elements `start` to `stop` of two merged runs; of equals, the left ones come first.
+    """Write elements `start` to `stop` of two merged runs; equal elements of the left come first.
 
     The runs are cut where the outputs are of equal length (the merge path). Four merges advance
-    side by side, since each step of one waits for the comparison before it (together 1.3 ns an
-    element, one alone 4.0).
+    side by side, because each step of one waits for the comparison before it.
 
     References
     ----------
     O. Green, R. McColl, D. A. Bader, GPU merge path, ICS 2012, doi:10.1145/2304576.2304621
     """
-    # What is compared to NaN is never larger: those of the right run take care of themselves.
+    # No comparison with NaN is true, so the NaNs of the right run need no care.
     n_numbers = _n_numbers(left)
     n = n_numbers + len(right)
     for k in range(max(start, n), stop):
@@ -123,7 +121,7 @@ def merge(left: Array, right: Array, out: Array, start: int, stop: int) -> None:
 
 @kernel
 def n_twins(x: Array) -> int:
-    """Return how many elements are equal to others of different bits: zeros and NaNs."""
+    """Return the number of zeros and NaNs, whose bits may differ though they are equal."""
     n = 0
     for i in range(len(x)):
         n += (x[i] == 0) | (x[i] != x[i])
@@ -131,8 +129,9 @@ def n_twins(x: Array) -> int:
 
 
 @part
-def _key(element: Any, kind: int, sign: Any, infinity: Any) -> Any:
-    """Return a key of the order that NumPy sorts in: NaN and NaT last, -0.0 equal to 0.0."""
+def _key(element: Any, rules: Any) -> Any:
+    """Return a key in the order of NumPy's sorts: NaN and NaT last, -0.0 equal to 0.0."""
+    kind, sign, infinity = rules
     bits = np.uint64(element)
     if kind == UNSIGNED:
         return bits
@@ -146,33 +145,41 @@ def _key(element: Any, kind: int, sign: Any, infinity: Any) -> Any:
 
 
 @kernel
-def varying_bits(x: Array, first: Any, kind: int, sign: Any, infinity: Any) -> Any:
-    """Return in which bits the keys of `x` differ from that of `first`."""
-    reference = _key(first, kind, sign, infinity)
+def varying_bits(x: Array, first: Any, rules: Any) -> Any:
+    """Return the bits in which the keys of `x` differ from that of `first`."""
+    reference = _key(first, rules)
     varying = ZERO
     for i in range(len(x)):
-        varying |= _key(x[i], kind, sign, infinity) ^ reference
+        varying |= _key(x[i], rules) ^ reference
     return varying
 
 
 @kernel
-def pack(
-    x: Array, order: Array, out: Array, start: int, stop: int, shift: Any, mask: Any, n_bits: Any,
-    kind: int, sign: Any, infinity: Any,
-) -> None:  # fmt: skip
-    """Pack a part of each key, in the upper bits, with its position.
+def pack(x: Array, order: Array, out: Array, start: int, stop: int, digit: Any, rules: Any) -> None:
+    """Pack a digit of each key, in the upper bits, with its position.
 
-    The keys are those of ``x[order]``, or where that is empty, of ``x``.
+    Parameters
+    ----------
+    x, order : ndarray
+        The keys are those of ``x[order]``, or, if `order` is empty, of `x`.
+    out : ndarray of uint64
+    start, stop : int
+        The positions to pack.
+    digit : (shift, mask, n_bits)
+        The digit is ``(key >> shift) & mask``, and positions have `n_bits` bits.
+    rules : tuple
+        The rules of the keys.
     """
+    shift, mask, n_bits = digit
     for i in range(start, stop):
         element = x[order[i]] if len(order) else x[i]
-        part = (_key(element, kind, sign, infinity) >> shift) & mask
+        part = (_key(element, rules) >> shift) & mask
         out[i] = (part << n_bits) | np.uint64(i)
 
 
 @kernel
 def unpack(packed: Array, order: Array, start: int, stop: int, n_bits: Any, out: Array) -> None:
-    """Write the positions, or where `order` is not empty, what stands there in it."""
+    """Write the packed positions, or, if `order` is not empty, ``order[positions]``."""
     mask = (ONE << n_bits) - ONE
     for i in range(start, stop):
         position = np.int64(packed[i] & mask)
@@ -180,13 +187,10 @@ def unpack(packed: Array, order: Array, start: int, stop: int, n_bits: Any, out:
 
 
 @kernel
-def settle(
-    packed: Array, x: Array, start: int, stop: int, n_bits: Any,
-    kind: int, sign: Any, infinity: Any,
-) -> bool:  # fmt: skip
-    """Order by their whole keys what the packed parts leave equal; False if that is too much.
+def settle(packed: Array, x: Array, start: int, stop: int, n_bits: Any, rules: Any) -> bool:
+    """Sort runs of equal digits by their whole keys; return False if that takes too many moves.
 
-    Works on the runs of equals that begin between `start` and `stop`.
+    The runs are those that begin between `start` and `stop`.
     """
     mask = (ONE << n_bits) - ONE
     moves_left = 4 * (stop - start)
@@ -198,9 +202,9 @@ def settle(
     while first < stop and i < len(packed):
         entry = packed[i]
         if entry >> n_bits == part:
-            key = _key(x[entry & mask], kind, sign, infinity)
+            key = _key(x[entry & mask], rules)
             j = i
-            while j > first and _key(x[packed[j - 1] & mask], kind, sign, infinity) > key:
+            while j > first and _key(x[packed[j - 1] & mask], rules) > key:
                 packed[j] = packed[j - 1]
                 j -= 1
             packed[j] = entry
@@ -215,12 +219,12 @@ def settle(
 
 @kernel
 def select_between(x: Array, low: Any, high: Any, inside: Array) -> tuple[int, int, int, int, int]:
-    """Copy what lies between two limits to `inside`.
+    """Copy the elements between two limits to `inside`.
 
     Returns
     -------
     tuple of int
-        How many elements are less than `low`, equal to it, between, equal to `high`, and NaN.
+        The numbers of elements less than `low`, equal to it, between, equal to `high`, and NaN.
     """
     n_less = n_low = n_inside = n_high = n_nan = 0
     for first in range(0, len(x), RUN):

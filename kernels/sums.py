@@ -1,4 +1,4 @@
-"""Sums and means, compensated: a state is a sum and what it lost to rounding."""
+"""Compensated sums and means: a state is a sum and its accumulated rounding error."""
 
 from __future__ import annotations
 
@@ -8,22 +8,21 @@ from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from sharedmem.kernels.compile import formula, part
 from sharedmem.kernels.loops.lanes import index
-from sharedmem.kernels.loops.layout import as_numbers, has_kernel, is_whole
+from sharedmem.kernels.loops.layout import Array, has_kernel, is_whole
 from sharedmem.kernels.loops.lines import LineKernel
-from sharedmem.kernels.loops.pieces import LineReduction, Share, finish_lines, reduce_lines
-from sharedmem.kernels.loops.vectors import Vector, tree_sum, vector_kernel
-from sharedmem.kernels.reduction import Reduction
-
-Array = NDArray[Any]
+from sharedmem.kernels.loops.pieces import KernelSpec, Share, by_kernel, reduce_lines
+from sharedmem.kernels.loops.vector_kernels import vector_kernel
+from sharedmem.kernels.loops.vectors import Vector, tree_sum
+from sharedmem.kernels.reduction import LineReduction, State
 
 
 @part
 def two_sum(a: Any, b: Any) -> Any:
-    """Return the rounded sum of `a` and `b`, and its exact rounding error.
+    """Return the rounded sum of `a` and `b`, and its rounding error, which is exact.
 
     References
     ----------
@@ -36,16 +35,16 @@ def two_sum(a: Any, b: Any) -> Any:
 
 @part
 def itself(x: Any) -> Any:
-    """Return a number."""
+    """Return a number itself."""
     return x
 
 
-# Adds terms, neighbours first, to a sum, and to what that has lost what additions lose.
+# Adds terms, in pairs of neighbors, to a sum, and the rounding errors to its accumulated error.
 Addition = Callable[[Vector, Vector, Sequence[Vector]], tuple[Vector, Vector]]
 
 
 def add_exactly(total: Vector, lost: Vector, terms: Sequence[Vector]) -> tuple[Vector, Vector]:
-    """Add terms to a sum, and all that is lost."""
+    """Add terms to a sum, and all rounding errors to its error."""
     errors = []
     while len(terms) > 1:
         pairs = [formula(two_sum)(*terms[at : at + 2]) for at in range(0, len(terms), 2)]
@@ -56,7 +55,7 @@ def add_exactly(total: Vector, lost: Vector, terms: Sequence[Vector]) -> tuple[V
 
 
 def add_roughly(total: Vector, lost: Vector, terms: Sequence[Vector]) -> tuple[Vector, Vector]:
-    """Add the rounded sum of terms to a sum: for results that have half of its digits."""
+    """Add the rounded sum of terms to a sum, for results of half its precision."""
     total, error = formula(two_sum)(total, tree_sum(terms))
     return total, lost + error
 
@@ -66,16 +65,16 @@ ADDITIONS: dict[bool, Addition] = {True: add_exactly, False: add_roughly}
 
 
 def is_precise(result: np.dtype[Any]) -> bool:
-    """Return whether sums have to be added exactly to be rounded to a type."""
+    """Return whether a result of this type needs all rounding errors."""
     return result.itemsize > (8 if result.kind == "c" else 4) and result.kind in "fc"
 
 
 def sum_of(
     term: Callable[[Any], Any], of_vector: Callable[[Vector], Vector] | None = None
 ) -> dict[bool, LineKernel]:
-    """Return the kernels that sum a term of each element of a line, for precise results or not.
+    """Return the kernels that sum a term of each element of a line, by whether they are precise.
 
-    The terms of vectors are those of a formula of its own, or else of `term`.
+    `of_vector` is the term of a vector, by default `term` itself.
     """
     return {
         is_precise: _sum_of(term, of_vector or formula(term), add)
@@ -93,9 +92,9 @@ def _sum_of(
     return vector_kernel(step, 2, few_adder(term), fold, finish)
 
 
-# For integers the compiler finds that nothing is ever lost, and drops the compensation.
+# For integers, the compiler finds that the rounding errors are zero, and removes them.
 def few_adder(term: Callable[[Any], Any]) -> Callable[..., None]:
-    """Make the kernel that adds a term of each element of rows to a few lanes of sums."""
+    """Make the part that adds a term of each element of rows to a few lanes of sums."""
 
     @part
     def add_few(
@@ -114,7 +113,7 @@ def few_adder(term: Callable[[Any], Any]) -> Callable[..., None]:
 
 @part
 def fold(state: Array, half: int) -> None:
-    """Add each lane from `half` on to the lane that is `half` before it."""
+    """Add each of the lanes from `half` to the lane `half` before it."""
     for j in range(half):
         state[0, j], error = two_sum(state[0, j], state[0, j + half])
         state[1, j] += state[1, j + half] + error
@@ -122,13 +121,13 @@ def fold(state: Array, half: int) -> None:
 
 @part
 def _settle(total: Any, lost: Any) -> Any:
-    """Return a sum with what it lost, or alone where that is not finite: neither is it then."""
+    """Return a sum plus its error, or the sum alone where the error is not finite."""
     return total + lost if lost - lost == 0 else total
 
 
 @part
 def finish(state: Array, n: int, out: Array, count: Any) -> None:
-    """Write sums, or means of `count` elements: see `LineKernel`."""
+    """Write sums, or means of `count` elements: see :class:`LineKernel`."""
     total, lost = state[0], state[1]
     if count is None or count == 1:
         for j in range(n):
@@ -142,14 +141,14 @@ _add_lines = sum_of(itself)
 
 
 @lru_cache
-def add(dtype: DTypeLike, result: DTypeLike) -> Reduction:
+def add(dtype: DTypeLike, result: DTypeLike) -> LineReduction:
     """Return the sum of elements of `dtype`, as `result`."""
     dtype, result = np.dtype(dtype), np.dtype(result)
     return _reduction(dtype, result, result, 1, partial(_total, result=result))
 
 
 @lru_cache
-def mean(dtype: DTypeLike, result: DTypeLike, count: int) -> Reduction:
+def mean(dtype: DTypeLike, result: DTypeLike, count: int) -> LineReduction:
     """Return the mean of `count` elements of `dtype`, as `result`."""
     dtype, result = np.dtype(dtype), np.dtype(result)
     # Small integers have an exact sum in int64, which is also faster.
@@ -163,18 +162,16 @@ def _reduction(
     summed: np.dtype[Any],
     result: np.dtype[Any],
     count: int,
-    finalize: Callable[[Any], Any],
-) -> Reduction:
-    zero = np.zeros((), summed)[()]
+    finalize: Callable[[State], Any],
+) -> LineReduction:
     if not _has_kernel(dtype, summed):
-        chunk = partial(_numpy_chunk, summed=summed)
-        return Reduction(chunk, combine, finalize, (zero, zero), lines=True)
-    whole = is_whole(dtype)
-    has_direct = whole and is_whole(result)
-    how: dict[str, Any]
-    how = {"summed": summed, "result": result if has_direct else None, "count": count}
-    chunk, direct = partial(_chunk, **how), partial(_direct, **how) if has_direct else None
-    return Reduction(chunk, combine, finalize, (zero, zero), lines=True, whole=whole, direct=direct)
+        zero = np.zeros((), summed)[()]
+        return LineReduction(partial(_numpy_chunk, summed=summed), combine, finalize, (zero, zero))
+    if dtype.kind == "c":
+        return LineReduction(partial(_complex_chunk, summed=summed), combine, finalize, (0, 0))
+    finishes = is_whole(dtype) and is_whole(result)
+    arguments = summed, result if finishes else None, count
+    return by_kernel(_spec, arguments, dtype, combine, finalize, finishes)
 
 
 def _has_kernel(dtype: np.dtype[Any], summed: np.dtype[Any]) -> bool:
@@ -190,49 +187,43 @@ def _has_kernel(dtype: np.dtype[Any], summed: np.dtype[Any]) -> bool:
     )
 
 
-def _chunk(x: Array, share: Share | None = None, **how: Any) -> tuple[Array, ...]:
-    parts = reduce_lines(_summation(**how), as_numbers(x), share)
-    if x.dtype.kind == "c":
-        return tuple(part.view(np.complex128) for part in parts)
-    return parts
-
-
-def _direct(x: Array, share: Share | None = None, **how: Any) -> Array:
-    return finish_lines(_summation(**how), as_numbers(x), share)
+def _complex_chunk(x: Array, share: Share | None = None, *, summed: np.dtype[Any]) -> State:
+    parts = reduce_lines(_spec(summed, None, 1), x, share)
+    return tuple(part.view(np.complex128) for part in parts)
 
 
 @lru_cache
-def _summation(summed: np.dtype[Any], result: np.dtype[Any] | None, count: int) -> LineReduction:
+def _spec(summed: np.dtype[Any], result: np.dtype[Any] | None, count: int) -> KernelSpec:
     kernel = _add_lines[is_precise(summed)]
     if summed.kind in "fc":
-        return LineReduction(kernel, (0, 0), np.float64, 0, result, float(count))
+        return KernelSpec(kernel, (0, 0), np.float64, 0, result, float(count))
     is_sum = result is None or result.kind != "f"
-    return LineReduction(kernel, (0, 0), summed, 0, result, None if is_sum else float(count))
+    return KernelSpec(kernel, (0, 0), summed, 0, result, None if is_sum else float(count))
 
 
-def _numpy_chunk(x: Array, summed: np.dtype[Any]) -> tuple[Array, ...]:
-    total = np.add.reduce(x, axis=1, dtype=summed.type)  # has no unit of time
+def _numpy_chunk(x: Array, summed: np.dtype[Any]) -> State:
+    total = np.add.reduce(x, axis=1, dtype=summed.type)  # which has no unit of time
     return total, np.zeros_like(total)
 
 
-def combine(a: tuple[Array, ...], b: tuple[Array, ...]) -> tuple[Array, ...]:
-    """Return the state of the elements of two states together."""
+def combine(a: State, b: State) -> State:
+    """Combine the states of two sums."""
     with np.errstate(all="ignore"):
         total, error = formula(two_sum)(a[0], b[0])
         return total, a[1] + b[1] + error
 
 
 def compensated(total: Array, lost: Array) -> Array:
-    """Return the best value of a sum, or the plain sum where it is not finite.
+    """Return a sum plus its error, or the sum alone where the error is not finite.
 
-    What was lost to an infinity is NaN, but the plain sum follows the rules of IEEE arithmetic.
+    The error of an infinite sum is NaN, but the sum follows the rules of IEEE arithmetic.
     """
     if total.dtype.kind == "c":
         parts = compensated(_real_parts(total), _real_parts(lost))
         return parts.view(total.dtype)[..., 0]
     if total.dtype.kind in "iu":
         return total
-    if total.size == 1 and total.dtype == np.float64:  # NumPy's error state costs 5 us
+    if total.size == 1 and total.dtype == np.float64:  # without np.errstate, which takes long
         plain, rest = total.item(), lost.item()
         best = np.asarray(plain + rest if math.isfinite(rest) else plain)
         return best.reshape(total.shape)
@@ -247,11 +238,11 @@ def _real_parts(x: Array) -> Array:
     return np.ascontiguousarray(x)[..., None].view(x.real.dtype)
 
 
-def _total(state: tuple[Array, ...], result: np.dtype[Any]) -> Array:
+def _total(state: State, result: np.dtype[Any]) -> Array:
     return _as_type(compensated(*state), result)
 
 
-def _mean(state: tuple[Array, ...], result: np.dtype[Any], count: int) -> Array:
+def _mean(state: State, result: np.dtype[Any], count: int) -> Array:
     return _as_type(np.true_divide(compensated(*state), count), result)
 
 

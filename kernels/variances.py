@@ -7,27 +7,26 @@ from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from sharedmem.kernels.compile import part
 from sharedmem.kernels.loops.intrinsics import fma
 from sharedmem.kernels.loops.lanes import index, number
-from sharedmem.kernels.loops.layout import as_numbers, has_kernel, is_whole
+from sharedmem.kernels.loops.layout import Array, as_numbers, has_kernel, is_whole
 from sharedmem.kernels.loops.lines import line_kernel
 from sharedmem.kernels.loops.pieces import (
-    LineReduction,
+    KernelSpec,
     Share,
     combine_states,
     finish_lines,
     reduce_lines,
 )
-from sharedmem.kernels.loops.vectors import WIDTH, Vector, walker
-from sharedmem.kernels.reduction import Reduction
+from sharedmem.kernels.loops.vector_kernels import WIDTH, walker
+from sharedmem.kernels.loops.vectors import Vector
+from sharedmem.kernels.reduction import LineReduction, State
 from sharedmem.kernels.sums import two_sum
 
-Array = NDArray[Any]
-
-# So many rows are summed, and their squares, about numbers that are near the means of lanes.
+# The number of rows whose deviations are taken from one number near the mean of each lane.
 SPAN = 256
 
 
@@ -42,10 +41,10 @@ def exact_product(n: Any, x: Any) -> Any:
 def mean_difference(
     n_a: Any, total_a: Any, lost_a: Any, n_b: Any, total_b: Any, lost_b: Any
 ) -> Any:
-    """Return how much larger the mean of set b is than that of set a, free of cancellation.
+    """Return the mean of set b minus that of set a, without cancellation.
 
-    The rounding of either mean would be an error of first order in their difference, and hence in
-    the variance: so what is left over by the divisions is taken in.
+    The rounding error of a mean would be an error of first order in the difference, and so in the
+    variance: the remainders of the divisions are included.
     """
     mean_a = (total_a + lost_a) / n_a
     mean_b = (total_b + lost_b) / n_b
@@ -56,10 +55,9 @@ def mean_difference(
 
 @part
 def merge_squares(n_a: Any, m2_a: Any, n_b: Any, m2_b: Any, delta: Any) -> Any:
-    """Return the sum of squares about the mean of two sets together, of means `delta` apart.
+    """Return the sum of squares about the mean of two sets together, whose means differ by `delta`.
 
-    Where the means are beyond the largest number, it is infinite. It is NaN only where one of the
-    two is: where elements are NaN or infinite.
+    It is infinite where the means overflow, and NaN only where elements are NaN or infinite.
 
     References
     ----------
@@ -72,14 +70,14 @@ def merge_squares(n_a: Any, m2_a: Any, n_b: Any, m2_b: Any, delta: Any) -> Any:
 
 @part
 def mean_of_four(x: Array, p: int, n: int, stride: int) -> float:
-    """Return the mean of four elements of a lane of `n` rows, as far apart as they can be."""
+    """Return the mean of four elements of a lane of `n` rows, as far apart as possible."""
     third, last = n // 3 * stride, (n - 1) * stride
     a, b = np.float64(x[index(p)]), np.float64(x[index(p + third)])
     c, d = np.float64(x[index(p + last - third)]), np.float64(x[index(p + last)])
     return (0.25 * a + 0.25 * d) + (0.25 * b + 0.25 * c)
 
 
-# A state: the center, the sum of what is left of numbers less the center, and that of its squares.
+# A state: the center, the sum of deviations from it, and the sum of their squares.
 def _step(state: Sequence[Vector], rows: Sequence[Vector]) -> Sequence[Vector]:
     center, part, part_squares = state
     for row in rows:
@@ -93,7 +91,7 @@ _walk = walker(_step, 3)
 
 @part
 def _add_squares(x: Array, p: int, n: int, stride: int, width: int, scratch: Array) -> None:
-    """Add rows and their squares, both less a center of each lane."""
+    """Add deviations of rows from the center of each lane, and their squares."""
     center, part, part_squares = scratch[0], scratch[1], scratch[2]
     for j in range(width):
         part[j] = 0
@@ -110,7 +108,7 @@ def _add_squares(x: Array, p: int, n: int, stride: int, width: int, scratch: Arr
 def _tell_apart(
     x: Array, p: int, n: int, stride: int, width: int, squares: Array, room: Array
 ) -> None:
-    """Make sums of squares NaN where elements are not finite, and infinite where only they are."""
+    """Make sums of squares NaN where an element is not finite, and infinite where they overflow."""
     room[:width] = np.inf
     for i in range(n):
         for j in range(width):
@@ -120,7 +118,7 @@ def _tell_apart(
         squares[j] = squares[j] if squares[j] - squares[j] == 0 else room[j]
 
 
-# A state: count, sum, what the sum has lost to rounding, sum of squares about the mean.
+# A state: count, sum, rounding error of the sum, sum of squares about the mean.
 @part
 def _add_rows(
     x: Array, start: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
@@ -128,7 +126,7 @@ def _add_rows(
     """Add the squares of rows to lanes: see :func:`line_kernel`.
 
     Squares are summed about the mean of four elements of a lane. Where that is so far from the
-    mean that more than two bits would be lost, they are summed again, about the mean.
+    mean of the lane that more than two bits would be lost, they are summed again, about the latter.
     """
     count, total, lost, squares = state[0, at:], state[1, at:], state[2, at:], state[3, at:]
     center, part, part_squares, delta = scratch[0], scratch[1], scratch[2], scratch[3]
@@ -145,11 +143,11 @@ def _add_rows(
             for j in range(width):
                 mean = part[j] / rows
                 is_far = part_squares[j] > 4 * (part_squares[j] - part[j] * mean)
-                center[j] += mean if is_far else 0.0  # no lane depends on another one
+                center[j] += mean if is_far else 0.0  # no lane depends on another
                 n_far += is_far
             if not n_far:
                 break
-        # Loops over as few arrays as can be: of many, the compiler makes no vectors.
+        # The compiler vectorizes only loops over few arrays.
         n_odd = 0
         for j in range(width):
             about_mean = part_squares[j] - part[j] * (part[j] / rows)
@@ -197,13 +195,13 @@ _add_lines = line_kernel(lambda _: _add_rows, _fold, _finish, n_rows=SPAN, width
 
 
 @lru_cache
-def variance(dtype: DTypeLike, result: DTypeLike, ddof: float = 0) -> Reduction:
+def variance(dtype: DTypeLike, result: DTypeLike, ddof: float = 0) -> LineReduction:
     """Return the variance of elements of `dtype`, as `result`."""
     return _reduction(np.dtype(dtype), np.dtype(result), ddof, _itself)
 
 
 @lru_cache
-def deviation(dtype: DTypeLike, result: DTypeLike, ddof: float = 0) -> Reduction:
+def deviation(dtype: DTypeLike, result: DTypeLike, ddof: float = 0) -> LineReduction:
     """Return the standard deviation of elements of `dtype`, as `result`."""
     return _reduction(np.dtype(dtype), np.dtype(result), ddof, np.sqrt)
 
@@ -214,64 +212,60 @@ def _itself(variance: Array) -> Array:
 
 def _reduction(
     dtype: np.dtype[Any], result: np.dtype[Any], ddof: float, of_variance: Callable[[Array], Array]
-) -> Reduction:
-    if has_kernel(dtype, "biufc") and has_kernel(result, "f"):
-        reduce_numbers: Callable[..., tuple[Array, ...]] = _kernel_chunk
-        combine = _combine
-    else:
-        reduce_numbers, combine = partial(_numpy_chunk, result=result), _combine_numpys
-    chunk = partial(_chunk, reduce_numbers=reduce_numbers)
+) -> LineReduction:
     how: dict[str, Any] = {"result": result, "ddof": ddof, "of_variance": of_variance}
-    whole = reduce_numbers is _kernel_chunk and is_whole(dtype)
-    return Reduction(
-        chunk, combine, partial(_finalize, **how), (0, 0, 0, 0),
-        lines=True, whole=whole, direct=partial(_direct, **how) if whole else None,
-    )  # fmt: skip
+    finalize, identity = partial(_finalize, **how), (0, 0, 0, 0)
+    if not (has_kernel(dtype, "biufc") and has_kernel(result, "f")):
+        chunk = partial(_chunk, reduce_numbers=partial(_numpy_chunk, result=result))
+        return LineReduction(chunk, _combine_numpys, finalize, identity)
+    whole = is_whole(dtype)
+    direct = partial(_direct, **how) if whole else None
+    return LineReduction(_chunk, _combine, finalize, identity, whole=whole, direct=direct)
 
 
 def _chunk(
-    x: Array, share: Share | None = None, *, reduce_numbers: Callable[..., tuple[Array, ...]]
-) -> tuple[Array, ...]:
-    parts = reduce_numbers(as_numbers(x), share)
+    x: Array, share: Share | None = None, *, reduce_numbers: Callable[..., State] | None = None
+) -> State:
+    numbers = as_numbers(x)
+    if reduce_numbers is None:
+        parts = reduce_lines(_squares(1), numbers, share)
+    else:
+        parts = reduce_numbers(numbers)
     if x.dtype.kind == "c":  # the real and the imaginary part side by side
         return tuple(part.reshape(len(part), -1, 2) for part in parts)
     return parts
 
 
-def _kernel_chunk(x: Array, share: Share | None) -> tuple[Array, ...]:
-    return reduce_lines(_squares(1), x, share)
-
-
 def _direct(x: Array, share: Share | None = None, *, ddof: float, **how: Any) -> Array:
     degrees = max(x.shape[1] - ddof, 0)
-    variance = finish_lines(_squares(degrees), as_numbers(x), share)
+    variance = finish_lines(_squares(degrees), x, share)
     with np.errstate(all="ignore"):
         return _as_result(variance, **how)
 
 
 @lru_cache
-def _squares(degrees: float) -> LineReduction:
-    return LineReduction(_add_lines, (0, 0, 0, 0), np.float64, 4, setting=float(degrees))
+def _squares(degrees: float) -> KernelSpec:
+    return KernelSpec(_add_lines, (0, 0, 0, 0), np.float64, 4, setting=float(degrees))
 
 
-def _numpy_chunk(x: Array, share: None, *, result: np.dtype[Any]) -> tuple[Array, ...]:
+def _numpy_chunk(x: Array, result: np.dtype[Any]) -> State:
     total = np.add.reduce(x, axis=1, dtype=result)
     count = np.full(total.shape, x.shape[1], result)
     return count, total, np.zeros_like(total), np.var(x, axis=1, dtype=result) * count
 
 
-def _combine(a: tuple[Array, ...], b: tuple[Array, ...]) -> tuple[Array, ...]:
+def _combine(a: State, b: State) -> State:
     return combine_states(_add_lines, a, b)
 
 
-def _combine_numpys(a: tuple[Array, ...], b: tuple[Array, ...]) -> tuple[Array, ...]:
+def _combine_numpys(a: State, b: State) -> State:
     with np.errstate(all="ignore"):
         delta = b[1] / b[0] - a[1] / a[0]
         squares = a[3] + b[3] + delta * delta * (a[0] * (b[0] / (a[0] + b[0])))
         return a[0] + b[0], a[1] + b[1], a[2] + b[2], squares
 
 
-def _finalize(state: tuple[Array, ...], ddof: float, **how: Any) -> Array:
+def _finalize(state: State, ddof: float, **how: Any) -> Array:
     count, _, _, squares = state
     if squares.ndim > 2:
         count, squares = count[..., 0], squares.sum(axis=-1)

@@ -1,4 +1,4 @@
-"""Steps of scans, and chains of steps, which run side by side: a step waits for the last one."""
+"""Steps of scans, and chains of steps side by side: each step waits for the one before it."""
 
 from __future__ import annotations
 
@@ -10,29 +10,28 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
-from numpy.typing import NDArray
 
 from sharedmem.kernels import sums
 from sharedmem.kernels.compile import formula, part
 from sharedmem.kernels.loops.lanes import LANES, index, number
-from sharedmem.kernels.loops.vectors import VECTOR, Elements, Vector, tree_sum, walker
+from sharedmem.kernels.loops.layout import Array
+from sharedmem.kernels.loops.vector_kernels import Elements, walker
+from sharedmem.kernels.loops.vectors import VECTOR, Vector, tree_sum
 
-Array = NDArray[Any]
-
-# A chunk of a line is scanned as so many chains.
+# The number of chains that a chunk of a line is scanned as.
 CHAINS = 4
-# Sums of less than this do not overflow, whatever they are rounded to.
+# Sums below this do not overflow, however they are rounded.
 _LARGE = 1e308
 
 
-# A step takes the state of a chain, which for sums is the rounded sum and by how much that is too
-# large, and an element. It returns the new state, and the result.
+# A step takes the state of a chain, for sums the rounded sum and its excess over the exact one, and
+# an element. It returns the new state and the result.
 @part
 def add_float(total: Any, excess: Any, element: Any) -> Any:
     """Add to a compensated sum."""
     total, lost = sums.two_sum(total, element)
     excess -= lost
-    best = total - excess  # which keeps -0.0
+    best = total - excess  # keeps -0.0
     return total, excess, best if best - best == 0 else total
 
 
@@ -64,7 +63,7 @@ def minimum(total: Any, excess: Any, element: Any) -> Any:
     return total, excess, total
 
 
-# A state: the sum, what it has lost to rounding, and the sum of the magnitudes.
+# A state: the sum, its rounding error, and the sum of the magnitudes.
 def _add_sizes_too(state: Sequence[Vector], rows: Sequence[Vector]) -> Sequence[Vector]:
     total, lost, size = state
     terms = [row.widen(total) for row in rows]
@@ -76,9 +75,9 @@ _walk_sums = walker(_add_sizes_too, 3)
 
 @part
 def sum_chain(x: Array, p: int, n: int, identity: Any, lanes: Array) -> Any:
-    """Return the compensated sum of `n` elements, by how much it is too large, and a bound.
+    """Return the sum of `n` elements, its excess over the exact sum, and a bound.
 
-    No sum of some of them is larger than the bound.
+    No sum of some of the elements exceeds the bound.
     """
     lanes[0] = identity
     lanes[1:] = 0
@@ -101,18 +100,18 @@ def sum_chain(x: Array, p: int, n: int, identity: Any, lanes: Array) -> Any:
 
 @part
 def is_safe(total: Any, size: Any) -> bool:
-    """Say whether sums are finite in whatever order they are added, or stay infinite or NaN."""
+    """Return whether sums are finite in any order of additions, or stay infinite or NaN."""
     return bool(size < _LARGE and (total - total != 0 or abs(total) + size < _LARGE))
 
 
 @part
 def always(total: Any, size: Any) -> bool:
-    """Say that chains may be joined."""
+    """Return True: chains of exact operations may always be joined."""
     return True
 
 
 def chain_reducer(step: Callable[..., Any]) -> Callable[..., Any]:
-    """Make the kernel that does what `sum_chain` does, for exact operations."""
+    """Make the part that does what :func:`sum_chain` does, for exact operations."""
 
     @part
     def reduce_chain(x: Array, p: int, n: int, identity: Any, lanes: Array) -> Any:
@@ -132,7 +131,7 @@ def chain_reducer(step: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def chain_scanner(step: Callable[..., Any]) -> Callable[..., None]:
-    """Make the kernel that scans `n` elements from `p` on as the chain `at` of `state`."""
+    """Make the part that scans `n` elements from `p` as the chain `at` of `state`."""
 
     @part
     def scan_chain(x: Array, out: Array, p: int, n: int, state: Array, at: int) -> None:
@@ -146,7 +145,7 @@ def chain_scanner(step: Callable[..., Any]) -> Callable[..., None]:
 
 
 def four_scanner(step: Callable[..., Any]) -> Callable[..., None]:
-    """Make the kernel that scans four chains of `n` elements, which start `distance` apart."""
+    """Make the part that scans four chains of `n` elements, which start `distance` apart."""
 
     @part
     def scan_four(x: Array, out: Array, p: int, distance: int, n: int, state: Array) -> None:
@@ -166,7 +165,7 @@ def four_scanner(step: Callable[..., Any]) -> Callable[..., None]:
 
 
 def _turned(builder: Any, rows: Sequence[Any]) -> list[Any]:
-    """Return the columns of four vectors of four."""
+    """Transpose four vectors of four elements."""
 
     def pick(a: Any, b: Any, *places: int) -> Any:
         return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), 4), places))
@@ -185,7 +184,7 @@ def _add_vector(total: Vector, excess: Vector, element: Vector) -> tuple[Vector,
     return total, excess, (best - best).differs(best.full(0)).choose(total, best)
 
 
-# LLVM makes no vectors of four chains, whose elements lie apart: 4.3 ns an element, and 1.5 here.
+# LLVM does not vectorize over four chains, whose elements are far apart in memory.
 @intrinsic  # type: ignore[untyped-decorator, unused-ignore]
 def _block_scanner(typing: Any, x: Any, out: Any, p: Any, distance: Any, n: Any, state: Any) -> Any:
     """Scan four chains of sums, four elements of each at a time, `n` times."""
@@ -230,7 +229,7 @@ _scan_rest = four_scanner(add_float)
 
 @part
 def scan_four_sums(x: Array, out: Array, p: int, distance: int, n: int, state: Array) -> None:
-    """Scan four chains of sums, as what :func:`four_scanner` makes does."""
+    """Scan four chains of sums: see :func:`four_scanner`."""
     n_blocks = n // CHAINS
     _scan_blocks(x, out, p, distance, n_blocks, state)
     done = n_blocks * CHAINS

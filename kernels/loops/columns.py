@@ -1,29 +1,27 @@
-"""The kernel that reduces lines which lie side by side, as columns do."""
+"""The kernel that reduces columns: lines that lie side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from numpy.typing import NDArray
-
 from sharedmem.kernels.compile import kernel, part
 from sharedmem.kernels.loops.intrinsics import fetch_add
 from sharedmem.kernels.loops.lanes import DONE, LANES, NEXT, copy_lanes, number, start_lanes, wait
-
-Array = NDArray[Any]
+from sharedmem.kernels.loops.layout import Array
 
 
 def _block_reducer(
     add_wide: Callable[..., None], add_any: Callable[..., None], n_rows: int, width: int
 ) -> Callable[..., None]:
-    """Make what reduces a block of columns."""
+    """Make the part that reduces the columns ``span[0]`` to ``span[1]`` of a block."""
 
     @part
     def reduce_block(
-        x: Array, p: int, n: int, stride: int, first: int, stop: int, identity: Array,
-        scratch: Array, state: Array, at: int,
-    ) -> None:  # fmt: skip
+        x: Array, p: int, n: int, stride: int, span: Any, state: Array, at: int, room: Any
+    ) -> None:
+        first, stop = span
+        identity, scratch = room
         start_lanes(state, at + first, stop - first, identity)
         for row in range(0, n, n_rows):
             rows = min(n_rows, n - row)
@@ -41,22 +39,21 @@ def _block_reducer(
 def _few_reducer(
     reduce_block: Callable[..., None], add_any: Callable[..., None], fold_to: Callable[..., None]
 ) -> Callable[..., None]:
-    """Make what reduces columns so few that some rows together fill the lanes."""
+    """Make the part that reduces so few columns that several rows fill the lanes."""
 
     @part
     def reduce_few(
-        x: Array, p: int, n: int, n_inner: int, groups: int, identity: Array, scratch: Array,
-        lanes: Array,
-    ) -> None:  # fmt: skip
+        x: Array, p: int, n: int, n_inner: int, groups: int, lanes: Array, room: Any
+    ) -> None:
         while groups > n:  # of the last piece, which may be short: no lane stays empty
             groups //= 2
         width = groups * n_inner
         zero = number(0)
         rows = n // groups
-        reduce_block(x, p, rows, width, zero, width, identity, scratch, lanes, zero)
+        reduce_block(x, p, rows, width, (zero, width), lanes, zero, room)
         rest = n * n_inner - rows * width
         if rest > 0:
-            add_any(x, p + rows * width, number(1), width, lanes, zero, rest, scratch)
+            add_any(x, p + rows * width, number(1), width, lanes, zero, rest, room[1])
         fold_to(lanes, width, n_inner)
 
     return reduce_few
@@ -70,21 +67,21 @@ def column_kernel(
     n_rows: int,
     width: int,
 ) -> Callable[..., None]:
-    """Make the kernel for lines that lie side by side, as columns do.
+    """Make the kernel for columns.
 
-    Threads take `grain` pieces at a time, each `height` rows of `block` columns. Results go to
-    `out`, if that has room for them, and else states to `state`.
+    Its arguments are described by :class:`~sharedmem.kernels.loops.lines.LineKernel`.
     """
     reduce_block = _block_reducer(add_wide, add_any, n_rows, width)
     reduce_few = _few_reducer(reduce_block, add_any, fold_to)
 
     @kernel
-    def reduce_columns(
-        x: Array, start: int, n_outer: int, outer_stride: int, n: int, stride: int, n_inner: int,
-        groups: int, height: int, block: int, grain: int, n_tasks: int, cursor: Array, place: int,
-        target: int, lanes: Array, scratch: Array, identity: Array, state: Array, out: Array,
-        setting: Any,
-    ) -> None:  # fmt: skip
+    def reduce_columns(x: Array, layout: Any, cut: Any, queue: Any, room: Any, result: Any) -> None:
+        start, n_outer, outer_stride, n, stride, n_inner = layout
+        height, block, groups = cut
+        cursor, grain, n_tasks, place, target = queue
+        lanes, scratch = room
+        identity, state, out, setting = result
+        common = identity, scratch
         n_blocks = (n_inner + block - 1) // block
         first = fetch_add(cursor, NEXT, grain)
         while first < n_tasks:
@@ -96,13 +93,13 @@ def column_kernel(
                 rows, at = min(height, n - done), piece * n_inner
                 right = min(n_inner, left + block)
                 if groups > 1:
-                    reduce_few(x, p, rows, n_inner, groups, identity, scratch, lanes)
+                    reduce_few(x, p, rows, n_inner, groups, lanes, common)
                     if not len(out):
                         copy_lanes(lanes, n_inner, state, at)
                 elif len(out):
-                    reduce_block(x, p, rows, stride, left, right, identity, scratch, lanes, -left)
+                    reduce_block(x, p, rows, stride, (left, right), lanes, -left, common)
                 else:
-                    reduce_block(x, p, rows, stride, left, right, identity, scratch, state, at)
+                    reduce_block(x, p, rows, stride, (left, right), state, at, common)
                 if len(out):
                     finish(lanes, right - left, out[at + left :], setting)
             fetch_add(cursor, DONE, some)

@@ -1,4 +1,4 @@
-"""What processors can do and Python cannot say."""
+"""Instructions of the processor that Python has no operation for."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from numba import types
 from numba.core import cgutils
 from numba.core.imputils import impl_ret_borrowed
 from numba.extending import intrinsic
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from sharedmem.kernels.loops.layout import Array
 
 
 @intrinsic  # type: ignore[untyped-decorator, unused-ignore]
@@ -52,11 +51,11 @@ def _let_others_run(typing: Any) -> Any:
     return types.void(), generate
 
 
-# fma(a, b, c) is a * b + c, rounded once: one instruction, where the processor has it.
+# fma(a, b, c) is a * b + c, rounded once.
 fma = cast(Callable[[Any, Any, Any], np.float64], _fma)
-# fetch_add(array, place, value) adds to an int64 in one step, and returns what it was before.
+# fetch_add(array, place, value) adds to an int64 atomically, and returns its previous value.
 fetch_add = cast(Callable[[Array, int, int], int], _fetch_add)
-# read_only(array) is the same array, of the type that the inputs of kernels have.
+# read_only(array) is the same array, with the type of a read-only one.
 read_only = cast(Callable[[Array], Array], _read_only)
-# let_others_run() gives the core to a thread that waits for one, if there is any.
+# let_others_run() yields the core to a waiting thread, if there is one.
 let_others_run = cast(Callable[[], None], _let_others_run)

@@ -1,4 +1,4 @@
-"""Arrays in the forms that kernels are compiled for."""
+"""Arrays in the dtypes and layouts that kernels are compiled for."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ Array = NDArray[Any]
 
 
 def has_kernel(dtype: np.dtype[Any], kinds: str) -> bool:
-    """Say whether `dtype` is of one of the kinds, and numba can work on it once converted."""
+    """Return whether `dtype` is of one of the kinds, and numba supports it once converted."""
     return dtype.kind in kinds and dtype.char not in "gG"
 
 
 def is_whole(dtype: np.dtype[Any]) -> bool:
-    """Say whether lines of `dtype` are numbers for kernels as they are, however long."""
+    """Return whether kernels take elements of `dtype` as they are, without a copy."""
     return dtype.char in "?bhilqBHILQfd" and dtype.isnative
 
 
 def as_numbers(x: Array) -> Array:
-    """Return `x` as numbers that kernels are compiled for; a complex one is two neighbours."""
+    """Return `x` as real numbers of a dtype that numba supports; a complex one is two neighbors."""
     if x.dtype.kind == "b":
         return x.view(np.uint8)
     if x.dtype.char == "e":
@@ -33,11 +33,10 @@ def as_numbers(x: Array) -> Array:
 
 
 def flatten(x: Array) -> tuple[Array, int, int, int]:
-    """Return a flat read-only view that spans `x`, where it starts, and its two outer strides.
+    """Return a flat read-only view that spans `x`, its first index, and its two outer strides.
 
-    A single layout keeps kernels to one compilation a dtype, and lets the compiler see that rows
-    are contiguous, which it cannot in a strided array. Where the innermost axis is not
-    contiguous, `x` is copied.
+    With a single layout, kernels are compiled once per dtype, and the compiler sees that rows are
+    contiguous. Where the innermost axis is not contiguous, `x` is copied.
     """
     itemsize = x.itemsize
     innermost = 2 if x.shape[2] > 1 else 1
@@ -49,17 +48,18 @@ def flatten(x: Array) -> tuple[Array, int, int, int]:
     ):
         x = np.ascontiguousarray(x, x.dtype.newbyteorder("="))
     if x.flags.c_contiguous:
-        return _read_only(x.reshape(-1)), 0, x.shape[1] * x.shape[2], x.shape[2]
+        return read_only_view(x.reshape(-1)), 0, x.shape[1] * x.shape[2], x.shape[2]
     strides = [stride // itemsize for stride in x.strides[:2]]
     reach = [(length - 1) * stride for length, stride in zip(x.shape, strides, strict=False)]
     start = -sum(min(0, distance) for distance in reach)
     span = 1 + start + sum(max(0, distance) for distance in reach) + x.shape[2] - 1
     lowest = x[tuple(slice(None, None, -1 if d < 0 else 1) for d in reach)]
     flat = np.lib.stride_tricks.as_strided(lowest, (span,), (itemsize,))
-    return _read_only(flat), start, strides[0], strides[1]
+    return read_only_view(flat), start, strides[0], strides[1]
 
 
-def _read_only(flat: Array) -> Array:
-    view = flat.view()
+def read_only_view(x: Array) -> Array:
+    """Return a view that cannot be written to, which is the one form that kernels compile for."""
+    view = x.view()
     view.flags.writeable = False
     return view

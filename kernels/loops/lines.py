@@ -1,18 +1,15 @@
-"""Reducing the middle axis of (n_outer, n, n_inner) at memory speed, whatever is reduced."""
+"""Kernels that reduce the middle axis of (n_outer, n, n_inner), made from a formula on lanes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from numpy.typing import NDArray
-
 from sharedmem.kernels.compile import kernel, part
 from sharedmem.kernels.loops.columns import column_kernel
 from sharedmem.kernels.loops.lanes import LANES, lane_folder
+from sharedmem.kernels.loops.layout import Array
 from sharedmem.kernels.loops.rows import NARROW, row_kernel
-
-Array = NDArray[Any]
 
 
 class LineKernel(NamedTuple):
@@ -20,15 +17,38 @@ class LineKernel(NamedTuple):
 
     Attributes
     ----------
-    columns, rows : kernel
-        For lines side by side, and for lines of contiguous elements.
+    columns : kernel
+        ``columns(x, layout, cut, queue, room, result)`` reduces columns, lines side by side.
+    rows : kernel
+        ``rows(x, layout, cut, queue, n_scratch, result)`` reduces lines of contiguous elements.
     fold : kernel
         ``fold(state, n_lines)`` combines the states of the pieces of lines, those of all first
         pieces before those of all second ones, in the first `n_lines`.
     finish : kernel
         ``finish(state, n, out, setting)`` writes the results of the first `n` states to `out`.
     width : int
-        Of columns, so many are reduced side by side; a row of scratch space has as many elements.
+        The number of columns that are reduced side by side, and of elements in a row of scratch
+        space.
+
+    Notes
+    -----
+    The arguments of `columns` and `rows` are plain tuples: to pass named tuples from Python would
+    take microseconds.
+
+    x : ndarray, shape (n_elements,)
+        See :func:`sharedmem.kernels.loops.layout.flatten`.
+    layout : (start, n_outer, outer_stride, n), of columns also (..., stride, n_inner)
+        The index of the first element, and the lengths and strides of the axes.
+    cut : (longest, batch) of rows, (height, block, groups) of columns
+        A task is a piece of `longest` elements of each of `batch` rows, or of `height` rows of
+        `block` columns; `groups` rows of few columns are reduced side by side.
+    queue : (cursor, grain, n_tasks, place, target)
+        Threads claim `grain` tasks at a time, and wait, after the last one, for ``cursor[place]``
+        to reach `target`.
+    room : (lanes, scratch)
+        Memory of a thread alone.
+    result : (identity, state, out, setting)
+        Results go to `out`, if that has elements, and else states to `state`.
     """
 
     columns: Callable[..., None]
@@ -46,7 +66,7 @@ def line_kernel(
     n_lanes: int = LANES,
     width: int = LANES,
 ) -> LineKernel:
-    """Make the kernels of a family from kernels that work on lanes.
+    """Make the kernels of a family from parts that work on lanes.
 
     Parameters
     ----------
@@ -54,18 +74,18 @@ def line_kernel(
         Makes the kernel ``add_rows(x, start, n, stride, state, at, width, scratch)``, which adds
         the `n` rows ``x[start + i * stride :][:width]`` to the lanes ``state[:, at : at + width]``,
         for a known `width` or, if that is zero, for any. Where the compiler knows the width, it
-        needs no loops over what vectors leave over. A row of `scratch` has room for as many
-        elements as there are lanes.
+        needs no loops over the remainder of vectors. A row of `scratch` has as many elements as
+        there are lanes.
     fold : kernel
         ``fold(state, half)`` combines each lane below `half` with the lane `half` above it.
     finish : kernel, optional
         See :class:`LineKernel`; by default a result is the first part of its state.
     n_rows : int
-        Columns are reduced in blocks of so many rows, so that memory is read in long runs.
+        The number of rows in a block of columns: memory is read in long runs.
     n_lanes : int
-        A long line of contiguous elements is reduced in so many lanes, at most LANES.
+        The number of lanes for a long line of contiguous elements, at most LANES.
     width : int
-        So many columns are reduced side by side, at least LANES.
+        The number of columns that are reduced side by side, at least LANES.
     """
     add_wide, add_any, fold_to = adder(LANES), adder(0), lane_folder(fold)
     finish = finish or _first_part

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sharedmem.kernels.compile import kernel, part
 from sharedmem.kernels.loops.intrinsics import fetch_add, read_only
@@ -20,23 +19,44 @@ from sharedmem.kernels.loops.lanes import (
     start_lanes,
     wait,
 )
+from sharedmem.kernels.loops.layout import Array
 
-# Lines that are not long are reduced in this many lanes, which are folded for a batch of lines at
-# once.
+# Lines that are not LONG are reduced in NARROW lanes, which are folded for a BATCH of lines
+# together.
 NARROW = 16
 BATCH = 64
 LONG = 1024
-# Lines shorter than this are turned in batches, to be reduced side by side.
+# Lines shorter than this are transposed in batches, to be reduced side by side.
 SHORT = 32
 
-Array = NDArray[Any]
+
+class _Room(NamedTuple):
+    """Memory of one thread.
+
+    Attributes
+    ----------
+    sides : ndarray
+        States of a batch of lines, side by side.
+    lanes, wide : ndarray
+        Lanes of a batch of lines, NARROW each, and those of one long line.
+    turned : ndarray
+        Elements of a batch of lines, side by side.
+    scratch : ndarray
+        See :func:`~sharedmem.kernels.loops.lines.line_kernel`.
+    """
+
+    sides: Array
+    lanes: Array
+    wide: Array
+    turned: Array
+    scratch: Array
 
 
 @part
 def _turn(
     x: Array, p: int, outer_stride: int, n: int, n_lines: int, turned: Array, to: int
 ) -> None:
-    """Put lines of `n` elements from `p` on side by side, in rows of `to`."""
+    """Transpose `n_lines` lines of `n` elements, from `p`, to rows of `to` elements."""
     for i in range(n):
         row = turned[i * to :]
         for line in range(n_lines):
@@ -49,13 +69,14 @@ def _batch_reducer(
     fold_to: Callable[..., None],
     n_lanes: int,
 ) -> Callable[..., None]:
-    """Make what reduces up to `batch` lines of contiguous elements to `sides`, side by side."""
+    """Make the part that reduces up to `batch` lines of contiguous elements to ``room.sides``."""
 
     @part
     def reduce_batch(
         x: Array, p: int, outer_stride: int, n: int, n_lines: int, batch: int, identity: Array,
-        scratch: Array, turned: Array, wide: Array, lanes: Array, sides: Array,
+        room: _Room,
     ) -> None:  # fmt: skip
+        sides, lanes, wide, turned, scratch = room
         zero, narrow_width = number(0), number(NARROW)
         wide_width, batch_width = number(n_lanes), number(BATCH)
         rows = n // n_lanes if n_lanes > NARROW and n >= LONG else 0
@@ -95,23 +116,25 @@ def row_kernel(
 ) -> Callable[..., None]:
     """Make the kernel for lines of contiguous elements.
 
-    Threads take `grain` lines at a time, or pieces of `longest` elements of longer ones, and reduce
-    `batch` of them side by side. Results go to `out`, if that has room for them, and else states to
-    `state`.
+    Its arguments are described by :class:`~sharedmem.kernels.loops.lines.LineKernel`.
     """
     reduce_batch = _batch_reducer(add_wide, add_narrow, fold_to, n_lanes)
 
     @kernel
     def reduce_rows(
-        x: Array, start: int, n_outer: int, outer_stride: int, n: int, longest: int, batch: int,
-        grain: int, n_tasks: int, cursor: Array, place: int, target: int, n_scratch: int,
-        identity: Array, state: Array, out: Array, setting: Any,
-    ) -> None:  # fmt: skip
-        wide = np.empty((len(state), LANES), state.dtype)
-        lanes = np.empty((len(state), NARROW * BATCH), state.dtype)
-        sides = np.empty((len(state), NARROW * BATCH), state.dtype)
-        scratch = np.empty((n_scratch, LANES), state.dtype)
-        turned = np.empty(SHORT * BATCH, x.dtype)
+        x: Array, layout: Any, cut: Any, queue: Any, n_scratch: int, result: Any
+    ) -> None:
+        start, n_outer, outer_stride, n = layout
+        longest, batch = cut
+        cursor, grain, n_tasks, place, target = queue
+        identity, state, out, setting = result
+        room = _Room(
+            np.empty((len(state), NARROW * BATCH), state.dtype),
+            np.empty((len(state), NARROW * BATCH), state.dtype),
+            np.empty((len(state), LANES), state.dtype),
+            np.empty(SHORT * BATCH, x.dtype),
+            np.empty((n_scratch, LANES), state.dtype),
+        )
         first = fetch_add(cursor, NEXT, grain)
         while first < n_tasks:
             stop = min(first + grain, n_tasks)
@@ -119,14 +142,11 @@ def row_kernel(
                 done = at // n_outer * longest
                 p = start + at % n_outer * outer_stride + done
                 length, n_lines = min(longest, n - done), min(batch, stop - at)
-                reduce_batch(
-                    x, p, outer_stride, length, n_lines, batch, identity, scratch, turned, wide,
-                    lanes, sides,
-                )  # fmt: skip
+                reduce_batch(x, p, outer_stride, length, n_lines, batch, identity, room)
                 if len(out):
-                    finish(sides, n_lines, out[at:], setting)
+                    finish(room.sides, n_lines, out[at:], setting)
                 else:
-                    copy_lanes(sides, n_lines, state, at)
+                    copy_lanes(room.sides, n_lines, state, at)
             fetch_add(cursor, DONE, stop - first)
             first = fetch_add(cursor, NEXT, grain)
         wait(cursor, place, target)

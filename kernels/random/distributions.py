@@ -1,4 +1,4 @@
-"""Distributions of random numbers, each made of the words of a generator."""
+"""Uniform, integer, normal, and exponential random numbers from the words of a generator."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sharedmem.kernels.compile import kernel, part
+from sharedmem.kernels.loops.layout import Array
 from sharedmem.kernels.random.generators import (
     HALF,
     LOW_HALF,
@@ -22,30 +22,21 @@ from sharedmem.kernels.random.generators import (
     further_words,
     join,
     open_unit,
+    pair_filler,
     unit,
 )
 
-Array = NDArray[Any]
-
-# Scalars, and tables if there are any.
+# Scalars and tables.
 Parameters = tuple[Any, ...]
 
 
 @part
 def _from_53_bits(
-    values: Array, high: Array, low: Array, start: Any, width: Any, last: Any
-) -> None:
-    for j in range(WIDTH):
-        values[j] = min(start + width * unit(join(high[j], low[j])), last)
-
-
-@part
-def _uniform_group(
-    values: Array, number: Word, words: Array, key: Key, parameters: Parameters
+    values: Array, number: Word, high: Array, low: Array, key: Key, parameters: Parameters
 ) -> None:
     start, width, last = parameters
-    _from_53_bits(values[:WIDTH], words[0], words[1], start, width, last)
-    _from_53_bits(values[WIDTH:], words[2], words[3], start, width, last)
+    for j in range(WIDTH):
+        values[j] = min(start + width * unit(join(high[j], low[j])), last)
 
 
 @part
@@ -65,8 +56,8 @@ def _uniform_group_of_float32(
 
 
 # The parameters are the lower bound, the width, and the largest number below the upper bound, which
-# rounding would reach.
-uniform = filler(_uniform_group, 2)
+# rounding could reach.
+uniform = pair_filler(_from_53_bits)
 uniform_of_float32 = filler(_uniform_group_of_float32, 4)
 
 
@@ -139,32 +130,22 @@ def _integers_from_pairs(
         values[j] = lowest + value
 
 
-@part
-def _wide_integers_group(
-    values: Array, number: Word, words: Array, key: Key, parameters: Parameters
-) -> None:
-    _integers_from_pairs(values[:WIDTH], number, words[0], words[1], key, parameters)
-    second = number + np.uint64(WIDTH)
-    _integers_from_pairs(values[WIDTH:], second, words[2], words[3], key, parameters)
-
-
-# Up to here 32 bits serve, of which 1 in 256 at most has to be drawn again.
+# Up to this number of integers, words of 32 bits are used: at most 1 in 256 is drawn again.
 _SHORT = 1 << 24
 
 _integers = filler(_integers_group, 4)
-_wide_integers = filler(_wide_integers_group, 2)
+_wide_integers = pair_filler(_integers_from_pairs)
 
 
 def integers(low: int, n: int) -> tuple[Callable[..., None], Parameters]:
-    """Return the kernel, and its parameters, of `n` integers from `low` on, modulo 2^64."""
+    """Return the kernel and the parameters for integers in [low, low + n), modulo 2^64."""
     lowest, unfair = np.uint64(low % 2**64), np.uint64(2**64 % n)
     if n <= _SHORT:
         return _integers, (lowest, np.uint64(n), np.uint64(2**32 % n), unfair)
     return _wide_integers, (lowest, np.uint64(n % 2**64), unfair)
 
 
-# With 256 layers, three times as many points have to be held against the density; the edges of 1024
-# fill a sixth of the first cache.
+# With fewer layers, more points have to be compared with the density; more edges fill the L1 cache.
 _N_LAYERS = 1024
 _LAYER_BITS = np.uint64(_N_LAYERS - 1)
 
@@ -172,10 +153,10 @@ _LAYER_BITS = np.uint64(_N_LAYERS - 1)
 def ziggurat(
     signed: bool, density: Callable[[Any], Any], tail: Callable[..., Any]
 ) -> Callable[..., None]:
-    """Make the filler of a decreasing density, on one side of 0 or on both.
+    """Make the filler for a decreasing density, on one side of 0 or on both.
 
-    Under the density lie 1024 layers of equal area. A point of a layer is chosen; seldom it lies
-    where the layer reaches out of the density, and is held against it.
+    The density is covered by layers of equal area. A random point of a layer is chosen; it is
+    compared with the density only where the layer exceeds it, which is rare.
 
     References
     ----------
@@ -218,15 +199,7 @@ def ziggurat(
                 x = settle(layer, x, number + np.uint64(j), key, edges, heights)
             values[j] = loc + scale * x
 
-    @part
-    def fill_group(
-        values: Array, number: Word, words: Array, key: Key, parameters: Parameters
-    ) -> None:
-        fill_half(values[:WIDTH], number, words[0], words[1], key, parameters)
-        second = number + np.uint64(WIDTH)
-        fill_half(values[WIDTH:], second, words[2], words[3], key, parameters)
-
-    return filler(fill_group, 2)
+    return pair_filler(fill_half)
 
 
 @kernel
@@ -259,7 +232,7 @@ def _exponential_tail(x: Any, edge: Any, element: Word, attempt: Word, key: Key)
 normal = ziggurat(True, _normal_density, _normal_tail)
 exponential = ziggurat(False, _exponential_density, _exponential_tail)
 
-# Where the tail begins, if the layers are to end at the mode.
+# The edges at which the tail begins: with these, the layers end at the mode.
 _NORMAL_EDGE = 4.038849846109504
 _EXPONENTIAL_EDGE = 9.256164544265543
 
@@ -286,7 +259,7 @@ def _edges(
     density: Callable[[float], float],
     inverse: Callable[[float], float],
 ) -> Array:
-    """Return the widths of the layers, the lowest one as if its tail were part of a rectangle."""
+    """Return the widths of the layers; the lowest one includes the area of the tail."""
     area = last * density(last) + tail
     edges = [area / density(last), last]
     while len(edges) < _N_LAYERS:

@@ -1,4 +1,4 @@
-"""Random words from a counter: Philox4x32-10, and how words become elements of an array."""
+"""Random words from a counter (Philox4x32-10), and fillers that make arrays of them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sharedmem.kernels.compile import kernel, part
+from sharedmem.kernels.loops.layout import Array
 
-Array = NDArray[Any]
 Word = Any  # an unsigned number of 64 bits
 Key = tuple[Word, Word, Word]
 
-# So many counters make one group, whose words lie in the first cache.
+# The number of counters in a group, whose words stay in the L1 cache.
 WIDTH = 256
 
 _MULTIPLIER_0, _MULTIPLIER_1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
@@ -25,7 +24,7 @@ _NOT_IN_53_BITS = np.uint64(11)
 
 @kernel
 def philox(c0: Word, c1: Word, c2: Word, c3: Word, k0: Word, k1: Word) -> tuple[Word, ...]:
-    """Return the four words of 32 bits that belong to a counter and a key of such words.
+    """Return the four words of 32 bits of a counter and a key, which are such words, too.
 
     References
     ----------
@@ -43,7 +42,7 @@ def philox(c0: Word, c1: Word, c2: Word, c3: Word, k0: Word, k1: Word) -> tuple[
 
 @kernel
 def fill_words(first: Word, key: Key, words: Array) -> None:
-    """Fill `words`, of shape (4, WIDTH), from the counters from `first` on; 0.7 ns for 64 bits."""
+    """Fill `words`, of shape (4, WIDTH), from the counters ``first, first + 1, ...``."""
     k0, k1, stream = key
     for j in range(WIDTH):
         counter = first + np.uint64(j)
@@ -54,7 +53,7 @@ def fill_words(first: Word, key: Key, words: Array) -> None:
 
 @kernel
 def further_words(element: Word, attempt: Word, key: Key) -> tuple[Word, Word]:
-    """Return two words of 64 bits that this attempt at one element has for itself."""
+    """Return two words of 64 bits that no other element and no other attempt gets."""
     k0, k1, stream = key
     a, b, c, d = philox(element & LOW_HALF, element >> HALF, attempt, stream, k0, k1)
     return (a << HALF) | b, (c << HALF) | d
@@ -62,7 +61,7 @@ def further_words(element: Word, attempt: Word, key: Key) -> tuple[Word, Word]:
 
 @part
 def join(high: Any, low: Any) -> Word:
-    """Make two words of 32 bits one of 64."""
+    """Join two words of 32 bits to one of 64."""
     return (np.uint64(high) << HALF) | np.uint64(low)
 
 
@@ -79,7 +78,7 @@ def open_unit(word: Word) -> Any:
 
 
 def filler(fill_group: Callable[..., None], n_values: int) -> Callable[..., None]:
-    """Make the kernel that fills part of an array, whose elements depend on their numbers alone.
+    """Make the kernel that fills part of an array; an element depends on its number alone.
 
     Elements are numbered in C order, and made in groups of ``n_values * WIDTH``: counter j of a
     group gives its elements j, WIDTH + j, and so on.
@@ -90,7 +89,7 @@ def filler(fill_group: Callable[..., None], n_values: int) -> Callable[..., None
         ``fill_group(values, first, words, key, parameters)`` makes one group, from the words of
         its counters and the number of its first element.
     n_values : int
-        How many elements a counter serves.
+        The number of elements made from one counter.
 
     Returns
     -------
@@ -116,3 +115,21 @@ def filler(fill_group: Callable[..., None], n_values: int) -> Callable[..., None
             start += length
 
     return fill
+
+
+def pair_filler(fill_half: Callable[..., None]) -> Callable[..., None]:
+    """Make the filler whose elements are made from two words each.
+
+    Parameters
+    ----------
+    fill_half : callable
+        ``fill_half(values, first, high, low, key, parameters)`` makes WIDTH elements.
+    """
+
+    @part
+    def fill_group(values: Array, first: Word, words: Array, key: Key, parameters: Any) -> None:
+        fill_half(values[:WIDTH], first, words[0], words[1], key, parameters)
+        second = first + np.uint64(WIDTH)
+        fill_half(values[WIDTH:], second, words[2], words[3], key, parameters)
+
+    return filler(fill_group, 2)

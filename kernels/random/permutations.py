@@ -1,13 +1,13 @@
-"""Random permutations: items scattered into random buckets, each of which is shuffled."""
+"""Random permutations: items are scattered into random buckets, which are shuffled."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sharedmem.kernels.compile import kernel, part
+from sharedmem.kernels.loops.layout import Array
 from sharedmem.kernels.random.generators import (
     HALF,
     LOW_HALF,
@@ -18,12 +18,10 @@ from sharedmem.kernels.random.generators import (
     further_words,
 )
 
-Array = NDArray[Any]
-
 
 @kernel
 def count(counts: Array, first: int, n: int, shift: int, key: Key) -> None:
-    """Count how many of `n` items, from number `first` on, go to each bucket.
+    """Count the items of each bucket among `n` items, from the number `first`.
 
     Item i goes to the bucket named by the upper bits of a word of its own.
     """
@@ -39,7 +37,7 @@ def count(counts: Array, first: int, n: int, shift: int, key: Key) -> None:
 
 @kernel
 def scatter(items: Array, first: int, shift: int, key: Key, places: Array, out: Array) -> None:
-    """Write items, numbered from `first` on, to the places where their buckets go on."""
+    """Write items, numbered from `first`, to the places of their buckets, and advance these."""
     words = np.empty((4, WIDTH), np.uint32)
     start = first - first % (4 * WIDTH)
     while start < first + len(items):
@@ -58,7 +56,7 @@ def _word(words: Array, at: int) -> Any:
 
 @kernel
 def shuffle(items: Array, first: int, key: Key) -> None:
-    """Shuffle a bucket of less than 2^32 items, whose first one has the number `first`.
+    """Shuffle a bucket of less than 2^32 items, of which the first one has the number `first`.
 
     References
     ----------

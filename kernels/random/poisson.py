@@ -1,4 +1,4 @@
-"""The Poisson distribution, made of the words of a generator."""
+"""Poisson random numbers from the words of a generator."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sharedmem.kernels.compile import kernel, part
+from sharedmem.kernels.loops.layout import Array
 from sharedmem.kernels.random.generators import (
     ONE,
     WIDTH,
@@ -20,10 +20,10 @@ from sharedmem.kernels.random.generators import (
     further_words,
     join,
     open_unit,
+    pair_filler,
     unit,
 )
 
-Array = NDArray[Any]
 Parameters = tuple[Any, ...]
 
 
@@ -37,7 +37,7 @@ def _search(u: Any, cumulative: Array, guide: Array) -> Any:
 
 @part
 def _poisson_by_search(
-    values: Array, number: Word, words: Array, key: Key, parameters: Parameters
+    values: Array, number: Word, high: Array, low: Array, key: Key, parameters: Parameters
 ) -> None:
     """Invert the cumulative distribution by indexed search.
 
@@ -48,9 +48,7 @@ def _poisson_by_search(
     """
     cumulative, guide = parameters
     for j in range(WIDTH):
-        values[j] = _search(unit(join(words[0, j], words[1, j])), cumulative, guide)
-    for j in range(WIDTH):
-        values[WIDTH + j] = _search(unit(join(words[2, j], words[3, j])), cumulative, guide)
+        values[j] = _search(unit(join(high[j], low[j])), cumulative, guide)
 
 
 @kernel
@@ -59,8 +57,8 @@ def log_poisson(k: Any, lam: Any) -> Any:
 
     References
     ----------
-    C. Loader, Fast and accurate computation of binomial probabilities (2000): what is large
-    cancels in the formula, and not in its rounded terms.
+    C. Loader, Fast and accurate computation of binomial probabilities (2000): large terms cancel
+    in the formula, and not after rounding.
     """
     d = (k - lam) / lam
     correction = (1 / 12 - (1 / 360 - 1 / 1260 / (k * k)) / (k * k)) / k
@@ -101,15 +99,15 @@ def _poisson_by_rejection(
         values[j] = np.int64(k)
 
 
-_poisson_search = filler(_poisson_by_search, 2)
+_poisson_search = pair_filler(_poisson_by_search)
 _poisson_rejection = filler(_poisson_by_rejection, 1)
 
-# Up to here the table of probabilities stays in the first cache.
+# Up to this mean, the table of probabilities stays in the L1 cache.
 _SEARCH = 256.0
 
 
 def poisson(lam: float) -> tuple[Callable[..., None], Parameters]:
-    """Return the kernel, and its parameters, of the Poisson distribution of mean `lam`."""
+    """Return the kernel and the parameters for the Poisson distribution of mean `lam`."""
     if lam > _SEARCH:
         return _poisson_rejection, (np.float64(lam),)
     return _poisson_search, _poisson_tables(lam)
@@ -117,12 +115,12 @@ def poisson(lam: float) -> tuple[Callable[..., None], Parameters]:
 
 @lru_cache
 def _poisson_tables(lam: float) -> tuple[Array, Array]:
-    """Return the probability of at most 0, 1, 2 ..., and where to begin to search in it."""
-    n = int(lam + 12 * math.sqrt(lam)) + 32  # what lies beyond is less than 2^-53
+    """Return the cumulative distribution, and the indices at which searches in it begin."""
+    n = int(lam + 12 * math.sqrt(lam)) + 32  # the rest is less than 2^-53
     log_lam = math.log(lam) if lam > 0 else -math.inf
     logs = [k * log_lam - lam - math.lgamma(k + 1) if k else -lam for k in range(n)]
     cumulative = np.cumsum(np.exp(logs))
     cumulative[-1] = 1.0
-    n_starts = 1 << n.bit_length()  # a power of two: no product with it is rounded
+    n_starts = 1 << n.bit_length()  # a power of two: products with it are exact
     guide = np.searchsorted(cumulative, np.arange(n_starts) / n_starts, side="right")
     return cumulative, guide

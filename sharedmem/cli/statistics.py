@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.cli.inputs import StoredArray
-from sharedmem.kernels import Reduction, extrema, histograms, moments
+from sharedmem.kernels import extrema, histograms, moments
 from sharedmem.kernels.moments import Summary
+from sharedmem.kernels.reduction import LineReduction, Reduction
 from sharedmem.pool.mapreduce import MapReduce
 
 Array = NDArray[Any]
@@ -134,7 +135,7 @@ def _edges_of(summary: Summary, bins: int) -> tuple[Array | None, str]:
         return None, f"no histogram: {reason}"
 
 
-def _together(parts: Sequence[Reduction], widths: Sequence[int]) -> Reduction:
+def _together(parts: Sequence[Reduction], widths: Sequence[int]) -> LineReduction:
     """Return one reduction that computes several, chunk by chunk while it is in cache.
 
     Their states, of `widths` arrays each, and their results are concatenated.
@@ -157,4 +158,4 @@ def _together(parts: Sequence[Reduction], widths: Sequence[int]) -> Reduction:
 
     identities = [part.identity for part in parts]
     identity = None if None in identities else tuple(flat(identities))
-    return Reduction(chunk, combine, finalize, identity, lines=True)
+    return LineReduction(chunk, combine, finalize, identity)

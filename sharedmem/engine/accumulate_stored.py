@@ -18,7 +18,7 @@ from sharedmem.engine.reduce import State
 from sharedmem.engine.reduce_stored import ChunkTask
 from sharedmem.engine.regions import read, room, write
 from sharedmem.engine.runners import Run, Stream, run_serially
-from sharedmem.kernels import Reduction
+from sharedmem.kernels.reduction import LineReduction
 
 Array = NDArray[Any]
 
@@ -82,7 +82,7 @@ def accumulate_stored(
     return out
 
 
-def _reduction(ufunc: Any, dtype: np.dtype[Any], result: np.dtype[Any]) -> Reduction:
+def _reduction(ufunc: Any, dtype: np.dtype[Any], result: np.dtype[Any]) -> LineReduction:
     """Return the reduction whose states a scan can go on from."""
     from sharedmem.kernels import extrema, products, sums
 
@@ -107,7 +107,7 @@ class _ScanTask:
     out: Any
     axis: int
     result_type: np.dtype[Any]
-    reduction: Reduction
+    reduction: LineReduction
 
     def reads(self, item: tuple[Chunk, State | None]) -> Sequence[tuple[Any, Chunk]]:
         """Return what is read for a chunk."""

@@ -58,7 +58,7 @@ class Keys:
         """Return the bits in which keys differ."""
 
         def look(part: slice) -> int:
-            return int(sorting.varying_bits(self.bits[part], self.bits[0], *self.rules))
+            return int(sorting.varying_bits(self.bits[part], self.bits[0], self.rules))
 
         masks = run(look, pieces_of(len(self.bits), self.bits.itemsize))
         return int(np.bitwise_or.reduce(np.array(masks, np.uint64)))
@@ -99,11 +99,12 @@ def argsort_line(run: Run, a: Array, n_workers: int) -> Array:
 
     def sort_by(shift: int, n_key_bits: int) -> None:
         mask = np.uint64((1 << n_key_bits) - 1)
-        digit: tuple[Any, ...] = np.uint64(shift), mask, np.uint64(n_bits), *keys.rules
-        run(
-            lambda part: sorting.pack(keys.bits, order, packed, part.start, part.stop, *digit),
-            pieces,
-        )
+        digit, rules = (np.uint64(shift), mask, np.uint64(n_bits)), keys.rules
+
+        def pack(part: slice) -> None:
+            sorting.pack(keys.bits, order, packed, part.start, part.stop, digit, rules)
+
+        run(pack, pieces)
         sort_line(run, packed, packed, n_workers)
 
     def positions() -> Array:
@@ -112,7 +113,7 @@ def argsort_line(run: Run, a: Array, n_workers: int) -> Array:
         return out
 
     def settle(part: slice) -> bool:
-        return sorting.settle(packed, keys.bits, part.start, part.stop, bits, *keys.rules)
+        return sorting.settle(packed, keys.bits, part.start, part.stop, bits, keys.rules)
 
     pieces, bits = pieces_of(len(a), WORD // 8), np.uint64(n_bits)
     sort_by(lowest + upper, width - upper)

@@ -16,7 +16,7 @@ from sharedmem.arrays.conversion import read_only
 from sharedmem.engine.line_view import Lines, as_lines, memory_order
 from sharedmem.engine.runners import Run
 from sharedmem.engine.user_kernels import compile_for, serial_form, takes
-from sharedmem.kernels import Reduction
+from sharedmem.kernels.reduction import LineReduction, Reduction
 from sharedmem.machine.tuning import tuning
 
 Array = NDArray[Any]
@@ -67,36 +67,36 @@ def reduce(
     """
     a = np.asarray(a)
     axes = frozenset(range(a.ndim) if axis is None else normalize_axis_tuple(axis, a.ndim, "axis"))
-    if reduction.whole and len(axes) == a.ndim and a.flags.forc and a.size:
-        state = reduction.chunk(a.reshape((1, -1, 1), order="A"), share)
+    of_lines = reduction if isinstance(reduction, LineReduction) else by_line(reduction, a.dtype)
+    if of_lines.whole and len(axes) == a.ndim and a.flags.forc and a.size:
+        state = of_lines.chunk(a.reshape((1, -1, 1), order="A"), share)
         shape = (1,) * a.ndim if keepdims else ()
-        return map_parts(lambda part: part.reshape(shape)[()], reduction.finalize(state))
-    whole = reduction if reduction.lines else by_line(reduction, a.dtype)
+        return map_parts(lambda part: part.reshape(shape)[()], of_lines.finalize(state))
 
     def restored(result: Any) -> Any:
         return map_parts(lambda part: _restore(part, a, axes, keepdims), result)
 
     if a.size == 0:
-        state = _state_of_nothing(whole, a, axes)
+        state = _state_of_nothing(of_lines, a, axes)
     else:
-        lines = as_lines(a, axes)
-        is_long = reduction.direct is not None or lines.length >= tuning.shared_line_length
-        together = lines.together() if reduction.whole and is_long and len(lines.grid) > 1 else None
-        if together is not None and reduction.direct is not None:
-            return restored(reduction.direct(together, share))
+        lines, direct = as_lines(a, axes), of_lines.direct
+        is_long = direct is not None or lines.length >= tuning.shared_line_length
+        together = lines.together() if of_lines.whole and is_long and len(lines.grid) > 1 else None
+        if together is not None and direct is not None:
+            return restored(direct(together, share))
         if together is not None:
-            state = reduction.chunk(together, share)
+            state = of_lines.chunk(together, share)
         elif len(lines.grid) == 1:
-            state = whole.chunk(lines.chunk(0))
-        elif reduction.lines and lines.n_pieces == 1:
-            return restored(_reduce_whole_lines(run, reduction, lines))
+            state = of_lines.chunk(lines.chunk(0))
+        elif of_lines is reduction and lines.n_pieces == 1:
+            return restored(_reduce_whole_lines(run, of_lines, lines))
         elif lines.view.ndim == 1:
-            state = _reduce_line(run, whole, lines, n_workers)
+            state = _reduce_line(run, of_lines, lines, n_workers)
         else:
-            state = _reduce_pieces(run, whole, lines)
-    if not reduction.lines and len(axes) == a.ndim and not keepdims:
+            state = _reduce_pieces(run, of_lines, lines)
+    if of_lines is not reduction and len(axes) == a.ndim and not keepdims:
         return reduction.finalize(state[0].item())
-    return restored(whole.finalize(state))
+    return restored(of_lines.finalize(state))
 
 
 @dataclass(frozen=True)
@@ -234,7 +234,7 @@ def map_parts(func: Callable[..., Any], result: Any, *others: Any) -> Any:
     return type(result)._make(mapped) if hasattr(result, "_make") else tuple(mapped)
 
 
-def by_line(reduction: Reduction, dtype: np.dtype[Any]) -> Reduction:
+def by_line(reduction: Reduction, dtype: np.dtype[Any]) -> LineReduction:
     """Make a user's reduction one of lines, whose states are objects; compile it for `dtype`."""
     nothing = read_only(np.empty(0, dtype))
     chunk_of_user = serial_form(reduction.chunk)
@@ -260,4 +260,4 @@ def by_line(reduction: Reduction, dtype: np.dtype[Any]) -> Reduction:
         return results.reshape(state[0].shape + results.shape[1:])
 
     identity = None if reduction.identity is None else (reduction.identity,)
-    return Reduction(chunk, combine, finalize, identity, lines=True)
+    return LineReduction(chunk, combine, finalize, identity)

@@ -10,7 +10,7 @@ from sharedmem.engine.operands import as_array, check_reduction, is_store
 from sharedmem.engine.reduce import Axis, reduce
 from sharedmem.engine.reduce_stored import reduce_store
 from sharedmem.engine.runners import ArrayRunner
-from sharedmem.kernels import Reduction
+from sharedmem.kernels.reduction import LineReduction, Reduction
 
 
 def reduce_array(
@@ -61,9 +61,11 @@ def reduce_array(
     """
     check_reduction(reduction, axis)
     array = as_array(a)
+    is_of_lines = isinstance(reduction, LineReduction)
     if runner.sees(array) or is_store(array):
-        stream, _, seen, _ = runner.stored(array, holds_gil=not reduction.lines)
+        stream, _, seen, _ = runner.stored(array, holds_gil=not is_of_lines)
         return reduce_store(stream, reduction, seen, axis, keepdims)
-    run = runner.run(array.nbytes) if reduction.lines else runner.map
-    share = runner.share(array.nbytes) if reduction.whole else None
+    run = runner.run(array.nbytes) if is_of_lines else runner.map
+    is_shared = isinstance(reduction, LineReduction) and reduction.whole
+    share = runner.share(array.nbytes) if is_shared else None
     return reduce(run, reduction, array, axis, keepdims, n_workers=runner.n_workers, share=share)

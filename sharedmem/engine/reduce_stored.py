@@ -16,7 +16,7 @@ from sharedmem.arrays.conversion import as_ndarray
 from sharedmem.arrays.mapped_files import ArrayFile
 from sharedmem.engine.reduce import Array, Axis, State, by_line, map_parts, reduce
 from sharedmem.engine.runners import Stream, run_serially
-from sharedmem.kernels import Reduction
+from sharedmem.kernels.reduction import LineReduction, Reduction
 from sharedmem.machine.tuning import tuning
 
 # Where chunks begin and end along the axes that are kept.
@@ -38,18 +38,21 @@ def reduce_store(
         return reduce(run_serially, reduction, as_ndarray(store[...]), axis, keepdims)
     axes = normalize_axis_tuple(range(store.ndim) if axis is None else axis, store.ndim, "axis")
     kept = [at for at in range(store.ndim) if at not in axes]
-    if reduction.whole and not kept and isinstance(store, ArrayFile):
+    if isinstance(reduction, LineReduction):
+        of_lines = reduction
+    else:
+        of_lines = by_line(reduction, np.dtype(store.dtype))
+    if of_lines.whole and not kept and isinstance(store, ArrayFile):
         line = store.line(tuning.chunk_bytes // store.dtype.itemsize)
         if line is not None and line != store:
             result = reduce_store(stream, reduction, line)
             shape = (1,) * store.ndim if keepdims else ()
             return map_parts(lambda part: np.reshape(part, shape)[()], result)
-    whole = reduction if reduction.lines else by_line(reduction, np.dtype(store.dtype))
-    trees = _reduce_chunks(stream, ChunkTask(store, whole, axes), kept)
-    if not (reduction.lines or kept or keepdims):
+    trees = _reduce_chunks(stream, ChunkTask(store, of_lines, axes), kept)
+    if not (of_lines is reduction or kept or keepdims):
         return reduction.finalize(trees[()].root()[0].item())
     results = {
-        place: _finalize(whole, tree.root(), place, store.ndim) for place, tree in trees.items()
+        place: _finalize(of_lines, tree.root(), place, store.ndim) for place, tree in trees.items()
     }
     kept_shape = [store.shape[at] for at in kept]
 
@@ -67,7 +70,7 @@ class ChunkTask:
     """A task that reads a chunk and reduces it to a state, of arrays with all axes."""
 
     store: Any
-    reduction: Reduction
+    reduction: LineReduction
     axes: tuple[int, ...]
 
     def reads(self, chunk: Chunk) -> list[tuple[Any, Chunk]]:

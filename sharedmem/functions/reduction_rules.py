@@ -19,7 +19,8 @@ from sharedmem.expressions import float_flags
 from sharedmem.functions.chunkwise import any_chunk, reduce
 from sharedmem.functions.nonfinite import warn_nonfinite
 from sharedmem.functions.outputs import check_out, kept_shape, line_length, store
-from sharedmem.kernels import Reduction, counts, products
+from sharedmem.kernels import counts, products
+from sharedmem.kernels.reduction import LineReduction
 
 Array = NDArray[Any]
 DType = np.dtype[Any]
@@ -67,7 +68,7 @@ class Rule:
     """
 
     numpy: Callable[..., Any]
-    kernel: Callable[..., Reduction]
+    kernel: Callable[..., LineReduction]
     inputs: str = KINDS
     results: str = KINDS
     plain: Rule | None = None
@@ -136,7 +137,7 @@ class Total(Rule):
         axis, initial = options.axis, options.initial
         if options.where is not True:
             a = masked(a, options.where, self.neutral)
-        reduction: Reduction = self.kernel(a.dtype, result)
+        reduction: LineReduction = self.kernel(a.dtype, result)
         excused: Any = False
         if initial is not None and self.ufunc is np.multiply and result.kind in "fc":
             # The product alone may overflow where that with `initial` does not.
@@ -275,7 +276,7 @@ class Truth(Rule):
 
     neutral: bool
     inputs: str = "biufc"
-    kernel: Callable[..., Reduction] = counts.count_nonzero
+    kernel: Callable[..., LineReduction] = counts.count_nonzero
 
     def by_numpy(self, a: Any, options: Options) -> Any:
         """Call NumPy's function, but write to an `out` of objects here: NumPy 2.4 crashes."""

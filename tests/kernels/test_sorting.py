@@ -1,4 +1,4 @@
-"""Merged runs, keys and limits, against sorting everything."""
+"""Merges, keys, and selections against sorts of whole lines."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def test_any_piece_of_merged_runs(left, right, data):
 
 @several
 @given(left=st.lists(st.booleans()), right=st.lists(st.booleans()))
-def test_of_equals_the_left_come_first(left, right):
+def test_equal_elements_of_the_left_run_come_first(left, right):
     # -0.0 from the left, 0.0 from the right: equal, but told apart.
     n_ones = sum(left) + sum(right)
     runs = [np.sort(np.where(run, 1.0, zero)) for run, zero in ((left, -0.0), (right, 0.0))]
@@ -45,7 +45,7 @@ def test_of_equals_the_left_come_first(left, right):
     x=hnp.arrays("f8", st.integers(1, 50), elements=FLOATS),
     limits=st.tuples(FLOATS, FLOATS).filter(lambda pair: pair[0] <= pair[1]),
 )
-def test_what_is_between_limits(x, limits):
+def test_selection_between_limits(x, limits):
     low, high = map(np.float64, limits)
     inside = np.empty(len(x))
     counts = sorting.select_between(x, low, high, inside)
@@ -58,20 +58,20 @@ def test_what_is_between_limits(x, limits):
 
 @given(x=LINES)
 @several
-def test_equals_of_different_bits_are_counted(x):
+def test_zeros_and_nans_are_counted(x):
     assert sorting.n_twins(x) == np.count_nonzero((x == 0) | np.isnan(x))
 
 
-def test_too_many_moves_are_refused():
+def test_settle_stops_after_too_many_moves():
     n_bits = np.uint64(10)
     x = np.arange(1000, dtype=np.uint64)[::-1].copy()
     rules = (sorting.UNSIGNED, np.uint64(1 << 63), np.uint64(0))
     packed = np.arange(1000, dtype=np.uint64)  # all of them in one run
-    assert not sorting.settle(packed, x, 0, 1000, n_bits, *rules)
+    assert not sorting.settle(packed, x, 0, 1000, n_bits, rules)
     packed = np.arange(1000, dtype=np.uint64)
     x[:2] = x[1::-1]
     x[2:] = 2000
-    assert sorting.settle(packed, x, 0, 1000, n_bits, *rules)
+    assert sorting.settle(packed, x, 0, 1000, n_bits, rules)
     np.testing.assert_array_equal(packed, np.argsort(x, kind="stable"))
 
 
@@ -81,8 +81,8 @@ def test_the_order_of_packed_floats(dtype):
     sign, infinity = 1 << (8 * x.itemsize - 1), np.array(np.inf, dtype).view(f"u{x.itemsize}")
     packed = np.empty(len(x), np.uint64)
     shift = max(0, 8 * x.itemsize - 60)
-    digit = map(np.uint64, (shift, 2**60 - 1, 4))
+    digit = tuple(map(np.uint64, (shift, 2**60 - 1, 4)))
     rules = sorting.FLOATING, np.uint64(sign), np.uint64(infinity)
     order = np.empty(0, np.intp)
-    sorting.pack(x.view(f"u{x.itemsize}"), order, packed, 0, len(x), *digit, *rules)
+    sorting.pack(x.view(f"u{x.itemsize}"), order, packed, 0, len(x), digit, rules)
     assert (np.sort(packed) & np.uint64(15)).tolist() == np.argsort(x, kind="stable").tolist()

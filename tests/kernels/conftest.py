@@ -1,4 +1,4 @@
-"""Small chunks, so that small arrays have many of them."""
+"""Small chunks, so that small arrays have many chunks."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Slow and obvious references."""
+"""Slow and obvious reference implementations."""
 
 import math
 from fractions import Fraction
@@ -17,5 +17,5 @@ def exact_variance(values):
 
 
 def ulps(value, reference):
-    """How many units in the last place `value` is away from `reference`."""
+    """Return the distance of `value` from `reference` in units in the last place."""
     return abs(float(value) - float(reference)) / np.spacing(abs(float(reference)) or 1.0)

@@ -1,4 +1,4 @@
-"""Arrays of any layout, and axes to reduce them over."""
+"""Strategies: arrays of any layout, and axes to reduce them over."""
 
 import os
 
@@ -8,9 +8,9 @@ from hypothesis.extra import numpy as hnp
 
 
 def dtypes(*ways, others=()):
-    """Types to test with: one of each way through the code, as a kernel is compiled for each type.
+    """Return the dtypes to test: by default one per code path, since each is compiled.
 
-    `make dtypes` tests with all of them.
+    `make dtypes` tests all of them.
     """
     return (*ways, *others) if "SHAREDMEM_TEST_ALL_DTYPES" in os.environ else ways
 
@@ -21,7 +21,7 @@ DTYPES = dtypes(
 
 
 def numbers(dtype, shape, seed):
-    """Elements whose sums are exact, so that any order of additions gives the same."""
+    """Return elements whose sums are exact in any order of additions."""
     low = 0 if dtype.kind in "bu" else -40
     real, imag = np.random.default_rng(seed).integers(low, 41, (2, *shape))
     if dtype.kind == "b":

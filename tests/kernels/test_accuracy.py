@@ -1,4 +1,4 @@
-"""Sums, means, moments and products against exact ones, on data that is hard to sum."""
+"""Sums, means, moments, and dot products of difficult data against exact results."""
 
 import math
 from fractions import Fraction
@@ -38,14 +38,14 @@ def test_column_sums_are_within_one_ulp():
     )
 
 
-def test_float32_is_summed_more_exactly_than_numpy_does():
+def test_sums_of_float32_are_rounded_once():
     a = np.full(1_000_000, 0.1, np.float32)
     reference = np.float32(exact_sum(a))
     assert total(a) == reference
     assert total(a.reshape(-1, 2), axis=0)[0] == reference / 2
 
 
-def test_an_error_does_not_grow_with_the_number_of_elements():
+def test_errors_do_not_grow_with_the_number_of_elements():
     a = np.full(3_000_000, 0.1)
     assert total(a) == exact_sum(a)
 
@@ -75,8 +75,8 @@ HARD = {
     "float32": RNG.normal(size=N_HARD).astype(np.float32),
     "many sizes": RNG.normal(size=N_HARD) * 10.0 ** RNG.integers(-100, 100, N_HARD),
 }
-# Sums of float32 are added plainly by eights, in pairs, in float64. What all others lose is added
-# up, with an error that is smaller by the rounding unit.
+# Eight float32 are added in pairs, in float64, without compensation. The rounding errors of other
+# sums are added, with a relative error of the rounding unit.
 N_ROUNDINGS = {"f4": 3, "f8": Fraction(N_HARD, 2**53)}
 
 
@@ -94,7 +94,7 @@ def test_errors_stay_below_the_bound_of_pairwise_sums(name):
         assert abs(Fraction(float(mean)) - exact / len(a)) <= 2 * bound / len(a) + least
 
 
-# One, and what rounds it up or away: the most that a few plain additions can lose.
+# One, and addends that round it up or vanish: the largest errors of a few plain additions.
 CRAFTED = [0.0, 1.0, 2.0**-53 * (1 + 2.0**-10), 2.0**-53, 2.0**-52 - 2.0**-105, 0.1]
 
 
@@ -122,7 +122,7 @@ def test_sums_of_positive_numbers_are_within_one_ulp(n, period, repeats, seed, s
     assert abs(Fraction(mean) * n - Fraction(exact)) <= n * math.ulp(mean) + math.ulp(exact)
 
 
-def test_long_sums_of_what_plain_additions_lose_are_within_one_ulp():
+def test_long_sums_of_tiny_addends_are_within_one_ulp():
     t = CRAFTED[2]
     a = np.tile(np.repeat([1, t, t, 0, t, 0, 0, 0], 4096), 15)
     assert ulps(sharedmem.sum(a), exact_sum(a)) <= 1
@@ -165,7 +165,7 @@ def test_a_norm_is_within_one_ulp_of_large_and_small_numbers():
 
 
 @pytest.mark.parametrize("special", [np.inf, -np.inf, np.nan])
-def test_what_is_not_finite_is_as_numpy_has_it(special):
+def test_nonfinite_elements_give_numpys_results(special):
     a = np.ones(100_000)
     a[777] = special
     for name in ("sum", "mean", "cumsum", "norm"):

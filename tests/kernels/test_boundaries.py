@@ -1,7 +1,7 @@
-"""Lines of all lengths around the sizes of pieces, groups, lanes, batches and chunks.
+"""Lines of all lengths around the sizes of pieces, groups, lanes, batches, and chunks.
 
-What is compiled into kernels are small numbers, which arrays of some hundred elements reach. Pieces
-are small here as well, so that each remainder of each size is met.
+The sizes compiled into kernels are small, so arrays of some hundred elements exceed them. Pieces
+are small here as well, so that every remainder of every size occurs.
 """
 
 import math
@@ -23,7 +23,7 @@ EXTREMA = ["min", "max", "nanmin", "nanmax", "argmin", "argmax"]
 EXACT = SUMS + EXTREMA
 CLOSE = ["var", "nanvar", "moments", "norm"]
 
-# Lengths of lines, and how many there are, around what is compiled into kernels.
+# Lengths and numbers of lines around the sizes compiled into kernels.
 HEIGHTS = [*range(1, 10), 15, 16, 17, 31, 32, 33, *range(38, 43), 64, 65, *range(71, 75)]
 WIDTHS = [*range(1, 10), 15, 16, 17, 31, 32, 33, 47, 48, 49, 64, 65, 96, 97]
 LENGTHS = [*range(1, 35), *range(39, 42), *range(63, 66), *range(79, 82), *range(126, 131)]

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings, strategies as st
 import sharedmem
 
 LARGEST = Fraction(float(np.finfo(np.float64).max))
-# What overflows is told of; tests/functions/test_float_warnings.py says when.
+# Overflows give warnings; tests/functions/test_float_warnings.py tests when.
 pytestmark = pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered")
 
 
@@ -21,14 +21,14 @@ def exact_moments(values):
 
 
 def is_near(result, exact, n):
-    """Within a few roundings, of the exact value or, near zero, of the smallest number."""
+    """Return whether a result is exact within a few roundings, near zero of the smallest number."""
     if exact > LARGEST or np.isinf(result):
         return result == np.inf and exact > LARGEST
     return abs(Fraction(float(result)) - exact) <= exact / 2**40 + n * Fraction(1, 2**1060)
 
 
 def cases(a):
-    """An array of lines, as lines in rows, in columns, and with what is left out."""
+    """Return a line alone, and lines in rows and in columns, with the axis to reduce."""
     lines = np.stack([a, a[::-1], a])
     return [(a, None), (lines, 1), (np.ascontiguousarray(lines.T), 0)]
 
@@ -78,7 +78,7 @@ def test_moments_do_not_depend_on_the_scale(n, power, seed):
 
 
 @pytest.mark.parametrize("value", [1e304, 1e-308, 5e-324, -1.7e308, 0.0])
-def test_what_does_not_vary_has_no_variance(value):
+def test_constant_arrays_have_no_variance(value):
     a = np.full(10, value)
     variances = {float(sharedmem.var(a)), float(sharedmem.moments(a).var)}
     assert variances <= ({0.0, np.inf} if abs(value) > 1e308 else {0.0})  # no sum of them is finite
@@ -97,7 +97,7 @@ def test_each_line_of_a_table_has_its_scale():
 
 @pytest.mark.parametrize("special", [[np.nan], [np.inf], [-np.inf, np.inf], [np.inf, 1e308]])
 @pytest.mark.parametrize("n", [3, 20, 300, 3000])
-def test_variances_of_what_is_not_finite_are_nan(special, n):
+def test_variances_of_nonfinite_elements_are_nan(special, n):
     rng = np.random.default_rng(n)
     for _ in range(5):
         a = rng.normal(size=n) * rng.choice([1.0, 1e200, 1e-200])

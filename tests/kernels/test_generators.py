@@ -1,4 +1,4 @@
-"""The generator is Philox, and the tables that are made for distributions are right."""
+"""The generator is Philox, and the tables of distributions are correct."""
 
 import numpy as np
 import pytest

@@ -23,7 +23,7 @@ def test_moments_are_scipys(a, axis):
     np.testing.assert_allclose(result.kurtosis, stats.kurtosis(a, axis=axis), atol=1e-11)
 
 
-def test_moments_of_what_does_not_vary():
+def test_moments_of_a_constant_array():
     result = reduce(run_serially, moments.moments("f8"), np.full(1000, 0.1))
     assert result.mean == pytest.approx(0.1)
     assert result.var == pytest.approx(0, abs=1e-30)
@@ -35,7 +35,7 @@ def test_moments_of_what_does_not_vary():
     ("special", "mean"),
     [([np.nan], np.nan), ([np.inf], np.inf), ([-np.inf], -np.inf), ([np.inf, -np.inf], np.nan)],
 )
-def test_moments_of_what_is_not_finite(special, mean):
+def test_moments_of_nonfinite_elements(special, mean):
     result = reduce(run_serially, moments.moments("f8"), np.array([1.0, 2.0, *special]))
     np.testing.assert_equal(float(result.mean), mean)
     assert np.isnan([result.var, result.skew, result.kurtosis]).all()
@@ -62,7 +62,7 @@ def test_a_summary_is_of_the_finite_elements(a, axis):
     np.testing.assert_allclose(kurtosis, stats.kurtosis(finite, axis, nan_policy="omit"), rtol=1e-9)
 
 
-def test_a_summary_of_nothing_finite():
+def test_a_summary_without_finite_elements():
     result = reduce(run_serially, moments.summary("f8"), np.full((3, 5), np.nan))
     assert (result.count, result.n_nan) == (15, 15)
     assert np.isnan(result[3:]).all()

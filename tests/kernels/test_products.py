@@ -1,4 +1,4 @@
-"""Products against exact ones: what overflows, vanishes or is lost on the way does not matter."""
+"""Products against exact ones: overflow and underflow of partial products do not matter."""
 
 import math
 from fractions import Fraction
@@ -8,14 +8,15 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import sharedmem
+from tests.kernels.strategies import dtypes
 
-DTYPES = ["f8", "f4", "f2", ">f8", "g"]
-# What overflows is told of; tests/functions/test_float_warnings.py says when.
+DTYPES = dtypes("f8", "f4", ">f8", "g", others=("f2",))
+# Overflows give warnings; tests/functions/test_float_warnings.py tests when.
 pytestmark = pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered")
 
 
 def factors(rng, shape, dtype, spread):
-    """Numbers whose exponents lie within `spread`, and whose product is about one at each place."""
+    """Return numbers whose exponents are within `spread`."""
     dtype = np.dtype(dtype)
     limits = np.finfo(dtype.type)
     low, high = math.log2(float(max(limits.smallest_subnormal, 1e-320))), min(limits.maxexp, 1024)
@@ -33,7 +34,7 @@ def exact_product(values, initial=1.0):
 
 
 def assert_exact(result, wanted, dtype):
-    """Within one unit in the last place, rounded twice if it is subnormal."""
+    """Assert that a result is within one unit in the last place, or two if subnormal."""
     limits = np.finfo(np.dtype(dtype).type)
     if abs(wanted) > exact(limits.max):
         assert np.isinf(result) or abs(result) == limits.max
@@ -73,7 +74,7 @@ def test_products_are_within_one_ulp(dtype, n, spread, seed, initial):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", [1, 7, 8, 129, 300])
-def test_products_of_what_is_not_finite_follow_the_rules(dtype, n):
+def test_products_of_nonfinite_elements_follow_the_rules(dtype, n):
     rng = np.random.default_rng(n)
     cases = [[], [0.0], [-0.0], [np.inf], [-np.inf], [np.nan], [np.inf, 0.0], [np.inf, np.nan]]
     for values in cases:
@@ -117,7 +118,7 @@ def test_complex_products_overflow_at_the_end_or_not_at_all(dtype, n, spread, se
             assert not np.isfinite(result)
 
 
-def test_parts_of_very_different_size_stay_as_they_are():
+def test_complex_parts_of_very_different_size_are_kept():
     a = np.array([1e-300 + 1e300j, 1.0, -1j])
     assert sharedmem.prod(a) == np.prod(a) == 1e300 - 1e-300j
     assert sharedmem.prod(a[:1]) == a[0]
@@ -141,8 +142,8 @@ def test_products_of_chunks_are_those_of_the_whole(dtype, tuned):
         assert sharedmem.prod(a) == 0
 
 
-@pytest.mark.parametrize("dtype", ["f8", "f4", "c16", "g", "i8"])
-def test_no_bit_of_a_product_depends_on_the_workers(dtype, tuned):
+@pytest.mark.parametrize("dtype", dtypes("f8", "c16", "g", others=("f4", "i8")))
+def test_bits_of_a_product_do_not_depend_on_the_workers(dtype, tuned):
     tuned(thread_bytes=64)
     a = np.exp(np.random.default_rng(0).standard_normal(5000) / 100).astype(dtype)
     a[:2] = (1e-300, 1e-11) if dtype in ("f8", "c16", "g") else (3, 5)

@@ -13,11 +13,11 @@ from sharedmem.kernels.loops import pieces
 from sharedmem.machine.helper_threads import in_concert
 from tests.kernels.strategies import arrays_and_axes, dtypes
 
-several = settings(max_examples=150)
+several = settings(max_examples=100)
 
 
 def shuffled(seed):
-    """Run tasks in a random order: what workers do, as far as results can show it."""
+    """Return a runner that runs tasks in a random order, as workers do."""
 
     def run(func, sequence):
         results = [None] * len(sequence)
@@ -56,7 +56,7 @@ def test_extrema_are_numpys(case, keepdims):
 
 
 @several
-@given(case=arrays_and_axes(dtypes=("f8", "i2", "?", "c16", ">f8")))
+@given(case=arrays_and_axes(dtypes=dtypes("f8", "i2", "c16", ">f8", others=("?",))))
 def test_count_nonzero_is_numpys(case):
     a, axis = case
     result = reduce(run_serially, counts.count_nonzero(a.dtype), a, axis)
@@ -64,7 +64,7 @@ def test_count_nonzero_is_numpys(case):
 
 
 @several
-@given(case=arrays_and_axes(dtypes=("f8", "i2", "c16", "g")))
+@given(case=arrays_and_axes(dtypes=dtypes("f8", "c16", "g", others=("i2",))))
 def test_variance_is_numpys(case):
     a, axis = case
     expected = np.var(a, axis=axis)
@@ -75,7 +75,7 @@ def test_variance_is_numpys(case):
 
 @several
 @given(case=arrays_and_axes(dtypes=("f8", "i2")), seed=st.integers(0, 2**32))
-def test_no_bit_depends_on_who_computes_when(case, seed):
+def test_bits_do_not_depend_on_the_order_of_execution(case, seed):
     a, axis = case
     a = a / 3
     for reduction in (
@@ -136,7 +136,7 @@ def test_no_line_depends_on_another(n):
 
 @pytest.mark.parametrize("n", [1, 7, 64, 65, 1000, 4097])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_what_is_not_finite_follows_numpy(n, value):
+def test_nonfinite_elements_follow_numpy(n, value):
     for at in {0, n // 2, n - 1}:
         a = np.ones(n)
         a[at] = value
@@ -147,7 +147,7 @@ def test_what_is_not_finite_follows_numpy(n, value):
 
 
 @pytest.mark.parametrize(
-    "dtype", dtypes("f8", "i2", "?", "f2", others=("i1", "u4", "i8", "u8", "f4"))
+    "dtype", dtypes("f8", "i2", others=("?", "f2", "i1", "u4", "i8", "u8", "f4"))
 )
 def test_lines_and_columns_of_all_lengths(dtype):
     rng = np.random.default_rng(0)

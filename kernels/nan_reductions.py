@@ -168,7 +168,11 @@ def _squares_chunk(x: Array, chunk: Callable[[Array], State]) -> State:
         mean = sums.compensated(total, lost) / count
     # An element equal to the mean adds nothing to the squares of deviations.
     filled = np.where(np.isnan(x), np.where(count, mean, 0)[:, None], x)
-    return count, total, lost, chunk(filled)[3]
+    squares_about_mean = chunk(filled)[3]
+    if np.isinf(mean).any():  # the sum of finite elements overflows
+        overflows = np.isinf(mean) & ~np.isinf(x).any(axis=1)
+        squares_about_mean = np.where(overflows, np.inf, squares_about_mean)
+    return count, total, lost, squares_about_mean
 
 
 def _combine_squares(a: State, b: State, combine: Callable[[State, State], State]) -> State:

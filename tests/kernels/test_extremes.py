@@ -42,6 +42,7 @@ def cases(a):
     seed=st.integers(0, 2**32),
 )
 @example(n=2, power=513, offset=0, seed=0)
+@example(n=4, power=1023, offset=0, seed=0)
 def test_variances_are_exact_or_infinite(name, n, power, offset, seed):
     with np.errstate(all="ignore"):
         a = np.ldexp(np.random.default_rng(seed).uniform(-1, 1, n) + offset, power)

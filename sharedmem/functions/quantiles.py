@@ -178,8 +178,9 @@ def check(
 
 def is_numpys(a: Array, options: Options) -> bool:
     """Return whether the whole array is left to NumPy."""
-    is_simple = np.ndim(options.get("q", 0)) < 2 and "weights" not in options
-    return not is_simple or sorting.is_numpys(a, "biufmM")
+    return (
+        sorting.is_numpys(a, "biufmM") or "weights" in options or np.ndim(options.get("q", 0)) > 1
+    )
 
 
 def along_axes(

@@ -59,8 +59,7 @@ def topk(a: ArrayLike, k: int, axis: int = -1, largest: bool = True) -> tuple[Ar
     axis = normalize_axis_index(axis, a.ndim)
     if not 0 <= k <= a.shape[axis]:
         raise ValueError(f"k must be from 0 to the length {a.shape[axis]} of the axis, got {k}")
-    lines = np.moveaxis(a, axis, -1)
-    indices = np.empty((*lines.shape[:-1], k), np.intp)
+    indices = np.empty((*a.shape[:axis], k, *a.shape[axis + 1 :]), np.intp)
     runner = current_pool().runner
     n_workers, run = runner.n_workers, runner.run(tuning.sort_reads * a.nbytes)
 
@@ -69,20 +68,19 @@ def topk(a: ArrayLike, k: int, axis: int = -1, largest: bool = True) -> tuple[Ar
             for at in np.ndindex(chunk.shape[:-1]):
                 found[at] = _topk_of_line(run_serially, chunk[at], k, largest, 1)
         else:
-            ascending = chunk[..., ::-1] if largest else chunk
-            order = np.argsort(ascending, -1, kind="stable")
-            last = chunk.shape[-1] - 1
-            found[...] = (last - order[..., ::-1] if largest else order)[..., :k]
+            order = np.argsort(chunk[..., ::-1] if largest else chunk, -1, kind="stable")
+            if largest:  # the last ones of the reversed lines
+                order = chunk.shape[-1] - 1 - order[..., ::-1][..., :k]
+            found[...] = order[..., :k]
 
     def find_long(line: Array, found: Array) -> None:
         found[...] = _topk_of_line(run, line, k, largest, n_workers)
 
-    if k and lines.ndim == 1 and lines.nbytes >= tuning.sort_run_bytes:
-        find_long(lines, indices)
+    if k and a.ndim == 1 and a.nbytes >= tuning.sort_run_bytes:
+        find_long(a, indices)
     elif k:
-        along_lines(lines, indices, -1, find, find_long)
-    values = np.take_along_axis(lines, indices, -1)
-    return np.moveaxis(values, -1, axis), np.moveaxis(indices, -1, axis)
+        along_lines(a, indices, axis, find, find_long)
+    return np.take_along_axis(a, indices, axis), indices
 
 
 def _topk_of_line(run: Run, line: Array, k: int, largest: bool, n_workers: int) -> Array:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 
 class StopProcessGroup(Exception):
-    """Raised by a task to end the worker that runs it, quietly.
+    """Raised by a task to stop its worker without an error.
 
-    The task gives no result, and the other workers go on. Tasks that no worker is left to run are
-    left out of the list that :meth:`sharedmem.MapReduce.map` returns, and so are, from `imap`,
-    items that had been sent to the worker already.
+    The task has no result, and the other workers continue. The list that
+    :meth:`sharedmem.MapReduce.map` returns has no results of tasks that no worker was left to run;
+    `imap` yields no results of items that were already sent to the stopped worker.
 
     Examples
     --------
@@ -24,31 +24,29 @@ class StopProcessGroup(Exception):
 
 
 class LostExceptionType(Warning):
-    """Issued when an exception of a task cannot be pickled, so that its type is lost.
+    """Issued when the exception of a task cannot be pickled.
 
-    The :attr:`WorkerException.reason` is then a plain :class:`Exception` with the text of the
-    original one.
+    :attr:`WorkerException.reason` is then an :class:`Exception` with the text of the original.
     """
 
 
 class WorkerException(Exception):
-    """A task, or the worker that ran it, has failed.
+    """Raised when a task fails, or the worker that runs it.
 
     Parameters
     ----------
     reason : BaseException
-        What went wrong: the exception that the task raised, or an error that says how the worker
-        ended.
-    traceback : str
-        The formatted traceback in the worker, empty where there is none.
+        The exception that the task raised, or a :class:`DeadWorkerError`.
+    traceback : str, optional
+        The formatted traceback in the worker. Default: empty.
 
     Attributes
     ----------
     reason : BaseException
-        As above. Where the exception could not be pickled it is an :class:`Exception` with
-        the same text, and a :class:`LostExceptionType` warning is issued.
+        The exception of the task. If it cannot be pickled, it is replaced by an
+        :class:`Exception` with the same text, and a :class:`LostExceptionType` warning is issued.
     traceback : str
-        As above.
+        The formatted traceback in the worker; empty if there is none.
 
     Examples
     --------
@@ -67,7 +65,7 @@ class WorkerException(Exception):
         self.traceback = traceback
 
     def __str__(self) -> str:
-        """Return the reason, followed by the traceback in the worker."""
+        """Return the reason and the traceback in the worker."""
         try:
             text = shortened(str(self.reason))
         except Exception:
@@ -85,20 +83,20 @@ def shortened(text: str, limit: int = 20_000) -> str:
 
 
 class DeadWorkerError(ChildProcessError):
-    """A worker has ended before it was done; the `reason` of a `WorkerException`.
+    """A worker ended before its tasks were done; the `reason` of a `WorkerException`.
 
     Parameters
     ----------
     message : str
-        How it ended, and what it was doing.
+        How the worker ended, and what it was doing.
     exitcode : int or None
-        Its exit code; minus the number of the signal that killed it; None if somebody else in
-        this process has taken its status.
+        The exit code, or the negative number of the signal that killed the worker; None if other
+        code in this process has waited for the worker.
 
     Attributes
     ----------
     exitcode : int or None
-        As above.
+        The exit code, as above.
     """
 
     def __init__(self, message: str, exitcode: int | None) -> None:
@@ -106,5 +104,5 @@ class DeadWorkerError(ChildProcessError):
         self.exitcode = exitcode
 
     def __reduce__(self) -> tuple[type[DeadWorkerError], tuple[str, int | None]]:
-        """Pickle by both arguments."""
+        """Pickle both arguments."""
         return type(self), (str(self), self.exitcode)

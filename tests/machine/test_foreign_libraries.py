@@ -26,6 +26,17 @@ int team(int n) {
 }
 """
 
+LOOP = """
+        import numba, sharedmem
+        @numba.njit(parallel=True)
+        def total(n):
+            s = 0
+            for i in numba.prange(n):
+                s += i
+            return s
+        total(10)
+"""
+
 
 @pytest.fixture(scope="module")
 def team_library(tmp_path_factory):
@@ -104,14 +115,6 @@ def test_openmp_regions_run_in_one_thread_if_openmp_cannot_be_paused(team_librar
 
 def test_numba_parallel_loops_run_in_workers_after_loops_in_the_coordinator():
     program = """
-        import numba, sharedmem
-        @numba.njit(parallel=True)
-        def total(n):
-            s = 0
-            for i in numba.prange(n):
-                s += i
-            return s
-        total(10)
         if numba.threading_layer() == "omp":
             pool = sharedmem.MapReduce(np=2)
             print(pool.map(lambda n: (total(n), numba.get_num_threads()), [10, 20]))
@@ -119,7 +122,7 @@ def test_numba_parallel_loops_run_in_workers_after_loops_in_the_coordinator():
     """
     layer = {"NUMBA_THREADING_LAYER": "omp", "NUMBA_NUM_THREADS": "2"}
     try:
-        lines = output_of(program, **layer)
+        lines = output_of(LOOP + program, **layer)
     except AssertionError as error:
         if "No threading layer" not in str(error):
             raise
@@ -129,15 +132,8 @@ def test_numba_parallel_loops_run_in_workers_after_loops_in_the_coordinator():
 
 def test_workers_do_not_wait_for_locks_of_numba_parallel_loops():
     program = """
-        import threading, numba, sharedmem
+        import threading
         from numba.np.ufunc import parallel
-        @numba.njit(parallel=True)
-        def total(n):
-            s = 0
-            for i in numba.prange(n):
-                s += i
-            return s
-        total(10)
         held, over = threading.Event(), threading.Event()
         def hold():
             with parallel._backend_init_process_lock, parallel._backend_init_thread_lock:
@@ -150,7 +146,7 @@ def test_workers_do_not_wait_for_locks_of_numba_parallel_loops():
         finally:
             over.set()
     """
-    assert output_of(program) == ["[0, 1]"]
+    assert output_of(LOOP + program) == ["[0, 1]"]
 
 
 def test_workers_are_daemons_to_multiprocessing_and_may_call_pools():

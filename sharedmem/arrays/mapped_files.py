@@ -182,14 +182,14 @@ def _replaced(path: str) -> ValueError:
 
 
 def reserve(array: NDArray[Any]) -> None:
-    """Have the disk find room for an array in a mapped file, if it is in one.
+    """Allocate the disk space of an array in a mapped file; do nothing for other arrays.
 
-    To write to a page for which a full disk has no room ends the process by SIGBUS.
+    Writing to a page for which a full disk has no space raises SIGBUS, which ends the process.
 
     Raises
     ------
     OSError
-        If there is no room.
+        If there is no space.
     """
     root: Any = array
     while isinstance(root.base, np.ndarray):
@@ -203,6 +203,6 @@ def reserve(array: NDArray[Any]) -> None:
             status = os.fstat(file.fileno())
             if status.st_blocks * 512 < status.st_size and first < last <= status.st_size:
                 allocate_on_disk(file.fileno(), first, last - first)
-    except OSError as error:  # The file may have moved, or the disk not know of this.
+    except OSError as error:  # The file may have moved, or the file system not support this.
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise

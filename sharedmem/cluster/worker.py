@@ -50,7 +50,7 @@ class _Results:
     def add(self, result: object) -> None:
         """Add a result of any type."""
         taken = snapshot(result)
-        value = Pickled(pickled(result)) if taken is None else taken[0]
+        value = Pickled(pickled(result)) if taken is None else taken.kept
         self.pending.append(value)
 
     def flush(self) -> None:

@@ -26,24 +26,45 @@ _FEW_ITEMS = 64
 _SMALL_BYTES = 1024
 
 
-def snapshot(value: Any) -> tuple[object, int] | None:
-    """Return a copy of a small object and its approximate size in bytes; None if it is not small.
+class Entry(NamedTuple):
+    """The state of an object, for a batch.
+
+    Attributes
+    ----------
+    kept : object
+        A copy, or a :class:`Pickled`.
+    nbytes : int
+        Approximate size in bytes.
+    segments : sequence of Segment
+        The segments that the object refers to.
+    has_buffers : bool
+        Whether large buffers are not copied yet.
+    """
+
+    kept: object
+    nbytes: int
+    segments: Sequence[Segment] = ()
+    has_buffers: bool = False
+
+
+def snapshot(value: Any) -> Entry | None:
+    """Return a copy of a small object; None if it is not small.
 
     A task may change an object after it has returned it. To copy small objects, and to pickle many
     of them together, is faster than to pickle each.
     """
     kind = type(value)
     if kind is str:
-        return value, len(value)
+        return Entry(value, len(value))
     if kind is np.ndarray:
         if value.nbytes <= _SMALL_BYTES and not value.dtype.hasobject:
-            return value.copy("K"), value.nbytes
+            return Entry(value.copy("K"), value.nbytes)
     elif kind in _COLLECTIONS and len(value) <= _FEW_ITEMS:
         parts = [*value, *value.values()] if kind is dict else value
         if ATOMIC_TYPES.issuperset(map(type, parts)):
-            return copy.copy(value), 8 * len(parts)
+            return Entry(copy.copy(value), 8 * len(parts))
         if _IMMUTABLE_TYPES.issuperset(map(type, parts)):
-            return copy.copy(value), sum(map(sys.getsizeof, parts))
+            return Entry(copy.copy(value), sum(map(sys.getsizeof, parts)))
     return None
 
 
@@ -72,32 +93,10 @@ class Pickled:
         return unpack(index, self.stream, self._buffers)
 
 
-class Entry(NamedTuple):
-    """The state of an object, for a batch.
-
-    Attributes
-    ----------
-    kept : object
-        A copy, or a :class:`Pickled`.
-    nbytes : int
-        Approximate size in bytes.
-    segments : sequence of Segment
-        The segments that the object refers to.
-    has_buffers : bool
-        Whether large buffers are not copied yet.
-    """
-
-    kept: object
-    nbytes: int
-    segments: Sequence[Segment] = ()
-    has_buffers: bool = False
-
-
 def entry_of(value: object) -> Entry:
     """Return the present state of `value`: the next task, or the iterator, may change it."""
-    taken = snapshot(value)
-    if taken is not None:
-        return Entry(*taken)
+    if (entry := snapshot(value)) is not None:
+        return entry
     parcel = pack(value)
     kept = Pickled(parcel.stream, parcel.buffers)
     return Entry(kept, parcel.nbytes, parcel.segments, bool(parcel.buffers))

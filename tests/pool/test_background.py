@@ -162,7 +162,7 @@ def in_a_thread(function, *args):
 class TestThreads:
     def test_all_that_wait_get_the_result(self, backend):
         go = sharedmem.zeros(1, "?")
-        call = background(lambda: [time.sleep(0.001) for _ in iter(lambda: go[0], True)] and 3)
+        call = background(lambda: ([time.sleep(0.001) for _ in iter(lambda: go[0], True)], 3)[1])
         waiting = [in_a_thread(call.wait) for _ in range(3)]
         impatient = in_a_thread(call.wait, 0.01)
         assert isinstance(impatient(), TimeoutError)
@@ -197,7 +197,7 @@ class TestThreads:
 
     def test_one_who_waits_is_interrupted_and_the_others_go_on(self):
         go = sharedmem.zeros(1, "?")
-        call = background(lambda: [time.sleep(0.001) for _ in iter(lambda: go[0], True)] and 3)
+        call = background(lambda: ([time.sleep(0.001) for _ in iter(lambda: go[0], True)], 3)[1])
         waiting = [in_a_thread(call.wait) for _ in range(2)]
         in_a_thread(lambda: (time.sleep(0.2), os.kill(os.getpid(), signal.SIGINT)))
         with pytest.raises(KeyboardInterrupt):

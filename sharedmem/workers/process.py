@@ -20,26 +20,28 @@ from sharedmem.machine.signals import set_mask, signals_blocked
 from sharedmem.memory import open_files
 from sharedmem.workers.life_line import LifeLine, kept_at_fork
 
-_in_worker = threading.local()
+
+class _OfThread(threading.local):
+    is_worker = False
+
+
+_of_thread = _OfThread()
+_forked = False
 
 
 def in_worker() -> bool:
     """Return whether the caller is a worker, or was called by one."""
-    return getattr(_in_worker, "flag", False) or _forked
+    return _of_thread.is_worker or _forked
 
 
 @contextlib.contextmanager
 def thread_as_worker() -> Iterator[None]:
     """Return a context in which `in_worker` returns True in this thread."""
-    before = getattr(_in_worker, "flag", False)
-    _in_worker.flag = True
+    before, _of_thread.is_worker = _of_thread.is_worker, True
     try:
         yield
     finally:
-        _in_worker.flag = before
-
-
-_forked = False
+        _of_thread.is_worker = before
 
 
 class WorkerProcess:

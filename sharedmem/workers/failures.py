@@ -36,7 +36,7 @@ class Failure(NamedTuple):
 def describe_failure(error: BaseException, where: str) -> Failure:
     """Return the failure for an exception; `where` names the task and the worker."""
     trace = error.__traceback__
-    # The lines of the user, without those of this package that have called them.
+    # The lines of user code, without those of this package that have called them.
     while trace is not None and _is_ours(trace.tb_frame):
         trace = trace.tb_next
     try:

@@ -1,4 +1,4 @@
-"""The loop of a worker: run the function of the user on tasks, send results and failures."""
+"""The loop of a worker: run the user's function on tasks, and send results and failures."""
 
 from __future__ import annotations
 

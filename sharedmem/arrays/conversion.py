@@ -1,4 +1,4 @@
-"""Array-likes as ndarrays; what would lose a mask, a unit or missing values is refused."""
+"""Array-likes as ndarrays; those that would lose a mask, units, or missing values are refused."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def as_ndarray(a: Any, dtype: DTypeLike | None = None) -> Array:
     Raises
     ------
     TypeError
-        If `a` knows more than the numbers of an ndarray: it has a mask, units or missing values.
-        Or if it is not an array, but what yields one: a generator, a set, or a sparse matrix.
+        If `a` has a mask, units, or missing values, which an ndarray has not. Or if NumPy does not
+        convert it to an array: a generator, a set, or a sparse matrix.
     """
     if type(a) in _PLAIN:
         return np.asarray(a, dtype)
@@ -59,7 +59,7 @@ def unwrapped(a: Any) -> Any:
 
 
 def has_rules(a: Any) -> bool:
-    """Return whether an object brings rules of its own to NumPy's functions.
+    """Return whether an object overrides NumPy's functions.
 
     A masked array, a quantity with a unit or a matrix does: NumPy's functions respect its rules,
     kernels see nothing but its numbers.
@@ -81,7 +81,7 @@ def _has_rules(kind: type) -> bool:
 
 
 def check_plain(a: Any) -> None:
-    """Refuse an array-like that is not fully described by the numbers of an ndarray."""
+    """Refuse an array-like that an ndarray does not fully describe."""
     kind = type(a)
     if kind in _PLAIN:
         return
@@ -130,7 +130,7 @@ def _has_missing(a: Any) -> bool:
 
 
 def _check_scalar(a: Any) -> None:
-    """Refuse what NumPy would take for one Python object, though it has elements."""
+    """Refuse an object with elements that NumPy takes for a scalar."""
     kind = type(a)
     if isinstance(a, Iterable) or hasattr(kind, "shape"):
         way_out = "a.toarray()" if hasattr(kind, "toarray") else "list(a), or sharedmem.fromiter"

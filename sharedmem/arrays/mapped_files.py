@@ -38,9 +38,9 @@ class ArrayFile:
     shape, strides, dtype
         How it lies there.
     is_writable : bool
-        Whether it was mapped to be written to.
+        Whether the mapping is writable.
     chunks : tuple of int
-        What regions should begin at multiples of.
+        Regions should start at multiples of these.
     boot, inode : str, int
         The machine that has mapped the file, and what it calls the file, whose name may be given to
         another one.
@@ -72,7 +72,7 @@ class ArrayFile:
         while isinstance(owner, np.ndarray):
             mapped = owner if isinstance(owner, np.memmap) else mapped
             owner = owner.base
-        # What is written to a copy-on-write mapping is in no file.
+        # Writes to a copy-on-write mapping do not reach the file.
         if mapped is None or not isinstance(mapped.filename, str | os.PathLike):
             return None
         if mapped.mode == "c" or array.size == 0 or array.dtype.hasobject:

@@ -1,4 +1,4 @@
-"""Scans of arrays along an axis: cumulative sums, products and extrema."""
+"""Accumulations of arrays along an axis: cumulative sums, products, and extrema."""
 
 from __future__ import annotations
 
@@ -69,12 +69,12 @@ def accumulate(
 
 
 def _check(ufunc: Any, a: Array, axis: int, dtype: DTypeLike | None, out: Any) -> np.dtype[Any]:
-    """Refuse what NumPy refuses; return the type of the result where no `out` is given."""
+    """Raise what NumPy raises; return the dtype of a result without `out`."""
     if not isinstance(ufunc, np.ufunc):
         raise TypeError(f"accumulate needs a ufunc, got {ufunc!r}")
     sample = np.empty((0,) * a.ndim, a.dtype)
     if a.ndim == 0:
-        ufunc.accumulate(a, axis, dtype)  # says what is wrong with it
+        ufunc.accumulate(a, axis, dtype)  # raises
     if out is not None:
         check_target(out, "out", a.shape)  # of other dimensions, NumPy 2.4 would crash
         ufunc.accumulate(sample, axis, dtype, np.empty_like(sample, out.dtype))
@@ -93,7 +93,7 @@ def _in_order(a: Array) -> Array:
 def _by_lines(
     run: Run, ufunc: Any, a: Array, axis: int, dtype: DTypeLike | None, result: Array
 ) -> None:
-    """Let NumPy accumulate many lines at a time."""
+    """Accumulate many lines per task, by NumPy."""
     lines, results = np.moveaxis(a, axis, -1), np.moveaxis(result, axis, -1)
     kept = lines.shape[:-1]
 

@@ -53,7 +53,7 @@ def accumulate_stored(
     Raises
     ------
     TypeError, ValueError
-        If it is no ufunc that can go on from the result of a chunk, or `out` does not fit.
+        If the ufunc cannot continue from the result of a chunk, or `out` does not fit.
     """
     sample = np.empty((0,) * a.ndim, a.dtype)
     if dtype is None and out is not None:
@@ -116,7 +116,7 @@ class _ScanTask:
     def __call__(self, item: tuple[Chunk, State | None]) -> None:
         chunk, start = item
         values = read(self.store, chunk)
-        # What is added to a start is rounded once, with it.
+        # The sum of a start and a scanned element is rounded once.
         is_summed = self.ufunc is np.add and self.result_type.char in "fdFD"
         dtype = np.result_type(self.result_type, np.float64) if is_summed else self.result_type
         scanned = accumulate.accumulate(run_serially, _alone, self.ufunc, values, self.axis, dtype)

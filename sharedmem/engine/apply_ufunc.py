@@ -197,7 +197,7 @@ def _name(ufunc: Any) -> str:
 
 
 def _core_axes(ufunc: Any) -> list[int]:
-    """Return how many axes of each input and output a ufunc works on at once."""
+    """Return the number of core axes of each input and output of a ufunc."""
     if not (callable(ufunc) and hasattr(ufunc, "nin") and hasattr(ufunc, "nout")):
         raise TypeError(f"apply_ufunc needs a ufunc, got {ufunc!r}; for functions, see map_chunks")
     signature = getattr(ufunc, "signature", None)

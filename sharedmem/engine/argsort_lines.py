@@ -68,8 +68,9 @@ def argsort_line(run: Run, a: Array, n_workers: int) -> Array:
     """Return the indices that sort a line; equal elements stay in their order.
 
     The bits in which keys differ are packed with the position into one word, and the words are
-    sorted: 6 to 10 x faster than the indices. Where not all of the key has room, the rare runs of
-    equals are ordered after that, or the lower part of the key is sorted by before it.
+    sorted, since NumPy's sort of numbers is vectorized and its argsort is not. Where a word has no
+    room for the whole key, the rare runs of equal words are ordered afterwards, or the lower part
+    of the key is sorted by first.
 
     Parameters
     ----------

@@ -26,7 +26,7 @@ def sort_bytes(run: Run, a: Array, out: Array, pieces: Sequence[slice]) -> None:
     out : ndarray, shape (n,)
         Contiguous; `a` itself, or memory apart from it.
     pieces : sequence of slice
-        What each task takes.
+        The part of the line for each task.
     """
     bits, sign = _bits(a)
     ends = np.cumsum(np.sum(_counts(run, bits, sign, pieces), axis=0))

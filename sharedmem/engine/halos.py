@@ -26,7 +26,7 @@ Slices = tuple[slice, ...]
 
 @dataclass(frozen=True)
 class Axis:
-    """How far a kernel looks along an axis, and what it sees beyond the array's ends."""
+    """The depth of the halo along an axis, and the boundary condition."""
 
     length: int
     depth: int
@@ -42,8 +42,8 @@ class Axis:
     def parts(self, start: int, stop: int) -> Iterator[tuple[slice, slice | None]]:
         """Yield the parts of a range, which may leave the array, and where they come from.
 
-        The array goes on in copies of itself: 0 is the array, 1 the copy behind it, -1 the one in
-        front. A part that comes from nowhere is constant.
+        The array continues in copies of itself: 0 is the array, 1 the copy after it, -1 the one
+        before it. A part without a source is constant.
         """
         n = self.length
         for copy in range(start // n, (stop - 1) // n + 1):
@@ -75,7 +75,7 @@ class StencilTask:
     buffers: threading.local = field(default_factory=threading.local)
 
     def reads(self, chunk: Chunk) -> list[tuple[Any, Slices]]:
-        """Return what is read for a chunk."""
+        """Return the arrays and regions that are read for a chunk."""
         interior = self._interior(chunk)
         if not _has_elements(interior):
             return []
@@ -180,7 +180,7 @@ class StencilTask:
 
 
 class _Near:
-    """An array in a file, of which a region has been read: what is mirrored at an edge is there."""
+    """An array in a file, with a region of it in memory that edges are mirrored from."""
 
     def __init__(self, store: Any, region: Slices) -> None:
         self._store, self._region = store, region

@@ -38,7 +38,7 @@ class Lines:
     view : ndarray
         The array, its axes in the order of memory as far as their roles allow.
     n_outer, n_reduced : int
-        How many axes of `view` come before the reduced ones, and how many those are.
+        Number of axes of `view` before the reduced ones, and number of these.
     grid : Grid
         The chunks of `view`, cut along all of its axes.
     """
@@ -50,7 +50,7 @@ class Lines:
 
     @property
     def n_pieces(self) -> int:
-        """How many chunks a line is in."""
+        """Number of chunks per line."""
         return math.prod(self._split(self.grid.counts)[1])
 
     @property
@@ -67,7 +67,7 @@ class Lines:
 
     @property
     def length(self) -> int:
-        """How many elements a line has."""
+        """Number of elements per line."""
         return math.prod(self._split(self.view.shape)[1])
 
     def together(self) -> Array | None:
@@ -88,7 +88,7 @@ class Lines:
         return chunk.reshape([math.prod(part) for part in self._split(chunk.shape)])
 
     def place(self, index: int) -> tuple[int, tuple[Any, ...]]:
-        """Return which piece of its lines a chunk is, and where its lines are in `kept_shape`."""
+        """Return the piece of its lines that a chunk is, and the place of these in `kept_shape`."""
         outer, _, inner = self._split(self.grid[index])
         n_pieces, n_inner_chunks = (math.prod(part) for part in self._split(self.grid.counts)[1:])
         return index // n_inner_chunks % n_pieces, (*outer, *inner, ...)
@@ -115,7 +115,7 @@ def as_lines(a: Array, axes: frozenset[int]) -> Lines:
     return Lines(as_strided(a, shape, strides), n_outer, n_reduced, grid)
 
 
-# A third of the time of a small sum, were it worked out again.
+# Otherwise computing it takes a large part of a small sum.
 @functools.lru_cache(256)
 def _layout(
     shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int, axes: frozenset[int]

@@ -1,4 +1,4 @@
-"""Stencils: kernels over chunks of arrays that come with a halo of their neighbours."""
+"""Stencils: kernels over chunks of arrays, each with a halo of its neighbors."""
 
 from __future__ import annotations
 

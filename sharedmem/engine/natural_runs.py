@@ -1,4 +1,4 @@
-"""The runs of a line that are sorted already."""
+"""Natural runs: the parts of a line that are sorted already."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class NaturalRuns:
-    """Runs that rise, or fall strictly.
+    """Runs that are ascending, or strictly descending.
 
     Attributes
     ----------

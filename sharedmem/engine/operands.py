@@ -1,4 +1,4 @@
-"""The arrays of a call on chunks: what is refused before any work, and what workers see."""
+"""The arrays of a call on chunks: checked before any work, and as workers see them."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def as_tuple(value: Any) -> tuple[Any, ...]:
 
 
 def common_shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-    """Return the shape that all are broadcast to; refuse those that have none."""
+    """Return the common shape of broadcasting; refuse shapes without one."""
     if len(set(shapes)) == 1:  # which NumPy takes 5 us to find
         return shapes[0]
     try:
@@ -130,7 +130,7 @@ def _axes_as_read(operands: Sequence[Any], n_loop: int) -> Sequence[int]:
 
 
 def as_input(a: Any, private_ok: bool) -> Array:
-    """Return an array that a stray write fails on, if the write would be lost."""
+    """Return an array that is read-only if writes to it would be lost."""
     if is_store(a):
         return as_array(a)
     view = as_ndarray(a).view()
@@ -168,12 +168,12 @@ def check_target(target: Any, role: str, shape: tuple[int, ...] | None = None) -
 
 
 def named(target: Any, role: str) -> str:
-    """Return what an error calls an array: its part in the call, its shape, and its dtype."""
+    """Return the name of an array in an error: its role in the call, its shape, and its dtype."""
     return f"{role}, of shape {target.shape} and dtype {target.dtype},"
 
 
 def is_same_view(a: Array, b: Array) -> bool:
-    """Say whether two arrays have their elements at the same places in memory."""
+    """Return whether two arrays have their elements at the same places in memory."""
     return a.shape == b.shape and a.strides == b.strides and address_of(a) == address_of(b)
 
 
@@ -191,13 +191,13 @@ def check_stored(target: Any, role: str, private_ok: bool) -> None:
 
 
 def check_kernel(kernel: Any) -> None:
-    """Refuse what cannot be called."""
+    """Refuse a kernel that is not callable."""
     if not callable(kernel):
         raise TypeError(f"kernel must be callable, got {kernel!r}")
 
 
 def check_reduction(reduction: Any, axis: Any) -> None:
-    """Refuse what is no reduction, and arrays in the place of the axis."""
+    """Refuse an object that is not a reduction, and an array in the place of the axis."""
     if not isinstance(reduction, Reduction):
         given = f"the ufunc {reduction!r}" if isinstance(reduction, np.ufunc) else repr(reduction)
         if isinstance(reduction, np.ndarray) or is_store(reduction):
@@ -216,7 +216,7 @@ def check_reduction(reduction: Any, axis: Any) -> None:
 
 
 def check_options(order: Any, options: Iterable[str]) -> None:
-    """Refuse what this call cannot keep; the rest NumPy takes or refuses."""
+    """Refuse options that do not work chunk by chunk; NumPy checks the others."""
     if order not in ("C", "F", "A", "K"):
         raise ValueError(f"order must be one of 'C', 'F', 'A' or 'K', got {order!r}")
     refused = sorted({"axes", "axis", "keepdims", "subok"} & set(options))
@@ -228,7 +228,7 @@ def check_options(order: Any, options: Iterable[str]) -> None:
 
 
 def check_grid(grid: Any) -> Grid:
-    """Refuse what is no grid, or chunks that would be written to twice."""
+    """Refuse an object that is not a grid, or a grid whose chunks overlap."""
     if not isinstance(grid, Grid):
         raise TypeError(f"chunks must come from sharedmem.chunks, got {type(grid).__name__}")
     if any(grid.overlap):

@@ -20,15 +20,15 @@ Array = NDArray[Any]
 
 
 def is_selectable(a: Array) -> bool:
-    """Say whether there is a kernel for a line of this type."""
+    """Return whether there is a kernel for the dtype of a line."""
     return a.dtype.kind in "iu" or a.dtype.char in "fd"
 
 
 def order_statistics(run: Run, a: Array, ranks: Sequence[int]) -> Array:
     """Return the elements that would stand at `ranks` if a line were sorted.
 
-    A sample gives two limits that hold the element almost surely; one pass counts what is below
-    them, and copies what is between.
+    A sample gives two limits that almost surely enclose the element. One pass counts the elements
+    below them, and copies those in between.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def order_statistics(run: Run, a: Array, ranks: Sequence[int]) -> Array:
     wanted = sorted({*ranks})
     found = {rank: _at_end(run, a, rank) for rank in wanted if rank in (0, len(a) - 1)}
     for rank in wanted:
-        if rank not in found:  # its neighbour comes from the same pass
+        if rank not in found:  # its neighbor comes from the same pass
             group = [at for at in (rank, rank + 1) if at in wanted and at not in found]
             values = _select(run, a, group, *limits(sample, rank / len(a)))
             found |= dict(zip(group, values, strict=True))

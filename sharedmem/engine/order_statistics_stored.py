@@ -42,10 +42,11 @@ def quantile_of_file(
         The function, and what it gets besides.
     a : array in a file
     axis : int or tuple of int, optional
-        By default all: then the array is read a few times, and few elements at once are in memory.
+        By default all: the array is then read a few times, and few elements are in memory at
+        a time.
         With others, each worker reads whole lines.
     keepdims : bool
-        Whether reduced axes stay, with length one.
+        Whether to keep the reduced axes, with length one.
     """
     axes = normalize_axis_tuple(range(a.ndim) if axis is None else axis, a.ndim, "axis")
     kept = [at for at in range(a.ndim) if at not in axes]
@@ -109,7 +110,7 @@ class SelectingLine(np.ndarray[Any, np.dtype[Any]]):
     def partition(
         self, kth: Any, axis: Any = -1, kind: Any = "introselect", order: Any = None
     ) -> None:
-        """Put the elements `kth` where sorting would put them."""
+        """Put the elements `kth` into their places in the sorted line."""
         ranks = np.unique(np.asarray(kth) % len(self))
         self.view(np.ndarray)[ranks] = self.select(ranks.tolist())
 
@@ -124,8 +125,8 @@ def _unread(n: int, dtype: np.dtype[Any]) -> SelectingLine:
 def order_statistics_of_file(run: Run, a: Any, ranks: Sequence[int]) -> Array:
     """Return the elements that would stand at `ranks` if all were sorted, NaNs at the end.
 
-    A sample gives two limits that hold an element almost surely; a pass over the file counts what
-    is below them, and brings together what is between: see `order_statistics`.
+    A sample gives two limits that almost surely enclose an element. A pass over the file counts the
+    elements below them, and collects those in between: see `order_statistics`.
     """
     grid = chunks(a, range(a.ndim))
     size = math.prod(a.shape)

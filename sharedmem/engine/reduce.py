@@ -41,13 +41,13 @@ def reduce(
     run : callable
         ``run(func, sequence)`` gives the list of ``func(item)``, from a team.
     reduction : Reduction
-        What to do to chunks, and how to combine what comes of them.
+        How to reduce chunks to states, and how to combine the states.
     a : array_like
         The array.
     axis : int or tuple of int, optional
         Axes to reduce; by default all.
     keepdims : bool
-        Whether reduced axes stay, with length one.
+        Whether to keep the reduced axes, with length one.
     n_workers : int
         How many workers there are; each gets a few tasks.
     share : callable, optional
@@ -56,14 +56,14 @@ def reduce(
     Returns
     -------
     scalar, ndarray, or tuple of them
-        What `reduction` gives for each line.
+        The result of `reduction` for each line.
 
     Raises
     ------
     ValueError
         If lines are empty and the reduction has no identity.
     AxisError
-        If there is no such axis, or one is named twice.
+        If an axis is out of bounds or repeated.
     """
     a = np.asarray(a)
     axes = frozenset(range(a.ndim) if axis is None else normalize_axis_tuple(axis, a.ndim, "axis"))
@@ -184,7 +184,7 @@ def _reduce_line(run: Run, reduction: Reduction, lines: Lines, n_workers: int) -
 
 
 def _combine_pieces(reduction: Reduction, states: State) -> State:
-    """Combine the states of neighbouring pieces in pairs, until one state is left."""
+    """Combine the states of neighboring pieces in pairs, until one state is left."""
     while len(states[0]) > 1:
         even = len(states[0]) // 2 * 2
         pairs = reduction.combine(

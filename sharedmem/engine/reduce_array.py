@@ -33,7 +33,7 @@ def reduce_array(
         Axes to reduce, by default all. With an axis, a reduction that is not made of lines is
         called from Python for each line.
     keepdims : bool, optional
-        Whether the reduced axes stay, with length one.
+        Whether to keep the reduced axes, with length one.
 
     Returns
     -------

@@ -30,7 +30,7 @@ def reduce_store(
 
     The parameters, and what is returned and raised, are otherwise those of
     :func:`engine.reduce.reduce`. Which elements are in a chunk depends on the shape, the dtype
-    and the chunks of the file; states are combined over neighbours, in the order of the chunks.
+    and the chunks of the file; states of neighbors are combined, in the order of the chunks.
     A file without gaps that is reduced as a whole is one line, in chunks whose states are those
     that threads compute of an array in memory: so the result has the same bits.
     """
@@ -74,7 +74,7 @@ class ChunkTask:
     axes: tuple[int, ...]
 
     def reads(self, chunk: Chunk) -> list[tuple[Any, Chunk]]:
-        """Return what is read for a chunk."""
+        """Return the arrays and regions that are read for a chunk."""
         return [(self.store, chunk)]
 
     def __call__(self, chunk: Chunk) -> State:
@@ -85,7 +85,7 @@ class ChunkTask:
 
 
 class _Tree:
-    """States of neighbours that come in order, combined in pairs: it keeps log2 of them."""
+    """States of neighbors in order, combined in pairs; at most log2 of their number are kept."""
 
     def __init__(self, combine: Callable[[State, State], State]) -> None:
         self._combine = combine

@@ -18,10 +18,10 @@ Region = tuple[slice, ...]
 
 
 def read(part: Any, region: Region) -> Any:
-    """Return a region of an array: a view, or what is read from its file."""
+    """Return a region of an array: a view, or the values read from its file."""
     if not is_store(part):
         return part[(*region, ...)]
-    if not all(_lengths(part, region)):  # which not all formats can read
+    if not all(_lengths(part, region)):  # not all formats can read empty regions
         return np.empty(_lengths(part, region), part.dtype)
     values = as_ndarray(part[tuple(map(forward, region))])
     steps: Any = [slice(None, None, part.step) for part in region]
@@ -29,9 +29,9 @@ def read(part: Any, region: Region) -> Any:
 
 
 def as_given(a: Array, n_loop: int) -> Array:
-    """Return an input without what the loop repeats: NumPy casts repeated elements one by one.
+    """Return an input without its repeated elements, which NumPy would cast one by one.
 
-    Its square of ``power(x, [2])`` has other bits than that of as many exponents.
+    NumPy's ``power(x, [2])`` has other bits than a power of as many exponents.
     """
     if 0 not in a.strides[:n_loop]:
         return a
@@ -40,21 +40,21 @@ def as_given(a: Array, n_loop: int) -> Array:
 
 
 def room(part: Any, region: Region) -> Any:
-    """Return where a kernel writes: a view, or what is then written to the file."""
+    """Return the array that a kernel writes to: a view, or a buffer for :func:`write`."""
     if not is_store(part):
         return part[(*region, ...)]
     return np.empty(_lengths(part, region), part.dtype)
 
 
 def write(part: Any, region: Region, values: Any) -> None:
-    """Write what is in a :func:`room` to the file, if it is one of a file."""
+    """Write the buffer of a :func:`room` to the file, if there is one."""
     if is_store(part) and values.size:
         part[tuple(region)] = values
 
 
 @dataclass(frozen=True)
 class Spread:
-    """An array in a file, broadcast: what is read of it is no more than it has."""
+    """An array in a file, broadcast: each element is read from the file once."""
 
     store: Any
     shape: tuple[int, ...]
@@ -64,11 +64,11 @@ class Spread:
         return np.broadcast_to(read(self.store, self.own(region)), _lengths(self, region))
 
     def reads(self, region: Region) -> list[tuple[Any, Region]]:
-        """Return what is read for a region."""
+        """Return the stored arrays and regions that are read for a region."""
         return [(self.store, self.own(region))]
 
     def own(self, region: Region) -> Region:
-        """Return what is read of the file for a region."""
+        """Return the region of the file that is read for a region."""
         whole = (*region, *[slice(None)] * (self.ndim - len(region)))
         return tuple(
             slice(None) if n == 1 else part
@@ -109,7 +109,7 @@ def broadcast(a: Any, shape: tuple[int, ...]) -> Any:
 
 
 def is_same_store(a: Any, b: Any) -> bool:
-    """Say whether two objects are one array in a file."""
+    """Return whether two objects are the same array in a file."""
     if not (is_store(a) and is_store(b)):
         return False
     paths = [getattr(store, "store_path", None) for store in (a, b)]  # of zarr
@@ -124,7 +124,7 @@ def _lengths(part: Any, region: Region) -> tuple[int, ...]:
 
 
 def forward(part: slice) -> slice:
-    """Return the same elements with a step forward, which is how files are read."""
+    """Return a slice of the same elements with a positive step, as files need it."""
     if part.step != -1:
         return part
     return slice(0 if part.stop is None else part.stop + 1, part.start + 1)

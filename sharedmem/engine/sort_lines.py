@@ -21,7 +21,7 @@ Merge = Callable[[Array, Array, Array, int, int], None]
 
 
 def pieces_of(n: int, itemsize: int) -> list[slice]:
-    """Cut a line, in a way that depends on its bytes alone."""
+    """Cut a line into pieces, which depend on nothing but its size in bytes."""
     step = max(1, tuning.sort_piece_bytes // max(itemsize, 1))
     return [slice(start, min(start + step, n)) for start in range(0, n, step)]
 
@@ -51,7 +51,7 @@ def sort_line(run: Run, a: Array, out: Array, n_workers: int) -> None:
 
 
 def _sort_numbers(run: Run, a: Array, out: Array, n_workers: int) -> None:
-    """Sort numbers that only their bits can tell apart, but for zeros and NaNs."""
+    """Sort numbers; equal ones have the same bits, except for zeros and NaNs."""
     pieces = pieces_of(len(out), out.itemsize)
     if out.itemsize == 1:
         sort_bytes(run, a, out, pieces)
@@ -91,7 +91,7 @@ def _sort_runs(run: Run, a: Array, out: Array, n_workers: int, kind: Any, merge:
 def _merge_runs(
     run: Run, out: Array, bounds: list[int], fill: Callable[[Array], None], merge: Merge
 ) -> None:
-    """Merge neighbouring runs in pairs until one is left; `fill` writes the runs to an array."""
+    """Merge neighboring runs in pairs until one is left; `fill` writes the runs to an array."""
     n_levels = (len(bounds) - 2).bit_length()
     source, target = (out, np.empty_like(out)) if n_levels else (out, out)
     if n_levels % 2:
@@ -111,7 +111,7 @@ def _merge_runs(
 def _merge_tasks(
     bounds: Sequence[int], itemsize: int
 ) -> list[tuple[slice, slice, slice, int, int]]:
-    """Pair neighbouring runs, and cut what comes of them into pieces of equal length."""
+    """Pair neighboring runs, and cut the merged runs into pieces of equal length."""
     tasks = []
     for at in range(0, len(bounds) - 1, 2):
         first, middle, last = (bounds[min(at + k, len(bounds) - 1)] for k in range(3))
@@ -121,7 +121,7 @@ def _merge_tasks(
 
 
 def _merge_by_numpy(left: Array, right: Array, out: Array, start: int, stop: int) -> None:
-    """Do what `orders.merge` does, for any type."""
+    """Merge like `kernels.sorting.merge`, for any dtype."""
     i, k = _from_left(left, right, start), _from_left(left, right, stop)
     out[start : start + k - i] = left[i:k]
     out[start + k - i : stop] = right[start - i : stop - k]
@@ -143,7 +143,7 @@ def _from_left(left: Array, right: Array, n: int) -> int:
 
 @dataclass(frozen=True)
 class _Twins:
-    """The zeros and the NaNs of a line, which are equal to each other, but differ in their bits.
+    """The zeros and NaNs of a line, which compare as equal but differ in their bits.
 
     NumPy's vectorized sorts do not keep these bits: they may make two zeros of one sign.
     """
@@ -153,7 +153,7 @@ class _Twins:
 
     @classmethod
     def of(cls, run: Run, a: Array) -> _Twins:
-        """Find those of a line, in its order."""
+        """Find the zeros and NaNs of a line, in its order."""
 
         def find(part: slice) -> tuple[Array, Array]:
             chunk = a[part]
@@ -166,7 +166,7 @@ class _Twins:
         return cls(zeros, nans)
 
     def write(self, out: Array) -> None:
-        """Put them where they are in a sorted line."""
+        """Write them to their places in the sorted line."""
         first = np.searchsorted(out, 0)
         out[first : first + len(self.zeros)] = self.zeros
         out[len(out) - len(self.nans) :] = self.nans
@@ -182,7 +182,7 @@ def _move_nat(out: Array) -> None:
 
 
 def lines_a_chunk(kept: Sequence[int], line_bytes: int) -> list[int]:
-    """Choose how many lines a task takes along each of the axes that lines are kept along."""
+    """Return the number of lines per task along each axis that is kept."""
     wanted = tuning.sort_piece_bytes // max(line_bytes, 1)
     inner = [math.prod(kept[at + 1 :]) for at in range(len(kept))]
     return [max(1, min(length, wanted // n)) for length, n in zip(kept, inner, strict=True)]

@@ -63,7 +63,7 @@ def compile_kernel(kernel: Any, *args: Any) -> None:
         import numba
 
         result = signature.return_type
-        # What Python code compiled as such returns is known when it is called.
+        # In object mode, the type of the result is known only after the call.
         if result not in (None, numba.types.none, numba.types.pyobject):
             raise TypeError(_refusal(kernel, str(result)))
 
@@ -116,7 +116,7 @@ def serial_form(kernel: Any) -> Any:
 
 
 def releases_gil(kernel: Any) -> bool:
-    """Whether threads of the caller work on chunks at the same time, if each calls `kernel`."""
+    """Return whether a compiled kernel releases the GIL."""
     return bool(getattr(kernel, "targetoptions", {}).get("nogil"))
 
 
@@ -124,8 +124,8 @@ def warn_of_gil(kernel: Any) -> None:
     """Warn of a compiled kernel that threads call one after the other."""
     if hasattr(kernel, "targetoptions") and not releases_gil(kernel):
         warnings.warn(
-            f"kernel {kernel.__name__} holds the interpreter's lock, so that threads wait for each "
-            "other; compile it with numba.njit(nogil=True)",
+            f"kernel {kernel.__name__} holds the GIL, so that threads wait for each other; compile "
+            "it with numba.njit(nogil=True)",
             RuntimeWarning,
             stacklevel=3,
         )

@@ -29,12 +29,12 @@ from sharedmem.expressions.language import (
 def bind(steps: Steps, values: Mapping[str, Any]) -> tuple[Steps, list[str], list[Any]]:
     """Put numbers where they are known, and arrays in the places of their names.
 
-    What depends on numbers only is computed here, once, and as Python and NumPy do it.
+    Steps on numbers alone are computed here, by Python and NumPy.
 
     Parameters
     ----------
     steps : tuple of Step
-        What :func:`parse` gives.
+        The result of :func:`parse`.
     values : mapping
         Arrays, and numbers of Python or NumPy, by name.
 
@@ -88,7 +88,7 @@ def bind(steps: Steps, values: Mapping[str, Any]) -> tuple[Steps, list[str], lis
 
 
 def compute(steps: Steps, operands: tuple[Any, ...], scalars: tuple[Any, ...]) -> Any:
-    """Have NumPy compute what :func:`bind` gave, one operation after the other."""
+    """Compute the result of :func:`bind` by NumPy, one operation after the other."""
     n_uses = Counter(at for step in steps if isinstance(step, Call) for at in step.arguments)
     values: dict[int, Any] = {}
     for at, step in enumerate(steps):
@@ -119,7 +119,7 @@ def _kind(value: Any) -> Any:
 
 
 def _compute(function: str, numbers: list[Any]) -> Any:
-    """Compute with numbers; those of Python must not grow beyond all bounds."""
+    """Compute a number; refuse integers of more than 64 bits."""
     if all(type(number) is int for number in numbers):
         if function in ("**", "<<") and abs(numbers[1]) > MAX_BITS:
             raise ValueError(f"{numbers[0]} {function} {numbers[1]} has more than {MAX_BITS} bits")

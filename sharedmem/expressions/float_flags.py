@@ -1,4 +1,4 @@
-"""What processors note about arithmetic, such as a division by zero, told as NumPy tells it."""
+"""Floating-point exceptions of kernels, reported as NumPy reports them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _BITS = {
 _WORDS = {
     "divide": "divide by zero", "over": "overflow", "under": "underflow", "invalid": "invalid value"
 }  # fmt: skip
-# What `numpy.seterrcall` gets.
+# The flags that the function of `numpy.seterrcall` gets.
 _FLAGS = {"divide": 1, "over": 2, "under": 4, "invalid": 8}
 MASK = sum(_BITS.values())
 
 
 @functools.cache
 def addresses() -> tuple[int, ...]:
-    """Return where the C library clears what is noted, and where it tests for it, if it does."""
+    """Return the addresses of `feclearexcept` and `fetestexcept`; empty without them."""
     try:
         library = ctypes.CDLL(None)
         functions = [library.feclearexcept, library.fetestexcept]
@@ -38,19 +38,19 @@ def addresses() -> tuple[int, ...]:
 
 
 def tell(noted: int, name: str) -> None:
-    """Warn or raise as NumPy does, in this thread's error state.
+    """Warn or raise as NumPy does, by this thread's error state.
 
     Parameters
     ----------
     noted : int
-        What was tested for :data:`MASK`.
+        The exceptions, as the bits of :data:`MASK`.
     name : str
         The ufunc that was computed.
 
     Raises
     ------
     FloatingPointError
-        Where NumPy is asked to raise.
+        If `numpy.errstate` asks for it.
     """
     if noted:
         tell_kinds({kind for kind in _WORDS if noted & _BITS[kind]}, name)

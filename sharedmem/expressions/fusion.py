@@ -46,7 +46,7 @@ class _Unfused(Exception):  # noqa: N818 - no error: NumPy computes it
     """There is no kernel for an expression of these types."""
 
 
-# Threads that begin with one expression at once would all compile it.
+# Otherwise threads that start with the same expression would all compile it.
 _compiling = new_lock()
 
 
@@ -62,7 +62,7 @@ def fuse(
     scalars : sequence
         The numbers.
     is_exact : bool
-        Whether functions have NumPy's very bits, in place of those of vectors.
+        Whether results have NumPy's bits; libmvec is not used then.
 
     Returns
     -------
@@ -99,7 +99,7 @@ def _fuse(steps: Steps, operand_dtypes: tuple[Dtype, ...], is_exact: bool) -> Ke
 
 @dataclass
 class _Value:
-    """A result on its way: registers in the loop of one stage, or what is in memory, or both."""
+    """An intermediate result: registers in the loop of one stage, memory, or both."""
 
     dtype: Dtype
     stage: int

@@ -1,4 +1,4 @@
-"""A compiled expression, whose work threads share."""
+"""Compiled expressions, whose work threads share."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from sharedmem.machine.tuning import tuning
 if TYPE_CHECKING:  # which would import numba
     from sharedmem.kernels.loops.pieces import Share
 
-# Where, behind how many are claimed, it is counted how many are done; and how often the caller
-# looks there before it waits for the other threads.
+# The place of the count of finished elements, after that of claimed ones; and how often the caller
+# reads it before it waits for the other threads.
 _DONE, _LOOKS = 8, 10_000
 
 
@@ -32,9 +32,9 @@ class Kernel:
     dtype : dtype
         Of the result.
     scalar_dtypes : tuple of dtype
-        What the numbers of the expression become.
+        The dtypes of the numbers in the expression.
     scratch : int
-        Bytes for what passes from loop to loop.
+        Bytes for intermediate results.
     loops : tuple of NumpyLoop
         The loops of NumPy's that the machine code calls, and what it needs of them.
     numbers : tuple of ndarray
@@ -60,15 +60,15 @@ class Kernel:
         Parameters
         ----------
         streams : bool
-            Whether `out` is written past the caches, which then need not read it before: a third
-            less traffic for ``a + 1``. It must be no operand.
+            Whether `out` is written past the caches, which then do not read it first. It must not
+            be an operand.
         share : callable, optional
             Calls a function in several threads, which share the work.
 
         Returns
         -------
         int
-            What `float_flags.tell` tells.
+            Exceptions for `float_flags.tell`.
         """
         noted = 0
         *operands, out = (part.reshape(-1) for part in (*operands, out))

@@ -44,8 +44,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "imag": np.imag,
     "where": np.where,
 }
-# Computed in float64, and rounded: the logarithms of powers of ten have to be exact, and those of
-# NumPy's float32 are not where the processor has AVX-512 (46 of 76).
+# Computed in float64, and rounded: logarithms of powers of ten must be exact, and those of NumPy's
+# float32 loop for AVX-512 are not.
 WIDENED = {("log10", np.dtype("f4"))}
 _N_ARGUMENTS = {"real": 1, "imag": 1, "where": 3, "clip": 3}
 
@@ -62,7 +62,7 @@ _HINTS: dict[type[ast.AST], str] = {
     ast.Or: "use | for or, with parentheses around comparisons",
     ast.Not: "use ~ for not",
 }
-# What else one may write, what it is called, and what to do instead.
+# Other syntax: its name in an error, and what to write instead.
 _INSTEAD: dict[type[ast.AST], tuple[str, str]] = {
     ast.IfExp: ("a conditional (IfExp)", "use where(condition, x, y)"),
     ast.Subscript: ("a Subscript", "give the part as an array: evaluate('x + 1', x=a[0])"),
@@ -130,7 +130,7 @@ def parse(expression: str) -> Steps:
     Raises
     ------
     TypeError
-        If `expression` is no text.
+        If `expression` is not a str.
     ValueError
         If it is anything else than what :func:`sharedmem.evaluate` lists, or is too long, too
         deeply nested, or has numbers beyond 64 bits.
@@ -150,7 +150,7 @@ def _parse(expression: str) -> Steps:
     try:
         tree = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError) as error:
-        raise ValueError(f"{_short(expression)} is no expression: {error}") from None
+        raise ValueError(f"{_short(expression)} is not an expression: {error}") from None
     except (RecursionError, MemoryError):
         raise ValueError(
             f"{_short(expression)} has more terms than Python's parser takes here, or is nested "
@@ -235,7 +235,7 @@ class _Writer:
         match node:
             case ast.Constant(value=value):
                 if type(value) not in (bool, int, float, complex):
-                    raise self._refuse(node, f"{type(value).__name__} is no number")
+                    raise self._refuse(node, f"{type(value).__name__} is not a number")
                 return []
             case ast.Name(id=name):
                 if name.startswith("__"):
@@ -290,7 +290,7 @@ class _Writer:
 
 
 def _continues(node: ast.expr, part: ast.expr) -> bool:
-    """Return whether a part continues a chain, which is no deeper however long it is."""
+    """Return whether a part continues a chain, whose length does not count as depth."""
     match node, part:
         case ast.BinOp(), ast.BinOp():
             is_same = type(node.op) is type(part.op) and isinstance(node.op, _ASSOCIATIVE)

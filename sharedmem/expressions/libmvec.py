@@ -1,4 +1,4 @@
-"""Functions of the C library that compute several elements at once, where that is faster.
+"""Vectorized functions of the C library, where they are faster than NumPy's.
 
 glibc's libmvec is within 4 units of the last place, as NumPy's own loops are where they use
 vectors. It is faster than NumPy's loops that take one element after the other, and slower than

@@ -1,6 +1,6 @@
-"""Operations on many elements at once in the language of LLVM, and machine code made of it.
+"""Vectorized operations as LLVM text, and the compilation of that text.
 
-The language is text in which ``#`` stands for how many elements are worked on at once.
+``#`` stands for the number of elements per vector.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NAMES: dict[Dtype, str] = {np.dtype(name): llvm for name, llvm in {
 }.items()}  # fmt: skip
 _PARTS: dict[Dtype, Dtype] = {np.dtype("c8"): np.dtype("f4"), np.dtype("c16"): np.dtype("f8")}
 
-# What LLVM computes to the very bits of NumPy, by the kinds of types that it is for.
+# Instructions that give NumPy's bits, by the kinds of dtypes.
 _OPERATIONS = {
     "+": {"iu": "add", "fc": "fadd"},
     "-": {"iu": "sub", "fc": "fsub"},
@@ -49,7 +49,7 @@ _INTRINSICS = {
 
 
 def is_known(dtype: Dtype) -> bool:
-    """Say whether there are registers for a type."""
+    """Return whether LLVM has a type for a dtype."""
     return dtype in _NAMES or dtype in _PARTS
 
 
@@ -172,7 +172,7 @@ def choose(emit: Emit, dtype: Dtype, arguments: Sequence[Parts]) -> Parts:
 
 
 def at_width(text: str, width: int) -> str:
-    """Write a text for `width` elements at once."""
+    """Return a text with `width` in place of its placeholders."""
     masks = {
         "#even": range(0, 2 * width, 2),
         "#odd": range(1, 2 * width, 2),
@@ -186,7 +186,7 @@ def at_width(text: str, width: int) -> str:
 def assemble(text: str, *arguments: Any) -> Callable[..., None]:
     """Return the function ``kernel`` of a text, of arguments of these types of ctypes.
 
-    It lets go of the interpreter's lock.
+    It releases the GIL.
     """
     import llvmlite.binding as llvm
 

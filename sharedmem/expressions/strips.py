@@ -9,11 +9,10 @@ from sharedmem.expressions import float_flags, lowering
 from sharedmem.expressions.lowering import Dtype, Emit, Parts
 from sharedmem.expressions.numpy_loops import NumpyLoop
 
-# Elements computed at once, so that what passes from loop to loop stays in the nearest cache:
-# exp(-a*a) + c*0.5 by NumPy's exp takes 46 ms with 512 and 1024, 43 with 2048, 44 with 4096 (256
-# MiB each).
+# Elements per strip: intermediate results of a strip stay in the nearest cache (benchmark row
+# elementwise/exp-128MiB).
 STRIP = 2048
-# Memory is written past the caches in lines of so many bytes.
+# Bytes per cache line, in which memory is written past the caches.
 LINE = 64
 # Bytes of the widest elements that a loop takes in one step: four registers, or two.
 _STEP_BYTES = 128
@@ -65,7 +64,7 @@ end:
 """
 
 
-# What the processor notes is told before a piece counts as done: then the caller may look there.
+# Floating-point exceptions are stored before a piece counts as done: the caller reads them then.
 _CLEAR = "%cleared = call i32 inttoptr (i64 {0} to ptr)(i32 {1})"
 _NOTE = """%raised = call i32 inttoptr (i64 {0} to ptr)(i32 {1})
   %bits = zext i32 %raised to i64

@@ -42,7 +42,7 @@ def compute_whole(
     Returns
     -------
     int or None
-        What `float_flags.tell` tells; None if the arrays have to be cut.
+        Exceptions for `float_flags.tell`; None if the arrays have to be cut.
     """
     axes = memory_order(out.strides)
     *operands, out = parts = [x.transpose(axes) for x in (*operands, out)]
@@ -55,7 +55,7 @@ def compute_whole(
 
 
 def is_plain(a: Array) -> bool:
-    """Say whether an array lies in memory as kernels want it."""
+    """Return whether an array is C-contiguous, aligned, and native."""
     return a.flags.c_contiguous and a.flags.aligned and a.dtype.isnative
 
 
@@ -68,7 +68,7 @@ class WholeUfunc:
         self.__name__ = ufunc.__name__
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
-        """Have NumPy compute a chunk."""
+        """Compute a chunk by NumPy."""
         return self._ufunc(*inputs, **options)
 
     def together(self, share: Share, operands: Sequence[Any], out: Array) -> bool:

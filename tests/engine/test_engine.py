@@ -145,7 +145,7 @@ def test_a_kernel_with_parallel_loops_starts_no_threads(make_pool):
         contextlib.nullcontext()
         if make_pool is not TEAMS["threads"]
         else pytest.warns(
-            RuntimeWarning, match=r"double_in_parallel holds the interpreter's lock.*nogil=True"
+            RuntimeWarning, match=r"double_in_parallel holds the GIL.*nogil=True"
         )
     ):
         make_pool().map_chunks(double_in_parallel, a, chunks=sharedmem.chunks(a, n=3))

@@ -22,20 +22,25 @@ VENV := .venv
 BIN := $(VENV)/bin
 OLD := $(VENV)-0.3.8
 
-.PHONY: demo test lint types unit kernels callers doctests versions version faults soak dtypes \
+.PHONY: demo test lint types pools unit kernels callers doctests versions version faults soak dtypes \
 	processors fuzz coverage compat bench regressions clean
 
 demo: $(VENV)/with-plot
 	$(BIN)/python examples/demo.py
 
-test: kernels unit callers doctests lint types
+test: kernels pools unit callers doctests lint types
 
 # Tests that compile many kernels, for minutes. They have a process of their own: it grows to more
 # than a gigabyte, which would make every fork in the other tests slow.
 KERNELS := tests/kernels tests/functions tests/expressions tests/engine/test_reduce_stored.py tests/cli
 # Tests that call many compiled kernels from processes that they start.
 CALLERS := tests/project/test_benchmarks.py tests/cluster
-UNIT := $(KERNELS:%=--ignore=%) $(CALLERS:%=--ignore=%)
+# Tests that fork thousands of times, which is cheap as long as their process has not imported numba.
+POOLS := tests/workers tests/memory tests/pool
+UNIT := $(foreach path,$(KERNELS) $(CALLERS) $(POOLS),--ignore=$(path))
+
+pools: $(VENV)/with-test
+	$(BIN)/pytest -q $(POOLS)
 
 unit: $(VENV)/with-test
 	$(BIN)/pytest -q $(UNIT)
@@ -70,6 +75,7 @@ version-%:
 # Faults take minutes; `make faults VENV=.venv-3.13` injects them into another version.
 SAME := $(addprefix tests/,compat faults project engine/test_engine.py engine/test_map_overlap.py)
 version: $(VENV)/with-test
+	$(BIN)/pytest -q -m "not slow" $(POOLS)
 	$(BIN)/pytest -q -m "not slow" $(UNIT) $(SAME:%=--ignore=%)
 
 # Some scenarios need these packages, and are skipped without them.

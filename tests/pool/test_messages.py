@@ -247,17 +247,6 @@ def test_an_item_of_imap_that_cannot_be_pickled():
     ]
 
 
-def test_a_kernel_that_does_not_compile():
-    import numba
-
-    @numba.njit
-    def wrong(x):
-        return x.no_such_attribute
-
-    with pytest.raises(numba.core.errors.TypingError, match=r"'no_such_attribute' of type array"):
-        POOL.map_chunks(wrong, SHARED)
-
-
 def test_a_worker_that_is_killed():
     text = (
         r"^DeadWorkerError: Worker 0 \(pid \d+\) was killed by SIGKILL while it ran task 0 "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import inspect
 import platform
 import sys
 import warnings
@@ -77,7 +78,7 @@ def tell_kinds(kinds: Set[str], name: str) -> None:
 
 def warn_caller(text: str) -> None:
     """Issue a RuntimeWarning at the line that called this package."""
-    level, frame = 1, sys._getframe()
-    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == "sharedmem":
+    level, frame = 1, inspect.currentframe()
+    while frame and frame.f_globals.get("__name__", "").partition(".")[0] == "sharedmem":
         level, frame = level + 1, frame.f_back
     warnings.warn(text, RuntimeWarning, stacklevel=level)

@@ -199,11 +199,12 @@ class LocalRunner:
 
     def sees(self, *arrays: Any) -> bool:
         """Return False: threads of the caller have its arrays."""
-        if any(reads_dask(a) for a in arrays if not isinstance(a, np.ndarray)):
-            raise TypeError(
-                "a dask array is read by the workers of a cluster: give it to a pool on one, "
-                "MapReduce(DaskBackend(client)), or give a.compute() or an array in a file"
-            )
+        for a in arrays:  # a loop, since this is on the way of each small sum
+            if not isinstance(a, np.ndarray) and reads_dask(a):
+                raise TypeError(
+                    "a dask array is read by the workers of a cluster: give it to a pool on one, "
+                    "MapReduce(DaskBackend(client)), or give a.compute() or an array in a file"
+                )
         return False
 
     def stored(

@@ -15,33 +15,33 @@ from sharedmem.workers.recorder import Event
 from sharedmem.workers.sections import Sections, WorkerSync
 from sharedmem.workers.task_context import Call, Contexts
 
-# What epoll takes; longer waits are done in parts.
+# The longest timeout that epoll takes; longer waits are done in parts.
 _LONGEST_WAIT = 1e6
 
 Work = Callable[[int, "Port"], None]
 
 
 class OverdueError(TimeoutError):
-    """Nothing has come at the deadline; what handlers of signals raise is never of this type."""
+    """Nothing has arrived at the deadline; handlers of signals never raise this type."""
 
 
 class Results(Protocol):
-    """Where the results of tasks go.
+    """Receives the results of tasks.
 
     Attributes
     ----------
     pending : list
-        Takes small immutable results.
+        Small immutable results that have not been sent.
     """
 
     pending: list[Any]
 
     def start(self, index: int) -> None:
-        """Say that the next result is that of task `index`."""
+        """Set the number of the task of the next result."""
         ...
 
     def add(self, result: object) -> None:
-        """Take any result."""
+        """Add a result of any type."""
         ...
 
     def flush(self) -> None:
@@ -49,7 +49,7 @@ class Results(Protocol):
         ...
 
     def stopped(self) -> bool:
-        """Say whether the coordinator wants no more results."""
+        """Return whether the coordinator wants no more results."""
         ...
 
 
@@ -62,11 +62,11 @@ class Port(Results, Protocol):
         ...
 
     def fail(self, index: int, failure: Failure) -> None:
-        """Tell that task `index` has failed."""
+        """Report that task `index` has failed."""
         ...
 
     def finish(self, note: object = None) -> None:
-        """Tell that this worker has no more tasks, and what else it has to say."""
+        """Report that this worker has no more tasks, with a last note."""
         ...
 
     def receive(self) -> Message | None:
@@ -106,7 +106,7 @@ class Team(Protocol):
         ...
 
     def dismiss(self, rank: int) -> None:
-        """Tell a worker that there are no more tasks."""
+        """Send a worker the message that there are no more tasks."""
         ...
 
     def wait(self, deadline: float | None) -> None:

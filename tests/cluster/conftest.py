@@ -1,4 +1,4 @@
-"""A cluster of two processes that all tests share, and on which none leaves anything behind."""
+"""A cluster of two processes that all tests share; a test that leaves anything on it fails."""
 
 import gc
 import logging
@@ -24,7 +24,7 @@ CONFIG = {
 
 
 def pytest_collection_modifyitems(items):
-    """Come last: other tests fork, which the threads of Dask are in the way of."""
+    """Run these tests last: other tests fork, which the threads of Dask would disturb."""
     here = Path(__file__).parent
     items.sort(key=lambda item: here in item.path.parents)
 
@@ -67,7 +67,7 @@ def _on_worker():
 
 
 def left_on(cluster, client):
-    """What calls have left in the scheduler, and in the workers."""
+    """Return what calls have left in the scheduler, and in the workers."""
     gc.collect()
     scheduler = cluster.scheduler
     extensions = scheduler.extensions
@@ -81,7 +81,7 @@ def left_on(cluster, client):
 
 
 def bring_back_both_workers(cluster, client):
-    """Wait for the workers: a test before may have killed one, which Dask now and then gives up."""
+    """Wait for the workers: an earlier test may have killed one, which Dask may not restart."""
     try:
         client.wait_for_workers(2, timeout=15)
     except TimeoutError:
@@ -94,7 +94,7 @@ def bring_back_both_workers(cluster, client):
 
 @pytest.fixture(autouse=True)
 def nothing_is_left(request):
-    """Look at the cluster: Dask keeps threads and sockets of its own in this process."""
+    """Check the cluster itself: Dask keeps threads and sockets of its own in this process."""
     if "cluster" not in request.fixturenames:
         yield
         return

@@ -91,7 +91,7 @@ def test_histograms_and_keepdims(any_stored, pool):
     assert sharedmem.nansum(any_stored, axis=1, keepdims=True).shape == (400, 1)
 
 
-def test_elements_are_left_out_where_the_mask_says(stored, folder, pool, runs_far):
+def test_masked_elements_are_ignored(stored, folder, pool, runs_far):
     positive = VALUES > 0
     expected = VALUES[positive]
     row = np.arange(SHAPE[1]) % 2 == 0
@@ -106,7 +106,7 @@ def test_elements_are_left_out_where_the_mask_says(stored, folder, pool, runs_fa
     assert len(runs_far) == n_far
 
 
-def test_what_is_broadcast_is_sent_as_what_it_is(pool):
+def test_a_broadcast_array_is_sent_unexpanded(pool):
     spread = np.broadcast_to(np.arange(3.0), (10**9, 3))
     assert pool.map(lambda i: spread[i, i] if spread.shape[0] == 10**9 else None, range(3)) == [
         0,
@@ -115,7 +115,7 @@ def test_what_is_broadcast_is_sent_as_what_it_is(pool):
     ]
 
 
-def test_a_reduction_of_your_own(stored, pool):
+def test_a_custom_reduction(stored, pool):
     @numba.njit(nogil=True)
     def count_negative(x):
         return (x < 0).sum()
@@ -140,6 +140,16 @@ def test_kernels_write_to_files_chunk_by_chunk(stored, out, pool, runs_far):
     result = sharedmem.map_chunks(scale, stored, args=(2.0,), axis=1, out=out, position=True)
     assert result is out
     np.testing.assert_array_equal(out[...], VALUES * 2)
+    assert len(runs_far) == 1
+
+
+def test_a_shared_array_is_changed_in_place_with_a_file(stored, pool, runs_far):
+    def add(x, y):
+        x += y
+
+    shared = sharedmem.ones(SHAPE)
+    assert sharedmem.map_chunks(add, shared, stored) is shared
+    np.testing.assert_array_equal(shared, VALUES + 1)
     assert len(runs_far) == 1
 
 
@@ -204,7 +214,7 @@ def test_files_are_captured_by_name(folder, out, pool):
         pool.map(spoil, range(1))
 
 
-def test_what_could_not_be_written_is_refused(folder, tmp_path, pool):
+def test_outputs_that_workers_cannot_write_are_refused(folder, tmp_path, pool):
     stored = opened(folder, "zarr")
 
     def kernel(*_):
@@ -263,7 +273,7 @@ def dask_array(request, folder, client):
     client.cancel(array)
 
 
-def test_arrays_of_dask(dask_array, folder, out, pool):
+def test_dask_arrays(dask_array, folder, out, pool):
     stored = opened(folder, "zarr")
     is_even = len({*dask_array.chunks[0][:-1]}) == 1
     for name, axis in (("nansum", None), ("nanvar", 0)):
@@ -292,7 +302,7 @@ def test_arrays_of_dask(dask_array, folder, out, pool):
         pool.map_chunks(lambda x, y: 0.0, dask_array, out=out)
 
 
-def test_arrays_of_dask_need_a_cluster(folder):
+def test_dask_arrays_need_a_cluster(folder):
     array = dask.array.from_zarr(str(folder / "a.zarr"))
     with (
         MapReduce(np=2) as pool,

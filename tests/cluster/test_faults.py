@@ -1,4 +1,4 @@
-"""What happens to a call on a cluster when something of it dies."""
+"""Calls on a cluster whose workers, scheduler, or coordinator die."""
 
 import os
 import signal

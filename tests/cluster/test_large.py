@@ -1,4 +1,4 @@
-"""An array that is larger than all workers together: each holds few chunks at a time."""
+"""An array larger than the memory of all workers: each holds few chunks at a time."""
 
 import resource
 
@@ -13,7 +13,7 @@ SHAPE = (1250, 1_000_000)  # 10 GB
 
 
 def peak():
-    """The most memory that a worker had, in bytes."""
+    """Return the largest memory use of a worker, in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 

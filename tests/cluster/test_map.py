@@ -1,4 +1,4 @@
-"""Calls of a pool on a cluster mean what they mean on one machine."""
+"""Maps on a cluster: results, sections, random numbers, and errors."""
 
 import copy
 import ctypes
@@ -40,12 +40,12 @@ def test_a_pool_has_as_many_workers_as_the_cluster_has_threads(pool, backend):
         MapReduce(backend, trace=True)
 
 
-def test_what_is_no_client_is_refused():
+def test_an_invalid_client_is_refused():
     with pytest.raises(TypeError, match=r"a distributed\.Client or an address, got 3"):
         DaskBackend(3)
 
 
-def test_tasks_go_in_claims(pool, client, monkeypatch):
+def test_tasks_are_sent_in_claims(pool, client, monkeypatch):
     submitted = []
     submit = client.submit
 
@@ -91,7 +91,7 @@ def test_large_items_and_results_travel(pool):
         array += 1  # and belong to the caller
 
 
-def test_no_result_is_taken_for_a_pickle(pool):
+def test_results_that_look_like_pickles_are_unchanged(pool):
     makers = [
         lambda i: pickle.dumps([i]),
         lambda i: bytearray(pickle.dumps(i)),
@@ -174,7 +174,7 @@ def test_random_numbers_are_those_of_one_machine(backend):
         assert there.map(lambda _: there.rng.random(), range(20)) == expected
 
 
-def test_one_task_at_a_time_is_in_a_critical_section(pool):
+def test_a_critical_section_holds_one_task_at_a_time(pool):
     total = sharedmem.zeros(1)
 
     def add(i):
@@ -233,7 +233,7 @@ def test_a_second_turn_of_a_task_is_refused(pool):
         pool.map(work, range(4))
 
 
-def test_an_error_in_a_turn_holds_up_nobody(pool):
+def test_an_error_in_a_turn_blocks_no_other_task(pool):
     def work(i):
         if i == 3:
             raise KeyError(i)
@@ -278,7 +278,7 @@ def test_exceptions_carry_the_traceback_of_the_worker(pool):
     assert pool.map(abs, [-1]) == [1]
 
 
-def test_what_cannot_be_pickled(pool):
+def test_functions_and_results_that_cannot_be_pickled(pool):
     lock = threading.Lock()
 
     def work(i):

@@ -22,7 +22,7 @@ def backend(request):
     return request.param
 
 
-def test_the_result_comes_with_wait(backend):
+def test_wait_returns_the_result(backend):
     call = background(divmod, 7, 2, backend=backend)
     assert call.wait() == (3, 1)
     assert call.wait() == (3, 1)
@@ -131,7 +131,7 @@ def test_inside_a_pool_and_a_pool_inside():
     assert inner.wait() == [1, 2]
 
 
-def test_what_cannot_be_called_so_is_refused():
+def test_invalid_arguments_are_refused():
     with pytest.raises(TypeError, match="or ThreadBackend, got 'me'"):
         background(print, backend="me")
     with pytest.raises(TypeError, match="background needs a callable, got 3"):
@@ -160,7 +160,7 @@ def in_a_thread(function, *args):
 
 
 class TestThreads:
-    def test_all_that_wait_get_the_result(self, backend):
+    def test_all_waiting_threads_get_the_result(self, backend):
         go = sharedmem.zeros(1, "?")
         call = background(lambda: ([time.sleep(0.001) for _ in iter(lambda: go[0], True)], 3)[1])
         waiting = [in_a_thread(call.wait) for _ in range(3)]
@@ -171,7 +171,7 @@ class TestThreads:
         go[0] = True
         assert [result() for result in waiting] == [3, 3, 3]
 
-    def test_cancel_beside_those_that_wait(self):
+    def test_cancel_while_threads_wait(self):
         call = background(time.sleep, 60)
         waiting = [in_a_thread(call.wait) for _ in range(2)]
         time.sleep(0.05)
@@ -182,7 +182,7 @@ class TestThreads:
         assert repr(call) == "<background sleep, cancelled>"
         assert not call.cancel()
 
-    def test_cancel_says_what_those_that_wait_got(self):
+    def test_cancel_agrees_with_waiting_threads(self):
         for delay in (0, 0.001, 0.002, 0.004, 0.008, 0.016):
             call = background(lambda: 3)
             waiting = in_a_thread(call.wait)
@@ -195,7 +195,7 @@ class TestThreads:
                 assert waiting() == call.wait() == 3
                 assert call.exitcode == 0
 
-    def test_one_who_waits_is_interrupted_and_the_others_go_on(self):
+    def test_one_waiting_thread_is_interrupted_alone(self):
         go = sharedmem.zeros(1, "?")
         call = background(lambda: ([time.sleep(0.001) for _ in iter(lambda: go[0], True)], 3)[1])
         waiting = [in_a_thread(call.wait) for _ in range(2)]
@@ -224,7 +224,7 @@ class TestThreads:
             signal.signal(signal.SIGUSR1, before)
         assert seen == [False, True]
 
-    def test_a_timeout_of_a_handler_is_not_taken_for_ours(self, backend):
+    def test_a_timeout_of_a_handler_is_not_ours(self, backend):
         def handler(*_):
             raise TimeoutError("of the user")
 
@@ -284,7 +284,7 @@ class TestForks:
         call.cancel()
         held()
 
-    def test_one_that_has_ended_is_known_in_workers(self, backend):
+    def test_an_ended_call_is_known_in_workers(self, backend):
         done = background(abs, -3, backend=backend)
         failed = background(lambda: 1 // 0, backend=backend)
         assert done.wait() == 3
@@ -303,7 +303,7 @@ class TestForks:
             assert answer[5].endswith("failed>")
 
 
-def test_what_has_ended_shows_it_before_it_is_asked(backend):
+def test_repr_shows_that_a_call_has_ended(backend):
     call = background(abs, -3, backend=backend)
     while call.exitcode is None:
         time.sleep(0.001)

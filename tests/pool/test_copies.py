@@ -1,4 +1,4 @@
-"""Copies: a pool, and all else that is public, is the same after it is copied or unpickled."""
+"""Copied and unpickled pools, and other public objects."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ class TestConsumers:
         step()  # and outside, too
 
     @pytest.mark.parametrize("backend", [ProcessBackend, ThreadBackend])
-    def test_no_result_is_waited_for_inside(self, backend):
+    def test_asking_for_a_result_inside_is_refused(self, backend):
         pool = MapReduce(backend, np=2)
         results = pool.imap(abs, range(100), chunksize=1)
         next(results)

@@ -1,4 +1,4 @@
-"""Results that tasks write to arrays in private memory, which is lost, and a warning."""
+"""The warning of results that tasks write to arrays in private memory."""
 
 import functools
 
@@ -72,7 +72,7 @@ def test_the_warning_names_the_array(pool):
         pool.map(functools.partial(write, array), range(N_TASKS), chunksize=1)
 
 
-def test_room_to_work_in_and_what_reaches_the_coordinator_give_none(pool):
+def test_buffers_and_returned_results_give_no_warning(pool):
     own, room, shared, large = (
         np.ones((N_TASKS, 2)),
         np.empty(N_TASKS),

@@ -1,4 +1,4 @@
-"""What the commonest mistakes are told: what was wrong, with its values, and what to do."""
+"""Messages of common mistakes: what was given, the rule, and what to do."""
 
 import os
 import pickle

@@ -1,4 +1,4 @@
-"""Sequences of all kinds: map and imap call the function on what iterating gives."""
+"""Sequences of all kinds: map and imap use the items that iterating gives."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_map_and_imap_agree_with_iterating(make):
 
 
 @pytest.mark.parametrize("n", [0, 2])
-def test_what_only_has_indices_ends_by_its_length(n):
+def test_a_sequence_without_iter_ends_at_its_length(n):
     assert MapReduce(np=n).map(int, Endless(4)) == [0, 1, 4, 9]
 
 
@@ -173,7 +173,7 @@ def test_rows_of_a_file_are_read_by_the_workers(tmp_path):
 
 
 @pytest.mark.parametrize("n", [0, 2])
-def test_what_has_no_items_is_refused(n):
+def test_an_argument_without_items_is_refused(n):
     pool = MapReduce(np=n)
     for nothing in (3, None, np.array(3), len):
         with pytest.raises(TypeError, match="map needs a sequence or something to iterate over"):

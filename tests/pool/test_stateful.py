@@ -1,4 +1,4 @@
-"""Anything that programs do with a pool, in any order, against a model."""
+"""A pool against a model: any operations, in any order."""
 
 import os
 

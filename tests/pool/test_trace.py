@@ -34,7 +34,7 @@ def test_every_task_is_in_one_claim_and_claims_do_not_overlap(backend):
         assert times[-1] <= trace.stop
 
 
-def test_waits_are_told_from_work(backend):
+def test_waiting_is_told_from_work(backend):
     pool = MapReduce(backend, np=2, trace=True)
 
     def work(i):
@@ -103,7 +103,7 @@ def test_plotted_as_a_line_for_each_worker(tmp_path):
     assert (tmp_path / "trace.png").stat().st_size > 1000
 
 
-def test_there_is_none_unless_asked_for():
+def test_no_trace_by_default():
     pool = MapReduce(np=2)
     pool.map(abs, range(4))
     assert pool.trace is None

@@ -169,7 +169,8 @@ def check(
     func: Function, a: Array, axis: Axis, out: Array | None, keepdims: bool, options: Options
 ) -> None:
     """Raise if `q` or `out` does not fit; NumPy's functions accept some `out` that do not."""
-    check_plain(options.get("q"))
+    if "q" in options:
+        check_plain(options["q"])
     if out is not None and a.dtype.kind in "biufmM":
         unweighted = {name: value for name, value in options.items() if name != "weights"}
         example = func(np.zeros((1, 1), a.dtype), axis=-1, **unweighted)

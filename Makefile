@@ -121,8 +121,9 @@ bench: $(OLD)/with-0.3.8
 		--old-python $(OLD)/bin/python --results $(RESULTS); status=$$?; \
 	.venv-bench/bin/python benchmarks/report.py $(RESULTS) --output $(PAGE) && exit $$status
 
-# asv builds each commit, and runs the rows whose names match ROWS.
-ROWS ?= .
+# asv builds each commit, and runs the rows whose names match ROWS: sums, cumsum, sort, map of 2 and of
+# 100,000 tasks, and map_chunks, or ROWS=. for all.
+ROWS ?= reductions.*\(.sum-(8MiB|1GiB).\)|scans.*\(.cumsum-(8MiB|1GiB).\)|orders.*\(.sort-(8MiB|128MiB).\)|pool.*\(.(start-2|tasks-2).\)|elementwise.*\(.map_chunks-(8MiB|1GiB).\)
 COMMITS ?= main HEAD
 regressions:
 	$(MAKE) --no-print-directory VENV=.venv-bench .venv-bench/with-bench

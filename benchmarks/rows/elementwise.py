@@ -45,6 +45,12 @@ def square_root(out: Any, a: Any) -> None:
         out[i] = np.sqrt(a[i])
 
 
+@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator, unused-ignore]
+def root_of_chunk(a: Any) -> None:
+    for i in range(a.size):
+        a[i] = np.sqrt(a[i])
+
+
 def by_numpy(out: Any, a: Any, b: Any = None) -> Any:
     """Evaluate the expression as NumPy users write it, except for `out`."""
     if out is a:
@@ -129,14 +135,19 @@ def contenders(expression: str, kernel: Any, dtype: str) -> dict[str, SetUp]:
     })  # fmt: skip
 
 
+ROOTS = contenders(ROOT, square_root, "f8")
+CHUNKS = {
+    OURS: by(lambda out, a: sharedmem.map_chunks(root_of_chunk, a), ROOT, "f8", sharedmem.empty),
+    NUMPY: ROOTS[NUMPY],
+    PRANGE: ROOTS[PRANGE],
+}
 NO_PEER = "no peer faster"
 
 
 ROWS = {
     **of_sizes("exp", EXPONENTIAL, contenders(EXPONENTIAL, exponential, "f8"), NO_PEER, 3),
-    **of_sizes(
-        "sqrt", "sqrt in place", contenders(ROOT, square_root, "f8"), "1.8 x faster than NumPy"
-    ),
+    **of_sizes("sqrt", "sqrt in place", ROOTS, "1.8 x faster than NumPy"),
+    **of_sizes("map_chunks", "map_chunks of a compiled sqrt, in place", CHUNKS, NO_PEER),
     "compare": Row(
         f"{COMPARISON}, 1 GiB", GIB // 8, MIB // 64,
         contenders(COMPARISON, comparison, "f8"), NO_PEER,

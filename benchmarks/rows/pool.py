@@ -161,7 +161,7 @@ ROWS = {
     ),
     **{
         f"tasks-{workers}": Row(
-            f"a trivial task of 100,000, np={workers}", 100_000, 1000,
+            f"a trivial task, 100,000 tasks, np={workers}", 100_000, 1000,
             SMALL[workers],
             TRIVIAL, per_item,
         )
@@ -171,7 +171,7 @@ ROWS = {
         "1,000 trivial tasks, np=2", 1000, 100, SMALL[2], "no slower than Pool",
     ),
     "tasks-million": Row(
-        "a trivial task of 1,000,000, np=2", 1_000_000, 1000,
+        "a trivial task, 1,000,000 tasks, np=2", 1_000_000, 1000,
         {w: SMALL[2][w] for w in (OURS, POOL)}, TRIVIAL, per_item,
     ),
     **{
@@ -201,7 +201,7 @@ ROWS = {
         "2% more",
     ),
     "trace-trivial": Row(
-        "a trivial task of 100,000, with a trace (reference: without)", 100_000, 1000,
+        "a trivial task, 100,000 tasks, with a trace (reference: without)", 100_000, 1000,
         {OURS: by_ours(negative, range, 2, trace=True), REFERENCE: by_ours(negative, range, 2)},
         "2% more", per_item,
     ),

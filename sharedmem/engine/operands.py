@@ -47,10 +47,12 @@ def as_array(a: Any) -> Array:
 
 
 def as_operand(a: Any) -> Array:
-    """Return what :func:`as_array` does, and what follows rules of its own as it is.
+    """Return `a` as :func:`as_array` does, or as it is if it has rules of its own.
 
-    That is for functions that leave to NumPy what no kernel does.
+    NumPy's functions respect such rules.
     """
+    if type(a) is np.ndarray:  # the usual case, for the sake of small arrays
+        return a
     if has_rules(a) and all(hasattr(a, name) for name in ("shape", "dtype", "ndim", "size")):
         array: Array = a
         return array

@@ -88,9 +88,13 @@ def degrees_lost(ddof: float, correction: float | None) -> float:
     return correction
 
 
-# These refuse masked arrays and the like: NumPy counts masked elements, and has no minmax.
+# These refuse masked arrays and the like: NumPy's ignore the mask, and there is no numpy.minmax.
 def _count_nonzero(a: Any, **options: Any) -> Any:
     return np.count_nonzero(as_array(a), **options)
+
+
+def _ptp(a: Any, **options: Any) -> Any:
+    return np.ptp(as_array(a), **options)
 
 
 def _minmax(a: Any, **options: Any) -> Any:
@@ -124,7 +128,7 @@ MIN  = Extremum(numpy=np.min, kernel=extrema.minimum, ufunc=np.minimum, of_truth
 MAX  = Extremum(numpy=np.max, kernel=extrema.maximum, ufunc=np.maximum, of_truth=ANY)
 
 MINMAX        = Rule(numpy=_minmax,        kernel=extrema.minmax)
-PTP           = Rule(numpy=np.ptp,         kernel=extrema.minmax, finish=_range, inputs="iufcmM")
+PTP           = Rule(numpy=_ptp,           kernel=extrema.minmax, finish=_range, inputs="iufcmM")
 COUNT_NONZERO = Rule(numpy=_count_nonzero, kernel=counts.count_nonzero)
 
 # Kernels of averages, by the dtypes of elements and result, their number, and the degrees lost.

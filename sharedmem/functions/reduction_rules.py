@@ -47,12 +47,12 @@ _DEFAULTS = Options()
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """How one of NumPy's reductions is computed.
+    """How one of NumPy's reductions is computed: a row of the table in `numpy_rules`.
 
     Attributes
     ----------
     numpy : callable
-        The function of NumPy, which does what no kernel does.
+        The function of NumPy. It computes what kernels do not.
     kernel : callable
         Returns the reduction for a dtype, and in some families for the dtype of the result.
     inputs, results : str
@@ -65,6 +65,8 @@ class Rule:
         Computes the result from that of the kernel.
     typed_by : callable, optional
         A function of NumPy that returns the same dtypes. `numpy.std` refuses some for arrays alone.
+    needs_initial : bool
+        Whether a mask requires `initial`, since it may select no element.
     """
 
     numpy: Callable[..., Any]
@@ -75,6 +77,7 @@ class Rule:
     no_nan: str = "biumM"
     finish: Callable[[Any], Any] | None = None
     typed_by: Callable[..., Any] | None = None
+    needs_initial: bool = False
 
     def covers(self, a: Any, result: DType, options: Options) -> bool:
         """Return whether kernels compute this.
@@ -86,7 +89,9 @@ class Rule:
             return False
         if result.kind not in self.results:
             return False
-        if options.where is not True and a.dtype.kind not in "biufc":
+        if options.where is not True and (
+            a.dtype.kind not in "biufc" or (self.needs_initial and options.initial is None)
+        ):
             return False
         out = options.out
         return out is None or (
@@ -111,7 +116,7 @@ class Rule:
         return self.numpy(a if has_rules(a) else in_memory(a), **given)
 
     def value(self, a: Any, result: DType, options: Options) -> Any:
-        """Return the value of a covered call, which a result of this dtype can hold."""
+        """Return the value of a call that kernels compute, in the dtype `result`."""
         value = reduce(self.kernel(a.dtype), a, options.axis, keepdims=options.keepdims)
         return self.finish(value) if self.finish else value
 
@@ -125,7 +130,7 @@ class Total(Rule):
     ufunc : ufunc
         Combines two elements.
     neutral : number
-        Takes the place of elements that a mask leaves out.
+        Replaces the elements that a mask leaves out.
     """
 
     ufunc: np.ufunc
@@ -167,16 +172,12 @@ class Extremum(Rule):
     ufunc : ufunc
         Returns one of two elements.
     of_truth : Rule
-        Has the same value for truth values, and stops early.
+        The rule with the same value for booleans, which stops early.
     """
 
     ufunc: np.ufunc
     of_truth: Rule
-
-    def covers(self, a: Any, result: DType, options: Options) -> bool:
-        """Return whether kernels compute this: not where a mask may leave nothing."""
-        is_defined = options.where is True or options.initial is not None
-        return is_defined and super().covers(a, result, options)
+    needs_initial: bool = True
 
     def value(self, a: Any, result: DType, options: Options) -> Any:
         """Return extrema of `initial` and elements; warn where there are none but NaN."""
@@ -203,7 +204,7 @@ class Average(Rule):
     of_masked : callable
         ``of_masked(a, result, options, count)`` is the value where a mask selects elements.
     warning : str
-        What NumPy warns of where no more than `ddof` elements take part.
+        NumPy's warning where no more than `ddof` elements take part.
     """
 
     of_masked: Callable[..., Any]
@@ -235,7 +236,7 @@ class NanAverage(Rule):
     Attributes
     ----------
     warning : str
-        What NumPy warns of where no more than `ddof` elements are not NaN.
+        NumPy's warning where no more than `ddof` elements are not NaN.
     longdouble : bool
         Whether kernels take and return longdouble.
     """
@@ -266,12 +267,12 @@ class NanAverage(Rule):
 
 @dataclass(frozen=True, kw_only=True)
 class Truth(Rule):
-    """Whether any element is true, or all are.
+    """Tests of whether any element is true, or all elements are.
 
     Attributes
     ----------
     neutral : bool
-        Takes the place of elements that a mask leaves out: the value of no elements.
+        Replaces the elements that a mask leaves out. It is the value of no elements.
     """
 
     neutral: bool

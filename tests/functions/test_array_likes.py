@@ -1,4 +1,4 @@
-"""Array-likes that know more than their numbers: NumPy does them, or they are refused by name."""
+"""Array-likes with a mask, units, or missing values are passed to NumPy, or refused by name."""
 
 import inspect
 import itertools
@@ -73,7 +73,7 @@ class DataArray:
 
 
 class Column:
-    """A column of numbers, of which pandas, Arrow and polars each know in their way what lacks."""
+    """A column of numbers with missing values, marked as pandas, Arrow, or polars does."""
 
     ndim = 1
 
@@ -110,7 +110,7 @@ LOSING = {
     "set": {1.0},
 }
 
-# The form of these is known without their elements.
+# Their shape and dtype are known without reading elements.
 FORMS = {"masked store", "unit in xarray", "mask in xarray", "sparse"}
 
 
@@ -168,7 +168,7 @@ CALLS = {
     ],
     "sum": [lambda f, a: f(a), lambda f, a: f(a, axis=-1), lambda f, a: f(ONES, where=a)],
 }
-# These take no array; `fromiter` takes what makes one.
+# These take no array.
 WITHOUT = (
     "available_memory background chunks cpu_count empty fromfile fromiter get_debug "
     "is_shared ones set_debug total_memory zeros"
@@ -181,16 +181,16 @@ FUNCTIONS = [
 REDUCTIONS = "sum prod mean min max var std any all argmin nansum"
 
 
-@pytest.mark.filterwarnings("ignore")  # NumPy's own, of what it does to such arguments
+@pytest.mark.filterwarnings("ignore")  # NumPy's own, about such arguments
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_nothing_that_an_array_knows_is_lost(name):
+def test_no_mask_unit_or_missing_value_is_lost(name):
     calls = CALLS.get(name, [lambda f, a: f(a)])
     kinds = [kind for kind in LOSING if kind not in FORMS or not name.endswith("_like")]
     with sharedmem.MapReduceByThread(np=2):
         for kind, call in itertools.product(kinds, calls):
             try:
                 result = call(getattr(sharedmem, name), LOSING[kind])
-            except Exception:  # whatever it is, nothing is lost in silence
+            except Exception:  # any error is fine: nothing is lost silently
                 continue
             by_numpy = call(getattr(np, name), LOSING[kind])
             assert type(result) is type(by_numpy), kind
@@ -199,20 +199,20 @@ def test_nothing_that_an_array_knows_is_lost(name):
 
 @pytest.mark.parametrize("name", REDUCTIONS.split())
 @pytest.mark.parametrize("axis", [None, 1])
-def test_reductions_leave_out_what_is_masked(name, axis):
+def test_reductions_ignore_masked_elements(name, axis):
     without = np.asarray(MASKED)[:, :2]
     result = getattr(sharedmem, name)(MASKED, axis=axis)
     np.testing.assert_array_equal(result, getattr(np, name)(without, axis=axis))
 
 
 @pytest.mark.parametrize("kind", ["masked array", "unit", "pandas", "sparse", "generator"])
-def test_errors_name_the_type_and_what_to_do(kind):
+def test_errors_name_the_type_and_the_remedy(kind):
     with pytest.raises(TypeError, match=rf"{type(LOSING[kind]).__name__} .*(give|a\.)"):
         sharedmem.sort(LOSING[kind])
 
 
 @pytest.mark.parametrize("kind", ["masked array", "unit", "generator"])
-def test_random_numbers_have_plain_parameters(kind):
+def test_random_numbers_refuse_masks_and_units(kind):
     with pytest.raises(TypeError):
         random.normal(LOSING[kind], size=3)
     with pytest.raises(TypeError):
@@ -221,7 +221,7 @@ def test_random_numbers_have_plain_parameters(kind):
         random.permutation(LOSING[kind])
 
 
-def test_containers_of_numbers_alone_are_arrays():
+def test_containers_of_plain_numbers_are_taken_as_arrays():
     column = Column(dtype=np.dtype(float), isna=lambda: np.array([False, True]))
     whole = Column(null_count=0)
     for a in (

@@ -1,4 +1,4 @@
-"""NumPy's names give NumPy's results."""
+"""Functions with NumPy's names return NumPy's results."""
 
 import subprocess
 import sys
@@ -26,7 +26,7 @@ ROUNDED = dtypes("f8", "i2", "c16", "g", others=("?",))
 @pytest.mark.parametrize("name", ["sum", "min", "max", "count_nonzero"])
 @several
 @given(case=arrays_and_axes(dtypes=EXACT), keepdims=st.booleans())
-def test_exact_functions_are_numpys(name, case, keepdims):
+def test_exact_functions_match_numpy(name, case, keepdims):
     a, axis = case
     result = getattr(sharedmem, name)(a, axis, keepdims=keepdims)
     expected = getattr(np, name)(a, axis=axis, keepdims=keepdims)
@@ -41,7 +41,7 @@ def test_exact_functions_are_numpys(name, case, keepdims):
     case=arrays_and_axes(dtypes=dtypes("f8", "i2", "c16", "g", others=("?",))),
     keepdims=st.booleans(),
 )
-def test_rounded_functions_are_numpys(name, case, keepdims):
+def test_rounded_functions_match_numpy(name, case, keepdims):
     a, axis = case
     result = getattr(sharedmem, name)(a, axis, keepdims=keepdims)
     expected = getattr(np, name)(a, axis=axis, keepdims=keepdims)
@@ -80,7 +80,7 @@ def test_empty_arrays(name, shape, axis):
 @pytest.mark.parametrize(
     ("name", "values", "options"), [("mean", [], {}), ("var", [1.0], {"ddof": 1}), ("std", [], {})]
 )
-def test_warnings_are_numpys(name, values, options):
+def test_warnings_match_numpy(name, values, options):
     texts = []
     for module in (np, sharedmem):
         with pytest.warns(RuntimeWarning) as caught:
@@ -91,7 +91,7 @@ def test_warnings_are_numpys(name, values, options):
 
 @pytest.mark.parametrize("name", ["sum", "mean", "min", "var"])
 @pytest.mark.parametrize("dtype", [[("x", "f8")], "U3"])
-def test_what_numpy_refuses_is_refused(name, dtype):
+def test_dtypes_that_numpy_refuses_are_refused(name, dtype):
     with pytest.raises(TypeError):
         getattr(np, name)(np.zeros(3, dtype))
     with pytest.raises(TypeError):
@@ -110,7 +110,7 @@ def test_times():
     assert np.isnat(sharedmem.max(dates))
 
 
-def test_types_of_results_can_be_asked_for():
+def test_results_have_the_given_dtype():
     a = np.arange(10, dtype="i2")
     for name in ("sum", "mean", "var", "std"):
         assert getattr(sharedmem, name)(a, dtype="f4").dtype == np.float32
@@ -140,7 +140,7 @@ def test_ddof():
         {"bins": [0, 2, 4], "weights": np.arange(3000)},
     ],
 )
-def test_histograms_are_numpys(dtype, options):
+def test_histograms_match_numpy(dtype, options):
     a = np.abs(30 * np.random.default_rng(0).normal(size=3000)).astype(dtype)
     hist, edges = sharedmem.histogram(a, **options)
     expected, expected_edges = np.histogram(a, **options)
@@ -157,7 +157,7 @@ def test_histograms_are_numpys(dtype, options):
     width=st.floats(1e-3, 1e3),
     jitter=st.integers(-2, 2) | st.integers(-99, 99),
 )
-def test_elements_on_edges_are_where_numpy_has_them(n_bins, low, width, jitter):
+def test_elements_on_edges_are_in_the_bins_of_numpy(n_bins, low, width, jitter):
     limits = (low, low + width)
     edges = np.histogram_bin_edges(np.empty(0), n_bins, limits)
     a = np.append(edges + jitter * np.spacing(edges), [np.nan, np.inf, -np.inf])
@@ -167,7 +167,7 @@ def test_elements_on_edges_are_where_numpy_has_them(n_bins, low, width, jitter):
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("limits", [(0, 1e-308), (0, 5e-322), (1, 1 + 1e-13), (1e16, 1e16 + 200)])
-def test_bins_so_narrow_that_rounding_shows(limits):
+def test_bins_narrow_enough_for_rounding_to_show(limits):
     low, high = limits
     part = np.linspace(0, 1, 1001)
     a = np.repeat(part * high + (1 - part) * low, 20)
@@ -185,12 +185,12 @@ def test_bins_so_narrow_that_rounding_shows(limits):
         (([1.0, 2.0], 3, None, None, [1.0]), "weights"),
     ],
 )
-def test_histograms_that_cannot_be_made(arguments, message):
+def test_invalid_arguments_of_histogram_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         sharedmem.histogram(*arguments)
 
 
-def test_the_pool_in_use_does_the_work(tuned):
+def test_the_pool_in_use_runs_reductions(tuned):
     tuned(chunk_bytes=1 << 10)
     parts = sharedmem.zeros(8, int)
 

@@ -1,4 +1,4 @@
-"""Reductions that leave out NaN give NumPy's results, warnings and errors."""
+"""Reductions that ignore NaN have NumPy's results, warnings, and errors."""
 
 import math
 import warnings
@@ -34,12 +34,12 @@ def with_nans(a, seed):
     keepdims=st.booleans(),
     seed=st.integers(0, 99),
 )
-def test_nan_reductions_are_numpys(name, case, keepdims, seed):
+def test_nan_reductions_match_numpy(name, case, keepdims, seed):
     a, axis = case
     a = with_nans(a, seed)
     if name == "nanprod" and a.dtype.kind in "fc":
         a = np.where(a == a, np.sign(a.real), a).astype(a.dtype)
-    # NumPy sums up float16 in float16, where squares of more than a few elements overflow.
+    # NumPy sums float16 in float16, in which sums of squares overflow.
     assume(a.dtype.char != "e" or name not in ("nanvar", "nanstd"))
     assert_same(name, a, axis, keepdims=keepdims, rtol=2e-2 if a.dtype.char == "e" else 1e-5)
 
@@ -47,7 +47,7 @@ def test_nan_reductions_are_numpys(name, case, keepdims, seed):
 @pytest.mark.parametrize("name", ["nanargmin", "nanargmax"])
 @several
 @given(case=arrays_and_axes(dtypes=DTYPES), seed=st.integers(0, 99), data=st.data())
-def test_positions_are_numpys(name, case, seed, data):
+def test_nanargmin_and_nanargmax_match_numpy(name, case, seed, data):
     a = with_nans(case[0], seed)
     axis = data.draw(st.none() | st.integers(-a.ndim, a.ndim - 1)) if a.ndim else None
     assert_same(name, a, axis, keepdims=data.draw(st.booleans()))
@@ -55,7 +55,7 @@ def test_positions_are_numpys(name, case, seed, data):
 
 @pytest.mark.parametrize("name", ["argmin", "argmax"])
 @pytest.mark.parametrize("dtype", ["f8", "f2", "c16"])
-def test_positions_are_those_of_numbers_also_where_all_are_infinite(name, dtype):
+def test_nanargmin_never_returns_the_index_of_a_nan(name, dtype):
     rng = np.random.default_rng(0)
     for n in (1, 2, 9, 40, 100):
         a = rng.choice([np.nan, np.inf, -np.inf, 1.0], (20, n), p=[0.6, 0.3, 0.05, 0.05])
@@ -69,7 +69,7 @@ def test_positions_are_those_of_numbers_also_where_all_are_infinite(name, dtype)
 
 @pytest.mark.parametrize("name", [*NAMES, "nanargmin"])
 @pytest.mark.parametrize("axis", [None, 0, 1])
-def test_warnings_and_errors_are_numpys(name, axis):
+def test_warnings_and_errors_match_numpy(name, axis):
     a = np.full((9, 90), np.nan)
     for filled in (0, 1, 9):
         a[:filled] = 1.0
@@ -83,11 +83,12 @@ def test_warnings_and_errors_are_numpys(name, axis):
                     said.append(str(error))
                 else:
                     said.append([(str(w.message), w.category) for w in caught])
+                    assert module is np or all(w.filename == __file__ for w in caught)
         assert said[0] == said[1]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_all_arguments_are_numpys(name):
+def test_all_arguments_match_numpy(name):
     a = np.linspace(1, 2, 600).reshape(30, 20)
     a[::7, ::3] = np.nan
     for axis in (None, 0, (0, 1)):
@@ -108,34 +109,36 @@ def initial(name):
 
 
 @pytest.mark.parametrize("name", ["nansum", "nanprod", "nanmin", "nanmax"])
-def test_initial_takes_part(name):
+def test_initial_is_included(name):
     a = np.array([[1.5, np.nan, 2.0]] * 40)
     for axis in (None, 0, 1):
         assert_same(name, a, axis, initial=1.75)
+        if name in ("nansum", "nanprod"):
+            assert_same(name, a, axis, initial=2, dtype="i4")
 
 
-def test_sums_are_compensated():
+def test_sums_and_means_are_compensated():
     a = np.random.default_rng(0).normal(size=20000) * 10.0 ** (np.arange(20000) % 20)
     spread = np.insert(a, np.arange(0, 20000, 7), np.nan)
     assert sharedmem.nansum(spread) == pytest.approx(math.fsum(a), rel=1e-15)
     assert sharedmem.nanmean(spread) == pytest.approx(math.fsum(a) / len(a), rel=1e-15)
 
 
-def test_a_variance_far_from_zero():
+def test_variance_of_elements_far_from_zero():
     a = 1e8 + np.random.default_rng(0).normal(size=5000)
     spread = np.insert(a, np.arange(0, 5000, 3), np.nan)
     assert sharedmem.nanvar(spread) == pytest.approx(sharedmem.var(a), rel=1e-10)
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf])
-def test_infinities_are_not_left_out(value):
+def test_infinities_are_not_ignored(value):
     a = np.array([np.nan, 1.0, value] * 50)
     for name in ("nansum", "nanmean", "nanmin", "nanmax", "nanargmin", "nanargmax"):
         assert_same(name, a)
 
 
 @pytest.mark.parametrize("n_workers", [0, 1, 2, 3, 7])
-def test_the_bits_do_not_depend_on_the_workers(n_workers):
+def test_bits_do_not_depend_on_the_number_of_workers(n_workers):
     a = with_nans(np.random.default_rng(0).normal(1, 0.1, size=(50, 40)), 0)
 
     def results():
@@ -149,7 +152,7 @@ def test_the_bits_do_not_depend_on_the_workers(n_workers):
 
 
 @pytest.mark.parametrize("name", ["nansum", "nanprod", "nanmean", "nanmin", "nanmax", "nanvar"])
-def test_nan_among_objects_is_left_out(name):
+def test_nan_in_object_arrays_is_ignored(name):
     a = np.array([[2, np.nan, 5.0], [1, 3, np.nan]], object)
     for axis in (None, 1):
         result = getattr(sharedmem, name)(a, axis=axis)

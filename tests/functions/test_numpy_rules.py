@@ -1,4 +1,4 @@
-"""Awkward types and arguments: small and large arrays give what NumPy gives, errors included."""
+"""Unusual dtypes and arguments: results and errors match NumPy's for small and large arrays."""
 
 import warnings
 
@@ -9,7 +9,7 @@ import sharedmem
 
 BUILTIN = (TypeError, ValueError, IndexError, ZeroDivisionError, OverflowError)
 RECORD = np.dtype([("x", "i4"), ("y", "f8")])
-# Kernels are compiled for none of these; the tests of each function have those that they are for.
+# No kernels are compiled for these. The tests of each function have the dtypes of its kernels.
 DTYPES = ["M8[s]", "m8[s]", "U3", "T", "O", RECORD]
 NUMBERS = ["?", "i4", "f2", "g", ">f8"]
 WITHOUT_KERNELS = {"take", "partition", "diff", "clip"}
@@ -17,7 +17,7 @@ WITHOUT_KERNELS = {"take", "partition", "diff", "clip"}
 
 @pytest.fixture(params=["small", "large"])
 def small_or_large(request, tuned):
-    """Let arrays of a few elements take the way of small ones, and then that of large ones."""
+    """Run a test on arrays of a few elements as small arrays, and as large ones."""
     if request.param == "small":
         return
     tuned(
@@ -40,7 +40,7 @@ def numbers(dtype):
 
 
 def outcome(function, *args, **options):
-    """What a call gives: a result, or its error."""
+    """Return the result of a call, or its error."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         try:
@@ -50,7 +50,7 @@ def outcome(function, *args, **options):
 
 
 def difference(result, expected):
-    """Return how a result differs from NumPy's, or None."""
+    """Return how a result differs from NumPy's, or None if it does not."""
     if isinstance(expected, Exception) or isinstance(result, Exception):
         kinds = [{k for k in BUILTIN if isinstance(x, k)} for x in (result, expected)]
         return None if kinds[0] & kinds[1] else "error"
@@ -74,7 +74,7 @@ def assert_same(name, a, *args, **options):
     expected = outcome(theirs, a, *args, **{**options, **copied(options)})
     result = outcome(ours, a, *args, **options)
     if isinstance(outcome(theirs, a, *args), Exception) and isinstance(expected, Exception):
-        assert isinstance(result, Exception)  # whichever of two faults it names
+        assert isinstance(result, Exception)  # of two faults, it may name the other
         return
     assert not difference(result, expected), (a.dtype, args, options, result, expected)
 
@@ -128,9 +128,9 @@ OPTIONS = {
 
 @pytest.mark.parametrize("name", ["any", "all"])
 @pytest.mark.parametrize("dtype", ["U3", "f8", "M8[s]"])
-def test_truth_is_written_to_objects(name, dtype):
+def test_any_and_all_store_results_in_object_arrays(name, dtype):
     a = numbers(dtype)
-    for _ in range(300):  # NumPy's own crash came after some
+    for _ in range(300):  # NumPy crashes after some calls
         out = np.zeros(6, object)
         result = getattr(sharedmem, name)(a, axis=0, out=out)
         assert result is out
@@ -141,7 +141,7 @@ def test_truth_is_written_to_objects(name, dtype):
 
 @pytest.mark.usefixtures("small_or_large")
 @pytest.mark.parametrize("name", OPTIONS)
-def test_options_are_numpys(name):
+def test_options_match_numpy(name):
     for dtype in DTYPES + NUMBERS * (name in WITHOUT_KERNELS):
         a = numbers(dtype)
         for options in OPTIONS[name]:
@@ -159,7 +159,7 @@ ARGUMENTS = {
 
 @pytest.mark.usefixtures("small_or_large")
 @pytest.mark.parametrize("name", ARGUMENTS)
-def test_arguments_are_numpys(name):
+def test_arguments_match_numpy(name):
     for dtype in DTYPES + NUMBERS * (name in WITHOUT_KERNELS):
         a = numbers(dtype)
         for args in ARGUMENTS[name]:

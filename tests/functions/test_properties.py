@@ -1,4 +1,4 @@
-"""The same bits, whoever computes: for any number of workers, processes, threads or serially."""
+"""Results have the same bits for any number of workers, in processes, threads, and serially."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import sharedmem
 from sharedmem import MapReduce, ProcessBackend, ThreadBackend
 
 POOLS = [(backend, np_) for backend in (ProcessBackend, ThreadBackend) for np_ in (0, 1, 2, 3, 7)]
-# More than two chunks of 4 MiB, and not a whole number of them.
+# More than two chunks of the default size, and not a whole number of chunks.
 SHAPES = {"line": (1_300_001,), "rows": (1300, 1001), "columns": (433_334, 3)}
 
 REDUCTIONS = {
@@ -51,17 +51,17 @@ def check_same_bits(call):
 @pytest.mark.parametrize("axis", [None, 0, -1])
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("reduction", REDUCTIONS.values(), ids=REDUCTIONS)
-def test_reductions(reduction, shape, axis, data):
+def test_reductions_have_the_same_bits(reduction, shape, axis, data):
     a = sharedmem.copy(data[: math.prod(shape)].reshape(shape))
     check_same_bits(lambda: reduction(a, axis=axis))
 
 
 @pytest.mark.parametrize("function", OTHERS.values(), ids=OTHERS)
-def test_other_functions(function, data):
+def test_other_functions_have_the_same_bits(function, data):
     a = sharedmem.copy(data)
     check_same_bits(lambda: function(a))
 
 
-def test_private_and_shared_arrays(data):
+def test_private_and_shared_arrays_have_the_same_sum(data):
     with MapReduce(np=2):
         assert sharedmem.sum(data) == sharedmem.sum(sharedmem.copy(data))

@@ -1,4 +1,4 @@
-"""Reductions with all of NumPy's arguments give NumPy's results."""
+"""Reductions take NumPy's arguments and return NumPy's results."""
 
 import warnings
 
@@ -19,7 +19,7 @@ def small_chunks(tuned):
 
 
 def outcome(function, *args, **options):
-    """What a call gives: a result, or the type of its error."""
+    """Return the result of a call, or the type of its error."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         try:
@@ -29,6 +29,7 @@ def outcome(function, *args, **options):
 
 
 def assert_same(name, *args, rtol=1e-12, **options):
+    """Assert that a function returns or raises what NumPy's function does."""
     result = outcome(getattr(sharedmem, name), *args, **options)
     expected = outcome(getattr(np, name), *args, **options)
     if isinstance(expected, type):
@@ -47,7 +48,7 @@ def assert_same(name, *args, rtol=1e-12, **options):
 @pytest.mark.parametrize("name", ["prod", "ptp", "any", "all"])
 @several
 @given(case=arrays_and_axes(dtypes=(*DTYPES, "?"), min_side=0), keepdims=st.booleans())
-def test_reductions_are_numpys(name, case, keepdims):
+def test_reductions_match_numpy(name, case, keepdims):
     a, axis = case
     if name == "prod" and a.dtype.kind in "fc":
         a = np.where(a == 0, a, np.sign(a.real)).astype(a.dtype)  # products that no type overflows
@@ -66,7 +67,7 @@ RESULT_TYPES = [
 @pytest.mark.parametrize(
     ("name", "dtype", "wanted"), dtypes(*RESULT_TYPES[:15], others=RESULT_TYPES[15:])
 )
-def test_results_are_of_the_type_that_is_asked_for(name, dtype, wanted):
+def test_results_have_the_given_dtype(name, dtype, wanted):
     a = (np.arange(900).reshape(-1, 3) % 50).astype(dtype)
     for axis in (None, 0, 1):
         assert_same(name, a, axis, dtype=wanted, rtol=2e-2 if wanted == "e" else 1e-6)
@@ -77,9 +78,9 @@ def test_results_are_of_the_type_that_is_asked_for(name, dtype, wanted):
 @pytest.mark.parametrize("name", ["argmin", "argmax"])
 @several
 @given(case=arrays_and_axes(dtypes=(*DTYPES, "m8[s]")), keepdims=st.booleans(), data=st.data())
-def test_positions_are_those_of_the_first(name, case, keepdims, data):
+def test_argmin_and_argmax_return_the_first_index(name, case, keepdims, data):
     a, _ = case
-    a = a // 20 if a.dtype.kind in "iuf" else a  # many are equal
+    a = a // 20 if a.dtype.kind in "iuf" else a  # with ties
     axis = data.draw(st.none() | st.integers(-a.ndim, a.ndim - 1)) if a.ndim else None
     assert_same(name, a, axis, keepdims=keepdims)
 
@@ -87,7 +88,7 @@ def test_positions_are_those_of_the_first(name, case, keepdims, data):
 @pytest.mark.parametrize("name", ["argmin", "argmax"])
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("axis", [None, 0, 1, -1])
-def test_the_first_nan_is_smallest_and_largest(name, order, axis):
+def test_argmin_and_argmax_return_the_first_nan(name, order, axis):
     a = np.zeros((70, 50), order=order)
     a[[3, 60, 3], [40, 40, 45]] = np.nan
     for view in (a, a[::-1], a[:, ::-2]):
@@ -97,7 +98,7 @@ def test_the_first_nan_is_smallest_and_largest(name, order, axis):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("axis", [None, 0, (0, 1)])
 @pytest.mark.parametrize("dtype", ["f8", "i2"])
-def test_results_go_to_out(name, axis, dtype):
+def test_results_are_stored_in_out(name, axis, dtype):
     a = np.arange(1, 601).reshape(30, 20).astype(dtype)
     expected = outcome(getattr(np, name), a, axis)
     for out_dtype in {expected.dtype, np.dtype("f8"), np.dtype("i1")}:
@@ -115,7 +116,7 @@ def test_results_go_to_out(name, axis, dtype):
 @pytest.mark.parametrize("axis", [None, 0, 1])
 @pytest.mark.parametrize("keepdims", [False, True])
 @pytest.mark.parametrize("initial", [3, -2.5, 1000])
-def test_initial_takes_part(name, shape, axis, keepdims, initial):
+def test_initial_is_included(name, shape, axis, keepdims, initial):
     for dtype in ("f8", "i2"):
         a = (np.arange(np.prod(shape)).reshape(shape) % 2 + 1).astype(dtype)
         assert_same(name, a, axis, initial=initial, keepdims=keepdims)
@@ -123,7 +124,7 @@ def test_initial_takes_part(name, shape, axis, keepdims, initial):
 
 @pytest.mark.parametrize("name", ["sum", "prod", "mean", "any", "all", "var", "std"])
 @pytest.mark.parametrize("dtype", dtypes("i2", "f8", "c16", others=("?", "f4")))
-def test_where_leaves_elements_out(name, dtype):
+def test_where_selects_elements(name, dtype):
     a = (np.arange(600) % 7 / 3).reshape(30, 20).astype(dtype)
     if dtype == "c16":
         a[::3] *= 1j
@@ -136,7 +137,7 @@ def test_where_leaves_elements_out(name, dtype):
 
 @pytest.mark.parametrize("axis", [0, 1, 2, (0, 2), None])
 @pytest.mark.parametrize("nbytes", [64, 1 << 10, 1 << 20])
-def test_where_of_many_planes(axis, nbytes, tuned):
+def test_where_selects_elements_of_three_dimensional_arrays(axis, nbytes, tuned):
     tuned(chunk_bytes=nbytes)
     a = np.random.default_rng(0).normal(size=(7, 6, 5))
     for name, options in {"sum": {}, "mean": {}, "std": {}, "max": {"initial": -9}}.items():
@@ -144,7 +145,7 @@ def test_where_of_many_planes(axis, nbytes, tuned):
             assert_same(name, values, axis, where=values < 0.9, **options)
 
 
-def test_nothing_has_no_mean():
+def test_means_and_variances_of_no_elements_are_nan():
     for name, text in (("mean", "Mean of empty slice"), ("var", "Degrees of freedom")):
         with pytest.warns(RuntimeWarning, match=text):
             assert np.isnan(getattr(sharedmem, name)([1.0, 2.0], where=[False, False]))
@@ -152,7 +153,7 @@ def test_nothing_has_no_mean():
 
 @pytest.mark.parametrize("name", ["min", "max"])
 @pytest.mark.parametrize("dtype", dtypes("i2", "f8", "M8[s]", others=("f4",)))
-def test_extrema_of_some_elements_need_a_start(name, dtype):
+def test_extrema_with_where_need_initial(name, dtype):
     a = np.arange(600).reshape(30, 20).astype(dtype)
     for axis in (None, 0, 1):
         assert_same(name, a, axis, where=a > a[15, 3], initial=a[7, 7])
@@ -162,7 +163,7 @@ def test_extrema_of_some_elements_need_a_start(name, dtype):
 
 
 @pytest.mark.parametrize("name", ["sum", "min", "any", "count_nonzero", "nanmax", "ptp"])
-def test_arrays_of_no_axes_have_a_first_one_to_numpy(name):
+def test_zero_dimensional_arrays_have_axis_0(name):
     for axis in (None, 0, -1):
         assert_same(name, np.array(3.5), axis)
     with pytest.raises(np.exceptions.AxisError):
@@ -172,27 +173,27 @@ def test_arrays_of_no_axes_have_a_first_one_to_numpy(name):
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("name", ["mean", "var", "std"])
 @pytest.mark.parametrize("dtype", ["f4", "i8", "c8", "m8[s]"])
-def test_statistics_of_nothing(name, dtype):
+def test_statistics_of_empty_arrays(name, dtype):
     if dtype == "m8[s]" and name == "var":
-        return  # refused by NumPy, since its unit has no square
+        return  # NumPy refuses it: its unit has no square
     for axis in (None, 0, 1):
         assert_same(name, np.empty((0, 3), dtype), axis)
 
 
-def test_products_of_integers_wrap():
+def test_products_of_integers_wrap_around():
     a = np.arange(1, 200, dtype="i4")
     assert_same("prod", a)
     assert_same("prod", a.astype("u8"))
     assert_same("prod", a, dtype="i1")
 
 
-def test_large_and_small_factors_in_turns_do_not_overflow():
+def test_partial_products_do_not_overflow():
     assert_same("prod", np.tile([1e200, 1e-200], 1000))
 
 
 @pytest.mark.parametrize("name", ["any", "all"])
 @pytest.mark.parametrize("at", [0, 500, 9999, None])
-def test_a_single_element_decides(name, at):
+def test_one_element_decides_any_and_all(name, at):
     a = np.full(10000, name == "all")
     if at is not None:
         a[at] = not a[at]
@@ -202,7 +203,7 @@ def test_a_single_element_decides(name, at):
 
 
 @pytest.mark.parametrize("name", ["argmin", "argmax"])
-def test_positions_that_are_not_there(name):
+def test_argmin_and_argmax_refuse_empty_arrays_and_invalid_axes(name):
     with pytest.raises(ValueError, match="empty"):
         getattr(sharedmem, name)([])
     with pytest.raises(TypeError, match="integer"):
@@ -211,7 +212,7 @@ def test_positions_that_are_not_there(name):
         getattr(sharedmem, name)(np.ones(3), 1)
 
 
-def test_times_have_positions_and_a_range():
+def test_argmin_argmax_and_ptp_of_times():
     dates = np.datetime64("2001-01-01") + np.arange(100) % 37
     for name in ("ptp", "argmin", "argmax"):
         assert_same(name, dates)
@@ -220,7 +221,7 @@ def test_times_have_positions_and_a_range():
 
 
 @pytest.mark.parametrize("n_workers", [0, 1, 2, 3, 7])
-def test_the_bits_do_not_depend_on_the_workers(n_workers):
+def test_bits_do_not_depend_on_the_number_of_workers(n_workers):
     a = np.random.default_rng(0).normal(1, 0.1, size=(50, 40))
 
     def results():

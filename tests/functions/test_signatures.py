@@ -1,4 +1,4 @@
-"""Functions with NumPy's names take NumPy's arguments, but for those that the docs list."""
+"""Functions with NumPy's names take NumPy's arguments, except those that the docs list."""
 
 import inspect
 import re
@@ -18,7 +18,7 @@ NUMPYS = {
 
 
 def listed():
-    """What the page says is not taken: names of parameters, by function."""
+    """Return the parameters that the page lists as not taken, by function."""
     table = PAGE.read_text().partition("## Differences in arguments")[2]
     found = {}
     for functions, parameters in re.findall(r"^\| (`.*?`) \| (`.*?`) \|", table, re.MULTILINE):
@@ -33,7 +33,7 @@ def test_the_page_lists_functions_of_numpy():
 
 
 @pytest.mark.parametrize("name", NUMPYS)
-def test_arguments_are_numpys(name):
+def test_arguments_are_those_of_numpy(name):
     theirs = inspect.signature(NUMPYS[name]).parameters.values()
     ours = inspect.signature(getattr(sharedmem, name)).parameters
     has_args = any(p.kind is p.VAR_POSITIONAL for p in ours.values())
@@ -47,8 +47,8 @@ def test_arguments_are_numpys(name):
 
 
 @pytest.mark.parametrize("name", NUMPYS)
-def test_arguments_have_numpys_places(name):
-    """What NumPy takes by position is at the same place, or is taken by name alone."""
+def test_arguments_are_at_the_positions_of_numpy(name):
+    """A positional argument of NumPy is at the same position, or keyword-only."""
     places = {}
     for module in (sharedmem, np):
         function = NUMPYS[name] if module is np else getattr(sharedmem, name)
@@ -58,7 +58,7 @@ def test_arguments_have_numpys_places(name):
     assert all(len(found) == 1 for found in places.values())
 
 
-def test_what_the_defaults_of_numpy_mean():
+def test_less_usual_arguments_match_numpy():
     a = np.array([[1.0, 2, 4], [3, 5, 9]])
     mean = a.mean(axis=1, keepdims=True)
     for name in ("var", "std", "nanvar", "nanstd"):

@@ -26,11 +26,19 @@ from sharedmem.engine.operands import (
     is_store,
     result_axes,
 )
-from sharedmem.engine.regions import Spread, as_given, broadcast, is_same_store, read, room, write
+from sharedmem.engine.regions import (
+    Region,
+    Spread,
+    as_given,
+    broadcast,
+    is_same_store,
+    read,
+    room,
+    write,
+)
 from sharedmem.engine.runners import ArrayRunner, UfuncCall, run_serially
 
 Array = NDArray[Any]
-Slices = tuple[slice, ...]
 # Python's numbers stay as they are: they take the type of the arrays.
 Number = int | float | complex
 
@@ -45,14 +53,14 @@ class _UfuncTask:
     options: dict[str, Any]
     mask: Array | None = None
 
-    def reads(self, chunk: Slices) -> list[tuple[Any, Slices]]:
+    def reads(self, chunk: Region) -> list[tuple[Any, Region]]:
         """Return what is read for a chunk."""
         return [(part, chunk) for part in (*self.inputs, self.mask)]
 
-    def __call__(self, chunk: Slices) -> None:
+    def __call__(self, chunk: Region) -> None:
         self.apply(chunk)
 
-    def apply(self, chunk: Slices) -> Any:
+    def apply(self, chunk: Region) -> Any:
         # A list: where a generator fails in a call, Python 3.11 loses a reference to `options`.
         inputs = [
             part if isinstance(part, Number) else as_given(read(part, chunk), len(chunk))

@@ -17,11 +17,10 @@ from sharedmem.arrays.shared_array import populate
 from sharedmem.engine.operands import (
     is_store,
 )
-from sharedmem.engine.regions import forward, read, room, write
+from sharedmem.engine.regions import Region, forward, read, room, write
 from sharedmem.engine.user_kernels import check_result, compile_kernel
 
 Array = NDArray[Any]
-Slices = tuple[slice, ...]
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class StencilTask:
     # Of each thread, for chunks that are copied: fresh pages would take longer than the kernel.
     buffers: threading.local = field(default_factory=threading.local)
 
-    def reads(self, chunk: Chunk) -> list[tuple[Any, Slices]]:
+    def reads(self, chunk: Chunk) -> list[tuple[Any, Region]]:
         """Return the arrays and regions that are read for a chunk."""
         interior = self._interior(chunk)
         if not _has_elements(interior):
@@ -115,14 +114,14 @@ class StencilTask:
                 layouts.add(layout)
                 compile_kernel(self.kernel, *arguments)
 
-    def _interior(self, chunk: Chunk) -> Slices:
+    def _interior(self, chunk: Chunk) -> Region:
         whole = (*chunk, *[slice(None)] * (len(self.axes) - len(chunk)))
         return tuple(
             axis.interior(*part.indices(axis.length)[:2])
             for axis, part in zip(self.axes, whole, strict=True)
         )
 
-    def _arguments(self, interior: Slices, fill: bool) -> tuple[Any, ...]:
+    def _arguments(self, interior: Region, fill: bool) -> tuple[Any, ...]:
         reach = self._reach(interior)
         if self._is_inside(reach):
             around = [_read_input(a, tuple(slice(*ends) for ends in reach)) for a in self.inputs]
@@ -134,7 +133,7 @@ class StencilTask:
         position = [tuple(part.start for part in interior)] if self.with_position else []
         return (*around, *outs, *position, *self.args)
 
-    def _reach(self, interior: Slices) -> list[tuple[int, int]]:
+    def _reach(self, interior: Region) -> list[tuple[int, int]]:
         return [
             (part.start - axis.depth, part.stop + axis.depth)
             for axis, part in zip(self.axes, interior, strict=True)
@@ -144,7 +143,7 @@ class StencilTask:
         bounds = zip(self.axes, reach, strict=True)
         return all(start >= 0 and stop <= axis.length for axis, (start, stop) in bounds)
 
-    def _parts(self, reach: Sequence[tuple[int, int]]) -> Iterator[tuple[Slices, Any]]:
+    def _parts(self, reach: Sequence[tuple[int, int]]) -> Iterator[tuple[Region, Any]]:
         """Yield the parts of what a kernel sees, and where they come from."""
         parts = [axis.parts(*ends) for axis, ends in zip(self.axes, reach, strict=True)]
         for part in itertools.product(*parts):
@@ -172,7 +171,7 @@ class StencilTask:
             for buffer, a in zip(buffers, inputs, strict=True):
                 buffer[places] = constants[-1] if constants else a[sources]
 
-    def _inside(self, reach: Sequence[tuple[int, int]]) -> Slices:
+    def _inside(self, reach: Sequence[tuple[int, int]]) -> Region:
         return tuple(
             slice(max(start, 0), min(stop, axis.length))
             for axis, (start, stop) in zip(self.axes, reach, strict=True)
@@ -182,11 +181,11 @@ class StencilTask:
 class _Near:
     """An array in a file, with a region of it in memory that edges are mirrored from."""
 
-    def __init__(self, store: Any, region: Slices) -> None:
+    def __init__(self, store: Any, region: Region) -> None:
         self._store, self._region = store, region
         self._values = read(store, region)
 
-    def __getitem__(self, sources: Slices) -> Any:
+    def __getitem__(self, sources: Region) -> Any:
         if not _is_within(sources, self._region):
             return read(self._store, sources)
         pairs = zip(map(forward, sources), self._region, strict=True)
@@ -195,17 +194,17 @@ class _Near:
         return self._values[(*here, ...)][(*steps, ...)]
 
 
-def _is_within(sources: Slices, region: Slices) -> bool:
+def _is_within(sources: Region, region: Region) -> bool:
     pairs = zip(map(forward, sources), region, strict=True)
     return all(part.start <= near.start and near.stop <= part.stop for near, part in pairs)
 
 
-def _read_input(a: Any, region: Slices) -> Any:
+def _read_input(a: Any, region: Region) -> Any:
     values = read(a, region)
     return read_only(values) if is_store(a) else values
 
 
-def _has_elements(part: Slices) -> bool:
+def _has_elements(part: Region) -> bool:
     return all(axis.start < axis.stop for axis in part)
 
 

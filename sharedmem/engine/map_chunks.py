@@ -21,14 +21,11 @@ from sharedmem.engine.operands import (
     check_writable,
     is_store,
 )
-from sharedmem.engine.regions import read, room, write
+from sharedmem.engine.regions import Region, read, room, write
 from sharedmem.engine.runners import ArrayRunner, run_serially
 from sharedmem.engine.user_kernels import check_result, compile_kernel, run_kernel, serial_form
 
 Array = NDArray[Any]
-Slices = tuple[slice, ...]
-# Python's numbers stay as they are: they take the type of the arrays.
-Number = int | float | complex
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,7 @@ class _KernelTask:
     args: tuple[Any, ...]
     with_position: bool
 
-    def reads(self, chunk: Chunk) -> list[tuple[Any, Slices]]:
+    def reads(self, chunk: Chunk) -> list[tuple[Any, Region]]:
         """Return what is read for a chunk."""
         return [(part.array, part.region(chunk)) for part in self.inputs]
 

@@ -29,7 +29,6 @@ from sharedmem.engine.user_kernels import run_kernel, serial_form
 from sharedmem.machine.arguments import check_count
 
 Array = NDArray[Any]
-Slices = tuple[slice, ...]
 
 BOUNDARIES = ("reflect", "periodic", "nearest", "none")
 

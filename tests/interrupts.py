@@ -1,4 +1,4 @@
-"""Interrupts at every moment in turn."""
+"""Interrupts at each possible moment in turn."""
 
 import os
 import signal
@@ -6,9 +6,9 @@ import sys
 
 
 class Strike:
-    """Interrupts its block at a function call, or after a call of a function written in C.
+    """Interrupt a block at its n-th function call, or return from a C function.
 
-    These are the moments at which Python looks whether there was a signal.
+    At these moments, Python checks for signals.
     """
 
     def __init__(self, at):

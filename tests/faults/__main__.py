@@ -1,4 +1,4 @@
-"""Run scenarios and print how each one went; see `make faults` and `make soak`."""
+"""Run scenarios and print their outcomes; see `make faults` and `make soak`."""
 
 from __future__ import annotations
 
@@ -19,27 +19,29 @@ from interpreters import (
 )
 from scenario import SCENARIOS, Case, Scenario
 
-# What the kernel itself keeps, and what others on the machine do meanwhile.
+# The kernel keeps some memory, and other programs run meanwhile.
 SLACK_KIB = 32 << 10
 WIDTH = 60
 
 
 def main() -> int:
-    """Print a table, and return 1 if anything went wrong."""
+    """Print a table; return 1 if any case failed."""
     parser = argparse.ArgumentParser(prog="python tests/faults", description=__doc__)
-    parser.add_argument("patterns", nargs="*", default=[""], help="of scenarios; all by default")
     parser.add_argument(
-        "--repeat", type=int, default=1, help="rounds of those that strike at random"
+        "patterns", nargs="*", default=[""], help="of names of scenarios; default: all"
     )
     parser.add_argument(
-        "--soak", action="store_true", help="only those that strike at random or take long"
+        "--repeat", type=int, default=1, help="rounds of scenarios that strike at random"
     )
     parser.add_argument(
-        "--load", type=float, metavar="SECONDS", help="meanwhile, keep pools under load for so long"
+        "--soak", action="store_true", help="only scenarios that strike at random or take long"
     )
-    parser.add_argument("--seed", default=new_seed(), help="what random delays derive from")
+    parser.add_argument(
+        "--load", type=float, metavar="SECONDS", help="keep other pools under load meanwhile"
+    )
+    parser.add_argument("--seed", default=new_seed(), help="seed of random delays")
     options = parser.parse_args()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, if we are in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
     runs = [
         (scenario.name, backend, workers, f"{options.seed}.{part}", rounds)
         for scenario in SCENARIOS.values()
@@ -64,7 +66,7 @@ def main() -> int:
     if load is not None:
         print(f"\n{load.communicate()[0]}")
         if load.returncode:
-            failures.append("under load things went wrong")
+            failures.append("the pools under load failed")
     grown = shared_memory_kib() - before
     if grown > SLACK_KIB:
         failures.append(f"shared memory has grown by {grown} KiB")
@@ -75,7 +77,7 @@ def main() -> int:
 
 
 def _parts(scenario: Scenario, rounds: int) -> list[int]:
-    """Split rounds into those of one interpreter each."""
+    """Split the rounds among interpreters."""
     if not scenario.at_random:
         return [1]
     largest = 10 if scenario.exits is None else 1

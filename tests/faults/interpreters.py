@@ -1,4 +1,4 @@
-"""Run scenarios in fresh interpreters, and look from outside at what they leave."""
+"""Run scenarios in fresh interpreters, and check from outside what they leave behind."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ ROOT = HERE.parents[1]
 for module in sorted(HERE.glob("scenarios_*.py")):
     importlib.import_module(module.stem)
 
-# Output is buffered, as that of programs mostly is.
+# Output is buffered, as in most programs.
 ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}:{HERE}"}
 ENVIRONMENT.pop("PYTHONUNBUFFERED", None)
-# The kernel ends workers at once when their coordinator is gone, but takes a moment to free memory.
+# Workers are killed immediately when their coordinator ends, but freeing memory takes a moment.
 GRACE_SECONDS = 1.0
 N_INTERPRETERS = len(os.sched_getaffinity(0))
 
 
 class Outcome(NamedTuple):
-    """How a case went.
+    """The outcome of a case.
 
     Attributes
     ----------
     ending : str
-        How the call ended: what it raised, or that it returned.
+        What the call raised, or that it returned.
     faults : str
-        All that should be otherwise; empty if it went well.
+        Everything that is wrong; empty if nothing is.
     seconds : float
-        How long one round took.
+        The duration of one round.
     """
 
     ending: str
@@ -58,7 +58,7 @@ Outcomes = dict[Case, Outcome]
 def run(name: str, backend: str, workers: Sequence[int], seed: str, repeats: int = 1) -> Outcomes:
     """Run cases of one scenario in an interpreter and a session of their own.
 
-    All in one interpreter, to start which takes longer than most cases do.
+    All share one interpreter, which takes longer to start than most cases take to run.
     """
     scenario = SCENARIOS[name]
     began = time.perf_counter()
@@ -82,7 +82,7 @@ def run(name: str, backend: str, workers: Sequence[int], seed: str, repeats: int
         )
         faults = []
         try:
-            # The interpreter itself keeps the limit of each round.
+            # The interpreter itself enforces the limit of each round.
             code = process.wait((repeats * len(workers) + 1) * scenario.limit)
         except subprocess.TimeoutExpired:
             code = None
@@ -98,7 +98,7 @@ def run(name: str, backend: str, workers: Sequence[int], seed: str, repeats: int
         reports = report.read_text().splitlines() if report.exists() else []
     performed = {n: Outcome(*rest) for n, *rest in map(json.loads, reports)}
     if scenario.exits is None:
-        not_reached = Outcome("none", "its interpreter has ended before;", seconds)
+        not_reached = Outcome("none", "its interpreter ended before;", seconds)
     else:
         not_reached = Outcome(f"exit code {code}", "", seconds)
     return {
@@ -120,7 +120,7 @@ def start_load(seconds: float, seed: str) -> subprocess.Popen[str]:
 
 
 def _end_session(process: subprocess.Popen[bytes]) -> list[str]:
-    """Wait for the end of all processes of a session, and end those that stay."""
+    """Wait for all processes of a session to end, and kill the rest."""
     deadline = time.monotonic() + GRACE_SECONDS
     if process.returncode is None:
         deadline = 0.0
@@ -134,7 +134,7 @@ def _end_session(process: subprocess.Popen[bytes]) -> list[str]:
 
 
 def _alive_in(session: int) -> Iterator[int]:
-    """Yield the processes of a session that are no zombies."""
+    """Yield the processes of a session that are not zombies."""
     for name in os.listdir("/proc"):
         if name.isdecimal():
             with (
@@ -148,7 +148,7 @@ def _alive_in(session: int) -> Iterator[int]:
 
 
 def _private_shm(folder: str) -> str:
-    """Return what serves an interpreter as /dev/shm: a folder of its own, if that can be."""
+    """Return the folder that an interpreter sees as /dev/shm: a private one, if possible."""
     if not _can_unshare():
         return "/dev/shm"
     own = Path(folder) / "shm"
@@ -166,7 +166,7 @@ def _can_unshare() -> bool:
 
 
 def _with_shm(folder: str) -> list[str]:
-    """Return what to put before a command that is to see `folder` as /dev/shm."""
+    """Return the prefix of a command that is to see `folder` as /dev/shm."""
     if folder == "/dev/shm":
         return []
     script = 'mount --bind "$0" /dev/shm && exec "$@"'
@@ -174,7 +174,7 @@ def _with_shm(folder: str) -> list[str]:
 
 
 def _new_files(folder: str, before: Sequence[str]) -> set[str]:
-    # If it is not private, semaphores of others have a name there for a moment.
+    # If it is not private, semaphores of other programs have a name there for a moment.
     deadline = time.monotonic() + GRACE_SECONDS
     while (new := {*os.listdir(folder)} - {*before}) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -182,7 +182,7 @@ def _new_files(folder: str, before: Sequence[str]) -> set[str]:
 
 
 def shared_memory_kib() -> int:
-    """What all shared memory of the machine takes."""
+    """Return the shared memory in use on the machine, in KiB."""
     return next(
         int(line.split()[1])
         for line in Path("/proc/meminfo").read_text().splitlines()
@@ -191,5 +191,5 @@ def shared_memory_kib() -> int:
 
 
 def new_seed() -> str:
-    """Return a seed to be printed, so that what it led to can be repeated."""
+    """Return a random seed, which is printed so that a failure can be repeated."""
     return secrets.token_hex(4)

@@ -1,4 +1,4 @@
-"""What a scenario is: a fault, where it can strike, and how the call has to end."""
+"""Scenarios: a fault, where it can strike, and how the call must end."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ BOTH = ("processes", "threads")
 EVERY = (1, 2, 5, 13)
 TWO = (2,)
 LIMIT_SECONDS = 10.0
-# Numba is imported, which compiles its modules where it is new, and kernels after it.
+# Numba is imported, and kernels are compiled.
 COMPILES = {"limit": 60.0}
 NOT_POSSIBLE = "not possible here"
 
-# How calls end whose worker does.
+# How a call ends if its worker ends.
 DIES = {"raises": WorkerException, "reason": DeadWorkerError}
 KILLED = {**DIES, "text": r"Worker \d+ \(pid \d+\) was killed by SIGKILL "}
 IN_TASK = {**DIES, "text": r"was killed by SIGKILL while it ran task \d+ \(item: \d+\)"}
@@ -35,32 +35,32 @@ SCENARIOS: dict[str, Scenario] = {}
 
 @dataclass(frozen=True)
 class Scenario:
-    """A fault and how the call that meets it has to end.
+    """A fault, and how the call that meets it must end.
 
     Attributes
     ----------
     function : callable
-        Called with a `Stage`; lets the fault strike, and asserts what it can see itself.
+        Takes a `Stage`; injects the fault, and asserts what can be seen from inside.
     groups : tuple of int
-        Which groups of faults it belongs to, as numbered in docs/faults.md.
+        Groups of faults, as numbered in docs/faults.md.
     backends, workers : tuple
-        For what it runs.
+        The backends and the numbers of workers it runs with.
     raises : type or None
-        What `function` has to raise; None if it has to return.
+        What `function` must raise; None if it must return.
     reason : type or None
         The type of the `reason` of the WorkerException.
     text, notes, prints : str
-        Patterns: of the exception's text and its notes, and of all that the interpreter writes.
+        Patterns of the exception's text, of its notes, and of all output of the interpreter.
     warns : type or None
-        The one warning that comes.
+        The only warning.
     at_random : bool
-        Whether the fault strikes at a random moment, perhaps too late: worth repeating.
+        Whether the fault strikes at a random moment, so that repetitions are useful.
     exits : int or None
-        The interpreter's exit code where it is not to survive, negative for a signal.
+        The exit code of an interpreter that is not to survive; negative for a signal.
     limit : float
-        Seconds that it may take.
+        Time limit in seconds.
     is_long : bool
-        Whether it takes seconds or gigabytes, so that only the soak has it.
+        Whether it takes seconds or gigabytes; only `make soak` runs it.
     """
 
     function: Callable[[Stage], object]
@@ -85,11 +85,11 @@ class Scenario:
 
     @property
     def module(self) -> str:
-        """Where it stands."""
+        """The module of the function."""
         return self.function.__module__
 
     def runs(self) -> Iterator[tuple[str, tuple[int, ...]]]:
-        """Yield the backend and the numbers of workers of all that one interpreter can run."""
+        """Yield the backend and the numbers of workers of each interpreter."""
         for backend in self.backends:
             if self.exits is None:
                 yield backend, self.workers
@@ -124,14 +124,14 @@ def scenario(
 
 
 class Stage:
-    """Where a fault strikes: a pool, and what chance decides.
+    """The pool that a fault strikes, and a source of random choices.
 
     Attributes
     ----------
     pool : MapReduce
-        The pool that has to work again afterwards.
+        The pool, which must work again afterwards.
     victim : int
-        The rank of the worker to strike; any.
+        The rank of the worker to strike, chosen at random.
     """
 
     def __init__(self, backend: str, n_workers: int, seed: str) -> None:
@@ -142,7 +142,7 @@ class Stage:
         self.victim = self.random.randrange(n_workers)
 
     def new_pool(self, **options: Any) -> MapReduce:
-        """Make `pool` another one."""
+        """Replace `pool` by one with other options."""
         self.pool = MapReduce(self.backend, np=self.n_workers, **options)
         return self.pool
 
@@ -150,7 +150,7 @@ class Stage:
     def striker(
         self, *signals: int, within: float = 0.02, send: Callable[[int, int], None] = os.kill
     ) -> Iterator[Target]:
-        """Start a process that sends signals (SIGKILL) to its target, each after a random delay."""
+        """Start a process that sends signals to its target, each after a random delay."""
         strikes = [(which, self.random.uniform(0, within)) for which in signals or [signal.SIGKILL]]
         target = Target()
         coordinator = os.getpid()
@@ -175,7 +175,7 @@ class Stage:
 
 
 class Target:
-    """The number of the process to strike, which any process may set."""
+    """The ID of the process to strike, in shared memory: any process may set it."""
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, 8)
@@ -183,7 +183,7 @@ class Target:
 
     @property
     def pid(self) -> int:
-        """The process; 0 while there is none."""
+        """The process ID; 0 while there is none."""
         return self._word[0]
 
     @pid.setter
@@ -191,22 +191,22 @@ class Target:
         self._word[0] = pid
 
     def close(self) -> None:
-        """Give back the memory."""
+        """Free the memory."""
         self._word.release()
         self._memory.close()
 
 
 class NotPossibleError(Exception):
-    """The system does not let the fault be made: no permission, or a package is missing."""
+    """The fault is not possible here: no permission, or a missing package."""
 
 
 def throw(error: BaseException) -> None:
-    """Raise what an expression has to raise."""
+    """Raise an exception from an expression."""
     raise error
 
 
 def compiled_spin(*, nogil: bool = False) -> Callable[[int], int]:
-    """Return a kernel that goes on for ever, and holds the interpreter's lock unless `nogil`."""
+    """Return a kernel that does not end, and holds the GIL unless `nogil`."""
     import numba
 
     @numba.njit("i8(i8)", nogil=nogil)

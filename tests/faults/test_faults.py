@@ -1,4 +1,4 @@
-"""Each fault ends as it should, in an interpreter of its own, and leaves nothing behind."""
+"""Each fault ends as it should, in its own interpreter, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scenario import NOT_POSSIBLE, SCENARIOS, Case
 
 ROUNDS_AT_RANDOM = 3
 
-# For each interpreter that runs cases: of which scenario, on which backend, with how many workers.
+# Per interpreter: the scenario, the backend, and the numbers of workers.
 RUNS = [
     (name, backend, workers)
     for name, scenario in SCENARIOS.items()
@@ -21,7 +21,7 @@ RUNS = [
     for backend, workers in scenario.runs()
 ]
 CASES = [
-    # The number of workers and the version of Python hardly ever matter both.
+    # Other versions of Python run them with two workers only.
     pytest.param(case, id=str(case), marks=[pytest.mark.slow] * (case.n_workers != 2))
     for name, backend, workers in RUNS
     for case in (Case(name, backend, n_workers) for n_workers in workers)
@@ -30,7 +30,7 @@ CASES = [
 
 @pytest.fixture(autouse=True)
 def nothing_is_left():
-    """Leave it to the harness: here the next interpreters run already."""
+    """Leave it to `interpreters`: the next interpreters are already running here."""
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def outcomes(request):
     executor.shutdown(cancel_futures=True)
 
 
-@pytest.mark.timeout(300)  # Scenarios keep limits of their own, and others may come first.
+@pytest.mark.timeout(300)  # Scenarios have their own limits, and may wait for others.
 @pytest.mark.parametrize("case", CASES)
 def test_fault(case, outcomes):
     seed, futures = outcomes

@@ -15,7 +15,7 @@ from sharedmem import (
     WorkerException,
 )
 
-# What tasks return: of every sort that travels in a way of its own.
+# Results of tasks, of each kind that reaches the coordinator in its own way.
 ATOMS = st.none() | st.integers() | st.floats() | st.text(max_size=5) | st.binary(max_size=5)
 RESULTS = st.recursive(
     ATOMS,

@@ -1,4 +1,4 @@
-"""Fail each test that leaves anything behind: a process, a thread, a descriptor, or memory."""
+"""Fail each test that leaves a process, a thread, a descriptor, or memory behind."""
 
 import gc
 import signal
@@ -14,7 +14,7 @@ GRACE_SECONDS = 2.0
 
 own_shared_memory_files()
 
-# No test looks at times, and fixtures are the same for all examples of one.
+# Examples have no time limit, and all examples of a test share its fixtures.
 settings.register_profile(
     "ours",
     deadline=None,
@@ -22,7 +22,7 @@ settings.register_profile(
 )
 settings.load_profile("ours")
 
-# A shell that starts us in the background lets us ignore it, and so each program that we start.
+# A shell starts programs in the background with SIGINT ignored, which child processes inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -43,7 +43,7 @@ def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
     before = look()
     yield
     if request.node.stash[failed]:
-        return  # its traceback holds on to what it used
+        return  # its traceback keeps objects alive
     deadline = time.monotonic() + GRACE_SECONDS
     while left := left_since(before):
         if time.monotonic() > deadline:
@@ -54,9 +54,9 @@ def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture
 def tuned(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """Change numbers of `sharedmem.machine.tuning` for a test: ``tuned(thread_bytes=64)``.
+    """Set values of `sharedmem.machine.tuning` for a test: ``tuned(thread_bytes=64)``.
 
-    Chunks of `chunk_bytes` do not grow with the array, unless `largest_chunk_bytes` is given, too.
+    With `chunk_bytes`, chunks do not grow with the array unless `largest_chunk_bytes` is given.
     """
     from sharedmem.engine import cuts, line_view
     from sharedmem.machine.tuning import tuning
@@ -77,8 +77,8 @@ def tuned(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def what_is_compiled_is_no_garbage() -> Iterator[None]:
-    """Let the collector pass over what numba keeps: it took a tenth of the time of the kernels."""
+def compiled_code_is_frozen() -> Iterator[None]:
+    """Exclude the objects that numba keeps from garbage collection, which they slow down."""
     yield
     gc.collect()
     gc.freeze()

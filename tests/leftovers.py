@@ -1,4 +1,4 @@
-"""What a test may leave behind, for tests and for programs that tests start."""
+"""Processes, threads, descriptors, and memory that a test may leave behind."""
 
 import contextlib
 import ctypes
@@ -10,13 +10,13 @@ from pathlib import Path
 
 
 def children() -> set[str]:
-    """Processes, zombies among them, that this one has started."""
+    """Return the child processes of this process, including zombies."""
     found: set[str] = set()
     for file in Path("/proc/self/task").glob("*/children"):
         # A thread that has been joined may end while the kernel still lists it.
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             found.update(file.read_text().split())
-    # multiprocessing keeps this one, and its pipe, until the interpreter ends.
+    # multiprocessing keeps its resource tracker, and its pipe, until the interpreter exits.
     return found - {str(resource_tracker._resource_tracker._pid)}
 
 
@@ -34,7 +34,7 @@ def descriptors() -> set[str]:
 
 
 def threads() -> set[str]:
-    # Array calls keep their helpers asleep until the process ends.
+    # Helper threads of array calls wait until the process ends.
     return {
         f"{thread.name} ({thread.ident})"
         for thread in threading.enumerate()
@@ -43,13 +43,13 @@ def threads() -> set[str]:
 
 
 def segments() -> set[str]:
-    """Mappings of shared memory that has no name."""
+    """Return the mappings of anonymous shared memory."""
     maps = Path("/proc/self/maps").read_text().splitlines()
     return {line for line in maps if "memfd:" in line or "/dev/zero" in line}
 
 
 def own_shared_memory_files() -> None:
-    """Give this process a /dev/shm of its own, if it may: names of others come and go there."""
+    """Mount a private /dev/shm if permitted: other processes make and remove files there."""
     libc = ctypes.CDLL(None)
     if libc.unshare(_CLONE_NEWNS) == 0:
         libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None)
@@ -73,10 +73,10 @@ KINDS: dict[str, Callable[[], set[str]]] = {
 
 
 def look() -> dict[str, set[str]]:
-    """What is there of each kind."""
+    """Return what exists of each kind."""
     return {kind: look_for() for kind, look_for in KINDS.items()}
 
 
 def left_since(before: dict[str, set[str]]) -> dict[str, set[str]]:
-    """What is there that was not there before; kinds without such are left out."""
+    """Return what did not exist before; kinds without any are left out."""
     return {kind: new for kind, now in look().items() if (new := now - before[kind])}

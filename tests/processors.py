@@ -1,7 +1,7 @@
-"""Run the tests of numbers as other kinds of processors would: python tests/processors.py.
+"""Run the numerical tests as on older kinds of processors: python tests/processors.py.
 
-NumPy, numba and the C library are told to leave out what a kind lacks. Each kind has a cache of
-kernels of its own, in build/.
+NumPy, numba, and the C library are told not to use the features that a kind lacks. Each kind has
+its own cache of kernels, in build/.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 TESTS = ["tests/kernels", "tests/functions", "tests/expressions"]
 _V3 = ("avx", "avx2", "fma", "bmi", "bmi2", "f16c", "lzcnt", "movbe")
 _V4 = ("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
-# What each kind has over x86-64-v2, in LLVM's words.
+# The features of each kind beyond x86-64-v2, by their names in LLVM.
 KINDS: dict[str, tuple[str, ...]] = {
     "x86-64-v2": (),
     "x86-64-v3": _V3,
@@ -28,13 +28,13 @@ KINDS: dict[str, tuple[str, ...]] = {
 
 
 def is_beyond(feature: str, kind: str) -> bool:
-    """Return whether a kind lacks what NumPy calls so."""
+    """Return whether a kind lacks a feature, by its name in NumPy."""
     level = 4 if feature.startswith(("AVX512", "X86_V4")) else 3
     return not feature.startswith(("SSE", "X86_V2", "POPCNT")) and level > int(kind[-1])
 
 
 def environment_of(kind: str) -> dict[str, str]:
-    """Return the variables that make a process work as on a processor of a kind."""
+    """Return environment variables that restrict a process to the features of a kind."""
     return {
         "NPY_DISABLE_CPU_FEATURES": " ".join(x for x in __cpu_dispatch__ if is_beyond(x, kind)),
         "NUMBA_CPU_NAME": kind,
@@ -46,13 +46,13 @@ def environment_of(kind: str) -> dict[str, str]:
 
 
 def run(kind: str, arguments: list[str]) -> int:
-    """Run pytest as a kind of processor, and return its exit status."""
+    """Run pytest as on a kind of processor, and return its exit status."""
     host = llvm.get_host_cpu_features()
     if lacking := [name for name in KINDS[kind] if not host.get(name, False)]:
-        print(f"{kind}: not on this processor, which lacks {', '.join(lacking)}")
+        print(f"{kind}: skipped, since this processor lacks {', '.join(lacking)}")
         return 0
     print(f"{kind}:", flush=True)
-    # Where nothing is in the cache, many kernels are compiled.
+    # Without a cache, many kernels are compiled.
     command = [sys.executable, "-m", "pytest", "-q", "--timeout=600", *(arguments or TESTS)]
     return subprocess.run(command, cwd=ROOT, env={**os.environ, **environment_of(kind)}).returncode
 
@@ -60,7 +60,7 @@ def run(kind: str, arguments: list[str]) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=[*KINDS])
-    parser.add_argument("arguments", nargs="*", help="of pytest, instead of all tests of numbers")
+    parser.add_argument("arguments", nargs="*", help="of pytest, instead of all numerical tests")
     options, rest = parser.parse_known_args()
     results = {kind: run(kind, options.arguments + rest) for kind in options.kinds}
     sys.exit(any(results.values()))

@@ -257,7 +257,7 @@ FAULTS = {
     "exit": Fault("`os._exit(0)` in a task", at_three(leave), "exited with status 0|exitcode=0"),
     "sysexit": Fault("`sys.exit(3)` in a task", at_three(exit_program), "SystemExit|3"),
     "interrupt": Fault("KeyboardInterrupt in a task", at_three(interrupt), "KeyboardInterrupt"),
-    "recursion": Fault("recursion without end", at_three(recurse), "RecursionError"),
+    "recursion": Fault("infinite recursion", at_three(recurse), "RecursionError"),
     "result": Fault("a result that cannot be pickled", at_three(give_a_lambda), "lambda"),
     "exception": Fault(
         "an exception that cannot be unpickled", at_three(raise_mismatch), "5: the text"

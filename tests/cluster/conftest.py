@@ -1,4 +1,4 @@
-"""A cluster of two processes that all tests share; a test that leaves anything on it fails."""
+"""A cluster of two processes for all tests; a test that leaves anything on it fails."""
 
 import gc
 import logging
@@ -14,7 +14,7 @@ from sharedmem import DaskBackend, MapReduce
 
 GRACE_SECONDS = 5.0
 
-# So that a lock is free soon after its holder has died, and a task that kills does not kill often.
+# A lock is released soon after its holder has died, and a task kills few workers.
 CONFIG = {
     "distributed.scheduler.allowed-failures": 1,
     "distributed.scheduler.locks.lease-timeout": "2s",
@@ -67,7 +67,7 @@ def _on_worker():
 
 
 def left_on(cluster, client):
-    """Return what calls have left in the scheduler, and in the workers."""
+    """Return what calls have left in the scheduler and the workers."""
     gc.collect()
     scheduler = cluster.scheduler
     extensions = scheduler.extensions
@@ -94,7 +94,7 @@ def bring_back_both_workers(cluster, client):
 
 @pytest.fixture(autouse=True)
 def nothing_is_left(request):
-    """Check the cluster itself: Dask keeps threads and sockets of its own in this process."""
+    """Check only the cluster: Dask keeps threads and sockets in this process."""
     if "cluster" not in request.fixturenames:
         yield
         return

@@ -14,7 +14,7 @@ import sharedmem
 from sharedmem import MapReduce, WorkerException
 from sharedmem.kernels import Reduction
 
-# Where none is in the cache, kernels are compiled, by two workers at once.
+# Without a cache, two workers compile the kernels.
 pytestmark = pytest.mark.timeout(300)
 
 # Several default chunks, cut along both axes.
@@ -54,7 +54,7 @@ def any_stored(request, folder):
 
 @pytest.fixture
 def runs_far(pool, monkeypatch):
-    """Count the calls that the cluster did."""
+    """Count the calls that run on the cluster."""
     calls = []
 
     def counted(run):
@@ -71,7 +71,7 @@ def runs_far(pool, monkeypatch):
 
 @pytest.mark.parametrize("axis", [None, 0, 1])
 @pytest.mark.parametrize("name", ["nansum", "nanvar"])
-def test_reductions_have_the_bits_of_one_machine(stored, name, axis, pool, runs_far):
+def test_reductions_are_bitwise_equal_to_those_of_one_machine(stored, name, axis, pool, runs_far):
     function = getattr(sharedmem, name)
     with MapReduce(np=2):  # first, so that the workers find the kernels compiled
         expected = np.array(function(stored, axis=axis))
@@ -106,7 +106,7 @@ def test_masked_elements_are_ignored(stored, folder, pool, runs_far):
     assert len(runs_far) == n_far
 
 
-def test_a_broadcast_array_is_sent_unexpanded(pool):
+def test_a_broadcast_array_is_sent_as_it_is_stored(pool):
     spread = np.broadcast_to(np.arange(3.0), (10**9, 3))
     assert pool.map(lambda i: spread[i, i] if spread.shape[0] == 10**9 else None, range(3)) == [
         0,
@@ -126,7 +126,7 @@ def test_a_custom_reduction(stored, pool):
 
 @pytest.fixture
 def out(request, tmp_path):
-    """An array in a file of another kind than the one that is read."""
+    """An output array in a file whose format differs from that of the input."""
     if ".npy" in request.node.name:
         path = str(tmp_path / "out.zarr")
         return zarr.create_array(path, shape=SHAPE, chunks=(100, 700), dtype="f8")
@@ -174,7 +174,7 @@ def test_stencils(any_stored, out, pool, runs_far):
     assert len(runs_far) == 1
 
 
-def test_scans_and_quantiles(stored, out, pool, runs_far):
+def test_cumulative_functions_and_quantiles(stored, out, pool, runs_far):
     values = np.nan_to_num(VALUES)
     clean = sharedmem.evaluate("where(isnan(a), 0, a)", a=stored)
     np.testing.assert_array_equal(clean, values)
@@ -192,12 +192,12 @@ def test_scans_and_quantiles(stored, out, pool, runs_far):
     assert len(runs_far) >= 10
 
 
-def test_arrays_in_memory_stay_on_this_machine(pool, runs_far):
+def test_calls_on_arrays_in_memory_run_on_this_machine(pool, runs_far):
     assert sharedmem.sum(np.ones(10_000_000)) == 1e7
     assert not runs_far
 
 
-def test_files_are_captured_by_name(folder, out, pool):
+def test_mapped_files_that_a_function_captures_are_sent_by_name(folder, out, pool):
     stored = np.load(folder / "a.npy", mmap_mode="r")[::-1, 3:]
 
     def write(i):
@@ -239,7 +239,7 @@ def test_outputs_that_workers_cannot_write_are_refused(folder, tmp_path, pool):
         pool.map_chunks(kernel, zarr.open_array(str(folder / "a.zarr"), mode="r+"))
 
 
-def test_a_file_that_a_worker_does_not_see(tmp_path, pool):
+def test_a_file_that_a_worker_cannot_open_raises(tmp_path, pool):
     array = np.lib.format.open_memmap(tmp_path / "gone.npy", "w+", "f8", (2_000_000,))
     (tmp_path / "gone.npy").unlink()
     with pytest.raises(WorkerException, match="does not see this file; put it on storage"):
@@ -311,7 +311,7 @@ def test_dask_arrays_need_a_cluster(folder):
         pool.reduce(Reduction(len, max), array)
 
 
-def test_dask_arrays_are_not_written_to(folder, pool):
+def test_dask_arrays_as_outputs_are_refused(folder, pool):
     array = dask.array.from_zarr(str(folder / "a.zarr"))
     with pytest.raises(TypeError, match="cannot be written to: give an array of zarr"):
         pool.map_chunks(abs, array, out=array)

@@ -33,7 +33,7 @@ def test_tasks_of_a_killed_worker_are_run_again(pool):
     assert len({number for _, number in found}) == 40
 
 
-def test_a_critical_section_is_free_again_when_its_holder_dies(pool):
+def test_a_critical_section_is_released_when_its_holder_dies(pool):
     n_entered = sharedmem.zeros((), dtype=int)
 
     def work(i):
@@ -47,7 +47,7 @@ def test_a_critical_section_is_free_again_when_its_holder_dies(pool):
     assert n_entered[()] == 7
 
 
-def test_a_task_that_kills_its_worker_again_and_again_is_named(pool):
+def test_a_task_that_repeatedly_kills_its_worker_is_named(pool):
     def work(i):
         if i == 5:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -111,7 +111,7 @@ def run_script(tmp_path, text):
     return done.stdout
 
 
-def test_control_c_leaves_nothing_running_and_a_scheduler_that_is_gone_is_an_error(tmp_path):
+def test_ctrl_c_leaves_nothing_running_and_a_lost_scheduler_raises(tmp_path):
     interrupted, gone, left = run_script(tmp_path, SCRIPT).splitlines()
     assert interrupted == "KeyboardInterrupt {} True"
     assert gone.startswith("ConnectionError the cluster is gone")
@@ -137,7 +137,7 @@ if __name__ == "__main__":
 """
 
 
-def test_a_cluster_of_this_machine_is_started_and_ends_with_the_pool(tmp_path):
+def test_a_local_cluster_starts_and_ends_with_the_pool(tmp_path):
     started, *rest = run_script(tmp_path, OWN_CLUSTER).splitlines()
     assert "started a cluster of this machine: LocalCluster" in started
     assert rest == ["True True", "set()"]

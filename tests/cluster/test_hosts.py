@@ -1,4 +1,4 @@
-"""Two hosts: a scheduler here, and a worker in another network namespace, joined by a cable."""
+"""Two hosts: a scheduler here, and a worker in another network namespace, connected by veth."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ from sharedmem import DaskBackend, MapReduce, WorkerException
 ROOT = Path(__file__).parents[2]
 HERE, THERE = "10.213.77.1", "10.213.77.2"
 HOST = "sharedmem-host"
-# What sees another process identifier under each number sees no shared memory of this process.
+# A process in another PID namespace cannot open shared memory of this process.
 APART = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 
@@ -28,7 +28,7 @@ def ip(command):
 
 @pytest.fixture(scope="module")
 def other_host():
-    """The command that runs a program there."""
+    """Yield the command prefix that runs a program on the other host."""
     if shutil.which("ip") is None or shutil.which("unshare") is None:
         pytest.skip("ip of iproute2 and unshare of util-linux make the other host")
     try:
@@ -51,7 +51,7 @@ def other_host():
 
 @pytest.fixture(scope="module")
 def hosts(other_host):
-    """A client of a scheduler here, with a worker on each host."""
+    """Yield a client of a scheduler here, with a worker on each host."""
     python = [sys.executable, "-m", "distributed.cli.dask_worker"]
     with contextlib.ExitStack() as stack:
         scheduler = stack.enter_context(
@@ -77,7 +77,7 @@ def hosts(other_host):
 
 
 def names(pool):
-    """The workers that run tasks."""
+    """Return the workers that run tasks."""
 
     def name(i):
         time.sleep(0.05)
@@ -108,7 +108,7 @@ def test_a_map_over_two_hosts(hosts, tmp_path):
             time.sleep(0.05)
             shared[i] = 0
 
-        # The worker there has a copy, and a write to it would be lost.
+        # The worker on the other host has a copy, where a write would be lost.
         with pytest.raises(WorkerException, match="Shared arrays can be written to by workers on"):
             pool.map(write, range(8), chunksize=1)
     with MapReduce(np=2, seed=3) as pool:

@@ -19,11 +19,11 @@ def peak():
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_ten_gigabytes_with_one_a_worker(tmp_path):
+def test_an_array_of_10_gb_with_workers_of_1_gb(tmp_path):
     array = zarr.create_array(
         str(tmp_path / "a.zarr"), shape=SHAPE, chunks=(125, 10_000), dtype="f8", fill_value=1.0
     )
-    array[:125, :10_000] = 3.0  # of all other chunks there is no file
+    array[:125, :10_000] = 3.0  # the other chunks have no files
     with (
         distributed.LocalCluster(
             n_workers=2,

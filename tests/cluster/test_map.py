@@ -80,7 +80,7 @@ def test_what_a_function_captures_is_pickled_once(pool, client, monkeypatch):
     assert table.nbytes <= scattered[0].nbytes < 1.1 * table.nbytes
 
 
-def test_large_items_and_results_travel(pool):
+def test_large_items_and_results_are_sent(pool):
     def double(a):
         return a * 2
 
@@ -88,7 +88,7 @@ def test_large_items_and_results_travel(pool):
     found = pool.map(double, arrays)
     for i, array in enumerate(found):
         np.testing.assert_array_equal(array, 2.0 * i)
-        array += 1  # and belong to the caller
+        array += 1  # writable, since it belongs to the caller
 
 
 def test_results_that_look_like_pickles_are_unchanged(pool):
@@ -145,7 +145,7 @@ def test_shared_arrays_are_attached_by_workers_of_this_machine(pool):
     assert [part.tolist() for part in made] == [[i] * 3 for i in range(3)]
 
 
-def test_ranks_and_local_belong_to_a_thread_of_a_worker(backend):
+def test_rank_and_local_are_per_thread_of_a_worker(backend):
     started = sharedmem.zeros(2)
 
     def start():
@@ -167,14 +167,14 @@ def test_ranks_and_local_belong_to_a_thread_of_a_worker(backend):
     assert started.tolist() == [1, 1]
 
 
-def test_random_numbers_are_those_of_one_machine(backend):
+def test_random_numbers_are_the_same_as_on_one_machine(backend):
     here, there = MapReduce(np=2, seed=7), MapReduce(backend, seed=7)
     for _ in range(2):
         expected = here.map(lambda _: here.rng.random(), range(20))
         assert there.map(lambda _: there.rng.random(), range(20)) == expected
 
 
-def test_a_critical_section_holds_one_task_at_a_time(pool):
+def test_one_task_at_a_time_is_in_a_critical_section(pool):
     total = sharedmem.zeros(1)
 
     def add(i):
@@ -202,7 +202,7 @@ def test_a_critical_section_holds_one_task_at_a_time(pool):
 
 
 @pytest.mark.parametrize("chunksize", [None, 1, 3])
-def test_turns_come_in_the_order_of_the_tasks(pool, chunksize):
+def test_ordered_runs_in_the_order_of_the_tasks(pool, chunksize):
     turns = sharedmem.full(30, -1, dtype=int)
     n_turns = sharedmem.zeros((), dtype=int)
 
@@ -222,7 +222,7 @@ def test_turns_come_in_the_order_of_the_tasks(pool, chunksize):
     assert turns[: n_turns[()]].tolist() == [i for i in range(30) if i % 5 != 2]
 
 
-def test_a_second_turn_of_a_task_is_refused(pool):
+def test_entering_ordered_twice_is_refused(pool):
     def work(i):
         with pool.ordered:
             pass
@@ -233,7 +233,7 @@ def test_a_second_turn_of_a_task_is_refused(pool):
         pool.map(work, range(4))
 
 
-def test_an_error_in_a_turn_blocks_no_other_task(pool):
+def test_an_error_in_ordered_does_not_block_other_tasks(pool):
     def work(i):
         if i == 3:
             raise KeyError(i)
@@ -245,7 +245,7 @@ def test_an_error_in_a_turn_blocks_no_other_task(pool):
             pool.map(work, range(20))
 
 
-def test_an_error_of_an_earlier_task_leaves_no_turn_behind(pool):
+def test_an_error_of_an_earlier_task_leaves_no_event_in_the_scheduler(pool):
     def work(i):
         with pool.ordered:
             pass
@@ -382,12 +382,12 @@ def test_a_time_limit_is_kept_while_reduce_waits_for_critical(backend):
     with pytest.raises(TimeoutError, match=r"longer than timeout=1 seconds"):
         pool.map(task, range(2), reduce, chunksize=1)
     assert time.monotonic() - began < 2.8
-    time.sleep(max(0.0, began + 4 - time.monotonic()))  # the task goes on to its end
+    time.sleep(max(0.0, began + 4 - time.monotonic()))  # the task finishes
 
 
 def test_a_pool_that_does_not_run_the_task_is_refused(pool):
     def work(i):
-        with MapReduce().critical:  # as that of a module is, which the worker imports
+        with MapReduce().critical:  # like the pool of a module that the worker imports
             pass
 
     with pytest.raises(WorkerException, match="the task: a worker of the cluster made it"):
@@ -406,7 +406,7 @@ def test_a_pool_in_a_task_is_serial(pool):
     assert pool.map(work, range(2)) == [(0, 2, True)] * 2
 
 
-def test_a_backend_takes_an_address(cluster):
+def test_a_backend_accepts_an_address(cluster):
     with MapReduce(DaskBackend(cluster.scheduler_address)) as pool:
         assert pool.map(abs, [-1, 2]) == [1, 2]
     with pool:  # a closed client is made again
@@ -431,13 +431,13 @@ def test_a_copied_pool_runs_on_the_cluster(client, how):
     assert [number for _, number in draw] == serial.map(lambda _: serial.rng.random(), range(3))
 
 
-def test_labels_of_a_sequence_do_not_matter(pool):
+def test_labels_of_a_series_are_ignored(pool):
     series = Series([30, 10, 20], [2, 0, 1])
     assert pool.map(abs, series) == list(pool.imap(abs, series)) == [30, 10, 20]
 
 
 class Series:
-    """Indexed by label, as a Series of pandas is."""
+    """A sequence indexed by label, like a Series of pandas."""
 
     def __init__(self, values, labels):
         self.values, self.labels = values, labels
@@ -452,7 +452,7 @@ class Series:
         return self.values[self.labels.index(label)]
 
 
-def test_a_consumer_of_imap_takes_turns_with_the_workers(pool):
+def test_a_consumer_of_imap_and_workers_exclude_each_other(pool):
     count = sharedmem.zeros(1, "i8")
 
     def step():
@@ -471,7 +471,7 @@ def test_a_consumer_of_imap_takes_turns_with_the_workers(pool):
         next(results)
 
 
-def test_a_task_that_holds_the_interpreter_keeps_the_critical_section(pool):
+def test_a_task_that_holds_the_gil_keeps_the_critical_section(pool):
     count = sharedmem.zeros(2, "i8")
 
     def work(i):
@@ -488,7 +488,7 @@ def test_a_task_that_holds_the_interpreter_keeps_the_critical_section(pool):
     assert pool.map(work, range(2), chunksize=1) == [1, 1]
 
 
-def test_a_time_limit_holds_where_reduce_waits_for_critical(client):
+def test_a_time_limit_ends_the_wait_of_reduce_for_critical(client):
     pool = MapReduce(DaskBackend(client), timeout=1.5)
 
     def work(i):

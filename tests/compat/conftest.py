@@ -1,4 +1,4 @@
-"""The programs here only import sharedmem, so that they run against version 0.3.8 as well."""
+"""Tests that import only sharedmem, so that they also run with version 0.3.8."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""All that the documentation of 0.3.8 promises, as programs that it runs."""
+"""The documented behavior of version 0.3.8, as programs that run on both versions."""
 
 import ctypes
 import os
@@ -149,7 +149,7 @@ def test_all_arguments_of_map_by_position(pool):
 
 
 @pytest.mark.parametrize("sequence", PRODUCT_CASES)
-def test_star_spreads_the_items(sequence, pool):
+def test_star_unpacks_the_items(sequence, pool):
     with pool:
         assert pool.map(lambda a, b: a * b, sequence, star=True) == [2, 12]
 
@@ -220,7 +220,7 @@ def test_reduce_runs_in_the_coordinator(pool):
     assert total == {"sum": 285}
 
 
-def test_an_exception_in_reduce_comes_as_it_is(pool):
+def test_an_exception_of_reduce_is_raised_unchanged(pool):
     def reduce(i):
         raise ZeroDivisionError(i)
 
@@ -228,7 +228,7 @@ def test_an_exception_in_reduce_comes_as_it_is(pool):
         pool.map(lambda i: i, range(3), reduce=reduce)
 
 
-def test_func_needs_no_pickling(pool):
+def test_func_is_not_pickled(pool):
     class Local:
         value = 3
 
@@ -248,7 +248,7 @@ def test_np():
     assert sharedmem.MapReduce().np == sharedmem.cpu_count()
 
 
-def test_with_np_0_there_is_no_child():
+def test_np_0_starts_no_process():
     with sharedmem.MapReduce(np=0) as pool:
         assert (
             pool.map(lambda i: (os.getpid(), pool.local.rank), range(2)) == [(os.getpid(), 0)] * 2
@@ -284,20 +284,20 @@ def test_an_exception_in_a_thread_is_wrapped():
     assert type(caught.value.reason) is KeyError
 
 
-def test_with_np_0_an_exception_comes_as_it_is():
+def test_np_0_raises_the_exception_itself():
     with pytest.raises(KeyError), sharedmem.MapReduce(np=0) as pool:
         pool.map(failing, range(5))
 
 
 @pytest.mark.usefixtures("debug_mode")
-def test_in_debug_mode_an_exception_comes_as_it_is():
+def test_debug_mode_raises_the_exception_itself():
     assert sharedmem.get_debug()
     with pytest.raises(KeyError), sharedmem.MapReduce(np=2) as pool:
         pool.map(failing, range(5))
 
 
 @pytest.mark.usefixtures("debug_mode")
-def test_in_debug_mode_all_is_done_in_the_coordinator():
+def test_debug_mode_runs_tasks_in_the_coordinator():
     with sharedmem.MapReduce(np=2) as pool:
         assert (
             pool.map(lambda i: (os.getpid(), pool.local.rank), range(2)) == [(os.getpid(), 0)] * 2
@@ -321,7 +321,7 @@ def test_an_exception_that_cannot_be_pickled_loses_its_type():
     assert sharedmem.sharedmem.LostExceptionType in [warning.category for warning in issued]
 
 
-def test_a_killed_worker_is_an_error():
+def test_a_killed_worker_raises():
     def work(i):
         if i == 2:
             os.kill(os.getpid(), 9)
@@ -331,7 +331,7 @@ def test_a_killed_worker_is_an_error():
         pool.map(work, range(4))
 
 
-def test_an_exit_in_a_task_is_an_error():
+def test_an_exit_in_a_task_raises():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with pytest.raises(sharedmem.WorkerException), sharedmem.MapReduce(np=2) as pool:
@@ -431,7 +431,7 @@ def test_background_wraps_exceptions():
     assert type(caught.value.reason) is KeyError
 
 
-def test_background_goes_on_while_the_caller_works():
+def test_background_runs_while_the_caller_works():
     flag = sharedmem.full(1, False, dtype="?")
 
     def function():
@@ -548,14 +548,14 @@ def test_copy(array):
     numpy.testing.assert_array_equal(copied, array + 1)
 
 
-def test_pickle_aliases_in_the_same_process():
+def test_an_unpickled_array_shares_memory_in_the_same_process():
     array = sharedmem.full(3, 1.0)
     again = pickle.loads(pickle.dumps(array))
     again[0] = 9
     assert array[0] == 9
 
 
-def test_a_view_that_a_task_returns_aliases():
+def test_a_view_that_a_task_returns_shares_memory():
     array = sharedmem.copy(numpy.arange(10.0))
     with sharedmem.MapReduce(np=2) as pool:
         views = pool.map(lambda i: array[i : i + 2], range(3))
@@ -606,7 +606,7 @@ def test_old_names():
         assert os.getpid() not in pool.map(lambda i: os.getpid(), range(2))
 
 
-def test_the_old_module_is_there_after_a_plain_import():
+def test_import_sharedmem_provides_the_old_module():
     program = "import sharedmem; print(sharedmem.sharedmem.empty(2).shape)"
     folder = Path(sharedmem.__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, cwd=folder)

@@ -1,4 +1,4 @@
-"""What programs in the field do with 0.3.8, one short program each."""
+"""Uses of version 0.3.8 in other projects, a short program for each."""
 
 import collections
 import contextlib
@@ -109,7 +109,7 @@ def test_scalar_arrays():
 
 
 @pytest.mark.improved("raises IndexError in full(())")
-def test_scalar_arrays_filled():
+def test_filled_scalar_arrays():
     total = sharedmem.full((), 1.5)
     assert (total.shape, float(total)) == ((), 1.5)
 
@@ -231,7 +231,7 @@ def test_copies_of_shared_arrays_return_from_workers(take):
     assert array[0] == 0
 
 
-def test_a_pool_is_made_once_and_entered_many_times():
+def test_a_pool_can_be_entered_many_times():
     pool = sharedmem.MapReduce(np=2)
     for k in range(3):
         with pool:
@@ -240,7 +240,7 @@ def test_a_pool_is_made_once_and_entered_many_times():
     assert pool.np == 2
 
 
-def test_a_pool_is_good_after_a_failure():
+def test_a_pool_is_usable_after_a_failure():
     pool = sharedmem.MapReduce(np=2)
     with pytest.raises(sharedmem.WorkerException), pool:
         pool.map(lambda i: 1 / 0, range(3))
@@ -251,12 +251,12 @@ def test_a_pool_is_good_after_a_failure():
 Point = collections.namedtuple("Point", "x y")
 
 
-def test_a_namedtuple_is_spread_like_a_tuple():
+def test_a_namedtuple_is_unpacked_like_a_tuple():
     with sharedmem.MapReduce(np=2) as pool:
         assert pool.map(lambda i: Point(i, 2 * i), range(3), reduce=lambda x, y: y) == [0, 2, 4]
 
 
-def test_reduce_sees_results_as_they_are_done():
+def test_reduce_gets_results_as_they_complete():
     seen = []
     with sharedmem.MapReduce(np=2) as pool:
 

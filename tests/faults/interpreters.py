@@ -109,7 +109,7 @@ def run(name: str, backend: str, workers: Sequence[int], seed: str, repeats: int
 
 
 def start_load(seconds: float, seed: str) -> subprocess.Popen[str]:
-    """Start a process that keeps pools under load."""
+    """Start a process that runs pools under load."""
     return subprocess.Popen(
         [sys.executable, str(HERE / "load.py"), "--seconds", str(seconds), "--seed", seed],
         env=ENVIRONMENT,

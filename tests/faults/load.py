@@ -1,4 +1,4 @@
-"""Keep pools under load for minutes, and look whether anything grows; see `make soak`."""
+"""Run pools under load for minutes, and check that no resource use grows; see `make soak`."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from operations import FAILURES, Program
 from sharedmem import ProcessBackend, ThreadBackend
 
 SAMPLE_SECONDS = 5.0
-# What is there after the first part stays; the allocator may still map a little more.
+# Share of the samples that are discarded: at first, modules are imported and memory is mapped.
 WARM_UP_SHARE = 0.2
+# Growth that is no leak: the allocator maps a little more memory.
 SLACK = {"memory": 24 << 20, "descriptors": 0, "mappings": 40, "threads": 0, "children": 0}
 
 
 class Sample(NamedTuple):
-    """What the process holds, between two programs.
+    """Resources of the process between two programs.
 
     Attributes
     ----------
     memory, descriptors, mappings, threads, children : int
-        Bytes in memory, and counts.
+        Resident bytes, and counts.
     """
 
     memory: int
@@ -38,7 +39,7 @@ class Sample(NamedTuple):
 
 
 def take_sample() -> Sample:
-    """Count what the process holds."""
+    """Return the resources of this process."""
     gc.collect()
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     tasks = list(Path("/proc/self/task").iterdir())
@@ -52,7 +53,7 @@ def take_sample() -> Sample:
 
 
 def random_steps(program: Program, chance: random.Random) -> Iterator[Callable[[], object]]:
-    """Yield steps of a program, without an end."""
+    """Yield random steps of a program, infinitely many."""
     which = chance.randrange
     failures = list(FAILURES.values()) if program.has_processes else [FAILURES["raises"]]
     steps: list[Callable[[], object]] = [
@@ -81,7 +82,7 @@ def random_steps(program: Program, chance: random.Random) -> Iterator[Callable[[
 
 
 def run(seconds: float, seed: str) -> tuple[int, list[Sample]]:
-    """Run programs of 50 steps each; return how many steps, and samples of what is held."""
+    """Run programs of 50 steps each; return the number of steps, and samples of resources."""
     chance = random.Random(seed)
     began = next_sample = time.monotonic()
     n_steps, samples = 0, []
@@ -93,14 +94,14 @@ def run(seconds: float, seed: str) -> tuple[int, list[Sample]]:
         program.end()
         del program, step
         if time.monotonic() > next_sample:
-            time.sleep(0.2)  # Threads that a time limit left go on to the end of their tasks.
+            time.sleep(0.2)  # Threads finish their tasks after a time limit.
             samples.append(take_sample())
             next_sample = time.monotonic() + SAMPLE_SECONDS
     return n_steps, samples
 
 
 def grown(samples: list[Sample]) -> list[str]:
-    """Say what has grown since the first part."""
+    """Return the resources that have grown since the warm-up, in words."""
     warm = samples[int(WARM_UP_SHARE * len(samples)) :]
     half = len(warm) // 2
     found = []
@@ -114,7 +115,7 @@ def grown(samples: list[Sample]) -> list[str]:
 
 
 def main() -> int:
-    """Run for a while; return 1 if anything has grown."""
+    """Run for some time; return 1 if any resource has grown."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--seed", default="0")
@@ -127,7 +128,7 @@ def main() -> int:
     for name in SLACK:
         values = [getattr(sample, name) for sample in samples]
         print(
-            f"{name}: {getattr(first, name)} after the first part, {getattr(last, name)} at the "
+            f"{name}: {getattr(first, name)} after the warm-up, {getattr(last, name)} at the "
             f"end, at most {max(values)}"
         )
     found = grown(samples)

@@ -1,4 +1,4 @@
-"""What programs do with a pool, in any order, and what has to come of it."""
+"""Steps of random programs that use a pool, each checked against a model."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from sharedmem.errors import DeadWorkerError
 
 
 class Program:
-    """A program that holds a pool, arrays, results outstanding and calls in the background.
+    """A program with a pool, arrays, outstanding results, and background calls.
 
-    Each method does one thing, and asserts that it ends as a model says: NumPy's arrays stand
-    beside the shared ones, and lists beside results.
+    Each method does one step, and asserts that its outcome is that of the model: NumPy arrays for
+    shared arrays, and lists for results.
 
     Parameters
     ----------
     backend : Backend
-        What workers are.
+        The backend of the pool.
     n_workers : int
-        How many.
+        The number of workers.
     """
 
     def __init__(self, backend: Any, n_workers: int) -> None:
@@ -40,12 +40,12 @@ class Program:
         self.calls: list[tuple[sharedmem.background, object]] = []
 
     def map(self, n_tasks: int, chunksize: int | None, n_bytes: int) -> None:
-        """Map, with results of some size."""
+        """Call `map` with tasks that return `n_bytes` bytes."""
         results = self.pool.map(lambda i: (i, bytes(n_bytes)), range(n_tasks), chunksize=chunksize)
         assert results == [(i, bytes(n_bytes)) for i in range(n_tasks)]
 
     def reduce(self, n_tasks: int) -> None:
-        """Map and reduce, in sections."""
+        """Call `map` with tasks that use sections, and with `reduce`."""
         total, turns = sharedmem.zeros((), int), []
 
         def work(i: int) -> int:
@@ -59,7 +59,7 @@ class Program:
         assert sorted(turns) == list(itertools.accumulate(range(n_tasks), initial=0))[:n_tasks]
 
     def fail(self, n_tasks: int, at: int, how: Callable[[int], object], reason: type) -> None:
-        """Map over tasks of which one fails."""
+        """Call `map` with tasks of which one fails."""
         at %= n_tasks
         try:
             self.pool.map(lambda i: how(i) if i == at else i, range(n_tasks))
@@ -70,14 +70,14 @@ class Program:
             raise AssertionError("nothing is raised")
 
     def fail_in_imap(self, n_items: int, at: int) -> None:
-        """Let an item of imap kill its worker, or raise."""
+        """Call `imap` with an item that kills its worker, or raises in a thread."""
         results = self.pool.imap(end_of(self.has_processes), [i != at for i in range(n_items)])
         with contextlib.suppress(WorkerException):
             assert all(result is None for result in results)
             assert at >= n_items
 
     def stop(self, n_tasks: int, at: int) -> None:
-        """Let a task end its worker."""
+        """Call `map` with a task that stops its worker."""
 
         def work(i: int) -> int:
             if i == at:
@@ -88,7 +88,7 @@ class Program:
         assert results == sorted(set(results) - {at})
 
     def run_late(self) -> None:
-        """Let a call take too long."""
+        """Call `map` with tasks that exceed the time limit."""
         try:
             self.short.map(time.sleep, [0.1] * self.pool.np)
         except TimeoutError:
@@ -96,12 +96,12 @@ class Program:
         raise AssertionError("nothing is raised")
 
     def nest(self, n_tasks: int) -> None:
-        """Use the pool in its own tasks."""
+        """Call `map` in tasks of the same pool."""
         results = self.pool.map(lambda i: self.pool.map(lambda j: i * j, range(3)), range(n_tasks))
         assert results == [[0, i, 2 * i] for i in range(n_tasks)]
 
     def begin_imap(self, *, in_order: bool) -> None:
-        """Leave results outstanding; unordered ones are all the same."""
+        """Start `imap` or `imap_unordered`, whose results are all equal."""
         if in_order:
             self.outstanding.append((self.pool.imap(abs, itertools.count()), itertools.count()))
         else:
@@ -109,26 +109,26 @@ class Program:
             self.outstanding.append((results, itertools.repeat(7)))
 
     def take(self, which: int, n_results: int) -> None:
-        """Take some of the results outstanding."""
+        """Take some of the outstanding results."""
         if self.outstanding:
             results, model = self.outstanding[which % len(self.outstanding)]
             taken = list(itertools.islice(results, n_results))
             assert taken == list(itertools.islice(model, n_results))
 
     def drop(self, which: int) -> None:
-        """Want no more of some results."""
+        """Drop an iterator of outstanding results."""
         if self.outstanding:
             del self.outstanding[which % len(self.outstanding)]
 
     def allocate(self, n: int, *, in_worker: bool) -> None:
-        """Make a shared array, or let a task make it."""
+        """Make a shared array, here or in a task."""
         make = (lambda i: sharedmem.full(n, 5.0)) if in_worker else None
         array = self.pool.map(make, [0])[0] if make else sharedmem.full(n, 5.0)
         assert type(array) is sharedmem.SharedArray
         self.arrays.append((array, np.full(n, 5.0)))
 
     def change(self, which: int, *, by_kernel: bool) -> None:
-        """Change an array in place, by a ufunc or by a function on workers."""
+        """Change an array in place, by a ufunc or a kernel."""
         if self.arrays:
             array, model = self.arrays[which % len(self.arrays)]
             if by_kernel:
@@ -139,7 +139,7 @@ class Program:
             model += 1
 
     def fail_in_kernel(self, which: int) -> None:
-        """Let a worker end in an array call; other chunks may be done."""
+        """Call a kernel that kills its worker, or raises in a thread; the array is unchanged."""
         if self.arrays and self.arrays[which % len(self.arrays)][0].size > 1:
             array, model = self.arrays[which % len(self.arrays)]
             with contextlib.suppress(WorkerException):
@@ -150,12 +150,12 @@ class Program:
             assert np.array_equal(array, model)
 
     def free(self, which: int) -> None:
-        """Let go of an array."""
+        """Delete a shared array."""
         if self.arrays:
             del self.arrays[which % len(self.arrays)]
 
     def call(self, n: int, *, dies: bool) -> None:
-        """Start a call in the background."""
+        """Start a background call."""
         if dies and self.has_processes:
             self.calls.append((sharedmem.background(kill, n), DeadWorkerError))
         else:
@@ -163,7 +163,7 @@ class Program:
             self.calls.append((sharedmem.background(range, n, backend=backend), range(n)))
 
     def wait(self, which: int) -> None:
-        """Wait for a call."""
+        """Wait for a background call."""
         if self.calls:
             call, expected = self.calls.pop(which % len(self.calls))
             try:
@@ -172,7 +172,7 @@ class Program:
                 assert type(error.reason) is expected, error
 
     def cancel(self, which: int) -> None:
-        """Cancel a call, if it still runs and is a process."""
+        """Cancel a background call; wait for one that cannot be cancelled."""
         if self.calls:
             call, _ = self.calls.pop(which % len(self.calls))
             if not call.cancel():
@@ -185,7 +185,7 @@ class Program:
             assert np.array_equal(array, model)
 
     def end(self) -> None:
-        """Let go of everything."""
+        """Drop all results and arrays, and cancel all calls."""
         self.outstanding.clear()
         self.arrays.clear()
         while self.calls:
@@ -201,7 +201,7 @@ def divide(_: object) -> float:
 
 
 def end_of(has_processes: bool) -> Callable[[Any], None]:
-    """Return what ends a worker, or raises in a thread, on what is false or an array."""
+    """Return a function that kills its process, or raises, unless its argument is True."""
 
     def work(item: Any) -> None:
         if item is not True:

@@ -1,4 +1,4 @@
-"""Run one scenario, in an interpreter of its own, and report what it has seen from inside."""
+"""Run one scenario in this interpreter, and report what is observed from inside."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GRACE_SECONDS = 2.0
 
 
 def main() -> None:
-    """Run the scenario of the arguments for each number of workers, until it fails."""
+    """Run the scenario that the arguments name for each number of workers, until it fails."""
     module, name, backend, workers, seed, repeats, report = sys.argv[1:]
     importlib.import_module(module)
     scenario = SCENARIOS[name]
@@ -36,16 +36,16 @@ def main() -> None:
 
 
 def keep_limit(scenario: Scenario) -> None:
-    """End the interpreter, and say where it stands, unless this is called again in time."""
+    """Print a traceback and exit after the time limit, unless this is called again before."""
     faulthandler.dump_traceback_later(scenario.limit, exit=True)
 
 
 def run_rounds(
     scenario: Scenario, backend: str, n_workers: int, seed: str, repeats: int
 ) -> tuple[str, str, float]:
-    """Run one case; return how the last round ended, what went wrong, and the seconds of one."""
+    """Run one case; return how the last round ended, the faults, and the seconds per round."""
     keep_limit(scenario)
-    _work_again(MapReduce(BACKENDS[backend], np=n_workers))  # what comes with the first call
+    _work_again(MapReduce(BACKENDS[backend], np=n_workers))  # does what only the first call does
     began = time.perf_counter()
     for k in range(repeats):
         keep_limit(scenario)
@@ -57,7 +57,7 @@ def run_rounds(
 
 
 def perform(scenario: Scenario, stage: Stage) -> tuple[str, list[str]]:
-    """Let the fault strike; return how the call ended, and all that should be otherwise."""
+    """Run one round; return how the call ended, and all deviations from what is expected."""
     before = look()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -96,7 +96,7 @@ def _let_strike(scenario: Scenario, stage: Stage) -> tuple[str, list[str]]:
 
 
 def _mismatches(scenario: Scenario, error: BaseException) -> list[str]:
-    """What of an exception is not as it should be."""
+    """Return the differences of an exception from the expected one, in words."""
     faults = []
     if type(error) is not scenario.raises:
         faults.append(f"raised {error!r}")

@@ -1,4 +1,4 @@
-"""Scenarios: a fault, where it can strike, and how the call must end."""
+"""Scenarios: a fault, where it can occur, and how the call must end."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SCENARIOS: dict[str, Scenario] = {}
 
 @dataclass(frozen=True)
 class Scenario:
-    """A fault, and how the call that meets it must end.
+    """A fault, and how the call during which it occurs must end.
 
     Attributes
     ----------
@@ -175,7 +175,7 @@ class Stage:
 
 
 class Target:
-    """The ID of the process to strike, in shared memory: any process may set it."""
+    """The ID of the process to strike, in shared memory, so that any process can set it."""
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, 8)
@@ -206,7 +206,7 @@ def throw(error: BaseException) -> None:
 
 
 def compiled_spin(*, nogil: bool = False) -> Callable[[int], int]:
-    """Return a kernel that does not end, and holds the GIL unless `nogil`."""
+    """Return an infinite kernel, which holds the GIL unless `nogil` is True."""
     import numba
 
     @numba.njit("i8(i8)", nogil=nogil)

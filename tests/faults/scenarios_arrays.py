@@ -1,4 +1,4 @@
-"""Calls on arrays: workers and kernels that fail, full disks, odd layouts, and a thousand calls."""
+"""Array calls: failing workers and kernels, full disks, unusual layouts, and a thousand calls."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def killed_in_an_array_call(stage: Stage) -> None:
 
 
 @scenario(1, backends=BOTH)
-def nobody_waits_between_array_calls(stage: Stage) -> None:
-    """No team stays that could be killed while it is idle, or hold memory that is freed."""
+def no_workers_remain_between_array_calls(stage: Stage) -> None:
+    """An idle worker could be killed, or keep freed memory mapped."""
     before = segments()
     for make in (sharedmem.ones, np.ones):
         a = make(100_000)
@@ -93,7 +93,7 @@ def a_kernel_raises(stage: Stage) -> None:
 
 
 @scenario(27, raises=WorkerException, reason=IndexError, text=r"Task \d+ in", **COMPILES)
-def a_kernel_leaves_its_bounds(stage: Stage) -> None:
+def a_kernel_exceeds_its_bounds(stage: Stage) -> None:
     import numba
 
     @numba.njit(boundscheck=True)
@@ -105,7 +105,7 @@ def a_kernel_leaves_its_bounds(stage: Stage) -> None:
 
 
 @scenario(27, backends=("threads",), raises=IndexError, workers=(2,), **COMPILES)
-def a_kernel_of_threads_leaves_its_bounds(stage: Stage) -> None:
+def a_kernel_in_threads_exceeds_its_bounds(stage: Stage) -> None:
     import numba
 
     @numba.njit(boundscheck=True, nogil=True)
@@ -118,7 +118,7 @@ def a_kernel_of_threads_leaves_its_bounds(stage: Stage) -> None:
 
 @scenario(14, raises=KeyboardInterrupt, backends=BOTH, workers=(1, 5), **COMPILES)
 def interrupted_in_threads_of_the_caller(stage: Stage) -> None:
-    """Threads go on to the end of their chunk, then there is one interrupt."""
+    """Threads finish their chunks; then one KeyboardInterrupt is raised."""
     a = np.ones(100)
     pid = os.getpid()
 
@@ -137,7 +137,7 @@ def interrupted_in_threads_of_the_caller(stage: Stage) -> None:
 
 @contextlib.contextmanager
 def small_disk(n_bytes: int) -> Iterator[Path]:
-    """Mount a disk of that size, which nobody else sees."""
+    """Mount a file system of `n_bytes` bytes, and unmount it after the block."""
     with tempfile.TemporaryDirectory() as folder:
         mounting = ["mount", "-t", "tmpfs", "-o", f"size={n_bytes}", "none", folder]
         if subprocess.run(mounting, capture_output=True).returncode:
@@ -153,7 +153,7 @@ FULL = {"raises": OSError, "text": "No space left", "notes": r"out, of shape .* 
 
 @scenario(30, **FULL, backends=BOTH, workers=(2,), **COMPILES)
 def a_full_disk_under_out(stage: Stage) -> None:
-    """All is refused before work starts, and what is in the file stays."""
+    """The call is refused before any work, and the file is unchanged."""
     with small_disk(1 << 20) as folder:
         out = np.memmap(folder / "out", "f8", "w+", shape=(1 << 18,))
         out[:1000] = 5
@@ -208,7 +208,7 @@ def a_file_cut_short_under_out(stage: Stage) -> None:
 
 
 def layouts() -> Iterator[np.ndarray]:
-    """Yield what is odd: sizes about that of a chunk, and elements that lie in strange ways."""
+    """Yield arrays of sizes near that of a chunk, and arrays of unusual strides and dtypes."""
     chunk = 4 << 20
     for n in (0, 1, chunk - 1, chunk, chunk + 1):
         yield np.arange(n, dtype="i1")
@@ -226,7 +226,7 @@ def layouts() -> Iterator[np.ndarray]:
 
 
 @scenario(31, backends=BOTH, workers=(2, 5), limit=120, is_long=True)
-def arrays_of_odd_sizes_and_layouts(stage: Stage) -> None:
+def arrays_of_unusual_sizes_and_layouts(stage: Stage) -> None:
     with stage.pool as pool:
         for a in layouts():
             assert sharedmem.count_nonzero(a) == np.count_nonzero(a)
@@ -241,7 +241,7 @@ def arrays_of_odd_sizes_and_layouts(stage: Stage) -> None:
 
 
 @scenario(31, workers=(2,), is_long=True, limit=120)
-def more_elements_than_an_int_counts(stage: Stage) -> None:
+def more_elements_than_a_32_bit_int_counts(stage: Stage) -> None:
     n = 2**31 + 1
     a = sharedmem.zeros(n, "i1")
     a[-1], a[5] = 7, -3
@@ -271,12 +271,12 @@ def a_thousand_maps_and_array_calls(stage: Stage) -> None:
             kept.append(held())
     (fds, mappings, memory), (more_fds, more_mappings, more_memory) = kept
     assert more_fds == fds
-    assert more_mappings <= mappings + 5  # the allocator's own
+    assert more_mappings <= mappings + 5  # of the allocator
     assert more_memory <= memory + (2 << 20), more_memory - memory
 
 
 def held() -> tuple[int, int, int]:
-    """Count descriptors and mappings of this process, and the bytes that it has in memory."""
+    """Return the numbers of descriptors and mappings of this process, and its resident bytes."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     mappings = Path("/proc/self/maps").read_text().count("\n")
     return len(os.listdir("/proc/self/fd")), mappings, pages * os.sysconf("SC_PAGE_SIZE")
@@ -284,7 +284,7 @@ def held() -> tuple[int, int, int]:
 
 @scenario(38, backends=BOTH, workers=(2,))
 def the_clock_steps_back(stage: Stage) -> None:
-    """Limits on time do not look at it."""
+    """Time limits use the monotonic clock."""
     clock, began = time.time, time.time()
     time.time = lambda: began - 1000 * (clock() - began)
     stage.new_pool(timeout=5)

@@ -1,4 +1,4 @@
-"""A coordinator that raises, is interrupted, dies, forks, or ends with its pool open."""
+"""A coordinator that raises, is interrupted, dies, forks, or exits with an open pool."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def the_iterator_of_imap_fails(stage: Stage) -> None:
 
 
 class Sequence:
-    """Ten items, some of which `get` may refuse."""
+    """A sequence of ten items, for some of which `get` may raise."""
 
     def __init__(self, get: Callable[[int], object], length: Callable[[], int] = lambda: 10):
         self.get = get
@@ -100,7 +100,7 @@ def the_list_shrinks(stage: Stage) -> None:
 
 
 @scenario(13, backends=BOTH)
-def endless_items_of_imap(stage: Stage) -> None:
+def infinite_items_of_imap(stage: Stage) -> None:
     results = stage.pool.imap(lambda i: -i, itertools.count())
     assert list(itertools.islice(results, 1000)) == [-i for i in range(1000)]
     results.close()
@@ -132,7 +132,7 @@ def interrupted_while_it_forks(stage: Stage) -> None:
 
 @scenario(14, **INTERRUPTED, backends=BOTH)
 def interrupted_while_it_waits(stage: Stage) -> None:
-    seconds = 60 if stage.backend.uses_processes else 0.3  # A thread goes on.
+    seconds = 60 if stage.backend.uses_processes else 0.3  # A thread cannot be interrupted.
 
     def work(i: int) -> None:
         if i == stage.n_workers - 1:
@@ -143,7 +143,7 @@ def interrupted_while_it_waits(stage: Stage) -> None:
 
 
 class Interrupting:
-    """Interrupts whoever unpickles it."""
+    """An object whose unpickling interrupts the process group."""
 
     def __reduce__(self) -> tuple[Callable[..., object], tuple[()]]:
         return interrupt_the_group, ()
@@ -179,7 +179,7 @@ def interrupted_in_a_kernel(stage: Stage) -> None:
     stage.pool.map(work, range(stage.n_workers))
 
 
-# Python itself loses an interrupt that comes in a finalizer, such as threads have; so send two.
+# Python drops an interrupt that arrives in a finalizer, and threads have finalizers: send two.
 @scenario(
     14,
     **INTERRUPTED,
@@ -198,7 +198,7 @@ def interrupted_twice(stage: Stage) -> None:
             while True:
                 stage.pool.map(work, range(3 * stage.n_workers), reduce=len)
         except KeyboardInterrupt:
-            time.sleep(0.05)  # The second one comes, unless it came while the first was held.
+            time.sleep(0.05)  # The second one arrives, unless it came while the first was held.
             raise
 
 

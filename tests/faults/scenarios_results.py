@@ -1,4 +1,4 @@
-"""What tasks give back: results and exceptions that do not travel, or are huge, or many."""
+"""Results and exceptions of tasks that cannot be pickled, are huge, or are many."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FAILS = {"raises": WorkerException, "workers": (1, 5)}
 
 
 class Reduced:
-    """Pickled as a call of any function."""
+    """An object that is pickled as a call of the given function."""
 
     def __init__(self, function, *arguments) -> None:
         self.call = function, arguments
@@ -176,7 +176,7 @@ def results_of_all_sizes(stage: Stage) -> None:
 
 
 @scenario(11, is_long=True, workers=(2,), limit=60)
-def a_result_of_three_gib(stage: Stage) -> None:
+def a_result_of_three_gibibytes(stage: Stage) -> None:
     (result, _) = stage.pool.map(lambda n: np.ones(n, np.uint8), [3 << 30, 1])
     assert len(result) == 3 << 30
     assert result[-1] == 1
@@ -213,7 +213,7 @@ def imap_dropped_and_closed(stage: Stage) -> None:
         next(closed)
         del dropped
         closed.close()
-        imap(abs, itertools.count())  # Nothing is asked of it.
+        imap(abs, itertools.count())  # no result is taken
 
 
 @scenario(12)

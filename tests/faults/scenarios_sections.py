@@ -1,4 +1,4 @@
-"""Sections that tasks skip, enter twice or fail in, time limits, and calls inside of calls."""
+"""Sections that tasks skip, enter twice, or fail in; time limits; and nested calls."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ N_TASKS = 60
 
 
 class Notes:
-    """Takes numbers, one after the other, in a section that only one task is in."""
+    """A list of numbers in shared memory; `add` must be called by one task at a time."""
 
     def __init__(self, length: int = N_TASKS) -> None:
         self._numbers = sharedmem.zeros(length, int)
@@ -33,7 +33,7 @@ class Notes:
 
 
 def note_in_turn(stage: Stage, takes_turn: Callable[[int], bool], **options: object) -> list[int]:
-    """Map over tasks, some of which note their number in their turn; return the notes."""
+    """Call `map` with tasks, some of which note their number in `ordered`; return the notes."""
     notes = Notes()
 
     def work(i: int) -> int:
@@ -52,7 +52,7 @@ def turns_skipped_by_some(stage: Stage) -> None:
 
 
 @scenario(22, backends=BOTH)
-def turns_taken_by_none_or_by_the_last(stage: Stage) -> None:
+def turns_taken_by_no_task_or_by_the_last(stage: Stage) -> None:
     assert note_in_turn(stage, lambda i: False) == []
     assert note_in_turn(stage, lambda i: i == N_TASKS - 1) == [N_TASKS - 1]
 
@@ -117,7 +117,7 @@ for moment in ("before", "in", "after"):
 
 @scenario(22, backends=BOTH)
 def stops_before_its_turn_and_in_it(stage: Stage) -> None:
-    if stage.n_workers < 5:  # so many that two may stop
+    if stage.n_workers < 5:  # two of the workers stop
         return
     notes = Notes()
 
@@ -160,7 +160,7 @@ def critical_inside_critical(stage: Stage) -> None:
 
 @scenario(22, 23, backends=BOTH, raises=WorkerException, reason=RuntimeError, text="ordered first")
 def turn_taken_inside_critical(stage: Stage) -> None:
-    """The tasks before may wait for critical, and this one then for them, for ever."""
+    """A deadlock otherwise: earlier tasks may wait for `critical`, and this one waits for them."""
 
     def work(i: int) -> None:
         with stage.pool.critical, stage.pool.ordered:
@@ -203,7 +203,7 @@ def killed_while_the_coordinator_wants_critical(stage: Stage) -> None:
 
 @scenario(23, backends=BOTH, workers=(2, 5))
 def critical_in_the_coordinator_while_others_end(stage: Stage) -> None:
-    """A worker that has done its tasks is not taken for one that died with the lock."""
+    """A worker that has finished is not mistaken for one that died holding the lock."""
 
     def work(i: int) -> int:
         if i == 0:
@@ -221,7 +221,7 @@ def critical_in_the_coordinator_while_others_end(stage: Stage) -> None:
 
 @scenario(23, 24, backends=BOTH, workers=(2, 5), raises=WorkerException, reason=ZeroDivisionError)
 def critical_in_the_coordinator_while_another_fails(stage: Stage) -> None:
-    """Nobody lets go of the lock: its holder waits for the one that fails."""
+    """The lock is never released: its holder waits at the barrier for the task that fails."""
     n_workers = stage.n_workers
 
     def work(i: int) -> None:
@@ -270,7 +270,7 @@ def twice(section) -> None:
 
 
 @scenario(24, **IN_TASK, workers=(2, 5, 13))
-def killed_before_it_comes_to_the_barrier(stage: Stage) -> None:
+def killed_before_it_reaches_the_barrier(stage: Stage) -> None:
     def work(i: int) -> None:
         if i == stage.victim:
             time.sleep(0.02)
@@ -288,8 +288,8 @@ def killed_before_it_comes_to_the_barrier(stage: Stage) -> None:
     reason=ZeroDivisionError,
     text=r"Task \d+ in worker",
 )
-def fails_before_it_comes_to_the_barrier(stage: Stage) -> None:
-    """The cause is named, not what follows from it, though the coordinator hears of all at once."""
+def fails_before_it_reaches_the_barrier(stage: Stage) -> None:
+    """The first failure is reported, although the coordinator receives all of them together."""
     n_workers = stage.n_workers
     last = n_workers - 1
 
@@ -304,7 +304,7 @@ def fails_before_it_comes_to_the_barrier(stage: Stage) -> None:
 
 
 @scenario(24, raises=WorkerException, backends=BOTH, workers=(2, 5), text="BrokenBarrierError")
-def a_barrier_that_nobody_else_comes_to(stage: Stage) -> None:
+def a_barrier_that_no_other_worker_reaches(stage: Stage) -> None:
     stage.pool.map(lambda i: i or stage.pool.barrier(), range(3 * stage.n_workers))
 
 
@@ -312,7 +312,7 @@ LATE = {"raises": TimeoutError, "text": r"longer than timeout=1 seconds"}
 
 
 @scenario(25, **LATE)
-def a_task_without_an_end(stage: Stage) -> None:
+def an_infinite_task(stage: Stage) -> None:
     stage.new_pool(timeout=1)
     stage.pool.map(lambda i: time.sleep(3600) if i == stage.victim else i, range(20))
 
@@ -324,7 +324,7 @@ def a_thread_that_takes_too_long(stage: Stage) -> None:
 
 
 @scenario(25, **LATE, **COMPILES, workers=(2,))
-def a_kernel_without_an_end(stage: Stage) -> None:
+def an_infinite_kernel(stage: Stage) -> None:
     spin = compiled_spin()
 
     stage.new_pool(timeout=1)
@@ -332,7 +332,7 @@ def a_kernel_without_an_end(stage: Stage) -> None:
 
 
 @scenario(25, **LATE, workers=(2, 5))
-def sections_without_an_end(stage: Stage) -> None:
+def infinite_sections(stage: Stage) -> None:
     stage.new_pool(timeout=1)
 
     def work(i: int) -> None:
@@ -343,14 +343,14 @@ def sections_without_an_end(stage: Stage) -> None:
 
 
 @scenario(25, **LATE)
-def an_item_of_imap_without_an_end(stage: Stage) -> None:
+def an_infinite_task_of_imap(stage: Stage) -> None:
     stage.new_pool(timeout=1)
     for result in stage.pool.imap(lambda i: time.sleep(3600 * (i == 10)), itertools.count()):
         assert result is None
 
 
 @scenario(25, raises=TimeoutError, text=r"background\(sleep\) is still running", workers=(1,))
-def a_background_call_without_an_end(stage: Stage) -> None:
+def an_infinite_background_call(stage: Stage) -> None:
     call = sharedmem.background(time.sleep, 3600)
     try:
         call.wait(0.1)
@@ -373,7 +373,8 @@ def map_inside_a_task(stage: Stage) -> None:
 def array_calls_inside_a_task(stage: Stage) -> None:
     shared = sharedmem.ones((4, 1 << 18))
     private = np.ones(1 << 18)
-    assert sharedmem.sum(shared) == shared.size  # The caller's threads do not go along.
+    # Starts threads of the caller, which workers do not have.
+    assert sharedmem.sum(shared) == shared.size
 
     def work(i: int) -> float:
         sharedmem.apply_ufunc(np.add, shared[i], i, out=shared[i])

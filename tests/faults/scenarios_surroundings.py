@@ -1,4 +1,4 @@
-"""Surroundings of every kind: streams, daemons, notebooks, other users, containers, handlers."""
+"""Environments: streams, daemons, notebooks, other users, containers, and signal handlers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NOBODY = 65534
 
 @scenario(33, workers=TWO)
 def what_is_printed_is_written_once(stage: Stage) -> None:
-    """Also what a task prints before it fails, or stops, and what was pending at the fork."""
+    """Including text that a failing task has printed, and text that was buffered at the fork."""
 
     def work(i: int) -> None:
         print(f"<{i}>", end="")
@@ -51,7 +51,7 @@ def what_is_printed_is_written_once(stage: Stage) -> None:
 
 
 class Mute(io.StringIO):
-    """A stream that cannot be flushed, and has no descriptor."""
+    """A stream that cannot be flushed and has no descriptor."""
 
     def flush(self) -> None:
         raise ValueError("I/O operation on closed file")
@@ -96,7 +96,7 @@ def maps():
 def run_program(
     program: str, *before: str, environment: dict[str, str] | None = None, **options: object
 ) -> str:
-    """Run a program, after a command that makes its surroundings; return what it prints."""
+    """Run a program, perhaps by the command `before`; return its output."""
     source = MAPS + textwrap.dedent(program)
     done = subprocess.run(
         [*before, sys.executable, "-c", source],
@@ -110,7 +110,7 @@ def run_program(
     return done.stdout
 
 
-MAPS_AND_SAYS_SO = "maps(); print('fine')"
+MAPS_AND_PRINTS = "maps(); print('fine')"
 
 
 @scenario(33, workers=TWO)
@@ -120,7 +120,7 @@ def standard_descriptors_closed(stage: Stage) -> None:
 
 @scenario(33, workers=TWO)
 def under_nohup(stage: Stage) -> None:
-    assert run_program(MAPS_AND_SAYS_SO, "nohup").endswith("fine\n")
+    assert run_program(MAPS_AND_PRINTS, "nohup").endswith("fine\n")
 
 
 @scenario(33, workers=TWO)
@@ -148,7 +148,7 @@ def as_a_daemon(stage: Stage) -> None:
 
 @scenario(33, 39, workers=TWO)
 def in_a_process_of_multiprocessing(stage: Stage) -> None:
-    """Daemonic ones must not have children of that package's, which we are not."""
+    """Daemonic processes may not start children by multiprocessing; workers are none of these."""
     program = """
         import multiprocessing
         for method, daemon in ("fork", True), ("fork", False), ("spawn", True):
@@ -165,7 +165,7 @@ def in_a_process_of_multiprocessing(stage: Stage) -> None:
 
 
 @scenario(33, workers=TWO, limit=60)
-def in_a_kernel_of_jupyter(stage: Stage) -> None:
+def in_a_jupyter_kernel(stage: Stage) -> None:
     needs("ipykernel", "jupyter_client")
     program = """
         from jupyter_client.manager import run_kernel
@@ -198,7 +198,7 @@ def under_pytest_xdist(stage: Stage) -> None:
 
 
 @scenario(33, workers=TWO, limit=60)
-def in_a_worker_of_dask(stage: Stage) -> None:
+def in_a_dask_worker(stage: Stage) -> None:
     needs("distributed")
     program = """
         import dask.distributed
@@ -226,12 +226,12 @@ def needs(*packages: str) -> None:
 
 @contextlib.contextmanager
 def as_nobody() -> Iterator[tuple[list[str], dict[str, str]]]:
-    """Yield what runs a command as a user who owns nothing, and the environment for that.
+    """Yield a command prefix that runs a program as the user nobody, and the environment for it.
 
-    The package is copied to where everybody may read it, and nobody else may write.
+    The package is copied to a folder that other users may read but not write to.
     """
     if os.geteuid() or not shutil.which("setpriv"):
-        raise NotPossibleError("only root may act as somebody else")
+        raise NotPossibleError("only root can run a program as another user")
     command = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
@@ -239,7 +239,7 @@ def as_nobody() -> Iterator[tuple[list[str], dict[str, str]]]:
         shutil.copytree(package, Path(folder, "sharedmem"), ignore=ignore_compiled)
         probe = [*command, sys.executable, "-c", "import numba"]
         if subprocess.run(probe, capture_output=True, cwd="/").returncode:
-            raise NotPossibleError("others may not read this Python")
+            raise NotPossibleError("other users cannot read this Python")
         yield command, {"PATH": os.environ["PATH"], "PYTHONPATH": folder}
 
 
@@ -249,7 +249,7 @@ def ignore_compiled(folder: str, names: list[str]) -> list[str]:
 
 @scenario(35, workers=TWO, limit=60)
 def nowhere_to_write(stage: Stage) -> None:
-    """The source tree, the home and the folder for temporary files are closed to the user."""
+    """The user cannot write to the source tree, the home, or the folder for temporary files."""
     program = """
         import os
         assert not os.access(os.path.dirname(sharedmem.__file__), os.W_OK)
@@ -280,17 +280,17 @@ for how, mounting in SHM.items():
             assert count == 20
             maps()
             """
-        own_mounts()
+        needs_unshare()
         run_program(program, "unshare", "--mount", "sh", "-c", f'{mounting} && exec "$@"', "sh")
 
 
-def own_mounts() -> None:
+def needs_unshare() -> None:
     if subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
-        raise NotPossibleError("no mounts of our own")
+        raise NotPossibleError("no mount namespace can be made")
 
 
 @scenario(35, workers=TWO)
-def temporary_files_have_no_room(stage: Stage) -> None:
+def no_space_for_temporary_files(stage: Stage) -> None:
     with small_disk(4096) as folder:
         Path(folder, "all").write_bytes(bytes(4096))
         run_program("maps()", environment={**os.environ, "TMPDIR": str(folder)})
@@ -320,7 +320,7 @@ def handlers_stay_with_the_coordinator(stage: Stage) -> None:
 
 @scenario(36, workers=TWO)
 def as_the_first_process_of_a_container(stage: Stage) -> None:
-    own_mounts()
+    needs_unshare()
     program = """
         import os, signal
         assert os.getpid() == 1
@@ -335,7 +335,7 @@ def as_the_first_process_of_a_container(stage: Stage) -> None:
 
 @scenario(37, workers=(1, 2, 5, 13), backends=BOTH)
 def random_numbers(stage: Stage) -> None:
-    """They differ between workers, and with a seed depend on nothing but the task."""
+    """They differ between workers; with a seed they depend only on the seed and the task."""
     random.random()
     np.random.random()
     if stage.backend.uses_processes:
@@ -353,7 +353,7 @@ def random_numbers(stage: Stage) -> None:
 
 @scenario(39, workers=TWO)
 def files_of_the_coordinator(stage: Stage) -> None:
-    """Handles opened before the fork work on; what waits in their buffers is written once."""
+    """Files opened before the fork remain usable; their buffered text is written once."""
     import h5py
 
     with (

@@ -1,4 +1,4 @@
-"""A system that refuses processes, descriptors and memory, and threads that hold locks."""
+"""Refused processes, descriptors, and memory; and other threads that hold locks at the fork."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sharedmem import MapReduce, WorkerException
 
 @contextlib.contextmanager
 def exchanged(owner: object, name: str, value: object) -> Iterator[None]:
-    """Put something else in the place of an attribute for a while."""
+    """Replace an attribute within the block."""
     before = getattr(owner, name)
     setattr(owner, name, value)
     try:
@@ -34,7 +34,7 @@ def exchanged(owner: object, name: str, value: object) -> Iterator[None]:
 
 
 def refusing(function: Callable[..., object], at: int, error: BaseException) -> Callable:
-    """Return a function that raises at its call number `at`."""
+    """Return `function`, but with call number `at` raising `error`."""
     calls = itertools.count()
     return lambda *args: throw(error) if next(calls) == at else function(*args)
 
@@ -70,10 +70,10 @@ for at, workers in (0, (1, 2, 5, 13)), (2, (5, 13)):
 
 @scenario(17, workers=(1, 5))
 def descriptors_run_out(stage: Stage) -> None:
-    """One is missing after the other: wherever that happens, the call raises or does its work."""
+    """Whichever descriptor is missing, the call raises, or returns the right result."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     fds = {int(fd) for fd in os.listdir("/proc/self/fd")}
-    used = next(fd for fd in itertools.count() if fd not in fds)  # what is above stays open
+    used = next(fd for fd in itertools.count() if fd not in fds)  # higher ones stay open
     n_refused = 0
     set_limit = resource.setrlimit
     not_allowed = ValueError("not allowed to raise maximum limit")
@@ -147,7 +147,7 @@ def maps_in_several_threads(stage: Stage) -> None:
 
 @contextlib.contextmanager
 def another_thread(function: Callable[[], object]) -> Iterator[None]:
-    """Call a function again and again in another thread."""
+    """Call a function repeatedly in another thread, within the block."""
     is_over = threading.Event()
 
     def repeat() -> None:
@@ -183,7 +183,7 @@ def another_thread_logs(stage: Stage) -> None:
 
 
 @scenario(19, workers=TWO)
-def another_thread_holds_the_lock_of_logging(stage: Stage) -> None:
+def another_thread_holds_the_logging_lock(stage: Stage) -> None:
     def hold() -> None:
         logging._acquireLock() if hasattr(logging, "_acquireLock") else logging._lock.acquire()
         time.sleep(0.01)
@@ -196,7 +196,7 @@ def another_thread_holds_the_lock_of_logging(stage: Stage) -> None:
 
 @scenario(19, workers=TWO)
 def another_thread_imports(stage: Stage) -> None:
-    """A worker may need the module that the thread is half-way through."""
+    """A worker may need the module that the thread is still importing."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "slow_module.py").write_text("import time\ntime.sleep(0.5)\nvalue = 5\n")
         sys.path.insert(0, folder)
@@ -233,7 +233,7 @@ def another_thread_compiles(stage: Stage) -> None:
 
 @scenario(19, workers=TWO, limit=60)
 def another_thread_frees_what_it_compiled(stage: Stage) -> None:
-    """Freeing takes the lock of LLVM alone."""
+    """Freeing takes only the lock of LLVM, not that of numba."""
     import llvmlite.binding
     import numba
 
@@ -246,9 +246,9 @@ def another_thread_frees_what_it_compiled(stage: Stage) -> None:
 
 for layer in ("omp", "tbb", "workqueue"):
 
-    @scenario(32, name=f"with_threads_of_{layer}", workers=TWO, limit=60)
+    @scenario(32, name=f"with_{layer}_threads", workers=TWO, limit=60)
     def with_threads_of(stage: Stage, layer=layer) -> None:
-        """The coordinator has used threads of numba and of BLAS; workers start none of them."""
+        """The coordinator has used threads of numba and BLAS; workers start none of them."""
         import numba
         from threadpoolctl import threadpool_info
 
@@ -297,7 +297,7 @@ def killed_by_a_control_group(stage: Stage) -> None:
 
 @contextlib.contextmanager
 def memory_group(n_bytes: int) -> Iterator[Path]:
-    """Make a control group that may use so much memory; yield the file that takes processes."""
+    """Make a control group with a memory limit; yield the file to write process IDs to."""
     for root, limit in (
         ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
         ("/sys/fs/cgroup", "memory.max"),
@@ -315,4 +315,4 @@ def memory_group(n_bytes: int) -> Iterator[Path]:
         finally:
             group.rmdir()
         return
-    raise NotPossibleError("no control groups can be made")
+    raise NotPossibleError("no control group can be made")

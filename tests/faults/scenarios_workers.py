@@ -75,7 +75,7 @@ def killed_in_a_python_task(stage: Stage) -> None:
 
 
 @scenario(1, **IN_TASK, **COMPILES, at_random=True, workers=(1, 5))
-def killed_in_a_kernel_without_the_lock(stage: Stage) -> None:
+def killed_in_a_kernel_that_releases_the_gil(stage: Stage) -> None:
     spin = compiled_spin(nogil=True)
 
     with stage.striker() as target:
@@ -130,7 +130,7 @@ def killed_in_its_turn(stage: Stage) -> None:
 
 
 @scenario(1, **AT_RANDOM)
-def killed_while_turns_are_handed_over(stage: Stage) -> None:
+def killed_while_turns_are_passed_on(stage: Stage) -> None:
     with stage.striker() as target:
 
         def work(i: int) -> int:
@@ -185,7 +185,7 @@ def killed_at_its_exit(stage: Stage) -> None:
 
 
 @scenario(1, **AT_RANDOM)
-def killed_while_it_is_fed(stage: Stage) -> None:
+def killed_while_it_receives_items(stage: Stage) -> None:
     with stage.striker(within=0.05) as target:
 
         def work(i: int) -> int:
@@ -254,7 +254,7 @@ def stopped_under_a_time_limit(stage: Stage) -> None:
 
 @scenario(2)
 def stopped_for_a_while(stage: Stage) -> None:
-    # Several, since the first may come before it has stopped.
+    # Several, since the first may arrive before the worker has stopped.
     with stage.striker(*[signal.SIGCONT] * 20) as target:
 
         def work(i: int) -> int:
@@ -270,10 +270,10 @@ for status in (0, 3):
 
     @scenario(
         3,
-        name=f"exits_at_once_with_{status}",
+        name=f"exits_immediately_with_{status}",
         **{**DIES, "text": f"exited with status {status} while it ran task"},
     )
-    def exits_at_once(stage: Stage, status=status) -> None:
+    def exits_immediately(stage: Stage, status=status) -> None:
         stage.pool.map(lambda i: i == stage.victim and os._exit(status), range(stage.n_workers))
 
 
@@ -324,7 +324,7 @@ def memory_exhausted(stage: Stage) -> None:
 
 
 @scenario(5, raises=WorkerException, reason=RecursionError, backends=BOTH, workers=(1, 5))
-def recursion_without_end(stage: Stage) -> None:
+def infinite_recursion(stage: Stage) -> None:
     def deeper(i: int) -> int:
         return deeper(i) + 1
 
@@ -340,7 +340,7 @@ def stack_overflow(stage: Stage) -> None:
 
 
 @scenario(6, **KILLED)
-def all_killed_at_once(stage: Stage) -> None:
+def all_killed_together(stage: Stage) -> None:
     pids = sharedmem.zeros(stage.n_workers, np.int64)
 
     def work(i: int) -> None:
@@ -435,7 +435,7 @@ def closes_its_standard_streams(stage: Stage) -> None:
 
 
 @scenario(8, raises=TimeoutError)
-def fills_its_pipe_for_errors(stage: Stage) -> None:
+def fills_the_pipe_behind_stderr(stage: Stage) -> None:
     reads, writes = os.pipe()
     stage.new_pool(timeout=1)
 
@@ -451,7 +451,7 @@ def fills_its_pipe_for_errors(stage: Stage) -> None:
 
 
 @scenario(8)
-def finds_its_pipe_for_output_full(stage: Stage) -> None:
+def the_pipe_behind_stdout_is_full(stage: Stage) -> None:
     reads, writes = os.pipe()
     os.set_blocking(writes, False)
     with contextlib.suppress(BlockingIOError):
@@ -460,7 +460,7 @@ def finds_its_pipe_for_output_full(stage: Stage) -> None:
 
     def work(i: int) -> None:
         os.dup2(writes, 1)
-        sys.stdout.write("x" * 1000)  # what cannot be written at the worker's end
+        sys.stdout.write("x" * 1000)  # cannot be written when the worker ends
 
     try:
         stage.pool.map(work, range(stage.n_workers))

@@ -1,7 +1,7 @@
-"""Signals at random moments of array calls, by the thousand; see `make soak`.
+"""Thousands of signals at random moments of array calls; see `make soak`.
 
-Handlers of SIGINT and SIGALRM raise. After each strike the exception has to have come once, nobody
-may work on, the next call has to give the right result, and nothing may be left.
+Handlers of SIGINT and SIGALRM raise. After each signal, the exception must have been raised once,
+all threads must be idle, the next call must return the right result, and nothing may be left.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from sharedmem.machine import blas, helper_threads
 from sharedmem.machine.tuning import tuning
 
 N_WORKERS = 4
-SECONDS_A_CALL = 30.0
+CALL_SECONDS = 30.0
 GRACE_SECONDS = 1.0
 
 
 class AlarmError(Exception):
-    """What the handler of SIGALRM raises."""
+    """Raised by the handler of SIGALRM."""
 
 
 def ring(*_: object) -> None:
     raise AlarmError
 
 
-# What a strike raises, and the handler of the timer that sends it.
+# For each signal, the exception, and the handler of the timer, which sends the signal.
 HANDLERS: dict[int, tuple[type[BaseException], Callable[..., None]]] = {
     signal.SIGINT: (KeyboardInterrupt, lambda *_: signal.raise_signal(signal.SIGINT)),
     signal.SIGALRM: (AlarmError, ring),
@@ -75,21 +75,21 @@ def make_calls(n: int) -> dict[str, Callable[[], Any]]:
 
 
 def strike(call: Callable[[], Any], number: int, delay: float) -> bool:
-    """Send a signal to this process after a delay, while it calls; return whether it came once."""
+    """Send a signal to this process during a call; return whether it raised exactly once."""
     expected, handler = HANDLERS[number]
     signal.signal(signal.SIGALRM, handler)
     raised: list[type[BaseException]] = []
     try:
         signal.setitimer(signal.ITIMER_REAL, delay)
         call()
-        time.sleep(GRACE_SECONDS)  # where it comes too late for the call
+        time.sleep(GRACE_SECONDS)  # the signal may come after the call
     except (AlarmError, KeyboardInterrupt) as error:
         raised.append(type(error))
     return raised == [expected]
 
 
 def strike_each(calls: dict[str, Callable[[], Any]], n_each: int, chance: random.Random) -> int:
-    """Strike each call in turn and print a line for it; return how often something was wrong."""
+    """Interrupt each call `n_each` times and print a line; return the number of failures."""
     dropped: list[Any] = []
     sys.unraisablehook = dropped.append
     n_wrong = 0
@@ -100,11 +100,11 @@ def strike_each(calls: dict[str, Callable[[], Any]], n_each: int, chance: random
         took = time.perf_counter() - began
         n_lost = n_false = 0
         for k in range(n_each):
-            faulthandler.dump_traceback_later(SECONDS_A_CALL, exit=True)
+            faulthandler.dump_traceback_later(CALL_SECONDS, exit=True)
             is_raised = strike(call, list(HANDLERS)[k % 2], chance.uniform(1e-6, took))
             n_lost += not is_raised or bool(dropped)
             dropped.clear()
-            # What threads still did to the memory of a call that has ended would be seen here.
+            # A thread that still wrote for the ended call would show here.
             n_false += bool(blas._limits) or not np.array_equal(call(), expected)
         print(f"{name}: {n_each} strikes, {n_lost} lost, {n_false} wrong", flush=True)
         n_wrong += n_lost + n_false
@@ -113,13 +113,13 @@ def strike_each(calls: dict[str, Callable[[], Any]], n_each: int, chance: random
 
 
 def main() -> int:
-    """Strike; return 1 if anything went wrong, or is left."""
+    """Interrupt all calls; return 1 if anything went wrong or is left."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--strikes", type=int, default=10_000)
     parser.add_argument("--elements", type=int, default=1 << 19)
     parser.add_argument("--seed", default="0")
     options = parser.parse_args()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, if we are in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
     tuning.thread_bytes = 1 << 16
     with sharedmem.MapReduce(np=N_WORKERS):
         calls = make_calls(options.elements)

@@ -1,4 +1,4 @@
-"""Each fault ends as it should, in its own interpreter, and leaves nothing behind."""
+"""Run each scenario in its own interpreter: it ends as expected, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CASES = [
 
 @pytest.fixture(autouse=True)
 def nothing_is_left():
-    """Leave it to `interpreters`: the next interpreters are already running here."""
+    """Do nothing: `interpreters` checks this, and other interpreters already run meanwhile."""
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Give tampered input to what reads it, guided by coverage; see `make fuzz`."""
+"""Fuzz messages, pickles, and expressions, guided by coverage; see `make fuzz`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def frames(data: bytes) -> None:
 
 
 def some_int(given: atheris.FuzzedDataProvider) -> int:
-    """Return a small number, or a huge one."""
+    """Return a small integer, or any integer of 64 bits."""
     if given.ConsumeProbability() < 0.7:
         return given.PickValueInList([-1, 0, 1, 2, 8, 100, 5000, 1 << 16])
     return given.ConsumeIntInRange(-(1 << 63), (1 << 63) - 1)

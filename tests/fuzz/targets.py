@@ -1,4 +1,4 @@
-"""What tampered input is given to, and how it may be refused; for atheris and for hypothesis."""
+"""Functions that read tampered input, which must be refused; for atheris and hypothesis."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from sharedmem.workers import pickling
 from sharedmem.workers.channel import _HEADER, Channel
 from sharedmem.workers.pickling import UnpackingError
 
-# How a message, a pickle of an array and an expression are refused.
-MESSAGE_ERRORS = (UnpackingError, BlockingIOError)  # the second if more is to come
+# The exceptions that refuse a message, a pickle of an array, and an expression.
+MESSAGE_ERRORS = (UnpackingError, BlockingIOError)  # the second for an incomplete message
 PICKLE_ERRORS = (ReferenceError, ValueError, TypeError, OverflowError, PermissionError)
 EXPRESSION_ERRORS = (ValueError, TypeError, ZeroDivisionError, OverflowError)
 TYPES = ("i1", "f8", ">i4", "O", "S0", "V7", "f8,O", "M8[s]", "(2,3)f4")
@@ -34,16 +34,16 @@ SEGMENT = Segment(5000)
 
 
 class NotRefusedError(Exception):
-    """Tampered input came through, or was refused in a way that is not clear."""
+    """Tampered input was accepted, left something behind, or raised another exception."""
 
 
 def read_all(stream: Any, buffers: Sequence[memoryview] = ()) -> list[bytes]:
-    """Stand in for a pickler, which would run any function: read all that it is given."""
+    """Replace `pickle.loads`, which could call any function: only read the stream and buffers."""
     return [bytes(stream), *map(bytes, buffers)]
 
 
 def receive(message: bytes, content: bytes, n_segments: int, has_file: bool) -> None:
-    """Send any message, with descriptors, as a worker does, and receive it."""
+    """Send a message and descriptors as a worker does, and receive them."""
     before = len(os.listdir("/proc/self/fd"))
     ours, theirs = Channel.pair(windowed=False)
     loads = pickling.pickle.loads
@@ -68,7 +68,7 @@ def receive(message: bytes, content: bytes, n_segments: int, has_file: bool) -> 
 
 
 def header(*fields: int) -> bytes:
-    """Return the header of a message: see `sharedmem.workers.channel`."""
+    """Return the header of a message; see `sharedmem.workers.channel`."""
     return _HEADER.pack(*fields)
 
 
@@ -77,7 +77,7 @@ def sizes(*numbers: int) -> bytes:
 
 
 def load(changes: dict[str, Any], layout: dict[str, Any]) -> None:
-    """Load an array from a key and a layout with changed entries, and read all of it."""
+    """Load an array from a key and a layout with changed fields, and read all of it."""
     key = key_of(describe(ARRAY)[0])
     whole = Layout(0, ARRAY.shape, ARRAY.strides, ARRAY.dtype, writeable=True)
     try:
@@ -88,9 +88,9 @@ def load(changes: dict[str, Any], layout: dict[str, Any]) -> None:
         array.tobytes()
 
 
-# In Python: the one in C makes room for as many objects as a tampered number says, up to 64 GB.
+# The unpickler in Python: that in C allocates as many objects as a tampered number says.
 class _Known(pickle._Unpickler):
-    """Finds what pickles of arrays name, and nothing else."""
+    """An unpickler that finds only the names in pickles of arrays."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in KNOWN_NAMES:
@@ -100,7 +100,7 @@ class _Known(pickle._Unpickler):
 
 
 class _Type:
-    """In the place of a NumPy dtype."""
+    """A stand-in for the dtypes of NumPy."""
 
     dtype = np.dtype("f8")
 
@@ -121,14 +121,14 @@ KNOWN_NAMES = {
 
 
 def load_bytes(changes: Sequence[tuple[int, int]]) -> None:
-    """Load a pickle of an array, some bytes of which are others, and read all of the array."""
+    """Load a pickle of an array with some bytes changed, and read all of the array."""
     stream = bytearray(pickle.dumps(ARRAY))
     for at, byte in changes:
         stream[at % len(stream)] = byte
     try:
         array = _Known(io.BytesIO(stream)).load()
     except Exception as error:
-        # Pickle itself may raise anything; what names our files must be a refusal.
+        # Pickle itself may raise anything; an error from this package must be a refusal.
         if raised_by_us(error) and not isinstance(error, PICKLE_ERRORS):
             raise NotRefusedError(repr(error)) from error
         return
@@ -145,7 +145,7 @@ def raised_by_us(error: BaseException) -> bool:
 
 
 def evaluate(text: str) -> None:
-    """Compute any text that is an expression; nothing is to be done but arithmetic."""
+    """Evaluate any text: it is computed as an expression, or refused."""
     values = {"a": np.arange(3.0), "b": np.arange(3), "n": 5}
     with contextlib.suppress(*EXPRESSION_ERRORS), np.errstate(all="ignore"):
         names = set(names_in(parse(text)))

@@ -1,4 +1,4 @@
-"""One function call in the background."""
+"""Background calls."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_arguments_by_keyword_and_closures(backend):
     assert call.wait() == 12
 
 
-def test_it_runs_beside_the_caller(backend):
+def test_the_call_runs_concurrently_with_the_caller(backend):
     flags = sharedmem.zeros(2, "?")
 
     def work():
@@ -84,14 +84,14 @@ def test_an_exception_is_wrapped(backend):
         (lambda: os._exit(3), "exited with status 3", 3),
     ],
 )
-def test_a_process_that_dies_is_an_error(end, text, exitcode):
+def test_a_process_that_dies_raises(end, text, exitcode):
     call = background(end)
     with pytest.raises(WorkerException, match=text):
         call.wait()
     assert call.exitcode == exitcode
 
 
-def test_an_unpicklable_result_is_an_error():
+def test_an_unpicklable_result_raises():
     with pytest.raises(WorkerException, match="pickle"):
         background(lambda: lambda: 0).wait()
 
@@ -113,16 +113,16 @@ def test_cancel_leaves_a_thread_and_a_finished_call_alone(backend):
     assert not call.cancel()
 
 
-def test_a_dropped_call_goes_on(tmp_path):
+def test_a_dropped_call_continues(tmp_path):
     path = tmp_path / "written"
     background(lambda: (time.sleep(0.1), path.write_text("x")))
     while not path.exists():
         time.sleep(0.01)
     time.sleep(0.1)
-    assert background(abs, -1).wait() == 1  # Reaps the one that was dropped.
+    assert background(abs, -1).wait() == 1  # also reaps the process of the dropped call
 
 
-def test_inside_a_pool_and_a_pool_inside():
+def test_background_in_a_task_and_a_pool_in_background():
     def work(i):
         return background(lambda: i + 1).wait()
 
@@ -139,7 +139,7 @@ def test_invalid_arguments_are_refused():
 
 
 def in_a_thread(function, *args):
-    """Call a function in another thread, and return how to get its outcome."""
+    """Call a function in another thread; return a function that waits for its outcome."""
     outcome = []
 
     def call():
@@ -206,7 +206,7 @@ class TestThreads:
         assert call.wait() == 3
         assert [result() for result in waiting] == [3, 3]
 
-    def test_a_handler_of_a_signal_may_ask_and_cancel(self):
+    def test_a_signal_handler_may_wait_and_cancel(self):
         call = background(time.sleep, 60)
         seen = []
 
@@ -224,7 +224,7 @@ class TestThreads:
             signal.signal(signal.SIGUSR1, before)
         assert seen == [False, True]
 
-    def test_a_timeout_of_a_handler_is_not_ours(self, backend):
+    def test_a_timeout_error_of_a_signal_handler_is_passed_on(self, backend):
         def handler(*_):
             raise TimeoutError("of the user")
 
@@ -261,7 +261,7 @@ def test_an_interrupt_at_any_call_loses_nothing(backend, function):
 
 
 class TestForks:
-    def test_workers_and_forks_cannot_wait_for_it(self, backend):
+    def test_workers_and_forked_processes_cannot_wait_for_a_call(self, backend):
         go = threading.Event()
         if backend is ProcessBackend:
             call = background(time.sleep, 60)
@@ -284,7 +284,7 @@ class TestForks:
         call.cancel()
         held()
 
-    def test_an_ended_call_is_known_in_workers(self, backend):
+    def test_workers_inherit_the_result_of_an_ended_call(self, backend):
         done = background(abs, -3, backend=backend)
         failed = background(lambda: 1 // 0, backend=backend)
         assert done.wait() == 3
@@ -316,7 +316,7 @@ def test_repr_shows_that_a_call_has_ended(backend):
 
 
 @pytest.mark.parametrize("how", [copy.copy, copy.deepcopy, pickle.dumps])
-def test_it_is_neither_copied_nor_pickled(how, backend):
+def test_calls_cannot_be_copied_or_pickled(how, backend):
     call = background(abs, -3, backend=backend)
     with pytest.raises(TypeError, match="cannot be copied or pickled: use the object itself"):
         how(call)

@@ -25,11 +25,11 @@ def test_blas_threads_are_limited_in_workers_only():
     assert n_blas_threads() == before
 
 
-def test_limiting_blas_threads_starts_none():
+def test_limiting_blas_threads_starts_no_threads():
     def n_threads(_=None):
         return len(os.listdir("/proc/self/task"))
 
-    MapReduce(np=2).map(abs, range(2))  # A fork ends the threads that BLAS has.
+    MapReduce(np=2).map(abs, range(2))  # before a fork, BLAS ends its threads
     before = n_threads()
     assert MapReduce(np=2).map(n_threads, range(2)) == [1, 1]
     MapReduceByThread(np=2).map(abs, range(2))

@@ -40,7 +40,7 @@ def draw(pool):
 class TestPools:
     @pytest.mark.parametrize("backend", [ProcessBackend, ThreadBackend])
     @pytest.mark.parametrize("n", [None, 0, 2])
-    def test_settings_are_kept(self, how, backend, n):
+    def test_options_are_kept(self, how, backend, n):
         pool = MapReduce(
             backend,
             np=n,
@@ -65,7 +65,7 @@ class TestPools:
         with pytest.raises(TimeoutError, match=r"timeout=0\.05"):
             how(MapReduce(np=1, timeout=0.05)).map(time.sleep, [10])
 
-    def test_a_seed_is_kept_and_so_is_the_number_of_calls(self, how):
+    def test_the_seed_and_the_number_of_calls_are_kept(self, how):
         pool = MapReduce(np=2, seed=5)
         assert draw(how(pool)) == draw(MapReduce(np=2, seed=5))
         first = draw(pool)
@@ -74,11 +74,11 @@ class TestPools:
         assert second == draw(pool)
         assert second != first
 
-    def test_without_a_seed_numbers_are_fresh(self, how):
+    def test_without_a_seed_random_numbers_differ(self, how):
         pool = MapReduce(np=2)
         assert draw(how(pool)) != draw(pool)
 
-    def test_sections_are_its_own(self, how):
+    def test_a_copy_has_its_own_sections(self, how):
         pool = how(MapReduce(np=2))
         count, order = sharedmem.zeros(1, "i8"), sharedmem.full(20, -1)
 
@@ -92,7 +92,7 @@ class TestPools:
         assert set(pool.map(work, range(20))) == {0, 1}
         assert order.tolist() == list(range(20))
 
-    def test_what_holds_a_pool_and_its_sections_goes_on(self, how):
+    def test_objects_that_hold_a_pool_and_its_sections_can_be_copied(self, how):
         @dataclasses.dataclass
         class Model:
             pool: MapReduce
@@ -162,7 +162,7 @@ def test_an_initializer_that_cannot_be_pickled_is_named():
 
 
 @how
-def test_other_public_objects_are_the_same(how):
+def test_other_public_objects_can_be_copied_and_pickled(how):
     grid = sharedmem.chunks((10, 4), n=3, overlap=1)
     assert how(grid) == grid
     assert (how(grid[1]), how(grid[1]).interior) == (grid[1], grid[1].interior)
@@ -183,7 +183,7 @@ def test_other_public_objects_are_the_same(how):
 
 
 class TestConsumers:
-    """Who takes the results of imap is kept out of critical, as reduce is."""
+    """The consumer of imap and the workers exclude each other in critical, as with reduce."""
 
     @pytest.mark.parametrize("backend", [ProcessBackend, ThreadBackend])
     def test_a_consumer_takes_turns_with_the_workers(self, backend):
@@ -201,10 +201,10 @@ class TestConsumers:
         for _ in pool.imap_unordered(lambda _: step(), range(20), chunksize=1):
             step()
         assert count[0] == 120
-        step()  # and outside, too
+        step()  # outside of critical, too
 
     @pytest.mark.parametrize("backend", [ProcessBackend, ThreadBackend])
-    def test_asking_for_a_result_inside_is_refused(self, backend):
+    def test_taking_a_result_inside_critical_is_refused(self, backend):
         pool = MapReduce(backend, np=2)
         results = pool.imap(abs, range(100), chunksize=1)
         next(results)
@@ -212,7 +212,7 @@ class TestConsumers:
             next(results)
         with pool.critical:
             pass
-        assert list(results) == []  # It has ended.
+        assert list(results) == []  # the call has ended
         assert pool.map(abs, [-1]) == [1]
 
     def test_two_calls_and_two_consumers(self):
@@ -231,7 +231,7 @@ class TestConsumers:
             thread.join(20)
         assert count[0] == 90
 
-    def test_a_worker_that_dies_inside_ends_the_call(self):
+    def test_a_worker_that_dies_inside_critical_ends_the_call(self):
         pool = MapReduce(np=2)
         inside = sharedmem.zeros(1, "?")
 

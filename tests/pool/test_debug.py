@@ -1,9 +1,9 @@
-"""The debug switch can be set and read."""
+"""The debug switch."""
 
 import sharedmem
 
 
-def test_debug_switch():
+def test_set_debug_and_get_debug():
     assert sharedmem.get_debug() is False
     sharedmem.set_debug(1)
     try:

@@ -41,12 +41,12 @@ def test_the_exception_is_wrapped_with_its_traceback(backend):
     assert pool.map(abs, [-1]) == [1]
 
 
-def test_serially_it_comes_as_it_is():
+def test_a_serial_pool_raises_the_exception_itself():
     with pytest.raises(ZeroDivisionError):
         MapReduce(np=0).map(lambda i: 1 // i, [0])
 
 
-def test_in_debug_mode_it_comes_as_it_is():
+def test_debug_mode_raises_the_exception_itself():
     sharedmem.set_debug(True)
     try:
         with pytest.raises(ZeroDivisionError):
@@ -56,7 +56,7 @@ def test_in_debug_mode_it_comes_as_it_is():
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
-def test_exceptions_that_end_programs(backend, error):
+def test_exceptions_that_exit_the_interpreter_are_wrapped(backend, error):
     def work(i):
         raise error
 
@@ -65,7 +65,7 @@ def test_exceptions_that_end_programs(backend, error):
     assert type(caught.value.reason) is type(error)
 
 
-def test_notes_and_arguments_survive():
+def test_notes_and_arguments_are_kept():
     def work(i):
         error = OSError(5, "text")
         error.add_note("a note")
@@ -78,7 +78,7 @@ def test_notes_and_arguments_survive():
 
 
 @pytest.mark.parametrize("kind", ["local", "arguments", "text"])
-def test_an_exception_that_cannot_travel_loses_its_type(kind):
+def test_an_exception_that_cannot_be_pickled_loses_its_type(kind):
     class LocalError(Exception):
         pass
 
@@ -113,7 +113,7 @@ def test_a_worker_that_exits_ends_the_call(status):
         MapReduce(np=2).map(lambda i: os._exit(status), range(4))
 
 
-def test_killed_while_holding_every_lock():
+def test_a_worker_killed_while_it_holds_all_locks_ends_the_call():
     pool = MapReduce(np=2)
 
     def work(i):
@@ -128,16 +128,16 @@ def test_killed_while_holding_every_lock():
             pool.map(work, range(2))
 
 
-def test_a_time_limit(backend):
+def test_a_time_limit_raises_timeout_error(backend):
     pool = MapReduce(backend, np=2, timeout=0.5)
     with pytest.raises(TimeoutError, match=r"timeout=0\.5"):
         pool.map(lambda i: time.sleep(i), [0, 0.8, 0.8])
-    time.sleep(0.4)  # A thread goes on to the end of its task.
+    time.sleep(0.4)  # Threads finish their tasks.
     assert pool.map(abs, [-1]) == [1]
 
 
 @pytest.mark.parametrize("error", [TimeoutError, ArithmeticError])
-def test_what_a_handler_of_signals_raises_comes_as_it_is(backend, error):
+def test_an_exception_of_a_signal_handler_is_raised_unchanged(backend, error):
     def ring(*_):
         raise error("mine")
 
@@ -178,7 +178,7 @@ def test_stop_process_group_ends_one_worker_quietly(backend):
 
 
 @pytest.mark.parametrize("chunksize", [1, 7, 100])
-def test_a_worker_that_stops_leaves_out_no_other_task(backend, chunksize):
+def test_other_workers_run_all_tasks_after_one_has_stopped(backend, chunksize):
     def work(i):
         if i == 3:
             raise StopProcessGroup
@@ -188,7 +188,7 @@ def test_a_worker_that_stops_leaves_out_no_other_task(backend, chunksize):
     assert results == [i for i in range(50) if i != 3]
 
 
-def test_no_more_processes(monkeypatch):
+def test_a_refused_fork_raises(monkeypatch):
     forks = itertools.count()
     fork = os.fork
 
@@ -205,7 +205,7 @@ def test_no_more_processes(monkeypatch):
     assert pool.map(abs, [-1]) == [1]
 
 
-def test_an_exception_in_the_iterable(pool):
+def test_an_exception_of_the_iterable_is_raised_unchanged(pool):
     def items():
         yield 1
         raise KeyError("from the iterable")
@@ -214,6 +214,6 @@ def test_an_exception_in_the_iterable(pool):
         pool.map(abs, items())
 
 
-def test_an_initializer_that_fails(backend):
+def test_an_exception_of_the_initializer_is_wrapped(backend):
     with pytest.raises(WorkerException, match="The initializer in worker"):
         MapReduce(backend, np=2, initializer=lambda: 1 / 0).map(abs, range(2))

@@ -22,14 +22,14 @@ def test_rng_depends_on_seed_and_task_alone(pool):
     assert len(set(draws[1])) == 10
 
 
-def test_rng_goes_on_within_a_task_and_between_calls():
+def test_rng_advances_within_a_task_and_differs_between_calls():
     pool = MapReduce(np=2, seed=1)
     first = pool.map(lambda i: (pool.rng.random(), pool.rng.random()), range(2))
     second = pool.map(lambda i: (pool.rng.random(), pool.rng.random()), range(2))
     assert len({*first[0], *first[1], *second[0], *second[1]}) == 8
 
 
-def test_rng_outside_of_a_task_is_an_error(pool):
+def test_rng_outside_a_task_raises(pool):
     with pytest.raises(RuntimeError, match="belongs to a task"):
         pool.rng.random()
 

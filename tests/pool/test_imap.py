@@ -16,21 +16,21 @@ from sharedmem import (
 )
 
 
-def test_in_order(pool):
+def test_results_come_in_the_order_of_the_items(pool):
     assert list(pool.imap(lambda i: i * i, range(300))) == [i * i for i in range(300)]
 
 
-def test_unordered_gives_all(pool):
+def test_imap_unordered_yields_all_results(pool):
     assert sorted(pool.imap_unordered(lambda i: i * i, range(300))) == [i * i for i in range(300)]
 
 
-def test_unordered_gives_what_is_ready():
+def test_imap_unordered_yields_results_as_they_complete():
     results = MapReduce(np=2).imap_unordered(lambda s: (time.sleep(s), s)[1], [0.5, 0.0])
     assert list(results) == [0.0, 0.5]
 
 
 @pytest.mark.parametrize("chunksize", [None, 1, 10])
-def test_endless_iterables_are_read_a_little_ahead(pool, chunksize):
+def test_infinite_iterables_are_read_a_little_ahead(pool, chunksize):
     taken = itertools.count()
     results = pool.imap(lambda i: i + 1, taken, chunksize=chunksize)
     assert list(itertools.islice(results, 5)) == [1, 2, 3, 4, 5]
@@ -38,13 +38,13 @@ def test_endless_iterables_are_read_a_little_ahead(pool, chunksize):
     assert next(taken) <= 5 + (4 * max(pool.np, 1) + 1) * (chunksize or 256)
 
 
-def test_nothing_starts_before_the_first_result_is_asked_for(pool):
+def test_nothing_starts_before_the_first_result_is_taken(pool):
     items = iter([1])
     pool.imap(abs, items)
     assert next(items) == 1
 
 
-def test_dropped_half_way(pool):
+def test_the_iterator_may_be_dropped(pool):
     results = pool.imap(abs, itertools.count())
     next(results)
     del results
@@ -57,12 +57,12 @@ def test_large_items_and_results(pool):
         assert (result == k + 1).all()
 
 
-def test_star(pool):
+def test_star_unpacks_items(pool):
     assert list(pool.imap(lambda a, b: a - b, [(3, 1)], star=True)) == [2]
     assert list(pool.imap_unordered(lambda a, b: a - b, [(3, 1)], star=True)) == [2]
 
 
-def test_an_exception_in_a_task(backend):
+def test_an_exception_of_a_task_is_wrapped(backend):
     pool = MapReduce(backend, np=2)
     results = pool.imap(lambda i: 1 // (2 - i), itertools.count())
     with pytest.raises(WorkerException, match="Task 2 in worker"):
@@ -70,7 +70,7 @@ def test_an_exception_in_a_task(backend):
     assert pool.map(abs, [-1]) == [1]
 
 
-def test_an_exception_in_the_iterable(pool):
+def test_an_exception_of_the_iterable_is_raised_unchanged(pool):
     def items():
         yield from range(5)
         raise KeyError("from the iterable")
@@ -79,20 +79,20 @@ def test_an_exception_in_the_iterable(pool):
         list(pool.imap(abs, items()))
 
 
-def test_a_killed_worker():
+def test_a_killed_worker_ends_the_call():
     pool = MapReduce(np=2)
     with pytest.raises(WorkerException, match="SIGKILL"):
         list(pool.imap(lambda i: i == 9 and os.kill(os.getpid(), 9), itertools.count()))
 
 
-def test_a_time_limit():
+def test_a_time_limit_raises_timeout_error():
     results = MapReduce(np=2, timeout=0.3).imap(time.sleep, [0, 60])
     assert next(results) is None
     with pytest.raises(TimeoutError):
         next(results)
 
 
-def test_a_worker_that_stops_gives_no_more_results():
+def test_a_stopped_worker_yields_no_more_results():
     def work(i):
         if i == 3:
             raise StopProcessGroup
@@ -104,6 +104,6 @@ def test_a_worker_that_stops_gives_no_more_results():
     assert len(results) >= 36
 
 
-def test_no_iterable_is_refused_at_once(pool):
+def test_an_argument_that_is_not_iterable_is_refused_immediately(pool):
     with pytest.raises(TypeError, match="needs something to iterate"):
         pool.imap(abs, 3)

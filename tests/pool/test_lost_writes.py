@@ -1,4 +1,4 @@
-"""The warning of results that tasks write to arrays in private memory."""
+"""The warning about writes of tasks to arrays in private memory, which are lost."""
 
 import functools
 
@@ -58,7 +58,7 @@ WRITERS = {
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_results_that_are_lost_in_private_memory_give_a_warning(pool, name):
+def test_writes_to_private_memory_give_a_warning(pool, name):
     with pytest.warns(RuntimeWarning, match=r"private memory.*lost") as caught:
         pool.map(WRITERS[name], range(N_TASKS), chunksize=1)
     assert caught[0].filename == __file__
@@ -95,7 +95,7 @@ def test_buffers_and_returned_results_give_no_warning(pool):
         return row.sum()
 
     assert pool.map(own_row, range(N_TASKS), chunksize=1) == [4] * N_TASKS
-    pool.map(make_closure(large), range(N_TASKS))  # too large to look at
+    pool.map(make_closure(large), range(N_TASKS))  # too large to be checked
     for other in (sharedmem.MapReduceByThread(np=2), sharedmem.MapReduce(np=0)):
         array = np.zeros(N_TASKS)
         other.map(make_closure(array), range(N_TASKS))

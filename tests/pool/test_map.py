@@ -1,4 +1,4 @@
-"""`map`: order, chunk sizes, sequences, and what the function sees."""
+"""`map`: order of results, chunk sizes, sequences, and the state that the function sees."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def test_results_come_in_the_order_of_the_sequence(pool):
         assert pool.map(lambda i: i * i, range(100)) == [i * i for i in range(100)]
 
 
-def test_every_worker_gets_a_task_while_there_are_enough(backend):
+def test_every_worker_gets_a_task_if_there_are_enough(backend):
     with MapReduce(backend, np=3) as pool:
         ranks = pool.map(lambda i: (i, pool.local.rank), range(3))
     assert ranks == [(0, 0), (1, 1), (2, 2)]
 
 
 @pytest.mark.parametrize("chunksize", [1, 2, 7, 1000])
-def test_any_chunksize_gives_the_same(pool, chunksize):
+def test_results_do_not_depend_on_chunksize(pool, chunksize):
     assert pool.map(str, range(50), chunksize=chunksize) == [str(i) for i in range(50)]
 
 
@@ -32,11 +32,11 @@ def test_all_arguments_by_keyword(pool):
     assert pool.map(func=abs, sequence=[-1], reduce=None, star=False, minlength=0) == [1]
 
 
-def test_an_empty_sequence_starts_nothing(pool):
+def test_an_empty_sequence_calls_nothing(pool):
     assert pool.map(lambda i: 1 / 0, []) == []
 
 
-def test_star_spreads_items(pool):
+def test_star_unpacks_items(pool):
     assert pool.map(lambda a, b: a - b, [(5, 2), (2, 5)], star=True) == [3, -3]
 
 
@@ -53,12 +53,12 @@ def test_rows_of_an_array(pool):
     assert pool.map(lambda row: row.sum(), table) == [1.0, 5.0, 9.0]
 
 
-def test_nothing_of_the_function_is_pickled(pool):
+def test_the_function_is_not_pickled(pool):
     lock = threading.Lock()
     assert pool.map(lambda i: (i, lock.locked()), range(2)) == [(0, False), (1, False)]
 
 
-def test_the_function_sees_the_state_of_the_call(pool):
+def test_the_function_sees_the_state_at_the_time_of_the_call(pool):
     factor = 1
     with pool:
         for factor in (2, 3):
@@ -69,14 +69,14 @@ def test_many_short_tasks(pool):
     assert pool.map(lambda i: i, range(20_000)) == list(range(20_000))
 
 
-def test_used_outside_of_a_block_and_entered_many_times(pool):
+def test_a_pool_works_outside_a_with_block_and_can_be_entered_repeatedly(pool):
     assert pool.map(abs, [-1]) == [1]
     for _ in range(3):
         with pool:
             assert pool.map(abs, [-1]) == [1]
 
 
-def test_from_several_threads_at_once(backend):
+def test_map_in_several_threads(backend):
     pool = MapReduce(backend, np=2)
     results = {}
 

@@ -196,7 +196,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(("call", "error", "text"), MISTAKES.values(), ids=MISTAKES)
-def test_the_whole_text(call, error, text):
+def test_messages_of_mistakes(call, error, text):
     pattern = re.escape(text).replace(r"\{\}", r"\d+")
     with pytest.raises(error, match=f"^{pattern}$"):
         call()
@@ -232,13 +232,13 @@ IN_TASKS = {
 
 
 @pytest.mark.parametrize(("func", "reason", "text"), IN_TASKS.values(), ids=IN_TASKS)
-def test_mistakes_in_tasks(func, reason, text):
+def test_messages_of_mistakes_in_tasks(func, reason, text):
     with pytest.raises(WorkerException, match=text) as caught:
         POOL.map(func, range(1))
     assert type(caught.value.reason) is reason
 
 
-def test_an_item_of_imap_that_cannot_be_pickled():
+def test_the_note_of_an_item_that_cannot_be_pickled():
     with pytest.raises(AttributeError, match="local object") as caught:
         list(POOL.imap(callable, [lambda: 0]))
     assert caught.value.__notes__ == [
@@ -247,7 +247,7 @@ def test_an_item_of_imap_that_cannot_be_pickled():
     ]
 
 
-def test_a_worker_that_is_killed():
+def test_the_message_of_a_killed_worker():
     text = (
         r"^DeadWorkerError: Worker 0 \(pid \d+\) was killed by SIGKILL while it ran task 0 "
         r"\(item: 'x'\)\. The system may have run out of memory; see "
@@ -257,7 +257,7 @@ def test_a_worker_that_is_killed():
         POOL.map(lambda item: os.kill(os.getpid(), 9), ["x"])
 
 
-def test_a_pool_works_outside_of_its_block():
+def test_a_pool_works_outside_its_with_block():
     with POOL as pool:
         pass
     assert pool.map(abs, [-1]) == [1]

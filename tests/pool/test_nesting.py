@@ -22,7 +22,7 @@ def test_nested_pools_are_serial_unless_np_is_given(backend):
     assert MapReduce(backend, np=2).map(work, range(2)) == [(0, True, False)] * 2
 
 
-def test_a_pool_may_be_used_inside_its_own_workers(backend):
+def test_a_pool_may_be_used_in_its_own_tasks(backend):
     pool = MapReduce(backend, np=2)
 
     def work(i):

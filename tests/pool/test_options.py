@@ -34,7 +34,7 @@ def test_bad_arguments_are_refused(arguments, error, text):
 
 
 @pytest.mark.parametrize("timeout", [math.inf, 3e6, 1e10, 1e300, np.float32(50), 10**400])
-def test_a_time_limit_may_be_of_any_length(backend, timeout):
+def test_time_limits_of_any_length(backend, timeout):
     pool = MapReduce(backend, np=2, timeout=timeout)
     assert pool.map(abs, [-1, 2]) == [1, 2]
     assert list(pool.imap(abs, [-1, 2])) == [1, 2]
@@ -48,16 +48,16 @@ def test_np_is_the_number_of_cores_by_default(monkeypatch):
     assert MapReduce(np=0).np == 0
 
 
-def test_np_is_the_same_in_its_tasks():
+def test_np_is_the_same_in_tasks():
     pool = MapReduce()
     assert pool.map(lambda i: pool.np, range(2)) == [pool.np] * 2
 
 
-def test_the_short_names():
+def test_aliases_of_pools():
     assert sharedmem.Pool is MapReduce
     assert sharedmem.TPool(2).map(abs, [-1]) == [1]
 
 
-def test_more_workers_than_tasks_and_many_workers():
+def test_more_workers_than_tasks():
     assert MapReduce(np=64).map(abs, [-1, 2]) == [1, 2]
     assert MapReduce(np=64).map(abs, range(64)) == list(range(64))

@@ -1,4 +1,4 @@
-"""`map` with `reduce`: what it gets, and where it runs."""
+"""`map` with `reduce`: its arguments, and the process that it runs in."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Point(collections.namedtuple("Point", "x y")):
         return super().__new__(cls, x, y)
 
 
-def test_a_tuple_is_spread(pool):
+def test_a_tuple_is_unpacked(pool):
     seen = []
 
     def reduce(i, square):
@@ -31,15 +31,15 @@ def test_a_tuple_is_spread(pool):
     assert sorted(seen) == list(range(10))
 
 
-def test_a_namedtuple_is_spread_like_a_tuple(pool):
+def test_a_namedtuple_is_unpacked_like_a_tuple(pool):
     assert pool.map(Point, range(2), reduce=lambda x, y: (y, x)) == [(7, 0), (7, 1)]
 
 
-def test_none_is_passed_on(pool):
+def test_none_is_passed_to_reduce(pool):
     assert pool.map(lambda i: None, range(3), reduce=lambda x: [x]) == [[None]] * 3
 
 
-def test_runs_in_the_coordinator_and_may_count(pool):
+def test_reduce_runs_in_the_coordinator_and_may_count(pool):
     counts = collections.Counter()
 
     def reduce(word_counts):
@@ -51,13 +51,13 @@ def test_runs_in_the_coordinator_and_may_count(pool):
     assert counts == {"a": 1, "b": 2, "c": 1}
 
 
-def test_an_exception_is_raised_as_it_is(pool):
+def test_an_exception_of_reduce_is_raised_unchanged(pool):
     with pytest.raises(KeyError, match="from reduce"):
         pool.map(abs, range(100), reduce=lambda i: {}["from reduce"])
     assert pool.map(abs, [-1]) == [1]
 
 
-def test_takes_critical_turns_with_the_workers(backend):
+def test_reduce_and_workers_exclude_each_other_in_critical(backend):
     total = sharedmem.zeros(1, "i8")
     with MapReduce(backend, np=2) as pool:
 

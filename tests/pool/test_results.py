@@ -1,4 +1,4 @@
-"""Results of tasks: they come back as they were, private and writable."""
+"""Results of tasks: they are returned unchanged, private, and writable."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sharedmem import (
     WorkerException,
 )
 
-# Results of tasks, of each kind that reaches the coordinator in its own way.
+# Results of each kind that is sent to the coordinator in its own way.
 ATOMS = st.none() | st.integers() | st.floats() | st.text(max_size=5) | st.binary(max_size=5)
 RESULTS = st.recursive(
     ATOMS,
@@ -36,7 +36,7 @@ class Unloadable:
 
 @given(st.lists(st.integers(0, 300_000), max_size=4), st.integers(1, 3))
 @settings(max_examples=15)
-def test_arrays_of_any_size_come_back(sizes, n_workers):
+def test_arrays_of_any_size_are_returned(sizes, n_workers):
     arrays = [np.arange(size, dtype="i4") for size in sizes]
     results = MapReduce(np=n_workers).map(lambda i: {"i": i, "x": arrays[i]}, range(len(sizes)))
     for i, result in enumerate(results):
@@ -85,13 +85,13 @@ def test_a_task_may_use_the_same_buffer_as_the_one_before(pool):
 
 @given(results=st.lists(RESULTS, min_size=1, max_size=30), n_workers=st.integers(1, 3))
 @settings(max_examples=25)
-def test_results_come_back_as_they_were(results, n_workers):
+def test_results_are_returned_unchanged(results, n_workers):
     assert repr(MapReduce(np=n_workers).map(results.__getitem__, range(len(results)))) == repr(
         results
     )
 
 
-def test_the_order_and_type_of_small_arrays_is_kept():
+def test_the_memory_order_and_type_of_small_arrays_are_kept():
     arrays = [
         np.asfortranarray(np.arange(6, dtype=dtype).reshape(2, 3))
         for dtype in ("i2", "c16", "m8[s]")
@@ -110,7 +110,7 @@ def test_the_order_and_type_of_small_arrays_is_kept():
         np.testing.assert_array_equal(result, array)
 
 
-def test_large_text_and_bytes(pool):
+def test_large_str_and_bytes_are_returned(pool):
     texts = pool.map(lambda i: (str(i) * 3_000_000, b"x" * i), range(3))
     assert [(text[:1], len(text), data) for text, data in texts] == [
         ("0", 3_000_000, b""),
@@ -120,7 +120,7 @@ def test_large_text_and_bytes(pool):
     assert pool.map(lambda i: b"ab" * i, range(3)) == [b"", b"ab", b"abab"]
 
 
-def test_shared_arrays_made_in_a_worker_come_by_reference():
+def test_shared_arrays_made_in_a_worker_are_returned_by_reference():
     pool = MapReduce(np=2)
     arrays = pool.map(lambda i: sharedmem.full(1000, i), range(5))
     assert all(type(array) is sharedmem.SharedArray for array in arrays)
@@ -128,7 +128,7 @@ def test_shared_arrays_made_in_a_worker_come_by_reference():
     assert [array[-1] for array in arrays] == [0.5, 1.5, 2.5, 3.5, 4.5]
 
 
-def test_views_of_inherited_arrays_come_back_as_views(pool):
+def test_views_of_inherited_arrays_are_returned_as_views(pool):
     array = sharedmem.zeros((4, 5))
     for i, row in enumerate(pool.map(lambda i: array[i, ::-1], range(4))):
         row[:] = i
@@ -142,7 +142,7 @@ def test_more_shared_arrays_in_a_result_than_one_message_carries():
     assert [int(array[0]) for array in arrays] == list(range(600))
 
 
-def test_a_slow_reduce_does_not_let_results_pile_up():
+def test_a_slow_reduce_limits_the_results_in_flight():
     started = sharedmem.zeros(1, "i8")
     ahead = []
 
@@ -159,7 +159,7 @@ def test_a_slow_reduce_does_not_let_results_pile_up():
     assert max(ahead) <= 6
 
 
-def test_an_unpicklable_result_is_an_error_that_names_the_task():
+def test_an_unpicklable_result_raises_an_error_that_names_the_task():
     pool = MapReduce(np=2)
     with pytest.raises(WorkerException, match="Task 1 in worker 1") as caught:
         pool.map(lambda i: (lambda: i) if i == 1 else i, range(2))
@@ -167,7 +167,7 @@ def test_an_unpicklable_result_is_an_error_that_names_the_task():
     assert pool.map(abs, [-1]) == [1]
 
 
-def test_a_result_that_cannot_be_unpickled_is_an_error_that_names_the_task():
+def test_a_result_that_cannot_be_unpickled_raises_an_error_that_names_the_task():
     with pytest.raises(WorkerException, match="result of task 2") as caught:
         MapReduce(np=1).map(lambda i: Unloadable() if i == 2 else [i], range(4))
     assert isinstance(caught.value.reason, ZeroDivisionError)

@@ -15,7 +15,7 @@ from sharedmem import (
 )
 
 
-def test_critical_excludes(pool):
+def test_critical_blocks_exclude_each_other(pool):
     count = sharedmem.zeros((), "i8")
 
     def work(i):
@@ -29,7 +29,7 @@ def test_critical_excludes(pool):
     assert count == 400
 
 
-def test_critical_inside_critical_is_an_error(pool):
+def test_critical_inside_critical_raises(pool):
     def work(i):
         with pool.critical, pool.critical:
             pass
@@ -38,7 +38,7 @@ def test_critical_inside_critical_is_an_error(pool):
         pool.map(work, range(1))
 
 
-def test_critical_is_free_again_after_an_exception(pool):
+def test_critical_is_released_after_an_exception(pool):
     def work(i):
         try:
             with pool.critical:
@@ -76,7 +76,7 @@ def test_ordered_may_be_skipped(pool, chunksize):
     assert log.tolist() == [i for i in range(45) if i % 3]
 
 
-def test_an_exception_inside_ordered_does_not_hold_up_the_others(backend):
+def test_an_exception_inside_ordered_does_not_block_other_tasks(backend):
     pool = MapReduce(backend, np=3)
     passed = sharedmem.zeros(30, "i8")
 
@@ -97,7 +97,7 @@ def test_an_exception_inside_ordered_does_not_hold_up_the_others(backend):
     assert passed.all()
 
 
-def test_ordered_entered_twice_is_an_error(pool):
+def test_entering_ordered_twice_raises(pool):
     def work(i):
         with pool.ordered:
             pass
@@ -108,7 +108,7 @@ def test_ordered_entered_twice_is_an_error(pool):
         pool.map(work, range(4))
 
 
-def test_ordered_goes_on_after_a_worker_has_stopped(backend):
+def test_ordered_continues_after_a_worker_has_stopped(backend):
     pool = MapReduce(backend, np=3)
 
     def work(i):
@@ -134,7 +134,7 @@ def test_ordered_in_imap(pool):
     assert log.tolist() == list(range(40))
 
 
-def test_barrier_lets_nobody_pass_before_the_last(pool):
+def test_barrier_waits_for_all_workers(pool):
     n = max(pool.np, 1)
     arrived = sharedmem.zeros(2 * n, "i8")
 
@@ -149,7 +149,7 @@ def test_barrier_lets_nobody_pass_before_the_last(pool):
         assert min(counts[n:]) == 2 * n
 
 
-def test_a_barrier_that_cannot_be_met_is_an_error(backend):
+def test_a_barrier_that_other_workers_cannot_reach_raises(backend):
     pool = MapReduce(backend, np=2)
     with pytest.raises(WorkerException, match="no more tasks"):
         pool.map(lambda i: pool.barrier(), range(3), chunksize=1)
@@ -161,7 +161,7 @@ def test_barrier_in_imap_is_refused(backend):
         list(pool.imap(lambda i: pool.barrier(), range(2)))
 
 
-def test_outside_of_a_call_nobody_waits(pool):
+def test_sections_do_not_wait_outside_a_call(pool):
     with pool.critical, pool.ordered:
         pool.barrier()
     assert pool.local.rank == 0

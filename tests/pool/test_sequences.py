@@ -1,4 +1,4 @@
-"""Sequences of all kinds: map and imap use the items that iterating gives."""
+"""Sequences of all kinds: map and imap use the items that iteration yields."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import sharedmem
 from sharedmem import MapReduce, ProcessBackend, ThreadBackend
 
 
-class Labelled:
-    """Indexed by label, and iterated over in order, as a Series of pandas is."""
+class Labeled:
+    """A sequence indexed by label and iterated by position, like a Series of pandas."""
 
     def __init__(self, values, labels):
         self.values, self.labels = list(values), list(labels)
@@ -32,7 +32,7 @@ class Labelled:
 
 
 class Table:
-    """Iterates over the names of its columns, as a DataFrame does, and is indexed by them."""
+    """A table indexed by column names, over which it iterates, like a DataFrame of pandas."""
 
     def __init__(self, **columns):
         self.columns = columns
@@ -48,7 +48,7 @@ class Table:
 
 
 class Indexed:
-    """Has only the old protocol of sequences, as programs written for version 0.3 have."""
+    """A sequence with `__len__` and `__getitem__` only, as in programs for version 0.3."""
 
     def __init__(self, n):
         self.n = n
@@ -63,7 +63,7 @@ class Indexed:
 
 
 class Endless(Indexed):
-    """Ends by its length alone, as data sets of PyTorch do."""
+    """A sequence that raises no IndexError at its end, like data sets of PyTorch."""
 
     def __getitem__(self, index):
         return index * index
@@ -98,7 +98,7 @@ class Color(enum.Enum):
 
 
 def rows():
-    """Return tuples of a class that no module has, as DataFrame.itertuples does."""
+    """Return namedtuples of a local class, as DataFrame.itertuples does."""
     row = collections.namedtuple("Pandas", "Index x")
     return map(row, "abc", range(3))
 
@@ -123,8 +123,8 @@ SEQUENCES = {
     "flat iterator": lambda: np.arange(6).reshape(3, 2).flat,
     "shared array": lambda: sharedmem.copy(np.arange(3.0)),
     "chunks": lambda: sharedmem.chunks((10,), n=3),
-    "series": lambda: Labelled([10, 20, 30], [2, 0, 1]),
-    "filtered series": lambda: Labelled([20, 30], [4, 7]),
+    "series": lambda: Labeled([10, 20, 30], [2, 0, 1]),
+    "filtered series": lambda: Labeled([20, 30], [4, 7]),
     "table": lambda: Table(a=[1, 2], b=[3, 4], c=[5, 6]),
     "itertuples": rows,
     "only indices": lambda: Indexed(4),
@@ -133,13 +133,13 @@ SEQUENCES = {
     "abstract sequence": lambda: Square(4),
     "enum": lambda: Color,
     "empty": list,
-    "empty series": lambda: Labelled([], []),
+    "empty series": lambda: Labeled([], []),
 }
 POOLS = [(ProcessBackend, 0), (ProcessBackend, 2), (ThreadBackend, 2)]
 
 
 def seen(item):
-    """What a task sees of an item, in a form that compares."""
+    """Return the type and text of an item, which can be compared."""
     return type(item).__name__, str(item)
 
 
@@ -154,18 +154,18 @@ def test_map_and_imap_agree_with_iterating(make):
 
 
 @pytest.mark.parametrize("n", [0, 2])
-def test_a_sequence_without_iter_ends_at_its_length(n):
+def test_a_sequence_without_iter_is_read_up_to_its_length(n):
     assert MapReduce(np=n).map(int, Endless(4)) == [0, 1, 4, 9]
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.tuples(st.integers(), st.integers(0, 9)), max_size=9))
-def test_labels_do_not_matter(pairs):
+def test_labels_of_a_series_are_ignored(pairs):
     values, labels = zip(*pairs, strict=True) if pairs else ((), ())
-    assert MapReduce(np=2).map(int, Labelled(values, labels)) == list(values)
+    assert MapReduce(np=2).map(int, Labeled(values, labels)) == list(values)
 
 
-def test_rows_of_a_file_are_read_by_the_workers(tmp_path):
+def test_workers_read_rows_of_a_file(tmp_path):
     h5py = pytest.importorskip("h5py")
     with h5py.File(tmp_path / "rows.h5", "w") as file:
         file["x"] = np.arange(6).reshape(3, 2)
@@ -173,7 +173,7 @@ def test_rows_of_a_file_are_read_by_the_workers(tmp_path):
 
 
 @pytest.mark.parametrize("n", [0, 2])
-def test_an_argument_without_items_is_refused(n):
+def test_an_argument_that_is_not_iterable_is_refused(n):
     pool = MapReduce(np=n)
     for nothing in (3, None, np.array(3), len):
         with pytest.raises(TypeError, match="map needs a sequence or something to iterate over"):
@@ -182,7 +182,7 @@ def test_an_argument_without_items_is_refused(n):
             pool.imap(abs, nothing)
 
 
-def test_rows_without_a_class_in_a_module_travel_both_ways():
+def test_namedtuples_of_local_classes_are_sent_and_returned():
     for backend, n in POOLS:
         pool = MapReduce(backend, np=n)
         for call in (pool.map, pool.imap):
@@ -195,7 +195,7 @@ def test_rows_without_a_class_in_a_module_travel_both_ways():
             ]
 
 
-def test_rows_with_methods_need_a_class_in_a_module():
+def test_namedtuples_with_methods_of_local_classes_are_refused():
     class Point(typing.NamedTuple):
         x: int
 
@@ -208,7 +208,7 @@ def test_rows_with_methods_need_a_class_in_a_module():
 
 
 @pytest.mark.parametrize("n", [0, 2])
-def test_a_number_for_star_is_a_mistake_for_chunksize(n):
+def test_a_number_for_star_is_refused_with_a_hint_at_chunksize(n):
     pool = MapReduce(np=n)
     for call in (
         lambda: pool.imap(abs, [1], 16),
@@ -221,6 +221,6 @@ def test_a_number_for_star_is_a_mistake_for_chunksize(n):
 
 
 @pytest.mark.parametrize("name", ["progress", "trace"])
-def test_flags_of_a_pool_are_bools(name):
+def test_flags_of_a_pool_must_be_bools(name):
     with pytest.raises(ValueError, match=f"{name} must be True or False, got 4"):
         MapReduce(**{name: 4})

@@ -1,4 +1,4 @@
-"""A pool against a model: any operations, in any order."""
+"""Random operations of a pool, in random order, against a model."""
 
 import os
 
@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from operations import FAILURES, Program
 from sharedmem import ProcessBackend, ThreadBackend
 
-# How many programs of how many steps; `make fuzz` asks for more.
+# Numbers of programs and of steps of each; `make fuzz` sets higher ones.
 N_PROGRAMS = int(os.environ.get("SHAREDMEM_FUZZ_PROGRAMS", "6"))
 N_STEPS = int(os.environ.get("SHAREDMEM_FUZZ_STEPS", "12"))
 
@@ -18,7 +18,7 @@ N_TASKS = st.integers(1, 40)
 
 
 class AnyProgram(RuleBasedStateMachine):
-    """Rules are the methods of `Program`, with arguments of any kind."""
+    """A state machine whose rules are the methods of `Program`."""
 
     @initialize(backend=st.sampled_from([ProcessBackend, ThreadBackend]), n=st.integers(1, 3))
     def begin(self, backend, n):

@@ -1,4 +1,4 @@
-"""Traces: what workers did, as figures, as JSON and as a picture."""
+"""Traces of workers: their statistics, JSON, and plots."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_every_task_is_in_one_claim_and_claims_do_not_overlap(backend):
         assert times[-1] <= trace.stop
 
 
-def test_waiting_is_told_from_work(backend):
+def test_waiting_is_distinguished_from_work(backend):
     pool = MapReduce(backend, np=2, trace=True)
 
     def work(i):
@@ -43,7 +43,7 @@ def test_waiting_is_told_from_work(backend):
 
     pool.map(work, range(6))
     summary = pool.trace.summary()
-    # One at a time: together the two wait for about the time that they work.
+    # Only one works at a time: the other waits meanwhile.
     assert (
         0.05 < summary.waiting_ordered.sum() + summary.waiting_critical.sum() < summary.seconds * 2
     )
@@ -71,7 +71,7 @@ def test_imap_is_traced(backend):
     assert sum(event.n_tasks for events in pool.trace.events for event in events) == 100
 
 
-def test_saved_as_json_for_perfetto(tmp_path):
+def test_save_writes_json_for_perfetto(tmp_path):
     pool = MapReduce(np=2, trace=True)
     pool.map(abs, range(4), chunksize=1)
     pool.trace.save(tmp_path / "trace.json")
@@ -87,14 +87,14 @@ def test_saved_as_json_for_perfetto(tmp_path):
 
 @pytest.fixture(scope="module")
 def fonts(tmp_path_factory):
-    """Matplotlib keeps the fonts open that it has used once."""
+    """Draw text once: matplotlib keeps the font files open."""
     figure = pytest.importorskip("matplotlib.figure").Figure()
     figure.text(0, 0, "text")
     figure.savefig(tmp_path_factory.mktemp("fonts") / "text.png")
 
 
 @pytest.mark.usefixtures("fonts")
-def test_plotted_as_a_line_for_each_worker(tmp_path):
+def test_plot_draws_a_line_per_worker(tmp_path):
     pool = MapReduce(np=3, trace=True)
     pool.map(abs, range(30))
     figure = pool.trace.plot(tmp_path / "trace.png")

@@ -1,4 +1,4 @@
-"""What workers keep, inherit, and print."""
+"""Local state, inherited state, and output of workers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_local_keeps_what_a_worker_stores(pool):
     assert set(ranks) <= set(range(max(pool.np, 1)))
 
 
-def test_one_buffer_row_a_worker(pool):
+def test_one_buffer_row_per_worker(pool):
     rows = sharedmem.zeros((max(pool.np, 1), 10), "i8")
 
     def work(i):
@@ -39,7 +39,7 @@ def test_one_buffer_row_a_worker(pool):
     assert rows.sum(axis=0).tolist() == [50] * 10
 
 
-def test_the_initializer_runs_once_a_worker(pool):
+def test_the_initializer_runs_once_per_worker(pool):
     runs = sharedmem.zeros(8, "i8")
 
     def initializer():
@@ -63,7 +63,7 @@ def test_handlers_and_pending_output_stay_with_the_coordinator(capfd):
     assert capfd.readouterr().out == "pending"
 
 
-def test_what_a_task_prints_is_not_lost(capfd):
+def test_the_output_of_a_task_is_written(capfd):
     MapReduce(np=2).map(lambda i: print(f"<{i}>", end=""), range(3))
     assert sorted(capfd.readouterr().out.replace("><", "> <").split()) == ["<0>", "<1>", "<2>"]
 
@@ -73,7 +73,7 @@ def test_progress_is_shown_for_all_tasks(pool, capsys):
     assert "7/7" in capsys.readouterr().err
 
 
-def test_no_warning_when_other_threads_run():
+def test_a_fork_beside_other_threads_gives_no_warning():
     stop = threading.Event()
     thread = threading.Thread(target=stop.wait)
     thread.start()

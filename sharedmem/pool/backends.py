@@ -180,7 +180,7 @@ class TeamBackend(_LocalBackend):
         return run_imap(cls, call, func, items, chunksize, in_order=in_order)
 
     @classmethod
-    def prepare(cls) -> None:
+    def prepare(cls, call: PoolCall | None = None) -> None:
         """Do nothing."""
 
     @classmethod
@@ -211,8 +211,10 @@ class ProcessBackend(TeamBackend):
     team = ProcessTeam
 
     @classmethod
-    def prepare(cls) -> None:
+    def prepare(cls, call: PoolCall | None = None) -> None:
         """Write text that waits in output streams: workers would write it again."""
+        if call is not None and call.contexts.seed is not None:
+            import numpy.random  # noqa: F401 - here, so that not each worker of each call does it
         open_files.flush_output()
 
     @classmethod

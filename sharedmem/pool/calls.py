@@ -148,7 +148,7 @@ def run_map(
         if is_over(deadline):
             raise _overdue(call)
 
-    backend.prepare()
+    backend.prepare(call)
     with contextlib.ExitStack() as stack:
         with signals_held():
             cursor = backend.cursor(n_workers * (chunksize or 1))
@@ -208,7 +208,7 @@ def run_imap(
     def run(part: WorkerSync, port: Port) -> None:
         run_fed(func, part, port)
 
-    backend.prepare()
+    backend.prepare(call)
     with contextlib.ExitStack() as stack:
         with signals_held():
             team, sync = stack.enter_context(

@@ -256,8 +256,8 @@ class TeamMaker(Protocol):
         """
         ...
 
-    def prepare(self) -> None:
-        """Do in the coordinator what has to come before the start of a team."""
+    def prepare(self, call: PoolCall | None = None) -> None:
+        """Do in the coordinator what must come before the start of a team, for a call or not."""
         ...
 
     def blas_limits(self, n_threads: int | None) -> tuple[int | None, int | None]:

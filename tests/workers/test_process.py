@@ -402,3 +402,12 @@ def test_each_worker_has_its_own_life_line():
     found = MapReduce(np=3).map(lines, range(3))
     assert [len(lines) for lines in found] == [1, 1, 1]
     assert len({line for (line,) in found}) == 3
+
+
+def test_a_seeded_pool_imports_numpy_random_once_and_not_in_each_worker():
+    program = (
+        "import sys, sharedmem; sharedmem.MapReduce(np=2, seed=1).map(abs, range(2));"
+        "print('numpy.random' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "True\n", done.stderr

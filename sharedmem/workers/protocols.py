@@ -80,13 +80,13 @@ class Team(Protocol):
     Attributes
     ----------
     size : int
-        How many workers there are.
+        Number of workers.
     """
 
     size: int
 
     def take(self, index: int, items: Iterator[Any], size: int) -> Any:
-        """Take up to `size` tasks, the first one with number `index`, out of an iterator.
+        """Take up to `size` tasks, the first with number `index`, from an iterator.
 
         Returns
         -------
@@ -117,7 +117,7 @@ class Team(Protocol):
         Raises
         ------
         OverdueError
-            If that is not so at `deadline`, in seconds of the monotonic clock.
+            If `receive` would still wait at `deadline`, in seconds of the monotonic clock.
         """
         ...
 
@@ -127,14 +127,14 @@ class Team(Protocol):
         Raises
         ------
         OverdueError
-            If none has come at `deadline`, in seconds of the monotonic clock.
+            If none has arrived at `deadline`, in seconds of the monotonic clock.
         WorkerException
             If a task has failed, or a worker has died.
         """
         ...
 
     def acknowledge(self, rank: int, message: Message) -> None:
-        """Give back to a worker its part of the result window."""
+        """Acknowledge a message, so that its worker may send as many bytes again."""
         ...
 
     def watch(self) -> None:

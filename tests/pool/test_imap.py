@@ -107,3 +107,12 @@ def test_a_stopped_worker_yields_no_more_results():
 def test_an_argument_that_is_not_iterable_is_refused_immediately(pool):
     with pytest.raises(TypeError, match="needs something to iterate"):
         pool.imap(abs, 3)
+
+
+def test_random_numbers_do_not_depend_on_when_results_are_taken(pool):
+    pool = MapReduce(pool.backend, np=pool.np, seed=3)
+    draws = pool.imap(lambda i: pool.rng.random(), range(2))
+    later = pool.map(lambda i: pool.rng.random(), range(2))
+    reference = MapReduce(np=0, seed=3)
+    assert list(draws) == reference.map(lambda i: reference.rng.random(), range(2))
+    assert later == reference.map(lambda i: reference.rng.random(), range(2))

@@ -252,12 +252,12 @@ def units_of(shape_or_array: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return the shape of the chunks, or shards, that a file stores an array in."""
     stored = getattr(shape_or_array, "shards", None) or getattr(shape_or_array, "chunks", None)
     # Other classes have methods of this name, or the lengths of all chunks along each axis.
-    return stored if _is_chunk_shape(stored, len(shape)) else (1,) * len(shape)
+    return tuple(stored) if _is_chunk_shape(stored, len(shape)) else (1,) * len(shape)
 
 
 def _is_chunk_shape(stored: Any, n_axes: int) -> TypeGuard[tuple[int, ...]]:
     return (
-        isinstance(stored, tuple)
+        isinstance(stored, tuple | list)
         and len(stored) == n_axes
         and all(isinstance(length, int | np.integer) for length in stored)
     )

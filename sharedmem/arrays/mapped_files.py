@@ -141,10 +141,13 @@ class ArrayFile:
 
     def line(self, unit: int) -> Self | None:
         """Return the array as one axis, in the order of the file, if it has no gaps."""
-        size = self.size
-        if self.nbytes != size * self.dtype.itemsize or min(self.strides, default=0) < 0:
-            return None
-        return replace(self, shape=(size,), strides=(self.dtype.itemsize,), chunks=(unit,), first=0)
+        step = self.dtype.itemsize
+        for stride, length in sorted(zip(self.strides, self.shape, strict=True)):
+            if length > 1 and stride != step:
+                return None
+            step *= length
+        itemsize = self.dtype.itemsize
+        return replace(self, shape=(self.size,), strides=(itemsize,), chunks=(unit,), first=0)
 
 
 def _inode_of(path: str, address: int) -> int:

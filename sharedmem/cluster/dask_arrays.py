@@ -122,7 +122,7 @@ def regions_of(task: Any, chunks: Sequence[Any]) -> dict[Place, Any]:
 
 def _sources(part: Any, region: Any) -> Iterator[tuple[Any, Any]]:
     """Yield the arrays and regions that are read for a region of a derived array."""
-    if not hasattr(part, "reads"):
+    if not hasattr(type(part), "reads"):
         yield part, region
         return
     for source, own in part.reads(region):

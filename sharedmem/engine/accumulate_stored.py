@@ -110,7 +110,7 @@ class _ScanTask:
     reduction: LineReduction
 
     def reads(self, item: tuple[Chunk, State | None]) -> Sequence[tuple[Any, Chunk]]:
-        """Return what is read for a chunk."""
+        """Return the arrays and regions that are read for a chunk."""
         return [(self.store, item[0])]
 
     def __call__(self, item: tuple[Chunk, State | None]) -> None:

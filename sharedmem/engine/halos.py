@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 from sharedmem.arrays.chunks import Chunk, Grid
 from sharedmem.arrays.conversion import read_only
 from sharedmem.arrays.shared_array import populate
-from sharedmem.engine.operands import (
-    is_store,
-)
+from sharedmem.engine.operands import is_store
 from sharedmem.engine.regions import Region, forward, read, room, write
 from sharedmem.engine.user_kernels import check_result, compile_kernel
 

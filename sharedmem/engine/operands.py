@@ -240,7 +240,7 @@ def check_grid(grid: Any) -> Grid:
 
 def parts_of(a: Any) -> dict[str, Any]:
     """Return the arrays that a derived array is read from, by the names of its attributes."""
-    if not hasattr(a, "reads"):
+    if not (dataclasses.is_dataclass(a) and hasattr(type(a), "reads")):
         return {}
     return {field.name: getattr(a, field.name) for field in dataclasses.fields(a)}
 

@@ -84,7 +84,7 @@ class _OfLines:
     options: dict[str, Any]
 
     def reads(self, chunk: Chunk) -> list[tuple[Any, Chunk]]:
-        """Return what is read for a chunk."""
+        """Return the arrays and regions that are read for a chunk."""
         return [(self.store, chunk)]
 
     def __call__(self, chunk: Chunk) -> Array:
@@ -182,7 +182,7 @@ class _OfChunk:
     store: Any
 
     def reads(self, chunk: Chunk) -> list[tuple[Any, Chunk]]:
-        """Return what is read for a chunk."""
+        """Return the arrays and regions that are read for a chunk."""
         return [(self.store, chunk)]
 
     def _elements(self, chunk: Chunk) -> Array:

@@ -6,7 +6,7 @@ import ctypes
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -26,10 +26,6 @@ from sharedmem.expressions.lowering import Dtype, Parts
 from sharedmem.expressions.numpy_loops import NumpyLoop, find_loop
 from sharedmem.expressions.strips import STRIP, Source, Stage, write_kernel
 from sharedmem.machine.fork_locks import new_lock
-
-if TYPE_CHECKING:  # which would import numba
-    pass
-
 
 UFUNCS = {
     "+": np.add, "-": np.subtract, "*": np.multiply, "/": np.true_divide, "//": np.floor_divide,

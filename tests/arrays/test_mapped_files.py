@@ -25,6 +25,17 @@ def test_a_mapped_file_is_mapped_again(path, mode):
     np.testing.assert_array_equal(ArrayFile.of(linked).map(), linked)
 
 
+def test_a_file_without_gaps_is_a_line(path):
+    array = np.load(path, mmap_mode="r")
+    for dense in (array, array[2:], array[4:].reshape(2, 3), array[4:].reshape(3, 1, 2).T):
+        line = ArrayFile.of(dense).line(5)
+        assert line.chunks == (5,)
+        np.testing.assert_array_equal(line.map(), dense.ravel(order="K"))
+    repeated = np.broadcast_to(array[:4:3], (2, 2))
+    for other in (array[::2], array[::-1], array[4:].reshape(2, 3)[:, :2], repeated):
+        assert ArrayFile.of(other).line(5) is None
+
+
 def test_another_file_of_the_same_name_is_refused(path):
     array = np.load(path, mmap_mode="r")
     named = ArrayFile.of(array)

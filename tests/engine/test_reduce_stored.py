@@ -532,3 +532,18 @@ def test_gufuncs_read_chunks_of_their_largest_array(tmp_path):
             result = sharedmem.apply_ufunc(np.vecdot, Guarded(), np.ones(600))
         np.testing.assert_array_equal(result, np.full(4000, 600.0))
         assert max(largest) == 100 * 600 * 8
+
+
+@pytest.mark.parametrize("chunks", [None, (3, 5), [3, 5]])
+def test_any_object_with_the_protocol_is_a_file(chunks):
+    class Stored:
+        shape, ndim, size, nbytes, dtype = (9, 9), 2, 81, 648, np.dtype("f8")
+
+        def __init__(self):
+            self.chunks, self.reads = chunks, 0
+
+        def __getitem__(self, key):
+            return np.arange(81.0).reshape(9, 9)[key]
+
+    assert sharedmem.sum(Stored()) == 3240
+    np.testing.assert_array_equal(sharedmem.cumsum(Stored(), axis=0)[-1], Stored()[:].sum(axis=0))

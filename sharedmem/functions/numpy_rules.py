@@ -154,10 +154,10 @@ NANMAX  = Extremum(numpy=np.nanmax, kernel=nan_reductions.maximum, ufunc=np.fmax
 NANMEAN = NanAverage(numpy=np.nanmean, plain=MEAN, warning=_EMPTY,
                      kernel=lambda dtype, result, _: nan_reductions.mean(dtype, result))
 NANVAR  = NanAverage(numpy=np.nanvar, plain=VAR, warning=f"{_SHORT}.", inputs="f", results="f",
-                     longdouble=False,
+                     longdouble=False, typed_by=np.var,
                      kernel=lambda dtype, _, ddof: nan_reductions.variance(dtype, ddof))
 NANSTD  = NanAverage(numpy=np.nanstd, plain=STD, warning=f"{_SHORT}.", inputs="f", results="f",
-                     longdouble=False, finish=np.sqrt,
+                     longdouble=False, typed_by=np.var, finish=np.sqrt,
                      kernel=lambda dtype, _, ddof: nan_reductions.variance(dtype, ddof))
 NANARGMIN = Position(numpy=np.nanargmin, plain=ARGMIN,
                      kernel=lambda dtype: _arg_extrema().nanargmin(dtype))

@@ -205,6 +205,13 @@ def test_reductions_ignore_masked_elements(name, axis):
     np.testing.assert_array_equal(result, getattr(np, name)(without, axis=axis))
 
 
+@pytest.mark.parametrize("name", ["ptp", "minmax", "count_nonzero"])
+def test_reductions_without_a_rule_for_masks_refuse_masked_arrays(name):
+    for options in ({}, {"axis": 0}, {"keepdims": True}):
+        with pytest.raises(TypeError, match="MaskedArray has a mask"):
+            getattr(sharedmem, name)(MASKED, **options)
+
+
 @pytest.mark.parametrize("kind", ["masked array", "unit", "pandas", "sparse", "generator"])
 def test_errors_name_the_type_and_the_remedy(kind):
     with pytest.raises(TypeError, match=rf"{type(LOSING[kind]).__name__} .*(give|a\.)"):

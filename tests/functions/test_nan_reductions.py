@@ -8,6 +8,7 @@ import pytest
 from hypothesis import assume, given, settings, strategies as st
 
 import sharedmem
+from sharedmem.functions import numpy_rules
 from tests.functions.test_reductions import assert_same, outcome
 from tests.kernels.strategies import DTYPES, arrays_and_axes
 
@@ -157,3 +158,15 @@ def test_nan_in_object_arrays_is_ignored(name):
     for axis in (None, 1):
         result = getattr(sharedmem, name)(a, axis=axis)
         np.testing.assert_array_equal(result, getattr(np, name)(a, axis=axis))
+
+
+@pytest.mark.parametrize("name", ["nanvar", "nanstd"])
+def test_complex_variances_warn_once(name):
+    numpy_rules.result_dtype.cache_clear()
+    with warnings.catch_warnings(record=True) as ours:
+        warnings.simplefilter("always")
+        getattr(sharedmem, name)([1.0, 2.0], dtype=complex)
+    with warnings.catch_warnings(record=True) as theirs:
+        warnings.simplefilter("always")
+        getattr(np, name)([1.0, 2.0], dtype=complex)
+    assert [str(warning.message) for warning in ours] == [str(w.message) for w in theirs]

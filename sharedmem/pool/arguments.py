@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sharedmem.pool.backends import Backend
+from sharedmem.pool.backends import Backend, TeamBackend
 
 
 def check_flag(name: str, value: Any, hint: str = "") -> bool:
@@ -36,11 +36,16 @@ def check_optional(name: str, func: Any) -> None:
 
 def check_backend(backend: Any) -> None:
     """Raise TypeError if `backend` is not one, as a number of workers is not."""
-    if not isinstance(backend, Backend):
+    if not (is_team_backend(backend) or isinstance(backend, Backend)):
         raise TypeError(
             f"backend must be ProcessBackend, ThreadBackend or DaskBackend, got {backend!r}; the "
             "number of workers is given by name: MapReduce(np=4)"
         )
+
+
+def is_team_backend(backend: Any) -> bool:
+    """Return whether `backend` is a class or an object whose workers are a team of this machine."""
+    return issubclass(backend if isinstance(backend, type) else type(backend), TeamBackend)
 
 
 def check_timeout(timeout: Any, smallest: float | None = None) -> float | None:

@@ -20,6 +20,7 @@ from sharedmem.pool.arguments import (
     check_optional,
     check_sequence,
     check_timeout,
+    is_team_backend,
 )
 from sharedmem.pool.array_methods import ArrayMethods
 from sharedmem.pool.backends import Backend, ProcessBackend, SerialBackend, ThreadBackend
@@ -250,10 +251,11 @@ class MapReduce(TaskInterface, ArrayMethods):
                 advance(len(values))
 
             backend, n_workers = self._workers(n_tasks)
-            # If tasks return something, they may use private arrays as buffers.
-            may_lose = backend.uses_processes and reduce is None
+            # If tasks return something, they may use private arrays as buffers. On a cluster, these
+            # are read-only.
+            may_lose = backend.uses_processes and reduce is None and is_team_backend(backend)
             private = PrivateArrays(func if may_lose else None, n_workers)
-            call = self._call(n_workers)._replace(leave=private.note)
+            call = self._call(n_workers, private.note)
             backend.run_map(call, func, items, chunksize, collect)
             if may_lose and all(result is None for result in results):
                 private.warn()
@@ -363,7 +365,7 @@ class MapReduce(TaskInterface, ArrayMethods):
             return SerialBackend, 0
         return self.backend, self.np if n_tasks is None else min(self.np, n_tasks)
 
-    def _call(self, n_workers: int) -> PoolCall:
+    def _call(self, n_workers: int, leave: Callable[[int], None] | None = None) -> PoolCall:
         trace = None
         if self._has_trace and n_workers:
             trace = self.trace = Trace(n_workers)
@@ -375,6 +377,7 @@ class MapReduce(TaskInterface, ArrayMethods):
             self._timeout,
             self._blas_threads,
             trace,
+            leave,
         )
 
     @property

@@ -211,7 +211,7 @@ def chunks(
     axes = normalize_axis_tuple(axis, len(shape))
     extents = tuple(shape[a] for a in axes)
     if sum(option is not None for option in (size, n, nbytes)) > 1:
-        raise ValueError(f"give at most one of size={size}, n={n} and nbytes={nbytes}")
+        raise ValueError(f"give at most one of size={size}, n={n}, and nbytes={nbytes}")
     units = tuple(units_of(shape_or_array, shape)[a] for a in axes)
     lengths = tuple(-(-extent // unit) for extent, unit in zip(extents, units, strict=True))
     if n is not None:
@@ -284,7 +284,7 @@ def _check_shape(shape_or_array: Any) -> tuple[tuple[int, ...], int]:
     dtype = getattr(shape_or_array, "dtype", None)
     sizes = tuple(map(operator.index, shape if isinstance(shape, Iterable) else (shape,)))
     if min(sizes, default=0) < 0:
-        raise ValueError(f"got the shape {sizes}: a shape has no negative sizes")
+        raise ValueError(f"negative dimensions are not allowed, got shape {sizes}")
     return sizes, 8 if dtype is None else dtype.itemsize
 
 

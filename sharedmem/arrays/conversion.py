@@ -92,9 +92,9 @@ def check_plain(a: Any) -> None:
         )
     if _has_rules(kind):
         raise TypeError(
-            f"{kind.__module__}.{kind.__qualname__} has rules of its own, such as units, which "
-            "would be lost here: give its numbers alone (numpy.asarray(a), or a.magnitude, "
-            "a.value), or use NumPy's function"
+            f"{kind.__module__}.{kind.__qualname__} has its own rules, such as units, which would "
+            "be lost here: give its values (numpy.asarray(a), a.magnitude, or a.value), or use "
+            "NumPy's function"
         )
     if issubclass(kind, list | tuple):
         for part in a if {*map(type, a)} - _PLAIN else ():

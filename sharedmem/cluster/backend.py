@@ -63,11 +63,11 @@ class DaskBackend:
             raise ImportError("DaskBackend needs Dask: pip install 'sharedmem[dask]'") from error
         if not (client is None or isinstance(client, str | distributed.Client)):
             raise TypeError(
-                f"client must be a distributed.Client or an address, got {client!r}; a cluster has "
-                "one by cluster.get_client()"
+                f"client must be a distributed.Client or an address, got {client!r}; for a "
+                "cluster, give cluster.get_client()"
             )
         if isinstance(client, distributed.Client) and client.asynchronous:
-            raise ValueError("client is asynchronous; make it by Client(..., asynchronous=False)")
+            raise ValueError("client is asynchronous; make it with Client(..., asynchronous=False)")
         register()
         self.retries = retries
         self._address = client if isinstance(client, str) else None
@@ -146,12 +146,12 @@ class DaskBackend:
         """Raise ValueError for options that the cluster decides, or does not have."""
         if np:
             raise ValueError(
-                f"np={np} was given, but a cluster has as many workers as it has threads: leave np "
-                "out, start the cluster with so many, or give np=0 to work serially"
+                f"np={np} was given, but a cluster has as many workers as it has threads: omit np, "
+                "start the cluster with that number, or give np=0 for serial calls"
             )
         if trace:
             raise ValueError(
-                "trace=True is for workers of this machine; for those of a cluster, see the "
+                "trace=True is for workers on this machine; for those of a cluster, see the "
                 "dashboard of Dask, or distributed.performance_report"
             )
 

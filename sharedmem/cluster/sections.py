@@ -114,7 +114,7 @@ def overdue(timeout: float | None) -> TimeoutError:
     """Return the error of a call that takes too long."""
     return TimeoutError(
         f"the call took longer than timeout={timeout or 0:g} seconds; its tasks were cancelled, "
-        "but those that run go on to their end"
+        "but those that run will finish"
     )
 
 
@@ -228,6 +228,6 @@ class ClaimSync(WorkerSync):
         """Raise BrokenBarrierError: the tasks of a cluster may not run at the same time."""
         raise BrokenBarrierError(
             "pool.barrier() waits for all workers, but a cluster runs a task when a thread is "
-            "free, and tasks that wait could block the others forever. Make two calls of map out "
-            "of one"
+            "free, and tasks that wait could block the others forever. Make two calls of map "
+            "instead of one"
         )

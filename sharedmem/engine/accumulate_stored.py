@@ -65,7 +65,7 @@ def accumulate_stored(
         out = empty(a.shape, result_type)
     elif out.shape != a.shape or not np.can_cast(result_type, out.dtype, "same_kind"):
         raise ValueError(
-            f"out, of shape {out.shape} and dtype {out.dtype}, cannot take the result, of shape "
+            f"out, of shape {out.shape} and dtype {out.dtype}, cannot store the result, of shape "
             f"{a.shape} and dtype {result_type}"
         )
     grid = cut(a, range(a.ndim), [out], [a])
@@ -93,7 +93,7 @@ def _reduction(ufunc: Any, dtype: np.dtype[Any], result: np.dtype[Any]) -> LineR
     if ufunc in (np.maximum, np.minimum) and dtype.kind in "biuf" and dtype == result:
         return (extrema.maximum if ufunc is np.maximum else extrema.minimum)(dtype)
     raise TypeError(
-        f"an array in a file is accumulated by add, maximum and minimum, and by multiply of "
+        f"an array in a file can be accumulated by add, maximum, minimum, or multiply of "
         f"integers, not by {ufunc!r} of {dtype} as {result}; give a[...] to load it"
     )
 

@@ -222,7 +222,7 @@ def _broadcast(
     for operand, n_core in zip([*inputs, *outs], n_core_axes, strict=False):
         shape = np.shape(operand)
         if len(shape) < n_core:
-            raise ValueError(f"an operand of shape {shape} needs at least {n_core} axes")
+            raise ValueError(f"an operand of shape {shape} must have at least {n_core} axes")
         loops.append(shape[: len(shape) - n_core])
         cores.append(shape[len(shape) - n_core :])
     loop = common_shape(loops)

@@ -87,8 +87,8 @@ def place(arrays: Sequence[Any], axis: Any, grid: Grid | None = None) -> list[Pl
     if isinstance(axis, tuple):
         if len(axis) != len(arrays):
             raise ValueError(
-                f"axis={axis} has {len(axis)} entries, and there are {len(arrays)} arrays: a tuple "
-                "has an entry for each array, those of out last; to cut along several axes, give "
+                f"axis={axis} has {len(axis)} entries for {len(arrays)} arrays: give an entry for "
+                "each array, those of out last; to cut along several axes, give "
                 "chunks=sharedmem.chunks(a, axes)"
             )
         entries = axis
@@ -99,14 +99,14 @@ def place(arrays: Sequence[Any], axis: Any, grid: Grid | None = None) -> list[Pl
     if len({part.lengths for part in placed}) > 1 and not by_grid:
         shapes = ", ".join(str(a.shape) for a in arrays)
         raise ValueError(
-            f"arrays of shapes {shapes} cannot be split together along axis {axis}, where their "
-            "lengths have to be the same"
+            f"arrays of shapes {shapes} cannot be cut together along axis {axis}: they must have "
+            "the same length along it"
         )
     for part in placed:
         if grid is not None and part.lengths != grid.extents:
             raise ValueError(
-                f"the chunks are of lengths {grid.extents} along axes {part.axes}, which an array "
-                f"of shape {part.array.shape} does not have"
+                f"the chunks are those of lengths {grid.extents} along axes {part.axes}, not of "
+                f"an array of shape {part.array.shape}; make them with sharedmem.chunks(a)"
             )
     if grid is not None and isinstance(axis, int) and _axes_of(grid) != placed[0].axes:
         raise ValueError(f"axis={axis}, but the chunks are cut along {_axes_of(grid)}")
@@ -120,8 +120,8 @@ def check_apart(inputs: Sequence[Placed], outs: Sequence[Placed]) -> None:
             if _share(other.array, out.array) and not _is_same(other, out):
                 raise ValueError(
                     f"{named(out.array, 'an array that is written to')} shares memory with another "
-                    f"one, of shape {other.array.shape}, whose chunks are at other places; give as "
-                    "out an array of its own, such as sharedmem.empty_like(a)"
+                    f"array, of shape {other.array.shape}, whose chunks are at other places; give "
+                    "a separate array as out, such as sharedmem.empty_like(a)"
                 )
 
 
@@ -150,9 +150,9 @@ def _check_dimensions(arrays: Sequence[Any], entry: Any) -> None:
     if len({len(a.shape) for a in arrays}) > 1 and not are_common:
         shapes = ", ".join(str(a.shape) for a in arrays)
         raise ValueError(
-            f"axis {entry} is not the same in arrays of different dimension, of shapes {shapes}: "
-            "give an axis for each, those of out last, such as axis=(1, 0); or a negative one, "
-            "which is counted from the end of each array"
+            f"axis {entry} is ambiguous for arrays of different dimensions, of shapes {shapes}: "
+            "give an axis for each, those of out last, such as axis=(1, 0), or a negative axis, "
+            "which is counted from the end of each shape"
         )
 
 
@@ -225,8 +225,8 @@ def cut_placed(
         elif is_out:
             own = units_of(part.array, part.array.shape)
             raise ValueError(
-                f"outputs in files that are stored in chunks of {own} and others have no common "
-                f"chunks below {tuning.joint_chunk_bytes} bytes; store them in chunks of one shape"
+                f"outputs in files with chunks of {own} and of other shapes have no common chunks "
+                f"below {tuning.joint_chunk_bytes} bytes; store them in chunks of the same shape"
             )
     chunk_shape = [1] * len(guide.array.shape)
     for at, unit in zip(guide.axes, units, strict=True):
@@ -248,8 +248,8 @@ def check_cut(grid: Grid, outs: Iterable[Placed]) -> None:
             if any(step % own for step in steps):
                 raise ValueError(
                     f"the chunks cut those of a file, {units_of(out.array, out.array.shape)}, "
-                    f"along axis {at}, so that two tasks would write to one; make them by "
-                    "sharedmem.chunks(out, ...) of that array"
+                    f"along axis {at}, so that two tasks would write to the same one; make them "
+                    "with sharedmem.chunks(out, ...)"
                 )
 
 

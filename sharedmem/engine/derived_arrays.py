@@ -118,5 +118,5 @@ def masked(a: Any, where: Any, fill: Any) -> Any:
 def as_mask(where: Any, shape: tuple[int, ...]) -> Any:
     """Return a mask, broadcast to a shape."""
     if getattr(where, "dtype", np.dtype(bool)).kind != "b":
-        raise TypeError(f"where must be an array of bool, got one of {where.dtype}")
+        raise TypeError(f"where must have dtype bool, got {where.dtype}")
     return broadcast(where if is_store(where) else as_ndarray(where, bool), shape)

@@ -153,7 +153,7 @@ def _check_arrays(inputs: Sequence[Array], outs: Sequence[Array]) -> None:
     shapes = {x.shape for x in (*inputs, *outs)}
     if len(shapes) > 1 or shapes == {()}:
         listed = ", ".join(str(x.shape) for x in (*inputs, *outs))
-        raise ValueError(f"a and out need one shape, of at least one axis, got {listed}")
+        raise ValueError(f"a and out must have one shape, of at least one axis, got {listed}")
     for a, out in itertools.product(inputs, outs):
         are_arrays = isinstance(a, np.ndarray) and isinstance(out, np.ndarray)
         if np.shares_memory(a, out) if are_arrays else is_same_store(a, out):
@@ -183,8 +183,8 @@ def _per_axis(name: str, value: Any, n_axes: int) -> Sequence[Any]:
 def _check_boundary(value: Any, dtype: np.dtype[Any]) -> None:
     if isinstance(value, str):
         if value not in BOUNDARIES:
-            raise ValueError(f"boundary is one of {BOUNDARIES} or a number, got {value!r}")
+            raise ValueError(f"boundary must be one of {BOUNDARIES} or a number, got {value!r}")
     elif not np.can_cast(np.min_scalar_type(value), dtype, "same_kind"):
-        raise TypeError(f"the constant boundary {value!r} is not of dtype {dtype}")
+        raise TypeError(f"the boundary {value!r} cannot be cast to dtype {dtype}")
     else:
         np.full(1, value, dtype)  # raises OverflowError

@@ -67,7 +67,7 @@ def in_memory(a: Any) -> Array:
             return as_ndarray(a[...])
         raise TypeError(
             f"an array in a file, of shape {a.shape} and dtype {a.dtype}, would have to be read as "
-            "a whole here; give a[...] to load it, or go through it with sharedmem.map_chunks"
+            "a whole here; give a[...] to load it, or use sharedmem.map_chunks"
         )
     return as_ndarray(a)
 
@@ -86,8 +86,8 @@ def common_shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     except ValueError:
         given = ", ".join(map(str, shapes))
         raise ValueError(
-            f"the shapes {given} of the inputs (and of out) cannot be broadcast together: counted "
-            "from the last axis, lengths must be the same or 1"
+            f"the shapes {given} of the inputs (and of out) cannot be broadcast together: compared "
+            "from the last axis, lengths must be equal or 1"
         ) from None
 
 
@@ -187,8 +187,8 @@ def check_stored(target: Any, role: str, private_ok: bool) -> None:
         raise ValueError(f"{what} is in a file that was opened for reading: open it with mode 'r+'")
     if not private_ok:
         raise ValueError(
-            f"{what} is in a file, to which several processes must not write: use threads, which "
-            "are those of MapReduceByThread, or of a kernel compiled with numba.njit(nogil=True)"
+            f"{what} is in a file, to which several processes must not write: use threads, with "
+            "MapReduceByThread, or with a kernel compiled with numba.njit(nogil=True)"
         )
 
 
@@ -205,27 +205,27 @@ def check_reduction(reduction: Any, axis: Any) -> None:
         if isinstance(reduction, np.ndarray) or is_store(reduction):
             given = f"an array of shape {reduction.shape}"
         raise TypeError(
-            f"reduce needs a sharedmem.Reduction first, and then the array; got {given}. A "
-            "reduction is made of functions, Reduction(chunk, combine); those of NumPy's ufuncs "
-            "are functions here, such as sharedmem.sum for numpy.add"
+            f"the first argument of reduce must be a sharedmem.Reduction, and the second the "
+            f"array; got {given}. Make a Reduction(chunk, combine) from two functions; instead of "
+            "a ufunc, use its function, such as sharedmem.sum for numpy.add"
         )
     if isinstance(axis, np.ndarray) and axis.ndim:
         raise TypeError(
-            f"axis must be an integer, a tuple of integers or None, got an array of shape "
-            f"{axis.shape}; a reduction is of one array: for several, see sharedmem.average, dot "
-            "and evaluate, or give their numbers as the fields of one"
+            f"axis must be an integer, a tuple of integers, or None, got an array of shape "
+            f"{axis.shape}; reduce takes one array: for several, see sharedmem.average, dot, and "
+            "evaluate, or give a structured array with a field for each"
         )
 
 
 def check_options(order: Any, options: Iterable[str]) -> None:
     """Refuse options that do not work chunk by chunk; NumPy checks the others."""
     if order not in ("C", "F", "A", "K"):
-        raise ValueError(f"order must be one of 'C', 'F', 'A' or 'K', got {order!r}")
+        raise ValueError(f"order must be one of 'C', 'F', 'A', or 'K', got {order!r}")
     refused = sorted({"axes", "axis", "keepdims", "subok"} & set(options))
     if refused:
         raise TypeError(
             f"apply_ufunc does not take {', '.join(refused)}; it takes out, where, order, dtype, "
-            "casting and signature"
+            "casting, and signature"
         )
 
 

@@ -145,7 +145,9 @@ def order_statistics_of_file(run: Run, a: Any, ranks: Sequence[int]) -> Array:
             found |= _select(run, a, grid, size, group, low, high)
         if found.keys() >= {*ranks}:
             return np.array([found[rank] for rank in ranks], a.dtype)
-    raise RuntimeError(f"no sample of {_MAX_SAMPLES} was like the array, of shape {a.shape}")
+    raise RuntimeError(
+        f"none of {_MAX_SAMPLES} random samples represents the array, of shape {a.shape}"
+    )
 
 
 def _ends(run: Run, a: Any, grid: Sequence[Chunk], rank: int) -> tuple[Any, Any]:

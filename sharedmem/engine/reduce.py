@@ -200,7 +200,7 @@ def _state_of_nothing(reduction: Reduction, a: Array, axes: frozenset[int]) -> S
     n_lines = math.prod(length for axis, length in enumerate(a.shape) if axis not in axes)
     if reduction.identity is None and any(a.shape[axis] == 0 for axis in axes):
         msg = (
-            f"an array without elements cannot be reduced by what has no identity: "
+            f"an array without elements cannot be reduced by a reduction that has no identity: "
             f"shape {a.shape}, axes {tuple(sorted(axes))}"
         )
         raise ValueError(msg)

@@ -37,8 +37,8 @@ def compile_for(kernel: Any, *args: Any) -> Any:
     found = kernel.typingctx.resolve_overload(kernel, given, types, {})
     if found is None:
         raise TypeError(
-            f"kernel {kernel.__name__} was compiled for {kernel.nopython_signatures}, and none of "
-            f"these takes {types}: add such a signature, or leave all of them out"
+            f"kernel {kernel.__name__} was compiled for {kernel.nopython_signatures}, none of "
+            f"which accepts {types}: add this signature, or omit all signatures"
         )
     return found
 
@@ -79,9 +79,9 @@ def check_result(kernel: Any, result: Any, arguments: Sequence[Any]) -> None:
 
 def _refusal(kernel: Any, what: str) -> str:
     return (
-        f"kernel {getattr(kernel, '__name__', kernel)} returns {what}, which would be lost: it has "
-        "to write to its chunk of out= (without out=, to that of the first array in place), and to "
-        "return None"
+        f"kernel {getattr(kernel, '__name__', kernel)} returns {what}, which would be lost: it "
+        "must return None, and write its result to its chunk of out= (without out=, to that of the "
+        "first array)"
     )
 
 

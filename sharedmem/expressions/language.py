@@ -75,8 +75,8 @@ _INSTEAD: dict[type[ast.AST], tuple[str, str]] = {
     ast.List: ("a List", "give it as an array: evaluate('x + 1', x=[1, 2])"),
     ast.Tuple: ("a Tuple", "give it as an array: evaluate('x + 1', x=(1, 2))"),
 }
-_ALLOWED = "only names, numbers, operators and calls of functions are"
-_COMPARISONS = "only < <= > >= == and != are"
+_ALLOWED = "only names, numbers, operators, and calls of functions are"
+_COMPARISONS = "only <, <=, >, >=, ==, and != are"
 _ASSOCIATIVE = (ast.Add, ast.Mult, ast.BitAnd, ast.BitOr, ast.BitXor)
 
 
@@ -153,8 +153,8 @@ def _parse(expression: str) -> Steps:
         raise ValueError(f"{_short(expression)} is not an expression: {error}") from None
     except (RecursionError, MemoryError):
         raise ValueError(
-            f"{_short(expression)} has more terms than Python's parser takes here, or is nested "
-            "deeper; evaluate parts of it"
+            f"{_short(expression)} has more terms than Python's parser accepts here, or is nested "
+            "too deeply; evaluate parts of it"
         ) from None
     writer = _Writer(text)
     for node in writer.in_order(tree):
@@ -170,7 +170,9 @@ def names_in(steps: Steps) -> Iterator[str]:
 def check_bits(value: Any) -> Any:
     """Return a number; refuse an integer that grows beyond all bounds."""
     if type(value) is int and not -(2 ** (MAX_BITS - 1)) <= value < 2**MAX_BITS:
-        raise ValueError(f"an integer of {value.bit_length()} bits; at most {MAX_BITS} are allowed")
+        raise ValueError(
+            f"an integer has {value.bit_length()} bits; at most {MAX_BITS} are allowed"
+        )
     return value
 
 
@@ -273,10 +275,10 @@ class _Writer:
         if name not in FUNCTIONS and name != "clip":
             known = ", ".join(sorted({*FUNCTIONS, "clip"}))
             raise self._refuse(
-                node, f"{self._source_of(node.func)} is none of the functions {known}"
+                node, f"{self._source_of(node.func)} is not one of the functions {known}"
             )
         if node.keywords or any(isinstance(argument, ast.Starred) for argument in node.args):
-            raise self._refuse(node, "functions take their arguments by position, one by one")
+            raise self._refuse(node, "arguments of functions must be positional, without *")
         expected = _N_ARGUMENTS.get(name) or FUNCTIONS[name].nin  # type: ignore[attr-defined]
         if len(node.args) != expected:
             raise self._refuse(node, f"{name} takes {expected} arguments, got {len(node.args)}")

@@ -62,7 +62,7 @@ def bincount(x: ArrayLike, /, weights: ArrayLike | None = None, minlength: int =
         return np.bincount(x, weights, minlength)
     lowest, highest = minmax(x)
     if lowest < 0:
-        raise ValueError(f"x has the element {lowest}: give integers from 0")
+        raise ValueError(f"x must not contain negative integers, got {lowest}")
     np.bincount(x[:0], minlength=minlength)  # raises if it is not a length
 
     def add(piece: slice, table: Array) -> None:

@@ -130,13 +130,13 @@ def _given(used: set[str], arrays: Any, named: dict[str, Any]) -> dict[str, Any]
     if both := sorted({*others} & {*named}):
         raise TypeError(f"{', '.join(both)} are given in the mapping and by name; give them once")
     if unused := sorted({*named} - used):
-        raise TypeError(f"{', '.join(unused)} cannot be found in the expression; given are {told}")
+        raise TypeError(f"{', '.join(unused)} cannot be found in the expression; given: {told}")
     found: dict[str, Any] = {name: others[name] for name in sorted(used) if name in others}
     found |= named
     if unknown := sorted(used - {*found, *CONSTANTS}):
         hint = "; an array of that name is given in a mapping, {'out': array}"
         hint = hint if unknown == ["out"] else ""
-        raise ValueError(f"no array is given for {', '.join(unknown)}; given are {told}{hint}")
+        raise ValueError(f"no array is given for {', '.join(unknown)}; given: {told}{hint}")
     return found
 
 

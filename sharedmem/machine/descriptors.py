@@ -35,9 +35,9 @@ def with_descriptors(make: Callable[[], _Made]) -> _Made:
 def lack_of_descriptors() -> str:
     """Return the message of the error that no descriptor is left."""
     return (
-        f"this process has as many descriptors open as it may, {descriptor_limit()} (`ulimit -n`): "
-        "raise this limit, close files, delete shared arrays (each takes one descriptor), or start "
-        "fewer workers (each takes a few)"
+        f"this process has reached its limit of {descriptor_limit()} open descriptors (`ulimit "
+        "-n`): raise the limit, close files, delete shared arrays (each takes one descriptor), or "
+        "start fewer workers (each takes a few)"
     )
 
 

@@ -81,9 +81,9 @@ class Segment:
         limit = total_memory() if nbytes >= HUGE_PAGE else nbytes
         if nbytes > limit:
             raise MemoryError(
-                f"{nbytes} bytes of shared memory were asked for, but this machine, or the "
-                f"control group of this process, has only {limit} bytes; use numpy.memmap, which "
-                "keeps an array in a file, and which the functions of this package accept"
+                f"cannot allocate {nbytes} bytes of shared memory: this machine, or the control "
+                f"group of this process, has {limit} bytes; use numpy.memmap for an array in a "
+                "file, which all functions of sharedmem accept"
             )
         descriptors = self._hold([])
         if supports_memfd():

@@ -38,8 +38,8 @@ def check_backend(backend: Any) -> None:
     """Raise TypeError if `backend` is not one, as a number of workers is not."""
     if not (is_team_backend(backend) or isinstance(backend, Backend)):
         raise TypeError(
-            f"backend must be ProcessBackend, ThreadBackend or DaskBackend, got {backend!r}; the "
-            "number of workers is given by name: MapReduce(np=4)"
+            f"backend must be ProcessBackend, ThreadBackend, or DaskBackend, got {backend!r}; "
+            "give the number of workers by name: MapReduce(np=4)"
         )
 
 
@@ -76,7 +76,7 @@ def check_sequence(sequence: Any) -> Sequence[Any]:
     """
     if isinstance(sequence, Mapping):
         raise TypeError(
-            f"a {type(sequence).__name__} has no order to index: pass list(it), or "
+            f"a {type(sequence).__name__} cannot be indexed by position: pass list(it), or "
             "list(it.items()) with star=True"
         )
     if counts_from_zero(sequence):

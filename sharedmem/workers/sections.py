@@ -240,8 +240,8 @@ class WorkerSync(Sections):
         team = self.team
         if team.fed:
             raise BrokenBarrierError(
-                "pool.barrier() was called in a task of imap, which cannot promise a task to each "
-                "worker: use pool.map"
+                "pool.barrier() was called in a task of imap, which does not give every worker a "
+                "task: use pool.map"
             )
         generation = None
         try:

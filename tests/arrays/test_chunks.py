@@ -127,7 +127,7 @@ def test_arrays_have_no_attribute_chunks() -> None:  # other packages take it fo
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"size": 2, "n": 3}, "at most one of size=2, n=3 and nbytes=None"),
+        ({"size": 2, "n": 3}, "at most one of size=2, n=3, and nbytes=None"),
         ({"size": 0}, "size must be at least 1, got 0"),
         ({"n": -1}, "n must be at least 1, got -1"),
         ({"nbytes": 0}, "nbytes must be at least 1, got 0"),
@@ -143,7 +143,7 @@ def test_invalid_arguments_raise(arguments: dict[str, int], message: str) -> Non
 
 
 def test_invalid_shapes_and_indices_raise() -> None:
-    with pytest.raises(ValueError, match="no negative sizes"):
+    with pytest.raises(ValueError, match="negative dimensions are not allowed"):
         chunks((3, -1))
     with pytest.raises(TypeError, match="integer"):
         chunks(2.5)

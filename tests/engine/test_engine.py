@@ -167,7 +167,7 @@ def test_arrays_that_overlap_are_refused():
     a = sharedmem.ones((6, 4))
     pool = sharedmem.MapReduce(np=2)
     for x, out in [(a[1:], a[:-1]), (a, a[::-1]), (a[:, 0], a.ravel()[:6])]:
-        with pytest.raises(ValueError, match=r"shares memory with another one, of shape"):
+        with pytest.raises(ValueError, match=r"shares memory with another array, of shape"):
             pool.map_chunks(scale_and_add, x, x, args=(1,), out=out)
         with pytest.raises(ValueError, match="shares memory"):
             pool.map_chunks(scale_and_add, x, out, out, args=(1,))
@@ -560,9 +560,9 @@ SQUARE, STACK = sharedmem.zeros((8, 8)), np.ones((6, 8, 8))
         ((STACK,), {"axis": 1, "out": SQUARE}, r"different dimension.*\(6, 8, 8\), \(8, 8\)"),
         ((SQUARE, STACK), {"axis": 1}, "different dimension"),
         ((STACK,), {"chunks": sharedmem.chunks(STACK, 1, n=2), "out": SQUARE}, "different dim"),
-        ((STACK,), {"axis": (1,), "out": SQUARE}, "1 entries, and there are 2 arrays"),
-        ((SQUARE,), {"axis": (0, 1)}, r"2 entries, and there are 1.*chunks=sharedmem\.chunks"),
-        ((STACK,), {"axis": (0, 0), "out": SQUARE}, "lengths have to be the same"),
+        ((STACK,), {"axis": (1,), "out": SQUARE}, "1 entries for 2 arrays"),
+        ((SQUARE,), {"axis": (0, 1)}, r"2 entries for 1.*chunks=sharedmem\.chunks"),
+        ((STACK,), {"axis": (0, 0), "out": SQUARE}, "must have the same length"),
         ((STACK,), {"axis": (1, 2), "out": SQUARE}, r"axis 2 is not in an array of shape \(8, 8\)"),
         ((STACK,), {"axis": (-4, 0), "out": SQUARE}, "axis -4 is not in"),
         ((SQUARE,), {"axis": (0, 1), "out": SQUARE}, "shares memory"),

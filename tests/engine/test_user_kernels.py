@@ -38,7 +38,7 @@ def test_a_kernel_with_signatures_works_in_place(scale, n):
 
 def test_signatures_that_take_none_of_the_chunks_are_named(scale):
     for a, args in ((np.ones(3), ()), (np.ones((3, 3)), (1,)), (np.ones(6, "f4")[::2], (1,))):
-        with pytest.raises(TypeError, match=r"scale was compiled for .*float64.*none of these"):
+        with pytest.raises(TypeError, match=r"scale was compiled for .*float64.*none of which"):
             sharedmem.map_chunks(scale, a, args=args)
 
 

@@ -303,7 +303,7 @@ def test_errors_of_numpy_are_raised():
 
 
 def test_missing_and_unused_arrays_raise():
-    with pytest.raises(ValueError, match="no array is given for b, c; given are a"):
+    with pytest.raises(ValueError, match="no array is given for b, c; given: a"):
         sharedmem.evaluate("a + b * c", a=np.ones(3))
     with pytest.raises(TypeError, match="b cannot be found"):
         sharedmem.evaluate("a + 1", a=np.ones(3), b=1)

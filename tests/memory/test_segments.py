@@ -273,7 +273,7 @@ def test_no_descriptor_is_left(call):
         "set(r.RLIMIT_NOFILE, (64, 64))\n"
         "files = [os.open('/dev/null', 0) for _ in range(56)]\n" + call
     )
-    assert "OSError: [Errno 24] this process has as many descriptors open as it may, 64 (`u" in (
+    assert "OSError: [Errno 24] this process has reached its limit of 64 open descriptors (`u" in (
         done.stderr
     )
 

@@ -64,20 +64,20 @@ MISTAKES = {
         lambda: POOL.map_chunks(kernel, SHARED[1:], out=SHARED[:-1]),
         ValueError,
         "an array that is written to, of shape (9,) and dtype float64, shares memory with another "
-        "one, of shape (9,), whose chunks are at other places; give as out an array of its own, "
+        "array, of shape (9,), whose chunks are at other places; give a separate array as out, "
         "such as sharedmem.empty_like(a)",
     ),
     "lengths that differ": (
         lambda: POOL.map_chunks(kernel, SHARED, np.ones(9)),
         ValueError,
-        "arrays of shapes (10,), (9,) cannot be split together along axis 0, where their lengths "
-        "have to be the same",
+        "arrays of shapes (10,), (9,) cannot be cut together along axis 0: they must have the same "
+        "length along it",
     ),
     "shapes that differ": (
         lambda: sharedmem.evaluate("a + b", a=SHARED, b=np.ones((3, 9))),
         ValueError,
-        "the shapes (10,), (3, 9) of the inputs (and of out) cannot be broadcast together: counted "
-        "from the last axis, lengths must be the same or 1",
+        "the shapes (10,), (3, 9) of the inputs (and of out) cannot be broadcast together: "
+        "compared from the last axis, lengths must be equal or 1",
     ),
     "chunks of one's own": (
         lambda: POOL.map_chunks(kernel, SHARED, chunks=[slice(0, 5)]),
@@ -87,8 +87,8 @@ MISTAKES = {
     "chunks of another array": (
         lambda: POOL.map_chunks(kernel, SHARED, chunks=sharedmem.chunks(9, n=2)),
         ValueError,
-        "the chunks are of lengths (9,) along axes (0,), which an array of shape (10,) does not "
-        "have",
+        "the chunks are those of lengths (9,) along axes (0,), not of an array of shape (10,); "
+        "make them with sharedmem.chunks(a)",
     ),
     "kernel by name": (
         lambda: POOL.map_chunks("kernel", SHARED),
@@ -103,23 +103,23 @@ MISTAKES = {
     "ufunc for a reduction": (
         lambda: sharedmem.reduce(np.add, SHARED),
         TypeError,
-        "reduce needs a sharedmem.Reduction first, and then the array; got the ufunc <ufunc "
-        "'add'>. A reduction is made of functions, Reduction(chunk, combine); those of NumPy's "
-        "ufuncs are functions here, such as sharedmem.sum for numpy.add",
+        "the first argument of reduce must be a sharedmem.Reduction, and the second the array; got "
+        "the ufunc <ufunc 'add'>. Make a Reduction(chunk, combine) from two functions; instead of "
+        "a ufunc, use its function, such as sharedmem.sum for numpy.add",
     ),
     "array before the reduction": (
         lambda: sharedmem.reduce(SHARED, sharedmem.Reduction(chunk=max, combine=max)),
         TypeError,
-        "reduce needs a sharedmem.Reduction first, and then the array; got an array of shape "
-        "(10,). A reduction is made of functions, Reduction(chunk, combine); those of NumPy's "
-        "ufuncs are functions here, such as sharedmem.sum for numpy.add",
+        "the first argument of reduce must be a sharedmem.Reduction, and the second the array; got "
+        "an array of shape (10,). Make a Reduction(chunk, combine) from two functions; instead of "
+        "a ufunc, use its function, such as sharedmem.sum for numpy.add",
     ),
     "two arrays to reduce": (
         lambda: POOL.reduce(sharedmem.Reduction(chunk=max, combine=max), SHARED, SHARED),
         TypeError,
-        "axis must be an integer, a tuple of integers or None, got an array of shape (10,); a "
-        "reduction is of one array: for several, see sharedmem.average, dot and evaluate, or give "
-        "their numbers as the fields of one",
+        "axis must be an integer, a tuple of integers, or None, got an array of shape (10,); "
+        "reduce takes one array: for several, see sharedmem.average, dot, and evaluate, or give a "
+        "structured array with a field for each",
     ),
     "array of objects": (
         lambda: sharedmem.array([None, 1]),
@@ -135,9 +135,9 @@ MISTAKES = {
     "too much memory": (
         lambda: sharedmem.zeros(1 << 50, "u1"),
         MemoryError,
-        "1125899906842624 bytes of shared memory were asked for, but this machine, or the control "
-        "group of this process, has only {} bytes; use numpy.memmap, which keeps an array in a "
-        "file, and which the functions of this package accept",
+        "cannot allocate 1125899906842624 bytes of shared memory: this machine, or the control "
+        "group of this process, has {} bytes; use numpy.memmap for an array in a file, which all "
+        "functions of sharedmem accept",
     ),
     "pickle of a freed array": (
         load_what_is_freed,
@@ -148,7 +148,7 @@ MISTAKES = {
     "dict for a sequence": (
         lambda: POOL.map(abs, {1: 2}),
         TypeError,
-        "a dict has no order to index: pass list(it), or list(it.items()) with star=True",
+        "a dict cannot be indexed by position: pass list(it), or list(it.items()) with star=True",
     ),
     "number for a sequence": (
         lambda: POOL.map(abs, 5),
@@ -168,8 +168,8 @@ MISTAKES = {
     "number of workers as the backend": (
         lambda: MapReduce(4),
         TypeError,
-        "backend must be ProcessBackend, ThreadBackend or DaskBackend, got 4; the number of "
-        "workers is given by name: MapReduce(np=4)",
+        "backend must be ProcessBackend, ThreadBackend, or DaskBackend, got 4; give the number of "
+        "workers by name: MapReduce(np=4)",
     ),
     "negative number of workers": (
         lambda: MapReduce(np=-1),
@@ -185,7 +185,7 @@ MISTAKES = {
     "name without an array": (
         lambda: sharedmem.evaluate("a + b", a=SHARED),
         ValueError,
-        "no array is given for b; given are a",
+        "no array is given for b; given: a",
     ),
     "and for &": (
         lambda: sharedmem.evaluate("a > 1 and a < 2", a=SHARED),

@@ -20,12 +20,12 @@ N_CHUNKS = 64  # many more than workers, since rows differ greatly in work
 
 
 @numba.njit(nogil=True)
-def escape_times(picture, position, centre, step, limit):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def escape_times(picture, position, center, step, limit):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Write the number of steps of z = z^2 + c until each c leaves a large circle, smoothed."""
     for i in range(picture.shape[0]):
         for j in range(picture.shape[1]):
-            c_x = centre[0] + step * (position[1] + j)
-            c_y = centre[1] + step * (position[0] + i)
+            c_x = center[0] + step * (position[1] + j)
+            c_y = center[1] + step * (position[0] + i)
             x, y, n = c_x, c_y, 0
             while x * x + y * y < 1e6 and n < limit:
                 x, y, n = x * x - y * y + c_x, 2 * x * y + c_y, n + 1

@@ -83,7 +83,7 @@ def shortened(text: str, limit: int = 20_000) -> str:
 
 
 class DeadWorkerError(ChildProcessError):
-    """A worker ended before its tasks were done; the `reason` of a `WorkerException`.
+    """The end of a worker before its tasks were done: the `reason` of a `WorkerException`.
 
     Parameters
     ----------

@@ -1,1 +1,1 @@
-"""What every benchmark uses: rows, families, contenders, timing, results, and pictures."""
+"""The parts of all benchmarks: rows, families, contenders, timing, results, and pictures."""

@@ -118,7 +118,7 @@ def by_pymp(func: Function, items: Items, workers: int) -> SetUp:
 
 
 def is_there(which: str) -> bool:
-    """Say whether a contender's package is installed."""
+    """Return whether a contender's package is installed."""
     return which not in PACKAGES or importlib.util.find_spec(PACKAGES[which]) is not None
 
 

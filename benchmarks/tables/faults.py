@@ -95,7 +95,7 @@ def deep(i: int) -> int:
 
 
 def at_three(strike: Callable[[], Any]) -> Callable[[Pool], Any]:
-    """Let a fault strike in task 3 of 8."""
+    """Run eight tasks, with a fault in task 3."""
 
     def call(pool: Pool) -> Any:
         return pool.map(Task(strike), range(8))
@@ -283,7 +283,7 @@ FAULTS = {
 
 
 def perform(peer: str, fault: Fault) -> None:
-    """Let a fault strike, in this process, and print how that ended."""
+    """Run a fault in this process, and print the outcome."""
     sys.setrecursionlimit(1000)
     if fault.signal == signal.SIGINT:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -313,7 +313,7 @@ def ending_of(result: Any) -> str:
 
 
 def describe(error: BaseException, cause: str) -> str:
-    """Say what came, and whether it names the cause."""
+    """Return the outcome in words, and whether it names the cause."""
     known = [f"{type(error).__name__}: {error}"]
     while (error := error.__cause__ or error.__context__) is not None:  # type: ignore[assignment]
         known.append(f"{type(error).__name__}: {error}")

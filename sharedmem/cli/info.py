@@ -1,4 +1,4 @@
-"""What `sharedmem info` prints: the machine, and how the package uses it."""
+"""Properties of the machine that `sharedmem info` prints, and how the package uses it."""
 
 from __future__ import annotations
 

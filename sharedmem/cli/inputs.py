@@ -1,4 +1,4 @@
-"""Where `sharedmem stats` finds arrays: .npy, .npz, and raw files, and the choice of members."""
+"""Inputs of `sharedmem stats`: .npy, .npz, and raw files, and the choice of members."""
 
 from __future__ import annotations
 

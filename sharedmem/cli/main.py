@@ -20,7 +20,7 @@ MAX_PANELS = 50
 
 
 class OutputError(Exception):
-    """Standard output cannot be written to."""
+    """Raised when standard output cannot be written to."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

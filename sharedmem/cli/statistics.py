@@ -1,4 +1,4 @@
-"""What `sharedmem stats` computes: moments, extrema, and a histogram."""
+"""Statistics that `sharedmem stats` computes: moments, extrema, and a histogram."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ClusterRunner(LocalRunner):
-    """Runs array functions on a cluster, or here where only the caller has the arrays.
+    """A runner of array functions on a cluster, or here if only the caller has the arrays.
 
     Parameters
     ----------

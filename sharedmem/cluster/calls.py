@@ -85,7 +85,7 @@ class _Claim(NamedTuple):
 
 
 class _Turns:
-    """Gives claims their turn when all tasks before them are done.
+    """The turns of claims: each comes when all tasks before it are done.
 
     A worker itself gives the next claim its turn when the last task of a claim leaves its ordered
     block. Here it is given because claims have ended, whose tasks may have entered no such block.

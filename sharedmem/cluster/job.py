@@ -63,11 +63,11 @@ class Outcome(NamedTuple):
 
 
 class TaskError(Exception):
-    """A task has failed: the arguments are a text for the log of Dask, and the pickled failure."""
+    """Raised if a task fails, with a text for the log of Dask, and the pickled failure."""
 
     def __repr__(self) -> str:
         return str(self.args[0])
 
 
 class CallEndedError(Exception):
-    """The call of this claim has ended."""
+    """Raised if the call of a claim has ended."""

@@ -112,7 +112,7 @@ def _dump(
 
 
 class _Buffers:
-    """Keeps large buffers out of a stream."""
+    """A collector of large buffers, which are kept out of a stream."""
 
     def __init__(self) -> None:
         self.kept: list[memoryview] = []

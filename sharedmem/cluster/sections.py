@@ -216,7 +216,7 @@ class ClaimSync(WorkerSync):
         super().enter_turn()
 
     def leave_turn(self) -> None:
-        """Let the next task have its turn."""
+        """Give the turn to the next task."""
         super().leave_turn()
         if self.index == self._stop - 1:
             turn = self._job.turn(self._stop)

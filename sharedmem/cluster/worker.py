@@ -36,7 +36,7 @@ def introduce(reference: Reference, dask_worker: Any) -> tuple[Any, int, bool]:
 
 
 class _Results:
-    """Collects the results of a claim; those that are buffers are pickled immediately."""
+    """A collector of the results of a claim; buffers are pickled immediately."""
 
     def __init__(self) -> None:
         self.runs: list[tuple[int, list[Any]]] = []

@@ -88,7 +88,7 @@ class Lines:
         return chunk.reshape([math.prod(part) for part in self._split(chunk.shape)])
 
     def place(self, index: int) -> tuple[int, tuple[Any, ...]]:
-        """Return the piece of its lines that a chunk is, and the place of these in `kept_shape`."""
+        """Return the number of a chunk along its lines, and the region of these in `kept_shape`."""
         outer, _, inner = self._split(self.grid[index])
         n_pieces, n_inner_chunks = (math.prod(part) for part in self._split(self.grid.counts)[1:])
         return index // n_inner_chunks % n_pieces, (*outer, *inner, ...)
@@ -108,7 +108,7 @@ def memory_order(strides: Sequence[int]) -> list[int]:
 
 
 def as_lines(a: Array, axes: frozenset[int]) -> Lines:
-    """See `a`, which is not empty, as lines along the reduced `axes`."""
+    """View `a`, which is not empty, as lines along the reduced `axes`."""
     shape, strides, n_outer, n_reduced, grid = _layout(a.shape, a.strides, a.itemsize, axes)
     if min(a.strides, default=0) < 0:
         a = a[tuple(slice(None, None, -1 if stride < 0 else 1) for stride in a.strides)]

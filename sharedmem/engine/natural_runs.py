@@ -36,7 +36,7 @@ class NaturalRuns:
 
     @property
     def bounds(self) -> list[int]:
-        """Where each run starts, and the last one ends."""
+        """The start of each run, and the end of the last one."""
         return [*self.starts, self.length]
 
     def copy(self, run: Run, a: Array, out: Array, pieces: Sequence[slice]) -> None:
@@ -102,7 +102,7 @@ def find(run: Run, a: Array, pieces: Sequence[slice], limit: int) -> NaturalRuns
 
 
 def _continues(a: Array, at: int, falls: bool) -> bool:
-    """Return whether the run before an element goes on with it."""
+    """Return whether an element continues the run before it."""
     starts, fall = np.empty(2, np.intp), np.empty(2, bool)
     n = kernels.find_runs(a, at - 1, at + 1, starts, fall)
     return n == 1 and bool(fall[0]) == falls

@@ -79,7 +79,7 @@ def as_tuple(value: Any) -> tuple[Any, ...]:
 
 def common_shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     """Return the common shape of broadcasting; refuse shapes without one."""
-    if len(set(shapes)) == 1:  # which NumPy takes 5 us to find
+    if len(set(shapes)) == 1:  # the common case, faster than by NumPy
         return shapes[0]
     try:
         return np.broadcast_shapes(*shapes)

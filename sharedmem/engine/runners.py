@@ -1,4 +1,4 @@
-"""Who runs the tasks of an array call: the caller one by one, or threads of the caller."""
+"""Runners of the tasks of array calls: in the caller one by one, or in threads of the caller."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Bar = Callable[[int], AbstractContextManager[Callable[[int], object]]]
 
 
 class KernelCall(NamedTuple):
-    """How a user's kernel runs on arrays.
+    """The way in which a user's kernel runs on arrays.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class KernelCall(NamedTuple):
 
 
 class UfuncCall(NamedTuple):
-    """How a ufunc runs on arrays.
+    """The way in which a ufunc runs on arrays.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class UfuncCall(NamedTuple):
 
 
 class ArrayRunner(Protocol):
-    """Runs the tasks of array functions: the only way in which these use a pool.
+    """A runner of the tasks of array functions, which use a pool only through it.
 
     A pool has one, ``pool.runner``, for the call that is about to start.
     """
@@ -81,7 +81,7 @@ class ArrayRunner(Protocol):
 
     @property
     def map(self) -> Run:
-        """Runs tasks on the workers of the pool."""
+        """The function that runs tasks on the workers of the pool."""
         ...
 
     def run(self, nbytes: int | None) -> Run:
@@ -161,7 +161,7 @@ class ArrayRunner(Protocol):
 
 @dataclass(slots=True)
 class LocalRunner:
-    """Runs array functions on this machine; see :class:`ArrayRunner`.
+    """A runner of array functions on this machine; see :class:`ArrayRunner`.
 
     Kernels that release the GIL run in threads of the caller, all others on the pool.
 
@@ -239,7 +239,7 @@ class LocalRunner:
 
 
 def in_batches(run: Run, n_workers: int) -> Stream:
-    """Return a stream of what `run` returns for some chunks a worker at a time."""
+    """Return a stream of what `run` returns for some chunks per worker at a time."""
     step = tuning.chunks_per_worker * max(n_workers, 1)
 
     def stream(func: Callable[[Any], Any], sequence: Sequence[Any]) -> Iterable[Any]:

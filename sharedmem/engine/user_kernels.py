@@ -53,7 +53,7 @@ def takes(kernel: Any, *args: Any) -> bool:
 
 
 class _ReturnedError(TypeError):
-    """A kernel has returned something, perhaps in a worker."""
+    """Raised, perhaps in a worker, if a kernel returns something."""
 
 
 def compile_kernel(kernel: Any, *args: Any) -> None:
@@ -69,7 +69,7 @@ def compile_kernel(kernel: Any, *args: Any) -> None:
 
 
 def check_result(kernel: Any, result: Any, arguments: Sequence[Any]) -> None:
-    """Refuse what a kernel returns, since nobody would see it.
+    """Refuse a value that a kernel returns, since it would be lost.
 
     A function of Python may return one of its own arguments, as ufuncs do with ``out``.
     """

@@ -58,7 +58,7 @@ def bind(steps: Steps, values: Mapping[str, Any]) -> tuple[Steps, list[str], lis
         return len(bound) - 1
 
     def place(at: int) -> int:
-        """Return where a step is; a number takes the type of what it is used with, each time."""
+        """Return the place of a step; a number is appended for each use, which gives its type."""
         if at in places:
             return places[at]
         scalars.append(numbers[at])

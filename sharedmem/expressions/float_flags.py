@@ -58,7 +58,7 @@ def tell(noted: int, name: str) -> None:
 
 
 def tell_kinds(kinds: Set[str], name: str) -> None:
-    """Tell of errors by the names that `numpy.errstate` has for them, as :func:`tell` does."""
+    """Report errors by their names in `numpy.errstate`, as :func:`tell` does."""
     modes: Any = np.geterr()
     receiver: Any = np.geterrcall()
     told = [kind for kind in _WORDS if kind in kinds]

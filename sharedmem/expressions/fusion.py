@@ -39,7 +39,7 @@ UFUNCS = {
 
 
 class _Unfused(Exception):  # noqa: N818 - no error: NumPy computes it
-    """There is no kernel for an expression of these types."""
+    """Raised if there is no kernel for an expression of these types."""
 
 
 # Otherwise threads that start with the same expression would all compile it.

@@ -168,7 +168,7 @@ def names_in(steps: Steps) -> Iterator[str]:
 
 
 def check_bits(value: Any) -> Any:
-    """Return a number; refuse an integer that grows beyond all bounds."""
+    """Return a number; refuse an integer of more than `MAX_BITS` bits."""
     if type(value) is int and not -(2 ** (MAX_BITS - 1)) <= value < 2**MAX_BITS:
         raise ValueError(
             f"an integer has {value.bit_length()} bits; at most {MAX_BITS} are allowed"

@@ -99,7 +99,7 @@ def _mask(places: list[int] | list[int | None]) -> str:
 
 @functools.cache
 def _is_left_to_numpy(function: str, dtype: Dtype) -> bool:
-    """Return whether NumPy's loop of a function is faster here: one for AVX-512, most often."""
+    """Return whether NumPy's loop of a function is faster here, usually one for AVX-512."""
     if (function, dtype) in _LEFT_TO_NUMPY | _SCALAR_IN_NUMPY:
         return (function, dtype) in _LEFT_TO_NUMPY
     try:
@@ -114,7 +114,7 @@ def _is_left_to_numpy(function: str, dtype: Dtype) -> bool:
 
 @functools.cache
 def _address(name: str, itemsize: int) -> int | None:
-    """Return where a function is, with a ``v`` an argument, if processor and library have it."""
+    """Return where a function is, with a ``v`` per argument, if processor and library have it."""
     library = _library()
     if library is None:
         return None

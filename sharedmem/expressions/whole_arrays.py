@@ -32,7 +32,7 @@ _NAMES = {
 def compute_whole(
     kernel: Kernel, operands: Sequence[Array], out: Array, size: int, share: Share | None = None
 ) -> int | None:
-    """Compute all of `out`, of a result of `size` elements, if the arrays are as kernels want them.
+    """Compute all of `out`, of a result of `size` elements, if the arrays are as kernels need them.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ class WholeUfunc:
         return self._ufunc(*inputs, **options)
 
     def together(self, share: Share, operands: Sequence[Any], out: Array) -> bool:
-        """Compute all of `out` in threads that share the work, or say that it has to be cut."""
+        """Compute all of `out` in threads that share the work; return whether it was possible."""
         if out.nbytes < tuning.compiled_ufunc_bytes or not float_flags.addresses():
             return False
         values = {

@@ -1,4 +1,4 @@
-"""The table of NumPy's reductions, a row each, and the function that applies a row."""
+"""The table of NumPy's reductions, one row per function, and the function that applies a row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How kernels compute NumPy's reductions: a class per family, whose instances are table rows."""
+"""Rules by which kernels compute NumPy's reductions: a class per family, an instance per row."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _DEFAULTS = Options()
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """How one of NumPy's reductions is computed: a row of the table in `numpy_rules`.
+    """The rule by which one of NumPy's reductions is computed: a row of the table in `numpy_rules`.
 
     Attributes
     ----------

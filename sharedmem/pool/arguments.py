@@ -35,7 +35,7 @@ def check_optional(name: str, func: Any) -> None:
 
 
 def check_backend(backend: Any) -> None:
-    """Raise TypeError if `backend` is not one, as a number of workers is not."""
+    """Raise TypeError if `backend` is not a backend, but a number of workers, for example."""
     if not (is_team_backend(backend) or isinstance(backend, Backend)):
         raise TypeError(
             f"backend must be ProcessBackend, ThreadBackend, or DaskBackend, got {backend!r}; "

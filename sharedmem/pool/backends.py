@@ -76,7 +76,7 @@ class Backend(Protocol):
 
 
 class _LocalBackend:
-    """Workers are on this machine; it needs nothing between two calls."""
+    """A backend of workers on this machine, which needs nothing between two calls."""
 
     uses_processes: ClassVar[bool] = False
 
@@ -86,7 +86,7 @@ class _LocalBackend:
 
     @classmethod
     def n_workers(cls, np: int | None) -> int:
-        """Return `np`, or one worker a core."""
+        """Return `np`, or one worker per core."""
         return limits.cpu_count() if np is None else np
 
     @classmethod
@@ -104,7 +104,7 @@ class _LocalBackend:
 
 
 class SerialBackend(_LocalBackend):
-    """No workers: the caller runs the tasks one after the other, and exceptions are unchanged."""
+    """A backend without workers: the caller runs all tasks, and exceptions are unchanged."""
 
     @classmethod
     def run_map(
@@ -149,7 +149,7 @@ class SerialBackend(_LocalBackend):
 
 
 class TeamBackend(_LocalBackend):
-    """Workers are a team, started for each call; see :class:`workers.protocols.TeamMaker`."""
+    """A backend that starts a team for each call; see :class:`workers.protocols.TeamMaker`."""
 
     cursor: ClassVar[type[FileCursor | LockedCursor]]
     team: ClassVar[type[ProcessTeam | ThreadTeam]]
@@ -204,7 +204,7 @@ class TeamBackend(_LocalBackend):
 
 
 class ProcessBackend(TeamBackend):
-    """Workers are forked processes, which share what lies in shared memory."""
+    """A backend whose workers are forked processes, which share arrays in shared memory."""
 
     uses_processes = True
     cursor = FileCursor
@@ -212,7 +212,7 @@ class ProcessBackend(TeamBackend):
 
     @classmethod
     def prepare(cls, call: PoolCall | None = None) -> None:
-        """Write text that waits in output streams: workers would write it again."""
+        """Write the text buffered in output streams: workers would write it again."""
         if call is not None and call.contexts.seed is not None:
             import numpy.random  # noqa: F401 - here, so that not each worker of each call does it
         open_files.flush_output()
@@ -226,7 +226,7 @@ class ProcessBackend(TeamBackend):
 
     @classmethod
     def begin(cls, call: PoolCall, part: WorkerSync) -> None:
-        """Make this process a worker of a call, for good."""
+        """Make this process a worker of a call, permanently."""
         if call.blas_threads is not None:
             foreign_libraries.limit_loops(call.blas_threads)
         call.contexts.enter_process(call.call.context(part))
@@ -241,18 +241,18 @@ class ProcessBackend(TeamBackend):
 
 
 class ThreadBackend(TeamBackend):
-    """Workers are threads of the coordinator, which share everything."""
+    """A backend whose workers are threads of the coordinator, which share all memory."""
 
     cursor = LockedCursor
     team = ThreadTeam
 
     @classmethod
     def isolated(cls, func: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """Return `func` run in a copy of the context variables, one a task."""
+        """Return `func` run in a copy of the context variables, one per task."""
         return lambda item: copy_context().run(func, item)
 
     @classmethod
     def begin(cls, call: PoolCall, part: WorkerSync) -> None:
-        """Make this thread a worker of a call, for good."""
+        """Make this thread a worker of a call, permanently."""
         call.contexts.enter_thread(call.call.context(part))
         call.initialize()

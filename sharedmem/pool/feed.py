@@ -16,7 +16,7 @@ MISSING = object()
 
 
 class Feed:
-    """Hands out items in batches, which grow while tasks are short.
+    """A feed of items in batches, which grow while tasks are short.
 
     Parameters
     ----------

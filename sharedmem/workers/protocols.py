@@ -22,11 +22,11 @@ Work = Callable[[int, "Port"], None]
 
 
 class OverdueError(TimeoutError):
-    """Nothing has arrived at the deadline; handlers of signals never raise this type."""
+    """Raised if nothing arrives by the deadline; signal handlers never raise this type."""
 
 
 class Results(Protocol):
-    """Receives the results of tasks.
+    """A receiver of the results of tasks.
 
     Attributes
     ----------
@@ -161,7 +161,7 @@ def is_over(deadline: float | None) -> bool:
 
 
 class Timeline(Protocol):
-    """Collects what the workers of a call did.
+    """A record of what the workers of a call did.
 
     Attributes
     ----------
@@ -224,7 +224,7 @@ class PoolCall(NamedTuple):
 
 
 class TeamMaker(Protocol):
-    """Makes teams of one kind on this machine.
+    """A maker of teams of one kind on this machine.
 
     Attributes
     ----------

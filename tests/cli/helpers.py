@@ -1,4 +1,4 @@
-"""What tests of `sharedmem stats` compare."""
+"""Helpers of the tests of `sharedmem stats`."""
 
 import json
 

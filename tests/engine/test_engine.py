@@ -378,7 +378,7 @@ def test_results_lie_in_memory_as_numpys(order):
         ({"subok": False}, "does not take subok"),
         ({"dtype": "i4"}, "Cannot cast|could not be found|No loop"),
         ({"casting": "no", "dtype": "f4"}, "Cannot cast"),
-        ({"colour": 1}, "colour"),
+        ({"color": 1}, "color"),
     ],
 )
 @pytest.mark.parametrize("shape", [(), (3,)])

@@ -1,4 +1,4 @@
-"""What signal handlers raise, at any moment of an array call: it arrives, and nobody works on."""
+"""Exceptions of signal handlers at any moment of an array call: they are raised, and work ends."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.timeout(60)
 
 
 class AlarmError(Exception):
-    """What the handler of another signal raises."""
+    """Raised by the handler of another signal."""
 
 
 def ring(*_):

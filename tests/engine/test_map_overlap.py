@@ -15,7 +15,7 @@ DTYPES = ["?", "i1", "u8", "f2", "f8", "g", "c16", "M8[s]", "U3"]
 
 
 def add_halo(a, depths, boundaries):
-    """What the kernel of one chunk would see: the array, padded along each axis in turn."""
+    """Return the array padded along each axis, as the kernel of a single chunk sees it."""
     for axis, (depth, boundary) in enumerate(zip(depths, boundaries, strict=True)):
         width = [(0, 0)] * a.ndim
         width[axis] = (depth, depth)
@@ -77,8 +77,8 @@ def test_the_halo_is_that_of_a_padded_array(problem):
 def laplace(x, result):
     for i in range(result.shape[0]):
         for j in range(result.shape[1]):
-            neighbours = x[i, j + 1] + x[i + 2, j + 1] + x[i + 1, j] + x[i + 1, j + 2]
-            result[i, j] = neighbours - 4 * x[i + 1, j + 1]
+            neighbors = x[i, j + 1] + x[i + 2, j + 1] + x[i + 1, j] + x[i + 1, j + 2]
+            result[i, j] = neighbors - 4 * x[i + 1, j + 1]
 
 
 TEAMS = [

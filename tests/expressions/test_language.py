@@ -1,4 +1,4 @@
-"""What an expression may hold, and that nothing else gets in."""
+"""The language of expressions: what is accepted, and that all else is refused."""
 
 import functools
 import os

@@ -82,7 +82,7 @@ def _zarr_member(path: Path, name: str) -> Any:
     return opened[name] if name else opened
 
 
-# What lists the arrays of a file, and what opens one of them.
+# Functions that list the arrays of a file, and functions that open one of them.
 LIBRARIES: dict[str, tuple[Any, Any]] = {
     "h5py": (_h5py_members, _h5py_member),
     "zarr": (_zarr_members, _zarr_member),

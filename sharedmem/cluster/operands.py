@@ -84,7 +84,7 @@ def check_outs(outs: Sequence[Any], inputs: Iterable[Any], role: str, attaches: 
         if any(_overlap(a, out) for a in (*inputs, *outs[:at])):
             raise ValueError(
                 f"{what} is also an input, or another out: if a worker dies, the next one would "
-                "read what it has written; give an array of its own as out"
+                "read what it has written; give a separate array as out"
             )
 
 

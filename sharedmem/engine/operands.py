@@ -47,9 +47,9 @@ def as_array(a: Any) -> Array:
 
 
 def as_operand(a: Any) -> Array:
-    """Return `a` as :func:`as_array` does, or as it is if it has rules of its own.
+    """Return `a` as :func:`as_array` does, or unchanged if it overrides NumPy's functions.
 
-    NumPy's functions respect such rules.
+    NumPy's functions respect such overrides.
     """
     if type(a) is np.ndarray:  # the usual case, for the sake of small arrays
         return a

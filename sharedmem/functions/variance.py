@@ -159,8 +159,8 @@ def summary(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Summa
     Returns
     -------
     Summary
-        A named tuple ``(count, n_nan, n_inf, min, max, mean, std, skew, kurtosis)``. The fields
-        from `min` on are of the finite elements only, in float64.
+        A named tuple ``(count, n_nan, n_inf, min, max, mean, std, skew, kurtosis)``. `min` and
+        the fields after it are of the finite elements only, in float64.
 
     Examples
     --------

@@ -139,7 +139,7 @@ os.register_at_fork(after_in_child=_forget_helpers)
 def in_threads(function: Callable[[Any], object], items: Iterable[Any], n_threads: int) -> None:
     """Call `function` on each item, in this thread and at most ``n_threads - 1`` others.
 
-    When this returns or raises, no thread works on the items any more, also where a signal handler
+    When this returns or raises, no thread works on the items any longer, even if a signal handler
     has raised. The first exception stops all threads and is raised here. The threads stay asleep
     for the next call.
     """

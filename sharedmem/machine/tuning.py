@@ -62,7 +62,7 @@ class Tuning:
     sort_run_bytes: int = _number(256 * KIB, "bytes", "orders/sort-8MiB")
     # Of several lines, those as long as this are cut; a task takes many of shorter ones.
     sort_line_bytes: int = _number(4 * MIB, "bytes", "orders/columns-128MiB")
-    # What a task merges, packs or unpacks.
+    # Bytes that a task merges, packs, or unpacks.
     sort_piece_bytes: int = _number(1 * MIB, "bytes", "orders/sort-128MiB")
     # A sort takes as long as so many reads of its elements: threads pay so much sooner.
     sort_reads: int = _number(8, "reads", "orders/sort-8MiB")
@@ -92,19 +92,19 @@ class Tuning:
     # Tables of more bins than this, one per chunk, would take longer than reading.
     histogram_bins: int = _number(1 << 12, "bins")
 
-    # Expressions. What is made on the way stays in cache, and threads do not wait for each other's
-    # interpreter. NumPy computes smaller arrays before numba would have begun to compile.
+    # Expressions. Intermediate results stay in cache, and threads do not wait for the GIL.
+    # NumPy computes smaller arrays before numba would have begun to compile.
     expression_piece_length: int = _number(1 << 16, "elements", "elementwise/exp-1MiB")
-    # What a thread of a compiled expression claims at a time.
+    # Elements that a thread of a compiled expression claims at a time.
     expression_claim_length: int = _number(1 << 15, "elements", "elementwise/exp-128MiB")
     # Results as large as this are written past the caches.
     streamed_bytes: int = _number(8 * MIB, "bytes", "elementwise/add")
     # NumPy's ufuncs are compiled for results as large as this.
     compiled_ufunc_bytes: int = _number(1 * MIB, "bytes", "elementwise/sqrt-1MiB")
 
-    # Random numbers. What a task of a permutation makes.
+    # Random numbers. The bytes that a task of a permutation writes.
     permutation_chunk_bytes: int = _number(2 * MIB, "bytes", "random_fill/permutation")
-    # What is shuffled stays in the second cache, and the buckets are few beside the items.
+    # The elements to be shuffled stay in the L2 cache, and the buckets are few beside the items.
     permutation_bucket_length: int = _number(1 << 15, "elements", "random_fill/permutation")
     # An element takes as long to make as so many to read: threads pay so much sooner.
     random_reads: int = _number(4, "reads", "random_fill/uniform")

@@ -71,8 +71,8 @@ _IN_MEMORY = list, tuple, deque
 def check_sequence(sequence: Any) -> Sequence[Any]:
     """Return the items of `sequence` in a form that has a length and is indexed from 0.
 
-    A sequence that is indexed so already is returned as it is, and workers read its items. Others
-    are made lists, since their index may mean something else: that of a Series is its labels.
+    A sequence that is indexed so already is returned unchanged, and workers read its items. Others
+    are converted to lists, since their index may mean something else: a Series has labels.
     """
     if isinstance(sequence, Mapping):
         raise TypeError(

@@ -57,7 +57,7 @@ class PrivateArrays:
             if is_changed.any(axis=1).sum() > 1 and n_writers.max() == 1:
                 warnings.warn(
                     f"tasks have written to {name!r}, an array in private memory, each worker to "
-                    "other elements of a copy of its own: these results are lost. Make the array "
+                    "other elements of its own copy: these results are lost. Make the array "
                     "with sharedmem.empty or sharedmem.copy, or return the results",
                     RuntimeWarning,
                     stacklevel=3,

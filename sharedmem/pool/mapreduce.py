@@ -50,8 +50,8 @@ class MapReduce(TaskInterface, ArrayMethods):
         where forking is not allowed; or workers of a cluster, see :class:`sharedmem.DaskBackend`.
     np : int, optional
         Number of workers, by default `cpu_count()`, and 0 inside a worker. With 0 the caller runs
-        all tasks serially, and exceptions are unchanged. A cluster has a number of its own, so that
-        only 0 may be given.
+        all tasks serially, and exceptions are unchanged. A cluster determines the number itself, so
+        that only 0 may be given.
     progress : bool
         Whether to show a progress bar of the tasks.
     initializer : callable, optional
@@ -275,8 +275,8 @@ class MapReduce(TaskInterface, ArrayMethods):
         """Yield the results of `func` on the items of `iterable`, in order.
 
         Unlike `map` it holds only a few items and results in memory, even if the iterable is
-        endless or nobody reads. Workers are forked when the first result is asked for, and end
-        with the iterator.
+        infinite or no results are taken. Workers are forked when the first result is requested,
+        and end with the iterator.
 
         Parameters
         ----------

@@ -16,7 +16,7 @@ class LifeLine:
 
     The kernel sends SIGKILL to the worker when the last write end is closed, also while the worker
     is inside a kernel and holds the GIL. (A watcher thread could not run then, and
-    PR_SET_PDEATHSIG is sent when the thread that forked ends.) Each worker has a pipe of its own:
+    PR_SET_PDEATHSIG is sent when the thread that forked ends.) Each worker has its own pipe:
     before Linux 5.6 a worker that closes its end would send the signal to all others that read it.
     """
 

@@ -67,5 +67,5 @@ class ProcessPort:
         return message if message is not None and message.kind == Kind.TASKS else None
 
     def stopped(self) -> bool:
-        """Return False: a worker that is not needed any more is killed."""
+        """Return False: a worker that is no longer needed is killed."""
         return False

@@ -255,7 +255,7 @@ class WorkerSync(Sections):
             self._sleep_until(
                 lambda: team.counters[GENERATION] != generation or bool(team.counters[LEFT])
             )
-        except BaseException:  # A signal handler has raised: this worker does not wait any more.
+        except BaseException:  # A signal handler has raised: this worker no longer waits.
             with team.mutex:
                 team.counters[ARRIVED] -= team.counters[GENERATION] == generation
             raise

@@ -30,7 +30,7 @@ class TeamSync:
     Each worker publishes its front: it has finished all of its tasks before that number. The turn
     of a task has come when the fronts of all other workers have reached it. This is exact, since
     tasks are claimed in rising order. Where the coordinator hands out the tasks, also in rising
-    order, a worker that has done all of its tasks blocks nobody: its next task is a later one.
+    order, a worker that has done all of its tasks blocks no other: its next task is a later one.
 
     Parameters
     ----------

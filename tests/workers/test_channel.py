@@ -34,7 +34,7 @@ class Name(str):
     pass
 
 
-# What is made of a number of bytes, in every way that a result may travel.
+# Makers of results of a given size, for each way in which a result is sent.
 KINDS = {
     "none": lambda n: None,
     "int": lambda n: n,

@@ -63,7 +63,17 @@ class Reduction:
 
     def __new__(cls, *args: Any, lines: bool = False, **fields: Any) -> Reduction:
         """Make a :class:`LineReduction` if `lines`."""
-        return object.__new__(LineReduction if lines else cls)
+        of_lines = lines or (len(args) > 4 and args[4])
+        return object.__new__(LineReduction if of_lines and cls is Reduction else cls)
+
+    def __post_init__(self, lines: bool) -> None:
+        """Refuse `lines` in a class that has its own methods for single chunks."""
+        if lines and not isinstance(self, LineReduction):
+            name = type(self).__name__
+            raise TypeError(
+                f"lines=True, but {name} is not a reduction of lines: derive it from "
+                "sharedmem.kernels.reduction.LineReduction"
+            )
 
 
 @dataclass(frozen=True)

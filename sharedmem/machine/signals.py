@@ -6,8 +6,10 @@ import contextlib
 import os
 import signal
 import threading
+import traceback
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
+from types import TracebackType
 
 from sharedmem.machine.cpython import c_signal
 
@@ -60,6 +62,29 @@ def signals_held() -> Iterator[None]:
                 signal.raise_signal(which)
         finally:
             set_mask(signal.SIG_SETMASK, mask)
+
+
+def is_from_handler(error: BaseException) -> bool:
+    """Return whether a signal handler has raised `error`."""
+    handlers = filter(callable, map(c_signal.getsignal, signal.valid_signals()))
+    codes = {
+        getattr(function, "__code__", None)
+        for handler in handlers
+        for function in (handler, type(handler).__call__)
+    }
+    return any(frame.f_code in codes for frame, _ in traceback.walk_tb(error.__traceback__))
+
+
+class suppressed(contextlib.suppress):  # noqa: N801 - named as its parent
+    """A context that suppresses exceptions, except those that a signal handler raises in it."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        return super().__exit__(kind, error, trace) and not (error and is_from_handler(error))
 
 
 @contextlib.contextmanager

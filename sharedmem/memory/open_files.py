@@ -20,6 +20,7 @@ from contextlib import suppress
 from functools import cache
 from typing import Any, NoReturn
 
+from sharedmem.machine.signals import is_from_handler, signals_held, suppressed
 from sharedmem.memory.memory_files import anonymous_file
 from sharedmem.memory.segments import segment_descriptors
 
@@ -48,17 +49,18 @@ _written: list[int] = []
 def flush_output() -> None:
     """Flush all output before a fork, so that workers do not write it again."""
     flush_standard_streams()
-    files = list(_regular_files())
-    _only_read[:] = [each for each in files if _is_only_read(each)]
-    _written[:] = [each for each in files if not _is_only_read(each)]
-    with suppress(Exception):  # The program hears of a full disk when it closes the file.
+    with signals_held():  # whose exceptions would pass for those of closed files
+        files = list(_regular_files())
+        _only_read[:] = [each for each in files if _is_only_read(each)]
+        _written[:] = [each for each in files if not _is_only_read(each)]
+    with suppressed(Exception):  # The program hears of a full disk when it closes the file.
         flush()
 
 
 def flush_standard_streams() -> None:
     """Flush standard output and standard error."""
     for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):  # A stream may be None, closed, or of any class.
+        with suppressed(Exception):  # A stream may be None, closed, or of any class.
             stream.flush()
 
 
@@ -76,6 +78,8 @@ def flush() -> None:
             if _is_open(writer):
                 writer.flush()
         except Exception as error:
+            if is_from_handler(error):
+                raise
             errors.append(error)
     if errors:
         raise errors[0]
@@ -177,7 +181,7 @@ def _stateful_classes() -> dict[type, str]:
 
 def _descriptor(writer: Any) -> int:
     """Return the descriptor of a file object or archive; -1 if it has none."""
-    with suppress(Exception):
+    with suppressed(Exception):
         for name in ("fileobj", "fp"):
             writer = getattr(writer, name, None) or writer
         return int(writer.fileno())
@@ -211,7 +215,7 @@ def _refusal(writer: Any) -> Callable[..., NoReturn]:
 
 
 def _is_over_file(writer: Any) -> bool:
-    with suppress(OSError):
+    with suppressed(OSError):
         return _is_regular(_descriptor(writer))
     return False
 

@@ -126,7 +126,7 @@ class background:  # noqa: N801 - the name is 0.3.8's
         """
         try:
             self._await_end(0)
-        except TimeoutError:
+        except OverdueError:  # and not what a handler of signals raises
             return False
         return True
 
@@ -152,7 +152,10 @@ class background:  # noqa: N801 - the name is 0.3.8's
         RuntimeError
             In a worker, or another process that was forked before the call had ended.
         """
-        self._await_end(timeout)
+        try:
+            self._await_end(timeout)
+        except OverdueError:
+            raise self._too_slow(timeout) from None
         if self._error is None:
             return self._results[0]
         try:
@@ -196,18 +199,16 @@ class background:  # noqa: N801 - the name is 0.3.8's
             )
         deadline = None if timeout is None else time.monotonic() + timeout
         if _is_owned(self._taking):  # A handler of signals would wait for its own thread.
-            raise self._too_slow(timeout)
+            raise OverdueError
         try:
             # An interrupt may come as soon as it is acquired, and whoever owns it, releases it.
             seconds = -1 if timeout is None else min(timeout, threading.TIMEOUT_MAX)
             if not self._taking.acquire(timeout=seconds):
-                raise self._too_slow(timeout)
+                raise OverdueError
             while self._state == "running":
                 self._team.wait(deadline)
                 with signals_held():
                     self._take()
-        except OverdueError:
-            raise self._too_slow(timeout) from None
         finally:
             try:  # noqa: SIM105 - in `suppress` an interrupt might come before the release
                 self._taking.release()

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from sharedmem.machine.descriptors import keep_room, lack_of_descriptors, with_descriptors
+from sharedmem.machine.signals import is_from_handler
 from sharedmem.memory.segments import Segment
 from sharedmem.workers.batches import opened
-from sharedmem.workers.failures import is_from_handler
 from sharedmem.workers.pickling import Parcel, UnpackingError, read_parts, unpack, write_parts
 
 # Larger parcels, and out-of-band buffers, are sent in a file. A sequenced-packet socket keeps each

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-import signal
 import traceback
 import warnings
 from collections.abc import Callable
@@ -58,17 +57,6 @@ def portable(failure: Failure, dumps: Callable[[Any], bytes] = pickle.dumps) -> 
         if type(pickle.loads(dumps(reason))) is type(reason):
             return failure
     return Failure(Exception(text_of(reason)), failure.traceback, type_lost=True)
-
-
-def is_from_handler(error: BaseException) -> bool:
-    """Return whether a signal handler has raised `error`."""
-    handlers = filter(callable, map(signal.getsignal, signal.valid_signals()))
-    codes = {
-        getattr(function, "__code__", None)
-        for handler in handlers
-        for function in (handler, type(handler).__call__)
-    }
-    return any(frame.f_code in codes for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def text_of(error: BaseException) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.arrays.shared_array import segments_noted
+from sharedmem.machine.signals import is_from_handler
 from sharedmem.memory.memory_files import (
     anonymous_file,
     map_privately,
@@ -26,7 +27,6 @@ from sharedmem.memory.memory_files import (
     write_all,
 )
 from sharedmem.memory.segments import Segment
-from sharedmem.workers.failures import is_from_handler
 
 # Buffers of at least this size are pickled out of band.
 OUT_OF_BAND_BYTES = 64 * 1024

@@ -191,7 +191,7 @@ class ProcessTeam:
                 f"(pid {member.process.pid}), cannot be unpickled in the coordinator.",
             ) from error.reason
         if message is None:
-            self._selector.unregister(member.channel.socket)
+            self._ignore(member.channel.socket)
             return False
         if message.kind == Kind.FAILURE:
             raise exception_of(message.value)
@@ -215,12 +215,16 @@ class ProcessTeam:
 
     def _end(self, member: _Member) -> str:
         for waited_on in (member.channel.socket, member.process.sentinel):
-            with contextlib.suppress(KeyError, ValueError):
-                self._selector.unregister(waited_on)
+            self._ignore(waited_on)
         how = member.process.end()
         member.channel.close()
         member.has_ended = True  # Set last: after an interrupt `end` does all of this again.
         return how
+
+    def _ignore(self, waited_on: Any) -> None:
+        # Selectors suppress errors of the system, and so what a handler of signals raises.
+        with signals_held(), contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(waited_on)
 
     def acknowledge(self, rank: int, message: Message) -> None:
         """Acknowledge a message; see :class:`Team`."""

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
+import sharedmem
 from sharedmem.engine.reduce import reduce
 from sharedmem.engine.runners import run_serially
-from sharedmem.kernels import counts, extrema, moments, nan_reductions, sums, variances
+from sharedmem.kernels import Reduction, counts, extrema, moments, nan_reductions, sums, variances
 from sharedmem.kernels.loops import pieces
 from sharedmem.machine.helper_threads import in_concert
 from tests.kernels.strategies import arrays_and_axes, dtypes
@@ -215,3 +216,27 @@ def test_the_identity_changes_nothing(name):
     for sides in ((state, nothing), (nothing, state)):
         for one, other in zip(reduction.combine(*sides), state, strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+def test_reductions_of_lines_are_made_by_name_and_by_position():
+    def chunk(x):
+        return (x.sum(1),)
+
+    def combine(a, b):
+        return (a[0] + b[0],)
+
+    a = np.arange(12.0).reshape(3, 4)
+    for lined in (
+        Reduction(chunk, combine, lambda state: state[0], (0.0,), True),
+        Reduction(chunk, combine, lambda state: state[0], (0.0,), lines=True),
+    ):
+        np.testing.assert_array_equal(sharedmem.reduce(lined, a, axis=0), a.sum(0))
+
+
+def test_a_class_of_reductions_of_chunks_takes_no_lines():
+    class Mine(Reduction):
+        pass
+
+    assert Mine(len, max).chunk is len
+    with pytest.raises(TypeError, match="Mine is not a reduction of lines: derive it from"):
+        Mine(len, max, lines=True)

@@ -30,7 +30,7 @@ def test_rng_advances_within_a_task_and_differs_between_calls():
 
 
 def test_rng_outside_a_task_raises(pool):
-    with pytest.raises(RuntimeError, match="belongs to a task"):
+    with pytest.raises(RuntimeError, match="outside a task"):
         pool.rng.random()
 
 

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from sharedmem.errors import DeadWorkerError, WorkerException
 from sharedmem.machine.signals import signals_held
-from sharedmem.pool.arguments import check_timeout
+from sharedmem.pool.arguments import check_timeout, is_team_backend
 from sharedmem.pool.backends import ProcessBackend, TeamBackend
 from sharedmem.workers.channel import Kind
 from sharedmem.workers.failures import describe_failure
@@ -54,12 +54,12 @@ class background:  # noqa: N801 - the name is 0.3.8's
         self,
         function: Callable[..., Any],
         *args: Any,
-        backend: type[TeamBackend] = ProcessBackend,
+        backend: type[TeamBackend] | TeamBackend = ProcessBackend,
         **kwargs: Any,
     ) -> None:
         if not callable(function):
             raise TypeError(f"background needs a callable, got {function!r}")
-        if not (isinstance(backend, type) and issubclass(backend, TeamBackend)):
+        if not is_team_backend(backend):
             raise TypeError(
                 f"backend must be ProcessBackend or ThreadBackend, got {backend!r}: background "
                 "runs a call on this machine; to start one on a cluster, use Dask's client.submit"

@@ -138,6 +138,11 @@ def test_invalid_arguments_are_refused():
         background(3)
 
 
+def test_a_backend_may_be_an_object(backend):
+    assert background(divmod, 7, 2, backend=backend()).wait() == (3, 1)
+    assert sharedmem.MapReduce(backend(), np=2).map(abs, [-1, -2]) == [1, 2]
+
+
 def in_a_thread(function, *args):
     """Call a function in another thread; return a function that waits for its outcome."""
     outcome = []

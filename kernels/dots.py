@@ -46,7 +46,7 @@ def _dot(x: Array, y: Array, total: Array, lost: Array) -> None:
 
 @kernel
 def _complex_dot(x: Array, y: Array, total: Array, lost: Array) -> None:
-    """Add the products of real and imaginary parts, which are neighbours.
+    """Add the products of real and imaginary parts, which are neighbors.
 
     The first LANES are for parts of the same kind, and the others for those of different kinds.
     """

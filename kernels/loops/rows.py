@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -30,28 +30,6 @@ LONG = 1024
 SHORT = 32
 
 
-class _Room(NamedTuple):
-    """Memory of one thread.
-
-    Attributes
-    ----------
-    sides : ndarray
-        States of a batch of lines, side by side.
-    lanes, wide : ndarray
-        Lanes of a batch of lines, NARROW each, and those of one long line.
-    turned : ndarray
-        Elements of a batch of lines, side by side.
-    scratch : ndarray
-        See :func:`~sharedmem.kernels.loops.lines.line_kernel`.
-    """
-
-    sides: Array
-    lanes: Array
-    wide: Array
-    turned: Array
-    scratch: Array
-
-
 @part
 def _turn(
     x: Array, p: int, outer_stride: int, n: int, n_lines: int, turned: Array, to: int
@@ -69,14 +47,13 @@ def _batch_reducer(
     fold_to: Callable[..., None],
     n_lanes: int,
 ) -> Callable[..., None]:
-    """Make the part that reduces up to `batch` lines of contiguous elements to ``room.sides``."""
+    """Make the part that reduces up to `batch` lines of contiguous elements to ``sides``."""
 
     @part
     def reduce_batch(
         x: Array, p: int, outer_stride: int, n: int, n_lines: int, batch: int, identity: Array,
-        room: _Room,
+        scratch: Array, turned: Array, wide: Array, lanes: Array, sides: Array,
     ) -> None:  # fmt: skip
-        sides, lanes, wide, turned, scratch = room
         zero, narrow_width = number(0), number(NARROW)
         wide_width, batch_width = number(n_lanes), number(BATCH)
         rows = n // n_lanes if n_lanes > NARROW and n >= LONG else 0
@@ -128,13 +105,11 @@ def row_kernel(
         longest, batch = cut
         cursor, grain, n_tasks, place, target = queue
         identity, state, out, setting = result
-        room = _Room(
-            np.empty((len(state), NARROW * BATCH), state.dtype),
-            np.empty((len(state), NARROW * BATCH), state.dtype),
-            np.empty((len(state), LANES), state.dtype),
-            np.empty(SHORT * BATCH, x.dtype),
-            np.empty((n_scratch, LANES), state.dtype),
-        )
+        wide = np.empty((len(state), LANES), state.dtype)
+        lanes = np.empty((len(state), NARROW * BATCH), state.dtype)
+        sides = np.empty((len(state), NARROW * BATCH), state.dtype)
+        scratch = np.empty((n_scratch, LANES), state.dtype)
+        turned = np.empty(SHORT * BATCH, x.dtype)
         first = fetch_add(cursor, NEXT, grain)
         while first < n_tasks:
             stop = min(first + grain, n_tasks)
@@ -142,11 +117,14 @@ def row_kernel(
                 done = at // n_outer * longest
                 p = start + at % n_outer * outer_stride + done
                 length, n_lines = min(longest, n - done), min(batch, stop - at)
-                reduce_batch(x, p, outer_stride, length, n_lines, batch, identity, room)
+                reduce_batch(
+                    x, p, outer_stride, length, n_lines, batch, identity, scratch, turned, wide,
+                    lanes, sides,
+                )  # fmt: skip
                 if len(out):
-                    finish(room.sides, n_lines, out[at:], setting)
+                    finish(sides, n_lines, out[at:], setting)
                 else:
-                    copy_lanes(room.sides, n_lines, state, at)
+                    copy_lanes(sides, n_lines, state, at)
             fetch_add(cursor, DONE, stop - first)
             first = fetch_add(cursor, NEXT, grain)
         wait(cursor, place, target)

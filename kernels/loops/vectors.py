@@ -37,7 +37,7 @@ class Vector:
 
     @property
     def is_float(self) -> bool:
-        """Whether these are floating-point numbers."""
+        """Return whether these are floating-point numbers."""
         return not isinstance(self.value.type.element, ir.IntType)
 
     def full(self, number: float) -> Vector:

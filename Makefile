@@ -138,8 +138,9 @@ $(VENV)/bin/python $(OLD)/bin/python:
 	@test -n "$(PYTHON)" || { echo "sharedmem needs Python 3.11 or newer; none was found" >&2; exit 1; }
 	$(PYTHON) -m venv $(@D)/..
 
+# flock: pip writes beside the sources of the package, so it must not run twice at once.
 $(VENV)/with-%: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --editable '.[$*]'
+	flock pyproject.toml $(BIN)/pip install --quiet --disable-pip-version-check --no-compile --editable '.[$*]'
 	touch $@
 
 $(OLD)/with-0.3.8: | $(OLD)/bin/python

@@ -18,10 +18,8 @@ class Strike:
 
     def __call__(self, frame, event, argument):
         if event in ("call", "c_return") and os.getpid() == self.pid:
-            if _in_finalizer(frame):  # Python drops what is raised there.
-                return
             self.n_left -= 1
-            if self.n_left < 0:
+            if self.n_left < 0 and not _in_finalizer(frame):  # Python drops what is raised there.
                 sys.setprofile(None)
                 signal.raise_signal(self.number)
 

@@ -90,7 +90,9 @@ def test_invalid_shapes_and_orders_raise():
 
 @pytest.mark.parametrize("nbytes", [2**42, 2**70])
 def test_more_memory_than_the_machine_has_raises(nbytes):
-    with pytest.raises(MemoryError, match=f"{nbytes} bytes .* only {sharedmem.total_memory()}"):
+    with pytest.raises(
+        MemoryError, match=f"{nbytes} bytes .* has {sharedmem.total_memory()} bytes"
+    ):
         sharedmem.zeros(nbytes, "u1")
 
 

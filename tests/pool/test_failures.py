@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import signal
@@ -11,7 +10,6 @@ import time
 import pytest
 
 import sharedmem
-from interrupts import Strike
 from sharedmem import (
     DeadWorkerError,
     LostExceptionType,
@@ -168,34 +166,6 @@ def test_an_exception_of_a_signal_handler_is_raised_unchanged(backend, error):
         signal.signal(signal.SIGALRM, before)
         time.sleep(0.2)  # the call in the background ends, and
         assert sharedmem.background(abs, -1).wait() == 1  # is forgotten
-
-
-@pytest.mark.parametrize("call", ["map", "imap", "background"])
-def test_an_error_of_the_system_from_a_handler_is_not_taken_for_another(backend, call):
-    """It is raised at any moment; a call handles errors of the system of its own."""
-
-    def ring(*_):
-        raise TimeoutError("mine")
-
-    pool = MapReduce(backend, np=1)
-    calls = {
-        "map": lambda: pool.map(abs, [1]),
-        "imap": lambda: list(pool.imap(abs, [1])),
-        "background": lambda: sharedmem.background(abs, 1, backend=backend).wait(),
-    }
-    calls[call]()
-    before = signal.signal(signal.SIGALRM, ring)
-    try:
-        for at in itertools.count(0, 7):
-            strike = Strike(at, signal.SIGALRM)
-            with contextlib.suppress(TimeoutError), strike:
-                calls[call]()
-                break
-        assert strike.n_left >= 0, at
-    finally:
-        signal.signal(signal.SIGALRM, before)
-    assert at > 50
-    assert sharedmem.background(abs, -1).wait() == 1  # which forgets calls that have ended
 
 
 def test_stop_process_group_ends_one_worker_quietly(backend):

@@ -315,3 +315,25 @@ def test_dask_arrays_as_outputs_are_refused(folder, pool):
     array = dask.array.from_zarr(str(folder / "a.zarr"))
     with pytest.raises(TypeError, match="cannot be written to: give an array of zarr"):
         pool.map_chunks(abs, array, out=array)
+
+
+class DataArray:
+    """An array that holds another one, as xarray's does."""
+
+    dims = ("x",)
+
+    def __init__(self, data):
+        self._data = data
+        self.shape, self.dtype, self.ndim, self.chunks = data.shape, data.dtype, 1, data.chunks
+
+    @property
+    def data(self):
+        return self._data
+
+    def __array_ufunc__(self, *_, **__):
+        raise AssertionError("its names were lost")
+
+
+def test_a_dask_array_inside_one_of_xarray_is_read_by_a_cluster():
+    with pytest.raises(TypeError, match="workers of a cluster"):
+        sharedmem.sum(DataArray(dask.array.ones(3, chunks=2)))

@@ -3,7 +3,6 @@
 import inspect
 import itertools
 
-import dask.array
 import numpy as np
 import pytest
 
@@ -255,9 +254,3 @@ def test_an_array_of_xarray_is_an_array_like_and_not_a_file(lengths):
     assert sharedmem.apply_ufunc(np.negative, a).tolist() == [-2, -3, -1]
     assert sharedmem.sort(a).tolist() == [1, 2, 3]
     assert len(sharedmem.chunks(a, size=1)) == 3
-
-
-def test_a_dask_array_inside_one_of_xarray_is_read_by_a_cluster():
-    a = DataArray(dask.array.ones(3, chunks=2))
-    with pytest.raises(TypeError, match="workers of a cluster"):
-        sharedmem.sum(a)

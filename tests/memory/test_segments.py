@@ -313,8 +313,10 @@ def test_no_address_space_is_left(n):
         "r.setrlimit(r.RLIMIT_AS, (used + (8 << 20), -1))\n"
         f"arrays = [sharedmem.empty({n}) for _ in range(5000)]"
     )
-    assert "MemoryError: cannot get " in done.stderr
-    assert "bytes of shared memory: Cannot allocate memory" in done.stderr
+    assert "MemoryError" in done.stderr
+    if n > 1000:  # Small arrays leave Python no memory to say more.
+        assert "cannot get " in done.stderr
+        assert "bytes of shared memory: Cannot allocate memory" in done.stderr
 
 
 def test_a_thousand_segments_are_freed():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import operator
 import threading
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.arrays.strides import address_of, byte_bounds
+from sharedmem.memory.segment_files import memory_error
 from sharedmem.memory.segment_keys import SegmentKey, key_of, open_segment
 from sharedmem.memory.segments import Segment, find_segment, is_mapped_shared
 
@@ -276,9 +278,15 @@ def allocate(shape: tuple[int, ...], dtype: DTypeLike | None, axes: Sequence[int
     template = np.empty(0, check_dtype(dtype))
     axes = (*axes, *range(len(axes), len(axes) + template.ndim - 1))
     shape += template.shape[1:]
-    segment = Segment(math.prod(shape) * template.itemsize)
-    array = _view(segment, [shape[axis] for axis in axes], template.dtype)
-    return array.transpose(sorted(range(len(axes)), key=axes.__getitem__))
+    nbytes = math.prod(shape) * template.itemsize
+    try:
+        array = _view(Segment(nbytes), [shape[axis] for axis in axes], template.dtype)
+        return array.transpose(sorted(range(len(axes)), key=axes.__getitem__))
+    except MemoryError as error:
+        if error.args:
+            raise
+        # Python had no memory for its own objects.
+        raise memory_error(errno.ENOMEM, nbytes) from None
 
 
 def is_shared(x: Any) -> bool:

@@ -54,7 +54,7 @@ def create_file(descriptors: list[int], length: int) -> None:
             fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
         )
     except OSError as error:
-        raise _memory_error(error.errno or 0, length) from error
+        raise memory_error(error.errno or 0, length) from error
 
 
 def check_file(fd: int, nbytes: int) -> None:
@@ -97,10 +97,11 @@ def _map(
     try:
         return map_memory(mappings, address, length, protection, flags, fd)
     except OSError as error:
-        raise _memory_error(error.errno or 0, length) from error
+        raise memory_error(error.errno or 0, length) from error
 
 
-def _memory_error(code: int, length: int) -> Exception:
+def memory_error(code: int, length: int) -> Exception:
+    """Return the exception for `length` bytes of shared memory that the system refuses."""
     text = f"cannot get {length} bytes of shared memory: {reason(code)}"
     if code in (errno.ENOMEM, errno.ENOSPC, errno.EFBIG):
         return MemoryError(text)

@@ -80,7 +80,7 @@ def allocate_on_disk(fd: int, offset: int, length: int) -> None:
 
 
 # Closed before the error is composed: Python needs mappings for the memory that this takes.
-_reserve = [mmap.mmap(-1, 4096) for _ in range(4)]
+_reserve = [mmap.mmap(-1, 1 << 20) for _ in range(4)]
 
 
 def reason(code: int) -> str:

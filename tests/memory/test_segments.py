@@ -313,10 +313,17 @@ def test_no_address_space_is_left(n):
         "r.setrlimit(r.RLIMIT_AS, (used + (8 << 20), -1))\n"
         f"arrays = [sharedmem.empty({n}) for _ in range(5000)]"
     )
-    assert "MemoryError" in done.stderr
-    if n > 1000:  # Small arrays leave Python no memory to say more.
-        assert "cannot get " in done.stderr
-        assert "bytes of shared memory: Cannot allocate memory" in done.stderr
+    assert "MemoryError: cannot get " in done.stderr
+    assert "bytes of shared memory: Cannot allocate memory" in done.stderr
+
+
+def test_the_error_is_the_same_where_python_has_no_memory_left(monkeypatch):
+    def no_memory(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("sharedmem.arrays.shared_array._view", no_memory)
+    with pytest.raises(MemoryError, match="cannot get 8000 bytes of shared memory: Cannot alloc"):
+        sharedmem.empty(1000)
 
 
 def test_a_thousand_segments_are_freed():

@@ -10,13 +10,16 @@ import logging
 import lzma
 import os
 import resource
+import signal
 import tarfile
 import zipfile
 
 import pytest
 
 import sharedmem
+from interrupts import Strike
 from leftovers import look
+from sharedmem.memory import open_files
 
 N_TASKS = 40
 LINES = [f"line {i}" for i in range(N_TASKS)]
@@ -255,3 +258,16 @@ def test_reopened_files_keep_their_flags_and_numbers(tmp_path, pool):
         assert look() == before
     finally:
         os.close(descriptor)
+
+
+def test_an_error_of_the_system_from_a_signal_handler_is_not_taken_for_one_of_a_file():
+    def ring(*_):
+        raise TimeoutError("mine")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        for at in range(2, 40):
+            with pytest.raises(TimeoutError, match="mine"), Strike(at, signal.SIGALRM):
+                open_files.flush_output()
+    finally:
+        signal.signal(signal.SIGALRM, before)

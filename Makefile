@@ -21,6 +21,9 @@ VERSIONS ?= 3.11 3.12 3.13
 VENV := .venv
 BIN := $(VENV)/bin
 OLD := $(VENV)-0.3.8
+# uv takes seconds where pip takes a minute; pip serves where uv cannot.
+pip = $(1)/pip install --quiet --disable-pip-version-check --no-compile
+install = { $(pip) uv && $(1)/uv pip install --quiet --python $(1)/python $(2); } || $(pip) $(2)
 
 .PHONY: demo test lint types pools unit kernels callers doctests versions version faults soak dtypes \
 	processors fuzz coverage compat bench regressions clean
@@ -80,7 +83,7 @@ version: $(VENV)/with-test
 
 # Some scenarios need these packages, and are skipped without them.
 faults: $(VENV)/with-test
-	$(BIN)/pip install --quiet --disable-pip-version-check ipykernel pytest-xdist distributed
+	$(call install,$(BIN),ipykernel pytest-xdist distributed)
 	PYTHONPATH=tests $(BIN)/python tests/faults
 
 soak: $(VENV)/with-test
@@ -96,7 +99,7 @@ processors: $(VENV)/with-test
 
 # Atheris does not support every Python, so it is not in an extra of the package.
 fuzz: $(VENV)/with-test
-	$(BIN)/pip install --quiet --disable-pip-version-check atheris
+	$(call install,$(BIN),atheris)
 	for target in frames pickles expressions; do \
 		$(BIN)/python tests/fuzz $$target -max_total_time=60 -verbosity=0 || exit 1; \
 	done
@@ -138,12 +141,11 @@ $(VENV)/bin/python $(OLD)/bin/python:
 	@test -n "$(PYTHON)" || { echo "sharedmem needs Python 3.11 or newer; none was found" >&2; exit 1; }
 	$(PYTHON) -m venv $(@D)/..
 
-# flock: pip writes beside the sources of the package, so it must not run twice at once.
+# flock: pip and uv write beside the sources of the package, so they must not run twice at once.
 $(VENV)/with-%: pyproject.toml | $(VENV)/bin/python
-	flock pyproject.toml $(BIN)/pip install --quiet --disable-pip-version-check --no-compile --editable '.[$*]'
+	flock pyproject.toml sh -c "$(call install,$(BIN),--editable '.[$*]')"
 	touch $@
 
 $(OLD)/with-0.3.8: | $(OLD)/bin/python
-	$(OLD)/bin/pip install --quiet --disable-pip-version-check --no-compile \
-		sharedmem==0.3.8 pytest pytest-timeout
+	$(call install,$(OLD)/bin,sharedmem==0.3.8 pytest pytest-timeout)
 	touch $@

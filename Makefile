@@ -76,7 +76,8 @@ version-%:
 
 # Tests whose outcome does not depend on the version of Python: arithmetic, which the others cover.
 # Faults take minutes; `make faults VENV=.venv-3.13` injects them into another version.
-SAME := $(addprefix tests/,compat faults project engine/test_engine.py engine/test_map_overlap.py)
+SAME := $(addprefix tests/,compat faults project) \
+	$(addprefix tests/engine/test_,apply_ufunc.py map_chunks.py map_overlap.py reduce.py)
 version: $(VENV)/with-test
 	$(BIN)/pytest -q -m "not slow" $(POOLS)
 	$(BIN)/pytest -q -m "not slow" $(UNIT) $(SAME:%=--ignore=%)

@@ -13,7 +13,6 @@ from sharedmem.expressions.language import (
     FUNCTIONS,
     MAX_BITS,
     OPERATORS,
-    POWERS,
     WIDENED,
     Call,
     Literal,
@@ -79,7 +78,7 @@ def bind(steps: Steps, values: Mapping[str, Any]) -> tuple[Steps, list[str], lis
             if all(part in numbers for part in arguments):
                 numbers[at] = _compute(function, [numbers[part] for part in arguments])
                 continue
-            if function == "**" and (power := f"** {numbers.get(arguments[1])!r}") in POWERS:
+            if function == "**" and (power := f"** {numbers.get(arguments[1])!r}") in OPERATORS:
                 function, arguments = power, arguments[:1]
             places[at] = append(Call(function, tuple(map(place, arguments))))
     if not places:

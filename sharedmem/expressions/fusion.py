@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 from collections.abc import Callable, Sequence
@@ -12,30 +13,11 @@ import numpy as np
 
 from sharedmem.expressions import libmvec, lowering
 from sharedmem.expressions.kernel import Kernel
-from sharedmem.expressions.language import (
-    FUNCTIONS,
-    POWERS,
-    WIDENED,
-    Call,
-    Operand,
-    Scalar,
-    Step,
-    Steps,
-)
-from sharedmem.expressions.lowering import Dtype, Parts
+from sharedmem.expressions.language import UFUNCS, WIDENED, Call, Operand, Scalar, Step, Steps
+from sharedmem.expressions.lowering import Dtype, Emit, Parts
 from sharedmem.expressions.numpy_loops import NumpyLoop, find_loop
 from sharedmem.expressions.strips import STRIP, Source, Stage, write_kernel
 from sharedmem.machine.fork_locks import new_lock
-
-UFUNCS = {
-    "+": np.add, "-": np.subtract, "*": np.multiply, "/": np.true_divide, "//": np.floor_divide,
-    "%": np.remainder, "**": np.power, "&": np.bitwise_and, "|": np.bitwise_or,
-    "^": np.bitwise_xor, "<<": np.left_shift, ">>": np.right_shift, "<": np.less,
-    "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal, "==": np.equal,
-    "!=": np.not_equal, "negative": np.negative, "positive": np.positive, "~": np.invert,
-    "** 2": np.square, "** 2.0": np.square, "** 0.5": np.sqrt,
-    "** -1": np.reciprocal, "** -1.0": np.reciprocal,
-}  # fmt: skip
 
 
 class _Unfused(Exception):  # noqa: N818 - no error: NumPy computes it
@@ -112,8 +94,7 @@ class _Program:
         self.loops: list[NumpyLoop] = []
         self._operand_dtypes = operand_dtypes
         self._is_exact = is_exact
-        self._ways = (lowering.operate,) if is_exact else (lowering.operate, libmvec.apply)
-        self._values: list[_Value | Scalar] = []
+        self._values: list[Any] = []  # of _Value and Scalar, by the places of their steps
         self._stages = [Stage()]
         self._widest = 1
 
@@ -126,12 +107,8 @@ class _Program:
         """Append what computes the steps, and return the last one's value."""
         for step in steps:
             self._values.append(step if isinstance(step, Scalar) else self._new_value(step))
-        return self._value(len(steps) - 1)
-
-    def _value(self, place: int) -> _Value:
-        value = self._values[place]
-        assert isinstance(value, _Value)
-        return value
+        result: _Value = self._values[-1]
+        return result
 
     def _new_value(self, step: Step) -> _Value:
         if isinstance(step, Operand):
@@ -141,8 +118,10 @@ class _Program:
         if step.function == "where":
             return self._where(*step.arguments)
         if step.function in ("real", "imag"):
-            return self._part(step.function, self._value(step.arguments[0]))
-        ufunc: Any = UFUNCS.get(step.function) or FUNCTIONS[step.function]
+            value = self._values[step.arguments[0]]
+            part = functools.partial(lowering.take_part, function=step.function)
+            return self._compute(lowering.part_of(value.dtype), part, [value])
+        ufunc: Any = UFUNCS[step.function]
         try:
             *wanted, dtype = ufunc.resolve_dtypes((*map(self._kind, step.arguments), None))
         except TypeError:  # NumPy says it better
@@ -150,7 +129,7 @@ class _Program:
         # A negative exponent of an integer is an error, for which a loop needs the interpreter.
         if ufunc is np.power and dtype.kind == "i":
             raise _Unfused
-        if step.function in POWERS:
+        if step.function.startswith("** "):
             kind = self._kind(step.arguments[0]).kind
             if kind != "f" and not (step.function == "** 2" and kind in "iu"):
                 raise _Unfused
@@ -160,11 +139,10 @@ class _Program:
             self._as(part, _known(kind)) for part, kind in zip(step.arguments, wanted, strict=True)
         ]
         if all(kind == wanted[0] for kind in wanted):
-            for way in self._ways:
-                operation = functools.partial(way, function=step.function, dtype=wanted[0])
-                value = self._compute(_known(dtype), operation, arguments)
-                if value is not None:
-                    return value
+            way = lowering.operate if self._is_exact else _operate_or_call
+            operation = functools.partial(way, function=ufunc.__name__, dtype=wanted[0])
+            with contextlib.suppress(_Unfused):
+                return self._compute(_known(dtype), operation, arguments)
         loop = find_loop(ufunc, (*wanted, dtype))
         if loop is None:
             raise _Unfused
@@ -189,39 +167,27 @@ class _Program:
         if value.dtype == dtype:
             return value
         conversion = functools.partial(lowering.convert, old=value.dtype, new=dtype)
-        converted = self._compute(dtype, conversion, [value])
-        if converted is None:
-            raise _Unfused
-        return converted
+        return self._compute(dtype, conversion, [value])
 
     def _where(self, condition: int, x: int, y: int) -> _Value:
         kinds = [self._kind(place) for place in (x, y)]
-        dtype = _known(
-            np.result_type(*(kind(1) if isinstance(kind, type) else kind for kind in kinds))
-        )
+        examples = [kind(1) if isinstance(kind, type) else kind for kind in kinds]
+        dtype = _known(np.result_type(*examples))
         arguments = [self._as(condition, np.dtype(bool)), self._as(x, dtype), self._as(y, dtype)]
-        chosen = self._compute(dtype, functools.partial(lowering.choose, dtype=dtype), arguments)
-        assert chosen is not None
-        return chosen
-
-    def _part(self, function: str, value: _Value) -> _Value:
-        dtype = lowering.part_of(value.dtype)
-        parts = self._use(value, self._stages[value.stage])
-        if len(parts) == 1 and function == "real":
-            return value
-        chosen = parts[function == "imag"] if len(parts) == 2 else "zeroinitializer"
-        return _Value(dtype, value.stage, (chosen,))
+        return self._compute(dtype, functools.partial(lowering.choose, dtype=dtype), arguments)
 
     def _compute(
         self, dtype: Dtype, operation: Callable[..., Parts | None], arguments: list[_Value]
-    ) -> _Value | None:
-        """Append an operation on registers; None if there is none for it."""
+    ) -> _Value:
+        """Append an operation on registers."""
         at = max(argument.stage for argument in arguments)
         stage = self._stages[at]
         registers = [self._use(argument, stage) for argument in arguments]
         parts = operation(stage.emit, arguments=registers)
         self._widest = max(self._widest, lowering.part_of(dtype).itemsize)
-        return None if parts is None else _Value(dtype, at, parts)
+        if parts is None:
+            raise _Unfused
+        return _Value(dtype, at, parts)
 
     def _call(self, loop: NumpyLoop, dtype: Dtype, arguments: list[_Value]) -> _Value:
         """Append a call of one of NumPy's loops."""
@@ -258,6 +224,10 @@ class _Program:
         strip = Source(place, dtype, self.scratch, is_strip=True)
         self.scratch += STRIP * dtype.itemsize
         return strip
+
+
+def _operate_or_call(emit: Emit, **operation: Any) -> Parts | None:
+    return lowering.operate(emit, **operation) or libmvec.apply(emit, **operation)
 
 
 def _known(dtype: Dtype) -> Dtype:

@@ -8,6 +8,8 @@ import math
 import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,33 +18,40 @@ MAX_LENGTH = 10_000
 MAX_DEPTH = 100
 MAX_BITS = 64
 
-# Python's operators, which mean to Python's numbers what they mean to Python.
-OPERATORS: dict[str, Callable[..., Any]] = {
-    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv,
-    "//": operator.floordiv, "%": operator.mod, "**": operator.pow,
-    "&": operator.and_, "|": operator.or_, "^": operator.xor,
-    "<<": operator.lshift, ">>": operator.rshift,
-    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
-    "==": operator.eq, "!=": operator.ne,
-    "negative": operator.neg, "positive": operator.pos, "~": operator.invert,
+# Operators in Python's syntax, on Python's numbers, and on arrays. NumPy computes powers by some
+# numbers in ways of their own.
+_OPERATORS: dict[str, tuple[type[ast.AST] | None, Callable[..., Any], np.ufunc]] = {
+    "+": (ast.Add, operator.add, np.add), "-": (ast.Sub, operator.sub, np.subtract),
+    "*": (ast.Mult, operator.mul, np.multiply), "/": (ast.Div, operator.truediv, np.divide),
+    "//": (ast.FloorDiv, operator.floordiv, np.floor_divide),
+    "%": (ast.Mod, operator.mod, np.remainder), "**": (ast.Pow, operator.pow, np.power),
+    "** 2": (None, lambda x: x**2, np.square), "** 2.0": (None, lambda x: x**2.0, np.square),
+    "** 0.5": (None, lambda x: x**0.5, np.sqrt), "** -1": (None, lambda x: x**-1, np.reciprocal),
+    "** -1.0": (None, lambda x: x**-1.0, np.reciprocal),
+    "&": (ast.BitAnd, operator.and_, np.bitwise_and), "|": (ast.BitOr, operator.or_, np.bitwise_or),
+    "^": (ast.BitXor, operator.xor, np.bitwise_xor),
+    "<<": (ast.LShift, operator.lshift, np.left_shift),
+    ">>": (ast.RShift, operator.rshift, np.right_shift),
+    "<": (ast.Lt, operator.lt, np.less), "<=": (ast.LtE, operator.le, np.less_equal),
+    ">": (ast.Gt, operator.gt, np.greater), ">=": (ast.GtE, operator.ge, np.greater_equal),
+    "==": (ast.Eq, operator.eq, np.equal), "!=": (ast.NotEq, operator.ne, np.not_equal),
+    "negative": (ast.USub, operator.neg, np.negative),
+    "positive": (ast.UAdd, operator.pos, np.positive),
+    "~": (ast.Invert, operator.invert, np.invert),
 }  # fmt: skip
+_SYMBOLS: dict[Any, str] = {node: symbol for symbol, (node, _, _) in _OPERATORS.items()}
+OPERATORS = {symbol: function for symbol, (_, function, _) in _OPERATORS.items()}
 
-# Powers by these numbers NumPy computes in a way of their own.
-POWERS = {f"** {number!r}": number for number in (2, 2.0, 0.5, -1, -1.0)}
-OPERATORS |= {name: lambda base, exponent=number: base**exponent for name, number in POWERS.items()}
-
-_UFUNC_NAMES = (
+_NAMES = (
     "sin cos tan arcsin arccos arctan arctan2 sinh cosh tanh arcsinh arccosh arctanh log log10 "
     "log1p log2 exp expm1 sqrt floor ceil trunc rint minimum maximum isnan isfinite isinf hypot "
-    "power sign fmod square reciprocal"
+    "power sign fmod square reciprocal abs conj real imag where clip"
 )
-FUNCTIONS: dict[str, Callable[..., Any]] = {
-    **{name: getattr(np, name) for name in _UFUNC_NAMES.split()},
-    "abs": np.absolute,
-    "conj": np.conjugate,
-    "real": np.real,
-    "imag": np.imag,
-    "where": np.where,
+FUNCTIONS: dict[str, Any] = {name: getattr(np, name) for name in _NAMES.split()}
+# What computes operators and functions on arrays, but for real, imag, where, and clip.
+UFUNCS = {
+    **{symbol: ufunc for symbol, (_, _, ufunc) in _OPERATORS.items()},
+    **{name: f for name, f in FUNCTIONS.items() if isinstance(f, np.ufunc)},
 }
 # Computed in float64, and rounded: logarithms of powers of ten must be exact, and those of NumPy's
 # float32 loop for AVX-512 are not.
@@ -51,12 +60,6 @@ _N_ARGUMENTS = {"real": 1, "imag": 1, "where": 3, "clip": 3}
 
 CONSTANTS = {"pi": math.pi, "e": math.e, "inf": math.inf, "nan": math.nan}
 
-_SYMBOLS: dict[type[ast.AST], str] = {
-    ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%",
-    ast.Pow: "**", ast.BitAnd: "&", ast.BitOr: "|", ast.BitXor: "^", ast.LShift: "<<",
-    ast.RShift: ">>", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==",
-    ast.NotEq: "!=", ast.USub: "negative", ast.UAdd: "positive", ast.Invert: "~",
-}  # fmt: skip
 _HINTS: dict[type[ast.AST], str] = {
     ast.And: "use & for and, with parentheses around comparisons",
     ast.Or: "use | for or, with parentheses around comparisons",
@@ -156,10 +159,7 @@ def _parse(expression: str) -> Steps:
             f"{_short(expression)} has more terms than Python's parser accepts here, or is nested "
             "too deeply; evaluate parts of it"
         ) from None
-    writer = _Writer(text)
-    for node in writer.in_order(tree):
-        writer.write(node)
-    return tuple(writer.steps)
+    return _Writer(text).steps_of(tree)
 
 
 def names_in(steps: Steps) -> Iterator[str]:
@@ -184,102 +184,90 @@ class _Writer:
     """Steps of the nodes of a tree of Python's, which cannot hold anything else."""
 
     def __init__(self, text: str) -> None:
-        self.steps: list[Step] = []
+        self._steps: list[Step] = []
         self._text = text
         self._places: dict[Any, int] = {}
-        self._place_of: dict[ast.expr, int] = {}
 
-    def in_order(self, tree: ast.expr) -> Iterator[ast.expr]:
-        """Return the nodes, each after its parts; refuse what is nested too deeply."""
+    def steps_of(self, tree: ast.expr) -> Steps:
+        """Return the steps of a tree, each after its parts; refuse what is nested too deeply."""
         found, left = [], [(tree, 1)]
         while left:
             node, level = left.pop()
             if level > MAX_DEPTH:
                 raise ValueError(f"the expression is nested more than {MAX_DEPTH} levels deep")
-            found.append(node)
-            left += [(x, level + (not _continues(node, x))) for x in self._parts_of(node)]
-        return reversed(found)
+            parts, append = self._read(node)
+            found.append((node, parts, append))
+            left += [(part, level + (not _continues(node, part))) for part in parts]
+        place_of: dict[ast.expr, int] = {}
+        for node, parts, append in reversed(found):
+            place_of[node] = append(*(place_of[part] for part in parts))
+        return tuple(self._steps)
 
-    def write(self, node: ast.expr) -> None:
-        """Append the steps of a node, unless they are there already."""
-        parts = [self._place_of[part] for part in self._parts_of(node)]
-        match node:
-            case ast.Constant(value=value):
-                number = np.bool_(value) if type(value) is bool else check_bits(value)
-                at = self._append(Literal(number), (type(value), repr(value)))
-            case ast.Name(id=name):
-                at = self._append(Name(name))
-            case ast.UnaryOp(op=op) | ast.BinOp(op=op):
-                at = self._call(_SYMBOLS[type(op)], *parts)
-            case ast.Compare(ops=ops):  # a < b < c: (a < b) & (b < c)
-                sides = zip(ops, parts[:-1], parts[1:], strict=True)
-                compared = [self._call(_SYMBOLS[type(op)], x, y) for op, x, y in sides]
-                at = functools.reduce(lambda x, y: self._call("&", x, y), compared)
-            case ast.Call(func=ast.Name(id="clip")):
-                x, low, high = parts
-                at = self._call("minimum", self._call("maximum", x, low), high)
-            case _:
-                at = self._call(node.func.id, *parts)  # type: ignore[attr-defined]
-        self._place_of[node] = at
-
-    def _call(self, function: str, *arguments: int) -> int:
-        return self._append(Call(function, arguments))
-
-    def _append(self, step: Step, key: Any = None) -> int:
-        key = step if key is None else key
-        if key not in self._places:
-            self._places[key] = len(self.steps)
-            self.steps.append(step)
-        return self._places[key]
-
-    def _parts_of(self, node: ast.expr) -> list[ast.expr]:
-        """Return what a node is applied to; refuse all nodes but a few."""
+    def _read(self, node: ast.expr) -> tuple[list[ast.expr], Callable[..., int]]:
+        """Return what a node is applied to, and what appends its step; refuse all but a few."""
         match node:
             case ast.Constant(value=value):
                 if type(value) not in (bool, int, float, complex):
                     raise self._refuse(node, f"{type(value).__name__} is not a number")
-                return []
+                number = np.bool_(value) if type(value) is bool else check_bits(value)
+                return [], partial(self._append, Literal(number), (type(value), repr(value)))
             case ast.Name(id=name):
                 if name.startswith("__"):
                     raise self._refuse(node, "names with leading underscores are not allowed")
-                return []
+                return [], partial(self._append, Name(name))
             case ast.UnaryOp(op=op, operand=operand) if type(op) in _SYMBOLS:
-                return [operand]
+                return [operand], partial(self._call, _SYMBOLS[type(op)])
             case ast.BinOp(left=left, op=op, right=right) if type(op) in _SYMBOLS:
-                return [left, right]
-            case ast.Compare():
-                return self._sides_of(node)
+                return [left, right], partial(self._call, _SYMBOLS[type(op)])
+            case ast.Compare(ops=ops):
+                return self._sides_of(node), partial(self._compare, ops)
             case ast.Call():
-                return self._arguments_of(node)
+                parts = self._arguments_of(node)
+                return parts, partial(self._call, node.func.id)  # type: ignore[attr-defined]
         kind: Any = type(getattr(node, "op", node))
         if kind in _HINTS:
             raise self._refuse(node, _HINTS[kind])
         name, instead = _INSTEAD.get(kind, (kind.__name__, _ALLOWED))
         raise self._refuse(node, f"{name} is not allowed; {instead}")
 
+    def _append(self, step: Step, key: Any = None) -> int:
+        """Append a step, unless it is there already, and return its place."""
+        key = step if key is None else key
+        if key not in self._places:
+            self._places[key] = len(self._steps)
+            self._steps.append(step)
+        return self._places[key]
+
+    def _call(self, function: str, *arguments: int) -> int:
+        if function == "clip":
+            x, low, high = arguments
+            return self._call("minimum", self._call("maximum", x, low), high)
+        return self._append(Call(function, arguments))
+
+    def _compare(self, ops: list[ast.cmpop], *sides: int) -> int:
+        pairs = zip(ops, pairwise(sides), strict=True)
+        compared = [self._call(_SYMBOLS[type(op)], *pair) for op, pair in pairs]
+        return functools.reduce(partial(self._call, "&"), compared)  # a < b < c: (a < b) & (b < c)
+
     def _sides_of(self, node: ast.Compare) -> list[ast.expr]:
         for op in node.ops:
             if type(op) not in _SYMBOLS:
                 raise self._refuse(node, f"{type(op).__name__} is not allowed; {_COMPARISONS}")
-        for middle in node.comparators[:-1]:
-            if any(
-                isinstance(part, ast.Compare) and len(part.ops) > 1 for part in ast.walk(middle)
-            ):
-                raise self._refuse(
-                    node, "chained comparisons in the middle of others are not allowed; use &"
-                )
+        inner = [part for middle in node.comparators[:-1] for part in ast.walk(middle)]
+        if any(isinstance(part, ast.Compare) and len(part.ops) > 1 for part in inner):
+            why = "chained comparisons in the middle of others are not allowed; use &"
+            raise self._refuse(node, why)
         return [node.left, *node.comparators]
 
     def _arguments_of(self, node: ast.Call) -> list[ast.expr]:
         name = node.func.id if isinstance(node.func, ast.Name) else ""
-        if name not in FUNCTIONS and name != "clip":
-            known = ", ".join(sorted({*FUNCTIONS, "clip"}))
-            raise self._refuse(
-                node, f"{self._source_of(node.func)} is not one of the functions {known}"
-            )
+        if name not in FUNCTIONS:
+            known = ", ".join(sorted(FUNCTIONS))
+            why = f"{self._source_of(node.func)} is not one of the functions {known}"
+            raise self._refuse(node, why)
         if node.keywords or any(isinstance(argument, ast.Starred) for argument in node.args):
             raise self._refuse(node, "arguments of functions must be positional, without *")
-        expected = _N_ARGUMENTS.get(name) or FUNCTIONS[name].nin  # type: ignore[attr-defined]
+        expected = _N_ARGUMENTS.get(name) or FUNCTIONS[name].nin
         if len(node.args) != expected:
             raise self._refuse(node, f"{name} takes {expected} arguments, got {len(node.args)}")
         return node.args

@@ -20,13 +20,13 @@ import numpy as np
 
 from sharedmem.expressions.lowering import Dtype, Emit, Parts, at_width, processor, vector
 
-# By NumPy's names and operators. log10 of powers of ten has to be exact, and libmvec's is not
+# By NumPy's names. log10 of powers of ten has to be exact, and libmvec's is not
 # (54 of 600 for float64).
 _NAMES = {
     "exp": "exp", "expm1": "expm1", "log": "log", "log1p": "log1p", "log2": "log2",
     "sin": "sin", "cos": "cos", "tan": "tan", "arcsin": "asin", "arccos": "acos", "arctan": "atan",
     "sinh": "sinh", "cosh": "cosh", "tanh": "tanh", "arcsinh": "asinh", "arccosh": "acosh",
-    "arctanh": "atanh", "arctan2": "atan2", "hypot": "hypot", "power": "pow", "**": "pow",
+    "arctanh": "atanh", "arctan2": "atan2", "hypot": "hypot", "power": "pow",
 }  # fmt: skip
 # NumPy's loops for these are vectors on each processor, and those of libmvec slow for large angles;
 # its hypot is as fast, and closer.
@@ -106,8 +106,7 @@ def _is_left_to_numpy(function: str, dtype: Dtype) -> bool:
         from numpy.lib.introspect import opt_func_info
     except ImportError:  # a NumPy older than 2.2 does not tell
         return False
-    name = "power" if function == "**" else function
-    found = opt_func_info(func_name=f"^{name}$", signature=dtype.name)
+    found = opt_func_info(func_name=f"^{function}$", signature=dtype.name)
     targets = [loop["current"] for loops in found.values() for loop in loops.values()]
     return any(target.startswith(("AVX512", "X86_V4")) for target in targets)
 

@@ -25,26 +25,27 @@ _NAMES: dict[Dtype, str] = {np.dtype(name): llvm for name, llvm in {
 }.items()}  # fmt: skip
 _PARTS: dict[Dtype, Dtype] = {np.dtype("c8"): np.dtype("f4"), np.dtype("c16"): np.dtype("f8")}
 
-# Instructions that give NumPy's bits, by the kinds of dtypes.
+# Instructions that give NumPy's bits, of two arguments or of one twice, by the kinds of dtypes.
 _OPERATIONS = {
-    "+": {"iu": "add", "fc": "fadd"},
-    "-": {"iu": "sub", "fc": "fsub"},
-    "*": {"iu": "mul", "f": "fmul"},
-    "/": {"f": "fdiv"},
-    "&": {"biu": "and"},
-    "|": {"biu": "or"},
-    "^": {"biu": "xor"},
-    "<": {"bu": "icmp ult", "i": "icmp slt", "f": "fcmp olt"},
-    "<=": {"bu": "icmp ule", "i": "icmp sle", "f": "fcmp ole"},
-    ">": {"bu": "icmp ugt", "i": "icmp sgt", "f": "fcmp ogt"},
-    ">=": {"bu": "icmp uge", "i": "icmp sge", "f": "fcmp oge"},
-    "==": {"biu": "icmp eq", "f": "fcmp oeq"},
-    "!=": {"biu": "icmp ne", "f": "fcmp une"},
+    "add": {"iu": "add", "fc": "fadd"},
+    "subtract": {"iu": "sub", "fc": "fsub"},
+    "multiply": {"iu": "mul", "f": "fmul"},
+    "square": {"iu": "mul", "f": "fmul"},
+    "divide": {"f": "fdiv"},
+    "bitwise_and": {"biu": "and"},
+    "bitwise_or": {"biu": "or"},
+    "bitwise_xor": {"biu": "xor"},
+    "less": {"bu": "icmp ult", "i": "icmp slt", "f": "fcmp olt"},
+    "less_equal": {"bu": "icmp ule", "i": "icmp sle", "f": "fcmp ole"},
+    "greater": {"bu": "icmp ugt", "i": "icmp sgt", "f": "fcmp ogt"},
+    "greater_equal": {"bu": "icmp uge", "i": "icmp sge", "f": "fcmp oge"},
+    "equal": {"biu": "icmp eq", "f": "fcmp oeq"},
+    "not_equal": {"biu": "icmp ne", "f": "fcmp une"},
+    "isnan": {"f": "fcmp uno"},
 }
-_SQUARES = {"square", "** 2", "** 2.0"}
 _INTRINSICS = {
-    "abs": "fabs", "sqrt": "sqrt", "** 0.5": "sqrt", "floor": "floor", "ceil": "ceil",
-    "trunc": "trunc", "rint": "rint",
+    "absolute": "fabs", "sqrt": "sqrt", "floor": "floor", "ceil": "ceil", "trunc": "trunc",
+    "rint": "rint",
 }  # fmt: skip
 
 
@@ -138,37 +139,38 @@ def convert(emit: Emit, old: Dtype, new: Dtype, arguments: Sequence[Parts]) -> P
 
 
 def operate(emit: Emit, function: str, dtype: Dtype, arguments: Sequence[Parts]) -> Parts | None:
-    """Apply a function to arguments of one type; None for what is better left to NumPy."""
+    """Apply a ufunc to arguments of one type; None for what is better left to NumPy."""
     kind, form = dtype.kind, vector(dtype)
     for kinds, operation in _OPERATIONS.get(function, {}).items():
         if kind in kinds:
-            pairs = zip(*arguments, strict=True)
+            pairs = zip(arguments[0], arguments[-1], strict=True)
             return tuple(emit(f"{operation} {form} {left}, {right}") for left, right in pairs)
     (first, *_), *_ = arguments
-    if function in _SQUARES and kind in "iuf":
-        return (emit(f"{'fmul' if kind == 'f' else 'mul'} {form} {first}, {first}"),)
     if function in _INTRINSICS and kind == "f":
         bits = 8 * dtype.itemsize
         return (emit(f"call {form} @llvm.{_INTRINSICS[function]}.v#f{bits}({form} {first})"),)
-    if function == "negative" and kind in "if":
-        return (
-            emit(f"fneg {form} {first}" if kind == "f" else f"sub {form} zeroinitializer, {first}"),
-        )
-    if function == "isnan" and kind == "f":
-        return (emit(f"fcmp uno {form} {first}, {first}"),)
-    if function == "~" and kind == "b":
+    if function == "negative" and kind == "f":
+        return (emit(f"fneg {form} {first}"),)
+    if function == "negative" and kind == "i":
+        return (emit(f"sub {form} zeroinitializer, {first}"),)
+    if function == "invert" and kind == "b":
         return (emit(f"icmp eq {form} {first}, zeroinitializer"),)
     return None
 
 
 def choose(emit: Emit, dtype: Dtype, arguments: Sequence[Parts]) -> Parts:
     """Choose elements of the second argument where the first holds, and of the third elsewhere."""
-    condition, x, y = arguments
-    form = vector(dtype)
+    ((condition,), x, y), form = arguments, vector(dtype)
+    pairs = zip(x, y, strict=True)
     return tuple(
-        emit(f"select <# x i1> {condition[0]}, {form} {one}, {form} {other}")
-        for one, other in zip(x, y, strict=True)
+        emit(f"select <# x i1> {condition}, {form} {one}, {form} {other}") for one, other in pairs
     )
+
+
+def take_part(_: Emit, function: str, arguments: Sequence[Parts]) -> Parts:
+    """Return the real or the imaginary part of elements."""
+    real, imaginary = (*arguments[0], "zeroinitializer")[:2]
+    return (real if function == "real" else imaginary,)
 
 
 def at_width(text: str, width: int) -> str:

@@ -12,9 +12,9 @@ from sharedmem.arrays.shared_array import is_present
 from sharedmem.engine.line_view import memory_order
 from sharedmem.expressions import float_flags
 from sharedmem.expressions.binding import bind
-from sharedmem.expressions.fusion import UFUNCS, fuse
+from sharedmem.expressions.fusion import fuse
 from sharedmem.expressions.kernel import Kernel
-from sharedmem.expressions.language import FUNCTIONS, Call, Name
+from sharedmem.expressions.language import UFUNCS, Call, Name
 from sharedmem.machine.tuning import tuning
 
 if TYPE_CHECKING:  # which would import numba
@@ -22,11 +22,7 @@ if TYPE_CHECKING:  # which would import numba
 
 Array = NDArray[Any]
 
-_NAMES = {
-    ufunc: name
-    for name, ufunc in [*UFUNCS.items(), *FUNCTIONS.items()]
-    if isinstance(ufunc, np.ufunc)
-}
+_NAMES = {ufunc: name for name, ufunc in UFUNCS.items()}
 
 
 def compute_whole(

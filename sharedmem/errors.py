@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import warnings
+
 
 class StopProcessGroup(Exception):
     """Raised by a task to stop its worker without an error.
@@ -80,6 +83,14 @@ def shortened(text: str, limit: int = 20_000) -> str:
     if len(text) <= limit:
         return text
     return f"{text[: limit // 2]}\n[{len(text) - limit} characters left out]\n{text[-limit // 2 :]}"
+
+
+def warn_caller(text: str) -> None:
+    """Issue a RuntimeWarning at the line that called this package."""
+    level, frame = 1, inspect.currentframe()
+    while frame and frame.f_globals.get("__name__", "").partition(".")[0] == "sharedmem":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, RuntimeWarning, stacklevel=level)
 
 
 class DeadWorkerError(ChildProcessError):

@@ -37,6 +37,7 @@ from sharedmem.engine.regions import (
     write,
 )
 from sharedmem.engine.runners import ArrayRunner, UfuncCall, run_serially
+from sharedmem.machine.float_flags import warned_at_caller
 
 Array = NDArray[Any]
 # Python's numbers stay as they are: they take the type of the arrays.
@@ -148,7 +149,8 @@ def apply_ufunc(
     # No elements are enough to compile a ufunc of numba's, and to know or refuse the types. A loop
     # without axes always has one: so that is done, not tried.
     task = _UfuncTask(ufunc, operands, given, options, mask)
-    results = as_tuple(task.apply((slice(0, 0),) * len(loop)))
+    nothing = (slice(0, 0),) * len(loop)
+    results = as_tuple(warned_at_caller(_name(ufunc), task.apply, nothing))
 
     def room_for(part: Any) -> Any:
         axes = result_axes(order, inputs, operands, len(loop), part.ndim)
@@ -188,7 +190,8 @@ def _run_ufunc(call: UfuncCall, task: _UfuncTask, n_loop: int) -> None:
     together = getattr(task.ufunc, "together", None) if is_plain else None
     if not (call.share and together and together(call.share(total), task.inputs, outs[0])):
         grid = cut(outs[0], axes, outs, arrays, nbytes)
-        (call.run(total) if len(grid) > 1 else run_serially)(task, grid)
+        run = call.run(total) if len(grid) > 1 else run_serially
+        warned_at_caller(_name(task.ufunc), run, task, grid)
 
 
 def _width(part: Any, n_steps: int) -> int:

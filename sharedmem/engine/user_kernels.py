@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sharedmem.errors import WorkerException
+from sharedmem.errors import WorkerException, warn_caller
 
 _serial_forms: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
@@ -123,9 +122,7 @@ def releases_gil(kernel: Any) -> bool:
 def warn_of_gil(kernel: Any) -> None:
     """Warn of a compiled kernel that threads call one after the other."""
     if hasattr(kernel, "targetoptions") and not releases_gil(kernel):
-        warnings.warn(
+        warn_caller(
             f"kernel {kernel.__name__} holds the GIL, so that threads wait for each other; compile "
-            "it with numba.njit(nogil=True)",
-            RuntimeWarning,
-            stacklevel=3,
+            "it with numba.njit(nogil=True)"
         )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sharedmem.expressions import float_flags, lowering
+from sharedmem.expressions import lowering
 from sharedmem.expressions.lowering import Dtype, Emit, Parts
 from sharedmem.expressions.numpy_loops import NumpyLoop
+from sharedmem.machine import float_flags
 
 # Elements per strip: intermediate results of a strip stay in the nearest cache (benchmark row
 # elementwise/exp-128MiB).

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from sharedmem.arrays.shared_array import is_present
 from sharedmem.engine.line_view import memory_order
-from sharedmem.expressions import float_flags
 from sharedmem.expressions.binding import bind
 from sharedmem.expressions.fusion import fuse
 from sharedmem.expressions.kernel import Kernel
 from sharedmem.expressions.language import UFUNCS, Call, Name
+from sharedmem.machine import float_flags
 from sharedmem.machine.tuning import tuning
 
 if TYPE_CHECKING:  # which would import numba

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sharedmem.engine.operands import in_memory
 from sharedmem.engine.reduce import Axis
-from sharedmem.expressions import float_flags
+from sharedmem.errors import warn_caller
 from sharedmem.functions.outputs import store
 from sharedmem.functions.quantiles import (
     Function,
@@ -172,5 +172,5 @@ def _along_axes(
 
     found = along_axes(of_numbers, a, axis, None, keepdims, options)
     if any(have_no_numbers):
-        float_flags.warn_caller("All-NaN slice encountered")
+        warn_caller("All-NaN slice encountered")
     return store(found, out)

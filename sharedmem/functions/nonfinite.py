@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from sharedmem.engine.derived_arrays import Magnitudes
 from sharedmem.engine.reduce import Axis
-from sharedmem.expressions import float_flags
 from sharedmem.functions.chunkwise import any_chunk, reduce
 from sharedmem.kernels import extrema, nan_reductions
+from sharedmem.machine.float_flags import tell_kinds
 
 Array = NDArray[Any]
 
@@ -72,7 +72,7 @@ def warn_nonfinite(
         kinds.add("invalid")
     if np.any(is_told & ~has_inf):
         kinds.add("over")
-    float_flags.tell_kinds(kinds, name)
+    tell_kinds(kinds, name)
     return result
 
 

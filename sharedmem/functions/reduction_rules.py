@@ -15,7 +15,7 @@ from sharedmem.arrays.conversion import has_rules
 from sharedmem.engine.derived_arrays import as_mask, masked
 from sharedmem.engine.operands import in_memory
 from sharedmem.engine.reduce import Axis
-from sharedmem.expressions import float_flags
+from sharedmem.errors import warn_caller
 from sharedmem.functions.chunkwise import any_chunk, reduce
 from sharedmem.functions.nonfinite import warn_nonfinite
 from sharedmem.functions.outputs import check_out, kept_shape, line_length, store
@@ -191,7 +191,7 @@ class Extremum(Rule):
         if initial is not None:
             value = _combine(self.ufunc, initial, value, options)
         if self.plain is not None and np.any(np.isnan(value)):
-            float_flags.warn_caller("All-NaN slice encountered")
+            warn_caller("All-NaN slice encountered")
         return value
 
 
@@ -225,7 +225,7 @@ class Average(Rule):
             a = masked(a, where, 0)
         is_short = count <= options.ddof
         if is_short is not False and np.any(is_short):
-            float_flags.warn_caller(self.warning)
+            warn_caller(self.warning)
         return warn_nonfinite(value, "reduce", a, axis=axis, excused=is_short)
 
 
@@ -259,7 +259,7 @@ class NanAverage(Rule):
         value, count = reduce(reduction, a, axis, keepdims=options.keepdims)
         is_short = count <= ddof
         if np.any(is_short):
-            float_flags.warn_caller(self.warning)
+            warn_caller(self.warning)
         value = warn_nonfinite(value, "reduce", a, axis=axis, skips_nan=True, excused=is_short)
         value = self.finish(value) if self.finish else value
         return value if value.dtype == result else value.astype(result)

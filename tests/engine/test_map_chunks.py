@@ -122,8 +122,9 @@ def test_a_kernel_with_parallel_loops_starts_no_threads(make_pool):
         contextlib.nullcontext()
         if make_pool is not TEAMS["threads"]
         else pytest.warns(RuntimeWarning, match=r"double_in_parallel holds the GIL.*nogil=True")
-    ):
+    ) as caught:
         make_pool().map_chunks(double_in_parallel, a, chunks=sharedmem.chunks(a, n=3))
+    assert not caught or caught[0].filename == __file__
     np.testing.assert_array_equal(a.ravel(), 2 * np.arange(1200))
     assert len(double_in_parallel.signatures) == 1
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import sharedmem
-from sharedmem.expressions import float_flags, fusion, whole_arrays
+from sharedmem.expressions import fusion, whole_arrays
+from sharedmem.machine import float_flags
 from tests.kernels.strategies import dtypes
 
 UFUNCS = sorted(whole_arrays._NAMES, key=lambda ufunc: ufunc.__name__)
@@ -132,6 +133,29 @@ def test_warnings_and_errors_equal_numpys(ufunc, operands, message, computed):
         sharedmem.apply_ufunc(ufunc, *full)
     assert told
     assert message.startswith(told[0])
+
+
+@pytest.mark.parametrize("shape", [(), 300, 60_000])
+def test_warnings_of_numpys_loops_point_at_the_line_of_the_caller(shape, tuned, monkeypatch):
+    """Once, whether NumPy computes in the caller, or in threads."""
+    tuned(chunk_bytes=1 << 10)
+    monkeypatch.setattr(float_flags, "addresses", lambda: ())
+    a = np.full(shape, -1.0)
+    for call in (
+        lambda: sharedmem.apply_ufunc(np.sqrt, a),
+        lambda: sharedmem.apply_ufunc(np.sqrt, a, dtype="f4"),
+        lambda: sharedmem.MapReduce(np=2).apply_ufunc(np.sqrt, a, out=np.empty(shape)),
+    ):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            call()
+        (warning,) = caught
+        assert str(warning.message) == "invalid value encountered in sqrt"
+        assert warning.filename == __file__
+    told = []
+    with np.errstate(invalid="warn", divide="call", call=lambda text, _: told.append(text)):
+        sharedmem.apply_ufunc(np.reciprocal, np.zeros(shape))
+    assert set(told) == {"divide by zero"}
 
 
 def test_valid_operations_do_not_warn(computed):

@@ -1,17 +1,19 @@
-"""Floating-point exceptions of kernels, reported as NumPy reports them."""
+"""Floating-point exceptions of kernels and ufuncs, reported as NumPy reports them."""
 
 from __future__ import annotations
 
 import ctypes
 import functools
-import inspect
 import platform
 import sys
-import warnings
-from collections.abc import Set
-from typing import Any
+from collections.abc import Callable, Set
+from typing import Any, TypeVar
 
 import numpy as np
+
+from sharedmem.errors import warn_caller
+
+T = TypeVar("T")
 
 # As fenv.h has them.
 _BITS = {
@@ -76,9 +78,16 @@ def tell_kinds(kinds: Set[str], name: str) -> None:
             receiver.write(f"Warning: {text}\n")
 
 
-def warn_caller(text: str) -> None:
-    """Issue a RuntimeWarning at the line that called this package."""
-    level, frame = 1, inspect.currentframe()
-    while frame and frame.f_globals.get("__name__", "").partition(".")[0] == "sharedmem":
-        level, frame = level + 1, frame.f_back
-    warnings.warn(text, RuntimeWarning, stacklevel=level)
+def warned_at_caller(name: str, function: Callable[..., T], *args: Any) -> T:
+    """Call a function; warn of the exceptions of a ufunc in it as :func:`tell` does, and once.
+
+    NumPy warns in each thread, of the line that applies the ufunc to a chunk.
+    """
+    modes: Any = {kind: "call" for kind, mode in np.geterr().items() if mode == "warn"}
+    if not modes or np.geterrcall() is not None:
+        return function(*args)
+    words: set[str] = set()
+    with np.errstate(call=lambda word, _: words.add(word), **modes):
+        result = function(*args)
+    tell_kinds({kind for kind, word in _WORDS.items() if word in words}, name)
+    return result

@@ -49,11 +49,7 @@ class Kernel:
     numbers: tuple[Any, ...] = ()
 
     def __call__(
-        self,
-        operands: Sequence[Any],
-        out: Any,
-        streams: bool,
-        share: Share | None = None,
+        self, operands: Sequence[Any], out: Any, streams: bool, share: Share | None = None
     ) -> int:
         """Compute `out` from operands of its shape; all are C-contiguous, aligned and native.
 
@@ -79,23 +75,17 @@ class Kernel:
         streams = streams and address_of(out) % LINE == 0
         addresses = [address_of(a) for a in (out, *operands)]
         numbers = [address_of(a) for a in self.numbers]
-        size = out.size
+        size, claim = out.size, tuning.expression_claim_length
         counts = (ctypes.c_int64 * (2 * _DONE))()
         claimed = ctypes.addressof(counts)
+        done = claimed + 8 * _DONE
 
         # Threads get addresses, and may come back after an exception has ended the call.
         def work(is_caller: bool, _alive: Any = (out, operands)) -> bool:
             scratch = ctypes.create_string_buffer(self.scratch)
             places = [*addresses, ctypes.addressof(scratch), *numbers]
             arguments = (ctypes.c_void_p * len(places))(*places)
-            self.function(
-                arguments,
-                size,
-                streams,
-                tuning.expression_claim_length,
-                claimed,
-                claimed + 8 * _DONE,
-            )
+            self.function(arguments, size, streams, claim, claimed, done)
             looks = 0
             while is_caller and counts[_DONE] < size and looks < _LOOKS:
                 looks += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,32 +39,28 @@ def open_container(
             yield StoredArray(label, part.shape, part.dtype, load, isolated)
 
 
-def _look(name: str, get: Callable[[], Any]) -> Iterator[_Member | Skipped]:
-    """Yield the array of this name, or why it cannot be used; nothing if it is not an array."""
-    try:
-        part = get()
-        if not (hasattr(part, "shape") and hasattr(part, "dtype")):
-            return
-        if part.shape is None:
-            yield Skipped(name, "contains no data", is_fault=False)
-        else:
-            yield _Member(name, tuple(part.shape), np.dtype(part.dtype))
-    except TypeError as error:
-        yield Skipped(name, f"has no NumPy dtype: {text_of(error)}", is_fault=False)
-    except Exception as error:  # a damaged file may raise anything
-        yield Skipped(name, text_of(error), is_fault=True)
+def _look(members: Any, names: Iterable[str]) -> Iterator[_Member | Skipped]:
+    """Yield the arrays of these names, or why they cannot be used; nothing for other members."""
+    for name in names:
+        try:
+            part = members[name]
+            if not (hasattr(part, "shape") and hasattr(part, "dtype")):
+                continue
+            if part.shape is None:
+                yield Skipped(name, "contains no data", is_fault=False)
+            else:
+                yield _Member(name, tuple(part.shape), np.dtype(part.dtype))
+        except TypeError as error:
+            yield Skipped(name, f"has no NumPy dtype: {text_of(error)}", is_fault=False)
+        except Exception as error:  # a damaged file may raise anything
+            yield Skipped(name, text_of(error), is_fault=True)
 
 
 def _h5py_members(path: Path) -> list[_Member | Skipped]:
-    h5py = _import_extra("h5py")
     names: list[str] = []
-    with h5py.File(path, "r") as file:
-
-        def dataset(name: str) -> Any:
-            return part if isinstance(part := file[name], h5py.Dataset) else None
-
+    with _import_extra("h5py").File(path, "r") as file:
         file.visit(names.append)
-        return [part for name in names for part in _look(name, partial(dataset, name))]
+        return [*_look(file, names)]
 
 
 def _h5py_member(path: Path, name: str) -> Any:
@@ -73,8 +69,8 @@ def _h5py_member(path: Path, name: str) -> Any:
 
 def _zarr_members(path: Path) -> list[_Member | Skipped]:
     opened = _zarr_member(path, "")
-    members = [("", opened)] if hasattr(opened, "shape") else opened.members(max_depth=None)
-    return [part for name, member in members for part in _look(name, partial(lambda x: x, member))]
+    members = {"": opened} if hasattr(opened, "shape") else dict(opened.members(max_depth=None))
+    return [*_look(members, members)]
 
 
 def _zarr_member(path: Path, name: str) -> Any:

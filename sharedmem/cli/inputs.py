@@ -7,19 +7,21 @@ import os
 import re
 import signal
 import stat
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from sharedmem.errors import DeadWorkerError, WorkerException
+from sharedmem.cli.options import UsageError
+from sharedmem.errors import DeadWorkerError, LostExceptionType, WorkerException
 from sharedmem.pool.background import background
 
 Array = NDArray[Any]
-T = TypeVar("T")
 
 # Formats that a C library reads; a damaged file may crash it.
 CONTAINERS = {".h5": "h5py", ".hdf5": "h5py", ".zarr": "zarr"}
@@ -86,19 +88,19 @@ def open_arrays(
 
     Raises
     ------
-    ValueError
+    UsageError
         If a file does not exist or cannot be read; the message names it.
     """
     selected = [_split(file) for file in files]
     if dtype is not None and all(path.suffix.lower() in _SUFFIXES for path, _ in selected):
-        raise ValueError("--dtype and --shape apply to raw files only")
+        raise UsageError("--dtype and --shape apply to raw files only")
     found: list[StoredArray | Skipped] = []
     for path, member in selected:
         try:
             _check_kind(path)
             own = [_checked(part) for part in _open(path, member, dtype, shape, isolated)]
         except OSError as error:
-            raise ValueError(f"{path}: {text_of(error)}") from error
+            raise UsageError(f"{path}: {text_of(error)}") from error
         except Exception as error:  # a damaged file may raise anything
             own = [Skipped(str(path), text_of(error), is_fault=True)]
         if not any(isinstance(part, StoredArray) for part in own):
@@ -109,40 +111,30 @@ def open_arrays(
 
 def text_of(error: Exception) -> str:
     """Return the message of an exception on one line."""
-    if isinstance(error, WorkerException) and isinstance(error.reason, DeadWorkerError):
-        code = error.reason.exitcode or 0
+    reason = error.reason if isinstance(error, WorkerException) else error
+    if isinstance(reason, DeadWorkerError):
+        code = reason.exitcode or 0
         end = signal.Signals(-code).name if code < 0 else f"exit status {code}"
         return f"the process that read it crashed ({end}); the file is probably damaged"
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    text = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
     text = " ".join(text.split())
     return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}..."
 
 
-def in_isolation(function: Callable[[], T]) -> T:
+def in_isolation(function: Callable[[], Any]) -> Any:
     """Call a function in a process of its own, which may crash.
 
     Raises
     ------
-    ValueError
-        With the message of an exception of the function, which need not be picklable.
     WorkerException
-        If the process has crashed.
+        If the function fails, or the process has crashed.
     """
-
-    def attempt() -> tuple[Any, str | None]:
-        try:
-            return function(), None
-        except Exception as error:
-            return None, text_of(error)
-
-    call = background(attempt)
+    call = background(function)
     try:
-        result, problem = call.wait()
+        with warnings.catch_warnings(action="ignore", category=LostExceptionType):
+            return call.wait()
     finally:
         call.cancel()
-    if problem is not None:
-        raise ValueError(problem)
-    return cast(T, result)
 
 
 def choose(names: Sequence[str], member: str | None) -> list[str]:
@@ -198,21 +190,15 @@ def _open(
 
         yield from open_container(path, member, isolated)
     else:
-        array = (
-            np.lib.format.open_memmap(path, mode="r")
-            if suffix == ".npy"
-            else _map_raw(path, dtype, shape)
-        )
+        is_npy = suffix == ".npy"
+        array = npy.open_memmap(path, mode="r") if is_npy else _map_raw(path, dtype, shape)
         yield StoredArray(str(path), array.shape, array.dtype, lambda: array)
 
 
 def _open_archive(path: Path, member: str | None) -> Iterator[StoredArray | Skipped]:
     with zipfile.ZipFile(path) as archive:
-        files = {
-            info.filename.removesuffix(".npy"): info.filename
-            for info in archive.infolist()
-            if not info.is_dir()
-        }
+        members = [name for name in archive.namelist() if not name.endswith("/")]
+        files = {name.removesuffix(".npy"): name for name in members}
         for name in choose(list(files), member):
             label = f"{path}[{name}]"
             if not files[name].endswith(".npy"):
@@ -226,12 +212,8 @@ def _open_archive(path: Path, member: str | None) -> Iterator[StoredArray | Skip
 
 def _archived(path: Path, label: str, archive: zipfile.ZipFile, name: str) -> StoredArray:
     with archive.open(name) as file:
-        version = np.lib.format.read_magic(file)
-        read_header = (
-            np.lib.format.read_array_header_1_0
-            if version == (1, 0)
-            else np.lib.format.read_array_header_2_0
-        )
+        is_old = npy.read_magic(file) == (1, 0)
+        read_header = npy.read_array_header_1_0 if is_old else npy.read_array_header_2_0
         shape, _, dtype = read_header(file)
         n_left = archive.getinfo(name).file_size - file.tell()
     if any(isinstance(length, bool) or length < 0 for length in shape):
@@ -241,7 +223,7 @@ def _archived(path: Path, label: str, archive: zipfile.ZipFile, name: str) -> St
 
     def load() -> Array:
         with zipfile.ZipFile(path) as again, again.open(name) as file:
-            array = np.lib.format.read_array(file, allow_pickle=False)
+            array = npy.read_array(file, allow_pickle=False)
             while file.read(1 << 20):  # zipfile verifies the checksum at the end
                 pass
             return array

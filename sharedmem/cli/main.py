@@ -14,7 +14,7 @@ import numpy as np
 
 import sharedmem
 from sharedmem.cli.inputs import Skipped, StoredArray, in_isolation, open_arrays, text_of
-from sharedmem.cli.options import DEFAULT_BINS, UsageError, check, parser
+from sharedmem.cli.options import UsageError, check, parser
 
 MAX_PANELS = 50
 
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if sys.stdout is None or sys.stdout.closed:
             raise UsageError("standard output is closed")
         return _print_info() if options.command == "info" else _print_stats(options)
-    except UsageError as error:
+    except (UsageError, ImportError) as error:
         return _fail(options, str(error), 2)
     except OutputError as error:
         with contextlib.suppress(OSError, ValueError), open(os.devnull, "wb") as nothing:
@@ -66,8 +66,7 @@ def _print(text: str) -> None:
     try:
         _write(text, sys.stdout)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise OutputError(f"cannot write to standard output: {reason}") from error
+        raise OutputError(f"cannot write to standard output: {text_of(error)}") from error
 
 
 def _write(text: str, stream: TextIO | None) -> None:
@@ -90,10 +89,7 @@ def _print_stats(options: argparse.Namespace) -> int:
     check(options)
     from sharedmem.cli import report  # which imports numba
 
-    try:
-        parts = open_arrays(options.files, options.dtype, options.shape, options.dask is None)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    parts = open_arrays(options.files, options.dtype, options.shape, options.dask is None)
     if options.plot is not None and len(parts) > MAX_PANELS:
         raise UsageError(f"--plot draws at most {MAX_PANELS} arrays, got {len(parts)}")
     described, skipped = [], []
@@ -119,16 +115,12 @@ def _describe(pool: sharedmem.MapReduce, array: StoredArray, options: argparse.N
     """Return the `Statistics` of an array, or `Skipped`."""
     from sharedmem.cli.statistics import Statistics, statistics
 
-    n_axes = len(array.shape)
-    if options.axis is not None and not -n_axes <= options.axis < n_axes:
-        reason = f"axis {options.axis} is out of bounds for an array of dimension {n_axes}"
-        return Skipped(array.name, reason, is_fault=True)
-    bins = options.bins or DEFAULT_BINS
-    compute = partial(statistics, pool, axis=options.axis, bins=bins, limits=options.range)
+    axis, bins, limits = options.axis, options.bins, options.range
+    compute = partial(statistics, pool, axis=axis, bins=bins, limits=limits)
     try:
         if not array.is_fragile:
             return compute(array)
-        one = np.zeros((1,) * n_axes, array.dtype)
+        one = np.zeros((1,) * len(array.shape), array.dtype)
         compute(array._replace(shape=one.shape, load=lambda: one))  # compile before the fork
         numbers = in_isolation(lambda: compute(array)[1:])  # all but the array itself
         return Statistics(array, *numbers)
@@ -142,7 +134,4 @@ def _pool(options: argparse.Namespace) -> sharedmem.MapReduce:
         n_workers = sharedmem.cpu_count() if options.workers is None else options.workers
         progress = sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty()
         return sharedmem.MapReduce(np=n_workers, progress=progress)
-    try:
-        return sharedmem.MapReduce(sharedmem.DaskBackend(options.dask))
-    except ImportError as error:
-        raise UsageError(str(error)) from error
+    return sharedmem.MapReduce(sharedmem.DaskBackend(options.dask))

@@ -61,8 +61,9 @@ def parser() -> argparse.ArgumentParser:
         "--range", type=float, nargs=2, metavar=("LO", "HI"),
         help="limits of the histogram; the file is then read once instead of twice",
     )  # fmt: skip
-    add("--workers", type=int, help="number of threads; 0: serial")
-    add(
+    runner = stats.add_mutually_exclusive_group()
+    runner.add_argument("--workers", type=int, help="number of threads; 0: serial")
+    runner.add_argument(
         "--dask", metavar="ADDRESS",
         help="scheduler of a Dask cluster whose workers can read the files, such as tcp://host:8786",
     )  # fmt: skip
@@ -73,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def check(options: argparse.Namespace) -> None:
-    """Refuse invalid combinations of options of ``stats``.
+    """Refuse invalid combinations of options of ``stats``, and fill in the number of bins.
 
     Raises
     ------
@@ -84,20 +85,17 @@ def check(options: argparse.Namespace) -> None:
         raise UsageError("--shape requires --dtype")
     if options.axis is not None and (options.bins or options.range):
         raise UsageError("--bins and --range cannot be combined with --axis: it has no histogram")
+    options.bins = options.bins or DEFAULT_BINS
     if options.range is not None:
-        low, high = options.range
-        _check_range(low, high, options.bins or DEFAULT_BINS)
-    if options.workers is not None and options.dask is not None:
-        raise UsageError(
-            "--workers cannot be combined with --dask, where the cluster sets the number"
-        )
+        _check_range(options.range, options.bins)
     if options.workers is not None and options.workers < 0:
         raise UsageError(f"--workers must be at least 0, got {options.workers}")
     if options.plot is not None:
         _check_plot(options.plot)
 
 
-def _check_range(low: float, high: float, bins: int) -> None:
+def _check_range(limits: tuple[float, float], bins: int) -> None:
+    low, high = limits
     if not (math.isfinite(high - low) and low < high):
         raise UsageError(f"--range {low:g} {high:g}: LO must be less than HI, and both finite")
     try:
@@ -108,15 +106,12 @@ def _check_range(low: float, high: float, bins: int) -> None:
 
 def _check_plot(path: Path) -> None:
     # The backend is for windows only, and the one that the variable names may be missing.
-    backend = os.environ.pop("MPLBACKEND", None)
+    os.environ.pop("MPLBACKEND", None)
     try:
         from matplotlib.backend_bases import FigureCanvasBase
     except Exception as error:  # its configuration files may be invalid, too
         reason = f"--plot requires matplotlib, pip install 'sharedmem[plot]': {error}"
         raise UsageError(reason) from error
-    finally:
-        if backend is not None:
-            os.environ["MPLBACKEND"] = backend
     suffixes = sorted(FigureCanvasBase.get_supported_filetypes())
     if path.suffix.removeprefix(".") not in suffixes:
         raise UsageError(f"--plot {path}: the name must end in one of {', '.join(suffixes)}")

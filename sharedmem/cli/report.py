@@ -20,7 +20,7 @@ from sharedmem.kernels.moments import Summary
 
 # A longer table shows its first and last lines.
 SHOWN_LINES = 20
-_LABELS = {name: {"n_nan": "NaN", "n_inf": "inf"}.get(name, name) for name in Summary._fields}
+_LABELS = [{"n_nan": "NaN", "n_inf": "inf"}.get(name, name) for name in Summary._fields]
 # A legend beside the data.
 _BESIDE: dict[str, Any] = {"frameon": False, "loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
 _EIGHTHS = "▏▎▍▌▋▊▉█"
@@ -29,16 +29,15 @@ _EIGHTHS = "▏▎▍▌▋▊▉█"
 def as_text(found: Statistics) -> str:
     """Return the statistics of one array as text."""
     array = found.array
-    rows = [("shape", _shape(found)), ("dtype", f"{array.dtype}, {_in_bytes(found.nbytes)}")]
+    rows = [["shape", _shape(found)], ["dtype", f"{array.dtype}, {_in_bytes(found.nbytes)}"]]
     lines = [array.name]
     if found.axis is None:
-        rows += [(_LABELS[name], _number(value)) for name, value in found.summary._asdict().items()]
-        lines += _aligned(rows)
-        lines += ["", *_histogram(found)] if found.counts is not None else []
-        lines += ["", f"  {found.remark}"] if found.remark else []
+        values = map(_number, found.summary)
+        lines += _aligned([*rows, *zip(_LABELS, values, strict=True)], "<")
+        lines += ["", *_histogram(found)] if not found.remark else ["", f"  {found.remark}"]
     else:
-        rows.append(("axis", str(found.axis)))
-        lines += [*_aligned(rows), "", *_table(found.summary)]
+        rows.append(["axis", str(found.axis)])
+        lines += [*_aligned(rows, "<"), "", *_table(found.summary)]
     return "\n".join([*lines, ""])
 
 
@@ -68,7 +67,7 @@ def as_json(described: Sequence[Statistics], skipped: Sequence[Skipped] = ()) ->
             "passes": found.passes,
             "seconds": found.seconds,
         }
-        if found.counts is not None and found.edges is not None:
+        if found.counts is not None:
             entry["histogram"] = {"counts": found.counts.tolist(), "edges": found.edges.tolist()}
         arrays.append(entry)
     left_out = [{"name": part.name, "reason": part.reason} for part in skipped]
@@ -104,7 +103,7 @@ def _draw_histogram(panel: Any, found: Statistics) -> None:
     panel.axvline(summary.mean, color="#bb5566", label=f"mean {_number(summary.mean, 4)}")
     low, high = summary.mean - summary.std, summary.mean + summary.std
     panel.axvspan(low, high, color="#f2dde0", zorder=0, label=f"± std {_number(summary.std, 4)}")
-    panel.set_xlim(found.edges[0], found.edges[-1])  # type: ignore[index]
+    panel.set_xlim(found.edges[0], found.edges[-1])
     panel.set_xlabel("value")
     panel.set_ylabel("elements in bin")
     panel.legend(**_BESIDE, title=remarks(found))
@@ -124,24 +123,19 @@ def draw_lines(panel: Any, found: Statistics) -> None:
     summary = Summary(*(np.ravel(value) for value in found.summary))
     at = np.arange(len(summary.mean))
     panel.fill_between(at, summary.min, summary.max, alpha=0.2, color="#4477aa", label="min to max")
-    panel.fill_between(
-        at, summary.mean - summary.std, summary.mean + summary.std,
-        alpha=0.4, color="#4477aa", label="mean ± std",
-    )  # fmt: skip
+    low, high = summary.mean - summary.std, summary.mean + summary.std
+    panel.fill_between(at, low, high, alpha=0.4, color="#4477aa", label="mean ± std")
     panel.plot(at, summary.mean, color="#bb5566", label="mean")
     panel.set_xlabel(f"line along axis {found.axis}")
     panel.set_ylabel("value")
     panel.xaxis.get_major_locator().set_params(integer=True)
-    panel.xaxis.set_major_formatter(
-        lambda line, _: _name_of(int(line), np.shape(found.summary.mean))
-    )
+    shape = np.shape(found.summary.mean)
+    panel.xaxis.set_major_formatter(lambda line, _: _name_of(int(line), shape))
     panel.legend(**_BESIDE)
 
 
 def _histogram(found: Statistics) -> Iterator[str]:
     counts, edges = found.counts, found.edges
-    if counts is None or edges is None:
-        return
     digits = max(4, 1 + math.ceil(math.log10(np.abs(edges).max() / (edges[1] - edges[0]) + 1)))
     labels = [f"{edge:.{digits}g}" for edge in edges]
     width = max(map(len, labels))
@@ -175,22 +169,17 @@ def _table(summary: Summary) -> list[str]:
     shown: Sequence[int] = range(n_lines)
     if n_lines > SHOWN_LINES:
         shown = [*shown[:half], *shown[-half:]]
-    rows = [["line", *_LABELS.values()]]
-    rows += [
-        [_name_of(line, shape), *(_number(column[line]) for column in columns)] for line in shown
-    ]
+    rows = [["line", *_LABELS]]
+    rows += ([_name_of(line, shape), *(_number(x[line]) for x in columns)] for line in shown)
     if n_lines > SHOWN_LINES:
         rows.insert(1 + half, ["..."] * len(rows[0]))
+    return _aligned(rows, ">")
+
+
+def _aligned(rows: Sequence[Sequence[str]], side: str) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  " + "  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
-        for row in rows
-    ]
-
-
-def _aligned(rows: Sequence[tuple[str, str]]) -> list[str]:
-    width = max(len(name) for name, _ in rows)
-    return [f"  {name:<{width}}  {value}" for name, value in rows]
+    lines = ([f"{cell:{side}{n}}" for cell, n in zip(row, widths, strict=True)] for row in rows)
+    return ["  " + "  ".join(cells).rstrip() for cells in lines]
 
 
 def _shape(found: Statistics) -> str:
@@ -216,8 +205,7 @@ def _in_bytes(nbytes: int) -> str:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_plain(element) for element in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    """Return numbers, or an array of them, for JSON: null where they are not finite."""
+    plain = np.asarray(value).astype(object)
+    plain[~np.isfinite(value)] = None
+    return plain.tolist()

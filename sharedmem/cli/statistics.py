@@ -38,7 +38,7 @@ class Statistics(NamedTuple):
     edges : ndarray of float64, shape (n_bins + 1,), or None
         The bin edges.
     remark : str
-        Why there is no histogram or no moments; may be empty.
+        Why there is no histogram of all axes; else empty.
     passes : int
         How often the array was read.
     seconds : float
@@ -48,8 +48,8 @@ class Statistics(NamedTuple):
     array: StoredArray
     axis: int | None
     summary: Summary
-    counts: Array | None
-    edges: Array | None
+    counts: Any
+    edges: Any
     remark: str
     passes: int
     seconds: float
@@ -69,9 +69,9 @@ class Statistics(NamedTuple):
 def statistics(
     pool: MapReduce,
     array: StoredArray,
-    axis: int | None = None,
-    bins: int = 20,
-    limits: tuple[float, float] | None = None,
+    axis: int | None,
+    bins: int,
+    limits: tuple[float, float] | None,
 ) -> Statistics:
     """Read an array and compute its statistics.
 
@@ -81,11 +81,11 @@ def statistics(
         The pool to use.
     array : StoredArray
         The array.
-    axis : int, optional
-        The axis to reduce. By default all axes, and only then there is a histogram.
+    axis : int or None
+        The axis to reduce. None reduces all axes, and only then there is a histogram.
     bins : int
         Number of bins of equal width.
-    limits : (float, float), optional
+    limits : (float, float) or None
         Lower and upper limit of the histogram. Without them the array is read twice: the extrema
         must be known first.
     """

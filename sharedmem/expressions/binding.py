@@ -119,8 +119,8 @@ def _kind(value: Any) -> Any:
 
 def _compute(function: str, numbers: list[Any]) -> Any:
     """Compute a number; refuse integers of more than 64 bits."""
-    if all(type(number) is int for number in numbers):
-        if function in ("**", "<<") and abs(numbers[1]) > MAX_BITS:
-            raise ValueError(f"{numbers[0]} {function} {numbers[1]} has more than {MAX_BITS} bits")
-        return check_bits(_apply(function, numbers))
-    return _apply(function, numbers)
+    if function in ("**", "<<") and all(type(number) is int for number in numbers):
+        base, exponent = numbers
+        if abs(exponent) > MAX_BITS:
+            raise ValueError(f"{base} {function} {exponent} has more than {MAX_BITS} bits")
+    return check_bits(_apply(function, numbers))

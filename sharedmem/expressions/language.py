@@ -60,13 +60,11 @@ _N_ARGUMENTS = {"real": 1, "imag": 1, "where": 3, "clip": 3}
 
 CONSTANTS = {"pi": math.pi, "e": math.e, "inf": math.inf, "nan": math.nan}
 
-_HINTS: dict[type[ast.AST], str] = {
-    ast.And: "use & for and, with parentheses around comparisons",
-    ast.Or: "use | for or, with parentheses around comparisons",
-    ast.Not: "use ~ for not",
-}
 # Other syntax: its name in an error, and what to write instead.
 _INSTEAD: dict[type[ast.AST], tuple[str, str]] = {
+    ast.And: ("and (a BoolOp)", "use & for and, with parentheses around comparisons"),
+    ast.Or: ("or (a BoolOp)", "use | for or, with parentheses around comparisons"),
+    ast.Not: ("not (a UnaryOp)", "use ~ for not"),
     ast.IfExp: ("a conditional (IfExp)", "use where(condition, x, y)"),
     ast.Subscript: ("a Subscript", "give the part as an array: evaluate('x + 1', x=a[0])"),
     ast.Attribute: (
@@ -225,8 +223,6 @@ class _Writer:
                 parts = self._arguments_of(node)
                 return parts, partial(self._call, node.func.id)  # type: ignore[attr-defined]
         kind: Any = type(getattr(node, "op", node))
-        if kind in _HINTS:
-            raise self._refuse(node, _HINTS[kind])
         name, instead = _INSTEAD.get(kind, (kind.__name__, _ALLOWED))
         raise self._refuse(node, f"{name} is not allowed; {instead}")
 

@@ -42,10 +42,10 @@ def _describe_huge_pages() -> str:
     collapse = "works" if segments.supports_collapse() else "does not work: arrays use small pages"
     try:
         modes = _SHMEM_HUGE_PAGES.read_text()
-        mode = modes[modes.index("[") + 1 : modes.index("]")]
-    except (OSError, ValueError):
-        mode = "unknown"
-    return f"MADV_COLLAPSE {collapse}; shmem_enabled is {mode}"
+    except OSError:
+        modes = ""
+    mode = modes.partition("[")[2].partition("]")[0]
+    return f"MADV_COLLAPSE {collapse}; shmem_enabled is {mode or 'unknown'}"
 
 
 def _describe_threading_layer() -> str:
@@ -61,12 +61,8 @@ def _describe_cache() -> str:
     from sharedmem.kernels import histograms
 
     # A kernel that Python calls; others have no cache of their own.
-    cache = getattr(histograms.tally, "stats", None)
-    return (
-        str(cache.cache_path)
-        if cache and cache.cache_path
-        else "none: each process compiles its kernels"
-    )
+    path = getattr(getattr(histograms.tally, "stats", None), "cache_path", None)
+    return str(path or "none: each process compiles its kernels")
 
 
 def _describe_blas() -> str:

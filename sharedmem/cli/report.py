@@ -55,20 +55,20 @@ def as_json(described: Sequence[Statistics], skipped: Sequence[Skipped] = ()) ->
     """Return one JSON object for all arrays, with null for numbers that are not finite."""
     arrays = []
     for found in described:
-        entry: dict[str, Any] = {
+        counts, edges = found.counts, found.edges
+        histogram = None if counts is None else {"counts": counts.tolist(), "edges": edges.tolist()}
+        entry = {
             "name": found.array.name,
             "shape": found.array.shape,
             "dtype": str(found.array.dtype),
             "nbytes": found.nbytes,
             "axis": found.axis,
             **{name: _plain(value) for name, value in found.summary._asdict().items()},
-            "histogram": None,
+            "histogram": histogram,
             "remark": found.remark,
             "passes": found.passes,
             "seconds": found.seconds,
         }
-        if found.counts is not None:
-            entry["histogram"] = {"counts": found.counts.tolist(), "edges": found.edges.tolist()}
         arrays.append(entry)
     left_out = [{"name": part.name, "reason": part.reason} for part in skipped]
     return json.dumps({"arrays": arrays, "left_out": left_out}, indent=2, allow_nan=False)

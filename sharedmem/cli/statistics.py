@@ -96,12 +96,11 @@ def statistics(
     edges = None
     # A kernel is compiled with its first call, which is not to be counted as reading.
     one = np.zeros((1, 1, 1), array.dtype)
-    if axis is None:
-        if limits is not None:
-            edges = np.histogram_bin_edges([], bins, limits)
-            parts.append(histogram(edges=edges))
-        else:
-            histogram(edges=np.array([0.0, 1.0])).chunk(one)
+    if axis is None and limits is not None:
+        edges = np.histogram_bin_edges([], bins, limits)
+        parts.append(histogram(edges=edges))
+    elif axis is None:
+        histogram(edges=np.array([0.0, 1.0])).chunk(one)
     reduction = _together(parts, [len(part.chunk(one)) for part in parts])
     start = time.perf_counter()
     data = array.load()
@@ -140,20 +139,21 @@ def _together(parts: Sequence[Reduction], widths: Sequence[int]) -> LineReductio
 
     Their states, of `widths` arrays each, and their results are concatenated.
     """
-    stops = list(itertools.accumulate(widths))
-    places = [slice(stop - width, stop) for stop, width in zip(stops, widths, strict=True)]
     flat = itertools.chain.from_iterable
+
+    def split(state: State) -> list[State]:
+        arrays = iter(state)
+        return [tuple(itertools.islice(arrays, width)) for width in widths]
 
     def chunk(x: Array) -> State:
         return tuple(flat(part.chunk(x) for part in parts))
 
     def combine(a: State, b: State) -> State:
-        pairs = zip(parts, places, strict=True)
-        return tuple(flat(part.combine(a[place], b[place]) for part, place in pairs))
+        pairs = zip(parts, split(a), split(b), strict=True)
+        return tuple(flat(part.combine(x, y) for part, x, y in pairs))
 
     def finalize(state: State) -> State:
-        pairs = zip(parts, places, strict=True)
-        results = (part.finalize(state[place]) for part, place in pairs)
+        results = (part.finalize(x) for part, x in zip(parts, split(state), strict=True))
         return tuple(flat(r if isinstance(r, tuple) else (r,) for r in results))
 
     identities = [part.identity for part in parts]

@@ -6,9 +6,10 @@ import functools
 import math
 import os
 import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
+
+from sharedmem.errors import warn_caller
 
 _PROC = Path("/proc")
 _CPU_VARIABLES = ("OMP_NUM_THREADS", "PBS_NUM_PPN", "SLURM_CPUS_PER_TASK")
@@ -103,11 +104,9 @@ def _count_cpus() -> tuple[int, str]:
             count = 0
         if count > 0:
             return count, name
-        warnings.warn(
+        warn_caller(
             f"{name}={text!r} is ignored, since it is not a positive number of cores; set it to "
-            "one, or unset it",
-            RuntimeWarning,
-            stacklevel=3,
+            "one, or unset it"
         )
     if hasattr(os, "sched_getaffinity"):
         cores, source = len(os.sched_getaffinity(0)), "affinity mask"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import mmap
-import warnings
 from collections.abc import Callable, Iterator
 from types import FunctionType, MethodType
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.arrays.shared_array import is_shared
+from sharedmem.errors import warn_caller
 
 # Each array is copied, which must not take as long as a fork.
 _LARGEST_BYTES = 1 << 20
@@ -55,12 +55,10 @@ class PrivateArrays:
         for name, _, _, is_changed in self._before:
             n_writers = is_changed.sum(axis=0)
             if is_changed.any(axis=1).sum() > 1 and n_writers.max() == 1:
-                warnings.warn(
+                warn_caller(
                     f"tasks have written to {name!r}, an array in private memory, each worker to "
                     "other elements of its own copy: these results are lost. Make the array "
-                    "with sharedmem.empty or sharedmem.copy, or return the results",
-                    RuntimeWarning,
-                    stacklevel=3,
+                    "with sharedmem.empty or sharedmem.copy, or return the results"
                 )
 
 

@@ -115,12 +115,16 @@ def _describe(pool: sharedmem.MapReduce, array: StoredArray, options: argparse.N
     """Return the `Statistics` of an array, or `Skipped`."""
     from sharedmem.cli.statistics import Statistics, statistics
 
+    n_axes = len(array.shape)
+    if options.axis is not None and not -n_axes <= options.axis < n_axes:
+        reason = f"axis {options.axis} is out of bounds for an array of dimension {n_axes}"
+        return Skipped(array.name, reason, is_fault=True)
     axis, bins, limits = options.axis, options.bins, options.range
     compute = partial(statistics, pool, axis=axis, bins=bins, limits=limits)
     try:
         if not array.is_fragile:
             return compute(array)
-        one = np.zeros((1,) * len(array.shape), array.dtype)
+        one = np.zeros((1,) * n_axes, array.dtype)
         compute(array._replace(shape=one.shape, load=lambda: one))  # compile before the fork
         numbers = in_isolation(lambda: compute(array)[1:])  # all but the array itself
         return Statistics(array, *numbers)

@@ -60,7 +60,7 @@ class ClusterRunner(LocalRunner):
             return super().ufunc_call(ufunc, inputs, outs)
         seen, targets = self._sent(inputs), self._sent(outs)
         self._check_outs(targets, seen, "out")
-        return UfuncCall(ufunc, lambda _: self.map, None, seen, targets)
+        return UfuncCall(None, lambda _: self.map, self.share, seen, targets)
 
     def _sent(self, arrays: Any) -> Any:
         """Return one array, or each of a tuple, or None, in the form that is sent."""

@@ -128,14 +128,15 @@ def apply_ufunc(
     [[3.0, 4.0, 5.0], [3.0, 4.0, 5.0]]
     """
     n_core_axes = _core_axes(ufunc)
+    name = str(getattr(ufunc, "__name__", ufunc))
     if len(inputs) != ufunc.nin:
-        raise TypeError(f"{_name(ufunc)} takes {ufunc.nin} inputs, got {len(inputs)}")
+        raise TypeError(f"{name} takes {ufunc.nin} inputs, got {len(inputs)}")
     check_options(order, options)
     given = as_tuple(out)
     if given and len(given) != ufunc.nout:
-        raise TypeError(f"{_name(ufunc)} has {ufunc.nout} outputs, got {len(given)} in out")
+        raise TypeError(f"{name} has {ufunc.nout} outputs, got {len(given)} in out")
     call = runner.ufunc_call(ufunc, inputs, given)
-    ufunc, inputs, given = call.ufunc, call.inputs, call.outs
+    inputs, given = call.inputs, call.outs
     for target in given:
         (check_stored if is_store(target) else check_writable)(target, "out", private_ok=True)
     given = tuple(map(as_array, given))
@@ -150,7 +151,7 @@ def apply_ufunc(
     # without axes always has one: so that is done, not tried.
     task = _UfuncTask(ufunc, operands, given, options, mask)
     nothing = (slice(0, 0),) * len(loop)
-    results = as_tuple(warned_at_caller(_name(ufunc), task.apply, nothing))
+    results = as_tuple(task.apply(nothing) if loop else warned_at_caller(name, task.apply, ()))
 
     def room_for(part: Any) -> Any:
         axes = result_axes(order, inputs, operands, len(loop), part.ndim)
@@ -159,7 +160,7 @@ def apply_ufunc(
     if loop:
         outs = given or tuple(map(room_for, results))
         task = replace(task, inputs=tuple(_apart(x, outs) for x in operands), outs=outs)
-        _run_ufunc(call, task, len(loop))
+        _run_ufunc(call, task, name, len(loop))
     elif given:
         outs = given
     else:
@@ -172,7 +173,7 @@ def apply_ufunc(
     return out if ufunc.nout > 1 or not isinstance(out, tuple) else out[0]
 
 
-def _run_ufunc(call: UfuncCall, task: _UfuncTask, n_loop: int) -> None:
+def _run_ufunc(call: UfuncCall, task: _UfuncTask, name: str, n_loop: int) -> None:
     """Do all of a loop: by a kernel that threads share, or by chunks."""
     outs = task.outs
     arrays = [part for part in (*task.inputs, *outs) if not isinstance(part, Number)]
@@ -187,11 +188,11 @@ def _run_ufunc(call: UfuncCall, task: _UfuncTask, n_loop: int) -> None:
     # Broadcast operands count as often as they are read: a small row and column make a large table.
     total = sum(part.nbytes for part in arrays)
     is_plain = not (in_files or task.options or task.mask is not None)
-    together = getattr(task.ufunc, "together", None) if is_plain else None
-    if not (call.share and together and together(call.share(total), task.inputs, outs[0])):
+    together = call.together if is_plain else None
+    if not (together and together(call.share(total), task.inputs, outs[0])):
         grid = cut(outs[0], axes, outs, arrays, nbytes)
         run = call.run(total) if len(grid) > 1 else run_serially
-        warned_at_caller(_name(task.ufunc), run, task, grid)
+        warned_at_caller(name, run, task, grid)
 
 
 def _width(part: Any, n_steps: int) -> int:
@@ -201,10 +202,6 @@ def _width(part: Any, n_steps: int) -> int:
     lengths = (n for n, stride in zip(whole.shape, strides, strict=True) if stride)
     itemsize: int = whole.dtype.itemsize
     return max(itemsize, int(math.prod(lengths)) * itemsize // n_steps)
-
-
-def _name(ufunc: Any) -> str:
-    return str(getattr(ufunc, "__name__", ufunc))
 
 
 def _core_axes(ufunc: Any) -> list[int]:

@@ -51,19 +51,20 @@ class UfuncCall(NamedTuple):
 
     Attributes
     ----------
-    ufunc : ufunc
-        The ufunc, in a form that kernels may compute.
+    together : callable or None
+        ``together(share, inputs, out)`` computes all of `out` by one kernel, and returns whether it
+        was possible.
     run : callable
         ``run(nbytes)`` returns what runs tasks that read so many bytes together.
-    share : callable or None
+    share : callable
         ``share(nbytes)`` returns what calls a kernel in threads that share its work.
     inputs, outs : tuple of array
         The arrays as the tasks have to use them.
     """
 
-    ufunc: Any
+    together: Callable[[Share, Sequence[Any], Any], bool] | None
     run: Callable[[int], Run]
-    share: Callable[[int], Share] | None
+    share: Callable[[int], Share]
     inputs: tuple[Any, ...]
     outs: tuple[Any, ...]
 
@@ -177,8 +178,8 @@ class LocalRunner:
         Whether the workers of the pool share all memory with the caller.
     blas_threads : int or None
         Threads of BLAS libraries in each thread that runs ufuncs.
-    as_whole : callable
-        Returns a ufunc in a form that kernels may compute.
+    together_of : callable
+        Returns the `together` of a ufunc; see :class:`UfuncCall`.
     """
 
     n_workers: int
@@ -187,7 +188,7 @@ class LocalRunner:
     imap: Stream
     shares_memory: bool
     blas_threads: int | None
-    as_whole: Callable[[Any], Any]
+    together_of: Callable[[Any], Any]
 
     def run(self, nbytes: int | None) -> Run:
         """Return a function that runs tasks in threads."""
@@ -235,7 +236,7 @@ class LocalRunner:
         def run(nbytes: int) -> Run:
             return run_in_threads(self.n_workers, nbytes, self.blas_threads, self.bar)
 
-        return UfuncCall(self.as_whole(ufunc), run, self.share, inputs, outs)
+        return UfuncCall(self.together_of(ufunc), run, self.share, inputs, outs)
 
 
 def in_batches(run: Run, n_workers: int) -> Stream:

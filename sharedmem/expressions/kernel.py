@@ -7,7 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from sharedmem.arrays.shared_array import is_present
 from sharedmem.arrays.strides import address_of
+from sharedmem.engine.line_view import memory_order
 from sharedmem.expressions.lowering import Dtype
 from sharedmem.expressions.numpy_loops import NumpyLoop
 from sharedmem.expressions.strips import LINE
@@ -15,6 +20,8 @@ from sharedmem.machine.tuning import tuning
 
 if TYPE_CHECKING:  # which would import numba
     from sharedmem.kernels.loops.pieces import Share
+
+Array = NDArray[Any]
 
 # The place of the count of finished elements, after that of claimed ones; and how often the caller
 # reads it before it waits for the other threads.
@@ -47,6 +54,23 @@ class Kernel:
     scratch: int
     loops: tuple[NumpyLoop, ...]
     numbers: tuple[Any, ...] = ()
+
+    def compute_whole(
+        self, operands: Sequence[Array], out: Array, size: int, share: Share | None = None
+    ) -> int | None:
+        """Compute `out`, all or a part of a result of `size` elements; None if it has to be cut.
+
+        It is not cut if all arrays are as the machine code needs them. Returned are exceptions, as
+        by :meth:`__call__`.
+        """
+        axes = memory_order(out.strides)
+        *operands, out = parts = [x.transpose(axes) for x in (*operands, out)]
+        if out.dtype != self.dtype or not all(map(is_plain, parts)):
+            return None
+        if share is not None and not is_present(out):
+            return None
+        is_apart = not any(np.may_share_memory(out, x) for x in operands)
+        return self(operands, out, is_apart and size * out.itemsize >= tuning.streamed_bytes, share)
 
     def __call__(
         self, operands: Sequence[Any], out: Any, streams: bool, share: Share | None = None
@@ -96,3 +120,8 @@ class Kernel:
         else:
             share(work)
         return noted | int(counts[_DONE + 1])
+
+
+def is_plain(a: Array) -> bool:
+    """Return whether an array is C-contiguous, aligned, and native."""
+    return a.flags.c_contiguous and a.flags.aligned and a.dtype.isnative

@@ -14,8 +14,8 @@ from sharedmem.engine.line_view import memory_order
 from sharedmem.engine.operands import as_array, common_shape
 from sharedmem.expressions.binding import bind, compute
 from sharedmem.expressions.fusion import fuse
+from sharedmem.expressions.kernel import is_plain
 from sharedmem.expressions.language import CONSTANTS, Steps, names_in, parse
-from sharedmem.expressions.whole_arrays import compute_whole, is_plain
 from sharedmem.machine.tuning import tuning
 from sharedmem.pool.mapreduce import current_pool
 
@@ -190,7 +190,7 @@ class _Function:
         """
         if self._kernel is None:
             return False
-        return compute_whole(self._kernel, operands, out, self._size, share) is not None
+        return self._kernel.compute_whole(operands, out, self._size, share) is not None
 
     def _empty_result(self, operands: tuple[Array, ...], out: tuple[Array, ...]) -> Any:
         if self._kernel is None:

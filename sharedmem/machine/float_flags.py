@@ -89,5 +89,6 @@ def warned_at_caller(name: str, function: Callable[..., T], *args: Any) -> T:
     words: set[str] = set()
     with np.errstate(call=lambda word, _: words.add(word), **modes):
         result = function(*args)
-    tell_kinds({kind for kind, word in _WORDS.items() if word in words}, name)
+    if words:
+        tell_kinds({kind for kind, word in _WORDS.items() if word in words}, name)
     return result

@@ -387,15 +387,15 @@ class MapReduce(TaskInterface, ArrayMethods):
         shares = not backend.uses_processes
         return backend.array_runner(
             LocalRunner(
-                n_workers, self._bar, self.map, self.imap, shares, self._blas_threads, _as_whole
+                n_workers, self._bar, self.map, self.imap, shares, self._blas_threads, _together_of
             )
         )
 
 
-def _as_whole(ufunc: Any) -> Any:
-    from sharedmem.expressions.whole_arrays import as_whole  # which few programs need
+def _together_of(ufunc: Any) -> Any:
+    from sharedmem.expressions.whole_ufuncs import together_of  # which few programs need
 
-    return as_whole(ufunc)
+    return together_of(ufunc)
 
 
 def MapReduceByThread(np: int | None = None) -> MapReduce:  # noqa: N802 - the name is 0.3.8's

@@ -63,7 +63,7 @@ def faulty_files(field):
         ("raw.dat --dtype float31", ".*'float31' is not a NumPy dtype"),
         ("raw.dat --shape 5", "--shape requires --dtype"),
         ("good.npy --dtype f8", "--dtype and --shape apply to raw files only"),
-        ("good.npy --axis 2", "good.npy: axis 2 is out of bounds for array of dimension 2"),
+        ("good.npy --axis 2", "good.npy: axis 2 is out of bounds for an array of dimension 2"),
         ("good.npy --axis 0 --bins 5", "--bins and --range cannot be combined with --axis.*"),
         ("good.npy --bins 0", ".*'0' is not an integer from 1 to 1000000"),
         ("good.npy --bins many", ".*'many' is not an integer.*"),

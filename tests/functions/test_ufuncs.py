@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 import sharedmem
-from sharedmem.expressions import fusion, whole_arrays
+from sharedmem.expressions import fusion
+from sharedmem.expressions.kernel import Kernel
+from sharedmem.expressions.whole_ufuncs import NAMES
 from sharedmem.machine import float_flags
 from tests.kernels.strategies import dtypes
 
-UFUNCS = sorted(whole_arrays._NAMES, key=lambda ufunc: ufunc.__name__)
+UFUNCS = sorted(NAMES, key=lambda ufunc: ufunc.__name__)
 DTYPES = dtypes("f8", "i4", others=("f4", "u1", "?", "c16"))
 
 
@@ -28,14 +30,14 @@ def small_sizes(tuned):
 def computed(monkeypatch):
     """Return a list that grows by whether a kernel computed, for each whole array."""
     done = []
-    compute = whole_arrays.compute_whole
+    compute = Kernel.compute_whole
 
     def compute_and_note(*arguments):
         result = compute(*arguments)
         done.append(result is not None)
         return result
 
-    monkeypatch.setattr(whole_arrays, "compute_whole", compute_and_note)
+    monkeypatch.setattr(Kernel, "compute_whole", compute_and_note)
     return done
 
 

@@ -79,8 +79,8 @@ def test_order_of_environment_variables(monkeypatch):
 def test_a_warning_names_an_invalid_variable(monkeypatch, cores, name, text):
     monkeypatch.setenv(name, text)
     with pytest.warns(RuntimeWarning, match=f"{name}='{text}' is ignored, since") as caught:
-        assert sharedmem.cpu_count() == cores
-        assert sharedmem.MapReduce().np == cores
+        counts = [sharedmem.cpu_count(), sharedmem.MapReduce().np]
+    assert counts == [cores, cores]
     assert {warning.filename for warning in caught} == {__file__}
 
 

@@ -20,7 +20,7 @@ class _Member(NamedTuple):
 
 
 def open_container(
-    path: Path, member: str | None, isolated: bool
+    path: Path, member: str | None, *, isolated: bool
 ) -> Iterator[StoredArray | Skipped]:
     """Yield the arrays of a file, or those that a member's name selects."""
     library = CONTAINERS[path.suffix.lower()]

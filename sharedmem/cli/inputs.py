@@ -9,6 +9,7 @@ import signal
 import stat
 import warnings
 import zipfile
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,39 +67,29 @@ class Skipped(NamedTuple):
     is_fault: bool
 
 
-def open_arrays(
-    files: Sequence[str],
-    dtype: np.dtype[Any] | None,
-    shape: tuple[int, ...] | None,
-    isolated: bool = True,
-) -> list[StoredArray | Skipped]:
+def open_arrays(options: Namespace) -> list[StoredArray | Skipped]:
     """Open files and check that they contain arrays of real numbers.
 
     Parameters
     ----------
-    files : sequence of str
-        Names that end in .npy, .npz, .h5, .hdf5, or .zarr; all others are raw. ``file.npz[x]`` and
-        ``file.npz:x`` select a member, or a group of members.
-    dtype : dtype, optional
-        The dtype of raw files.
-    shape : tuple of int, optional
-        The shape of raw files; by default one axis.
-    isolated : bool
-        Whether readers that may crash get a process of their own.
+    options : Namespace
+        Those of ``stats``. Files end in .npy, .npz, .h5, .hdf5, or .zarr; all others are raw, of
+        `options.dtype` and `options.shape`. ``file.npz[x]`` and ``file.npz:x`` select a member, or
+        a group of members. Readers that may crash get a process of their own, but not on a cluster.
 
     Raises
     ------
     UsageError
         If a file does not exist or cannot be read; the message names it.
     """
-    selected = [_split(file) for file in files]
-    if dtype is not None and all(path.suffix.lower() in _SUFFIXES for path, _ in selected):
+    selected = [_split(file) for file in options.files]
+    if options.dtype is not None and all(path.suffix.lower() in _SUFFIXES for path, _ in selected):
         raise UsageError("--dtype and --shape apply to raw files only")
     found: list[StoredArray | Skipped] = []
     for path, member in selected:
         try:
             _check_kind(path)
-            own = [_checked(part) for part in _open(path, member, dtype, shape, isolated)]
+            own = [_checked(part) for part in _open(path, member, options)]
         except OSError as error:
             raise UsageError(f"{path}: {text_of(error)}") from error
         except Exception as error:  # a damaged file may raise anything
@@ -175,23 +166,17 @@ def _checked(array: StoredArray | Skipped) -> StoredArray | Skipped:
     return Skipped(array.name, reason, is_fault=False)
 
 
-def _open(
-    path: Path,
-    member: str | None,
-    dtype: np.dtype[Any] | None,
-    shape: tuple[int, ...] | None,
-    isolated: bool,
-) -> Iterator[StoredArray | Skipped]:
+def _open(path: Path, member: str | None, options: Namespace) -> Iterator[StoredArray | Skipped]:
     suffix = path.suffix.lower()
     if suffix == ".npz":
         yield from _open_archive(path, member)
     elif suffix in CONTAINERS:
         from sharedmem.cli.containers import open_container
 
-        yield from open_container(path, member, isolated)
+        yield from open_container(path, member, isolated=options.dask is None)
     else:
-        is_npy = suffix == ".npy"
-        array = npy.open_memmap(path, mode="r") if is_npy else _map_raw(path, dtype, shape)
+        raw = options.dtype, options.shape
+        array = npy.open_memmap(path, mode="r") if suffix == ".npy" else _map_raw(path, *raw)
         yield StoredArray(str(path), array.shape, array.dtype, lambda: array)
 
 

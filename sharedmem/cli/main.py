@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, TextIO
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _fail(options: argparse.Namespace, message: str, code: int) -> int:
+def _fail(options: Namespace, message: str, code: int) -> int:
     with contextlib.suppress(OSError, ValueError):  # standard error is closed
         _write(f"sharedmem {options.command}: {message}", sys.stderr)
     return code
@@ -85,11 +85,11 @@ def _print_info() -> int:
     return 0
 
 
-def _print_stats(options: argparse.Namespace) -> int:
+def _print_stats(options: Namespace) -> int:
     check(options)
     from sharedmem.cli import report  # which imports numba
 
-    parts = open_arrays(options.files, options.dtype, options.shape, options.dask is None)
+    parts = open_arrays(options)
     if options.plot is not None and len(parts) > MAX_PANELS:
         raise UsageError(f"--plot draws at most {MAX_PANELS} arrays, got {len(parts)}")
     described, skipped = [], []
@@ -111,7 +111,7 @@ def _print_stats(options: argparse.Namespace) -> int:
     return 2 if not described or any(part.is_fault for part in skipped) else 0
 
 
-def _describe(pool: sharedmem.MapReduce, array: StoredArray, options: argparse.Namespace) -> Any:
+def _describe(pool: sharedmem.MapReduce, array: StoredArray, options: Namespace) -> Any:
     """Return the `Statistics` of an array, or `Skipped`."""
     from sharedmem.cli.statistics import Statistics, statistics
 
@@ -132,7 +132,7 @@ def _describe(pool: sharedmem.MapReduce, array: StoredArray, options: argparse.N
         return Skipped(array.name, text_of(error), is_fault=True)
 
 
-def _pool(options: argparse.Namespace) -> sharedmem.MapReduce:
+def _pool(options: Namespace) -> sharedmem.MapReduce:
     if options.dask is None:
         # By default a pool in a worker is serial; the command line may run in one.
         n_workers = sharedmem.cpu_count() if options.workers is None else options.workers

@@ -64,14 +64,12 @@ def bind(steps: Steps, values: Mapping[str, Any]) -> tuple[Steps, list[str], lis
         return append(Scalar(len(scalars) - 1, _kind(numbers[at])))
 
     for at, step in enumerate(steps):
-        if isinstance(step, Literal):
-            numbers[at] = step.value
+        if isinstance(step, Name) and step.name in names:
+            places[at] = append(Operand(names.index(step.name), values[step.name].dtype))
         elif isinstance(step, Name):
-            value: Any = values[step.name] if step.name in values else CONSTANTS[step.name]
-            if np.ndim(value):
-                places[at] = append(Operand(names.index(step.name), value.dtype))
-            else:
-                numbers[at] = value
+            numbers[at] = values[step.name] if step.name in values else CONSTANTS[step.name]
+        elif isinstance(step, Literal):
+            numbers[at] = step.value
         else:
             assert isinstance(step, Call)
             function, arguments = step.function, step.arguments

@@ -16,7 +16,7 @@ from sharedmem.expressions.kernel import Kernel
 from sharedmem.expressions.language import UFUNCS, WIDENED, Call, Operand, Scalar, Step, Steps
 from sharedmem.expressions.lowering import Dtype, Emit, Parts
 from sharedmem.expressions.numpy_loops import NumpyLoop, find_loop
-from sharedmem.expressions.strips import STRIP, Source, Stage, write_kernel
+from sharedmem.expressions.strips import STEP_BYTES, STRIP, Source, Stage, write_kernel
 from sharedmem.machine.fork_locks import new_lock
 
 
@@ -54,14 +54,15 @@ def fuse(
         return None
     typed = zip(scalars, kernel.scalar_dtypes, strict=True)
     try:
-        return replace(kernel, numbers=tuple(np.array([value], dtype) for value, dtype in typed))
+        numbers = [np.array([value], dtype).repeat(STEP_BYTES) for value, dtype in typed]
     except OverflowError:
         return None
+    return replace(kernel, numbers=numbers)
 
 
 @functools.lru_cache(256)
 def _fuse(steps: Steps, operand_dtypes: tuple[Dtype, ...], is_exact: bool) -> Kernel | None:
-    program = _Program(tuple(dtype.newbyteorder("=") for dtype in operand_dtypes), is_exact)
+    program = _Program(operand_dtypes, is_exact)
     try:
         result = program.result_of(steps)
         body = program.text(result)
@@ -221,7 +222,7 @@ class _Program:
 
     def _new_strip(self, dtype: Dtype) -> Source:
         place = 1 + len(self._operand_dtypes)
-        strip = Source(place, dtype, self.scratch, is_strip=True)
+        strip = Source(place, dtype, self.scratch)
         self.scratch += STRIP * dtype.itemsize
         return strip
 

@@ -44,8 +44,8 @@ class Kernel:
         Bytes for intermediate results.
     loops : tuple of NumpyLoop
         The loops of NumPy's that the machine code calls, and what it needs of them.
-    numbers : tuple of ndarray
-        Those of the expression, in these types.
+    numbers : sequence of ndarray
+        Those of the expression, in these types, each repeated for the elements of a step.
     """
 
     function: Callable[..., None]
@@ -53,7 +53,7 @@ class Kernel:
     scalar_dtypes: tuple[Dtype, ...]
     scratch: int
     loops: tuple[NumpyLoop, ...]
-    numbers: tuple[Any, ...] = ()
+    numbers: Sequence[Any] = ()
 
     def compute_whole(
         self, operands: Sequence[Array], out: Array, size: int, share: Share | None = None

@@ -92,23 +92,6 @@ def store(emit: Emit, dtype: Dtype, parts: Parts, address: str) -> str:
     return f"store {kind} {parts[0]}, ptr {address}"
 
 
-def spread(emit: Emit, dtype: Dtype, address: str) -> Parts:
-    """Load one element, for all places."""
-    part, kind = part_of(dtype), vector(dtype)
-    parts = []
-    for at in range(dtype.itemsize // part.itemsize):
-        name = "i8" if dtype.kind == "b" else _NAMES[part]
-        source = emit(f"getelementptr {name}, ptr {address}, i64 {at}")
-        one = emit(f"load {name}, ptr {source}")
-        if dtype.kind == "b":
-            one = emit(f"icmp ne i8 {one}, 0")
-        first = emit(f"insertelement {kind} poison, {_NAMES[part]} {one}, i32 0")
-        parts.append(
-            emit(f"shufflevector {kind} {first}, {kind} poison, <# x i32> zeroinitializer")
-        )
-    return tuple(parts)
-
-
 def convert(emit: Emit, old: Dtype, new: Dtype, arguments: Sequence[Parts]) -> Parts | None:
     """Return elements as those of another type; None for what would lose digits."""
     (parts,) = arguments
@@ -116,9 +99,7 @@ def convert(emit: Emit, old: Dtype, new: Dtype, arguments: Sequence[Parts]) -> P
         return parts
     if new.kind == "c":
         steps = [convert(emit, part_of(old), _PARTS[new], [(part,)]) for part in parts]
-        converted = [step or ("",) for step in steps]
-        real, imaginary = [part for (part,) in converted] + ["zeroinitializer"] * (2 - len(parts))
-        return real, imaginary
+        return (*(part for step in steps for part in step or ()), "zeroinitializer")[:2]
     source, target = vector(old), vector(new)
     if new.kind == "b":
         compare = "fcmp une" if old.kind in "fc" else "icmp ne"

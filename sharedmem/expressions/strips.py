@@ -15,8 +15,9 @@ from sharedmem.machine import float_flags
 STRIP = 2048
 # Bytes per cache line, in which memory is written past the caches.
 LINE = 64
-# Bytes of the widest elements that a loop takes in one step: four registers, or two.
-_STEP_BYTES = 128
+# Bytes of the widest elements that a loop takes in one step: four registers, or two. A number is
+# loaded like as many elements of an array, where it is repeated.
+STEP_BYTES = 128
 
 _STRIPS = """
 define void @kernel(ptr %args, i64 %size, i64 %streams, i64 %grain, ptr %next, ptr %done) {{
@@ -74,19 +75,18 @@ _NOTE = """%raised = call i32 inttoptr (i64 {0} to ptr)(i32 {1})
 
 @dataclass(frozen=True)
 class Source:
-    """Where elements are: the place of their address among the arguments, and how they lie."""
+    """Where elements are: the place of their address among the arguments, or an offset to it."""
 
     place: int
     dtype: Dtype
-    offset: int = 0
-    is_strip: bool = False
+    offset: int | None = None
     is_scalar: bool = False
 
     def start(self, emit: Emit) -> str:
         """Return where the elements of a strip begin."""
         pointer = emit(f"getelementptr ptr, ptr %args, i64 {self.place}")
         pointer = emit(f"load ptr, ptr {pointer}")
-        if self.is_strip:
+        if self.offset is not None:
             return emit(f"getelementptr i8, ptr {pointer}, i64 {self.offset}")
         return pointer if self.is_scalar else self.element(emit, pointer, "%start")
 
@@ -121,13 +121,11 @@ class Stage:
     def load(self, source: Source) -> Parts:
         """Return the registers that hold what is in memory."""
         if source not in self._loaded:
-            start = source.start(self._before.emit)
-            if source.is_scalar:
-                parts = lowering.spread(self._before.emit, source.dtype, start)
-            else:
-                address = source.element(self.emit, start, "%j")
-                parts = lowering.load(self.emit, source.dtype, address)
-            self._loaded[source] = parts
+            address = source.start(self._before.emit)
+            emit = self._before.emit if source.is_scalar else self.emit
+            if not source.is_scalar:
+                address = source.element(emit, address, "%j")
+            self._loaded[source] = lowering.load(emit, source.dtype, address)
         return self._loaded[source]
 
     def store(self, parts: Parts, source: Source) -> str:
@@ -182,7 +180,7 @@ def write_kernel(stages: Sequence[Stage], dtype: Dtype, parts: Parts, widest: in
     """
     last = stages[-1]
     written = last.store(parts, Source(0, dtype))
-    width = _STEP_BYTES // widest
+    width = STEP_BYTES // widest
     natural, align = lowering.part_of(dtype).itemsize, min(LINE, width * dtype.itemsize)
     functions = [
         last.function("cached", width, f"{written}, align {natural}"),

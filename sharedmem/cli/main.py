@@ -7,7 +7,6 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, TextIO
 
 import numpy as np
@@ -80,8 +79,7 @@ def _write(text: str, stream: TextIO | None) -> None:
 def _print_info() -> int:
     from sharedmem.cli.info import describe_machine
 
-    for name, value in describe_machine().items():
-        _print(f"{name:<14} {value}")
+    _print("\n".join(f"{name:<14} {value}" for name, value in describe_machine().items()))
     return 0
 
 
@@ -115,18 +113,13 @@ def _describe(pool: sharedmem.MapReduce, array: StoredArray, options: Namespace)
     """Return the `Statistics` of an array, or `Skipped`."""
     from sharedmem.cli.statistics import Statistics, statistics
 
-    n_axes = len(array.shape)
-    if options.axis is not None and not -n_axes <= options.axis < n_axes:
-        reason = f"axis {options.axis} is out of bounds for an array of dimension {n_axes}"
-        return Skipped(array.name, reason, is_fault=True)
-    axis, bins, limits = options.axis, options.bins, options.range
-    compute = partial(statistics, pool, axis=axis, bins=bins, limits=limits)
     try:
         if not array.is_fragile:
-            return compute(array)
-        one = np.zeros((1,) * n_axes, array.dtype)
-        compute(array._replace(shape=one.shape, load=lambda: one))  # compile before the fork
-        numbers = in_isolation(lambda: compute(array)[1:])  # all but the array itself
+            return statistics(pool, array, options)
+        one = np.zeros((1,) * len(array.shape), array.dtype)
+        first = array._replace(shape=one.shape, load=lambda: one)
+        statistics(pool, first, options)  # compiles before the fork
+        numbers = in_isolation(lambda: statistics(pool, array, options)[1:])  # but for the array
         return Statistics(array, *numbers)
     except Exception as error:  # a damaged file may raise anything
         return Skipped(array.name, text_of(error), is_fault=True)

@@ -103,9 +103,8 @@ def _draw_histogram(panel: Any, found: Statistics) -> None:
     panel.axvline(summary.mean, color="#bb5566", label=f"mean {_number(summary.mean, 4)}")
     low, high = summary.mean - summary.std, summary.mean + summary.std
     panel.axvspan(low, high, color="#f2dde0", zorder=0, label=f"± std {_number(summary.std, 4)}")
-    panel.set_xlim(found.edges[0], found.edges[-1])
-    panel.set_xlabel("value")
-    panel.set_ylabel("elements in bin")
+    limits = (found.edges[0], found.edges[-1])
+    panel.set(xlabel="value", ylabel="elements in bin", xlim=limits)
     panel.legend(**_BESIDE, title=remarks(found))
 
 
@@ -126,8 +125,7 @@ def draw_lines(panel: Any, found: Statistics) -> None:
     low, high = summary.mean - summary.std, summary.mean + summary.std
     panel.fill_between(at, low, high, alpha=0.4, color="#4477aa", label="mean ± std")
     panel.plot(at, summary.mean, color="#bb5566", label="mean")
-    panel.set_xlabel(f"line along axis {found.axis}")
-    panel.set_ylabel("value")
+    panel.set(xlabel=f"line along axis {found.axis}", ylabel="value")
     panel.xaxis.get_major_locator().set_params(integer=True)
     shape = np.shape(found.summary.mean)
     panel.xaxis.set_major_formatter(lambda line, _: _name_of(int(line), shape))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
+from argparse import Namespace
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -66,13 +67,7 @@ class Statistics(NamedTuple):
         return int(self.summary.count - self.summary.n_nan - self.summary.n_inf) - counted
 
 
-def statistics(
-    pool: MapReduce,
-    array: StoredArray,
-    axis: int | None,
-    bins: int,
-    limits: tuple[float, float] | None,
-) -> Statistics:
+def statistics(pool: MapReduce, array: StoredArray, options: Namespace) -> Statistics:
     """Read an array and compute its statistics.
 
     Parameters
@@ -81,14 +76,14 @@ def statistics(
         The pool to use.
     array : StoredArray
         The array.
-    axis : int or None
-        The axis to reduce. None reduces all axes, and only then there is a histogram.
-    bins : int
-        Number of bins of equal width.
-    limits : (float, float) or None
-        Lower and upper limit of the histogram. Without them the array is read twice: the extrema
-        must be known first.
+    options : Namespace
+        Those of ``stats``: `axis` is reduced, or else all axes, and only then there is a histogram
+        of `bins` in the `range`. Without it the array is read twice: extrema must be known first.
     """
+    axis, bins, limits = options.axis, options.bins, options.range
+    n_axes = len(array.shape)
+    if axis is not None and not -n_axes <= axis < n_axes:
+        raise ValueError(f"axis {axis} is out of bounds for an array of dimension {n_axes}")
     histogram = partial(histograms.histogram, array.dtype, uniform=True)
     parts = [moments.summary(array.dtype)]
     if array.dtype.kind in "biu" and 0 not in array.shape:

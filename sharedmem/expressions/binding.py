@@ -61,7 +61,9 @@ def bind(steps: Steps, values: Mapping[str, Any]) -> tuple[Steps, list[str], lis
         if at in places:
             return places[at]
         scalars.append(numbers[at])
-        return append(Scalar(len(scalars) - 1, _kind(numbers[at])))
+        is_weak = type(numbers[at]) in (int, float, complex)
+        kind = type(numbers[at]) if is_weak else np.asarray(numbers[at]).dtype
+        return append(Scalar(len(scalars) - 1, kind))
 
     for at, step in enumerate(steps):
         if isinstance(step, Name) and step.name in names:
@@ -109,10 +111,6 @@ def _apply(name: str, arguments: list[Any]) -> Any:
     if (name, getattr(result, "dtype", None)) in WIDENED:
         return function(*arguments, dtype="f8").astype(result.dtype)
     return result
-
-
-def _kind(value: Any) -> Any:
-    return type(value) if type(value) in (int, float, complex) else np.asarray(value).dtype
 
 
 def _compute(function: str, numbers: list[Any]) -> Any:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -67,9 +67,7 @@ def _fuse(steps: Steps, operand_dtypes: tuple[Dtype, ...], is_exact: bool) -> Ke
         result = program.result_of(steps)
         body = program.text(result)
         text = "\n".join([*libmvec.definitions(body), body])
-        function = lowering.assemble(
-            text, ctypes.c_void_p, *[ctypes.c_size_t] * 3, *[ctypes.c_void_p] * 2
-        )
+        function = lowering.assemble(text)
     except _Unfused:
         return None
     scalar_dtypes = tuple(dtype for _, dtype in sorted(program.scalars.items()))
@@ -113,14 +111,14 @@ class _Program:
 
     def _new_value(self, step: Step) -> _Value:
         if isinstance(step, Operand):
-            dtype = _known(self._operand_dtypes[step.index])
-            return self._in_memory(Source(1 + step.index, dtype), 0)
+            dtype = self._known(self._operand_dtypes[step.index])
+            return _Value(dtype, 0, source=Source(1 + step.index, dtype))
         assert isinstance(step, Call)
         if step.function == "where":
             return self._where(*step.arguments)
         if step.function in ("real", "imag"):
             value = self._values[step.arguments[0]]
-            part = functools.partial(lowering.take_part, function=step.function)
+            part = partial(lowering.take_part, function=step.function)
             return self._compute(lowering.part_of(value.dtype), part, [value])
         ufunc: Any = UFUNCS[step.function]
         try:
@@ -136,18 +134,16 @@ class _Program:
                 raise _Unfused
         if is_widened := not self._is_exact and (step.function, dtype) in WIDENED:
             wanted, dtype = [np.dtype("f8")], np.dtype("f8")
-        arguments = [
-            self._as(part, _known(kind)) for part, kind in zip(step.arguments, wanted, strict=True)
-        ]
+        arguments = [self._as(*each) for each in zip(step.arguments, wanted, strict=True)]
         if all(kind == wanted[0] for kind in wanted):
             way = lowering.operate if self._is_exact else _operate_or_call
-            operation = functools.partial(way, function=ufunc.__name__, dtype=wanted[0])
+            operation = partial(way, function=ufunc.__name__, dtype=wanted[0])
             with contextlib.suppress(_Unfused):
-                return self._compute(_known(dtype), operation, arguments)
+                return self._compute(self._known(dtype), operation, arguments)
         loop = find_loop(ufunc, (*wanted, dtype))
         if loop is None:
             raise _Unfused
-        result = self._call(loop, _known(dtype), arguments)
+        result = self._call(loop, self._known(dtype), arguments)
         return self._converted(result, np.dtype("f4")) if is_widened else result
 
     def _kind(self, place: int) -> Any:
@@ -156,26 +152,26 @@ class _Program:
 
     def _as(self, place: int, dtype: Dtype) -> _Value:
         """Append what gives a step's value in a type."""
-        value = self._values[place]
+        value, dtype = self._values[place], self._known(dtype)
         if isinstance(value, _Value):
             return self._converted(value, dtype)
         self.scalars[value.index] = dtype
         pointer = 2 + len(self._operand_dtypes) + value.index
-        return self._in_memory(Source(pointer, dtype, is_scalar=True), 0)
+        return _Value(dtype, 0, source=Source(pointer, dtype, is_scalar=True))
 
     def _converted(self, value: _Value, dtype: Dtype) -> _Value:
         """Append what gives a value in a type."""
         if value.dtype == dtype:
             return value
-        conversion = functools.partial(lowering.convert, old=value.dtype, new=dtype)
+        conversion = partial(lowering.convert, old=value.dtype, new=dtype)
         return self._compute(dtype, conversion, [value])
 
     def _where(self, condition: int, x: int, y: int) -> _Value:
         kinds = [self._kind(place) for place in (x, y)]
         examples = [kind(1) if isinstance(kind, type) else kind for kind in kinds]
-        dtype = _known(np.result_type(*examples))
+        dtype = np.result_type(*examples)
         arguments = [self._as(condition, np.dtype(bool)), self._as(x, dtype), self._as(y, dtype)]
-        return self._compute(dtype, functools.partial(lowering.choose, dtype=dtype), arguments)
+        return self._compute(dtype, partial(lowering.choose, dtype=dtype), arguments)
 
     def _compute(
         self, dtype: Dtype, operation: Callable[..., Parts | None], arguments: list[_Value]
@@ -185,7 +181,6 @@ class _Program:
         stage = self._stages[at]
         registers = [self._use(argument, stage) for argument in arguments]
         parts = operation(stage.emit, arguments=registers)
-        self._widest = max(self._widest, lowering.part_of(dtype).itemsize)
         if parts is None:
             raise _Unfused
         return _Value(dtype, at, parts)
@@ -193,14 +188,13 @@ class _Program:
     def _call(self, loop: NumpyLoop, dtype: Dtype, arguments: list[_Value]) -> _Value:
         """Append a call of one of NumPy's loops."""
         stage = max(argument.stage for argument in arguments)
-        result = self._in_memory(self._new_strip(dtype), stage + 1)
-        assert result.source is not None
-        sources = [*map(self._source_of, arguments), result.source]
+        strip = self._new_strip(dtype)
+        sources = [*map(self._source_of, arguments), strip]
         self._stages[stage].calls.append((loop, sources))
         self.loops.append(loop)
         if stage + 1 == len(self._stages):
             self._stages.append(Stage())
-        return result
+        return _Value(dtype, stage + 1, source=strip)
 
     def _use(self, value: _Value, stage: Stage) -> Parts:
         """Return the registers that hold a value in the loop of a stage."""
@@ -216,24 +210,20 @@ class _Program:
             self._stages[value.stage].keep(value.parts, value.source)
         return value.source
 
-    def _in_memory(self, source: Source, stage: int) -> _Value:
-        self._widest = max(self._widest, lowering.part_of(source.dtype).itemsize)
-        return _Value(source.dtype, stage, source=source)
-
     def _new_strip(self, dtype: Dtype) -> Source:
         place = 1 + len(self._operand_dtypes)
         strip = Source(place, dtype, self.scratch)
         self.scratch += STRIP * dtype.itemsize
         return strip
 
+    def _known(self, dtype: Dtype) -> Dtype:
+        """Return a type that the processor has, in the order of bytes of the machine."""
+        dtype = dtype.newbyteorder("=")
+        if not lowering.is_known(dtype):
+            raise _Unfused
+        self._widest = max(self._widest, lowering.part_of(dtype).itemsize)
+        return dtype
+
 
 def _operate_or_call(emit: Emit, **operation: Any) -> Parts | None:
     return lowering.operate(emit, **operation) or libmvec.apply(emit, **operation)
-
-
-def _known(dtype: Dtype) -> Dtype:
-    """Return a type that the processor has, in the order of bytes of the machine."""
-    dtype = dtype.newbyteorder("=")
-    if not lowering.is_known(dtype):
-        raise _Unfused
-    return dtype

@@ -18,6 +18,8 @@ Dtype = np.dtype[Any]
 Parts = tuple[str, ...]
 Emit = Callable[[str], str]
 
+_PTR, _INT = ctypes.c_void_p, ctypes.c_size_t
+
 # How NumPy's types are called that have registers.
 _NAMES: dict[Dtype, str] = {np.dtype(name): llvm for name, llvm in {
     "bool": "i1", "int8": "i8", "int16": "i16", "int32": "i32", "int64": "i64", "uint8": "i8",
@@ -166,11 +168,8 @@ def at_width(text: str, width: int) -> str:
     return text.replace("#2", str(2 * width)).replace("#", str(width))
 
 
-def assemble(text: str, *arguments: Any) -> Callable[..., None]:
-    """Return the function ``kernel`` of a text, of arguments of these types of ctypes.
-
-    It releases the GIL.
-    """
+def assemble(text: str) -> Callable[..., None]:
+    """Return the function ``kernel`` of a text, which releases the GIL."""
     import llvmlite.binding as llvm
 
     machine = _machine()
@@ -181,7 +180,8 @@ def assemble(text: str, *arguments: Any) -> Callable[..., None]:
     passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
     passes.getModulePassManager().run(module, passes)
     engine.finalize_object()
-    function: Any = ctypes.CFUNCTYPE(None, *arguments)(engine.get_function_address("kernel"))
+    kind = ctypes.CFUNCTYPE(None, _PTR, _INT, _INT, _INT, _PTR, _PTR)
+    function: Any = kind(engine.get_function_address("kernel"))
     function.engine = engine  # which owns the code
     return function  # type: ignore[no-any-return]
 

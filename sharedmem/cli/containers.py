@@ -6,17 +6,14 @@ import importlib
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from sharedmem.cli.inputs import CONTAINERS, Skipped, StoredArray, choose, in_isolation, text_of
 
-
-class _Member(NamedTuple):
-    name: str
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
+# Of a member: its name, shape, and dtype.
+_Found = tuple[str, tuple[int, ...], np.dtype[Any]]
 
 
 def open_container(
@@ -27,8 +24,8 @@ def open_container(
     _import_extra(library)  # here, and not in each process
     list_members, open_member = LIBRARIES[library]
     look = partial(list_members, path)
-    members: list[_Member | Skipped] = in_isolation(look) if isolated else look()
-    found = {part.name: part for part in members}
+    members: list[_Found | Skipped] = in_isolation(look) if isolated else look()
+    found = {part[0]: part for part in members}
     for name in choose(list(found), member):
         part = found[name]
         label = f"{path}[{name}]" if name else str(path)
@@ -36,10 +33,10 @@ def open_container(
             yield part._replace(name=label)
         else:
             load = partial(open_member, path, name)
-            yield StoredArray(label, part.shape, part.dtype, load, isolated)
+            yield StoredArray(label, *part[1:], load, isolated)
 
 
-def _look(members: Any, names: Iterable[str]) -> Iterator[_Member | Skipped]:
+def _look(members: Any, names: Iterable[str]) -> Iterator[_Found | Skipped]:
     """Yield the arrays of these names, or why they cannot be used; nothing for other members."""
     for name in names:
         try:
@@ -49,14 +46,14 @@ def _look(members: Any, names: Iterable[str]) -> Iterator[_Member | Skipped]:
             if part.shape is None:
                 yield Skipped(name, "contains no data", is_fault=False)
             else:
-                yield _Member(name, tuple(part.shape), np.dtype(part.dtype))
+                yield name, tuple(part.shape), np.dtype(part.dtype)
         except TypeError as error:
             yield Skipped(name, f"has no NumPy dtype: {text_of(error)}", is_fault=False)
         except Exception as error:  # a damaged file may raise anything
             yield Skipped(name, text_of(error), is_fault=True)
 
 
-def _h5py_members(path: Path) -> list[_Member | Skipped]:
+def _h5py_members(path: Path) -> list[_Found | Skipped]:
     names: list[str] = []
     with _import_extra("h5py").File(path, "r") as file:
         file.visit(names.append)
@@ -67,7 +64,7 @@ def _h5py_member(path: Path, name: str) -> Any:
     return _import_extra("h5py").File(path, "r")[name]  # which stays open as long as the array
 
 
-def _zarr_members(path: Path) -> list[_Member | Skipped]:
+def _zarr_members(path: Path) -> list[_Found | Skipped]:
     opened = _zarr_member(path, "")
     members = {"": opened} if hasattr(opened, "shape") else dict(opened.members(max_depth=None))
     return [*_look(members, members)]

@@ -130,13 +130,9 @@ def _dtype(text: str) -> np.dtype[np.generic]:
 
 
 def _shape(text: str) -> tuple[int, ...]:
-    try:
-        shape = tuple(int(part) for part in text.split(",") if part)
-    except ValueError:
-        shape = (-1,)
-    if any(length < 0 for length in shape):
+    if not re.fullmatch(r"[\d, ]*", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a shape; write 100,200")
-    return shape
+    return tuple(int(length) for length in text.split(",") if length)
 
 
 def _bins(text: str) -> int:

@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from sharedmem.cli.inputs import StoredArray
 from sharedmem.kernels import extrema, histograms, moments
 from sharedmem.kernels.moments import Summary
-from sharedmem.kernels.reduction import LineReduction, Reduction
+from sharedmem.kernels.reduction import LineReduction, Reduction, State
 from sharedmem.pool.mapreduce import MapReduce
 
 Array = NDArray[Any]
-State = tuple[Any, ...]
 
 
 class Statistics(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,18 +21,19 @@ from sharedmem.expressions.language import (
     Scalar,
     Step,
     Steps,
+    Written,
     check_bits,
 )
 
 
-def bind(steps: Steps, values: Mapping[str, Any]) -> tuple[Steps, list[str], list[Any]]:
+def bind(steps: Sequence[Written], values: Mapping[str, Any]) -> tuple[Steps, list[str], list[Any]]:
     """Put numbers where they are known, and arrays in the places of their names.
 
     Steps on numbers alone are computed here, by Python and NumPy.
 
     Parameters
     ----------
-    steps : tuple of Step
+    steps : sequence of Written
         The result of :func:`parse`.
     values : mapping
         Arrays, and numbers of Python or NumPy, by name.
@@ -73,7 +74,6 @@ def bind(steps: Steps, values: Mapping[str, Any]) -> tuple[Steps, list[str], lis
         elif isinstance(step, Literal):
             numbers[at] = step.value
         else:
-            assert isinstance(step, Call)
             function, arguments = step.function, step.arguments
             if all(part in numbers for part in arguments):
                 numbers[at] = _compute(function, [numbers[part] for part in arguments])
@@ -96,7 +96,6 @@ def compute(steps: Steps, operands: tuple[Any, ...], scalars: tuple[Any, ...]) -
         elif isinstance(step, Scalar):
             values[at] = scalars[step.index]
         else:
-            assert isinstance(step, Call)
             values[at] = _apply(step.function, [values[part] for part in step.arguments])
             n_uses.subtract(step.arguments)
             for part in {*step.arguments}:

@@ -13,7 +13,7 @@ import numpy as np
 
 from sharedmem.expressions import libmvec, lowering
 from sharedmem.expressions.kernel import Kernel
-from sharedmem.expressions.language import UFUNCS, WIDENED, Call, Operand, Scalar, Step, Steps
+from sharedmem.expressions.language import UFUNCS, WIDENED, Call, Operand, Scalar, Steps
 from sharedmem.expressions.lowering import Dtype, Emit, Parts
 from sharedmem.expressions.numpy_loops import NumpyLoop, find_loop
 from sharedmem.expressions.strips import STEP_BYTES, STRIP, Source, Stage, write_kernel
@@ -64,14 +64,13 @@ def fuse(
 def _fuse(steps: Steps, operand_dtypes: tuple[Dtype, ...], is_exact: bool) -> Kernel | None:
     program = _Program(operand_dtypes, is_exact)
     try:
-        result = program.result_of(steps)
-        body = program.text(result)
+        body, dtype = program.write(steps)
         text = "\n".join([*libmvec.definitions(body), body])
         function = lowering.assemble(text)
     except _Unfused:
         return None
-    scalar_dtypes = tuple(dtype for _, dtype in sorted(program.scalars.items()))
-    return Kernel(function, result.dtype, scalar_dtypes, program.scratch, tuple(program.loops))
+    scalar_dtypes = tuple(kind for _, kind in sorted(program.scalars.items()))
+    return Kernel(function, dtype, scalar_dtypes, program.scratch, tuple(program.loops))
 
 
 @dataclass
@@ -97,23 +96,19 @@ class _Program:
         self._stages = [Stage()]
         self._widest = 1
 
-    def text(self, result: _Value) -> str:
-        """Return the text of the kernel that writes `result`."""
-        stages = self._stages[: result.stage + 1]
-        return write_kernel(stages, result.dtype, self._use(result, stages[-1]), self._widest)
-
-    def result_of(self, steps: Steps) -> _Value:
-        """Append what computes the steps, and return the last one's value."""
+    def write(self, steps: Steps) -> tuple[str, Dtype]:
+        """Return the text of the kernel that computes the steps, and the dtype of the last one."""
         for step in steps:
             self._values.append(step if isinstance(step, Scalar) else self._new_value(step))
         result: _Value = self._values[-1]
-        return result
+        stages = self._stages[: result.stage + 1]
+        parts = self._use(result, stages[-1])
+        return write_kernel(stages, result.dtype, parts, self._widest), result.dtype
 
-    def _new_value(self, step: Step) -> _Value:
+    def _new_value(self, step: Operand | Call) -> _Value:
         if isinstance(step, Operand):
             dtype = self._known(self._operand_dtypes[step.index])
             return _Value(dtype, 0, source=Source(1 + step.index, dtype))
-        assert isinstance(step, Call)
         if step.function == "where":
             return self._where(*step.arguments)
         if step.function in ("real", "imag"):

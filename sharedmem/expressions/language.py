@@ -6,7 +6,7 @@ import ast
 import functools
 import math
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -90,9 +90,10 @@ class Name:
 
 @dataclass(frozen=True)
 class Literal:
-    """A number."""
+    """A number, and its text, since True, 1, and 1.0 are equal."""
 
     value: Any
+    text: str
 
 
 @dataclass(frozen=True)
@@ -119,13 +120,15 @@ class Call:
     arguments: tuple[int, ...]
 
 
-Step = Name | Literal | Operand | Scalar | Call
-# Each step comes after those that it is applied to, and the last one is the result. So nothing goes
-# through an expression by recursion, however many terms a sum has.
+# Steps as written, and bound to arrays and numbers. Each comes after those that it is applied to,
+# and the last one is the result. So nothing goes through an expression by recursion, however many
+# terms a sum has.
+Written = Name | Literal | Call
+Step = Operand | Scalar | Call
 Steps = tuple[Step, ...]
 
 
-def parse(expression: str) -> Steps:
+def parse(expression: str) -> tuple[Written, ...]:
     """Turn text into steps: names, numbers, operators and functions.
 
     Raises
@@ -142,7 +145,7 @@ def parse(expression: str) -> Steps:
 
 
 @functools.lru_cache(256)
-def _parse(expression: str) -> Steps:
+def _parse(expression: str) -> tuple[Written, ...]:
     if len(expression) > MAX_LENGTH:
         raise ValueError(
             f"the expression has {len(expression)} characters; at most {MAX_LENGTH} are allowed"
@@ -160,7 +163,7 @@ def _parse(expression: str) -> Steps:
     return _Writer(text).steps_of(tree)
 
 
-def names_in(steps: Steps) -> Iterator[str]:
+def names_in(steps: Sequence[Written]) -> Iterator[str]:
     """Yield the names of the operands of an expression."""
     return (step.name for step in steps if isinstance(step, Name))
 
@@ -182,11 +185,10 @@ class _Writer:
     """Steps of the nodes of a tree of Python's, which cannot hold anything else."""
 
     def __init__(self, text: str) -> None:
-        self._steps: list[Step] = []
         self._text = text
-        self._places: dict[Any, int] = {}
+        self._places: dict[Written, int] = {}
 
-    def steps_of(self, tree: ast.expr) -> Steps:
+    def steps_of(self, tree: ast.expr) -> tuple[Written, ...]:
         """Return the steps of a tree, each after its parts; refuse what is nested too deeply."""
         found, left = [], [(tree, 1)]
         while left:
@@ -199,7 +201,7 @@ class _Writer:
         place_of: dict[ast.expr, int] = {}
         for node, parts, append in reversed(found):
             place_of[node] = append(*(place_of[part] for part in parts))
-        return tuple(self._steps)
+        return tuple(self._places)
 
     def _read(self, node: ast.expr) -> tuple[list[ast.expr], Callable[..., int]]:
         """Return what a node is applied to, and what appends its step; refuse all but a few."""
@@ -208,7 +210,7 @@ class _Writer:
                 if type(value) not in (bool, int, float, complex):
                     raise self._refuse(node, f"{type(value).__name__} is not a number")
                 number = np.bool_(value) if type(value) is bool else check_bits(value)
-                return [], partial(self._append, Literal(number), (type(value), repr(value)))
+                return [], partial(self._append, Literal(number, repr(number)))
             case ast.Name(id=name):
                 if name.startswith("__"):
                     raise self._refuse(node, "names with leading underscores are not allowed")
@@ -226,13 +228,9 @@ class _Writer:
         name, instead = _INSTEAD.get(kind, (kind.__name__, _ALLOWED))
         raise self._refuse(node, f"{name} is not allowed; {instead}")
 
-    def _append(self, step: Step, key: Any = None) -> int:
+    def _append(self, step: Written) -> int:
         """Append a step, unless it is there already, and return its place."""
-        key = step if key is None else key
-        if key not in self._places:
-            self._places[key] = len(self._steps)
-            self._steps.append(step)
-        return self._places[key]
+        return self._places.setdefault(step, len(self._places))
 
     def _call(self, function: str, *arguments: int) -> int:
         if function == "clip":

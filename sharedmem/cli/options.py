@@ -61,9 +61,8 @@ def parser() -> argparse.ArgumentParser:
         "--range", type=float, nargs=2, metavar=("LO", "HI"),
         help="limits of the histogram; the file is then read once instead of twice",
     )  # fmt: skip
-    runner = stats.add_mutually_exclusive_group()
-    runner.add_argument("--workers", type=int, help="number of threads; 0: serial")
-    runner.add_argument(
+    add("--workers", type=int, help="number of threads; 0: serial")
+    add(
         "--dask", metavar="ADDRESS",
         help="scheduler of a Dask cluster whose workers can read the files, such as tcp://host:8786",
     )  # fmt: skip
@@ -88,6 +87,8 @@ def check(options: argparse.Namespace) -> None:
     options.bins = options.bins or DEFAULT_BINS
     if options.range is not None:
         _check_range(options.range, options.bins)
+    if options.workers is not None and options.dask is not None:
+        raise UsageError("--workers cannot be combined with --dask: the cluster sets the number")
     if options.workers is not None and options.workers < 0:
         raise UsageError(f"--workers must be at least 0, got {options.workers}")
     if options.plot is not None:

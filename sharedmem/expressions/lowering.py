@@ -172,17 +172,21 @@ def assemble(text: str) -> Callable[..., None]:
     """Return the function ``kernel`` of a text, which releases the GIL."""
     import llvmlite.binding as llvm
 
-    machine = _machine()
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    name, features = processor()
+    target = llvm.Target.from_default_triple()
+    machine = target.create_target_machine(cpu=name, features=features, opt=2)
     used = set(re.findall(r"call (<\d+ x \w+>) (@llvm[.\w]+)\(", text))
     declared = [f"declare {form} {name}({form})" for form, name in sorted(used)]
     module = llvm.parse_assembly("\n".join([*declared, text]))
-    engine = llvm.create_mcjit_compiler(module, machine)
+    engine = llvm.create_mcjit_compiler(module, machine)  # which owns the machine
     passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
     passes.getModulePassManager().run(module, passes)
     engine.finalize_object()
     kind = ctypes.CFUNCTYPE(None, _PTR, _INT, _INT, _INT, _PTR, _PTR)
     function: Any = kind(engine.get_function_address("kernel"))
-    function.engine = engine  # which owns the code
+    function.engine = engine  # which owns the code, too
     return function  # type: ignore[no-any-return]
 
 
@@ -196,14 +200,3 @@ def processor() -> tuple[str, str]:
         with contextlib.suppress(RuntimeError):  # some processors do not tell
             features = llvm.get_host_cpu_features().flatten()
     return llvm.get_host_cpu_name() if name is None else name, features
-
-
-def _machine() -> Any:
-    """Return the machine to compile for, which belongs to the engine that is made with it."""
-    import llvmlite.binding as llvm
-
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    name, features = processor()
-    target = llvm.Target.from_default_triple()
-    return target.create_target_machine(cpu=name, features=features, opt=2)

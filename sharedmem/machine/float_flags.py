@@ -79,15 +79,12 @@ def tell_kinds(kinds: Set[str], name: str) -> None:
 
 
 def warned_at_caller(name: str, function: Callable[..., T], *args: Any) -> T:
-    """Call a function; warn of the exceptions of a ufunc in it as :func:`tell` does, and once.
+    """Call a function; tell of the exceptions of a ufunc in it as :func:`tell` does, and once.
 
-    NumPy warns in each thread, of the line that applies the ufunc to a chunk.
+    NumPy would warn in each thread, and name the line that applies the ufunc to a chunk.
     """
-    modes: Any = {kind: "call" for kind, mode in np.geterr().items() if mode == "warn"}
-    if not modes or np.geterrcall() is not None:
-        return function(*args)
     words: set[str] = set()
-    with np.errstate(call=lambda word, _: words.add(word), **modes):
+    with np.errstate(all="call", call=lambda word, _: words.add(word)):
         result = function(*args)
     if words:
         tell_kinds({kind for kind, word in _WORDS.items() if word in words}, name)

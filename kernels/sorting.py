@@ -31,7 +31,7 @@ def _n_numbers(x: Array) -> int:
     return low
 
 
-@kernel
+@part
 def _from_left(left: Array, right: Array, n: int) -> int:
     """Return how many of the first `n` elements of the merged runs come from the left one."""
     low, high = max(0, n - len(right)), min(n, len(left))
@@ -45,17 +45,24 @@ def _from_left(left: Array, right: Array, n: int) -> int:
 
 
 @part
-def _merge_one(left: Array, right: Array, out: Array, i: int, at: int, stop: int) -> None:
+def _merge_one(left: Array, right: Array, out: Array, i: int, j: int, at: int) -> tuple[int, int]:
+    """Write the next element of two merged runs, ``left[i]`` or ``right[j]``, to ``out[at]``.
+
+    Returns the indices of the elements after it.
+    """
+    a, b = left[i], right[j]
+    takes_right = b < a
+    out[at] = b if takes_right else a
+    return i + 1 - takes_right, j + takes_right
+
+
+@part
+def _merge_rest(left: Array, right: Array, out: Array, i: int, at: int, stop: int) -> None:
     """Merge from `left[i]` on to `out[at:stop]`."""
     j = at - i
     while i < len(left) and j < len(right) and at < stop:
-        for k in range(at, at + min(stop - at, len(left) - i, len(right) - j)):
-            a, b = left[i], right[j]
-            takes_right = b < a
-            out[k] = b if takes_right else a
-            i += 1 - takes_right
-            j += takes_right
-        at = i + j
+        i, j = _merge_one(left, right, out, i, j, at)
+        at += 1
     if j == len(right):
         out[at:stop] = left[i : i + stop - at]
     else:
@@ -87,36 +94,20 @@ def merge(left: Array, right: Array, out: Array, start: int, stop: int) -> None:
     i0, i1 = _from_left(left, right, at0), _from_left(left, right, at1)
     i2, i3 = _from_left(left, right, at2), _from_left(left, right, at3)
     j0, j1, j2, j3 = at0 - i0, at1 - i1, at2 - i2, at3 - i3
-    done = 0
-    while done < length and max(i0, i1, i2, i3) < len(left) and max(j0, j1, j2, j3) < len(right):
+    done, steps = 0, length
+    while steps > 0:
         steps = min(len(left) - max(i0, i1, i2, i3), len(right) - max(j0, j1, j2, j3))
         steps = min(steps, length - done)
         for k in range(done, done + steps):
-            a, b = left[i0], right[j0]
-            takes_right = b < a
-            out[at0 + k] = b if takes_right else a
-            i0 += 1 - takes_right
-            j0 += takes_right
-            a, b = left[i1], right[j1]
-            takes_right = b < a
-            out[at1 + k] = b if takes_right else a
-            i1 += 1 - takes_right
-            j1 += takes_right
-            a, b = left[i2], right[j2]
-            takes_right = b < a
-            out[at2 + k] = b if takes_right else a
-            i2 += 1 - takes_right
-            j2 += takes_right
-            a, b = left[i3], right[j3]
-            takes_right = b < a
-            out[at3 + k] = b if takes_right else a
-            i3 += 1 - takes_right
-            j3 += takes_right
+            i0, j0 = _merge_one(left, right, out, i0, j0, at0 + k)
+            i1, j1 = _merge_one(left, right, out, i1, j1, at1 + k)
+            i2, j2 = _merge_one(left, right, out, i2, j2, at2 + k)
+            i3, j3 = _merge_one(left, right, out, i3, j3, at3 + k)
         done += steps
-    _merge_one(left, right, out, i0, at0 + done, at1)
-    _merge_one(left, right, out, i1, at1 + done, at2)
-    _merge_one(left, right, out, i2, at2 + done, at3)
-    _merge_one(left, right, out, i3, at3 + done, stop)
+    _merge_rest(left, right, out, i0, at0 + done, at1)
+    _merge_rest(left, right, out, i1, at1 + done, at2)
+    _merge_rest(left, right, out, i2, at2 + done, at3)
+    _merge_rest(left, right, out, i3, at3 + done, stop)
 
 
 @kernel

@@ -13,7 +13,6 @@ from sharedmem.arrays.chunks import Chunk, bytes_a_chunk, chunks
 from sharedmem.arrays.conversion import read_only
 from sharedmem.engine.operands import check_target
 from sharedmem.engine.runners import Run
-from sharedmem.engine.sort_lines import lines_a_chunk
 from sharedmem.kernels import scans
 from sharedmem.kernels.loops.pieces import Share
 from sharedmem.machine.tuning import tuning
@@ -95,13 +94,11 @@ def _by_lines(
 ) -> None:
     """Accumulate many lines per task, by NumPy."""
     lines, results = np.moveaxis(a, axis, -1), np.moveaxis(result, axis, -1)
-    kept = lines.shape[:-1]
 
     def do(chunk: Chunk) -> None:
         ufunc.accumulate(lines[chunk], -1, dtype, results[chunk])
 
-    line_bytes = lines.shape[-1] * lines.itemsize
-    run(do, chunks(kept, range(len(kept)), size=lines_a_chunk(kept, line_bytes)))
+    run(do, chunks(lines, range(lines.ndim - 1), nbytes=tuning.sort_piece_bytes))
 
 
 def _scan(run: Run, share: Share, scan: scans.Scan, a: Array, axis: int, result: Array) -> None:

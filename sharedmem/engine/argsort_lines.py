@@ -2,66 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.arrays.conversion import read_only
-from sharedmem.engine import natural_runs
 from sharedmem.engine.byte_sorting import argsort_bytes
+from sharedmem.engine.long_lines import as_plain, is_comparable, natural_runs, pieces_of
 from sharedmem.engine.runners import Run
-from sharedmem.engine.sort_lines import pieces_of, sort_line
+from sharedmem.engine.sort_lines import sort_line
 from sharedmem.kernels import sorting
+from sharedmem.kernels.sorting import FLOATING, SIGNED, TIME, UNSIGNED
 
 Array = NDArray[Any]
 
 # Bits of a packed key and its position.
 WORD = 64
+KINDS = {"b": UNSIGNED, "u": UNSIGNED, "i": SIGNED, "f": FLOATING, "m": TIME, "M": TIME}
 
 
-@dataclass(frozen=True)
-class Keys:
-    """A line of elements of fixed width as unsigned integers of the same order.
-
-    Attributes
-    ----------
-    bits : ndarray of unsigned int
-    rules : tuple
-        The kind of the elements, the bit of their sign and the bits of infinity.
-    """
-
-    bits: Array
-    rules: tuple[Any, ...]
-
-    @classmethod
-    def of(cls, a: Array) -> Keys | None:
-        """Return the keys of a line, or None where there are none."""
-        kinds = {
-            "b": sorting.UNSIGNED,
-            "u": sorting.UNSIGNED,
-            "i": sorting.SIGNED,
-            "m": sorting.TIME,
-            "M": sorting.TIME,
-            "f": sorting.FLOATING,
-        }
-        if a.dtype.kind not in kinds or a.itemsize > 8:
-            return None
-        a = np.ascontiguousarray(a, a.dtype.newbyteorder("="))
-        bits = read_only(a.view(f"u{a.itemsize}"))
-        infinity = np.array(np.inf, a.dtype).view(bits.dtype) if a.dtype.kind == "f" else 0
-        sign = np.uint64(1 << (8 * a.itemsize - 1))
-        return cls(bits, (kinds[a.dtype.kind], sign, np.uint64(infinity)))
-
-    def varying(self, run: Run) -> int:
-        """Return the bits in which keys differ."""
-
-        def look(part: slice) -> int:
-            return int(sorting.varying_bits(self.bits[part], self.bits[0], self.rules))
-
-        masks = run(look, pieces_of(len(self.bits), self.bits.itemsize))
-        return int(np.bitwise_or.reduce(np.array(masks, np.uint64)))
+def has_keys(dtype: np.dtype[Any]) -> bool:
+    """Return whether there are unsigned integers in the order of the elements of a dtype."""
+    return dtype.kind in KINDS and dtype.itemsize <= WORD // 8
 
 
 def argsort_line(run: Run, a: Array, n_workers: int) -> Array:
@@ -77,46 +40,51 @@ def argsort_line(run: Run, a: Array, n_workers: int) -> Array:
     run, n_workers
         As for :func:`sort_line`.
     a : ndarray, shape (n,), n > 0
-        Of a type that `Keys` has keys for, or else NumPy does it.
+        Of a dtype that `has_keys`, or else NumPy does it.
 
     Returns
     -------
     ndarray of intp, shape (n,)
     """
-    keys = Keys.of(a)
-    if keys is None:
+    if not has_keys(a.dtype):
         return np.argsort(a, kind="stable")
     if a.itemsize == 1:
-        return argsort_bytes(run, a, pieces_of(len(a), WORD // 8))
-    sorted_already = _positions_of_run(run, a)
-    if sorted_already is not None:
-        return sorted_already
+        return argsort_bytes(run, a)
+    a = as_plain(run, a)
+    runs = natural_runs(run, a, limit=1) if is_comparable(a) else None
+    pieces = pieces_of(len(a), WORD // 8)
+    if runs is not None:
+        return _positions_in_run(run, pieces, len(a), falls=runs.falls[0])
+    keys, rules = read_only(a.view(f"u{a.itemsize}")), _rules_of(a.dtype)
+
+    def differing(piece: slice) -> int:
+        return int(sorting.varying_bits(keys[piece], keys[0], rules))
+
+    varying = int(np.bitwise_or.reduce(np.array(run(differing, pieces), np.uint64)))
+    lowest = max(0, (varying & -varying).bit_length() - 1)
+    width = varying.bit_length() - lowest
     n_bits = max(1, (len(a) - 1).bit_length())
-    varying = keys.varying(run)
-    lowest = (varying & -varying).bit_length() - 1 if varying else 0
-    width = max(0, varying.bit_length() - lowest)
     upper = max(0, width - (WORD - n_bits))
+    bits = np.uint64(n_bits)
     packed, order = np.empty(len(a), np.uint64), np.empty(0, np.intp)
 
     def sort_by(shift: int, n_key_bits: int) -> None:
-        mask = np.uint64((1 << n_key_bits) - 1)
-        digit, rules = (np.uint64(shift), mask, np.uint64(n_bits)), keys.rules
+        digit = np.uint64(shift), np.uint64((1 << n_key_bits) - 1), bits
 
-        def pack(part: slice) -> None:
-            sorting.pack(keys.bits, order, packed, part.start, part.stop, digit, rules)
+        def pack(piece: slice) -> None:
+            sorting.pack(keys, order, packed, piece.start, piece.stop, digit, rules)
 
         run(pack, pieces)
         sort_line(run, packed, packed, n_workers)
 
     def positions() -> Array:
         out = np.empty(len(a), np.intp)
-        run(lambda part: sorting.unpack(packed, order, part.start, part.stop, bits, out), pieces)
+        run(lambda piece: sorting.unpack(packed, order, piece.start, piece.stop, bits, out), pieces)
         return out
 
-    def settle(part: slice) -> bool:
-        return sorting.settle(packed, keys.bits, part.start, part.stop, bits, keys.rules)
+    def settle(piece: slice) -> bool:
+        return sorting.settle(packed, keys, piece.start, piece.stop, bits, rules)
 
-    pieces, bits = pieces_of(len(a), WORD // 8), np.uint64(n_bits)
     sort_by(lowest + upper, width - upper)
     if upper and not all(run(settle, pieces)):
         sort_by(lowest, upper)
@@ -125,20 +93,19 @@ def argsort_line(run: Run, a: Array, n_workers: int) -> Array:
     return positions()
 
 
-def _positions_of_run(run: Run, a: Array) -> Array | None:
-    """Return the indices that sort a line of a single natural run, or None if it has several."""
-    is_plain = a.flags.c_contiguous and a.flags.aligned and a.dtype.isnative
-    if not is_plain or not (a.dtype.kind in "iu" or a.dtype.char in "fd"):
-        return None
-    pieces = pieces_of(len(a), WORD // 8)
-    runs = natural_runs.find(run, a, pieces, limit=1)
-    if runs is None:
-        return None
-    out, last = np.empty(len(a), np.intp), len(a) - 1
+def _rules_of(dtype: np.dtype[Any]) -> tuple[Any, ...]:
+    """Return the rules of keys: the kind of elements, the bit of the sign, the bits of infinity."""
+    infinity = np.array(np.inf, dtype).view(f"u{dtype.itemsize}") if dtype.kind == "f" else 0
+    return KINDS[dtype.kind], np.uint64(1 << (8 * dtype.itemsize - 1)), np.uint64(infinity)
+
+
+def _positions_in_run(run: Run, pieces: list[slice], n: int, falls: bool) -> Array:
+    """Return the indices that sort a line of `n` elements which is a single natural run."""
+    out = np.empty(n, np.intp)
+    target = out[::-1] if falls else out
 
     def write(piece: slice) -> None:
-        positions = np.arange(piece.start, piece.stop)
-        out[piece] = last - positions if runs.falls[0] else positions
+        target[piece] = np.arange(piece.start, piece.stop)
 
     run(write, pieces)
     return out

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.arrays.conversion import read_only
+from sharedmem.engine.long_lines import as_plain, pieces_of
 from sharedmem.engine.runners import Run
 from sharedmem.kernels import counting
 
 Array = NDArray[Any]
 
 
-def sort_bytes(run: Run, a: Array, out: Array, pieces: Sequence[slice]) -> None:
+def sort_bytes(run: Run, a: Array, out: Array) -> None:
     """Sort a line of one-byte elements into `out`, or in place.
 
     Parameters
@@ -25,18 +25,17 @@ def sort_bytes(run: Run, a: Array, out: Array, pieces: Sequence[slice]) -> None:
     a : ndarray of bool, int8 or uint8, shape (n,)
     out : ndarray, shape (n,)
         Contiguous; `a` itself, or memory apart from it.
-    pieces : sequence of slice
-        The part of the line for each task.
     """
-    bits, sign = _bits(a)
-    ends = np.cumsum(np.sum(_counts(run, bits, sign, pieces), axis=0))
+    bits, sign = _keys(run, a)
+    pieces = pieces_of(len(a), 1)
+    counts = run(lambda piece: counting.count_keys(bits[piece], sign), pieces)
+    ends = np.cumsum(np.sum(counts, axis=0))
     target, values = out.view(np.uint8), np.arange(counting.N_KEYS, dtype=np.uint8) ^ sign
 
     def fill(piece: slice) -> None:
         at = piece.start
-        for key in range(int(np.searchsorted(ends, at, "right")), counting.N_KEYS):
-            if at >= piece.stop:
-                break
+        first, last = np.searchsorted(ends, [at, piece.stop - 1], "right")
+        for key in range(first, last + 1):
             stop = min(int(ends[key]), piece.stop)
             target[at:stop] = values[key]
             at = stop
@@ -44,20 +43,11 @@ def sort_bytes(run: Run, a: Array, out: Array, pieces: Sequence[slice]) -> None:
     run(fill, pieces)
 
 
-def argsort_bytes(run: Run, a: Array, pieces: Sequence[slice]) -> Array:
-    """Return the indices that sort a line of one-byte elements stably.
-
-    Parameters
-    ----------
-    run, a, pieces
-        As for :func:`sort_bytes`.
-
-    Returns
-    -------
-    ndarray of intp, shape (n,)
-    """
-    bits, sign = _bits(a)
-    counts = np.array(_counts(run, bits, sign, pieces))
+def argsort_bytes(run: Run, a: Array) -> Array:
+    """Return the indices that sort a line of one-byte elements stably; see :func:`sort_bytes`."""
+    bits, sign = _keys(run, a)
+    pieces = pieces_of(len(a), np.dtype(np.intp).itemsize)
+    counts = np.array(run(lambda piece: counting.count_keys(bits[piece], sign), pieces))
     # Keys in order, and of one key the pieces in order.
     offsets = np.cumsum(counts.T).reshape(counts.T.shape).T - counts
     out = np.empty(len(a), np.intp)
@@ -70,10 +60,6 @@ def argsort_bytes(run: Run, a: Array, pieces: Sequence[slice]) -> Array:
     return out
 
 
-def _bits(a: Array) -> tuple[Array, np.uint8]:
-    bits = read_only(np.ascontiguousarray(a).view(np.uint8))
-    return bits, np.uint8(0x80 if a.dtype.kind == "i" else 0)
-
-
-def _counts(run: Run, bits: Array, sign: np.uint8, pieces: Sequence[slice]) -> list[Array]:
-    return run(lambda piece: counting.count_keys(bits[piece], sign), pieces)
+def _keys(run: Run, a: Array) -> tuple[Array, np.uint8]:
+    """Return elements as unsigned bytes, and the bit of their sign, by which they are ordered."""
+    return read_only(as_plain(run, a).view(np.uint8)), np.uint8(0x80 if a.dtype.kind == "i" else 0)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
@@ -17,8 +18,7 @@ from sharedmem.machine.tuning import tuning
 Array = NDArray[Any]
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(NamedTuple):
     """Axes of an array that are walked as one: of the same role, and evenly strided."""
 
     length: int
@@ -51,7 +51,7 @@ class Lines:
     @property
     def n_pieces(self) -> int:
         """Number of chunks per line."""
-        return math.prod(self._split(self.grid.counts)[1])
+        return self._lengths(self.grid.counts)[1]
 
     @property
     def kept_shape(self) -> tuple[int, ...]:
@@ -62,36 +62,37 @@ class Lines:
     @property
     def n_lines(self) -> tuple[int, int]:
         """The canonical (n_outer, n_inner)."""
-        outer, _, inner = self._split(self.view.shape)
-        return math.prod(outer), math.prod(inner)
+        n_outer, _, n_inner = self._lengths(self.view.shape)
+        return n_outer, n_inner
 
     @property
     def length(self) -> int:
         """Number of elements per line."""
-        return math.prod(self._split(self.view.shape)[1])
+        return self._lengths(self.view.shape)[1]
 
     def together(self) -> Array | None:
         """Return all of the array in the shape (n_outer, n, n_inner); None if that is a copy."""
-        roles = self._split(self.view.shape)
-        n_outer, n, n_inner = (math.prod(part) for part in roles)
-        is_plain = self.view.flags.aligned and all(
-            stride % self.view.itemsize == 0 for stride in self.view.strides
-        )
-        is_dense = self.view.strides[-1:] == (self.view.itemsize,)
-        if max(map(len, roles)) > 1 or not (is_plain and is_dense):
+        itemsize, strides = self.view.itemsize, self.view.strides
+        is_plain = self.view.flags.aligned and all(stride % itemsize == 0 for stride in strides)
+        is_dense = strides[-1:] == (itemsize,)
+        if max(map(len, self._split(strides))) > 1 or not (is_plain and is_dense):
             return None
-        return self.view.reshape(n_outer, n, n_inner)
+        return self.view.reshape(self._lengths(self.view.shape))
 
     def chunk(self, index: int) -> Array:
         """Return a chunk in the shape (n_outer, n, n_inner), copied where that needs it."""
         chunk = self.view[self.grid[index]]
-        return chunk.reshape([math.prod(part) for part in self._split(chunk.shape)])
+        return chunk.reshape(self._lengths(chunk.shape))
 
     def place(self, index: int) -> tuple[int, tuple[Any, ...]]:
         """Return the number of a chunk along its lines, and the region of these in `kept_shape`."""
         outer, _, inner = self._split(self.grid[index])
-        n_pieces, n_inner_chunks = (math.prod(part) for part in self._split(self.grid.counts)[1:])
+        _, n_pieces, n_inner_chunks = self._lengths(self.grid.counts)
         return index // n_inner_chunks % n_pieces, (*outer, *inner, ...)
+
+    def _lengths(self, shape: tuple[int, ...]) -> list[int]:
+        """Return the canonical (n_outer, n, n_inner) of the shape of a part of `view`."""
+        return [math.prod(part) for part in self._split(shape)]
 
     def _split(self, per_axis: tuple[Any, ...]) -> tuple[tuple[Any, ...], ...]:
         """Split what belongs to the axes of `view` into that of outer, reduced, and inner ones."""
@@ -122,24 +123,22 @@ def _layout(
 ) -> tuple[list[int], list[int], int, int, Grid]:
     groups: list[Group] = []
     for axis in memory_order(strides):
-        group = Group(shape[axis], abs(strides[axis]), axis in axes)
-        if group.length == 1:
+        length, stride, is_reduced = shape[axis], abs(strides[axis]), axis in axes
+        if length == 1:
             continue
-        last = groups[-1] if groups else None
-        if last and last.reduced == group.reduced and last.stride == group.length * group.stride:
-            groups[-1] = Group(last.length * group.length, group.stride, group.reduced)
-        else:
-            groups.append(group)
-    inner = [] if not groups or groups[-1].reduced else [groups.pop()]
-    outer = [group for group in groups if not group.reduced]
+        if groups and groups[-1][1:] == (length * stride, is_reduced):
+            length *= groups.pop().length
+        groups.append(Group(length, stride, is_reduced))
+    kept = [group for group in groups if not group.reduced]
     reduced = [group for group in groups if group.reduced]
-    if not reduced:  # lines of one element: all of them lie side by side
-        inner, outer = [], outer + inner
-    lengths = [[group.length for group in part] for part in (outer, reduced, inner)]
-    whole = [group.length for group in outer + reduced + inner]
-    steps = [group.stride for group in outer + reduced + inner]
+    # Lines of one element all lie side by side.
+    n_outer = len(kept) - (bool(reduced) and not groups[-1].reduced)
+    parts = kept[:n_outer], reduced, kept[n_outer:]
+    lengths = [[group.length for group in part] for part in parts]
+    whole = [*itertools.chain(*lengths)]
+    steps = [group.stride for group in itertools.chain(*parts)]
     grid = chunks(whole, range(len(whole)), size=_chunk_shape(lengths, itemsize))
-    return whole, steps, len(outer), len(reduced), grid
+    return whole, steps, n_outer, len(reduced), grid
 
 
 def _chunk_shape(parts: list[list[int]], itemsize: int) -> list[int]:

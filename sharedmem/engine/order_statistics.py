@@ -1,27 +1,72 @@
-"""Order statistics of long lines, without sorting them."""
+"""Order statistics of long lines, and of arrays in files, without sorting them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+import mmap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sharedmem.arrays.chunks import Chunk, chunks
 from sharedmem.arrays.conversion import read_only
-from sharedmem.engine import natural_runs
+from sharedmem.engine.long_lines import as_plain, natural_runs, pieces_of
+from sharedmem.engine.operands import is_store
+from sharedmem.engine.regions import read
 from sharedmem.engine.runners import Run
-from sharedmem.engine.sort_lines import pieces_of
 from sharedmem.kernels import sorting
 from sharedmem.machine.tuning import tuning
 
 Array = NDArray[Any]
+# ``each(func, *args)`` returns the list of ``func(elements, *args)`` for the elements of each part.
+Each = Callable[..., list[Any]]
+
+# A sample that was not like the file is taken again.
+_MAX_SAMPLES = 10
 
 
-def is_selectable(a: Array) -> bool:
-    """Return whether there is a kernel for the dtype of a line."""
-    return a.dtype.kind in "iu" or a.dtype.char in "fd"
+class SelectingLine(np.ndarray[Any, np.dtype[Any]]):
+    """A line whose elements are undefined but for those that `partition` has been asked for.
+
+    NumPy's functions call it, and read no others.
+
+    Attributes
+    ----------
+    source : array
+        Where the elements are: a line in memory, or an array in a file.
+    select : callable
+        Returns the elements at some ranks.
+    """
+
+    source: Any
+    select: Callable[[list[int]], Array]
+
+    @classmethod
+    def of(cls, run: Run, source: Any) -> Self:
+        """Make a line for an array; `run` is that of :func:`order_statistics`."""
+        dtype = np.dtype(source.dtype).newbyteorder("=")
+        # Of its pages only those exist that hold a rank that was asked for; so none are reserved.
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0x4000)
+        room = mmap.mmap(-1, math.prod(source.shape) * dtype.itemsize, flags=flags)
+        line = np.frombuffer(room, dtype).view(cls)
+        find = order_statistics_of_file if is_store(source) else order_statistics
+        line.source, line.select = source, partial(find, run, source)
+        return line
+
+    def __array_finalize__(self, obj: Any) -> None:
+        if hasattr(obj, "select"):
+            self.select = obj.select
+
+    def partition(
+        self, kth: Any, axis: Any = -1, kind: Any = "introselect", order: Any = None
+    ) -> None:
+        """Put the elements `kth` into their places in the sorted line."""
+        ranks = np.unique(np.asarray(kth) % len(self))
+        self.view(np.ndarray)[ranks] = self.select(ranks.tolist())
 
 
 def order_statistics(run: Run, a: Array, ranks: Sequence[int]) -> Array:
@@ -35,7 +80,7 @@ def order_statistics(run: Run, a: Array, ranks: Sequence[int]) -> Array:
     run : callable
         ``run(func, sequence)`` gives the list of ``func(item)``, from threads.
     a : ndarray, shape (n,), n > 0
-        Of a type that `is_selectable`.
+        Of a type that `is_comparable`.
     ranks : sequence of int
         From 0 to n - 1.
 
@@ -49,38 +94,68 @@ def order_statistics(run: Run, a: Array, ranks: Sequence[int]) -> Array:
     R. W. Floyd, R. L. Rivest, Expected time bounds for selection, Communications of the ACM 18(3),
     1975, doi:10.1145/360680.360691
     """
-    a = read_only(np.ascontiguousarray(a, a.dtype.newbyteorder("=")))
-    runs = natural_runs.find(run, a, pieces_of(len(a), a.itemsize), limit=1)
+    if len(ranks) > tuning.quantile_ranks:
+        return np.partition(a, ranks)[ranks]
+    a = read_only(as_plain(run, a))
+    runs = natural_runs(run, a, limit=1)
     if runs is not None:
         return a[::-1][ranks] if runs.falls[0] else a[ranks]
+
+    def each(func: Callable[..., Any], *args: Any) -> list[Any]:
+        return run(lambda piece: func(a[piece], *args), pieces_of(len(a), a.itemsize))
+
     sample = np.sort(a[:: len(a) // tuning.sample_size | 1])
-    wanted = sorted({*ranks})
-    found = {rank: _at_end(run, a, rank) for rank in wanted if rank in (0, len(a) - 1)}
-    for rank in wanted:
-        if rank not in found:  # its neighbor comes from the same pass
-            group = [at for at in (rank, rank + 1) if at in wanted and at not in found]
-            values = _select(run, a, group, *limits(sample, rank / len(a)))
-            found |= dict(zip(group, values, strict=True))
+    found = _select(each, len(a), ranks, sample)
+    for rank in {*ranks} - found.keys():  # the sample was not like the line
+        found[rank] = np.partition(a, rank)[rank]
     return np.array([found[rank] for rank in ranks], a.dtype)
 
 
-def _at_end(run: Run, a: Array, rank: int) -> Any:
-    """Return the first or the last element of a sorted line."""
-    extremum = np.fmin if rank == 0 else np.maximum
-    found = run(lambda part: extremum.reduce(a[part]), pieces_of(len(a), a.itemsize))
-    return extremum.reduce(np.array(found, a.dtype))
+def order_statistics_of_file(run: Run, a: Any, ranks: Sequence[int]) -> Array:
+    """Return the elements that would stand at `ranks` if all of a file were sorted.
+
+    The passes are those of :func:`order_statistics`, over the file. The sample is larger, so that
+    few elements are in memory at a time.
+    """
+    grid = chunks(a, range(a.ndim))
+    size = math.prod(a.shape)
+    found: dict[int, Any] = {}
+
+    def each(func: Callable[..., Any], *args: Any) -> list[Any]:
+        return run(_OfChunk(a, func, args), grid)
+
+    for attempt in range(_MAX_SAMPLES):
+        samples = run(_Sample(a, tuning.stored_sample_size / size, attempt), grid)
+        missing = [rank for rank in ranks if rank not in found]
+        found |= _select(each, size, missing, np.sort(np.concatenate(samples)))
+        if found.keys() >= {*ranks}:
+            return np.array([found[rank] for rank in ranks], a.dtype)
+    raise RuntimeError(
+        f"none of {_MAX_SAMPLES} random samples represents the array, of shape {a.shape}"
+    )
 
 
-def limits(sample: Array, quantile: float) -> tuple[Any, Any]:
+def _select(each: Each, size: int, ranks: Sequence[int], sample: Array) -> dict[int, Any]:
+    """Return the elements at `ranks`, but for those that are not where a sample suggests."""
+    found: dict[int, Any] = {}
+    for rank in sorted({*ranks}):
+        if rank in (0, size - 1):
+            extremum = np.maximum if rank else np.fmin
+            found[rank] = extremum.reduce(np.array(each(extremum.reduce), sample.dtype))
+        elif rank not in found:  # its neighbor comes from the same pass
+            group = [at for at in (rank, rank + 1) if at in ranks and at < size - 1]
+            found |= _select_between(each, size, group, *_limits(sample, rank / size))
+    return found
+
+
+def _limits(sample: Array, quantile: float) -> tuple[Any, Any]:
     """Return limits that an element is between, with a margin of five standard deviations."""
     margin = 2.5 * math.sqrt(len(sample))
     first = math.floor(quantile * len(sample) - margin)
     last = math.ceil(quantile * len(sample) + margin)
-    if sample.dtype.kind == "f":
-        low, high = sample.dtype.type(-np.inf), sample.dtype.type(np.inf)
-    else:
-        extent = np.iinfo(sample.dtype)
-        low, high = sample.dtype.type(extent.min), sample.dtype.type(extent.max)
+    extent = np.iinfo(sample.dtype) if sample.dtype.kind in "iu" else None
+    ends = (extent.min, extent.max) if extent else (-np.inf, np.inf)
+    low, high = map(sample.dtype.type, ends)
     if first >= 0 and not np.isnan(sample[first]):
         low = sample[first]
     if last < len(sample) and not np.isnan(sample[last]):
@@ -88,30 +163,69 @@ def limits(sample: Array, quantile: float) -> tuple[Any, Any]:
     return low, high
 
 
-def _select(run: Run, a: Array, ranks: Sequence[int], low: Any, high: Any) -> Array:
-    """Return the elements at `ranks`, which are likely to be between the limits."""
-
-    def count(part: slice) -> tuple[tuple[int, ...], Array]:
-        inside = np.empty(part.stop - part.start, a.dtype)
-        counts = sorting.select_between(a[part], low, high, inside)
-        return counts, inside[: counts[2]].copy()
-
-    counts, insides = zip(*run(count, pieces_of(len(a), a.itemsize)), strict=True)
+def _select_between(
+    each: Each, size: int, ranks: Sequence[int], low: Any, high: Any
+) -> dict[int, Any]:
+    """Return those of the elements at `ranks` that are between the limits, or at them."""
+    counts, insides = zip(*each(_between, low, high), strict=True)
     n_less, n_low, n_inside, n_high, n_nan = map(sum, zip(*counts, strict=True))
     inside = np.concatenate(insides)
     first = n_less + n_low
     here = [rank - first for rank in ranks if 0 <= rank - first < n_inside]
     inside.partition(np.array(here, np.intp))
+    found = {}
+    for rank in ranks:
+        if rank >= size - n_nan:
+            found[rank] = np.nan
+        elif n_less <= rank < first:
+            found[rank] = low
+        elif 0 <= rank - first < n_inside:
+            found[rank] = inside[rank - first]
+        elif 0 <= rank - first - n_inside < n_high:
+            found[rank] = high
+    return found
 
-    def value(rank: int) -> Any:
-        if rank >= len(a) - n_nan:
-            return np.nan
-        if n_less <= rank < first:
-            return low
-        if 0 <= rank - first < n_inside:
-            return inside[rank - first]
-        if 0 <= rank - first - n_inside < n_high:
-            return high
-        return np.partition(a, rank)[rank]  # the sample was not like the line
 
-    return np.array([value(rank) for rank in ranks], a.dtype)
+def _between(elements: Array, low: Any, high: Any) -> tuple[tuple[int, ...], Array]:
+    inside = np.empty(len(elements), elements.dtype)
+    counts = sorting.select_between(elements, low, high, inside)
+    return counts, inside[: counts[2]].copy()
+
+
+@dataclass(frozen=True)
+class OfStored:
+    """A task on the chunks of an array in a file."""
+
+    store: Any
+
+    def reads(self, chunk: Chunk) -> list[tuple[Any, Chunk]]:
+        """Return the arrays and regions that are read for a chunk."""
+        return [(self.store, chunk)]
+
+    def elements(self, chunk: Chunk) -> Array:
+        """Read a chunk, as kernels take it."""
+        values = read(self.store, chunk)
+        native = values.dtype.newbyteorder("=")
+        return read_only(np.ascontiguousarray(values, native).reshape(-1))
+
+
+@dataclass(frozen=True)
+class _OfChunk(OfStored):
+    func: Callable[..., Any]
+    args: tuple[Any, ...]
+
+    def __call__(self, chunk: Chunk) -> Any:
+        return self.func(self.elements(chunk), *self.args)
+
+
+@dataclass(frozen=True)
+class _Sample(OfStored):
+    share: float
+    attempt: int
+
+    def __call__(self, chunk: Chunk) -> Array:
+        elements = self.elements(chunk)
+        n = min(len(elements), math.ceil(len(elements) * self.share))
+        # Not evenly spaced ones: the file may be periodic.
+        rng = np.random.default_rng([self.attempt, chunk.index])
+        return elements[rng.integers(len(elements), size=n)]

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.engine import natural_runs
+from sharedmem.arrays.conversion import read_only
 from sharedmem.engine.byte_sorting import sort_bytes
+from sharedmem.engine.long_lines import as_plain, is_comparable, natural_runs, pieces_of
 from sharedmem.engine.runners import Run
 from sharedmem.kernels import sorting
 from sharedmem.machine.tuning import tuning
 
 Array = NDArray[Any]
 Merge = Callable[[Array, Array, Array, int, int], None]
-
-
-def pieces_of(n: int, itemsize: int) -> list[slice]:
-    """Cut a line into pieces, which depend on nothing but its size in bytes."""
-    step = max(1, tuning.sort_piece_bytes // max(itemsize, 1))
-    return [slice(start, min(start + step, n)) for start in range(0, n, step)]
 
 
 def sort_line(run: Run, a: Array, out: Array, n_workers: int) -> None:
@@ -40,11 +35,12 @@ def sort_line(run: Run, a: Array, out: Array, n_workers: int) -> None:
         Each sorts one run; the runs are then merged in pairs. The result is the same for any
         number of them.
     """
-    kind = out.dtype.kind
-    if kind in "mM":
+    if out.itemsize == 1 and out.dtype.kind in "biu":
+        sort_bytes(run, a, out)
+    elif out.dtype.kind in "mM":
         _sort_numbers(run, a.view(np.int64), out.view(np.int64), n_workers)
         _move_nat(out)
-    elif kind in "biu" or out.dtype.char in "fd":
+    elif is_comparable(out):
         _sort_numbers(run, a, out, n_workers)
     else:
         _sort_runs(run, a, out, n_workers, "stable", _merge_by_numpy)
@@ -52,23 +48,19 @@ def sort_line(run: Run, a: Array, out: Array, n_workers: int) -> None:
 
 def _sort_numbers(run: Run, a: Array, out: Array, n_workers: int) -> None:
     """Sort numbers; equal ones have the same bits, except for zeros and NaNs."""
-    pieces = pieces_of(len(out), out.itemsize)
-    if out.itemsize == 1:
-        sort_bytes(run, a, out, pieces)
-        return
-    if not (a.flags.c_contiguous and a.flags.aligned):
-        run(lambda piece: np.copyto(out[piece], a[piece]), pieces)
-        a = out
-    runs = natural_runs.find(run, a, pieces, tuning.natural_runs)
+    a = as_plain(run, a, out)
+    runs = natural_runs(run, a, tuning.natural_runs)
     if runs is not None:
-        _merge_runs(
-            run, out, runs.bounds, lambda target: runs.copy(run, a, target, pieces), sorting.merge
-        )
+        _merge_runs(run, out, runs.bounds, partial(runs.copy, run, a), sorting.merge)
         return
-    twins = _Twins.of(run, a) if out.dtype.kind == "f" else None
+    if out.dtype.kind != "f":
+        _sort_runs(run, a, out, n_workers, None, sorting.merge)
+        return
+    zeros, nans = _twins(run, a)
     _sort_runs(run, a, out, n_workers, None, sorting.merge)
-    if twins is not None:
-        twins.write(out)
+    first = np.searchsorted(out, 0)
+    out[first : first + len(zeros)] = zeros
+    out[len(out) - len(nans) :] = nans
 
 
 def _sort_runs(run: Run, a: Array, out: Array, n_workers: int, kind: Any, merge: Merge) -> None:
@@ -97,27 +89,20 @@ def _merge_runs(
     if n_levels % 2:
         source, target = target, source
 
-    def merge_piece(task: tuple[slice, slice, slice, int, int]) -> None:
-        left, right, both, start, stop = task
-        merge(source[left], source[right], target[both], start, stop)
+    def merge_piece(task: tuple[int, int, int, slice]) -> None:
+        first, middle, last, cut = task
+        merge(source[first:middle], source[middle:last], target[first:last], cut.start, cut.stop)
 
     fill(source)
     while len(bounds) > 2:
-        run(merge_piece, _merge_tasks(bounds, out.itemsize))
+        ends = [*bounds, len(out)]  # where their number is odd, the last run is merged with nothing
+        pairs = [ends[at : at + 3] for at in range(0, len(bounds) - 1, 2)]
+        run(
+            merge_piece,
+            [(*pair, cut) for pair in pairs for cut in pieces_of(pair[2] - pair[0], out.itemsize)],
+        )
         source, target = target, source
         bounds = [*bounds[:-1:2], len(out)]
-
-
-def _merge_tasks(
-    bounds: Sequence[int], itemsize: int
-) -> list[tuple[slice, slice, slice, int, int]]:
-    """Pair neighboring runs, and cut the merged runs into pieces of equal length."""
-    tasks = []
-    for at in range(0, len(bounds) - 1, 2):
-        first, middle, last = (bounds[min(at + k, len(bounds) - 1)] for k in range(3))
-        runs = slice(first, middle), slice(middle, last), slice(first, last)
-        tasks += [(*runs, cut.start, cut.stop) for cut in pieces_of(last - first, itemsize)]
-    return tasks
 
 
 def _merge_by_numpy(left: Array, right: Array, out: Array, start: int, stop: int) -> None:
@@ -130,46 +115,28 @@ def _merge_by_numpy(left: Array, right: Array, out: Array, start: int, stop: int
 
 def _from_left(left: Array, right: Array, n: int) -> int:
     """Return how many of the first `n` elements of the merged runs come from the left one."""
-    low, high = max(0, n - len(right)), min(n, len(left))
-    while low < high:
-        middle = (low + high) // 2
-        at = n - middle - 1
-        if np.searchsorted(right[at : at + 1], left[middle]):  # NumPy's order: NaN last
-            high = middle
-        else:
-            low = middle + 1
-    return low
+
+    def is_enough(i: int) -> bool:
+        return bool(np.searchsorted(right[n - i - 1 : n - i], left[i]))  # NumPy's order: NaN last
+
+    candidates = range(max(0, n - len(right)), min(n, len(left)))
+    return candidates.start + bisect_left(candidates, True, key=is_enough)
 
 
-@dataclass(frozen=True)
-class _Twins:
-    """The zeros and NaNs of a line, which compare as equal but differ in their bits.
+def _twins(run: Run, a: Array) -> list[Array]:
+    """Return the zeros and the NaNs of a line, in its order: equal elements of different bits.
 
     NumPy's vectorized sorts do not keep these bits: they may make two zeros of one sign.
     """
 
-    zeros: Array
-    nans: Array
+    def find(piece: slice) -> tuple[Array, Array]:
+        chunk = read_only(a[piece])
+        if not sorting.n_twins(chunk):
+            chunk = chunk[:0]
+        return chunk[chunk == 0], chunk[np.isnan(chunk)]
 
-    @classmethod
-    def of(cls, run: Run, a: Array) -> _Twins:
-        """Find the zeros and NaNs of a line, in its order."""
-
-        def find(part: slice) -> tuple[Array, Array]:
-            chunk = a[part]
-            if not sorting.n_twins(chunk):
-                chunk = chunk[:0]
-            return chunk[chunk == 0], chunk[np.isnan(chunk)]
-
-        found = run(find, pieces_of(len(a), a.itemsize))
-        zeros, nans = (np.concatenate(part) for part in zip(*found, strict=True))
-        return cls(zeros, nans)
-
-    def write(self, out: Array) -> None:
-        """Write them to their places in the sorted line."""
-        first = np.searchsorted(out, 0)
-        out[first : first + len(self.zeros)] = self.zeros
-        out[len(out) - len(self.nans) :] = self.nans
+    found = run(find, pieces_of(len(a), a.itemsize))
+    return [np.concatenate(part) for part in zip(*found, strict=True)]
 
 
 def _move_nat(out: Array) -> None:
@@ -179,10 +146,3 @@ def _move_nat(out: Array) -> None:
     if n_nat:
         numbers[: len(out) - n_nat] = numbers[n_nat:].copy()
         out[len(out) - n_nat :] = np.array("NaT", out.dtype)
-
-
-def lines_a_chunk(kept: Sequence[int], line_bytes: int) -> list[int]:
-    """Return the number of lines per task along each axis that is kept."""
-    wanted = tuning.sort_piece_bytes // max(line_bytes, 1)
-    inner = [math.prod(kept[at + 1 :]) for at in range(len(kept))]
-    return [max(1, min(length, wanted // n)) for length, n in zip(kept, inner, strict=True)]

@@ -11,14 +11,8 @@ from sharedmem.engine.operands import in_memory
 from sharedmem.engine.reduce import Axis
 from sharedmem.errors import warn_caller
 from sharedmem.functions.outputs import store
-from sharedmem.functions.quantiles import (
-    Function,
-    Options,
-    along_axes,
-    check,
-    is_numpys,
-    options_of,
-)
+from sharedmem.functions.quantiles import Function, Options, by_lines, check, is_numpys, options_of
+from sharedmem.functions.sorting import threads_for
 
 Array = NDArray[Any]
 
@@ -155,10 +149,10 @@ def _along_axes(
     have_no_numbers: list[bool] = []
 
     def of_numbers(x: Array, axis: int = -1, overwrite_input: bool = True, **options: Any) -> Any:
-        n_nan = np.isnan(x).sum(axis=axis)
+        n_nan = np.isnan(getattr(x, "source", x)).sum(axis=axis)
         if x.ndim == 1:
             have_no_numbers.append(n_nan == len(x))
-            numbers = x[~np.isnan(x)] if 0 < n_nan < len(x) else x
+            numbers = x if have_no_numbers[-1] else x[: len(x) - n_nan]  # sorts put NaN last
             return func(numbers, overwrite_input=True, **options)
         found = np.asarray(func(x[:, :1], axis=axis, **options)).copy()
         for n in np.unique(n_nan):  # lines with equally many numbers go together
@@ -170,7 +164,8 @@ def _along_axes(
             found[..., n_nan == n] = func(lines, axis=axis, overwrite_input=True, **options)
         return found
 
-    found = along_axes(of_numbers, a, axis, None, keepdims, options)
+    run, _ = threads_for(a)
+    found = by_lines(run, of_numbers, a, axis, keepdims, options)
     if any(have_no_numbers):
         warn_caller("All-NaN slice encountered")
     return store(found, out)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.typing import NDArray
 
-from sharedmem.arrays.chunks import chunks
+from sharedmem.arrays.chunks import Chunk, chunks
 from sharedmem.arrays.conversion import check_plain
+from sharedmem.engine.long_lines import is_comparable
 from sharedmem.engine.operands import as_array, in_memory, is_store
-from sharedmem.engine.order_statistics import is_selectable, order_statistics
-from sharedmem.engine.order_statistics_stored import SelectingLine, quantile_of_file
+from sharedmem.engine.order_statistics import OfStored, SelectingLine
 from sharedmem.engine.reduce import Axis
+from sharedmem.engine.regions import read
 from sharedmem.engine.runners import Run
-from sharedmem.engine.sort_lines import lines_a_chunk, pieces_of
 from sharedmem.functions import sorting
 from sharedmem.functions.outputs import check_out, kept_shape, store
 from sharedmem.machine.tuning import tuning
@@ -188,52 +189,65 @@ def along_axes(
     func: Function, a: Any, axis: Axis, out: Array | None, keepdims: bool, options: Options
 ) -> Any:
     """Apply a NumPy function along axes, in parallel."""
-    runner, a = current_pool().runner, in_memory(a) if "weights" in options else as_array(a)
+    runner, a = current_pool().runner, as_array(a)
+    if "weights" in options or a.ndim == 0 or 0 in a.shape:
+        a, is_stored = in_memory(a), False
+    else:
+        is_stored = is_store(a) or runner.sees(a)
     check(func, a, axis, out, keepdims, options)
-    if is_store(a) or runner.sees(a):
-        _, run, seen, _ = runner.stored(a)
-        return store(quantile_of_file(run, func, seen, axis, keepdims, options), out)
-    if is_numpys(a, options):
+    if is_stored:
+        _, run, a, _ = runner.stored(a)
+    elif is_numpys(a, options):
         return func(a, axis=axis, out=out, keepdims=keepdims, **options)
-    axes = range(a.ndim) if axis is None else normalize_axis_tuple(axis, a.ndim, "axis")
-    kept = [at for at in range(a.ndim) if at not in axes]
+    else:
+        run, _ = sorting.threads_for(a)
+    return store(by_lines(run, func, a, axis, keepdims, options), out)
+
+
+def by_lines(run: Run, func: Function, a: Any, axis: Axis, keepdims: bool, options: Options) -> Any:
+    """Apply a NumPy function along axes of an array in memory or in a file.
+
+    A file that is reduced as a whole is read a few times. Otherwise each task reads whole lines.
+    """
+    axes = normalize_axis_tuple(range(a.ndim) if axis is None else axis, a.ndim, "axis")
+    kept = tuple(at for at in range(a.ndim) if at not in axes)
     # Raises what NumPy raises, and has the byte order that a scalar loses.
     example = func(np.zeros((1, 1) if kept else 1, a.dtype), axis=-1, **options)
-    lines = a.transpose(*kept, *axes).reshape(math.prod(a.shape[at] for at in kept), -1)
-    run = runner.run(tuning.sort_reads * a.nbytes)
-    line_bytes = lines.shape[-1] * lines.itemsize
-    if is_selectable(a) and (line_bytes >= tuning.sort_line_bytes or not kept):
-        found = [_of_line(run, func, line, options)[..., None] for line in lines]
+    result: Any = np.empty(_result_shape(a, axes, False, options), example.dtype)
+    lengths = [a.shape[at] for at in kept]
+    is_stored, line_bytes = is_store(a), a.nbytes // math.prod(lengths)
+    is_long = not kept or (line_bytes >= tuning.sort_line_bytes and not is_stored)
+    if is_long and is_comparable(a):
+        for place in np.ndindex(*lengths):
+            line = a if is_stored else a.transpose(*kept, *axes)[place].reshape(-1)
+            found = func(SelectingLine.of(run, line), overwrite_input=True, **options)
+            result[(..., *place)] = found
+    elif is_long and is_stored:
+        in_memory(a)  # refuses it
     else:
+        grid = chunks(a, kept, nbytes=None if is_stored else tuning.sort_piece_bytes)
+        parts = run(_OfLines(a, func, kept, axes, options), grid)
+        for chunk, part in zip(grid, parts, strict=True):
+            target = result[(..., *(chunk[at] for at in kept))]
+            target[...] = part.reshape(target.shape)
+    return result.reshape(_result_shape(a, axis, keepdims, options))[()]
 
-        def of_chunk(chunk: tuple[slice, ...]) -> Array:
-            copied = np.array(lines[chunk], order="C", subok=False)
-            return np.asarray(func(copied, axis=-1, overwrite_input=True, **options))
 
-        grid = chunks(len(lines), size=lines_a_chunk([len(lines)], line_bytes)[0])
-        found = run(of_chunk, grid)
-    results = np.concatenate(found, axis=-1, dtype=example.dtype)
-    return store(results.reshape(_result_shape(a, axis, keepdims, options))[()], out)
+@dataclass(frozen=True)
+class _OfLines(OfStored):
+    """A task that applies a function to whole lines."""
+
+    func: Function
+    kept: tuple[int, ...]
+    axes: tuple[int, ...]
+    options: Options
+
+    def __call__(self, chunk: Chunk) -> Array:
+        values = read(self.store, chunk).transpose(*self.kept, *self.axes)
+        n_lines = math.prod(values.shape[: len(self.kept)])
+        lines = np.array(values, order="C").reshape(n_lines, -1)
+        return np.asarray(self.func(lines, axis=-1, overwrite_input=True, **self.options))
 
 
 def _result_shape(a: Array, axis: Axis, keepdims: bool, options: Options) -> tuple[int, ...]:
     return np.shape(options.get("q", 0)) + kept_shape(a, axis, keepdims)
-
-
-def _of_line(run: Run, func: Function, line: Array, options: Options) -> Array:
-    """Apply a NumPy function to a copy of a line, which selects order statistics in parallel."""
-
-    def copy(part: slice) -> None:
-        plain[part] = line[part]
-
-    def select(ranks: list[int]) -> Array:
-        if len(ranks) > tuning.quantile_ranks:
-            plain.partition(ranks)
-            return plain[ranks]
-        return order_statistics(run, plain, ranks)
-
-    plain = np.empty_like(line)
-    run(copy, pieces_of(len(line), line.itemsize))
-    copied = plain.view(SelectingLine)
-    copied.select = select
-    return np.asarray(func(copied, overwrite_input=True, **options))

@@ -8,12 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sharedmem.arrays.chunks import chunks
-from sharedmem.engine.argsort_lines import Keys, argsort_line
+from sharedmem.engine.argsort_lines import argsort_line, has_keys
 from sharedmem.engine.operands import in_memory
 from sharedmem.engine.runners import run_serially
-from sharedmem.functions.sorting import PARALLEL
+from sharedmem.functions.sorting import PARALLEL, threads_for
 from sharedmem.machine.tuning import tuning
-from sharedmem.pool.mapreduce import current_pool
 
 
 def searchsorted(a: ArrayLike, v: ArrayLike, side: Any = "left", sorter: Any = None) -> Any:
@@ -61,12 +60,12 @@ def searchsorted(a: ArrayLike, v: ArrayLike, side: Any = "left", sorter: Any = N
         order = argsort_line(run_serially, wanted[part], 1)
         found[part][order] = np.searchsorted(a, wanted[part][order], side, sorter)
 
-    if len(a) >= tuning.sorted_search_length and Keys.of(wanted[:0]) is not None:
+    if len(a) >= tuning.sorted_search_length and has_keys(v.dtype):
         nbytes = max(tuning.sort_run_bytes, min(tuning.sort_line_bytes, v.nbytes // 4))
         task = search_in_order
     else:
         nbytes, task = tuning.sort_run_bytes, search
-    run = current_pool().runner.run(tuning.sort_reads * v.nbytes)
+    run, _ = threads_for(v)
     run(task, [part[0] for part in chunks(v.size, nbytes=nbytes)])
     return found.reshape(v.shape)
 

@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from sharedmem.arrays.chunks import Chunk, chunks
 from sharedmem.engine.argsort_lines import argsort_line
 from sharedmem.engine.operands import check_target, in_memory
-from sharedmem.engine.sort_lines import lines_a_chunk, sort_line
+from sharedmem.engine.runners import Run
+from sharedmem.engine.sort_lines import sort_line
 from sharedmem.machine.tuning import tuning
 from sharedmem.pool.mapreduce import current_pool
 
@@ -77,14 +78,7 @@ def sort(
     a, axis = _with_axis(a, axis)
     options = {"kind": kind, "order": order, "stable": stable}
     np.sort(np.empty((0,) * a.ndim, a.dtype), axis, **options)  # raises what NumPy raises
-    if out is None:
-        result = np.empty_like(a, order="K")
-    else:
-        result, a = _check_out(out, a)
-    if order is not None or is_numpys(a):
-        np.copyto(result, a)
-        result.sort(axis, **options)
-        return result if out is None else out
+    result, a = (np.empty_like(a, order="K"), a) if out is None else _check_out(out, a)
 
     def sort_short(lines: Array, sorted_lines: Array) -> None:
         np.copyto(sorted_lines, lines)
@@ -99,9 +93,12 @@ def sort(
             sort_line(run, numbers, numbers, n_workers)
             np.copyto(sorted_line, numbers)
 
-    runner = current_pool().runner
-    n_workers, run = runner.n_workers, runner.run(tuning.sort_reads * a.nbytes)
-    along_lines(a, result, axis, sort_short, sort_long)
+    if order is not None or is_numpys(a):
+        np.copyto(result, a)
+        result.sort(axis, **options)
+    else:
+        run, n_workers = threads_for(a)
+        along_lines(a, result, axis, sort_short, sort_long)
     return result if out is None else out
 
 
@@ -143,8 +140,7 @@ def argsort(
     def argsort_long(line: Array, indices: Array) -> None:
         indices[...] = argsort_line(run, line, n_workers)
 
-    runner = current_pool().runner
-    n_workers, run = runner.n_workers, runner.run(tuning.sort_reads * a.nbytes)
+    run, n_workers = threads_for(a)
     if a.ndim == 1:
         return argsort_line(run, a, n_workers)
     result = np.empty_like(a, np.intp, order="K")
@@ -200,6 +196,12 @@ def is_numpys(a: Array, kinds: str = PARALLEL) -> bool:
     return a.ndim == 0 or a.nbytes < tuning.sort_bytes or a.dtype.kind not in kinds
 
 
+def threads_for(a: Array) -> tuple[Run, int]:
+    """Return a function that runs tasks of a sort of `a`, and the number of workers."""
+    runner = current_pool().runner
+    return runner.run(tuning.sort_reads * a.nbytes), runner.n_workers
+
+
 def _with_axis(a: ArrayLike, axis: int | None) -> tuple[Array, int]:
     """Return an array, flattened if `axis` is None, and the axis."""
     array = in_memory(a)
@@ -237,15 +239,14 @@ def along_lines(
         Called on each long line; it shares the work among threads itself.
     """
     lines, results = np.moveaxis(a, axis, -1), np.moveaxis(results, axis, -1)
-    kept, line_bytes = lines.shape[:-1], lines.shape[-1] * lines.itemsize
-    if lines.nbytes < tuning.sort_bytes:
+    kept = lines.shape[:-1]
+    if a.nbytes < tuning.sort_bytes:
         by_chunk(lines, results)
         return
-    if not kept or line_bytes >= tuning.sort_line_bytes:
+    if not kept or lines.shape[-1] * a.itemsize >= tuning.sort_line_bytes:
         for at in np.ndindex(kept):
             by_line(lines[at], results[at])
         return
-    grid = chunks(kept, range(len(kept)), size=lines_a_chunk(kept, line_bytes))
 
     def do(chunk: Chunk) -> None:
         part, out = lines[chunk], results[chunk]
@@ -256,4 +257,5 @@ def along_lines(
             by_chunk(part, buffer)
             out[...] = buffer
 
-    current_pool().runner.run(tuning.sort_reads * lines.nbytes)(do, grid)
+    run, _ = threads_for(a)
+    run(do, chunks(lines, range(len(kept)), nbytes=tuning.sort_piece_bytes))

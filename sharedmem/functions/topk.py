@@ -9,13 +9,12 @@ from numpy.lib.array_utils import normalize_axis_index
 from numpy.typing import ArrayLike, NDArray
 
 from sharedmem.engine.argsort_lines import argsort_line
+from sharedmem.engine.long_lines import is_comparable, pieces_of
 from sharedmem.engine.operands import in_memory
-from sharedmem.engine.order_statistics import is_selectable, order_statistics
+from sharedmem.engine.order_statistics import order_statistics
 from sharedmem.engine.runners import Run, run_serially
-from sharedmem.engine.sort_lines import pieces_of
-from sharedmem.functions.sorting import along_lines
+from sharedmem.functions.sorting import along_lines, threads_for
 from sharedmem.machine.tuning import tuning
-from sharedmem.pool.mapreduce import current_pool
 
 Array = NDArray[Any]
 
@@ -60,8 +59,7 @@ def topk(a: ArrayLike, k: int, axis: int = -1, largest: bool = True) -> tuple[Ar
     if not 0 <= k <= a.shape[axis]:
         raise ValueError(f"k must be from 0 to the length {a.shape[axis]} of the axis, got {k}")
     indices = np.empty((*a.shape[:axis], k, *a.shape[axis + 1 :]), np.intp)
-    runner = current_pool().runner
-    n_workers, run = runner.n_workers, runner.run(tuning.sort_reads * a.nbytes)
+    run, n_workers = threads_for(a)
 
     def find(chunk: Array, found: Array) -> None:
         if chunk.shape[-1] >= tuning.topk_length:
@@ -85,18 +83,16 @@ def topk(a: ArrayLike, k: int, axis: int = -1, largest: bool = True) -> tuple[Ar
 
 def _topk_of_line(run: Run, line: Array, k: int, largest: bool, n_workers: int) -> Array:
     """Return the indices of the `k` largest or smallest elements of a line of at least one."""
-    candidates = None
-    if is_selectable(line):
-        candidates = _candidates(run, line, k, largest)
-        line = line[candidates]
+    comparable = is_comparable(line)
+    candidates = _candidates(run, line, k, largest) if comparable else np.arange(len(line))
     if largest:  # the smallest of the reversed line, so that equal elements come in order
-        line = line[::-1]
+        candidates = candidates[::-1]
+    line = line[candidates]
     if line.nbytes < tuning.sort_run_bytes:
         order = np.argsort(line, kind="stable")
     else:
         order = argsort_line(run, line, n_workers)
-    order = len(line) - 1 - order[::-1][:k] if largest else order[:k]
-    return order if candidates is None else candidates[order]
+    return candidates[(order[::-1] if largest else order)[:k]]
 
 
 def _candidates(run: Run, line: Array, k: int, largest: bool) -> Array:

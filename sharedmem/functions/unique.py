@@ -7,13 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sharedmem.engine.long_lines import pieces_of
 from sharedmem.engine.operands import in_memory
 from sharedmem.engine.runners import Run
-from sharedmem.engine.sort_lines import pieces_of
 from sharedmem.functions.selection import take
-from sharedmem.functions.sorting import argsort, is_numpys, sort
-from sharedmem.machine.tuning import tuning
-from sharedmem.pool.mapreduce import current_pool
+from sharedmem.functions.sorting import argsort, is_numpys, sort, threads_for
 
 Array = NDArray[Any]
 
@@ -64,7 +62,7 @@ def unique(
         find: Any = np.unique
         return find(a, return_index, return_inverse, return_counts, axis, equal_nan=equal_nan)
     flat = a.reshape(-1)
-    run = current_pool().runner.run(tuning.sort_reads * a.nbytes)
+    run, _ = threads_for(a)
     perm = argsort(flat, stable=True) if return_index or return_inverse else None
     line = sort(flat) if perm is None else take(flat, perm, mode="clip")
     starts = _starts_of_values(run, line, equal_nan)

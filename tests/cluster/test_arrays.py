@@ -192,6 +192,14 @@ def test_cumulative_functions_and_quantiles(stored, out, pool, runs_far):
     assert len(runs_far) >= 10
 
 
+@pytest.mark.parametrize("axis", [None, 0, 1])
+def test_quantiles_that_ignore_nan_run_on_this_machine(folder, axis, pool, runs_far):
+    mapped = opened(folder, "a.npy")
+    result = sharedmem.nanquantile(mapped, [0.1, 0.7], axis=axis)
+    np.testing.assert_array_equal(result, np.nanquantile(VALUES, [0.1, 0.7], axis=axis))
+    assert not runs_far
+
+
 def test_calls_on_arrays_in_memory_run_on_this_machine(pool, runs_far):
     assert sharedmem.sum(np.ones(10_000_000)) == 1e7
     assert not runs_far

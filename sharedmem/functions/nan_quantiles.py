@@ -16,6 +16,8 @@ from sharedmem.functions.sorting import threads_for
 
 Array = NDArray[Any]
 
+FOR_ALL = {np.nanmedian: np.median, np.nanquantile: np.quantile, np.nanpercentile: np.percentile}
+
 
 def nanmedian(
     a: Any,
@@ -50,7 +52,7 @@ def nanmedian(
     >>> float(sharedmem.nanmedian([3, np.nan, 2]))
     2.5
     """
-    return _along_axes(np.nanmedian, np.median, a, axis, out, keepdims, {})
+    return _along_axes(np.nanmedian, a, axis, out, keepdims, {})
 
 
 def nanquantile(
@@ -91,7 +93,7 @@ def nanquantile(
     [2.0, 6.0]
     """
     options = options_of(q, method, weights)
-    return _along_axes(np.nanquantile, np.quantile, a, axis, out, keepdims, options)
+    return _along_axes(np.nanquantile, a, axis, out, keepdims, options)
 
 
 def nanpercentile(
@@ -129,19 +131,14 @@ def nanpercentile(
     2.0
     """
     options = options_of(q, method, weights)
-    return _along_axes(np.nanpercentile, np.percentile, a, axis, out, keepdims, options)
+    return _along_axes(np.nanpercentile, a, axis, out, keepdims, options)
 
 
 def _along_axes(
-    by_numpy: Function,
-    func: Function,
-    a: Any,
-    axis: Axis,
-    out: Array | None,
-    keepdims: bool,
-    options: Options,
+    by_numpy: Function, a: Any, axis: Axis, out: Array | None, keepdims: bool, options: Options
 ) -> Any:
-    """Apply `func` to the elements that are not NaN, or `by_numpy` to the whole array."""
+    """Apply a NumPy function along axes: its form for all elements to those that are not NaN."""
+    func = FOR_ALL[by_numpy]
     a = in_memory(a)
     check(func, a, axis, out, keepdims, options)
     if a.dtype.kind != "f" or is_numpys(a, options):

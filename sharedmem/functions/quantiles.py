@@ -180,9 +180,8 @@ def check(
 
 def is_numpys(a: Array, options: Options) -> bool:
     """Return whether the whole array is left to NumPy."""
-    return (
-        sorting.is_numpys(a, "biufmM") or "weights" in options or np.ndim(options.get("q", 0)) > 1
-    )
+    is_small = sorting.is_numpys(a, "biufmM")
+    return is_small or "weights" in options or np.ndim(options.get("q", 0)) > 1
 
 
 def along_axes(

@@ -53,20 +53,17 @@ def searchsorted(a: ArrayLike, v: ArrayLike, side: Any = "left", sorter: Any = N
     np.searchsorted(a, v.reshape(-1)[:0], side, sorter)  # raises what NumPy raises
     wanted, found = v.reshape(-1), np.empty(v.size, np.intp)
 
-    def search(part: slice) -> None:
-        found[part] = np.searchsorted(a, wanted[part], side, sorter)
+    in_order = len(a) >= tuning.sorted_search_length and has_keys(v.dtype)
+    nbytes = tuning.sort_run_bytes
+    if in_order:
+        nbytes = max(nbytes, min(tuning.sort_line_bytes, v.nbytes // 4))
 
-    def search_in_order(part: slice) -> None:
-        order = argsort_line(run_serially, wanted[part], 1)
+    def search(part: slice) -> None:
+        order = argsort_line(run_serially, wanted[part], 1) if in_order else slice(None)
         found[part][order] = np.searchsorted(a, wanted[part][order], side, sorter)
 
-    if len(a) >= tuning.sorted_search_length and has_keys(v.dtype):
-        nbytes = max(tuning.sort_run_bytes, min(tuning.sort_line_bytes, v.nbytes // 4))
-        task = search_in_order
-    else:
-        nbytes, task = tuning.sort_run_bytes, search
     run, _ = threads_for(v)
-    run(task, [part[0] for part in chunks(v.size, nbytes=nbytes)])
+    run(search, [part[0] for part in chunks(v.size, nbytes=nbytes)])
     return found.reshape(v.shape)
 
 

@@ -154,12 +154,10 @@ def _limits(sample: Array, quantile: float) -> tuple[Any, Any]:
     first = math.floor(quantile * len(sample) - margin)
     last = math.ceil(quantile * len(sample) + margin)
     extent = np.iinfo(sample.dtype) if sample.dtype.kind in "iu" else None
-    ends = (extent.min, extent.max) if extent else (-np.inf, np.inf)
-    low, high = map(sample.dtype.type, ends)
-    if first >= 0 and not np.isnan(sample[first]):
-        low = sample[first]
-    if last < len(sample) and not np.isnan(sample[last]):
-        high = sample[last]
+    lowest, highest = (extent.min, extent.max) if extent else (-np.inf, np.inf)
+    numbers = sample[: len(sample) - np.count_nonzero(np.isnan(sample))]
+    low = numbers[first] if 0 <= first < len(numbers) else sample.dtype.type(lowest)
+    high = numbers[last] if last < len(numbers) else sample.dtype.type(highest)
     return low, high
 
 

@@ -138,7 +138,7 @@ def _along_axes(
     by_numpy: Function, a: Any, axis: Axis, out: Array | None, keepdims: bool, options: Options
 ) -> Any:
     """Apply a NumPy function along axes: its form for all elements to those that are not NaN."""
-    func = FOR_ALL[by_numpy]
+    func: Any = FOR_ALL[by_numpy]
     a = in_memory(a)
     check(func, a, axis, out, keepdims, options)
     if a.dtype.kind != "f" or is_numpys(a, options):

@@ -48,12 +48,14 @@ class SelectingLine(np.ndarray[Any, np.dtype[Any]]):
     @classmethod
     def of(cls, run: Run, source: Any) -> Self:
         """Make a line for an array; `run` is that of :func:`order_statistics`."""
-        dtype = np.dtype(source.dtype).newbyteorder("=")
-        # Of its pages only those exist that hold a rank that was asked for; so none are reserved.
+        size, dtype = math.prod(source.shape), np.dtype(source.dtype).newbyteorder("=")
+        # Of its pages only those exist that hold a rank that was asked for. None are reserved for a
+        # file, which may be larger than memory.
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0x4000)
-        room = mmap.mmap(-1, math.prod(source.shape) * dtype.itemsize, flags=flags)
-        line = np.frombuffer(room, dtype).view(cls)
-        find = order_statistics_of_file if is_store(source) else order_statistics
+        is_stored = is_store(source)
+        room = mmap.mmap(-1, size * dtype.itemsize, flags=flags) if is_stored else None
+        line = cls(size, dtype, room)
+        find = order_statistics_of_file if is_stored else order_statistics
         line.source, line.select = source, partial(find, run, source)
         return line
 

@@ -11,7 +11,6 @@ from sharedmem.errors import StopProcessGroup
 from sharedmem.machine import blas, foreign_libraries, limits
 from sharedmem.memory import open_files
 from sharedmem.pool.calls import run_imap, run_map
-from sharedmem.workers.claims import FileCursor, LockedCursor
 from sharedmem.workers.process_team import ProcessTeam
 from sharedmem.workers.protocols import PoolCall
 from sharedmem.workers.sections import WorkerSync
@@ -151,7 +150,6 @@ class SerialBackend(_LocalBackend):
 class TeamBackend(_LocalBackend):
     """A backend that starts a team for each call; see :class:`workers.protocols.TeamMaker`."""
 
-    cursor: ClassVar[type[FileCursor | LockedCursor]]
     team: ClassVar[type[ProcessTeam | ThreadTeam]]
 
     @classmethod
@@ -207,7 +205,6 @@ class ProcessBackend(TeamBackend):
     """A backend whose workers are forked processes, which share arrays in shared memory."""
 
     uses_processes = True
-    cursor = FileCursor
     team = ProcessTeam
 
     @classmethod
@@ -243,7 +240,6 @@ class ProcessBackend(TeamBackend):
 class ThreadBackend(TeamBackend):
     """A backend whose workers are threads of the coordinator, which share all memory."""
 
-    cursor = LockedCursor
     team = ThreadTeam
 
     @classmethod

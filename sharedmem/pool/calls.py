@@ -11,7 +11,7 @@ from sharedmem.machine import blas
 from sharedmem.machine.signals import signals_held
 from sharedmem.pool.feed import MISSING, Feed
 from sharedmem.workers.channel import Kind, Message
-from sharedmem.workers.claims import Cursor, claims
+from sharedmem.workers.claims import claims
 from sharedmem.workers.protocols import OverdueError, PoolCall, Port, Team, TeamMaker, is_over
 from sharedmem.workers.recorder import Recorder
 from sharedmem.workers.sections import CoordinatorSync, WorkerSync
@@ -52,10 +52,10 @@ def _team(
             call.trace.finish()
 
 
-def _close(resource: TeamSync | Cursor) -> None:
+def _close(sync: TeamSync) -> None:
     # An interrupt in a finalizer of Python's would lose the descriptor that it is to close.
     with signals_held():
-        resource.close()
+        sync.close()
 
 
 def _end(team: Team, kind: type[BaseException] | None, *_: object) -> None:
@@ -133,13 +133,11 @@ def run_map(
         If the call takes longer than its timeout.
     """
     n_tasks = len(sequence)
-    n_workers = call.n_workers
     deadline = call.deadline()
     func = backend.isolated(func)
 
     def run(part: WorkerSync, port: Port) -> None:
-        claimed = claims(cursor, part.rank, n_workers, n_tasks, chunksize, part.turns_waited)
-        run_claims(func, sequence, claimed, part, port)
+        run_claims(func, sequence, claims(part, n_tasks, chunksize), part, port)
         if call.leave is not None:
             call.leave(part.rank)
 
@@ -151,8 +149,6 @@ def run_map(
     backend.prepare(call)
     with contextlib.ExitStack() as stack:
         with signals_held():
-            cursor = backend.cursor(n_workers * (chunksize or 1))
-            stack.callback(_close, cursor)
             team, sync = stack.enter_context(
                 _team(backend, call, run, lambda index: item_text(sequence, index), fed=False)
             )

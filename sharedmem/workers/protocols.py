@@ -9,7 +9,6 @@ from typing import Any, NamedTuple, Protocol
 
 from sharedmem.memory import open_files
 from sharedmem.workers.channel import Message
-from sharedmem.workers.claims import Cursor
 from sharedmem.workers.failures import Failure
 from sharedmem.workers.recorder import Event
 from sharedmem.workers.sections import Sections, WorkerSync
@@ -233,10 +232,6 @@ class TeamMaker(Protocol):
     """
 
     uses_processes: bool
-
-    def cursor(self, start: int) -> Cursor:
-        """Return a cursor that the workers of such a team share."""
-        ...
 
     def team(
         self, n_workers: int, work: Work, whereabouts: Callable[[int], str], *, fed: bool

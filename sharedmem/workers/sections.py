@@ -14,6 +14,7 @@ from sharedmem.workers.team_sync import (
     GENERATION,
     LEFT,
     PAST_ALL,
+    TAKEN,
     TURNS_USED,
     TeamSync,
 )
@@ -127,6 +128,14 @@ class WorkerSync(Sections):
         """Publish that the worker begins task `index`."""
         self.team.words[self.slot] = index
         self.advance(index)
+
+    def take(self, n_tasks: int) -> int:
+        """Return the number of tasks taken before by any worker, after the first claim of each."""
+        team = self.team
+        with team.mutex:
+            n_taken = team.counters[TAKEN]
+            team.counters[TAKEN] = n_taken + n_tasks
+        return n_taken
 
     def claim(self, index: int) -> None:
         """Publish that the worker has claimed tasks that begin at `index`."""

@@ -17,7 +17,7 @@ from sharedmem.workers.locks import (
 
 CACHE_LINE = 8  # int64 words; the index that each task writes is on a line of its worker
 PAST_ALL = 2**63 - 1
-ARRIVED, GENERATION, LEFT, TURNS_USED, _N_COUNTERS = range(5)
+TAKEN, ARRIVED, GENERATION, LEFT, TURNS_USED, _N_COUNTERS = range(6)
 
 
 class TeamSync:

@@ -11,16 +11,33 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from sharedmem.workers.claims import FileCursor, LockedCursor, claims
+from sharedmem.workers import locks
+from sharedmem.workers.claims import claims
+from sharedmem.workers.sections import WorkerSync
+from sharedmem.workers.team_sync import TeamSync
 
 
-def no_turns() -> None:
-    """Return None: no task waits for its turn."""
+class Sync(WorkerSync):
+    """The sections of a worker that has waited for turns as long as a test says, or not at all."""
+
+    waited: float | None = None
+
+    def turns_waited(self):
+        return self.waited
 
 
-@pytest.fixture(params=[FileCursor, LockedCursor])
-def make_cursor(request):
-    return request.param
+@pytest.fixture(params=["threads", "processes", "processes without semaphores"])
+def make_team(request, monkeypatch):
+    if request.param == "processes without semaphores":
+        monkeypatch.setattr(locks, "semaphore_type", lambda: None)
+    with contextlib.ExitStack() as stack:
+
+        def make(n_workers):
+            team = TeamSync(n_workers, processes=request.param != "threads")
+            stack.callback(team.close)
+            return team
+
+        yield make
 
 
 @given(
@@ -31,10 +48,11 @@ def make_cursor(request):
     seed=st.integers(0, 1000),
 )
 def test_claims_cover_all_tasks_once(n_tasks, n_workers, size, waited, seed):
-    cursor = LockedCursor(n_workers * (size or 1))
-    workers = [
-        claims(cursor, rank, n_workers, n_tasks, size, lambda: waited) for rank in range(n_workers)
-    ]
+    team = TeamSync(n_workers, processes=False)
+    syncs = [Sync(team, rank) for rank in range(n_workers)]
+    for sync in syncs:
+        sync.waited = waited
+    workers = [claims(sync, n_tasks, size) for sync in syncs]
     taken = []
     random_order = random.Random(seed)  # not Hypothesis's: how many are left hangs on the clock
     while workers:
@@ -46,41 +64,46 @@ def test_claims_cover_all_tasks_once(n_tasks, n_workers, size, waited, seed):
     assert sorted(taken) == list(range(n_tasks))
 
 
-def test_the_first_claim_begins_at_the_rank(make_cursor):
-    with contextlib.closing(make_cursor(3)) as cursor:
-        assert [next(claims(cursor, rank, 3, 9, None, no_turns)) for rank in range(3)] == [
-            (0, 1),
-            (1, 2),
-            (2, 3),
-        ]
+def test_the_first_claim_begins_at_the_rank(make_team):
+    team = make_team(3)
+    assert [next(claims(Sync(team, rank), 9, None)) for rank in range(3)] == [
+        (0, 1),
+        (1, 2),
+        (2, 3),
+    ]
 
 
-def test_claims_grow_if_tasks_are_short(make_cursor):
-    with contextlib.closing(make_cursor(1)) as cursor:
-        assert max(stop - start for start, stop in claims(cursor, 0, 1, 9999, None, no_turns)) > 1
+def test_claims_grow_if_tasks_are_short(make_team):
+    sync = Sync(make_team(1), 0)
+    assert max(stop - start for start, stop in claims(sync, 9999, None)) > 1
 
 
 @pytest.mark.parametrize("is_waiting", [False, True])
-def test_the_wait_for_turns_does_not_shorten_claims(make_cursor, is_waiting):
-    slept = 0.0
+def test_the_wait_for_turns_does_not_shorten_claims(make_team, is_waiting):
     lengths = []
-    with contextlib.closing(make_cursor(1)) as cursor:
-        for start, stop in claims(cursor, 0, 1, 100, None, lambda: slept if is_waiting else 0.0):
-            before = time.perf_counter()
-            time.sleep(2e-4)
-            slept += time.perf_counter() - before
-            lengths.append(stop - start)
+    sync = Sync(make_team(1), 0)
+    sync.waited = 0.0
+    for start, stop in claims(sync, 100, None):
+        before = time.perf_counter()
+        time.sleep(2e-4)
+        if is_waiting:
+            sync.waited += time.perf_counter() - before
+        lengths.append(stop - start)
     assert (max(lengths) > 1) is is_waiting
 
 
-def test_processes_never_claim_the_same_task(tmp_path):
+@pytest.mark.parametrize("semaphore", [True, False], ids=["semaphore", "file"])
+def test_processes_never_claim_the_same_task(tmp_path, semaphore, monkeypatch):
+    if not semaphore:
+        monkeypatch.setattr(locks, "semaphore_type", lambda: None)
     n_workers, n_claims = 4, 5000
-    with contextlib.closing(FileCursor(0)) as cursor:
+    with contextlib.closing(TeamSync(n_workers, processes=True)) as team:
         pids = []
         for rank in range(n_workers):
             pid = os.fork()
             if pid == 0:
-                numbers = [cursor.claim(3) for _ in range(n_claims)]
+                sync = WorkerSync(team, rank)
+                numbers = [sync.take(3) for _ in range(n_claims)]
                 np.array(numbers).tofile(tmp_path / str(rank))
                 os._exit(0)
             pids.append(pid)

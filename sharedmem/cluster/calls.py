@@ -21,8 +21,9 @@ from sharedmem.cluster.worker import forget, run_claim
 from sharedmem.errors import DeadWorkerError, WorkerException
 from sharedmem.workers.batches import Pickled
 from sharedmem.workers.claims import Pace
+from sharedmem.workers.deadlines import is_over, remaining
 from sharedmem.workers.failures import exception_of
-from sharedmem.workers.protocols import PoolCall, is_over, remaining
+from sharedmem.workers.protocols import PoolCall
 from sharedmem.workers.task_loop import item_text
 
 # Each claim costs the coordinator, the scheduler, and a worker some milliseconds together.

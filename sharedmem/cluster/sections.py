@@ -11,7 +11,7 @@ from types import FunctionType
 from typing import Any
 
 from sharedmem.cluster.job import CallEndedError, Job
-from sharedmem.workers.protocols import is_over
+from sharedmem.workers.deadlines import is_over
 from sharedmem.workers.sections import Sections, WorkerSync
 from sharedmem.workers.team_sync import TeamSync
 

@@ -14,7 +14,7 @@ from sharedmem.cluster.job import CallEndedError, Job, Outcome, TaskError
 from sharedmem.cluster.pickling import Package, Reference, can_attach, pack_results, pickled
 from sharedmem.cluster.sections import ClaimSync, Here
 from sharedmem.machine.fork_locks import new_lock
-from sharedmem.workers.batches import Pickled, snapshot
+from sharedmem.workers.batches import Pickled, Results, snapshot
 from sharedmem.workers.failures import describe_failure, portable
 from sharedmem.workers.process import thread_as_worker
 from sharedmem.workers.task_context import Context, in_claim
@@ -35,17 +35,12 @@ def introduce(reference: Reference, dask_worker: Any) -> tuple[Any, int, bool]:
     return dask_worker.name, dask_worker.state.nthreads, can_attach(reference)
 
 
-class _Results:
+class _Results(Results):
     """A collector of the results of a claim; buffers are pickled immediately."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.runs: list[tuple[int, list[Any]]] = []
-        self.pending: list[Any] = []
-        self._first = 0
-
-    def start(self, index: int) -> None:
-        """Set the number of the task of the next result."""
-        self._first = index
 
     def add(self, result: object) -> None:
         """Add a result of any type."""
@@ -53,15 +48,8 @@ class _Results:
         value = Pickled(pickled(result)) if taken is None else taken.kept
         self.pending.append(value)
 
-    def flush(self) -> None:
-        """End a run of results."""
-        if self.pending:
-            self.runs.append((self._first, self.pending.copy()))
-            self.pending.clear()
-
-    def stopped(self) -> bool:
-        """Return False: all results are wanted."""
-        return False
+    def _send_run(self, first: int) -> None:
+        self.runs.append((first, self.pending.copy()))
 
 
 class _Items:
@@ -105,7 +93,7 @@ class _Station:
                 self._free[slot] = context
 
     def _new_context(self, here: Here, part: ClaimSync, slot: int) -> Context:
-        context = self._job.call.context(part)
+        context = Context(part, self._job.call)
         rank = self._job.ranks[here.worker.name] + slot
         n_threads = here.worker.state.nthreads
         context.local.rank = rank if slot < n_threads else rank - n_threads + self._job.n_workers

@@ -14,7 +14,9 @@ from sharedmem.pool.calls import run_imap, run_map
 from sharedmem.workers.process_team import ProcessTeam
 from sharedmem.workers.protocols import PoolCall
 from sharedmem.workers.sections import WorkerSync
+from sharedmem.workers.task_context import Context
 from sharedmem.workers.task_loop import items_of
+from sharedmem.workers.team_sync import TeamSync
 from sharedmem.workers.thread_team import ThreadTeam
 
 
@@ -132,8 +134,8 @@ class SerialBackend(_LocalBackend):
         in_order: bool,
     ) -> Iterator[Any]:
         """Yield the results of `func` on `items`; see :class:`Backend`."""
-        part = WorkerSync.alone()
-        context = call.call.context(part)
+        part = WorkerSync(TeamSync(1, processes=False), 0)
+        context = Context(part, call.call)
         with call.contexts.acting(context):
             call.initialize()
         for index, item in enumerate(items):
@@ -148,7 +150,7 @@ class SerialBackend(_LocalBackend):
 
 
 class TeamBackend(_LocalBackend):
-    """A backend that starts a team for each call; see :class:`workers.protocols.TeamMaker`."""
+    """A backend that starts a team for each call."""
 
     team: ClassVar[type[ProcessTeam | ThreadTeam]]
 
@@ -179,26 +181,26 @@ class TeamBackend(_LocalBackend):
 
     @classmethod
     def prepare(cls, call: PoolCall | None = None) -> None:
-        """Do nothing."""
+        """Do in the coordinator what must come before the start of a team, for a call or not."""
 
     @classmethod
     def blas_limits(cls, n_threads: int | None) -> tuple[int | None, int | None]:
-        """Set the limit in the coordinator alone."""
+        """Return the limits on threads of BLAS to set in the coordinator and in each worker."""
         return n_threads, None
 
     @classmethod
     def isolated(cls, func: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """Return `func` itself."""
+        """Return `func` in a form that keeps the context variables of each task apart."""
         return func
 
     @classmethod
     def begin(cls, call: PoolCall, part: WorkerSync) -> None:
-        """Make the caller, a worker, one of a call."""
-        raise NotImplementedError
+        """Make this thread a worker of a call, permanently."""
+        call.contexts.of_thread.context = Context(part, call.call)
 
     @classmethod
     def finish(cls) -> None:
-        """Do nothing."""
+        """Write what tasks have printed, in a worker that may end without exit handlers."""
 
 
 class ProcessBackend(TeamBackend):
@@ -226,10 +228,9 @@ class ProcessBackend(TeamBackend):
         """Make this process a worker of a call, permanently."""
         if call.blas_threads is not None:
             foreign_libraries.limit_loops(call.blas_threads)
-        call.contexts.enter_process(call.call.context(part))
+        call.contexts.enter_process(Context(part, call.call))
         if call.contexts.seed is not None or foreign_libraries.has_global_generators():
             foreign_libraries.seed_generators(call.call.worker_seeds(call.n_workers)[part.rank])
-        call.initialize()
 
     @classmethod
     def finish(cls) -> None:
@@ -246,9 +247,3 @@ class ThreadBackend(TeamBackend):
     def isolated(cls, func: Callable[[Any], Any]) -> Callable[[Any], Any]:
         """Return `func` run in a copy of the context variables, one per task."""
         return lambda item: copy_context().run(func, item)
-
-    @classmethod
-    def begin(cls, call: PoolCall, part: WorkerSync) -> None:
-        """Make this thread a worker of a call, permanently."""
-        call.contexts.enter_thread(call.call.context(part))
-        call.initialize()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -13,8 +12,9 @@ from sharedmem.machine.signals import signals_held
 from sharedmem.pool.arguments import check_timeout, is_team_backend
 from sharedmem.pool.backends import ProcessBackend, TeamBackend
 from sharedmem.workers.channel import Kind
+from sharedmem.workers.deadlines import OverdueError, deadline_in
 from sharedmem.workers.failures import describe_failure
-from sharedmem.workers.protocols import OverdueError, Port, Team
+from sharedmem.workers.protocols import Port, Team
 
 # Running calls. They are held here, so that a call continues when its object is dropped.
 _running: set[background] = set()
@@ -58,7 +58,7 @@ class background:  # noqa: N801 - the name is 0.3.8's
         **kwargs: Any,
     ) -> None:
         if not callable(function):
-            raise TypeError(f"background needs a callable, got {function!r}")
+            raise TypeError(f"function must be callable, got {function!r}")
         if not is_team_backend(backend):
             raise TypeError(
                 f"backend must be ProcessBackend or ThreadBackend, got {backend!r}: background "
@@ -194,10 +194,11 @@ class background:  # noqa: N801 - the name is 0.3.8's
         timeout = check_timeout(timeout, 0.0)
         if self._is_elsewhere():
             raise RuntimeError(
-                f"background({self._name}) is a call of process {self._owner}, of which process "
-                f"{os.getpid()} is a fork: ask for its result there, and hand that on"
+                f"background({self._name}) is a call of process {self._owner}, and process "
+                f"{os.getpid()} is a fork of it: call wait() in process {self._owner}, and pass on "
+                "the result"
             )
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = deadline_in(timeout)
         if _is_owned(self._taking):  # A handler of signals would wait for its own thread.
             raise OverdueError
         try:

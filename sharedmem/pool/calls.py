@@ -5,23 +5,27 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sharedmem.machine import blas
 from sharedmem.machine.signals import signals_held
 from sharedmem.pool.feed import MISSING, Feed
 from sharedmem.workers.channel import Kind, Message
 from sharedmem.workers.claims import claims
-from sharedmem.workers.protocols import OverdueError, PoolCall, Port, Team, TeamMaker, is_over
+from sharedmem.workers.deadlines import OverdueError, is_over
+from sharedmem.workers.protocols import PoolCall, Port, Team
 from sharedmem.workers.recorder import Recorder
 from sharedmem.workers.sections import CoordinatorSync, WorkerSync
 from sharedmem.workers.task_loop import item_text, run_claims, run_fed, run_to_the_end
 from sharedmem.workers.team_sync import TeamSync
 
+if TYPE_CHECKING:  # which imports this module
+    from sharedmem.pool.backends import TeamBackend
+
 
 @contextlib.contextmanager
 def _team(
-    backend: TeamMaker,
+    backend: type[TeamBackend],
     call: PoolCall,
     run: Callable[[WorkerSync, Port], None],
     item: Callable[[int], str],
@@ -64,7 +68,7 @@ def _end(team: Team, kind: type[BaseException] | None, *_: object) -> None:
 
 
 def _work(
-    backend: TeamMaker,
+    backend: type[TeamBackend],
     call: PoolCall,
     sync: TeamSync,
     run: Callable[[WorkerSync, Port], None],
@@ -83,6 +87,7 @@ def _work(
         if blas_threads is not None:
             blas.limit(blas_threads)
         backend.begin(call, part)
+        call.initialize()
         try:
             run(part, port)
         finally:
@@ -103,7 +108,7 @@ def _whereabouts(sync: TeamSync, item: Callable[[int], str], rank: int) -> str:
 
 
 def run_map(
-    backend: TeamMaker,
+    backend: type[TeamBackend],
     call: PoolCall,
     func: Callable[[Any], Any],
     sequence: Any,
@@ -114,7 +119,7 @@ def run_map(
 
     Parameters
     ----------
-    backend : TeamMaker
+    backend : type of TeamBackend
         Starts the team.
     call : PoolCall
         The call.
@@ -179,7 +184,7 @@ def _overdue(call: PoolCall) -> TimeoutError:
 
 
 def run_imap(
-    backend: TeamMaker,
+    backend: type[TeamBackend],
     call: PoolCall,
     func: Callable[[Any], Any],
     items: Iterable[Any],

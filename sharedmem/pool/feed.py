@@ -62,12 +62,12 @@ class Feed:
             bound = 2 * self._BATCHES_AHEAD * self._team.size * self._size
             if self.n_items - n_taken >= bound:
                 return
-            batch = self._team.take(self.n_items, self._items, self._size)
+            batch: Any = self._team.take(self.n_items, self._items, self._size)
             length = len(batch)
             if length == 0:
                 self.is_exhausted = True
                 for other in self._present:
-                    self._team.dismiss(other)
+                    self._team.send(other, self.n_items, batch)
                 return
             self._batches[rank].append((self.n_items, length, time.perf_counter()))
             self._n_batches += 1

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import pickle
 import sys
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +27,47 @@ _FEW_ITEMS = 64
 _SMALL_BYTES = 1024
 
 
+class Results(ABC):
+    """A collector of the results of a worker, in runs of consecutive tasks.
+
+    Attributes
+    ----------
+    pending : list
+        Small immutable results of the current run.
+    sent_bytes : int
+        Bytes of results that have been pickled and sent.
+    add : callable
+        Adds a result of any type.
+    """
+
+    add: Callable[[Any], None]
+
+    def __init__(self) -> None:
+        self.pending: list[Any] = []
+        self.sent_bytes = 0
+        self._first = 0
+
+    def start(self, index: int) -> None:
+        """Set the number of the task of the next result."""
+        self._first = index
+
+    def flush(self) -> None:
+        """Send what is pending."""
+        n_results = len(self.pending)
+        if n_results:
+            self._send_run(self._first)
+            self._first += n_results
+            self.pending.clear()
+
+    @abstractmethod
+    def _send_run(self, first: int) -> None:
+        """Send what is pending, the results of task `first` and the following ones."""
+
+    def stopped(self) -> bool:
+        """Return whether the coordinator wants no more results: it kills processes instead."""
+        return False
+
+
 class Entry(NamedTuple):
     """The state of an object, for a batch.
 
@@ -38,7 +80,7 @@ class Entry(NamedTuple):
     segments : sequence of Segment
         The segments that the object refers to.
     has_buffers : bool
-        Whether large buffers are not copied yet.
+        Whether large buffers are not copied yet, so that its batch must be sent now.
     """
 
     kept: object
@@ -105,45 +147,37 @@ def entry_of(value: object) -> Entry:
 class Batch:
     """Objects that are sent together; small ones are pickled together.
 
-    Attributes
+    Parameters
     ----------
     entries : list
         The objects; those of atomic types are appended directly.
+
+    Attributes
+    ----------
     nbytes : int
         Approximate size of the other objects in bytes.
     segments : dict
         The segments that they refer to, by identity.
-    has_buffers : bool
-        Whether large buffers are not copied yet, so that the batch must be sent now.
     """
 
-    def __init__(self) -> None:
-        self.entries: list[Any] = []
-        self._reset()
+    def __init__(self, entries: list[Any]) -> None:
+        self.entries = entries
+        self.nbytes = 0
+        self.segments: dict[tuple[int, int], Segment] = {}
 
     def __len__(self) -> int:
         """Return the number of objects."""
         return len(self.entries)
 
-    def _reset(self) -> None:
-        self.nbytes = 0
-        self.segments: dict[tuple[int, int], Segment] = {}
-        self.has_buffers = False
-
     def add(self, entry: Entry) -> None:
         """Add an object."""
         self.entries.append(entry.kept)
         self.nbytes += entry.nbytes
-        if entry.segments:
-            self.segments.update((segment.identity, segment) for segment in entry.segments)
-        self.has_buffers |= entry.has_buffers
+        self.segments.update((segment.identity, segment) for segment in entry.segments)
 
-    def close(self) -> Parcel:
-        """Return all objects as one parcel, and empty the batch."""
-        parcel = pack(self.entries)._replace(segments=list(self.segments.values()))
-        self.entries.clear()
-        self._reset()
-        return parcel
+    def pack(self) -> Parcel:
+        """Return all objects as one parcel."""
+        return pack(self.entries)._replace(segments=list(self.segments.values()))
 
 
 def opened(first: int, entries: list[Any]) -> list[Any]:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from sharedmem.machine.descriptors import keep_room, lack_of_descriptors, with_descriptors
 from sharedmem.machine.signals import is_from_handler
+from sharedmem.memory.memory_files import anonymous_file
 from sharedmem.memory.segments import Segment
 from sharedmem.workers.batches import opened
 from sharedmem.workers.pickling import Parcel, UnpackingError, read_parts, unpack, write_parts
@@ -80,7 +81,6 @@ class Channel:
         self._windowed = windowed
         self._outstanding = 0
         self._unacknowledged = 0
-        self.sent_bytes = 0
         self._known_segments: set[tuple[int, int]] = set()
         self._attached: list[Segment] = []
 
@@ -99,24 +99,29 @@ class Channel:
         self.socket.close()
         self._attached.clear()
 
-    def send(self, kind: int, index: int, parcel: Parcel) -> None:
-        """Send `parcel`, which is about task `index`; its buffers may be changed afterwards."""
+    def send(self, kind: int, index: int, parcel: Parcel) -> int:
+        """Send `parcel`, which is about task `index`, and return its size.
+
+        Its buffers may be changed afterwards.
+        """
         stream, buffers, segments = parcel
         size = parcel.nbytes
-        self.sent_bytes += size
         is_apart = bool(buffers) or size > INLINE_BYTES
-        window_bytes = self._window_bytes(size if is_apart else 0, segments)
-        if window_bytes:
-            self._wait_for_window(window_bytes)
+        window_bytes = 0
+        if self._windowed:
+            window_bytes = self._window_taken(size if is_apart else 0, segments)
         while len(segments) > _MAX_SEGMENTS:
             self._send(Kind.SEGMENTS, 0, 0, Parcel(b"", (), segments[:_MAX_SEGMENTS]), -1)
             segments = segments[_MAX_SEGMENTS:]
-        file = write_parts(stream, buffers) if is_apart else -1
+        file = anonymous_file("sharedmem-result") if is_apart else -1
         try:
+            if is_apart:
+                write_parts(file, stream, buffers)
             self._send(kind, index, window_bytes, Parcel(stream, buffers, segments), file)
         finally:
             if file >= 0:
                 os.close(file)
+        return size
 
     def _send(self, kind: int, index: int, nbytes: int, parcel: Parcel, file: int) -> None:
         stream, buffers, segments = parcel
@@ -128,34 +133,26 @@ class Channel:
         descriptors = [segment.fd for segment in segments]
         if file >= 0:
             descriptors.append(file)
-        if not descriptors:
-            self.socket.sendmsg(data)
-            return
-        while True:
+        while descriptors:
             try:
                 socket.send_fds(self.socket, data, descriptors)
+                return
             except OSError as error:
                 # The kernel limits the descriptors in flight like those that are open. The
                 # coordinator receives them, but nothing tells when.
                 if error.errno != errno.ETOOMANYREFS:
                     raise
                 time.sleep(0.001)
-            else:
-                return
+        self.socket.sendmsg(data)
 
-    def _window_bytes(self, nbytes: int, segments: Sequence[Segment]) -> int:
-        """Return the bytes of the window that a message takes until it is acknowledged."""
-        if not self._windowed:
-            return 0
+    def _window_taken(self, nbytes: int, segments: Sequence[Segment]) -> int:
+        """Wait for room in the window; return the bytes of it that a message takes."""
         for segment in segments:
             if segment.identity not in self._known_segments:
                 self._known_segments.add(segment.identity)
                 nbytes += segment.nbytes
-        return nbytes
-
-    def _wait_for_window(self, nbytes: int) -> None:
         # A result larger than the window must pass, too, so the bound is the window and one result.
-        while True:
+        while nbytes:
             block = self._outstanding > WINDOW_BYTES
             try:
                 ack = self.socket.recv(_ACK.size, 0 if block else socket.MSG_DONTWAIT)
@@ -163,6 +160,7 @@ class Channel:
                 break
             self._outstanding -= _ACK.unpack(ack)[0]
         self._outstanding += nbytes
+        return nbytes
 
     def acknowledge(self, message: Message) -> None:
         """Tell the worker that messages were reduced, an eighth of the window at a time."""
@@ -214,43 +212,31 @@ class Channel:
     def _open(self, data: bytes, descriptors: list[int]) -> Message:
         """Return the message in `data`, and close or take over its descriptors."""
         index, file = -1, -1
+        value: Any = None
         try:
-            kind, in_file, index, nbytes, *lengths = _HEADER.unpack_from(data)
+            kind, in_file, index, window_bytes, n_stream, n_buffers, n_segments = (
+                _HEADER.unpack_from(data)
+            )
             file = descriptors.pop() if in_file else -1
-            value = self._value(kind, index, file, data, lengths, descriptors)
-        except UnpackingError:
-            raise
+            if kind not in Kind.ALL or n_segments != len(descriptors):
+                raise ValueError(f"a damaged message of kind {kind}, {len(descriptors)} segments")
+            for size in struct.unpack_from(f"={n_segments}q", data, _HEADER.size):
+                self._attached.append(Segment.attach(descriptors.pop(0), size))
+            if kind != Kind.SEGMENTS:
+                rest = memoryview(data)[_HEADER.size + 8 * n_segments :]
+                parts = read_parts(file, n_stream, n_buffers) if file >= 0 else (rest, ())
+                value = unpack(index, *parts)
+            if kind in (Kind.RESULTS, Kind.TASKS):
+                value = opened(index, value)
         except Exception as error:  # The message is damaged, or there is no memory to open it.
-            if is_from_handler(error):
+            if isinstance(error, UnpackingError) or is_from_handler(error):
                 raise
             raise UnpackingError(index, error) from error
         finally:
             for descriptor in (file, *descriptors):
                 if descriptor >= 0:
                     os.close(descriptor)
-        return Message(kind, index, value, nbytes)
-
-    def _value(
-        self,
-        kind: int,
-        index: int,
-        file: int,
-        data: bytes,
-        lengths: Sequence[int],
-        descriptors: list[int],
-    ) -> Any:
-        n_stream, n_buffers, n_segments = lengths
-        if kind not in Kind.ALL or n_segments != len(descriptors):
-            raise ValueError(f"a damaged message of kind {kind} with {len(descriptors)} segments")
-        for size in struct.unpack_from(f"={n_segments}q", data, _HEADER.size):
-            self._attached.append(Segment.attach(descriptors.pop(0), size))
-        if kind == Kind.SEGMENTS:
-            return None
-        if file >= 0:
-            value = read_parts(file, index, n_stream, n_buffers)
-        else:
-            value = unpack(index, memoryview(data)[_HEADER.size + 8 * n_segments :])
-        return opened(index, value) if kind in (Kind.RESULTS, Kind.TASKS) else value
+        return Message(kind, index, value, window_bytes)
 
 
 def _descriptors(ancillary: Iterable[tuple[int, int, bytes]]) -> list[int]:

@@ -10,55 +10,11 @@ import queue
 import threading
 import time
 import weakref
-from types import TracebackType
-from typing import Protocol
 
 from sharedmem.machine.cpython import lock_of_semaphore, semaphore_type
 from sharedmem.machine.descriptors import with_descriptors
 from sharedmem.machine.freeing import free_with
 from sharedmem.memory.memory_files import anonymous_file
-
-
-class Lock(Protocol):
-    """The common part of the locks of `threading` and `multiprocessing`."""
-
-    def __enter__(self) -> object:
-        """Take the lock; an exception of a signal handler does not leave it taken."""
-        ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-        /,
-    ) -> None:
-        """Release the lock."""
-        ...
-
-    def acquire(self, block: bool = True, timeout: float = ..., /) -> bool:
-        """Take the lock."""
-        ...
-
-    def release(self) -> None:
-        """Release the lock."""
-        ...
-
-
-class Bell(Protocol):
-    """A bell that wakes one sleeping worker; it is not missed if it rings before the sleep."""
-
-    def ring(self) -> None:
-        """Wake the owner, now or in its next sleep."""
-        ...
-
-    def sleep(self) -> None:
-        """Sleep until the bell rings."""
-        ...
-
-    def close(self) -> None:
-        """Close the descriptor of the bell, if it has one."""
-        ...
 
 
 class FileLock:
@@ -110,8 +66,8 @@ class FileLock:
 SEMAPHORE_BYTES = 64  # 32 in glibc, and a cache line of its own
 
 
-def process_lock(memory: mmap.mmap, offset: int) -> Lock:
-    """Return a new lock for forked workers: a semaphore in shared memory.
+def process_lock(memory: mmap.mmap, offset: int) -> FileLock | threading.Lock:
+    """Return a new lock for forked workers: a semaphore in shared memory, if that is possible.
 
     `memory` must live as long as the lock.
     """
@@ -121,7 +77,7 @@ def process_lock(memory: mmap.mmap, offset: int) -> Lock:
     address = ctypes.addressof(ctypes.c_char.from_buffer(memory, offset))
     if _libc.sem_init(ctypes.c_void_p(address), 1, 1):
         raise OSError(ctypes.get_errno(), "cannot make a semaphore")
-    lock: Lock = lock_of_semaphore(semaphore, address)
+    lock: threading.Lock = lock_of_semaphore(semaphore, address)  # it has the same methods
     return lock
 
 

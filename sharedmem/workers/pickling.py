@@ -19,13 +19,7 @@ from numpy.typing import NDArray
 
 from sharedmem.arrays.shared_array import segments_noted
 from sharedmem.machine.signals import is_from_handler
-from sharedmem.memory.memory_files import (
-    anonymous_file,
-    map_privately,
-    n_mapped,
-    read_all,
-    write_all,
-)
+from sharedmem.memory.memory_files import map_privately, n_mapped, read_all, write_all
 from sharedmem.memory.segments import Segment
 
 # Buffers of at least this size are pickled out of band.
@@ -151,24 +145,18 @@ def _places(n_lengths: int, lengths: Iterable[int]) -> Iterator[int]:
     yield at
 
 
-def write_parts(stream: bytes, buffers: Sequence[memoryview]) -> int:
-    """Write the lengths of `buffers`, the stream, and the buffers to a new anonymous file."""
+def write_parts(file: int, stream: bytes, buffers: Sequence[memoryview]) -> None:
+    """Write the lengths of `buffers`, the stream, and the buffers to an anonymous file."""
     parts = [memoryview(stream), *buffers]
     lengths = [part.nbytes for part in parts]
     # Written and not copied to a mapping, which would fault in each page.
-    file = anonymous_file("sharedmem-result")
-    try:
-        write_all(file, memoryview(struct.pack(f"={len(buffers)}q", *lengths[1:])), 0)
-        for part, at in zip(parts, _places(len(buffers), lengths), strict=False):
-            write_all(file, part, at)
-    except BaseException:
-        os.close(file)
-        raise
-    return file
+    write_all(file, memoryview(struct.pack(f"={len(buffers)}q", *lengths[1:])), 0)
+    for part, at in zip(parts, _places(len(buffers), lengths), strict=False):
+        write_all(file, part, at)
 
 
-def read_parts(file: int, index: int, n_stream: int, n_buffers: int) -> Any:
-    """Undo `pack` and `write_parts`; large buffers are mapped privately."""
+def read_parts(file: int, n_stream: int, n_buffers: int) -> tuple[memoryview, list[memoryview]]:
+    """Undo `write_parts`; large buffers are mapped privately."""
     nbytes = os.fstat(file).st_size
     if not 0 <= n_stream <= nbytes or not 0 <= 8 * n_buffers <= nbytes:
         raise ValueError(f"a file of {nbytes} bytes does not hold {n_buffers} buffers")
@@ -184,4 +172,4 @@ def read_parts(file: int, index: int, n_stream: int, n_buffers: int) -> Any:
         else read_all(file, length, at)
         for length, at in zip(lengths, places, strict=True)
     )
-    return unpack(index, stream, buffers)
+    return stream, buffers

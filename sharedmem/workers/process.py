@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import select
 import signal
 import sys
 import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 from sharedmem.machine import foreign_libraries, fork_locks
@@ -26,22 +26,26 @@ class _OfThread(threading.local):
 
 
 _of_thread = _OfThread()
-_forked = False
 
 
 def in_worker() -> bool:
     """Return whether the caller is a worker, or was called by one."""
-    return _of_thread.is_worker or _forked
+    return _of_thread.is_worker
 
 
 @contextlib.contextmanager
-def thread_as_worker() -> Iterator[None]:
-    """Return a context in which `in_worker` returns True in this thread."""
-    before, _of_thread.is_worker = _of_thread.is_worker, True
+def assigned(owner: object, name: str, value: object) -> Iterator[None]:
+    """Give an attribute another value within the block."""
+    before = getattr(owner, name)
+    setattr(owner, name, value)
     try:
         yield
     finally:
-        _of_thread.is_worker = before
+        setattr(owner, name, before)
+
+
+thread_as_worker = partial(assigned, _of_thread, "is_worker", True)
+"""Return a context in which `in_worker` returns True in this thread."""
 
 
 class WorkerProcess:
@@ -64,7 +68,7 @@ class WorkerProcess:
 
     def __init__(self, main: Callable[[], None], line: LifeLine, handled: Sequence[int]) -> None:
         self._status: int | None = None
-        self._status_taken = False
+        self._is_over = False
         # One thread may kill the process while another one waits for it, and its number is reused.
         self._ending = threading.Lock()
         self.sentinel, kept_by_worker = (-1, -1) if _PIDFD_WORKS else with_descriptors(os.pipe)
@@ -84,21 +88,15 @@ class WorkerProcess:
             try:
                 self.sentinel = with_descriptors(lambda: os.pidfd_open(self.pid))
             except ProcessLookupError:  # It has ended, and other code has waited for it.
-                self._status_taken = True
+                self._is_over = True
                 self.sentinel, write_end = with_descriptors(os.pipe)
                 os.close(write_end)
         return self.sentinel
 
-    def has_ended(self) -> bool:
-        """Return whether the process has ended, without waiting."""
-        poll = select.poll()
-        poll.register(self.watch(), select.POLLIN)
-        return bool(poll.poll(0))
-
     def kill(self) -> None:
         """Send SIGKILL, unless the process has already been waited for."""
         with self._ending, contextlib.suppress(ProcessLookupError):
-            if self._status is not None or self._status_taken:
+            if self._is_over:
                 return
             # If other code has waited for the process, its number may be that of another process.
             descriptor = -1
@@ -107,7 +105,7 @@ class WorkerProcess:
                     descriptor = self.watch()
             if descriptor < 0:
                 os.kill(self.pid, signal.SIGKILL)
-            elif not self._status_taken:
+            elif not self._is_over:
                 signal.pidfd_send_signal(descriptor, signal.SIGKILL)
 
     def wait(self) -> int | None:
@@ -117,17 +115,16 @@ class WorkerProcess:
         status.
         """
         with self._ending:
-            if self._status is None and not self._status_taken:
-                try:
+            if not self._is_over:
+                with contextlib.suppress(ChildProcessError):
                     self._status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-                except ChildProcessError:
-                    self._status_taken = True
+                self._is_over = True
             if self.sentinel >= 0:
                 sentinel, self.sentinel = self.sentinel, -1
                 os.close(sentinel)
             return self._status
 
-    def end(self) -> str:
+    def how_ended(self) -> str:
         """Wait for the end; return how the process ended, in words."""
         code = self.wait()
         if code is None:
@@ -242,8 +239,7 @@ def _coverage_kept() -> Iterator[None]:
 
 
 def _become_worker(handled: Sequence[int], mask: set[int]) -> None:
-    global _forked
-    _forked = True
+    _OfThread.is_worker = _of_thread.is_worker = True  # in threads that begin later, and in this
     gc.freeze()  # A collection would write to, and so copy, each page of inherited objects.
     signal.set_wakeup_fd(-1)
     for number in handled:

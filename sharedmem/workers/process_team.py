@@ -8,20 +8,24 @@ import os
 import selectors
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, TypeAlias
 
 from sharedmem.errors import DeadWorkerError, WorkerException
 from sharedmem.machine.descriptors import with_descriptors
 from sharedmem.machine.signals import handled_signals, signals_held
 from sharedmem.workers.batches import ATOMIC_TYPES, Batch, entry_of
 from sharedmem.workers.channel import Channel, Kind, Message
+from sharedmem.workers.deadlines import OverdueError, is_over, remaining
 from sharedmem.workers.failures import exception_of
 from sharedmem.workers.life_line import LifeLine
-from sharedmem.workers.pickling import UnpackingError, pack
+from sharedmem.workers.pickling import UnpackingError
 from sharedmem.workers.process import WorkerProcess
 from sharedmem.workers.process_port import ProcessPort
-from sharedmem.workers.protocols import OverdueError, Work, is_over, remaining
+
+_Work: TypeAlias = Callable[[int, ProcessPort], None]
+_Events: TypeAlias = list[tuple[selectors.SelectorKey, int]]
 
 
 class _Member:
@@ -59,13 +63,13 @@ class ProcessTeam:
     """
 
     def __init__(
-        self, n_workers: int, work: Work, whereabouts: Callable[[int], str], *, fed: bool
+        self, n_workers: int, work: _Work, whereabouts: Callable[[int], str], *, fed: bool
     ) -> None:
         if sys.platform != "linux":
             raise OSError(
                 errno.ENOSYS,
-                f"forked workers need system calls of Linux, which {sys.platform} does not have; "
-                "use MapReduceByThread, or np=0",
+                f"ProcessBackend needs system calls of Linux, and this system is {sys.platform}: "
+                "use ThreadBackend, or np=0",
             )
         self.size = n_workers
         self._whereabouts = whereabouts
@@ -79,11 +83,8 @@ class ProcessTeam:
         try:
             self._lines += (LifeLine() for _ in range(n_workers))
             pairs += (Channel.pair(windowed=not fed) for _ in range(n_workers))
-            handled = handled_signals()
-            # Each fork write-protects all memory, and the next write to each page is slow. So no
-            # other work is done between the first fork and the last.
-            for rank, (ours, theirs) in enumerate(pairs):
-                self._start(rank, work, ours, theirs, handled)
+            mains = [partial(work, rank, ProcessPort(pairs[rank][1])) for rank in range(n_workers)]
+            self._fork(mains, [ours for ours, _ in pairs])
             for member in self._members:
                 self._selector.register(member.channel.socket, selectors.EVENT_READ, member)
                 self._selector.register(member.process.watch(), selectors.EVENT_READ, member)
@@ -96,85 +97,114 @@ class ProcessTeam:
             for _, theirs in pairs:
                 theirs.close()
 
-    def _start(
-        self, rank: int, work: Work, ours: Channel, theirs: Channel, handled: Sequence[int]
-    ) -> None:
+    def _fork(self, mains: Sequence[Callable[[], None]], channels: Sequence[Channel]) -> None:
+        handled = handled_signals()
+        # Each fork write-protects all memory, and the next write to each page is slow. So no other
+        # work is done between the first fork and the last.
         try:
-            line = self._lines[rank]
-            process = WorkerProcess(lambda: work(rank, ProcessPort(theirs)), line, handled)
+            for main, line, channel in zip(mains, self._lines, channels, strict=True):
+                process = WorkerProcess(main, line, handled)
+                self._members.append(_Member(len(self._members), process, channel))
         except OSError as error:
             error.add_note(
-                f"Worker {rank} of {self.size} could not be started. See `ulimit -u` and "
-                "`ulimit -n` for the limits on processes and descriptors, or use a smaller np."
+                f"Worker {len(self._members)} of {self.size} could not be started. See `ulimit -u` "
+                "and `ulimit -n` for the limits on processes and descriptors, or use a smaller np."
             )
             raise
-        self._members.append(_Member(rank, process, ours))
 
     def take(self, index: int, items: Iterator[Any], size: int) -> Batch:
-        """Take tasks from an iterator; see :class:`Team`."""
-        batch = Batch()
+        """Take up to `size` tasks, the first with number `index`, from an iterator.
+
+        Returns
+        -------
+        Batch
+            What `send` sends; empty if there are no more tasks.
+        """
+        batch = Batch([])
         for item in islice(items, size):
             if type(item) in ATOMIC_TYPES:
                 batch.entries.append(item)
                 continue
             try:
-                batch.add(entry_of(item))
+                entry = entry_of(item)
             except BaseException as error:
                 error.add_note(
-                    f"Item {index + len(batch)} is pickled to reach a worker; map, unlike imap, "
-                    "lets workers inherit items as they are."
+                    f"Item {index + len(batch)}, of type {type(item).__name__}, is pickled to "
+                    "reach a worker: yield data, or use map, whose workers inherit the items."
                 )
                 raise
-            if batch.has_buffers:
+            batch.add(entry)
+            if entry.has_buffers:
                 break
         return batch
 
     def send(self, rank: int, index: int, batch: Batch) -> int:
-        """Give a worker tasks; see :class:`Team`."""
-        parcel = batch.close()
+        """Give a worker tasks, from number `index` on; an empty batch tells it that all are done.
+
+        Returns
+        -------
+        int
+            Bytes that were copied.
+        """
+        parcel = batch.pack()
         # A worker that has died is reported by `receive`.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._members[rank].channel.send(Kind.TASKS, index, parcel)
         return parcel.nbytes
 
-    def dismiss(self, rank: int) -> None:
-        """Tell a worker that there are no more tasks; see :class:`Team`."""
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self._members[rank].channel.send(Kind.FINISHED, 0, pack(None))
-
     def wait(self, deadline: float | None) -> None:
-        """Wait for a message, or the end of a worker; see :class:`Team`."""
+        """Wait until `receive` need not wait, and take nothing: an interrupt loses no message.
+
+        Raises
+        ------
+        OverdueError
+            If `receive` would still wait at `deadline`, in seconds of the monotonic clock.
+        """
+        if not self._heard and self._left():
+            self._select(deadline)
+
+    def _left(self) -> list[_Member]:
         # A list and not a generator: Python would lose an interrupt while it closes a generator.
-        while not self._heard and [member for member in self._members if not member.has_ended]:
-            if self._selector.select(remaining(deadline)):
-                return
+        return [member for member in self._members if not member.has_ended]
+
+    def _select(self, deadline: float | None) -> _Events:
+        while not (events := self._selector.select(remaining(deadline))):
             if is_over(deadline):
                 raise OverdueError
+        return events
 
     def receive(self, deadline: float | None) -> list[tuple[int, Message]]:
-        """Wait for messages; see :class:`Team`."""
+        """Wait for messages, with the ranks they come from; none once all workers have ended.
+
+        Raises
+        ------
+        OverdueError
+            If none has arrived at `deadline`, in seconds of the monotonic clock.
+        WorkerException
+            If a task has failed, or a worker has died.
+        """
         if os.getpid() != self._owner:
             raise RuntimeError(
-                f"this call belongs to process {self._owner}, and process {os.getpid()} is a fork "
-                "of it: get the results in the first"
+                f"results of a call of process {self._owner} were asked for in process "
+                f"{os.getpid()}, which is a fork of it: take them in process {self._owner}"
             )
         messages, self._heard = self._heard, []
-        while not messages and [member for member in self._members if not member.has_ended]:
-            events = self._selector.select(remaining(deadline))
-            if not events and is_over(deadline):
-                raise OverdueError
-            for key, _ in events:
-                member: _Member = key.data
-                if member.has_ended:
-                    continue
-                if key.fileobj is member.channel.socket:
-                    self._listen(member, messages)
-                else:
-                    # What it has sent before its end is received first.
-                    while self._listen(member, messages):
-                        pass
-                    self._bury(member)
+        while not messages and self._left():
+            self._handle(self._select(deadline), messages)
         return messages
+
+    def _handle(self, events: _Events, messages: list[tuple[int, Message]]) -> None:
+        for key, _ in events:
+            member: _Member = key.data
+            if member.has_ended:
+                continue
+            if key.fileobj is member.channel.socket:
+                self._listen(member, messages)
+            else:
+                # What it has sent before its end is received first.
+                while self._listen(member, messages):
+                    pass
+                self._bury(member)
 
     def _listen(self, member: _Member, messages: list[tuple[int, Message]]) -> bool:
         """Receive one message of `member`; return False if there is none."""
@@ -200,11 +230,11 @@ class ProcessTeam:
         return True
 
     def _bury(self, member: _Member) -> None:
-        how = self._end(member)
+        self._end(member)
         code = member.process.wait()
         if not member.has_finished or code not in (0, None):
             reason = (
-                f"Worker {member.rank} (pid {member.process.pid}) {how} "
+                f"Worker {member.rank} (pid {member.process.pid}) {member.process.how_ended()} "
                 f"{self._whereabouts(member.rank)}"
             )
             if code == -9:
@@ -213,13 +243,12 @@ class ProcessTeam:
                 )
             raise WorkerException(DeadWorkerError(reason, code))
 
-    def _end(self, member: _Member) -> str:
+    def _end(self, member: _Member) -> None:
         for waited_on in (member.channel.socket, member.process.sentinel):
             self._ignore(waited_on)
-        how = member.process.end()
+        member.process.wait()
         member.channel.close()
         member.has_ended = True  # Set last: after an interrupt `end` does all of this again.
-        return how
 
     def _ignore(self, waited_on: Any) -> None:
         # Selectors suppress errors of the system, and so what a handler of signals raises.
@@ -227,35 +256,30 @@ class ProcessTeam:
             self._selector.unregister(waited_on)
 
     def acknowledge(self, rank: int, message: Message) -> None:
-        """Acknowledge a message; see :class:`Team`."""
+        """Acknowledge a message, so that its worker may send as many bytes again."""
         member = self._members[rank]
         if message.window_bytes and not member.has_ended:
             member.channel.acknowledge(message)
 
     def watch(self) -> None:
-        """Raise if a worker has died or failed; see :class:`Team`."""
-        for member in self._members:
-            if not member.has_ended and member.process.has_ended():
-                while self._listen(member, self._heard):
-                    pass
-                self._bury(member)
+        """Raise if a worker has died or failed, whose lock the coordinator may be waiting for."""
+        with signals_held():  # An interrupt would lose a message.
+            self._handle(self._selector.select(0), self._heard)
 
     def kill(self) -> None:
-        """Kill all workers; see :class:`Team`."""
+        """Kill all workers; any thread may, while another one waits for them."""
         for member in self._members:
             member.process.kill()
 
     def end(self, *, patient: bool) -> None:
-        """Kill all workers that are left, and wait for them; see :class:`Team`."""
+        """Kill all workers that are left, and wait for them, `patient` or not."""
         if self._is_closed or os.getpid() != self._owner:
             return
         # A second Ctrl-C must not interrupt this.
         with signals_held():
             self._is_closed = True
-            left = [member for member in self._members if not member.has_ended]
-            for member in left:
-                member.process.kill()
-            for member in left:
+            self.kill()
+            for member in self._left():
                 self._end(member)
             for line in self._lines:
                 line.close()

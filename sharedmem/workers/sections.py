@@ -5,19 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from threading import BrokenBarrierError, get_ident
-from typing import Protocol, Self
+from typing import Protocol
 
 from sharedmem.memory.open_files import flush_open, flushes
-from sharedmem.workers.team_sync import (
-    ARRIVED,
-    CACHE_LINE,
-    GENERATION,
-    LEFT,
-    PAST_ALL,
-    TAKEN,
-    TURNS_USED,
-    TeamSync,
-)
+from sharedmem.workers.team_sync import CACHE_LINE, PAST_ALL, Counter, TeamSync
 
 
 class CriticalLock(Protocol):
@@ -114,11 +105,6 @@ class WorkerSync(Sections):
         self.slot = rank * CACHE_LINE
         self._seconds_waited = 0.0
 
-    @classmethod
-    def alone(cls) -> Self:
-        """Return the sections of a team of one, where tasks run serially."""
-        return cls(TeamSync(1, processes=False), 0)
-
     @property
     def index(self) -> int:
         """The number of the current task; -1 before the first."""
@@ -133,8 +119,8 @@ class WorkerSync(Sections):
         """Return the number of tasks taken before by any worker, after the first claim of each."""
         team = self.team
         with team.mutex:
-            n_taken = team.counters[TAKEN]
-            team.counters[TAKEN] = n_taken + n_tasks
+            n_taken = team.counters[Counter.TAKEN]
+            team.counters[Counter.TAKEN] = n_taken + n_tasks
         return n_taken
 
     def claim(self, index: int) -> None:
@@ -161,9 +147,9 @@ class WorkerSync(Sections):
         team = self.team
         with team.mutex:
             team.fronts[self.rank] = PAST_ALL
-            team.counters[LEFT] = 1
+            team.counters[Counter.LEFT] = 1
             self._wake_next()
-            if team.counters[ARRIVED] or team.counters[GENERATION]:
+            if team.counters[Counter.ARRIVED] or team.counters[Counter.GENERATION]:
                 self._ring_all()
 
     def enter_turn(self) -> None:
@@ -181,7 +167,7 @@ class WorkerSync(Sections):
             )
         try:
             with team.mutex:
-                team.counters[TURNS_USED] = 1
+                team.counters[Counter.TURNS_USED] = 1
                 if team.fronts[self.rank] < index:
                     team.fronts[self.rank] = index
                     self._wake_next()
@@ -207,7 +193,7 @@ class WorkerSync(Sections):
 
     def turns_waited(self) -> float | None:
         """Return the seconds waited for turns; None if no task has entered an ordered block."""
-        return self._seconds_waited if self.team.counters[TURNS_USED] else None
+        return self._seconds_waited if self.team.counters[Counter.TURNS_USED] else None
 
     def _is_turn(self, index: int, rank: int) -> bool:
         team = self.team
@@ -239,36 +225,30 @@ class WorkerSync(Sections):
             team.bells[self.rank].sleep()
 
     def barrier(self) -> None:
-        """Wait until all workers have come here.
-
-        Raises
-        ------
-        threading.BrokenBarrierError
-            If a worker has no more tasks, or the tasks come from `imap`.
-        """
+        """Wait until all workers have come here; raise if one cannot come."""
         team = self.team
         if team.fed:
             raise BrokenBarrierError(
                 "pool.barrier() was called in a task of imap, which does not give every worker a "
                 "task: use pool.map"
             )
-        generation = None
+        counters, generation = team.counters, None
         try:
             with team.mutex:
-                generation = team.counters[GENERATION]
-                team.counters[ARRIVED] += 1
-                if team.counters[ARRIVED] == team.n_workers:
-                    team.counters[ARRIVED] = 0
-                    team.counters[GENERATION] += 1
+                generation = counters[Counter.GENERATION]
+                counters[Counter.ARRIVED] += 1
+                if counters[Counter.ARRIVED] == team.n_workers:
+                    counters[Counter.ARRIVED] = 0
+                    counters[Counter.GENERATION] += 1
                     self._ring_all()
             self._sleep_until(
-                lambda: team.counters[GENERATION] != generation or bool(team.counters[LEFT])
+                lambda: counters[Counter.GENERATION] != generation or bool(counters[Counter.LEFT])
             )
         except BaseException:  # A signal handler has raised: this worker no longer waits.
             with team.mutex:
-                team.counters[ARRIVED] -= team.counters[GENERATION] == generation
+                counters[Counter.ARRIVED] -= counters[Counter.GENERATION] == generation
             raise
-        if team.counters[GENERATION] == generation:
+        if counters[Counter.GENERATION] == generation:
             raise BrokenBarrierError(
                 f"task {self.index} waits in pool.barrier(), but a worker has no more tasks: call "
                 f"map with a multiple of {team.n_workers} tasks, the number of workers, and "

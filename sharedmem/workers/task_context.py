@@ -7,6 +7,7 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple, Self
 
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.machine.fork_locks import new_lock
+from sharedmem.workers.process import assigned
 from sharedmem.workers.sections import Sections
 
 
@@ -30,10 +32,6 @@ class Call(NamedTuple):
 
     entropy: int
     number: int
-
-    def context(self, sections: Sections) -> Context:
-        """Return the context of one of its workers."""
-        return Context(sections, self)
 
     def task_seeds(self, index: int) -> np.random.SeedSequence:
         """Return the seed of the generator of a task."""
@@ -95,14 +93,8 @@ class _Claims(threading.local):
 _claims = _Claims()
 
 
-@contextlib.contextmanager
-def in_claim() -> Iterator[None]:
-    """Return a context in which this thread runs tasks of a pool of another process."""
-    before, _claims.is_running = _claims.is_running, True
-    try:
-        yield
-    finally:
-        _claims.is_running = before
+in_claim = partial(assigned, _claims, "is_running", True)
+"""Return a context in which this thread runs tasks of a pool of another process."""
 
 
 class _CriticalOfCalls:
@@ -203,19 +195,9 @@ class Contexts:
         self.of_thread = _OfThread()
         self.of_thread.context = context
 
-    def enter_thread(self, context: Context) -> None:
-        """Make `context` that of this thread, permanently."""
-        self.of_thread.context = context
-
-    @contextlib.contextmanager
-    def acting(self, context: Context) -> Iterator[None]:
+    def acting(self, context: Context) -> contextlib.AbstractContextManager[None]:
         """Make `context` that of this thread, within the block."""
-        before = self.of_thread.context
-        self.of_thread.context = context
-        try:
-            yield
-        finally:
-            self.of_thread.context = before
+        return assigned(self.of_thread, "context", context)
 
     @contextlib.contextmanager
     def consumed(self, sections: Sections) -> Iterator[None]:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from sharedmem.errors import StopProcessGroup
-from sharedmem.workers.batches import ATOMIC_TYPES
+from sharedmem.workers.batches import ATOMIC_TYPES, Results
 from sharedmem.workers.failures import describe_failure
-from sharedmem.workers.protocols import Port, Results
+from sharedmem.workers.protocols import Port
 from sharedmem.workers.sections import WorkerSync
 
 
@@ -58,7 +58,7 @@ def items_of(sequence: Any, start: int, stop: int) -> Iterable[Any]:
 
 def run_fed(func: Callable[[Any], Any], sync: WorkerSync, port: Port) -> None:
     """Run `func` on the items that the coordinator sends."""
-    while (message := port.receive()) is not None:
+    while (message := port.receive()) and message.value:
         sync.claim(message.task)
         _run(func, message.value, message.task, sync, port)
         port.flush()

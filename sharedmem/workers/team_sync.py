@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import mmap
 import threading
-from collections.abc import Callable
 
-from sharedmem.workers.locks import (
-    SEMAPHORE_BYTES,
-    Bell,
-    EventBell,
-    Lock,
-    ThreadBell,
-    process_lock,
-)
+from sharedmem.workers.locks import SEMAPHORE_BYTES, EventBell, FileLock, ThreadBell, process_lock
 
 CACHE_LINE = 8  # int64 words; the index that each task writes is on a line of its worker
 PAST_ALL = 2**63 - 1
-TAKEN, ARRIVED, GENERATION, LEFT, TURNS_USED, _N_COUNTERS = range(6)
+
+
+class Counter:
+    """Places of the counters that the workers of a call share, as plain integers."""
+
+    TAKEN, ARRIVED, GENERATION, LEFT, TURNS_USED = ALL = range(5)
 
 
 class TeamSync:
@@ -42,21 +39,18 @@ class TeamSync:
         Whether tasks are handed out by the coordinator instead of claimed.
     """
 
-    critical: Lock
-    mutex: Lock
-
     def __init__(self, n_workers: int, *, processes: bool, fed: bool = False) -> None:
         self.n_workers = n_workers
         self.has_processes = processes
         self.fed = fed
-        n_bytes = 8 * (n_workers * (CACHE_LINE + 4) + _N_COUNTERS)
-        make_bell: Callable[[], Bell]
+        n_bytes = 8 * (n_workers * (CACHE_LINE + 4) + len(Counter.ALL))
+        make_bell: type[EventBell | ThreadBell]
         if processes:
             at = -(-n_bytes // SEMAPHORE_BYTES) * SEMAPHORE_BYTES
             memory = mmap.mmap(-1, at + 2 * SEMAPHORE_BYTES)
             self.words = memoryview(memory)[:n_bytes].cast("q")
-            self.critical = process_lock(memory, at)
-            self.mutex = process_lock(memory, at + SEMAPHORE_BYTES)
+            self.critical: FileLock | threading.Lock = process_lock(memory, at)
+            self.mutex: FileLock | threading.Lock = process_lock(memory, at + SEMAPHORE_BYTES)
             make_bell = EventBell
         else:
             self.words = memoryview(bytearray(n_bytes)).cast("q")
@@ -73,7 +67,7 @@ class TeamSync:
             self.awaited[rank] = -1
             self.given[rank] = -1
             self.finished[rank] = -1 if fed else PAST_ALL
-        self.bells: list[Bell] = []
+        self.bells: list[EventBell | ThreadBell] = []
         try:
             for _ in range(n_workers):
                 self.bells.append(make_bell())

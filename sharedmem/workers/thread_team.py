@@ -9,14 +9,15 @@ import threading
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
 from itertools import chain, islice, repeat
-from typing import Any
+from typing import Any, TypeAlias
 
 from sharedmem.machine.freeing import exhaust, free_with
 from sharedmem.machine.signals import signals_held
+from sharedmem.workers.batches import Results
 from sharedmem.workers.channel import Kind, Message
+from sharedmem.workers.deadlines import OverdueError, is_over, remaining
 from sharedmem.workers.failures import Failure, exception_of
 from sharedmem.workers.process import thread_as_worker
-from sharedmem.workers.protocols import OverdueError, Work, is_over, remaining
 
 # Messages that a thread may be ahead of the coordinator.
 _THREAD_WINDOW = 64
@@ -38,13 +39,63 @@ class _Exchange:
                 self.messages.get_nowait()
 
 
-def _run(exchange: _Exchange, work: Work, port: ThreadPort) -> None:
-    with thread_as_worker():
-        exchange.gate.get()
-        try:
-            work(port.rank, port)
-        finally:
-            exchange.messages.put((port.rank, Message(Kind.FINISHED, -1, port.note)))
+class ThreadPort(Results):
+    """The side of a thread in its team; see :class:`ProcessPort`."""
+
+    def __init__(self, exchange: _Exchange, rank: int) -> None:
+        super().__init__()
+        self.rank = rank
+        # A queue and not a semaphore of Python, which an interrupt may leave locked.
+        self.window: queue.SimpleQueue[None] = queue.SimpleQueue()
+        exhaust(map(self.window.put, repeat(None, _THREAD_WINDOW)))
+        self.tasks: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._note: object = None
+        self.add = self.pending.append
+        self._exchange = exchange
+
+    def run(self, work: _Work) -> None:
+        """Do the work of the thread."""
+        with thread_as_worker():
+            self._exchange.gate.get()
+            try:
+                work(self.rank, self)
+            finally:
+                message = Message(Kind.FINISHED, -1, self._note)
+                self._exchange.messages.put((self.rank, message))
+
+    def stopping(self) -> Iterator[None]:
+        """Return an iterator that lets the thread end, by C functions alone."""
+        return chain(
+            map(self.window.put, repeat(None, _THREAD_WINDOW)), map(self.tasks.put, (None,))
+        )
+
+    def _send_run(self, first: int) -> None:
+        self._put(Message(Kind.RESULTS, first, self.pending.copy()))
+
+    def fail(self, index: int, failure: Failure) -> None:
+        """Send the failure of task `index`."""
+        self._put(Message(Kind.FAILURE, index, failure))
+
+    def _put(self, message: Message) -> None:
+        self.window.get()
+        self._exchange.messages.put((self.rank, message))
+        if self._exchange.stopped:
+            self._exchange.forget()
+
+    def finish(self, note: object = None) -> None:
+        """Keep a note, which is sent when the thread ends."""
+        self._note = note
+
+    def receive(self) -> Message | None:
+        """Wait for tasks; return None, or a message of no tasks, when there are no more."""
+        return self.tasks.get()
+
+    def stopped(self) -> bool:
+        """Return whether the coordinator accepts no more results."""
+        return self._exchange.stopped
+
+
+_Work: TypeAlias = Callable[[int, ThreadPort], None]
 
 
 class ThreadTeam:
@@ -59,7 +110,7 @@ class ThreadTeam:
     """
 
     def __init__(
-        self, n_workers: int, work: Work, whereabouts: Callable[[int], str], *, fed: bool
+        self, n_workers: int, work: _Work, whereabouts: Callable[[int], str], *, fed: bool
     ) -> None:
         self.size = n_workers
         self._n_running = n_workers
@@ -68,9 +119,7 @@ class ThreadTeam:
         self._ports = [ThreadPort(exchange, rank) for rank in range(n_workers)]
         self._threads = [
             # Threads begin with the context variables of the caller, as forked workers do.
-            threading.Thread(
-                target=copy_context().run, args=(_run, exchange, work, port), daemon=True
-            )
+            threading.Thread(target=copy_context().run, args=(port.run, work), daemon=True)
             for port in self._ports
         ]
         # An interrupt may come between the start of a team and the block that ends it.
@@ -89,20 +138,16 @@ class ThreadTeam:
         exhaust(map(exchange.gate.put, repeat(None, n_workers)))
 
     def take(self, index: int, items: Iterator[Any], size: int) -> list[Any]:
-        """Take tasks from an iterator; see :class:`Team`."""
+        """Take tasks from an iterator; see :class:`ProcessTeam`."""
         return list(islice(items, size))
 
     def send(self, rank: int, index: int, batch: list[Any]) -> int:
-        """Give a worker tasks; see :class:`Team`."""
+        """Give a worker tasks; see :class:`ProcessTeam`."""
         self._ports[rank].tasks.put(Message(Kind.TASKS, index, batch))
         return 0
 
-    def dismiss(self, rank: int) -> None:
-        """Tell a worker that there are no more tasks; see :class:`Team`."""
-        self._ports[rank].tasks.put(None)
-
     def wait(self, deadline: float | None) -> None:
-        """Wait for the end of all threads; see :class:`Team`."""
+        """Wait for the end of all threads, of a team of one; see :class:`ProcessTeam`."""
         for thread in self._threads:
             while thread.is_alive():
                 thread.join(remaining(deadline))
@@ -110,7 +155,7 @@ class ThreadTeam:
                     raise OverdueError
 
     def receive(self, deadline: float | None) -> list[tuple[int, Message]]:
-        """Wait for messages; see :class:`Team`."""
+        """Wait for messages; see :class:`ProcessTeam`."""
         if self._n_running == 0:
             for thread in self._threads:
                 thread.join()
@@ -129,11 +174,11 @@ class ThreadTeam:
         return heard
 
     def acknowledge(self, rank: int, message: Message) -> None:
-        """Acknowledge a message; see :class:`Team`."""
+        """Acknowledge a message; see :class:`ProcessTeam`."""
         self._ports[rank].window.put(None)
 
     def watch(self) -> None:
-        """Raise if a worker has failed; see :class:`Team`."""
+        """Raise if a worker has failed; see :class:`ProcessTeam`."""
         with contextlib.suppress(queue.Empty):
             while True:
                 self._heard.append(self._exchange.messages.get_nowait())
@@ -145,7 +190,7 @@ class ThreadTeam:
         """Do nothing: a thread cannot be killed."""
 
     def end(self, *, patient: bool) -> None:
-        """Accept no more results; see :class:`Team`."""
+        """Accept no more results; `patient` waits for the tasks that run."""
         exhaust(self._stopping)
         with signals_held():
             self._exchange.forget()
@@ -163,59 +208,3 @@ def _join(threads: list[threading.Thread]) -> None:
     for thread in threads:
         if thread.ident is not None:
             thread.join()
-
-
-class ThreadPort:
-    """The side of a thread in its team; see :class:`Port`."""
-
-    def __init__(self, exchange: _Exchange, rank: int) -> None:
-        self.rank = rank
-        # A queue and not a semaphore of Python, which an interrupt may leave locked.
-        self.window: queue.SimpleQueue[None] = queue.SimpleQueue()
-        exhaust(map(self.window.put, repeat(None, _THREAD_WINDOW)))
-        self.tasks: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
-        self.pending: list[Any] = []
-        self.sent_bytes = 0  # Threads pass objects without pickling.
-        self.note: object = None
-        self.add = self.pending.append
-        self._exchange = exchange
-        self._first = 0
-
-    def stopping(self) -> Iterator[None]:
-        """Return an iterator that lets the thread end, by C functions alone."""
-        return chain(
-            map(self.window.put, repeat(None, _THREAD_WINDOW)), map(self.tasks.put, (None,))
-        )
-
-    def start(self, index: int) -> None:
-        """Declare that the next result is that of task `index`."""
-        self._first = index
-
-    def flush(self) -> None:
-        """Send pending results."""
-        if self.pending:
-            self._put(Message(Kind.RESULTS, self._first, self.pending.copy()))
-            self._first += len(self.pending)
-            self.pending.clear()
-
-    def fail(self, index: int, failure: Failure) -> None:
-        """Send the failure of task `index`."""
-        self._put(Message(Kind.FAILURE, index, failure))
-
-    def _put(self, message: Message) -> None:
-        self.window.get()
-        self._exchange.messages.put((self.rank, message))
-        if self._exchange.stopped:
-            self._exchange.forget()
-
-    def finish(self, note: object = None) -> None:
-        """Keep a note, which is sent when the thread ends."""
-        self.note = note
-
-    def receive(self) -> Message | None:
-        """Wait for tasks; return None when there are no more."""
-        return self.tasks.get()
-
-    def stopped(self) -> bool:
-        """Return whether the coordinator accepts no more results."""
-        return self._exchange.stopped

@@ -134,7 +134,7 @@ def test_background_in_a_task_and_a_pool_in_background():
 def test_invalid_arguments_are_refused():
     with pytest.raises(TypeError, match="or ThreadBackend, got 'me'"):
         background(print, backend="me")
-    with pytest.raises(TypeError, match="background needs a callable, got 3"):
+    with pytest.raises(TypeError, match="function must be callable, got 3"):
         background(3)
 
 
@@ -284,7 +284,7 @@ class TestForks:
 
         for texts in sharedmem.MapReduce(np=2).map(ask, range(2)):
             assert f"of process {os.getpid()}" in texts[0]
-            assert f"is a call of process {os.getpid()}, of which process" in texts[1]
+            assert f"is a call of process {os.getpid()}, and process" in texts[1]
         go.set()
         call.cancel()
         held()

@@ -242,8 +242,8 @@ def test_the_note_of_an_item_that_cannot_be_pickled():
     with pytest.raises(AttributeError, match="local object") as caught:
         list(POOL.imap(callable, [lambda: 0]))
     assert caught.value.__notes__ == [
-        "Item 0 is pickled to reach a worker; map, unlike imap, lets workers inherit items as they "
-        "are."
+        "Item 0, of type function, is pickled to reach a worker: yield data, or use map, whose "
+        "workers inherit the items."
     ]
 
 

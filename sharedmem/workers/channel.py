@@ -214,9 +214,8 @@ class Channel:
         index, file = -1, -1
         value: Any = None
         try:
-            kind, in_file, index, window_bytes, n_stream, n_buffers, n_segments = (
-                _HEADER.unpack_from(data)
-            )
+            kind, in_file, index, window_bytes, *lengths = _HEADER.unpack_from(data)
+            n_stream, n_buffers, n_segments = lengths
             file = descriptors.pop() if in_file else -1
             if kind not in Kind.ALL or n_segments != len(descriptors):
                 raise ValueError(f"a damaged message of kind {kind}, {len(descriptors)} segments")

@@ -195,7 +195,16 @@ def _run(
         fork_locks.enter_worker()
         foreign_libraries.enter_worker()
         open_files.enter_worker()
-        _become_worker(handled, mask)
+        # In threads that begin later, and in this one.
+        _OfThread.is_worker = _of_thread.is_worker = True
+        gc.freeze()  # A collection would write to, and so copy, each page of inherited objects.
+        signal.set_wakeup_fd(-1)
+        for number in handled:
+            signal.signal(number, signal.SIG_DFL)
+        # Ctrl-C reaches the whole process group, and the coordinator ends its workers. This is a
+        # handler, since programs that the worker starts would inherit SIG_IGN.
+        signal.signal(signal.SIGINT, lambda *_: None)
+        set_mask(signal.SIG_SETMASK, mask)
         with _coverage_kept():
             main()
         code = 0
@@ -236,15 +245,3 @@ def _coverage_kept() -> Iterator[None]:
     finally:
         mine.stop()
         mine.save()
-
-
-def _become_worker(handled: Sequence[int], mask: set[int]) -> None:
-    _OfThread.is_worker = _of_thread.is_worker = True  # in threads that begin later, and in this
-    gc.freeze()  # A collection would write to, and so copy, each page of inherited objects.
-    signal.set_wakeup_fd(-1)
-    for number in handled:
-        signal.signal(number, signal.SIG_DFL)
-    # Ctrl-C reaches the whole process group, and the coordinator ends its workers. This is a
-    # handler, since programs that the worker starts would inherit SIG_IGN.
-    signal.signal(signal.SIGINT, lambda *_: None)
-    set_mask(signal.SIG_SETMASK, mask)

@@ -12,6 +12,7 @@ import pytest
 import sharedmem
 from sharedmem import MapReduce, ProcessBackend, ThreadBackend, WorkerException
 from sharedmem.workers import locks, sections
+from sharedmem.workers.channel import Channel
 
 BACKENDS = [ProcessBackend, ThreadBackend]
 
@@ -168,6 +169,51 @@ def test_the_timeout_applies_while_reduce_waits_for_critical(backend, is_file, m
     with pytest.raises(TimeoutError, match=r"longer than timeout=0\.3 seconds"):
         pool.map(task, range(2), reduce=reduce, chunksize=1)
     end.set()
+
+
+def test_an_exception_of_a_handler_while_reduce_waits_for_critical_loses_no_result(monkeypatch):
+    n_struck = 0
+    is_waiting = False
+    is_held = sharedmem.zeros(1, "?")
+    receive = Channel.receive
+
+    def handler(*_):
+        raise StrikeError
+
+    def receive_and_strike(self, *, block):
+        message = receive(self, block=block)
+        if is_waiting and message:
+            signal.raise_signal(signal.SIGUSR1)
+        return message
+
+    def task(i):
+        if i == 1:
+            with pool.critical:
+                is_held[0] = True
+                time.sleep(0.5)
+        while not is_held[0]:
+            time.sleep(0.001)
+        return i
+
+    def reduce(i):
+        nonlocal is_waiting, n_struck
+        is_waiting = True
+        try:
+            with pool.critical:
+                pass
+        except StrikeError:
+            n_struck += 1
+        is_waiting = False
+        return i
+
+    monkeypatch.setattr(Channel, "receive", receive_and_strike)
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        pool = MapReduce(np=2, timeout=20)
+        assert pool.map(task, range(4), reduce=reduce, chunksize=1) == list(range(4))
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert n_struck > 0
 
 
 def test_the_timeout_includes_the_time_of_reduce():

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from sharedmem.arrays.chunks import Chunk, bytes_a_chunk, chunks
 from sharedmem.arrays.constructors import empty
 from sharedmem.arrays.conversion import check_plain
-from sharedmem.arrays.shared_array import check_dtype, populate
+from sharedmem.arrays.shared_array import check_dtype
 from sharedmem.engine.operands import check_target, in_memory
 from sharedmem.engine.random_numbers import Kernel, Key, fill, permute
 from sharedmem.kernels.random import distributions, poisson as poisson_kernels
@@ -361,16 +360,10 @@ def permutation(x: int | ArrayLike, *, seed: Seed = None) -> Array:
     if values.ndim == 1 and values.itemsize in (1, 2, 4, 8):
         bits = values.view(f"u{values.itemsize}")
         return _permuted(bits.__getitem__, len(bits), bits.dtype, seed).view(values.dtype)
-    order = permutation(len(values), seed=seed)
+    from sharedmem.functions.selection import take  # which other functions do without
+
     out = empty(values.shape, values.dtype)
-    plain = np.asarray(out)
-
-    def take(chunk: Chunk) -> None:
-        populate(plain[chunk])
-        np.take(values, order[chunk], axis=0, out=plain[chunk], mode="clip")
-
-    run = current_pool().runner.run(out.nbytes)
-    run(take, chunks(out, nbytes=bytes_a_chunk(out.nbytes)))
+    take(values, permutation(len(values), seed=seed), 0, out, "clip")
     return out
 
 

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sharedmem.cluster.operands import as_sent, check_outs, is_seen
 from sharedmem.engine.operands import as_tuple
-from sharedmem.engine.runners import KernelCall, LocalRunner, Run, Stream, UfuncCall
+from sharedmem.engine.runners import ArrayRunner, Arrays, Run, Stream, Together
 
 if TYPE_CHECKING:
     from sharedmem.cluster.backend import DaskBackend
 
 
-class ClusterRunner(LocalRunner):
+class ClusterRunner(ArrayRunner):
     """A runner of array functions on a cluster, or here if only the caller has the arrays.
 
     Parameters
     ----------
-    local : LocalRunner
+    local : ArrayRunner
         Runs them here, or on the cluster by the pool.
     backend : DaskBackend
         The cluster.
     """
 
-    def __init__(self, local: LocalRunner, backend: DaskBackend) -> None:
+    def __init__(self, local: ArrayRunner, backend: DaskBackend) -> None:
         super().__init__(*(getattr(local, part.name) for part in dataclasses.fields(local)))
         self._backend = backend
 
@@ -45,22 +45,24 @@ class ClusterRunner(LocalRunner):
         return self.imap, self.map, seen, target
 
     def kernel_call(
-        self, kernel: Any, inputs: tuple[Any, ...], outs: tuple[Any, ...], role: str = "out"
-    ) -> KernelCall:
-        """Return how a user's kernel runs."""
+        self, kernel: Any, inputs: Arrays, outs: Arrays, role: str = "out"
+    ) -> tuple[Run, Arrays, Arrays, bool]:
+        """Check the arrays that a user's kernel writes, and return how it runs."""
         if not self.sees(*inputs, *outs):
             return super().kernel_call(kernel, inputs, outs, role)
         seen, targets = self._sent(inputs), self._sent(outs)
         self._check_outs(targets or seen[:1], seen, role)
-        return KernelCall(self.map, seen, targets, True)
+        return self.map, seen, targets, True
 
-    def ufunc_call(self, ufunc: Any, inputs: tuple[Any, ...], outs: tuple[Any, ...]) -> UfuncCall:
-        """Return how a ufunc runs."""
+    def ufunc_call(
+        self, ufunc: Any, inputs: Arrays, outs: Arrays
+    ) -> tuple[Together | None, Callable[[int], Run], Arrays, Arrays]:
+        """Check the arrays that a ufunc writes, and return how it runs."""
         if not self.sees(*inputs, *outs):
             return super().ufunc_call(ufunc, inputs, outs)
         seen, targets = self._sent(inputs), self._sent(outs)
         self._check_outs(targets, seen, "out")
-        return UfuncCall(None, lambda _: self.map, self.share, seen, targets)
+        return None, lambda _: self.map, seen, targets
 
     def _sent(self, arrays: Any) -> Any:
         """Return one array, or each of a tuple, or None, in the form that is sent."""

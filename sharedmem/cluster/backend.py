@@ -16,7 +16,7 @@ from sharedmem.cluster.array_runner import ClusterRunner
 from sharedmem.cluster.calls import ClusterCall, Members, await_cleaning
 from sharedmem.cluster.pickling import reference_to, register
 from sharedmem.cluster.worker import introduce
-from sharedmem.engine.runners import ArrayRunner, LocalRunner
+from sharedmem.engine.runners import ArrayRunner
 from sharedmem.machine import limits
 from sharedmem.machine.fork_locks import new_lock
 from sharedmem.workers.protocols import PoolCall
@@ -155,7 +155,7 @@ class DaskBackend:
                 "dashboard of Dask, or distributed.performance_report"
             )
 
-    def array_runner(self, local: LocalRunner) -> ArrayRunner:
+    def array_runner(self, local: ArrayRunner) -> ArrayRunner:
         """Return the runner of array functions, given one that runs them on this machine."""
         return ClusterRunner(local, self)
 

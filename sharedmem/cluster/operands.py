@@ -17,26 +17,23 @@ from sharedmem.engine.operands import (
     check_writable,
     is_dask,
     is_store,
-    parts_of,
 )
-from sharedmem.engine.regions import is_same_store
+from sharedmem.engine.regions import Derived, is_same_store
 
 Array = NDArray[Any]
 
 
 def is_seen(a: Any) -> bool:
     """Return whether workers on other machines can open an array: in a file, or a dask array."""
-    if parts := parts_of(a):
-        return any(map(is_seen, parts.values()))
+    if isinstance(a, Derived):
+        return any(map(is_seen, a.sources))
     return is_store(a) or (isinstance(a, np.ndarray) and ArrayFile.of(a) is not None)
 
 
 def as_sent(a: Any, client: Any) -> Any:
     """Return an array in the form that is sent to workers; a dask array needs the client."""
-    if parts := parts_of(a):
-        return dataclasses.replace(
-            a, **{name: as_sent(part, client) for name, part in parts.items()}
-        )
+    if isinstance(a, Derived):
+        return dataclasses.replace(a, sources=tuple(as_sent(each, client) for each in a.sources))
     if is_dask(a):
         return DaskArray(a, client)
     return (ArrayFile.of(a) or a) if isinstance(a, np.ndarray) else a

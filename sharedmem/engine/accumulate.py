@@ -49,7 +49,7 @@ def accumulate(
     natural = _check(ufunc, a, axis, dtype, out)
     scan = scans.find(ufunc, natural) if out is None or out.dtype == natural else None
     is_small = a.nbytes <= tuning.scan_chunk_bytes and not (scan and scan.is_compensated)
-    if a.ndim == 0 or a.size == 0 or is_small or (scan is None and a.ndim == 1):
+    if a.size == 0 or is_small or (scan is None and a.ndim == 1):
         return ufunc.accumulate(a, axis, dtype, out)
     axis = normalize_axis_index(axis, a.ndim)
     result = np.empty_like(a, natural, subok=False) if out is None else np.asarray(out)
@@ -60,7 +60,8 @@ def accumulate(
     if scan is None or is_line:
         _by_lines(run, ufunc, a, axis, dtype, result)
     else:
-        dense = result if _in_order(result).flags.c_contiguous else np.empty_like(a, natural)
+        is_dense = result.transpose(_axes(result)).flags.c_contiguous
+        dense = result if is_dense else np.empty_like(a, natural)
         _scan(run, share, scan, a, axis, dense)
         if dense is not result:
             np.copyto(result, dense)
@@ -72,8 +73,6 @@ def _check(ufunc: Any, a: Array, axis: int, dtype: DTypeLike | None, out: Any) -
     if not isinstance(ufunc, np.ufunc):
         raise TypeError(f"accumulate needs a ufunc, got {ufunc!r}")
     sample = np.empty((0,) * a.ndim, a.dtype)
-    if a.ndim == 0:
-        ufunc.accumulate(a, axis, dtype)  # raises
     if out is not None:
         check_target(out, "out", a.shape)  # of other dimensions, NumPy 2.4 would crash
         ufunc.accumulate(sample, axis, dtype, np.empty_like(sample, out.dtype))
@@ -83,10 +82,6 @@ def _check(ufunc: Any, a: Array, axis: int, dtype: DTypeLike | None, out: Any) -
 def _axes(a: Array) -> list[int]:
     """Return the axes of an array as they follow each other in memory."""
     return sorted(range(a.ndim), key=lambda axis: -a.strides[axis])
-
-
-def _in_order(a: Array) -> Array:
-    return a.transpose(_axes(a))
 
 
 def _by_lines(
@@ -105,12 +100,14 @@ def _scan(run: Run, share: Share, scan: scans.Scan, a: Array, axis: int, result:
     """Scan an array into one that is dense in memory, of the scan's type."""
     order = _axes(result)
     source, target = a.transpose(order), result.transpose(order)
-    if source.dtype != target.dtype or not source.flags.carray:
-        _copy(run, source, target)
-        source = target
+    x = out = target.reshape(-1)
+    if source.dtype == target.dtype and source.flags.carray:
+        x = source.reshape(-1)
+    else:
+        grid = chunks(target, range(target.ndim), nbytes=tuning.chunk_bytes)
+        run(lambda chunk: np.copyto(target[chunk], source[chunk], casting="unsafe"), grid)
     at = order.index(axis)
     n_inner = math.prod(target.shape[at + 1 :])
-    x, out = source.reshape(-1), target.reshape(-1)
     if out.dtype.kind == "c":
         x, out, n_inner = x.view(x.real.dtype), out.view(out.real.dtype), 2 * n_inner
     x = read_only(x)
@@ -118,19 +115,11 @@ def _scan(run: Run, share: Share, scan: scans.Scan, a: Array, axis: int, result:
     if n_inner > 1:
         _scan_columns(run, scan, x, out, n, n_inner)
     elif scan.line is not None and (n * out.itemsize >= tuning.scan_line_bytes or n == out.size):
+        grain = max(1, tuning.scan_chunk_bytes // out.itemsize)
         for p in range(0, out.size, n):
-            scans.scan_line(
-                scan, x, out, p, n, max(1, tuning.scan_chunk_bytes // out.itemsize), share
-            )
+            scans.scan_line(scan, x, out, p, n, grain, share)
     else:
         _scan_rows(run, scan, x, out, n)
-
-
-def _copy(run: Run, source: Array, target: Array) -> None:
-    def copy(chunk: Chunk) -> None:
-        np.copyto(target[chunk], source[chunk], casting="unsafe")
-
-    run(copy, chunks(target, range(target.ndim), nbytes=tuning.chunk_bytes))
 
 
 def _scan_rows(run: Run, scan: scans.Scan, x: Array, out: Array, n: int) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,14 @@ from sharedmem.engine import accumulate
 from sharedmem.engine.cuts import cut
 from sharedmem.engine.reduce import State
 from sharedmem.engine.reduce_stored import ChunkTask
-from sharedmem.engine.regions import read, room, write
+from sharedmem.engine.regions import read
 from sharedmem.engine.runners import Run, Stream, run_serially
 from sharedmem.kernels.reduction import LineReduction
+from sharedmem.machine.helper_threads import in_concert
 
 Array = NDArray[Any]
+
+_alone = partial(in_concert, n_threads=1)
 
 
 def accumulate_stored(
@@ -76,9 +80,8 @@ def accumulate_stored(
         start = before.get(place)
         starts.append(start)
         before[place] = state if start is None else reduction.combine(start, state)
-    run(
-        _ScanTask(ufunc, a, out, axis, result_type, reduction), list(zip(grid, starts, strict=True))
-    )
+    task = _ScanTask(ufunc, a, out, axis, result_type, reduction)
+    run(task, list(zip(grid, starts, strict=True)))
     return out
 
 
@@ -124,13 +127,7 @@ class _ScanTask:
             scanned = _added(start, scanned)
         elif start is not None:
             scanned = self.ufunc(self.reduction.finalize(start), scanned, dtype=dtype)
-        target = room(self.out, chunk)
-        target[...] = scanned
-        write(self.out, chunk, target)
-
-
-def _alone(work: Callable[[bool], bool]) -> None:
-    work(True)
+        self.out[tuple(chunk)] = np.asarray(scanned, self.out.dtype)
 
 
 def _added(start: State, scanned: Array) -> Array:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.arrays.chunks import bytes_a_chunk
+from sharedmem.arrays.chunks import Grid, bytes_a_chunk
 from sharedmem.arrays.shared_array import allocate, populate
 from sharedmem.engine.cuts import cut
 from sharedmem.engine.line_view import memory_order
@@ -19,8 +19,6 @@ from sharedmem.engine.operands import (
     as_array,
     as_tuple,
     check_options,
-    check_stored,
-    check_writable,
     common_shape,
     is_same_view,
     is_store,
@@ -36,7 +34,7 @@ from sharedmem.engine.regions import (
     room,
     write,
 )
-from sharedmem.engine.runners import ArrayRunner, UfuncCall, run_serially
+from sharedmem.engine.runners import ArrayRunner, run_serially
 from sharedmem.machine.float_flags import warned_at_caller
 
 Array = NDArray[Any]
@@ -58,10 +56,7 @@ class _UfuncTask:
         """Return what is read for a chunk."""
         return [(part, chunk) for part in (*self.inputs, self.mask)]
 
-    def __call__(self, chunk: Region) -> None:
-        self.apply(chunk)
-
-    def apply(self, chunk: Region) -> Any:
+    def __call__(self, chunk: Region) -> Any:
         # A list: where a generator fails in a call, Python 3.11 loses a reference to `options`.
         inputs = [
             part if isinstance(part, Number) else as_given(read(part, chunk), len(chunk))
@@ -77,7 +72,7 @@ class _UfuncTask:
         result = self.ufunc(*inputs, **options)
         for part, values in zip(self.outs, outs, strict=True):
             write(part, chunk, values)
-        return result
+        return None if outs else result
 
 
 def apply_ufunc(
@@ -132,13 +127,10 @@ def apply_ufunc(
     if len(inputs) != ufunc.nin:
         raise TypeError(f"{name} takes {ufunc.nin} inputs, got {len(inputs)}")
     check_options(order, options)
-    given = as_tuple(out)
-    if given and len(given) != ufunc.nout:
-        raise TypeError(f"{name} has {ufunc.nout} outputs, got {len(given)} in out")
-    call = runner.ufunc_call(ufunc, inputs, given)
-    inputs, given = call.inputs, call.outs
-    for target in given:
-        (check_stored if is_store(target) else check_writable)(target, "out", private_ok=True)
+    targets = as_tuple(out)
+    if targets and len(targets) != ufunc.nout:
+        raise TypeError(f"{name} has {ufunc.nout} outputs, got {len(targets)} in out")
+    together, run, inputs, given = runner.ufunc_call(ufunc, inputs, targets)
     given = tuple(map(as_array, given))
     inputs = tuple(x if isinstance(x, Number) else as_array(x) for x in inputs)
     operands, loop = _broadcast(inputs, given, n_core_axes)
@@ -151,33 +143,33 @@ def apply_ufunc(
     # without axes always has one: so that is done, not tried.
     task = _UfuncTask(ufunc, operands, given, options, mask)
     nothing = (slice(0, 0),) * len(loop)
-    results = as_tuple(task.apply(nothing) if loop else warned_at_caller(name, task.apply, ()))
+    results = as_tuple(task(nothing) if loop else warned_at_caller(name, task, ()))
 
     def room_for(part: Any) -> Any:
         axes = result_axes(order, inputs, operands, len(loop), part.ndim)
         return allocate(loop + part.shape[len(loop) :], part.dtype, axes)
 
+    outs = given or tuple(room_for(part) if loop or np.ndim(part) else part for part in results)
     if loop:
-        outs = given or tuple(map(room_for, results))
         task = replace(task, inputs=tuple(_apart(x, outs) for x in operands), outs=outs)
-        _run_ufunc(call, task, name, len(loop))
-    elif given:
-        outs = given
+        arrays = [part for part in (*task.inputs, *outs) if not isinstance(part, Number)]
+        # Broadcast operands count as often as they are read: rows and columns make large tables.
+        total = sum(part.nbytes for part in arrays)
+        is_plain = not (options or mask is not None or any(map(is_store, arrays)))
+        if not (together and is_plain and together(runner.share(total), task.inputs, outs[0])):
+            grid = _cut(arrays, outs, len(loop))
+            warned_at_caller(name, run(total) if len(grid) > 1 else run_serially, task, grid)
     else:
-        outs = tuple(room_for(part) if np.ndim(part) else part for part in results)
-        for target, part in zip(outs, results, strict=True):
+        for target, part in zip(outs, results, strict=False):
             if target is not part:
                 target[...] = part
-    if out is None:
-        return outs if len(outs) > 1 else outs[0]
-    return out if ufunc.nout > 1 or not isinstance(out, tuple) else out[0]
+    outs = targets or outs
+    return outs if len(outs) > 1 else outs[0]
 
 
-def _run_ufunc(call: UfuncCall, task: _UfuncTask, name: str, n_loop: int) -> None:
-    """Do all of a loop: by a kernel that threads share, or by chunks."""
-    outs = task.outs
-    arrays = [part for part in (*task.inputs, *outs) if not isinstance(part, Number)]
-    # A chunk is so large in its widest array: flags of float64 are not cut eight times too long.
+def _cut(arrays: Sequence[Any], outs: Sequence[Any], n_loop: int) -> Grid:
+    """Cut a loop into chunks of the usual size of the array that is widest."""
+    # Otherwise chunks of float64 whose results are flags would be eight times too large.
     n_steps = max(1, math.prod(outs[0].shape[:n_loop]))
     widest = max(1, *(_width(part, n_steps) for part in arrays))
     in_files = any(map(is_store, arrays))  # each worker holds what it reads of those
@@ -185,19 +177,12 @@ def _run_ufunc(call: UfuncCall, task: _UfuncTask, name: str, n_loop: int) -> Non
     nbytes = max(1, bytes_a_chunk(nbytes) * _width(outs[0], n_steps) // widest)
     strides = getattr(outs[0], "strides", None)  # a file is read in C order
     axes = range(n_loop) if strides is None else memory_order(strides[:n_loop])
-    # Broadcast operands count as often as they are read: a small row and column make a large table.
-    total = sum(part.nbytes for part in arrays)
-    is_plain = not (in_files or task.options or task.mask is not None)
-    together = call.together if is_plain else None
-    if not (together and together(call.share(total), task.inputs, outs[0])):
-        grid = cut(outs[0], axes, outs, arrays, nbytes)
-        run = call.run(total) if len(grid) > 1 else run_serially
-        warned_at_caller(name, run, task, grid)
+    return cut(outs[0], axes, outs, arrays, nbytes)
 
 
 def _width(part: Any, n_steps: int) -> int:
     """Return how many bytes a step of the loop reads of an array, or writes to it."""
-    whole = part.store if isinstance(part, Spread) else part
+    whole = part.sources[0] if isinstance(part, Spread) else part
     strides = getattr(whole, "strides", (1,) * len(whole.shape))  # 0 where it is broadcast
     lengths = (n for n, stride in zip(whole.shape, strides, strict=True) if stride)
     itemsize: int = whole.dtype.itemsize
@@ -238,14 +223,13 @@ def _broadcast(
 def _apart(operand: Any, outs: Sequence[Array]) -> Any:
     """Return an input that no chunk of the outputs overlaps, but for the same chunk of it."""
     for out in outs:
-        is_stored = isinstance(operand, Spread) and is_same_store(operand.store, out)
+        is_stored = isinstance(operand, Spread) and is_same_store(operand.sources[0], out)
         if is_stored and operand.shape != out.shape:
             raise ValueError(
                 f"out, in a file, is also an input, of shape {operand.shape} instead of "
                 f"{out.shape}, which other chunks still have to read; give another out"
             )
-        if not (isinstance(operand, np.ndarray) and isinstance(out, np.ndarray)):
-            continue
-        if not is_same_view(operand, out) and np.may_share_memory(operand, out):
+        are_arrays = isinstance(operand, np.ndarray) and isinstance(out, np.ndarray)
+        if are_arrays and not is_same_view(operand, out) and np.may_share_memory(operand, out):
             return operand.copy()
     return operand

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from sharedmem.arrays.chunks import Chunk, Grid, chunks, units_of
-from sharedmem.engine.operands import is_same_view, is_store, named
-from sharedmem.engine.regions import Region, is_same_store
+from sharedmem.engine.operands import is_same_view, named
+from sharedmem.engine.regions import Region, overlap
 from sharedmem.machine.tuning import tuning
+
+Ints = tuple[int, ...]
 
 
 class Placed(NamedTuple):
@@ -27,25 +29,18 @@ class Placed(NamedTuple):
     """
 
     array: Any
-    axes: tuple[int, ...]
+    axes: Ints
 
     @property
-    def lengths(self) -> tuple[int, ...]:
+    def lengths(self) -> Ints:
         """Lengths of the axes that are cut."""
         return tuple(self.array.shape[axis] for axis in self.axes)
 
     @property
-    def units(self) -> tuple[int, ...]:
+    def units(self) -> Ints:
         """Lengths of the chunks of the file along them, 1 for an array in memory."""
-        if not is_store(self.array):
-            return (1,) * len(self.axes)
         own = units_of(self.array, self.array.shape)
         return tuple(own[axis] for axis in self.axes)
-
-    @property
-    def nbytes(self) -> int:
-        """Size of the array in bytes."""
-        return self.nbytes_of(self.lengths)
 
     def nbytes_of(self, sizes: Sequence[int]) -> int:
         """Return how many bytes a chunk of these sizes has."""
@@ -84,17 +79,16 @@ def place(arrays: Sequence[Any], axis: Any, grid: Grid | None = None) -> list[Pl
         ones, in common.
     """
     by_grid = grid is not None and isinstance(axis, int) and axis == 0
-    if isinstance(axis, tuple):
-        if len(axis) != len(arrays):
-            raise ValueError(
-                f"axis={axis} has {len(axis)} entries for {len(arrays)} arrays: give an entry for "
-                "each array, those of out last; to cut along several axes, give "
-                "chunks=sharedmem.chunks(a, axes)"
-            )
-        entries = axis
-    else:
+    entries = axis
+    if not isinstance(axis, tuple):
         entries = (_axes_of(grid) if by_grid else axis,) * len(arrays)  # type: ignore[arg-type]
         _check_dimensions(arrays, entries[0])
+    elif len(axis) != len(arrays):
+        raise ValueError(
+            f"axis={axis} has {len(axis)} entries for {len(arrays)} arrays: give an entry for "
+            "each array, those of out last; to cut along several axes, give "
+            "chunks=sharedmem.chunks(a, axes)"
+        )
     placed = [_placed(a, entry) for a, entry in zip(arrays, entries, strict=True)]
     if len({part.lengths for part in placed}) > 1 and not by_grid:
         shapes = ", ".join(str(a.shape) for a in arrays)
@@ -117,7 +111,7 @@ def check_apart(inputs: Sequence[Placed], outs: Sequence[Placed]) -> None:
     """Refuse outputs that share memory with each other, or with an input cut at other places."""
     for at, out in enumerate(outs):
         for other in (*inputs, *outs[:at]):
-            if _share(other.array, out.array) and not _is_same(other, out):
+            if not _is_same(other, out) and overlap(other.array, out.array):
                 raise ValueError(
                     f"{named(out.array, 'an array that is written to')} shares memory with another "
                     f"array, of shape {other.array.shape}, whose chunks are at other places; give "
@@ -125,15 +119,10 @@ def check_apart(inputs: Sequence[Placed], outs: Sequence[Placed]) -> None:
                 )
 
 
-def _share(a: Any, b: Any) -> bool:
-    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
-        return is_same_view(a, b) or np.shares_memory(a, b)
-    return is_same_store(a, b)
-
-
 def _is_same(a: Placed, b: Placed) -> bool:
-    are_arrays = isinstance(a.array, np.ndarray)
-    return a.axes == b.axes and (not are_arrays or is_same_view(a.array, b.array))
+    """Return whether two arrays with elements in common have the same in each chunk."""
+    is_view = isinstance(a.array, np.ndarray) and isinstance(b.array, np.ndarray)
+    return a.axes == b.axes and (not is_view or is_same_view(a.array, b.array))
 
 
 def _placed(a: Any, entry: Any) -> Placed:
@@ -156,40 +145,21 @@ def _check_dimensions(arrays: Sequence[Any], entry: Any) -> None:
         )
 
 
-def _axes_of(grid: Grid | Chunk) -> tuple[int, ...]:
+def _axes_of(grid: Grid | Chunk) -> Ints:
     return (grid.axis,) if isinstance(grid.axis, int) else grid.axis
 
 
-@dataclass(frozen=True)
-class _Cut:
-    """An array as :func:`sharedmem.chunks` sees it, with chunks that suit several files."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    chunks: tuple[int, ...]
-
-
 def cut(
-    first: Any,
-    axis: int | Sequence[int],
+    guide: Any,
+    axes: Iterable[int],
     outs: Iterable[Any],
     inputs: Iterable[Any],
     nbytes: int | None = None,
 ) -> Grid:
-    """Cut arrays of one shape together; the parameters are otherwise those of :func:`cut_placed`.
-
-    Parameters
-    ----------
-    first : array
-        The one that `nbytes` is about.
-    axis : int or sequence of int
-        The axes that are cut, the same of all arrays.
-    outs, inputs : iterable of array
-    nbytes : int, optional
-    """
-    axes = (axis,) if isinstance(axis, int) else tuple(axis)
+    """Cut arrays of one shape along the same axes; see :func:`cut_placed`."""
+    axes = tuple(axes)
     written, seen = ([Placed(part, axes) for part in parts] for parts in (outs, inputs))
-    return cut_placed(Placed(first, axes), written, seen, nbytes)
+    return cut_placed(Placed(guide, axes), written, seen, nbytes)
 
 
 def cut_placed(
@@ -228,33 +198,30 @@ def cut_placed(
                 f"outputs in files with chunks of {own} and of other shapes have no common chunks "
                 f"below {tuning.joint_chunk_bytes} bytes; store them in chunks of the same shape"
             )
-    chunk_shape = [1] * len(guide.array.shape)
-    for at, unit in zip(guide.axes, units, strict=True):
-        chunk_shape[at] = unit
-    seen = _Cut(tuple(guide.array.shape), np.dtype(guide.array.dtype), tuple(chunk_shape))
-    return _grid(seen, guide.axes, nbytes)
+    return _grid(tuple(guide.array.shape), np.dtype(guide.array.dtype), guide.axes, units, nbytes)
 
 
 # Otherwise cutting takes a large part of a small call.
 @lru_cache(256)
-def _grid(guide: _Cut, axes: tuple[int, ...], nbytes: int | None) -> Grid:
-    return chunks(guide, axes, nbytes=nbytes)
+def _grid(shape: Ints, dtype: np.dtype[Any], axes: Ints, units: Ints, nbytes: int | None) -> Grid:
+    whole = [1] * len(shape)
+    for at, unit in zip(axes, units, strict=True):
+        whole[at] = unit
+    seen = SimpleNamespace(shape=shape, dtype=dtype, chunks=whole)
+    return chunks(seen, axes, nbytes=nbytes)
 
 
 def check_cut(grid: Grid, outs: Iterable[Placed]) -> None:
     """Refuse a user's grid by which two tasks would write to one chunk of a file."""
     for out in outs:
-        for at, own, steps in zip(out.axes, out.units, map(_steps, *_counted(grid)), strict=True):
-            if any(step % own for step in steps):
+        steps = map(_steps, grid.extents, grid.counts, grid.units)
+        for at, own, sizes in zip(out.axes, out.units, steps, strict=True):
+            if any(size % own for size in sizes):
                 raise ValueError(
                     f"the chunks cut those of a file, {units_of(out.array, out.array.shape)}, "
                     f"along axis {at}, so that two tasks would write to the same one; make them "
                     "with sharedmem.chunks(out, ...)"
                 )
-
-
-def _counted(grid: Grid) -> tuple[tuple[int, ...], ...]:
-    return grid.extents, grid.counts, grid.units
 
 
 def _steps(extent: int, count: int, unit: int) -> set[int]:

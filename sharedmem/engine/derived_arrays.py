@@ -2,117 +2,47 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.arrays.chunks import units_of
 from sharedmem.arrays.conversion import as_ndarray
 from sharedmem.engine.operands import is_store
-from sharedmem.engine.regions import Region, broadcast, read
+from sharedmem.engine.regions import Derived, broadcast
 
 Array = NDArray[Any]
 
 
-@dataclass(frozen=True)
-class _Derived:
-    """An array that is computed from `values`, and read like an array in a file."""
-
-    values: Any
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Number of elements along each axis."""
-        shape: tuple[int, ...] = self.values.shape
-        return shape
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the elements."""
-        dtype: np.dtype[Any] = np.dtype(self.values.dtype)
-        return dtype
-
-    @property
-    def nbytes(self) -> int:
-        """Size of all elements."""
-        return math.prod(self.shape) * self.dtype.itemsize
-
-    @property
-    def chunks(self) -> tuple[int, ...]:
-        """Shape of the chunks in the file of `values`; ones for an array in memory."""
-        return units_of(self.values, self.shape) if is_store(self.values) else (1,) * self.ndim
-
-    def reads(self, region: Region) -> list[tuple[Any, Region]]:
-        """Return the arrays that are read for a region, each with its region."""
-        return [(self.values, region)]
-
-
-@dataclass(frozen=True)
-class Masked(_Derived):
-    """An array with `fill` in place of the elements for which `mask` is False."""
-
-    mask: Any
-    fill: Any
-
-    def reads(self, region: Region) -> list[tuple[Any, Region]]:
-        """Return the arrays that are read for a region, each with its region."""
-        return [(self.values, region), (self.mask, region)]
-
-    def __getitem__(self, region: Region) -> Array:
-        """Read a region."""
-        chunk: Array = np.where(read(self.mask, region), read(self.values, region), self.fill)
-        return chunk
-
-
-@dataclass(frozen=True)
-class Magnitudes(_Derived):
-    """The larger magnitude of the real and the imaginary part; NaN if one of them is NaN."""
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of a part."""
-        return np.zeros(0, self.values.dtype).real.dtype
-
-    def __getitem__(self, region: Region) -> Array:
-        """Read a region."""
-        chunk = read(self.values, region)
-        magnitudes: Array = np.maximum(np.abs(chunk.real), np.abs(chunk.imag))
-        return magnitudes
-
-
-@dataclass(frozen=True)
-class Squares(_Derived):
-    """The squares of deviations from a mean."""
-
-    mean: Array
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the squares, which are real."""
-        return self.mean.real.dtype
-
-    def reads(self, region: Region) -> list[tuple[Any, Region]]:
-        """Return the arrays that are read for a region, each with its region."""
-        return [(self.values, region), (self.mean, region)]
-
-    def __getitem__(self, region: Region) -> Array:
-        """Read a region."""
-        deviations = read(self.values, region) - read(self.mean, region)
-        squares: Array = (deviations * deviations.conj()).real
-        return squares
-
-
 def masked(a: Any, where: Any, fill: Any) -> Any:
     """Return `a` with `fill` in place of the elements that the mask `where` leaves out."""
-    return Masked(a, as_mask(where, a.shape), np.dtype(a.dtype).type(fill))
+    dtype = np.dtype(a.dtype)
+    mask = as_mask(where, a.shape)
+    return Derived(partial(_masked, dtype.type(fill)), (a, mask), a.shape, dtype)
+
+
+def _masked(fill: Any, values: Array, mask: Array) -> Array:
+    return np.where(mask, values, fill)
+
+
+def magnitudes(a: Any) -> Any:
+    """Return the larger magnitudes of real and imaginary parts; NaN where one of them is NaN."""
+    return Derived(_magnitudes, (a,), a.shape, np.zeros(0, a.dtype).real.dtype)
+
+
+def _magnitudes(values: Array) -> Any:
+    return np.maximum(np.abs(values.real), np.abs(values.imag))
+
+
+def squares(a: Any, mean: Array) -> Any:
+    """Return the squares of deviations from the mean, of the same shape as `a`."""
+    return Derived(_squares, (a, mean), a.shape, mean.real.dtype)
+
+
+def _squares(values: Array, mean: Array) -> Any:
+    deviations = values - mean
+    return (deviations * deviations.conj()).real
 
 
 def as_mask(where: Any, shape: tuple[int, ...]) -> Any:

@@ -29,30 +29,40 @@ class Axis:
     depth: int
     boundary: Any
 
-    def interior(self, start: int, stop: int) -> slice:
+    def interior(self, part: slice) -> slice:
         """Return the part of a chunk that has a halo on both sides."""
+        start, stop, _ = part.indices(self.length)
         if self.boundary == "none":
             start = max(start, self.depth)
             stop = max(start, min(stop, self.length - self.depth))
         return slice(start, stop)
 
-    def parts(self, start: int, stop: int) -> Iterator[tuple[slice, slice | None]]:
-        """Yield the parts of a range, which may leave the array, and where they come from.
+    def reach(self, part: slice) -> slice:
+        """Return a part with its halo, which may leave the array."""
+        return slice(part.start - self.depth, part.stop + self.depth)
+
+    def inside(self, reach: slice) -> slice:
+        """Return the part of a range that does not leave the array."""
+        return slice(max(reach.start, 0), min(reach.stop, self.length))
+
+    def parts(self, reach: slice) -> Iterator[tuple[slice, Any]]:
+        """Yield the parts of a range, each with where it comes from, or with its constant value.
 
         The array continues in copies of itself: 0 is the array, 1 the copy after it, -1 the one
-        before it. A part without a source is constant.
+        before it.
         """
+        start, stop = reach.start, reach.stop
         n = self.length
         for copy in range(start // n, (stop - 1) // n + 1):
             low, high = max(start, copy * n), min(stop, (copy + 1) * n)
             first, last = low - copy * n, high - copy * n
-            source: slice | None = slice(first, last)
+            source: Any = slice(first, last)
             if copy == 0 or self.boundary == "periodic":
                 pass
             elif self.boundary == "nearest":
                 source = slice(0, 1) if copy < 0 else slice(n - 1, n)
             elif self.boundary != "reflect":
-                source = None
+                source = self.boundary
             elif copy % 2:
                 source = slice(n - 1 - first, n - 1 - last if last < n else None, -1)
             yield slice(low - start, high - start), source
@@ -76,9 +86,8 @@ class StencilTask:
         interior = self._interior(chunk)
         if not _has_elements(interior):
             return []
-        reach = self._reach(interior)
-        inside = self._inside(reach)
-        sources = [part for _, part in self._parts(reach) if None not in part]
+        reach, inside = self._reach(interior)
+        sources = [part for _, part in self._parts(reach) if not _constants(part)]
         regions = [inside, *(part for part in sources if not _is_within(part, inside))]
         return [(a, region) for region in regions for a in self.inputs]
 
@@ -101,50 +110,34 @@ class StencilTask:
 
     def compile(self, grid: Grid) -> None:
         """Compile the kernel for each layout in memory that the chunks of the grid have."""
-        layouts = set()
         interiors = map(self._interior, _one_of_each_kind(grid))
         for interior in filter(_has_elements, interiors):
-            arguments = self._arguments(interior, fill=False)
-            n_arrays = len(self.inputs + self.outs)
-            flags = [x.flags for x in arguments[:n_arrays]]
-            layout = tuple((flag.c_contiguous, flag.f_contiguous) for flag in flags)
-            if layout not in layouts:
-                layouts.add(layout)
-                compile_kernel(self.kernel, *arguments)
+            compile_kernel(self.kernel, *self._arguments(interior, fill=False))
 
     def _interior(self, chunk: Chunk) -> Region:
         whole = (*chunk, *[slice(None)] * (len(self.axes) - len(chunk)))
-        return tuple(
-            axis.interior(*part.indices(axis.length)[:2])
-            for axis, part in zip(self.axes, whole, strict=True)
-        )
+        return tuple(map(Axis.interior, self.axes, whole))
 
     def _arguments(self, interior: Region, fill: bool) -> tuple[Any, ...]:
-        reach = self._reach(interior)
-        if self._is_inside(reach):
-            around = [_read_input(a, tuple(slice(*ends) for ends in reach)) for a in self.inputs]
+        reach, inside = self._reach(interior)
+        if reach == inside:
+            around = [read_only(read(a, reach)) if is_store(a) else a[reach] for a in self.inputs]
         else:
-            around = self._buffers(tuple(stop - start for start, stop in reach))
+            around = self._buffers(tuple(part.stop - part.start for part in reach))
             if fill:
-                self._fill(around, reach)
+                self._fill(around, reach, inside)
         outs = [room(out, interior) for out in self.outs]
         position = [tuple(part.start for part in interior)] if self.with_position else []
         return (*around, *outs, *position, *self.args)
 
-    def _reach(self, interior: Region) -> list[tuple[int, int]]:
-        return [
-            (part.start - axis.depth, part.stop + axis.depth)
-            for axis, part in zip(self.axes, interior, strict=True)
-        ]
+    def _reach(self, interior: Region) -> tuple[Region, Region]:
+        """Return what a kernel sees, which may leave the arrays, and what of it is in them."""
+        reach = tuple(map(Axis.reach, self.axes, interior))
+        return reach, tuple(map(Axis.inside, self.axes, reach))
 
-    def _is_inside(self, reach: Sequence[tuple[int, int]]) -> bool:
-        bounds = zip(self.axes, reach, strict=True)
-        return all(start >= 0 and stop <= axis.length for axis, (start, stop) in bounds)
-
-    def _parts(self, reach: Sequence[tuple[int, int]]) -> Iterator[tuple[Region, Any]]:
+    def _parts(self, reach: Region) -> Iterator[tuple[Region, Any]]:
         """Yield the parts of what a kernel sees, and where they come from."""
-        parts = [axis.parts(*ends) for axis, ends in zip(self.axes, reach, strict=True)]
-        for part in itertools.product(*parts):
+        for part in itertools.product(*map(Axis.parts, self.axes, reach)):
             places, sources = zip(*part, strict=True)
             yield places, sources
 
@@ -157,23 +150,13 @@ class StencilTask:
             ]
         return kept[shape]
 
-    def _fill(self, buffers: Sequence[Array], reach: Sequence[tuple[int, int]]) -> None:
+    def _fill(self, buffers: Sequence[Array], reach: Region, inside: Region) -> None:
         """Copy the chunks that reach beyond the ends of the arrays, and what lies there."""
-        inputs = [_Near(a, self._inside(reach)) if is_store(a) else a for a in self.inputs]
+        inputs = [_Near(a, inside) if is_store(a) else a for a in self.inputs]
         for places, sources in self._parts(reach):
-            constants = [
-                axis.boundary
-                for axis, source in zip(self.axes, sources, strict=True)
-                if source is None
-            ]
+            constants = _constants(sources)
             for buffer, a in zip(buffers, inputs, strict=True):
                 buffer[places] = constants[-1] if constants else a[sources]
-
-    def _inside(self, reach: Sequence[tuple[int, int]]) -> Region:
-        return tuple(
-            slice(max(start, 0), min(stop, axis.length))
-            for axis, (start, stop) in zip(self.axes, reach, strict=True)
-        )
 
 
 class _Near:
@@ -192,14 +175,13 @@ class _Near:
         return self._values[(*here, ...)][(*steps, ...)]
 
 
+def _constants(sources: Sequence[Any]) -> list[Any]:
+    return [source for source in sources if not isinstance(source, slice)]
+
+
 def _is_within(sources: Region, region: Region) -> bool:
     pairs = zip(map(forward, sources), region, strict=True)
     return all(part.start <= near.start and near.stop <= part.stop for near, part in pairs)
-
-
-def _read_input(a: Any, region: Region) -> Any:
-    values = read(a, region)
-    return read_only(values) if is_store(a) else values
 
 
 def _has_elements(part: Region) -> bool:
@@ -213,8 +195,6 @@ def _one_of_each_kind(grid: Grid) -> Iterator[Chunk]:
     """
     ends = [sorted({0, min(1, n - 1), max(n - 2, 0), n - 1}) for n in grid.counts]
     for coordinates in itertools.product(*ends):
-        index = 0
-        for coordinate, count in zip(coordinates, grid.counts, strict=True):
-            index = index * count + coordinate
+        index = int(np.ravel_multi_index(coordinates, grid.counts))
         if index in grid.indices:
             yield grid[grid.indices.index(index)]

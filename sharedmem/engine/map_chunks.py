@@ -11,16 +11,7 @@ from numpy.typing import NDArray
 from sharedmem.arrays.chunks import Chunk, Grid
 from sharedmem.arrays.shared_array import populate
 from sharedmem.engine.cuts import Placed, check_apart, check_cut, cut_placed, place
-from sharedmem.engine.operands import (
-    as_array,
-    as_input,
-    as_tuple,
-    check_grid,
-    check_kernel,
-    check_stored,
-    check_writable,
-    is_store,
-)
+from sharedmem.engine.operands import as_array, as_input, as_tuple, check_grid, is_store
 from sharedmem.engine.regions import Region, read, room, write
 from sharedmem.engine.runners import ArrayRunner, run_serially
 from sharedmem.engine.user_kernels import check_result, compile_kernel, run_kernel, serial_form
@@ -53,20 +44,13 @@ class _KernelTask:
             write(part.array, part.region(chunk), values)
 
     def arguments(self, chunk: Chunk) -> tuple[Any, ...]:
-        position = (self._position(chunk),) if self.with_position else ()
-        return (
-            *(self._read(at, chunk) for at in range(len(self.inputs))),
-            *(room(part.array, part.region(chunk)) for part in self.outs),
-            *position,
-            *self.args,
-        )
-
-    def _read(self, at: int, chunk: Chunk) -> Any:
-        part = self.inputs[at]
-        values = read(part.array, part.region(chunk))
-        if is_store(part.array):
-            values.flags.writeable = at == 0 and not self.outs
-        return values
+        inputs = [read(part.array, part.region(chunk)) for part in self.inputs]
+        for at, part in enumerate(self.inputs):
+            if is_store(part.array):
+                inputs[at].flags.writeable = at == 0 and not self.outs
+        outs = [room(part.array, part.region(chunk)) for part in self.outs]
+        position = [self._position(chunk)] if self.with_position else []
+        return (*inputs, *outs, *position, *self.args)
 
     def _position(self, chunk: Chunk) -> tuple[int, ...]:
         first = self.inputs[0]
@@ -168,27 +152,23 @@ def map_chunks(
     >>> sharedmem.map_chunks(mean, stack, axis=(1, 0), out=image)[0].tolist()
     [5.0, 5.0]
     """
-    check_kernel(kernel)
+    kernel = serial_form(kernel)
     if not arrays:
         raise TypeError("map_chunks needs at least one array")
-    kernel = serial_form(kernel)
     role = "out" if as_tuple(out) else "an array to be worked on in place"
     run, inputs, outs, private_ok = runner.kernel_call(kernel, arrays, as_tuple(out), role)
-    for target in outs or inputs[:1]:
-        (check_stored if is_store(target) else check_writable)(target, role, private_ok)
-    views = [as_input(a, private_ok) for a in inputs]
-    views += [as_array(part) for part in outs]
+    views = [as_input(a, private_ok) for a in inputs] + [as_array(part) for part in outs]
     placed = place(views, axis, None if chunks is None else check_grid(chunks))
     read_from, targets = tuple(placed[: len(arrays)]), tuple(placed[len(arrays) :])
     written, others = (targets, read_from) if targets else (read_from[:1], read_from[1:])
     check_apart(others, written)
     if chunks is None:  # about 4 MiB of the array that is largest
-        grid = cut_placed(max(placed, key=lambda part: part.nbytes), written, others)
+        largest = max(placed, key=lambda part: part.nbytes_of(part.lengths))
+        chunks = cut_placed(largest, written, others)
     else:
-        grid = chunks
-        check_cut(grid, written)
+        check_cut(chunks, written)
     task = _KernelTask(kernel, read_from, targets, args, position)
-    for chunk in (grid[0], grid[-1]) if len(grid) else ():  # chunks are of one size or of two
+    for chunk in (chunks[0], chunks[-1]) if chunks else ():  # chunks are of one size or of two
         compile_kernel(kernel, *task.arguments(chunk))
-    run_kernel(run if len(grid) > 1 else run_serially, task, grid)
+    run_kernel(run if len(chunks) > 1 else run_serially, task, chunks)
     return arrays[0] if out is None else out

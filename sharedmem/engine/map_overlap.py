@@ -13,17 +13,8 @@ from sharedmem.arrays.chunks import Grid
 from sharedmem.engine.cuts import check_cut, cut, place
 from sharedmem.engine.halos import Axis, StencilTask
 from sharedmem.engine.line_view import memory_order
-from sharedmem.engine.operands import (
-    as_array,
-    as_input,
-    as_tuple,
-    check_grid,
-    check_kernel,
-    check_stored,
-    check_writable,
-    is_store,
-)
-from sharedmem.engine.regions import is_same_store
+from sharedmem.engine.operands import as_array, as_input, as_tuple, check_grid
+from sharedmem.engine.regions import overlap
 from sharedmem.engine.runners import ArrayRunner, run_serially
 from sharedmem.engine.user_kernels import run_kernel, serial_form
 from sharedmem.machine.arguments import check_count
@@ -117,26 +108,22 @@ def map_overlap(
     >>> sharedmem.map_overlap(average_of_neighbors, a, result, depth=1, boundary=0).tolist()
     [1.0, 2.5, 5.0, 2.0]
     """
-    check_kernel(kernel)
     kernel = serial_form(kernel)
     targets = as_tuple(out) or (out,)
     run, given, targets, private_ok = runner.kernel_call(kernel, as_tuple(a), targets)
-    for target in targets:
-        (check_stored if is_store(target) else check_writable)(target, "out", private_ok)
     inputs = tuple(as_input(x, private_ok) for x in given)
     outs = tuple(map(as_array, targets))
     _check_arrays(inputs, outs)
     axes = _axes_of(inputs, depth, boundary)
     if chunks is None:
-        grid = _default_grid(inputs, outs)
+        chunks = _default_grid(inputs, outs)
     else:
-        grid = check_grid(chunks)
-        check_cut(grid, place(outs, 0, grid))
+        check_cut(chunks, place(outs, 0, check_grid(chunks)))
     if not all(outs[0].shape):
         return out
     task = StencilTask(kernel, inputs, outs, axes, args, position)
-    task.compile(grid)
-    run_kernel(run if len(grid) > 1 else run_serially, task, grid)
+    task.compile(chunks)
+    run_kernel(run if len(chunks) > 1 else run_serially, task, chunks)
     return out
 
 
@@ -155,8 +142,7 @@ def _check_arrays(inputs: Sequence[Array], outs: Sequence[Array]) -> None:
         listed = ", ".join(str(x.shape) for x in (*inputs, *outs))
         raise ValueError(f"a and out must have one shape, of at least one axis, got {listed}")
     for a, out in itertools.product(inputs, outs):
-        are_arrays = isinstance(a, np.ndarray) and isinstance(out, np.ndarray)
-        if np.shares_memory(a, out) if are_arrays else is_same_store(a, out):
+        if overlap(a, out):
             raise ValueError(
                 "out shares memory with a, which other chunks still have to read; give another "
                 "array as out, such as sharedmem.empty_like(a), and swap the two after each call"
@@ -167,9 +153,8 @@ def _axes_of(inputs: Sequence[Array], depth: Any, boundary: Any) -> tuple[Axis, 
     shape = inputs[0].shape
     depths = [check_count("depth", d, 0) for d in _per_axis("depth", depth, len(shape))]
     boundaries = _per_axis("boundary", boundary, len(shape))
-    for value in boundaries:
-        for a in inputs:
-            _check_boundary(value, a.dtype)
+    for value, a in itertools.product(boundaries, inputs):
+        _check_boundary(value, a.dtype)
     return tuple(map(Axis, shape, depths, boundaries))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -139,6 +138,12 @@ def as_input(a: Any, private_ok: bool) -> Array:
     return view if private_ok or is_shared(view) else read_only(view)
 
 
+def check_outs(outs: Iterable[Any], role: str, private_ok: bool) -> None:
+    """Refuse arrays, in memory or in files, that workers could not write to."""
+    for out in outs:
+        (check_stored if is_store(out) else check_writable)(out, role, private_ok)
+
+
 def check_writable(target: Any, role: str, private_ok: bool) -> None:
     """Refuse an array that workers could not write to, or whose changes would be lost."""
     check_target(target, role)
@@ -192,12 +197,6 @@ def check_stored(target: Any, role: str, private_ok: bool) -> None:
         )
 
 
-def check_kernel(kernel: Any) -> None:
-    """Refuse a kernel that is not callable."""
-    if not callable(kernel):
-        raise TypeError(f"kernel must be callable, got {kernel!r}")
-
-
 def check_reduction(reduction: Any, axis: Any) -> None:
     """Refuse an object that is not a reduction, and an array in the place of the axis."""
     if not isinstance(reduction, Reduction):
@@ -238,18 +237,6 @@ def check_grid(grid: Any) -> Grid:
     return grid
 
 
-def parts_of(a: Any) -> dict[str, Any]:
-    """Return the arrays that a derived array is read from, by the names of its attributes."""
-    if not (dataclasses.is_dataclass(a) and hasattr(type(a), "reads")):
-        return {}
-    return {field.name: getattr(a, field.name) for field in dataclasses.fields(a)}
-
-
 def is_dask(a: Any) -> bool:
     """Return whether `a` is a dask array."""
     return hasattr(a, "__dask_graph__") and hasattr(a, "rechunk")
-
-
-def reads_dask(a: Any) -> bool:
-    """Return whether `a` is a dask array, or derived from one."""
-    return is_dask(a) or any(map(reads_dask, parts_of(a).values()))

@@ -62,9 +62,8 @@ def permute(
         Keys of the random numbers that choose buckets, and that shuffle them.
     """
     n = len(out)
-    n_buckets = min(
-        1 << max(n // tuning.permutation_bucket_length, 1).bit_length() - 1, _MAX_BUCKETS
-    )
+    wanted = max(n // tuning.permutation_bucket_length, 1)
+    n_buckets = min(1 << wanted.bit_length() - 1, _MAX_BUCKETS)
     shift = 33 - n_buckets.bit_length()
     grid = chunks(n, size=max(tuning.permutation_chunk_bytes // 8, -(-n // _MAX_CHUNKS)))
     counts = np.empty((len(grid), n_buckets), np.int64)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from sharedmem.arrays.chunks import chunks
 from sharedmem.arrays.conversion import read_only
 from sharedmem.engine.line_view import Lines, as_lines, memory_order
+from sharedmem.engine.operands import as_tuple
 from sharedmem.engine.runners import Run
 from sharedmem.engine.user_kernels import compile_for, serial_form, takes
 from sharedmem.kernels.reduction import LineReduction, Reduction
@@ -99,37 +99,18 @@ def reduce(
     return restored(of_lines.finalize(state))
 
 
-@dataclass(frozen=True)
-class _Pieces:
-    """A task that reduces a piece of its lines, and returns the state."""
+def _reduce_whole_lines(run: Run, reduction: Reduction, lines: Lines) -> Any:
+    result = reduction.finalize(reduction.chunk(np.zeros((1, 1, 1), lines.view.dtype)))
+    outs = [np.empty(lines.kept_shape + part.shape[2:], part.dtype) for part in as_tuple(result)]
 
-    lines: Lines
-    reduction: Reduction
-
-    def __call__(self, index: int) -> State:
-        return self.reduction.chunk(self.lines.chunk(index))  # type: ignore[no-any-return]
-
-
-@dataclass(frozen=True)
-class _WholeLines:
-    """A task that reduces all of its lines, and writes the results."""
-
-    lines: Lines
-    reduction: Reduction
-    outs: tuple[Array, ...]
-
-    def __call__(self, index: int) -> None:
-        state = self.reduction.chunk(self.lines.chunk(index))
-        _, place = self.lines.place(index)
-        for out, part in zip(self.outs, _parts(self.reduction.finalize(state)), strict=True):
+    def reduce_chunk(index: int) -> None:
+        parts = as_tuple(reduction.finalize(reduction.chunk(lines.chunk(index))))
+        _, place = lines.place(index)
+        for out, part in zip(outs, parts, strict=True):
             here = out[place]
             here[...] = part.reshape(here.shape)
 
-
-def _reduce_whole_lines(run: Run, reduction: Reduction, lines: Lines) -> Any:
-    result = reduction.finalize(reduction.chunk(np.zeros((1, 1, 1), lines.view.dtype)))
-    outs = [np.empty(lines.kept_shape + part.shape[2:], part.dtype) for part in _parts(result)]
-    run(_WholeLines(lines, reduction, tuple(outs)), range(len(lines.grid)))
+    run(reduce_chunk, range(len(lines.grid)))
     written = iter(outs)
     return map_parts(
         lambda part: next(written).reshape(*lines.n_lines, *part.shape[2:]).view(np.ndarray), result
@@ -137,11 +118,9 @@ def _reduce_whole_lines(run: Run, reduction: Reduction, lines: Lines) -> Any:
 
 
 def _reduce_pieces(run: Run, reduction: Reduction, lines: Lines) -> State:
-    reduced = run(_Pieces(lines, reduction), range(len(lines.grid)))
+    reduced = run(lambda index: reduction.chunk(lines.chunk(index)), range(len(lines.grid)))
     if not lines.kept_shape:
-        return _combine_pieces(
-            reduction, tuple(np.concatenate(part)[:, None] for part in zip(*reduced, strict=True))
-        )
+        return _combine_line(reduction, reduced)
     states = [
         np.empty((lines.n_pieces, *lines.kept_shape, *part.shape[2:]), part.dtype)
         for part in reduced[0]
@@ -151,12 +130,10 @@ def _reduce_pieces(run: Run, reduction: Reduction, lines: Lines) -> State:
         for state, part in zip(states, parts, strict=True):
             here = state[(piece, *place)]
             here[...] = part.reshape(here.shape)
+    n_before = 1 + len(lines.kept_shape)
     return _combine_pieces(
         reduction,
-        tuple(
-            state.reshape(-1, *lines.n_lines, *part.shape[2:])
-            for state, part in zip(states, reduced[0], strict=True)
-        ),
+        tuple(part.reshape(-1, *lines.n_lines, *part.shape[n_before:]) for part in states),
     )
 
 
@@ -169,18 +146,17 @@ def _reduce_line(run: Run, reduction: Reduction, lines: Lines, n_workers: int) -
     length = -(-line.size // len(lines.grid))
     n_whole, rest = divmod(line.size, length)
     pieces = line[: line.size - rest].reshape(n_whole, length, 1)
-    tasks = [
-        pieces[run_of_pieces]
-        for run_of_pieces in chunks(
-            n_whole, n=max(1, min(n_whole, tuning.tasks_per_worker * n_workers))
-        )
-    ]
+    n_tasks = max(1, tuning.tasks_per_worker * n_workers)
+    tasks = [pieces[run_of_pieces] for run_of_pieces in chunks(n_whole, n=n_tasks)]
     if rest:
         tasks.append(line[line.size - rest :].reshape(1, rest, 1))
-    reduced = run(reduction.chunk, tasks)
-    return _combine_pieces(
-        reduction, tuple(np.concatenate(part)[:, None] for part in zip(*reduced, strict=True))
-    )
+    return _combine_line(reduction, run(reduction.chunk, tasks))
+
+
+def _combine_line(reduction: Reduction, states: list[State]) -> State:
+    """Combine the states of neighboring pieces of one line."""
+    parts = zip(*states, strict=True)
+    return _combine_pieces(reduction, tuple(np.concatenate(part)[:, None] for part in parts))
 
 
 def _combine_pieces(reduction: Reduction, states: State) -> State:
@@ -199,11 +175,10 @@ def _combine_pieces(reduction: Reduction, states: State) -> State:
 def _state_of_nothing(reduction: Reduction, a: Array, axes: frozenset[int]) -> State:
     n_lines = math.prod(length for axis, length in enumerate(a.shape) if axis not in axes)
     if reduction.identity is None and any(a.shape[axis] == 0 for axis in axes):
-        msg = (
+        raise ValueError(
             f"an array without elements cannot be reduced by a reduction that has no identity: "
             f"shape {a.shape}, axes {tuple(sorted(axes))}"
         )
-        raise ValueError(msg)
     trial = reduction.chunk(np.zeros((0, 1, 1), a.dtype))
     state = tuple(np.empty((n_lines, 1, *part.shape[2:]), part.dtype) for part in trial)
     for part, value in zip(state, reduction.identity or (), strict=False):
@@ -220,10 +195,6 @@ def _restore(part: Array, a: Array, axes: frozenset[int], keepdims: bool) -> Any
     order = [kept.index(axis) for axis in sorted(kept)]
     part = part.transpose(order + list(range(len(kept), part.ndim)))
     return np.expand_dims(part, tuple(axes))[()] if keepdims else part[()]
-
-
-def _parts(result: Any) -> tuple[Array, ...]:
-    return result if isinstance(result, tuple) else (result,)
 
 
 def map_parts(func: Callable[..., Any], result: Any, *others: Any) -> Any:

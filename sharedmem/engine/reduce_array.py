@@ -66,6 +66,5 @@ def reduce_array(
         stream, _, seen, _ = runner.stored(array, holds_gil=not is_of_lines)
         return reduce_store(stream, reduction, seen, axis, keepdims)
     run = runner.run(array.nbytes) if is_of_lines else runner.map
-    is_shared = isinstance(reduction, LineReduction) and reduction.whole
-    share = runner.share(array.nbytes) if is_shared else None
+    share = runner.share(array.nbytes)
     return reduce(run, reduction, array, axis, keepdims, n_workers=runner.n_workers, share=share)

@@ -38,12 +38,10 @@ def reduce_store(
         return reduce(run_serially, reduction, as_ndarray(store[...]), axis, keepdims)
     axes = normalize_axis_tuple(range(store.ndim) if axis is None else axis, store.ndim, "axis")
     kept = [at for at in range(store.ndim) if at not in axes]
-    if isinstance(reduction, LineReduction):
-        of_lines = reduction
-    else:
-        of_lines = by_line(reduction, np.dtype(store.dtype))
+    dtype = store.dtype
+    of_lines = reduction if isinstance(reduction, LineReduction) else by_line(reduction, dtype)
     if of_lines.whole and not kept and isinstance(store, ArrayFile):
-        line = store.line(tuning.chunk_bytes // store.dtype.itemsize)
+        line = store.line(tuning.chunk_bytes // dtype.itemsize)
         if line is not None and line != store:
             result = reduce_store(stream, reduction, line)
             shape = (1,) * store.ndim if keepdims else ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from sharedmem.arrays.chunks import units_of
 from sharedmem.arrays.conversion import as_ndarray
-from sharedmem.engine.operands import is_store
+from sharedmem.engine.operands import is_dask, is_store
 
 Array = NDArray[Any]
 Region = tuple[slice, ...]
@@ -53,33 +54,31 @@ def write(part: Any, region: Region, values: Any) -> None:
 
 
 @dataclass(frozen=True)
-class Spread:
-    """An array in a file, broadcast: each element is read from the file once."""
+class Derived:
+    """An array computed from others as its regions are read, and read like an array in a file.
 
-    store: Any
+    Attributes
+    ----------
+    func : callable
+        Returns a region, given those of the sources.
+    sources : tuple of array
+        What it is computed from.
+    shape, dtype
+        Those of an array.
+    """
+
+    func: Callable[..., Any]
+    sources: tuple[Any, ...]
     shape: tuple[int, ...]
+    dtype: np.dtype[Any]
 
-    def __getitem__(self, region: Region) -> Array:
+    def __getitem__(self, region: Region) -> Any:
         """Read a region."""
-        return np.broadcast_to(read(self.store, self.own(region)), _lengths(self, region))
+        return self.func(*(read(a, own) for a, own in self.reads(region)))
 
     def reads(self, region: Region) -> list[tuple[Any, Region]]:
-        """Return the stored arrays and regions that are read for a region."""
-        return [(self.store, self.own(region))]
-
-    def own(self, region: Region) -> Region:
-        """Return the region of the file that is read for a region."""
-        whole = (*region, *[slice(None)] * (self.ndim - len(region)))
-        return tuple(
-            slice(None) if n == 1 else part
-            for n, part in zip(self.store.shape, whole[self._n_added :], strict=True)
-        )
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the elements."""
-        dtype: np.dtype[Any] = np.dtype(self.store.dtype)
-        return dtype
+        """Return the arrays that are read for a region, each with its region."""
+        return [(a, region) for a in self.sources]
 
     @property
     def ndim(self) -> int:
@@ -88,24 +87,48 @@ class Spread:
 
     @property
     def nbytes(self) -> int:
-        """Size of what the array is broadcast to."""
-        return int(math.prod(self.shape) * self.dtype.itemsize)
+        """Size of all elements."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
     @property
     def chunks(self) -> tuple[int, ...]:
-        """Shape of the chunks in the file; 1 along the axes that it is broadcast along."""
-        return (1,) * self._n_added + units_of(self.store, self.store.shape)
+        """Shape of the chunks in the file of the first source; 1 along axes that it lacks."""
+        shape = self.sources[0].shape
+        return (1,) * (self.ndim - len(shape)) + units_of(self.sources[0], shape)
 
-    @property
-    def _n_added(self) -> int:
-        return len(self.shape) - len(self.store.shape)
+
+class Spread(Derived):
+    """An array in a file, broadcast: each element is read from the file once."""
+
+    def __getitem__(self, region: Region) -> Array:
+        """Read a region."""
+        return np.broadcast_to(super().__getitem__(region), _lengths(self, region))
+
+    def reads(self, region: Region) -> list[tuple[Any, Region]]:
+        """Return the array in the file, and the region of it that is read for a region."""
+        (store,) = self.sources
+        whole = (*region, *[slice(None)] * (self.ndim - len(region)))
+        parts = zip(store.shape, whole[self.ndim - len(store.shape) :], strict=True)
+        return [(store, tuple(slice(None) if n == 1 else part for n, part in parts))]
+
+
+def reads_dask(a: Any) -> bool:
+    """Return whether `a` is a dask array, or derived from one."""
+    return is_dask(a) or (isinstance(a, Derived) and any(map(reads_dask, a.sources)))
 
 
 def broadcast(a: Any, shape: tuple[int, ...]) -> Any:
     """Return an array with the shape `shape`."""
     if is_store(a):
-        return Spread(a, shape)
+        return Spread(np.asarray, (a,), shape, np.dtype(a.dtype))
     return a if a.shape == shape else np.broadcast_to(a, shape)
+
+
+def overlap(a: Any, b: Any) -> bool:
+    """Return whether two arrays share memory, or are the same array in a file."""
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return np.shares_memory(a, b)
+    return is_same_store(a, b)
 
 
 def is_same_store(a: Any, b: Any) -> bool:

@@ -90,20 +90,21 @@ def run_kernel(
     """Run the tasks of a kernel; one that returns something is a TypeError on every team."""
     try:
         run(task, chunks)
-    except _ReturnedError as error:
-        raise TypeError(str(error)) from None
-    except WorkerException as error:
-        if isinstance(error.reason, _ReturnedError):
-            raise TypeError(str(error.reason)) from None
+    except (_ReturnedError, WorkerException) as error:
+        reason = getattr(error, "reason", error)
+        if isinstance(reason, _ReturnedError):
+            raise TypeError(str(reason)) from None
         raise
 
 
 def serial_form(kernel: Any) -> Any:
-    """Return `kernel`, or, if it has parallel loops, one that is compiled without them.
+    """Return a callable `kernel`, or, if it has parallel loops, one compiled without them.
 
     Such loops start threads. libgomp ends a forked process that enters one, and another threading
     layer of numba's one in which two threads do.
     """
+    if not callable(kernel):
+        raise TypeError(f"kernel must be callable, got {kernel!r}")
     options = getattr(kernel, "targetoptions", {})
     if not options.get("parallel"):
         return kernel
@@ -120,8 +121,8 @@ def releases_gil(kernel: Any) -> bool:
 
 
 def warn_of_gil(kernel: Any) -> None:
-    """Warn of a compiled kernel that threads call one after the other."""
-    if hasattr(kernel, "targetoptions") and not releases_gil(kernel):
+    """Warn of a kernel that holds the GIL if it is compiled: threads call it one by one."""
+    if hasattr(kernel, "targetoptions"):
         warn_caller(
             f"kernel {kernel.__name__} holds the GIL, so that threads wait for each other; compile "
             "it with numba.njit(nogil=True)"

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from sharedmem.engine.derived_arrays import Squares, masked
+from sharedmem.engine.derived_arrays import masked, squares
 from sharedmem.functions.chunkwise import reduce
 from sharedmem.functions.outputs import kept_shape
 from sharedmem.functions.reduction_rules import Options
@@ -31,10 +31,9 @@ def masked_variance(
     count_each = np.reshape(count, kept_shape(a, axis, keepdims=True))
     kept = options._replace(keepdims=True)
     mean = masked_mean(a, np.promote_types(wide, a.dtype), kept, count_each)
-    deviations: Any = Squares(a, np.broadcast_to(mean, a.shape))
-    squares = masked(deviations, options.where, 0)
+    selected = masked(squares(a, np.broadcast_to(mean, a.shape)), options.where, 0)
     with np.errstate(all="ignore"):
-        total = reduce(sums.add(squares.dtype, wide), squares, axis, keepdims=keepdims)
+        total = reduce(sums.add(selected.dtype, wide), selected, axis, keepdims=keepdims)
         variance = np.true_divide(total, np.maximum(count - options.ddof, 0))
         return (np.sqrt(variance) if takes_root else variance).astype(result)[()]
 

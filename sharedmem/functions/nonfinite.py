@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.engine.derived_arrays import Magnitudes
+from sharedmem.engine.derived_arrays import magnitudes
 from sharedmem.engine.reduce import Axis
 from sharedmem.functions.chunkwise import any_chunk, reduce
 from sharedmem.kernels import extrema, nan_reductions
@@ -90,7 +90,7 @@ def _anywhere(a: Array, skips_nan: bool) -> tuple[Any, Any]:
 
 def _along(a: Any, axis: Axis, skips_nan: bool, shape: tuple[int, ...]) -> tuple[Any, Any]:
     """Return whether there are NaNs, and infinities, in each line."""
-    values: Any = Magnitudes(a) if a.dtype.kind == "c" else a
+    values: Any = magnitudes(a) if a.dtype.kind == "c" else a
     if skips_nan:
         ends = [
             reduce(extremum(values.dtype), values, axis, keepdims=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextvars import copy_context
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from sharedmem.engine.runners import ArrayRunner, LocalRunner
+from sharedmem.engine.runners import ArrayRunner
 from sharedmem.errors import StopProcessGroup
 from sharedmem.machine import blas, foreign_libraries, limits
 from sharedmem.memory import open_files
@@ -71,7 +71,7 @@ class Backend(Protocol):
         """Yield the results of `func` on `items`; see :func:`sharedmem.pool.calls.run_imap`."""
         ...
 
-    def array_runner(self, local: LocalRunner) -> ArrayRunner:
+    def array_runner(self, local: ArrayRunner) -> ArrayRunner:
         """Return the runner of array functions, given one that runs them on this machine."""
         ...
 
@@ -99,7 +99,7 @@ class _LocalBackend:
         """Do nothing."""
 
     @classmethod
-    def array_runner(cls, local: LocalRunner) -> ArrayRunner:
+    def array_runner(cls, local: ArrayRunner) -> ArrayRunner:
         """Return the runner of this machine."""
         return local
 

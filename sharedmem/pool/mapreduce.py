@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
-from sharedmem.engine.runners import ArrayRunner, LocalRunner
+from sharedmem.engine.runners import ArrayRunner
 from sharedmem.machine.arguments import check_count
 from sharedmem.pool import entered
 from sharedmem.pool.arguments import (
@@ -386,7 +386,7 @@ class MapReduce(TaskInterface, ArrayMethods):
         backend, n_workers = self._workers()
         shares = not backend.uses_processes
         return backend.array_runner(
-            LocalRunner(
+            ArrayRunner(
                 n_workers, self._bar, self.map, self.imap, shares, self._blas_threads, _together_of
             )
         )

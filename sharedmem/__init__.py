@@ -58,7 +58,7 @@ if sys.platform == "win32":
 
 # Loaded here and not on first use: a process forked while another thread imports a module inherits
 # that module's lock, which is never released. Hooks that run after a fork are registered here, too.
-for _module in ("arrays.readers", "pool.background", "pool.mapreduce"):
+for _module in ("arrays.binary_files", "pool.background", "pool.mapreduce"):
     importlib.import_module(f"sharedmem.{_module}")
 
 __version__ = "1.0.0"

@@ -1,13 +1,14 @@
 """The public names, each stated once: `sharedmem/__init__.py` loads them from here."""
 
 from . import kernels as kernels, random as random, sharedmem as sharedmem
+from .arrays.binary_files import (
+    fromfile as fromfile,
+)
 from .arrays.chunks import (
     Chunk as Chunk,
     chunks as chunks,
 )
 from .arrays.constructors import (
-    array as array,
-    copy as copy,
     empty as empty,
     empty_like as empty_like,
     full as full,
@@ -17,8 +18,9 @@ from .arrays.constructors import (
     zeros as zeros,
     zeros_like as zeros_like,
 )
-from .arrays.readers import (
-    fromfile as fromfile,
+from .arrays.from_data import (
+    array as array,
+    copy as copy,
     fromiter as fromiter,
 )
 from .arrays.shared_array import (

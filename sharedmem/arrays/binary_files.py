@@ -1,29 +1,110 @@
-"""Binary files, pipes, and devices that `fromfile` reads."""
+"""Shared arrays read from files, pipes, and devices, with NumPy's name: fromfile."""
 
 from __future__ import annotations
 
 import io
+import operator
 import os
 import stat
 import sys
-from typing import IO, Any
+from typing import IO, Any, cast
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from sharedmem.arrays.constructors import empty
+from sharedmem.arrays.from_data import copy
+from sharedmem.arrays.shared_array import SharedArray, check_dtype, describe
+from sharedmem.memory import fill
 
 # Bytes of a pipe that are read at a time.
 _STREAM_BYTES = 1 << 20
 
 
-def check_binary(file: Any) -> None:
+def fromfile(
+    file: str | bytes | os.PathLike[Any] | IO[Any],
+    dtype: DTypeLike | None = "f8",
+    count: int = -1,
+    sep: str = "",
+    offset: int = 0,
+) -> SharedArray:
+    """Create a 1-D shared array from the contents of a file; see `numpy.fromfile`.
+
+    Parameters
+    ----------
+    file : path or open file
+        A binary file is read in parallel. Unlike in NumPy, it may be a pipe or device, which is
+        read serially. An open file is read from its current position, which is advanced.
+    dtype : dtype, optional
+        Any type without Python objects, by default float64.
+    count : int, optional
+        Maximum number of elements to read, by default all.
+    sep : str, optional
+        Separator between the numbers of a text file. By default the file is binary.
+    offset : int, optional
+        Number of bytes to skip in a binary file.
+
+    Returns
+    -------
+    SharedArray
+        The array.
+
+    Raises
+    ------
+    TypeError
+        If `file` is neither a path nor an open file of the system. The bytes of a compressed file
+        are not those that it returns.
+    ValueError
+        If `offset` points before the beginning of the file; or, without `count`, if elements have
+        no size, the file ends before `offset`, or a device may have no end.
+
+    Examples
+    --------
+    >>> import numpy as np, sharedmem, tempfile
+    >>> with tempfile.TemporaryFile() as file:
+    ...     np.arange(5).tofile(file)
+    ...     _ = file.seek(0)
+    ...     sharedmem.fromfile(file, dtype="i8", offset=16)
+    SharedArray([2, 3, 4])
+    """
+    checked, count, offset = check_dtype(dtype), operator.index(count), operator.index(offset)
+    if not isinstance(file, str | bytes | os.PathLike):
+        _check_binary(file)
+    elif not sep:
+        with open(file, "rb") as named:
+            return fromfile(named, checked, count, offset=offset)
+    if checked.itemsize == 0 and count < 0:
+        raise ValueError(f"elements of dtype {checked!r} have no size: give count=")
+    if sep or checked.itemsize == 0:
+        return copy(np.fromfile(file, checked, count, sep, offset))
+    opened = cast(IO[Any], file)
+    if not _has_size(opened):
+        content = _read_stream(opened, offset, count * checked.itemsize)
+        return copy(np.frombuffer(content, checked, len(content) // checked.itemsize))
+    start = opened.tell() + offset
+    n_left = os.fstat(opened.fileno()).st_size - start
+    if start < 0:
+        raise ValueError(f"offset={offset} points before the beginning of the file")
+    if n_left <= -checked.itemsize and count < 0:  # NumPy ignores part of an element
+        raise ValueError(f"offset={offset} points {-n_left} bytes past the end of the file")
+    length = max(n_left, 0) // checked.itemsize
+    array = empty(length if count < 0 else min(count, length), checked)
+    fill.read(describe(array)[0], opened.fileno(), start)
+    opened.seek(start + array.nbytes)
+    return array
+
+
+def _check_binary(file: Any) -> None:
     """Raise TypeError unless a file object reads the unchanged bytes of a file of the system."""
     raw = file
-    while not isinstance(raw, io.FileIO):
-        inner = [getattr(raw, name) for name in ("buffer", "raw", "file") if hasattr(raw, name)]
-        if not (inner and isinstance(inner[0], io.IOBase)):
-            break
-        raw = inner[0]  # of a text file, a buffered file, or a temporary file
-    if isinstance(raw, io.FileIO):
-        if not raw.readable():
+    while raw is file or isinstance(raw, io.IOBase):
+        if isinstance(raw, io.FileIO):
+            if raw.readable():
+                return
             raise io.UnsupportedOperation("the file is not open for reading")
-        return
+        # Of a text file, a buffered file, or a temporary file.
+        inner = (getattr(raw, name) for name in ("buffer", "raw", "file") if hasattr(raw, name))
+        raw = next(inner, None)
     if isinstance(file, io.IOBase):
         file.fileno()  # may raise a better error
     raise TypeError(
@@ -32,13 +113,13 @@ def check_binary(file: Any) -> None:
     )
 
 
-def has_size(file: IO[Any]) -> bool:
+def _has_size(file: IO[Any]) -> bool:
     """Return whether a file has a size; pipes, character devices, and files in /proc do not."""
     status = os.fstat(file.fileno())
     return stat.S_ISBLK(status.st_mode) or (stat.S_ISREG(status.st_mode) and status.st_size > 0)
 
 
-def read_stream(file: Any, offset: int, n_bytes: int) -> bytes:
+def _read_stream(file: Any, offset: int, n_bytes: int) -> bytes:
     """Read up to `n_bytes` bytes of a stream after `offset` bytes; all bytes if negative.
 
     Raises

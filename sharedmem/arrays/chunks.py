@@ -12,7 +12,11 @@ from typing import Any, TypeGuard, overload
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
+from sharedmem.arrays.conversion import is_labeled
+from sharedmem.machine.arguments import check_shape
 from sharedmem.machine.tuning import tuning
+
+Axes = int | tuple[int, ...]
 
 
 class Chunk(tuple[slice, ...]):
@@ -30,15 +34,11 @@ class Chunk(tuple[slice, ...]):
     """
 
     index: int  # type: ignore[assignment]  # the name that users expect hides tuple.index
-    axis: int | tuple[int, ...]
+    axis: Axes
     _interior: Chunk | None
 
     def __new__(
-        cls,
-        slices: Iterable[slice],
-        index: int,
-        axis: int | tuple[int, ...],
-        interior: Chunk | None = None,
+        cls, slices: Iterable[slice], index: int, axis: Axes, interior: Chunk | None = None
     ) -> Chunk:
         """Make a chunk; `interior` is None if that is the chunk itself."""
         chunk = super().__new__(cls, slices)
@@ -93,7 +93,7 @@ class Grid(Sequence[Chunk]):
         Indices of the chunks that are in this sequence. Slicing selects some of them.
     """
 
-    axis: int | tuple[int, ...]
+    axis: Axes
     extents: tuple[int, ...]
     counts: tuple[int, ...]
     overlap: tuple[int, ...]
@@ -207,7 +207,7 @@ def chunks(
     >>> chunk.start, chunk.interior.start
     (4, 5)
     """
-    shape, itemsize = _check_shape(shape_or_array)
+    shape = check_shape(getattr(shape_or_array, "shape", shape_or_array))
     axes = normalize_axis_tuple(axis, len(shape))
     extents = tuple(shape[a] for a in axes)
     if sum(option is not None for option in (size, n, nbytes)) > 1:
@@ -223,6 +223,7 @@ def chunks(
         else:
             limit = tuning.chunk_bytes if nbytes is None else nbytes
             _check_per_axis("nbytes", limit, 1, 1)
+            itemsize = getattr(getattr(shape_or_array, "dtype", None), "itemsize", 8)
             sizes = _sizes_within(limit, extents, units, math.prod(shape) * itemsize)
         counts = tuple(
             -(-length // max(s // unit, 1))
@@ -245,7 +246,9 @@ def bytes_a_chunk(nbytes: int) -> int:
 
 def has_chunks(a: Any) -> bool:
     """Return whether `a` has `chunks` as arrays in files do: None, or an integer for each axis."""
-    return hasattr(a, "chunks") and (a.chunks is None or _is_chunk_shape(a.chunks, len(a.shape)))
+    if is_labeled(a) or not hasattr(a, "chunks"):
+        return False
+    return a.chunks is None or _is_chunk_shape(a.chunks, len(a.shape))
 
 
 def units_of(shape_or_array: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -276,16 +279,6 @@ def _sizes_within(
             nbytes = row * size
         sizes.append(max(size, 1))
     return tuple(sizes)
-
-
-def _check_shape(shape_or_array: Any) -> tuple[tuple[int, ...], int]:
-    """Return the shape, and the size of an element in bytes."""
-    shape = getattr(shape_or_array, "shape", shape_or_array)
-    dtype = getattr(shape_or_array, "dtype", None)
-    sizes = tuple(map(operator.index, shape if isinstance(shape, Iterable) else (shape,)))
-    if min(sizes, default=0) < 0:
-        raise ValueError(f"negative dimensions are not allowed, got shape {sizes}")
-    return sizes, 8 if dtype is None else dtype.itemsize
 
 
 def _check_per_axis(

@@ -1,4 +1,4 @@
-"""Constructors of shared arrays, with NumPy's names: empty, zeros, ones, full, copy, array."""
+"""Constructors of shared arrays, with NumPy's names: empty, zeros, ones, full, and *_like."""
 
 from __future__ import annotations
 
@@ -218,7 +218,7 @@ def full(
     SharedArray([[7, 7],
                  [7, 7]], dtype=int32)
     """
-    return _fill(empty(shape, dtype, order=order), value)
+    return filled(empty(shape, dtype, order=order), value)
 
 
 def full_like(
@@ -246,65 +246,7 @@ def full_like(
     >>> sharedmem.full_like([1, 2], 7)
     SharedArray([7, 7])
     """
-    return _fill(empty_like(array, dtype, order=order), value)
-
-
-def copy(a: ArrayLike, *, order: str = "K") -> SharedArray:
-    """Return a copy of an array in shared memory, made in parallel.
-
-    Parameters
-    ----------
-    a : array_like
-        Any array without Python objects.
-    order : {'K', 'A', 'C', 'F'}, optional
-        Memory order. ``'K'`` matches `a` as closely as possible.
-
-    Returns
-    -------
-    SharedArray
-        The copy, with the shape and type of `a`.
-
-    Notes
-    -----
-    Worker processes are forked, so they can read any array without a copy. Copy arrays that they
-    write to, or that are sent between processes.
-
-    Examples
-    --------
-    >>> import sharedmem
-    >>> sharedmem.copy([[1, 2], [3, 4]])
-    SharedArray([[1, 2],
-                 [3, 4]])
-    """
-    values = as_ndarray(a)
-    return _fill(empty_like(values, order=order), values)
-
-
-def array(obj: ArrayLike, dtype: DTypeLike | None = None, *, order: str = "K") -> SharedArray:
-    """Create a shared array; see `numpy.array`.
-
-    Parameters
-    ----------
-    obj : array_like
-        An array, a scalar, or nested sequences.
-    dtype : dtype, optional
-        Type of the array, by default that of `obj`.
-    order : {'K', 'A', 'C', 'F'}, optional
-        Memory order. ``'K'`` matches `obj` as closely as possible.
-
-    Returns
-    -------
-    SharedArray
-        The array, which is always a copy.
-
-    Examples
-    --------
-    >>> import sharedmem
-    >>> sharedmem.array([1, 2, 3], dtype="f4")
-    SharedArray([1., 2., 3.], dtype=float32)
-    """
-    values = as_ndarray(obj, None if isinstance(obj, np.ndarray) else dtype)
-    return _fill(empty_like(values, dtype, order=order), values)
+    return filled(empty_like(array, dtype, order=order), value)
 
 
 def _clear(array: SharedArray) -> SharedArray:
@@ -312,8 +254,8 @@ def _clear(array: SharedArray) -> SharedArray:
     return array
 
 
-def _fill(array: SharedArray, value: Any) -> SharedArray:
-    """Copy values, broadcast, to a new array."""
+def filled(array: SharedArray, value: Any) -> SharedArray:
+    """Copy values, broadcast, to a new array, and return it."""
     check_plain(value)
     if array.dtype.names is not None:  # a tuple is one element of a structured type
         value = np.asarray(value) if isinstance(value, np.ndarray) else np.array(value, array.dtype)

@@ -49,13 +49,15 @@ def read_only(a: Array) -> Array:
     return view
 
 
+def is_labeled(a: Any) -> bool:
+    """Return whether an array holds another one, and names its axes, as those of xarray do."""
+    names = ("dims", "data", "__array_ufunc__")
+    return not isinstance(a, np.ndarray) and all(hasattr(type(a), name) for name in names)
+
+
 def unwrapped(a: Any) -> Any:
     """Return the array that one of xarray's holds, which may have to be loaded; others as is."""
-    kind = type(a)
-    is_labeled = not issubclass(kind, np.ndarray) and all(
-        hasattr(kind, name) for name in ("dims", "data", "__array_ufunc__")
-    )
-    return a.data if is_labeled else a
+    return a.data if is_labeled(a) else a
 
 
 def has_rules(a: Any) -> bool:
@@ -64,11 +66,8 @@ def has_rules(a: Any) -> bool:
     A masked array, a quantity with a unit or a matrix does: NumPy's functions respect its rules,
     kernels see nothing but its numbers.
     """
-    return type(a) not in _PLAIN and _has_rules(type(a))
-
-
-def _has_rules(kind: type) -> bool:
-    if issubclass(kind, SharedArray):
+    kind = type(a)
+    if kind in _PLAIN or issubclass(kind, SharedArray):
         return False
     if not issubclass(kind, np.ndarray):
         # Dask's arrays are read like files.
@@ -90,7 +89,7 @@ def check_plain(a: Any) -> None:
             f"a {kind.__name__} has a mask, which would be lost here: give a.filled(value) or "
             "a.compressed(), leave elements out by where=, or use numpy.ma"
         )
-    if _has_rules(kind):
+    if has_rules(a):
         raise TypeError(
             f"{kind.__module__}.{kind.__qualname__} has its own rules, such as units, which would "
             "be lost here: give its values (numpy.asarray(a), a.magnitude, or a.value), or use "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import mmap
 import os
 import socket
 from dataclasses import dataclass, replace
@@ -15,6 +14,8 @@ from numpy.lib.array_utils import byte_bounds
 from numpy.typing import NDArray
 
 from sharedmem.arrays.conversion import read_only
+from sharedmem.arrays.strides import root_of
+from sharedmem.machine.proc import mappings
 from sharedmem.memory.segment_keys import boot
 from sharedmem.memory.syscalls import allocate_on_disk
 
@@ -67,14 +68,10 @@ class ArrayFile:
         ValueError
             If another file has taken the name of the one that it is mapped from.
         """
-        owner: Any = array
-        mapped = None
-        while isinstance(owner, np.ndarray):
-            mapped = owner if isinstance(owner, np.memmap) else mapped
-            owner = owner.base
-        # Writes to a copy-on-write mapping do not reach the file.
-        if mapped is None or not isinstance(mapped.filename, str | os.PathLike):
+        mapped = root_of(array)
+        if not isinstance(mapped, np.memmap) or not isinstance(mapped.filename, str | os.PathLike):
             return None
+        # Writes to a copy-on-write mapping do not reach the file.
         if mapped.mode == "c" or array.size == 0 or array.dtype.hasobject:
             return None
         (low, high), start = byte_bounds(array), byte_bounds(mapped)[0]
@@ -156,25 +153,11 @@ def _inode_of(path: str, address: int) -> int:
         inode = Path(path).stat().st_ino
     except OSError:  # removed, as far as we see: whoever maps it says so
         return 0
-    mapping = _mapping_at(address)
-    # Either may differ for one file: some file systems have numbers, or names, for layers.
-    if mapping is not None and mapping[0] != inode and mapping[1] != os.path.realpath(path):
-        raise _replaced(path)
+    for first, end, _, mapped, name in mappings():
+        # Either may differ for one file: some file systems have numbers, or names, for layers.
+        if first <= address < end and mapped != inode and name != os.path.realpath(path):
+            raise _replaced(path)
     return inode
-
-
-def _mapping_at(address: int) -> tuple[int, str] | None:
-    """Return the inode and the name of what is mapped at an address, as the system has it."""
-    try:
-        with open("/proc/self/maps", "rb") as file:
-            for line in file:
-                bounds, _, _, _, inode, *name = line.split(maxsplit=5)
-                low, high = (int(bound, 16) for bound in bounds.split(b"-"))
-                if low <= address < high:
-                    return int(inode), os.fsdecode(b"".join(name).strip())
-    except OSError:  # a system without
-        pass
-    return None
 
 
 def _replaced(path: str) -> ValueError:
@@ -194,11 +177,8 @@ def reserve(array: NDArray[Any]) -> None:
     OSError
         If there is no space.
     """
-    root: Any = array
-    while isinstance(root.base, np.ndarray):
-        root = root.base
-    is_mapped = isinstance(root, np.memmap) and isinstance(root.base, mmap.mmap)
-    if not is_mapped or not root.filename or root.mode not in ("r+", "w+"):
+    root = root_of(array)
+    if not isinstance(root, np.memmap) or not root.filename or root.mode not in ("r+", "w+"):
         return
     first, last = (end - byte_bounds(root)[0] + root.offset for end in byte_bounds(array))
     try:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import math
-import operator
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from sharedmem.arrays.strides import address_of, byte_bounds
-from sharedmem.memory.segment_files import memory_error
+from sharedmem.arrays.strides import address_of, byte_bounds, root_of
+from sharedmem.machine.arguments import check_shape
 from sharedmem.memory.segment_keys import SegmentKey, key_of, open_segment
 from sharedmem.memory.segments import Segment, find_segment, is_mapped_shared
+from sharedmem.memory.syscalls import memory_error
 
 
 class Layout(NamedTuple):
@@ -92,7 +92,7 @@ class SharedArray(np.ndarray[Any, np.dtype[Any]]):
         cls, shape: int | Sequence[int], dtype: DTypeLike | None = "f8", order: str = "C"
     ) -> SharedArray:
         """Return a new array, as :func:`sharedmem.empty` does."""
-        sizes = _check_shape(shape)
+        sizes = check_shape(shape)
         axes = range(len(sizes))
         if order not in ("C", "F"):
             raise ValueError(f"order must be 'C' or 'F', got {order!r}")
@@ -110,14 +110,6 @@ class SharedArray(np.ndarray[Any, np.dtype[Any]]):
 
     def __getitem__(self, key: Any) -> Any:
         return _plain(super().__getitem__(key))
-
-    def __copy__(self) -> NDArray[Any]:  # type: ignore[override]  # a copy is private
-        return self.view(np.ndarray).__copy__()
-
-    def __deepcopy__(  # type: ignore[override]  # a copy is private
-        self, memo: dict[int, Any] | None
-    ) -> NDArray[Any]:
-        return self.view(np.ndarray).__deepcopy__(memo)
 
     def __reduce__(self) -> Any:
         segment, layout = describe(self)
@@ -143,9 +135,9 @@ def _fresh_as_plain(name: str) -> Callable[..., Any]:
 
 # Methods that allocate in C and keep the subclass.
 _ALLOCATING = (
-    *("argmax", "argmin", "argpartition", "argsort", "astype", "byteswap", "choose", "compress"),
-    *("copy", "diagonal", "dot", "flatten", "nonzero", "ravel", "repeat", "reshape"),
-    *("searchsorted", "take", "trace"),
+    *("__copy__", "__deepcopy__", "argmax", "argmin", "argpartition", "argsort", "astype"),
+    *("byteswap", "choose", "compress", "copy", "diagonal", "dot", "flatten", "nonzero", "ravel"),
+    *("repeat", "reshape", "searchsorted", "take", "trace"),
 )
 for _name in _ALLOCATING:
     setattr(SharedArray, _name, _fresh_as_plain(_name))
@@ -185,8 +177,8 @@ def restore(segment: Segment, layout: Layout) -> SharedArray:
     ValueError
         If the array would exceed the segment.
     """
-    offset, shape, strides, _, writeable = layout
-    dtype = check_dtype(layout.dtype)
+    offset, shape, strides, dtype, writeable = layout
+    dtype = check_dtype(dtype)
     if len(shape) != len(strides) or min(shape, default=0) < 0:
         raise ValueError(f"shape {shape} and strides {strides} do not describe an array")
     low, high = byte_bounds(shape, strides, dtype.itemsize)
@@ -195,7 +187,7 @@ def restore(segment: Segment, layout: Layout) -> SharedArray:
             f"an array of shape {shape}, strides {strides}, and dtype {dtype} at offset {offset} "
             f"exceeds its segment of {segment.nbytes} bytes"
         )
-    array = _view(segment, shape, dtype, offset, strides)
+    array = np.ndarray.__new__(SharedArray, shape, dtype, segment.buffer, offset, strides)
     array.flags.writeable = writeable
     return array
 
@@ -226,17 +218,7 @@ def _bytes_in(segment: Segment, array: NDArray[Any]) -> tuple[int, int]:
 
 
 def _load(key: SegmentKey, layout: Layout) -> SharedArray:
-    return restore(open_segment(key), Layout(*layout))
-
-
-def _view(
-    segment: Segment,
-    shape: Sequence[int],
-    dtype: np.dtype[Any],
-    offset: int = 0,
-    strides: tuple[int, ...] | None = None,
-) -> SharedArray:
-    return np.ndarray.__new__(SharedArray, shape, dtype, segment.buffer, offset, strides)
+    return restore(open_segment(key), layout)
 
 
 def _segment_of(array: NDArray[Any]) -> Segment | None:
@@ -247,18 +229,6 @@ def _segment_of(array: NDArray[Any]) -> Segment | None:
     if segment is None and low == high:  # an empty view may start at the end of its segment
         segment = find_segment(address - 1, 0)
     return segment
-
-
-def _check_shape(shape: int | Sequence[int]) -> tuple[int, ...]:
-    """Return a shape as a tuple of nonnegative integers."""
-    sizes = shape if isinstance(shape, Iterable) else (shape,)
-    try:
-        checked = tuple(map(operator.index, sizes))
-    except TypeError:
-        raise TypeError(f"shape must be an integer or integers, got {shape!r}") from None
-    if min(checked, default=0) < 0:
-        raise ValueError(f"negative dimensions are not allowed, got shape {checked}")
-    return checked
 
 
 def check_dtype(dtype: DTypeLike | None) -> np.dtype[Any]:
@@ -280,7 +250,8 @@ def allocate(shape: tuple[int, ...], dtype: DTypeLike | None, axes: Sequence[int
     shape += template.shape[1:]
     nbytes = math.prod(shape) * template.itemsize
     try:
-        array = _view(Segment(nbytes), [shape[axis] for axis in axes], template.dtype)
+        sizes = [shape[axis] for axis in axes]
+        array = np.ndarray.__new__(SharedArray, sizes, template.dtype, Segment(nbytes).buffer)
         return array.transpose(sorted(range(len(axes)), key=axes.__getitem__))
     except MemoryError as error:
         if error.args:
@@ -315,10 +286,7 @@ def is_shared(x: Any) -> bool:
         return False
     if _segment_of(x) is not None:
         return True
-    owner: Any = x
-    while isinstance(owner, np.ndarray):
-        owner = owner.base
-    if owner is None:  # memory that NumPy has allocated
+    if root_of(x).base is None:  # memory that NumPy has allocated
         return False
     low, high = byte_bounds(x.shape, x.strides, x.itemsize)
     return is_mapped_shared(address_of(x) + low, address_of(x) + high)

@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 
 def address_of(array: NDArray[Any]) -> int:
     """Return the address of the first element of an array."""
     return array.ctypes.data
+
+
+def root_of(array: NDArray[Any]) -> Any:
+    """Return the array that an array is a view of, at last, or the array itself."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
 
 
 def byte_bounds(shape: Sequence[int], strides: Sequence[int], itemsize: int) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import sharedmem
 from sharedmem.machine import limits
 from sharedmem.memory import segments
+from sharedmem.memory.memory_files import memfd_flags
 
 GIB = 1 << 30
 _SHMEM_HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/shmem_enabled")
@@ -26,7 +27,7 @@ def describe_machine() -> dict[str, str]:
             f"{limits.total_memory() / GIB:.1f} GiB, "
             f"{limits.available_memory() / GIB:.1f} GiB available"
         ),
-        "memfd": "yes" if segments.supports_memfd() else "no: segments are anonymous mappings",
+        "memfd": "no: segments are anonymous mappings" if memfd_flags() is None else "yes",
         "huge pages": _describe_huge_pages(),
         "numba threads": _describe_threading_layer(),
         "numba cache": _describe_cache(),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -14,3 +16,14 @@ def check_count(name: str, value: Any, smallest: int) -> int:
     if count < smallest:
         raise ValueError(f"{name} must be at least {smallest}, got {count}")
     return int(count)
+
+
+def check_shape(shape: Any) -> tuple[int, ...]:
+    """Return a shape, an integer or several, as a tuple of nonnegative integers."""
+    try:
+        sizes = tuple(map(operator.index, shape if isinstance(shape, Iterable) else (shape,)))
+    except TypeError:
+        raise TypeError(f"shape must be an integer or integers, got {shape!r}") from None
+    if min(sizes, default=0) < 0:
+        raise ValueError(f"negative dimensions are not allowed, got shape {sizes}")
+    return sizes

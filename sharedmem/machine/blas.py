@@ -9,30 +9,28 @@ import operator
 import os
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache, partial
+from typing import Any
 
 from sharedmem.machine.fork_locks import new_lock
 from sharedmem.machine.freeing import exhaust
 
-if TYPE_CHECKING:
-    from threadpoolctl import LibController, ThreadpoolController
-
-_found: tuple[int, ThreadpoolController] | None = None
+Library = Any  # a LibController of threadpoolctl
 
 
-def libraries() -> list[LibController]:
+def libraries() -> list[Library]:
     """Return the loaded libraries that have threads.
 
     The process is searched again only if modules were imported since the last search.
     """
+    return _libraries(len(sys.modules))
+
+
+@lru_cache(1)
+def _libraries(n_modules: int) -> list[Library]:
     from threadpoolctl import ThreadpoolController
 
-    global _found
-    n_modules = len(sys.modules)
-    if _found is None or _found[0] != n_modules:
-        _found = n_modules, ThreadpoolController()
-    controllers: list[LibController] = _found[1].lib_controllers
+    controllers: list[Library] = ThreadpoolController().lib_controllers
     return controllers
 
 
@@ -52,11 +50,11 @@ def limit(n_threads: int) -> None:
         _setter(library, n_threads)()
 
 
-def _starts_threads(library: LibController) -> bool:
+def _starts_threads(library: Library) -> bool:
     return bool(library.internal_api == "openblas" and library.threading_layer == "pthreads")
 
 
-def _variables(library: LibController) -> tuple[ctypes.c_int, ctypes.c_int] | None:
+def _variables(library: Library) -> tuple[ctypes.c_int, ctypes.c_int] | None:
     """Return how many threads OpenBLAS uses, and how many it has; None if this build hides it."""
     if not _starts_threads(library):
         return None
@@ -70,30 +68,20 @@ def _variables(library: LibController) -> tuple[ctypes.c_int, ctypes.c_int] | No
     return used, most
 
 
-def _setter(library: LibController, n_threads: int) -> Callable[[], object]:
+def _setter(library: Library, n_threads: int) -> Callable[[], object]:
     """Return a function that sets the threads of a library; for OpenBLAS it is a C function."""
     variables = _variables(library)
     if variables and n_threads <= variables[1].value:
-        return partial(_store, variables[0], n_threads)
+        return partial(setattr, variables[0], "value", n_threads)
     return partial(library.set_num_threads, n_threads)
 
-
-_c_int: Any = ctypes.c_int
-_store = _c_int.value.__set__
-_call = operator.methodcaller("__call__")
 
 _lock = new_lock()
 # The limits in force, and what restores the numbers of threads before them.
 _limits: set[Limit] = set()
 _unlimited: list[Callable[[], object]] = []
-
-
-def _forget_limits() -> None:
-    _limits.clear()
-    _unlimited.clear()
-
-
-os.register_at_fork(after_in_child=_forget_limits)
+os.register_at_fork(after_in_child=_limits.clear)
+os.register_at_fork(after_in_child=_unlimited.clear)
 
 
 class Limit:
@@ -111,8 +99,8 @@ class Limit:
         self._n_threads = n_threads
         # Each step tests again whether a limit is in force: another thread may just set one.
         is_last = map(operator.not_, itertools.repeat(_limits))
-        restoring = map(_call, itertools.compress(_unlimited, is_last))
-        forgetting = map(_call, itertools.compress((_unlimited.clear,), is_last))
+        restoring = map(operator.call, itertools.compress(_unlimited, is_last))
+        forgetting = map(operator.call, itertools.compress((_unlimited.clear,), is_last))
         self.lifting = itertools.chain(map(_limits.discard, (self,)), restoring, forgetting)
 
     def set(self) -> None:

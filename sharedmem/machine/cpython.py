@@ -18,9 +18,8 @@ c_signal: Any = importlib.import_module("_signal")
 """The C functions behind `signal`. The functions of that module are written in Python: a signal
 handler may raise at their first line, and what was to be unblocked would stay blocked."""
 
-remove_if_dead: Callable[[dict[Any, Any], Any], None] = operator.attrgetter("_remove_dead_weakref")(
-    importlib.import_module("_weakref")
-)
+_weakref: Any = importlib.import_module("_weakref")
+remove_if_dead: Callable[[dict[Any, Any], Any], None] = _weakref._remove_dead_weakref
 """Remove an entry from a dict if its weak reference is dead. Only a C function may do that while an
 object is freed, see `freeing`."""
 

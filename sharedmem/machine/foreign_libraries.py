@@ -2,41 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import sys
-import threading
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy
 
 from sharedmem.machine import blas, cpython, numba_internals
-
-if TYPE_CHECKING:
-    from threadpoolctl import LibController
+from sharedmem.machine.proc import stat_fields
 
 _PAUSE_HARD = 2  # omp_pause_hard of OpenMP 5.0
 _FORKED_WITHOUT_EXEC = 0x40  # PF_FORKNOEXEC of Linux
 
 
-class _OwnFork(threading.local):
-    is_running = False
-
-
-_own_fork = _OwnFork()
-
-
 def _is_forked() -> bool:
     """Return whether this process was forked and has not started a program of its own since."""
-    try:
-        with open("/proc/self/stat", "rb") as file:
-            flags = int(file.read().rpartition(b")")[2].split()[6])
-    except (OSError, ValueError, IndexError):
-        return True
-    return bool(flags & _FORKED_WITHOUT_EXEC)
+    fields = stat_fields("self")
+    return not fields or bool(int(fields[6]) & _FORKED_WITHOUT_EXEC)
 
 
 class _OpenMP:
@@ -47,7 +32,7 @@ class _OpenMP:
     """
 
     def __init__(self) -> None:
-        self._pools_are_unknown = _is_forked()
+        self._pools_are_unknown = self._were_unknown = _is_forked()
         self._not_paused: set[str] = set()
 
     def pause(self) -> None:
@@ -60,16 +45,17 @@ class _OpenMP:
                     self._not_paused.add(library.filepath)
 
     def after_fork(self) -> None:
-        """Note in a child whether its pools may have lost their threads."""
-        self._pools_are_unknown |= not _own_fork.is_running
+        """Note in a child that its pools may have lost their threads."""
+        self._were_unknown, self._pools_are_unknown = self._pools_are_unknown, True
 
-    def limit(self) -> None:
+    def enter_worker(self) -> None:
         """Run regions in one thread where the threads of a pool may not exist."""
+        self._pools_are_unknown = self._were_unknown  # The coordinator has ended all threads.
         for library in self._libraries():
             if self._pools_are_unknown or library.filepath in self._not_paused:
                 library.dynlib.omp_set_max_active_levels(0)
 
-    def _libraries(self) -> Iterator[LibController]:
+    def _libraries(self) -> Iterator[blas.Library]:
         for library in blas.libraries():
             if library.user_api == "openmp" and library.prefix == "libgomp":
                 yield library
@@ -79,23 +65,17 @@ _openmp = _OpenMP()
 os.register_at_fork(after_in_child=_openmp.after_fork)
 
 
-@contextlib.contextmanager
-def ready_to_fork() -> Iterator[None]:
-    """Return a context in which this thread may fork a worker."""
+def prepare_fork() -> None:
+    """Make libraries ready for a worker that this thread forks next."""
     import multiprocessing.process  # noqa: F401 - for `forbid_child_processes`
 
     _openmp.pause()
-    _own_fork.is_running = True
-    try:
-        yield
-    finally:
-        _own_fork.is_running = False
 
 
 def enter_worker() -> None:
     """Make libraries work in a worker that has just been forked."""
     numba_internals.restart_parallel_loops()
-    _openmp.limit()
+    _openmp.enter_worker()
     cpython.forbid_child_processes()
     _watch_hdf5()
 

@@ -31,11 +31,6 @@ def new_lock() -> threading.Lock:
     return lock
 
 
-def is_freed_after_fork(lock: Any) -> bool:
-    """Return whether a lock was made by :func:`new_lock`."""
-    return lock in _locks
-
-
 def _free_locks() -> None:
     for lock in _locks:
         cpython.free_after_fork(lock)
@@ -61,12 +56,8 @@ def enter_worker() -> None:
         sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__, *cpython.logging_streams()
     ):  # fmt: skip
         with suppress(Exception):  # A stream may be of any class, and closed.
-            _renew(stream.buffer)
+            # A new lock, and no content, which the coordinator writes.
+            if type(buffer := stream.buffer) in (io.BufferedWriter, io.BufferedRandom):
+                buffer.__init__(buffer.raw)
     numba_internals.renew_decorator_locks()
     cpython.forget_unfinished_imports()
-
-
-def _renew(buffer: Any) -> None:
-    """Give a buffer a new lock, and drop its content, which the coordinator writes."""
-    if type(buffer) in (io.BufferedWriter, io.BufferedRandom):
-        buffer.__init__(buffer.raw)

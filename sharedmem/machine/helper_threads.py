@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import ctypes
 import os
@@ -18,15 +19,8 @@ from sharedmem.machine.signals import signals_held
 
 # Mutexes of C, since what a signal handler raises would end the wait for a lock of Python's.
 # Calls that never wait keep the GIL, since to get it back costs more than the call.
-_MUTEX = ctypes.c_uint64 * 8  # as large as any system's
+_MUTEX = ctypes.c_uint64 * 8  # as large as any system's; C functions get its address
 _with_gil, _without_gil = ctypes.PyDLL(None), ctypes.CDLL(None)
-for _function in (
-    _with_gil.pthread_mutex_lock,
-    _with_gil.pthread_mutex_unlock,
-    _without_gil.pthread_mutex_lock,
-):
-    _function.argtypes = (ctypes.c_void_p,)
-_with_gil.pthread_mutex_init.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
 
 _NOTHING = object()
 # The thread that has caused one of these runs its handler: faulthandler reports a crash.
@@ -107,14 +101,11 @@ class _Helpers:
 
     def _start(self, n_threads: int) -> int:
         """Start threads up to `n_threads`; return how many the system has allowed."""
-        with signals_held(), self._lock:
-            try:
-                while self._n_threads < n_threads:
-                    threading.Thread(target=self._serve, name="sharedmem", daemon=True).start()
-                    self._n_threads += 1
-            except RuntimeError:
-                pass
-            return self._n_threads
+        with signals_held(), self._lock, contextlib.suppress(RuntimeError):
+            while self._n_threads < n_threads:
+                threading.Thread(target=self._serve, name="sharedmem", daemon=True).start()
+                self._n_threads += 1
+        return self._n_threads
 
     def call(self, job: _Job, n_threads: int) -> None:
         """Queue a job for at most `n_threads` threads."""
@@ -144,15 +135,7 @@ def in_threads(function: Callable[[Any], object], items: Iterable[Any], n_thread
     for the next call.
     """
     job = _Job(function, items)
-    try:
-        if n_threads > 1:
-            _helpers.call(job, n_threads - 1)
-        job.work()
-    finally:
-        job.is_closed = True
-        exhaust(job.departures)
-        errors = job.clear()
-    _raise_first(errors)
+    _run(job, n_threads, job.work)
 
 
 def in_concert(work: Callable[[bool], bool], n_threads: int) -> None:
@@ -163,21 +146,22 @@ def in_concert(work: Callable[[bool], bool], n_threads: int) -> None:
     """
     if n_threads == 1:
         work(True)
-        return
-    job = _Job(work, [False] * (n_threads - 1))
-    is_done = False
+    else:
+        _run(_Job(work, [False] * (n_threads - 1)), n_threads, partial(work, True))
+
+
+def _run(job: _Job, n_threads: int, own_part: Callable[[], bool | None]) -> None:
+    """Call `own_part` while other threads work; wait for them unless it returns True."""
+    is_done: bool | None = False
     try:
-        _helpers.call(job, n_threads - 1)
-        is_done = work(True)
+        if n_threads > 1:
+            _helpers.call(job, n_threads - 1)
+        is_done = own_part()
     finally:
         job.is_closed = True
         if not is_done:
             exhaust(job.departures)
         errors = job.clear()
-    _raise_first(errors)
-
-
-def _raise_first(errors: list[BaseException]) -> None:
     if errors:
         first = errors[0]
         errors.clear()  # The tracebacks refer to the list, and to this frame.

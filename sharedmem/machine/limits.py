@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sharedmem.errors import warn_caller
+from sharedmem.machine.proc import lines
 
 _PROC = Path("/proc")
 _CPU_VARIABLES = ("OMP_NUM_THREADS", "PBS_NUM_PPN", "SLURM_CPUS_PER_TASK")
@@ -87,7 +88,7 @@ def available_memory() -> int:
     >>> import sharedmem
     >>> n = sharedmem.available_memory() // 8  # float64 elements that fit
     """
-    meminfo = (line.split() for line in _lines(_PROC / "meminfo"))
+    meminfo = (line.split() for line in lines(_PROC / "meminfo"))
     machine = [int(fields[1]) * 1024 for fields in meminfo if fields[0] == "MemAvailable:"]
     groups = [limit - used for limit, used in _memory_limits()]
     return max(0, min([total_memory(), *machine, *groups]))
@@ -137,12 +138,9 @@ def _is_for_dask_workers(name: str) -> bool:
 def _cpu_quotas() -> Iterator[float]:
     """Yield the quota, in cores, of each control group of this process."""
     for directory in _control_groups("cpu"):
-        version_2 = _lines(directory / "cpu.max")
-        version_1 = [
-            *_lines(directory / "cpu.cfs_quota_us"),
-            *_lines(directory / "cpu.cfs_period_us"),
-        ]
-        fields = version_2[0].split() if version_2 else version_1
+        # Version 2 has the first file, version 1 the others.
+        names = ("cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us")
+        fields = [field for name in names for field in " ".join(lines(directory / name)).split()]
         if len(fields) == 2 and fields[0].isdecimal():
             yield int(fields[0]) / int(fields[1])
 
@@ -155,10 +153,10 @@ def _memory_limits() -> Iterator[tuple[int, int]]:
     )
     for directory in _control_groups("memory"):
         for limit, used, droppable in names:
-            numbers = [*_lines(directory / limit), *_lines(directory / used)]
+            numbers = [*lines(directory / limit), *lines(directory / used)]
             if len(numbers) == 2 and numbers[0].isdecimal():
-                lines = _lines(directory / "memory.stat")
-                cached = sum(int(line.split()[1]) for line in lines if line.startswith(droppable))
+                counts = lines(directory / "memory.stat")
+                cached = sum(int(line.split()[1]) for line in counts if line.startswith(droppable))
                 yield int(numbers[0]), int(numbers[1]) - cached
 
 
@@ -170,11 +168,11 @@ def _control_groups(controller: str) -> tuple[Path, ...]:
     the hierarchy, so the path is relative to it.
     """
     paths = {}
-    for line in _lines(_PROC / "self/cgroup"):
+    for line in lines(_PROC / "self/cgroup"):
         _, controllers, path = line.split(":", 2)
         paths.update(dict.fromkeys(controllers.split(","), path))
     folders: list[Path] = []
-    for line in _lines(_PROC / "self/mountinfo"):
+    for line in lines(_PROC / "self/mountinfo"):
         mount, _, filesystem = line.partition(" - ")
         root, mount_point = mount.split()[3:5]
         kind, _, options = filesystem.split()[:3]
@@ -186,11 +184,3 @@ def _control_groups(controller: str) -> tuple[Path, ...]:
             folder = top if inside.startswith("..") else top / inside
             folders += [level for level in (folder, *folder.parents) if level.is_relative_to(top)]
     return tuple(folders)
-
-
-def _lines(path: Path) -> list[str]:
-    """Return the lines of a file; none if it cannot be read."""
-    try:
-        return path.read_text().splitlines()
-    except OSError:
-        return []

@@ -9,7 +9,7 @@ import threading
 import traceback
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from types import TracebackType
+from typing import Any
 
 from sharedmem.machine.cpython import c_signal
 
@@ -66,10 +66,9 @@ def signals_held() -> Iterator[None]:
 
 def is_from_handler(error: BaseException) -> bool:
     """Return whether a signal handler has raised `error`."""
-    handlers = filter(callable, map(c_signal.getsignal, signal.valid_signals()))
     codes = {
         getattr(function, "__code__", None)
-        for handler in handlers
+        for handler in map(c_signal.getsignal, handled_signals())
         for function in (handler, type(handler).__call__)
     }
     return any(frame.f_code in codes for frame, _ in traceback.walk_tb(error.__traceback__))
@@ -78,13 +77,8 @@ def is_from_handler(error: BaseException) -> bool:
 class suppressed(contextlib.suppress):  # noqa: N801 - named as its parent
     """A context that suppresses exceptions, except those that a signal handler raises in it."""
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool:
-        return super().__exit__(kind, error, trace) and not (error and is_from_handler(error))
+    def __exit__(self, *exception: Any) -> bool:
+        return super().__exit__(*exception) and not is_from_handler(exception[1])
 
 
 @contextlib.contextmanager

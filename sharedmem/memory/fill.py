@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from sharedmem.machine.helper_threads import in_threads
 from sharedmem.machine.limits import cpu_count
 from sharedmem.machine.tuning import tuning
+from sharedmem.memory.memory_files import read_into
 from sharedmem.memory.segments import Segment
 
 _Index = tuple[int | slice, ...]
@@ -19,11 +19,10 @@ _Index = tuple[int | slice, ...]
 
 def clear(segment: Segment) -> None:
     """Allocate the pages of a new segment, which the kernel fills with zeros."""
-    in_threads(
-        lambda start: segment.populate(start, start + tuning.clear_piece_bytes),
-        range(0, segment.nbytes, tuning.clear_piece_bytes),
-        _n_threads(segment.nbytes // tuning.clear_piece_bytes),
-    )
+    step = tuning.clear_piece_bytes
+    starts = range(0, segment.nbytes, step)
+    n_threads = _n_threads(segment.nbytes // step)
+    in_threads(lambda start: segment.populate(start, start + step), starts, n_threads)
 
 
 def fill(segment: Segment, target: NDArray[Any], source: NDArray[Any]) -> None:
@@ -63,11 +62,7 @@ def read(segment: Segment, fd: int, offset: int) -> None:
     def read_piece(start: int) -> None:
         stop = min(start + tuning.fill_piece_bytes, segment.nbytes)
         segment.populate(start, stop)
-        while start < stop:
-            n_read = os.preadv(fd, [buffer[start:stop]], offset + start)
-            if not n_read:
-                raise EOFError(f"the file ended at byte {offset + start} while it was read")
-            start += n_read
+        read_into(fd, buffer[start:stop], offset + start)
 
     starts = range(0, segment.nbytes, tuning.fill_piece_bytes)
     in_threads(read_piece, starts, _n_threads(len(starts)))

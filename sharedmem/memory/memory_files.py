@@ -1,20 +1,30 @@
-"""Anonymous files: memory that has a descriptor and no name."""
+"""Memory files, which have a descriptor and no name: made, checked, mapped, read, and closed."""
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import functools
 import mmap
 import os
 from collections.abc import Iterator
-from itertools import starmap
+from itertools import compress, count, starmap
 from typing import Any
 
 import numpy as np
 
-from sharedmem.machine.descriptors import with_descriptors
+from sharedmem.machine.descriptors import descriptor_limit, raise_descriptor_limit, with_descriptors
 from sharedmem.machine.freeing import free_with
-from sharedmem.memory.syscalls import Mappings, map_memory, unmap
+from sharedmem.memory.syscalls import Mappings, byte_interface, map_memory, memory_error, unmap
+
+HUGE_PAGE = 2 << 20
+_MAP_FIXED = 0x10
+_MFD_NOEXEC_SEAL = 8
+_READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
+# The system allows several memory files of one name; the number makes a name unique.
+_counter = count()
+# The addresses of the mappings that `map_privately` has made.
+_mapped: set[int] = set()
 
 
 def anonymous_file(name: str) -> int:
@@ -39,9 +49,6 @@ def anonymous_file(name: str) -> int:
         return with_descriptors(lambda: os.dup(file.fileno()))
 
 
-_MFD_NOEXEC_SEAL = 8
-
-
 @functools.cache
 def memfd_flags() -> int | None:
     """Return the flags that memory files need on this system; None if it has no memory files."""
@@ -58,6 +65,93 @@ def memfd_flags() -> int | None:
     return None
 
 
+def mapped_bytes(nbytes: int) -> int:
+    """Return the size of a file and its mapping: whole huge pages if `nbytes` >= 1 MiB."""
+    page = HUGE_PAGE if nbytes >= HUGE_PAGE // 2 else mmap.PAGESIZE
+    return max(-(-nbytes // page), 1) * page
+
+
+def create_file(descriptors: list[int], length: int) -> None:
+    """Append the descriptor of a new memory file that can neither shrink nor grow.
+
+    Nothing is appended if the system has no such files, or this process no descriptors to spare.
+    """
+    needed = memfd_flags()
+    if needed is None:
+        return
+    name = f"sharedmem-{os.getpid()}-{next(_counter)}"
+    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING | needed
+    try:
+        with_descriptors(lambda: descriptors.extend(map(os.memfd_create, (name,), (flags,))))
+    except OSError as error:
+        if error.errno == errno.EMFILE:
+            return
+        raise
+    (fd,) = descriptors
+    # The rest is for files, sockets, and workers. Workers also inherit a segment without one.
+    if fd >= (limit := descriptor_limit()) - min(limit // 4, 512) and not raise_descriptor_limit():
+        next(map(os.close, map(descriptors.pop, (-1,))))
+        return
+    try:
+        os.ftruncate(fd, length)
+        fcntl.fcntl(
+            fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+        )
+    except OSError as error:
+        raise memory_error(error.errno or 0, length) from error
+
+
+def check_file(fd: int, nbytes: int) -> None:
+    """Raise ValueError if a file is or may become shorter than the mapping of a segment.
+
+    Reading beyond the end of a file raises SIGBUS.
+    """
+    try:
+        sealed = fcntl.fcntl(fd, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK
+    except OSError:
+        sealed = 0
+    size = os.fstat(fd).st_size
+    if not sealed or size != mapped_bytes(nbytes):
+        raise ValueError(
+            f"descriptor {fd} is not the memory of a shared array of {nbytes} bytes "
+            f"(its file has {size} bytes{'' if sealed else ' and may shrink'})"
+        )
+
+
+def map_file(mappings: Mappings, fd: int, length: int) -> int:
+    """Map `length` bytes of a memory file, or of no file if `fd` is -1; return the address."""
+    flags = mmap.MAP_SHARED | (mmap.MAP_ANONYMOUS if fd < 0 else 0)
+    if length % HUGE_PAGE:
+        return map_memory(mappings, None, length, _READ_WRITE, flags, fd)
+    # The kernel maps a file at any page, but makes huge pages only where 2 MiB are aligned.
+    private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    reserved = map_memory(mappings, None, length + HUGE_PAGE, 0, private, -1)
+    address = -(-reserved // HUGE_PAGE) * HUGE_PAGE
+    map_memory([], address, length, _READ_WRITE, flags | _MAP_FIXED, fd)
+    edges = (reserved, address - reserved), (address + length, reserved + HUGE_PAGE - address)
+    mappings[:] = ((address, length), *(edge for edge in edges if edge[1]))
+    while len(mappings) > 1:
+        next(starmap(unmap, map(mappings.pop, (-1,))))  # in one call of C
+    return address
+
+
+def closing(fd: int) -> Iterator[None]:
+    """Return an iterator that closes the file of a segment, by C functions alone.
+
+    The file is left open if user code has closed the descriptor, whose number may be that of
+    another file now. (`os.fstat` would not do: Python looks for signals while it converts the large
+    integers of its result.)
+    """
+    link = f"/proc/self/fd/{fd}"
+    try:
+        name = os.readlink(link)
+    except OSError:  # there is no /proc
+        return map(os.close, (fd,))
+    is_open = map(os.access, (link,), (os.F_OK,))
+    names = map(os.readlink, compress((link,), is_open))
+    return map(os.close, compress((fd,), map(name.__eq__, names)))
+
+
 def write_all(descriptor: int, content: memoryview, offset: int) -> None:
     """Write all bytes of `content` to a file at byte `offset`."""
     end = offset + content.nbytes
@@ -65,26 +159,27 @@ def write_all(descriptor: int, content: memoryview, offset: int) -> None:
         offset += os.pwrite(descriptor, content[offset - end :], offset)
 
 
-def read_all(descriptor: int, nbytes: int, offset: int) -> memoryview:
-    """Return a writable copy of `nbytes` bytes of a file from byte `offset`.
+def read_into(descriptor: int, content: memoryview, offset: int) -> None:
+    """Fill a buffer with the bytes of a file from byte `offset`.
 
     Raises
     ------
-    ValueError
+    EOFError
         If the file ends before.
     """
+    end = offset + content.nbytes
+    while offset < end:
+        n_read = os.preadv(descriptor, [content[offset - end :]], offset)
+        if not n_read:
+            raise EOFError(f"the file ended at byte {offset} while it was read")
+        offset += n_read
+
+
+def read_all(descriptor: int, nbytes: int, offset: int) -> memoryview:
+    """Return a writable copy of `nbytes` bytes of a file from byte `offset`."""
     content = memoryview(bytearray(nbytes))
-    done = 0
-    while done < nbytes:
-        n_read = os.preadv(descriptor, [content[done:]], offset + done)
-        if n_read == 0:
-            raise ValueError(f"a file ends before byte {offset + nbytes}")
-        done += n_read
+    read_into(descriptor, content, offset)
     return content
-
-
-# The addresses of the mappings that `map_privately` has made.
-_mapped: set[int] = set()
 
 
 def n_mapped() -> int:
@@ -106,7 +201,7 @@ def map_privately(descriptor: int, nbytes: int) -> memoryview:
 
     Raises
     ------
-    OSError
+    MemoryError, OSError
         If the system refuses.
     """
     return np.asarray(_PrivateMapping(descriptor, nbytes)).data
@@ -119,11 +214,8 @@ class _PrivateMapping:
         mappings: Mappings = []
         ending: list[Iterator[Any]] = [starmap(unmap, mappings)]
         free_with(self, ending)
-        protection = mmap.PROT_READ | mmap.PROT_WRITE
-        address = map_memory(mappings, None, nbytes, protection, mmap.MAP_PRIVATE, descriptor)
+        address = map_memory(mappings, None, nbytes, _READ_WRITE, mmap.MAP_PRIVATE, descriptor)
         # Forgotten first: the kernel may give the address to another mapping immediately.
         ending.insert(0, map(_mapped.discard, (address,)))
         _mapped.add(address)
-        self.__array_interface__ = {
-            "version": 3, "shape": (nbytes,), "typestr": "|u1", "data": (address, False),
-        }  # fmt: skip
+        self.__array_interface__ = byte_interface(address, nbytes)

@@ -15,9 +15,9 @@ import os
 import stat
 import sys
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from typing import Any, NoReturn
 
 from sharedmem.machine.signals import is_from_handler, signals_held, suppressed
@@ -41,18 +41,17 @@ flushes: list[Callable[[], object]] = []
 called between two turns, and do nothing that takes time where nothing is pending."""
 
 _is_worker = False
-# Descriptors of the files on disk that were open at the last fork.
-_only_read: list[int] = []
-_written: list[int] = []
+# The descriptors of the files on disk that were open at the last fork, and whether they are only
+# read.
+_files: dict[int, bool] = {}
 
 
 def flush_output() -> None:
     """Flush all output before a fork, so that workers do not write it again."""
+    global _files
     flush_standard_streams()
     with signals_held():  # whose exceptions would pass for those of closed files
-        files = list(_regular_files())
-        _only_read[:] = [each for each in files if _is_only_read(each)]
-        _written[:] = [each for each in files if not _is_only_read(each)]
+        _files = dict(_regular_files())
     with suppressed(Exception):  # The program hears of a full disk when it closes the file.
         flush()
 
@@ -73,7 +72,7 @@ def flush() -> None:
         If a write fails, for example because the disk is full.
     """
     errors: list[Exception] = []
-    for writer in _known.look() if _is_worker or _written else []:
+    for writer in _writers.search() if _is_worker or not all(_files.values()) else []:
         try:
             if _is_open(writer):
                 writer.flush()
@@ -87,7 +86,7 @@ def flush() -> None:
 
 def flush_open() -> None:
     """Call all of `flushes` again, after those of files that a task has closed are removed."""
-    _watch(_known.writers())
+    _watch(_writers.unchanged())
     for flush_file in flushes:
         flush_file()
 
@@ -95,18 +94,21 @@ def flush_open() -> None:
 def watch_writers() -> None:
     """In a worker, collect in `flushes` the files that are open now."""
     if _is_worker:
-        _watch(_known.look())
+        _watch(_writers.search())
 
 
 def enter_worker() -> None:
     """Reopen what a worker only reads, and refuse writers that processes cannot share."""
     global _is_worker
     _is_worker = True
-    for descriptor in _only_read:
-        _reopen(descriptor)
-    _watch(_known.writers())
-    for writer, method in _known.stateful():
-        setattr(writer, method, _refusal(writer))
+    for descriptor, is_only_read in _files.items():
+        if is_only_read:
+            _reopen(descriptor)
+    _watch(_writers.unchanged())
+    for writer in _writers.alive():
+        for kind, method in _stateful_classes().items():
+            if isinstance(writer, kind) and _writes(writer):
+                setattr(writer, method, partial(_refuse, writer))
 
 
 def _watch(writers: list[Any]) -> None:
@@ -122,7 +124,7 @@ def _is_open(writer: Any) -> bool:
     return False
 
 
-class _Known:
+class _Writers:
     """The writers of this process, each found once.
 
     The first search goes through all objects of the garbage collector, later ones only through
@@ -134,13 +136,13 @@ class _Known:
         self._n_collections: list[int] = []
         self._references: list[weakref.ref[Any]] = []
 
-    def look(self) -> list[Any]:
-        """Search for writers to regular files; return them, text files first."""
+    def search(self) -> list[Any]:
+        """Search for writers to regular files; return those that :meth:`unchanged` returns."""
         n_collections = [generation["collections"] for generation in gc.get_stats()[1:]]
         if n_collections == self._n_collections:
-            found = [self._alive(), gc.get_objects(0), gc.get_objects(1)]
+            found = [self.alive(), gc.get_objects(0), gc.get_objects(1)]
         else:
-            found = [self._alive(), gc.get_objects()]
+            found = [self.alive(), gc.get_objects()]
         self._n_collections = n_collections
         classes = (*_WRITERS, *_stateful_classes())
         writers = {
@@ -148,27 +150,23 @@ class _Known:
             if issubclass(type(each), classes) and _is_over_file(each)  # isinstance asks proxies
         }  # fmt: skip
         self._references = [weakref.ref(writer) for writer in writers.values()]
-        return self.writers()
+        return self.unchanged()
 
-    def writers(self) -> list[Any]:
-        """Return the writers that were found, text files first: they write to the others."""
-        found = [each for each in self._alive() if isinstance(each, _WRITERS) and _is_plain(each)]
+    def unchanged(self) -> list[Any]:
+        """Return the writers whose text or bytes reach the file unchanged.
+
+        Text files are first: they write to the others.
+        """
+        found = [each for each in self.alive() if _is_unchanged(each)]
         return sorted(found, key=lambda each: isinstance(each, _BUFFERED))
 
-    def stateful(self) -> Iterator[tuple[Any, str]]:
-        """Yield each writer that no other process may use, and the name of its write method."""
-        classes = _stateful_classes()
-        for each in self._alive():
-            for found, method in classes.items():
-                if isinstance(each, found) and _writes(each):
-                    yield each, method
-
-    def _alive(self) -> list[Any]:
+    def alive(self) -> list[Any]:
+        """Return all writers that were found and exist."""
         found = [reference() for reference in self._references]
         return [each for each in found if each is not None]
 
 
-_known = _Known()
+_writers = _Writers()
 
 
 def _stateful_classes() -> dict[type, str]:
@@ -179,44 +177,32 @@ def _stateful_classes() -> dict[type, str]:
     }  # fmt: skip
 
 
-def _descriptor(writer: Any) -> int:
-    """Return the descriptor of a file object or archive; -1 if it has none."""
-    with suppressed(Exception):
-        for name in ("fileobj", "fp"):
-            writer = getattr(writer, name, None) or writer
-        return int(writer.fileno())
-    return -1
-
-
-def _is_plain(writer: Any) -> bool:
-    """Return whether a writer writes its buffer to the file unchanged."""
+def _is_unchanged(writer: Any) -> bool:
     with suppress(ValueError):  # detached
         return isinstance(getattr(writer, "buffer", writer), _BUFFERED)
     return False
 
 
 def _writes(writer: Any) -> bool:
-    if hasattr(writer, "writable"):
-        with suppress(ValueError):  # closed
-            return bool(writer.writable())
-        return False
-    return bool(set(writer.mode) & set("wax"))
+    with suppress(ValueError):  # closed
+        return bool(writer.writable() if hasattr(writer, "writable") else writer.mode != "r")
+    return False
 
 
-def _refusal(writer: Any) -> Callable[..., NoReturn]:
-    def refuse(*_: object, **__: object) -> NoReturn:
-        raise OSError(
-            f"a worker cannot write to {writer!r}, which was opened before the fork: each process "
-            "has its own copy of the state in memory, which would damage the file. Write in "
-            "reduce=, which the coordinator calls, or open a file in each worker"
-        )
-
-    return refuse
+def _refuse(writer: Any, *_: object, **__: object) -> NoReturn:
+    raise OSError(
+        f"a worker cannot write to {writer!r}, which was opened before the fork: each process has "
+        "its own copy of the state in memory, which would damage the file. Write in reduce=, which "
+        "the coordinator calls, or open a file in each worker"
+    )
 
 
 def _is_over_file(writer: Any) -> bool:
-    with suppressed(OSError):
-        return _is_regular(_descriptor(writer))
+    """Return whether a file object or archive has a descriptor of a regular file."""
+    with suppressed(Exception):
+        for name in ("fileobj", "fp"):
+            writer = getattr(writer, name, None) or writer
+        return _is_regular(writer.fileno())
     return False
 
 
@@ -226,12 +212,8 @@ def _is_regular(descriptor: int) -> bool:
     return stat.S_ISREG(status.st_mode) and status.st_dev != _device_of_memory()
 
 
-def _is_only_read(descriptor: int) -> bool:
-    return fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
-
-
-def _regular_files() -> Iterable[int]:
-    """Yield the descriptors of files on disk, except standard streams."""
+def _regular_files() -> Iterator[tuple[int, bool]]:
+    """Yield the descriptors of files on disk, but of standard streams, and if they only read."""
     try:
         names = os.listdir("/proc/self/fd")
     except OSError:
@@ -239,7 +221,8 @@ def _regular_files() -> Iterable[int]:
     for descriptor in set(map(int, names)) - segment_descriptors() - {0, 1, 2}:
         with suppress(OSError):  # the descriptor of the listing
             if _is_regular(descriptor):
-                yield descriptor
+                access = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE
+                yield descriptor, access == os.O_RDONLY
 
 
 @cache

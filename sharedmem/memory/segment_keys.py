@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from sharedmem.machine.proc import lines, stat_fields
 from sharedmem.memory.segments import Segment, find_identity, identify
 
 
@@ -28,16 +29,8 @@ class SegmentKey(NamedTuple):
 
 def key_of(segment: Segment) -> SegmentKey:
     """Return the key for :func:`open_segment`, valid while this process has the segment."""
-    pid = os.getpid()
-    return SegmentKey(
-        boot(),
-        _pid_namespace(),
-        pid,
-        _start_time(pid),
-        segment.fd,
-        segment.identity,
-        segment.nbytes,
-    )
+    process = _pid_namespace(), os.getpid(), _start_time(os.getpid())
+    return SegmentKey(boot(), *process, segment.fd, segment.identity, segment.nbytes)
 
 
 def open_segment(key: SegmentKey) -> Segment:
@@ -75,9 +68,11 @@ def open_segment(key: SegmentKey) -> Segment:
             f"{what} is gone, since the process has ended; keep the process alive, or {instead}"
         )
     path = Path(f"/proc/{key.pid}/fd/{key.fd}")
+    fd = -1
     try:
         # Tested before it is opened: the number may be that of a terminal or a pipe now.
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC) if _is(key, path.stat()) else -1
+        if identify(path.stat()) == key.identity:
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except PermissionError as error:
         raise PermissionError(
             error.errno,
@@ -85,27 +80,18 @@ def open_segment(key: SegmentKey) -> Segment:
             f"system restricts access to it (ptrace); {instead}",
         ) from error
     except FileNotFoundError:
-        fd = -1
-    if fd >= 0 and not _is(key, os.fstat(fd)):
+        pass
+    if fd >= 0:
+        if identify(os.fstat(fd)) == key.identity:
+            return Segment.attach(fd, key.nbytes)
         os.close(fd)
-        fd = -1
-    if fd < 0:
-        raise ReferenceError(f"{what} has been freed there; keep a reference, or {instead}")
-    return Segment.attach(fd, key.nbytes)
-
-
-def _is(key: SegmentKey, status: os.stat_result) -> bool:
-    return identify(status) == key.identity
+    raise ReferenceError(f"{what} has been freed there; keep a reference, or {instead}")
 
 
 @functools.cache
 def boot() -> str:
     """Return an identifier of this machine and its last start; empty if unknown."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
+    return "".join(lines("/proc/sys/kernel/random/boot_id"))
 
 
 def _pid_namespace() -> str:
@@ -117,10 +103,5 @@ def _pid_namespace() -> str:
 
 def _start_time(pid: int) -> int | None:
     """Return the start time of a process, in clock ticks since boot; None if it has ended."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            # The name before the fields, in parentheses, may contain parentheses and spaces.
-            fields = file.read().rpartition(b")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] == b"Z" else int(fields[19])
+    fields = stat_fields(pid)
+    return int(fields[19]) if fields and fields[0] != "Z" else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import mmap
 import os
@@ -17,8 +16,8 @@ import numpy as np
 from sharedmem.machine.cpython import remove_if_dead
 from sharedmem.machine.freeing import free_with
 from sharedmem.machine.limits import total_memory
-from sharedmem.memory.memory_files import memfd_flags
-from sharedmem.memory.segment_files import (
+from sharedmem.machine.proc import mappings
+from sharedmem.memory.memory_files import (
     HUGE_PAGE,
     check_file,
     closing,
@@ -26,7 +25,7 @@ from sharedmem.memory.segment_files import (
     map_file,
     mapped_bytes,
 )
-from sharedmem.memory.syscalls import Mappings, advise, unmap
+from sharedmem.memory.syscalls import Mappings, advise, byte_interface, unmap
 
 # Per call of MADV_COLLAPSE: the kernel drains its page lists once in each, so few calls are faster.
 _COLLAPSE_BYTES = 16 << 20
@@ -71,10 +70,6 @@ class Segment:
     is the base of each array on it, so that the last array frees the memory.
     """
 
-    __slots__ = (
-        "__weakref__", "_descriptors", "_ending", "_mappings", "_populated", "address", "fd",
-        "identity", "nbytes",
-    )  # fmt: skip
     _mappings: Mappings
 
     def __init__(self, nbytes: int) -> None:
@@ -85,9 +80,7 @@ class Segment:
                 f"group of this process, has {limit} bytes; use numpy.memmap for an array in a "
                 "file, which all functions of sharedmem accept"
             )
-        descriptors = self._hold([])
-        if supports_memfd():
-            create_file(descriptors, mapped_bytes(nbytes))
+        create_file(self._hold([]), mapped_bytes(nbytes))
         self._map(nbytes)
 
     @classmethod
@@ -142,12 +135,7 @@ class Segment:
 
     @property
     def __array_interface__(self) -> dict[str, Any]:
-        return {
-            "version": 3,
-            "shape": (self.nbytes,),
-            "typestr": "|u1",
-            "data": (self.address, False),
-        }
+        return byte_interface(self.address, self.nbytes)
 
     @property
     def buffer(self) -> memoryview:
@@ -209,22 +197,14 @@ def identify(status: os.stat_result) -> tuple[int, int]:
 
 def is_mapped_shared(start: int, stop: int) -> bool:
     """Return whether writes to these addresses reach other processes, by ``/proc/self/maps``."""
-    with contextlib.suppress(OSError), open("/proc/self/maps") as file:
-        for line in file:
-            addresses, flags, _ = line.split(maxsplit=2)
-            first, last = (int(address, 16) for address in addresses.split("-"))
-            if first <= start < last:
-                if "w" not in flags or "s" not in flags:
-                    return False
-                start = last
-                if stop <= last:
-                    return True
+    for first, end, flags, _, _ in mappings():
+        if first <= start < end:
+            if b"w" not in flags or b"s" not in flags:
+                return False
+            start = end
+            if stop <= end:
+                return True
     return False
-
-
-def supports_memfd() -> bool:
-    """Return whether the system has anonymous memory files."""
-    return memfd_flags() is not None
 
 
 @functools.cache

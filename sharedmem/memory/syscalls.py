@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import mmap
 import os
+from ctypes import CDLL, c_int, c_long, c_size_t, c_void_p, get_errno
 from itertools import starmap
 from pathlib import Path
 from typing import Any
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.mmap.restype = ctypes.c_void_p
-_libc.mmap.argtypes = (
-    ctypes.c_void_p,
-    ctypes.c_size_t,
-    ctypes.c_int,
-    ctypes.c_int,
-    ctypes.c_int,
-    ctypes.c_long,
-)
-_libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
-_libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+_libc = CDLL(None, use_errno=True)
+_libc.mmap.restype = c_void_p
+_libc.mmap.argtypes = c_void_p, c_size_t, c_int, c_int, c_int, c_long
+_libc.munmap.argtypes = c_void_p, c_size_t
+_libc.madvise.argtypes = c_void_p, c_size_t, c_int
 if hasattr(_libc, "fallocate"):  # of Linux
-    _libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long)
-_FAILED = ctypes.c_void_p(-1).value
+    _libc.fallocate.argtypes = c_int, c_int, c_long, c_long
+_FAILED = c_void_p(-1).value
 
 # Addresses and lengths of mappings, for their owner to unmap.
 Mappings = list[tuple[int, int]]
@@ -42,22 +35,30 @@ def map_memory(
 
     Raises
     ------
-    OSError
-        If the system refuses; the error has its number.
+    MemoryError, OSError
+        If the system refuses.
     """
     arguments = (address, length, protection, flags, fd, 0)
     mappings.extend(zip(starmap(_libc.mmap, (arguments,)), (length,), strict=True))
     mapped = mappings[-1][0]
     if mapped == _FAILED:
-        code = ctypes.get_errno()
+        code = get_errno()
         mappings.pop()
-        raise OSError(code, f"cannot map {length} bytes of memory: {reason(code)}")
+        raise memory_error(code, length)
     return mapped
 
 
-def unmap_last(mappings: Mappings) -> None:
-    """Unmap the last mapping of a list, and remove it from the list, in one call of C."""
-    next(starmap(unmap, map(mappings.pop, (-1,))))
+def memory_error(code: int, length: int) -> Exception:
+    """Return the exception for `length` bytes of shared memory that the system refuses."""
+    text = f"cannot get {length} bytes of shared memory: {_reason(code)}"
+    if code in (errno.ENOMEM, errno.ENOSPC, errno.EFBIG):
+        return MemoryError(text)
+    return OSError(code, text)
+
+
+def byte_interface(address: int, nbytes: int) -> dict[str, Any]:
+    """Return the array interface of bytes in memory."""
+    return {"version": 3, "shape": (nbytes,), "typestr": "|u1", "data": (address, False)}
 
 
 def allocate_on_disk(fd: int, offset: int, length: int) -> None:
@@ -72,7 +73,7 @@ def allocate_on_disk(fd: int, offset: int, length: int) -> None:
         If there is no space.
     """
     while hasattr(_libc, "fallocate") and _libc.fallocate(fd, 0, offset, length):
-        code = ctypes.get_errno()
+        code = get_errno()
         if code in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
             return
         if code != errno.EINTR:
@@ -83,7 +84,7 @@ def allocate_on_disk(fd: int, offset: int, length: int) -> None:
 _reserve = [mmap.mmap(-1, 1 << 20) for _ in range(4)]
 
 
-def reason(code: int) -> str:
+def _reason(code: int) -> str:
     """Return why the system gives no memory; name the limit on mappings if that is reached."""
     if code == errno.ENOMEM:
         for spare in _reserve:

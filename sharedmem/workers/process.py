@@ -157,8 +157,8 @@ def _fork(main: Callable[[], None], line: LifeLine, handled: Sequence[int]) -> i
     kept_at_fork.line = line
     try:
         with signals_blocked(handled) as mask, fork_locks.hold_compilers() as held:
-            with foreign_libraries.ready_to_fork():
-                pid = _fork_quietly()
+            foreign_libraries.prepare_fork()
+            pid = _fork_quietly()
             if pid == 0:
                 held.close()
                 _run(main, line, handled, mask)

@@ -75,7 +75,7 @@ def test_a_zombie_has_no_start_time():
 
 
 def test_without_memfd_forked_processes_find_the_inherited_segment(monkeypatch):
-    monkeypatch.setattr("sharedmem.memory.segments.supports_memfd", lambda: False)
+    monkeypatch.setattr("sharedmem.memory.memory_files.memfd_flags", lambda: None)
     segment = Segment(100)
     key = key_of(segment)
     pid = os.fork()

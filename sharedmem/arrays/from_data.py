@@ -1,0 +1,97 @@
+"""Shared arrays from existing data, with NumPy's names: array, copy, fromiter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from sharedmem.arrays.constructors import empty_like, filled
+from sharedmem.arrays.conversion import as_ndarray
+from sharedmem.arrays.shared_array import SharedArray, check_dtype
+
+
+def copy(a: ArrayLike, *, order: str = "K") -> SharedArray:
+    """Return a copy of an array in shared memory, made in parallel.
+
+    Parameters
+    ----------
+    a : array_like
+        Any array without Python objects.
+    order : {'K', 'A', 'C', 'F'}, optional
+        Memory order. ``'K'`` matches `a` as closely as possible.
+
+    Returns
+    -------
+    SharedArray
+        The copy, with the shape and type of `a`.
+
+    Notes
+    -----
+    Worker processes are forked, so they can read any array without a copy. Copy arrays that they
+    write to, or that are sent between processes.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> sharedmem.copy([[1, 2], [3, 4]])
+    SharedArray([[1, 2],
+                 [3, 4]])
+    """
+    values = as_ndarray(a)
+    return filled(empty_like(values, order=order), values)
+
+
+def array(obj: ArrayLike, dtype: DTypeLike | None = None, *, order: str = "K") -> SharedArray:
+    """Create a shared array; see `numpy.array`.
+
+    Parameters
+    ----------
+    obj : array_like
+        An array, a scalar, or nested sequences.
+    dtype : dtype, optional
+        Type of the array, by default that of `obj`.
+    order : {'K', 'A', 'C', 'F'}, optional
+        Memory order. ``'K'`` matches `obj` as closely as possible.
+
+    Returns
+    -------
+    SharedArray
+        The array, which is always a copy.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> sharedmem.array([1, 2, 3], dtype="f4")
+    SharedArray([1., 2., 3.], dtype=float32)
+    """
+    values = as_ndarray(obj, None if isinstance(obj, np.ndarray) else dtype)
+    return filled(empty_like(values, dtype, order=order), values)
+
+
+def fromiter(iterable: Iterable[Any], dtype: DTypeLike | None, count: int = -1) -> SharedArray:
+    """Create a 1-D shared array from an iterable; see `numpy.fromiter`.
+
+    Parameters
+    ----------
+    iterable : iterable
+        The items, which are collected in private memory first.
+    dtype : dtype
+        Any type without Python objects.
+    count : int, optional
+        Number of items to read, by default all.
+
+    Returns
+    -------
+    SharedArray
+        The array.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> sharedmem.fromiter((i * i for i in range(4)), dtype="i8")
+    SharedArray([0, 1, 4, 9])
+    """
+    return copy(np.fromiter(iterable, check_dtype(dtype), count))

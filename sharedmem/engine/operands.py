@@ -22,15 +22,13 @@ def is_store(a: Any) -> bool:
     """Return whether an array is read region by region, as those of h5py, zarr, and Dask are.
 
     It has what `h5py.Dataset` and `zarr.Array` have: `shape`, `dtype`, `ndim`, `__getitem__`, and
-    `chunks`, which is None or has an integer for each axis. Classes that override NumPy's ufuncs,
-    such as those of xarray, are array-likes instead, but for Dask's.
+    `chunks`, which is None or has an integer for each axis, but for Dask's. The arrays of xarray
+    are those that they hold.
     """
     if isinstance(a, np.ndarray):
         return False
-    if hasattr(type(a), "__array_ufunc__"):
-        return is_dask(a)
     has_protocol = all(hasattr(a, name) for name in ("shape", "dtype", "ndim", "__getitem__"))
-    return has_protocol and has_chunks(a)
+    return has_protocol and (has_chunks(a) or is_dask(a))
 
 
 def as_array(a: Any) -> Array:

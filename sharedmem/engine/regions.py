@@ -138,7 +138,8 @@ def is_same_store(a: Any, b: Any) -> bool:
     paths = [getattr(store, "store_path", None) for store in (a, b)]  # of zarr
     if None not in paths:
         return bool(paths[0] == paths[1])
-    return a is b or (type(a) is type(b) and bool(a == b))
+    equal = a is b or (type(a) is type(b) and a == b)
+    return equal is True  # and not an array of comparisons
 
 
 def _lengths(part: Any, region: Region) -> tuple[int, ...]:

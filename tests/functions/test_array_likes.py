@@ -254,3 +254,36 @@ def test_an_array_of_xarray_is_an_array_like_and_not_a_file(lengths):
     assert sharedmem.apply_ufunc(np.negative, a).tolist() == [-2, -3, -1]
     assert sharedmem.sort(a).tolist() == [1, 2, 3]
     assert len(sharedmem.chunks(a, size=1)) == 3
+
+
+class Compressed:
+    """An array in a file that overrides NumPy's ufuncs and comparisons, as blosc2's does."""
+
+    ndim, chunks = 1, (2,)
+
+    def __init__(self, values):
+        self._values = values
+        self.shape, self.dtype = values.shape, values.dtype
+        self.size, self.nbytes = values.size, values.nbytes
+
+    def __array_ufunc__(self, *_, **__):
+        raise AssertionError("it was taken as a whole")
+
+    def __eq__(self, other):
+        return self._values == other._values
+
+    def __getitem__(self, region):
+        return self._values[region]
+
+    def __setitem__(self, region, values):
+        self._values[region] = values
+
+
+def test_an_array_in_a_file_may_override_ufuncs():
+    a, out = Compressed(np.arange(5.0)), Compressed(np.zeros(5))
+    assert sharedmem.sum(a) == 10
+    with sharedmem.MapReduceByThread(np=2):
+        sharedmem.map_chunks(copy_chunk, a, out=out)
+    np.testing.assert_array_equal(out[...], a[...])
+    with pytest.raises(TypeError, match="an array in a file"):
+        sharedmem.sort(a)

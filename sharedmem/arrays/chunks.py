@@ -116,7 +116,7 @@ class Grid(Sequence[Chunk]):
             index = self.indices[key]
         except IndexError:
             raise IndexError(f"chunk {key} is not in this grid of {len(self)} chunks") from None
-        bounds = []
+        bounds: list[tuple[int, int]] = []
         position = index
         axes = zip(self.extents, self.counts, self.units, strict=True)
         for extent, count, unit in reversed(list(axes)):
@@ -124,8 +124,7 @@ class Grid(Sequence[Chunk]):
             size, longer = divmod(-(-extent // unit), count)
             start = coordinate * size + min(coordinate, longer)
             stop = start + size + (coordinate < longer)
-            bounds.append((start * unit, min(stop * unit, extent)))
-        bounds.reverse()
+            bounds.insert(0, (start * unit, min(stop * unit, extent)))
         interior = self._chunk(index, bounds, None)
         if not any(self.overlap):
             return interior

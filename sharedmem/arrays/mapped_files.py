@@ -153,10 +153,13 @@ def _inode_of(path: str, address: int) -> int:
         inode = Path(path).stat().st_ino
     except OSError:  # removed, as far as we see: whoever maps it says so
         return 0
-    for first, end, _, mapped, name in mappings():
-        # Either may differ for one file: some file systems have numbers, or names, for layers.
-        if first <= address < end and mapped != inode and name != os.path.realpath(path):
-            raise _replaced(path)
+    for first, end, _, rest in mappings():
+        if first <= address < end:
+            _, _, mapped, *name = rest.split(maxsplit=3)
+            # Either may differ for one file: some file systems have numbers, or names, for layers.
+            is_named = os.fsdecode(b"".join(name).strip()) == os.path.realpath(path)
+            if int(mapped) != inode and not is_named:
+                raise _replaced(path)
     return inode
 
 

@@ -111,6 +111,12 @@ class SharedArray(np.ndarray[Any, np.dtype[Any]]):
     def __getitem__(self, key: Any) -> Any:
         return _plain(super().__getitem__(key))
 
+    def __copy__(self) -> Any:
+        return self.view(np.ndarray).__copy__()
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return self.view(np.ndarray).__deepcopy__(memo)
+
     def __reduce__(self) -> Any:
         segment, layout = describe(self)
         if _noted.segments is not None and segment.fd >= 0:
@@ -135,9 +141,9 @@ def _fresh_as_plain(name: str) -> Callable[..., Any]:
 
 # Methods that allocate in C and keep the subclass.
 _ALLOCATING = (
-    *("__copy__", "__deepcopy__", "argmax", "argmin", "argpartition", "argsort", "astype"),
-    *("byteswap", "choose", "compress", "copy", "diagonal", "dot", "flatten", "nonzero", "ravel"),
-    *("repeat", "reshape", "searchsorted", "take", "trace"),
+    *("argmax", "argmin", "argpartition", "argsort", "astype", "byteswap", "choose", "compress"),
+    *("copy", "diagonal", "dot", "flatten", "nonzero", "ravel", "repeat", "reshape"),
+    *("searchsorted", "take", "trace"),
 )
 for _name in _ALLOCATING:
     setattr(SharedArray, _name, _fresh_as_plain(_name))

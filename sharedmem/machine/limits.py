@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import os
@@ -99,12 +100,10 @@ def _count_cpus() -> tuple[int, str]:
         text = os.environ.get(name, "").strip()
         if not text or _is_for_dask_workers(name):
             continue
-        try:
+        with contextlib.suppress(ValueError):
             count = int(text.split(",")[0])
-        except ValueError:
-            count = 0
-        if count > 0:
-            return count, name
+            if count > 0:
+                return count, name
         warn_caller(
             f"{name}={text!r} is ignored, since it is not a positive number of cores; set it to "
             "one, or unset it"

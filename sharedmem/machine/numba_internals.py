@@ -42,9 +42,8 @@ def restart_parallel_loops() -> None:
     parallel: Any = sys.modules.get("numba.np.ufunc.parallel")
     if parallel is not None:
         # All processes share numba's lock, and one that is killed with it never releases it.
-        own_lock = threading.RLock()
-        parallel._backend_init_process_lock = own_lock
-        parallel._backend_init_thread_lock = own_lock
+        parallel._backend_init_process_lock = threading.RLock()
+        parallel._backend_init_thread_lock = parallel._backend_init_process_lock
     layer: Any = sys.modules.get("numba.np.ufunc.omppool")
     if layer is not None and getattr(parallel, "_is_initialized", False):
         launch = ctypes.CFUNCTYPE(None, ctypes.c_int)(layer.launch_threads)

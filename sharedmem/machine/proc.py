@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 
 def lines(path: str | Path) -> list[str]:
     """Return the lines of a file; none if it cannot be read."""
-    try:
-        return Path(path).read_text(errors="replace").splitlines()
-    except OSError:
-        return []
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        return file.read().decode(errors="replace").splitlines()
+    return []
 
 
-def stat_fields(pid: int | str) -> list[str]:
+def stat_fields(pid: int | str) -> list[bytes]:
     """Return the fields of ``/proc/<pid>/stat`` from the third on; none if there is no process."""
-    # The second one, the name in parentheses, may contain parentheses, spaces, and line breaks.
-    return " ".join(lines(f"/proc/{pid}/stat")).rpartition(")")[2].split()
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:
+        # The second one, the name in parentheses, may contain parentheses and spaces.
+        return file.read().rpartition(b")")[2].split()
+    return []
 
 
-def mappings() -> Iterator[tuple[int, int, bytes, int, str]]:
-    """Yield the first address of each mapping, the end, its flags, and inode and name of its file.
+def mappings() -> Iterator[tuple[int, int, bytes, bytes]]:
+    """Yield the first address of each mapping, the end, the flags, and the rest of its line.
 
     Nothing is yielded where there is no ``/proc/self/maps``.
     """
     with contextlib.suppress(OSError), open("/proc/self/maps", "rb") as file:
         for line in file:
-            bounds, flags, _, _, inode, *name = line.split(maxsplit=5)
-            first, end = (int(bound, 16) for bound in bounds.split(b"-"))
-            yield first, end, flags, int(inode), os.fsdecode(b"".join(name).strip())
+            bounds, flags, rest = line.split(maxsplit=2)
+            first, end = bounds.split(b"-")
+            yield int(first, 16), int(end, 16), flags, rest

@@ -104,4 +104,4 @@ def _pid_namespace() -> str:
 def _start_time(pid: int) -> int | None:
     """Return the start time of a process, in clock ticks since boot; None if it has ended."""
     fields = stat_fields(pid)
-    return int(fields[19]) if fields and fields[0] != "Z" else None
+    return int(fields[19]) if fields and fields[0] != b"Z" else None

@@ -144,7 +144,7 @@ class Segment:
 
     def lacks_pages(self, start: int, stop: int) -> bool:
         """Return whether :meth:`populate` has something to do."""
-        if mapped_bytes(self.nbytes) % HUGE_PAGE or not supports_collapse():
+        if not self._populated or not supports_collapse():  # it is empty in segments < 1 MiB
             return False
         return 0 in self._populated[start // HUGE_PAGE : -(-stop // HUGE_PAGE)]
 
@@ -197,7 +197,7 @@ def identify(status: os.stat_result) -> tuple[int, int]:
 
 def is_mapped_shared(start: int, stop: int) -> bool:
     """Return whether writes to these addresses reach other processes, by ``/proc/self/maps``."""
-    for first, end, flags, _, _ in mappings():
+    for first, end, flags, _ in mappings():
         if first <= start < end:
             if b"w" not in flags or b"s" not in flags:
                 return False

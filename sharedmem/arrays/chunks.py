@@ -220,8 +220,8 @@ def chunks(
         if size is not None:
             sizes = _check_per_axis("size", size, len(axes), 1)
         else:
-            limit = tuning.chunk_bytes if nbytes is None else nbytes
-            _check_per_axis("nbytes", limit, 1, 1)
+            nbytes = tuning.chunk_bytes if nbytes is None else nbytes
+            (limit,) = _check_per_axis("nbytes", nbytes, 1, 1)
             itemsize = getattr(getattr(shape_or_array, "dtype", None), "itemsize", 8)
             sizes = _sizes_within(limit, extents, units, math.prod(shape) * itemsize)
         counts = tuple(

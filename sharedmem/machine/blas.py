@@ -56,16 +56,11 @@ def _starts_threads(library: Library) -> bool:
 
 def _variables(library: Library) -> tuple[ctypes.c_int, ctypes.c_int] | None:
     """Return how many threads OpenBLAS uses, and how many it has; None if this build hides it."""
-    if not _starts_threads(library):
-        return None
-    try:
-        used, most = (
-            ctypes.c_int.in_dll(library.dynlib, name)
-            for name in ("blas_cpu_number", "blas_num_threads")
-        )
-    except ValueError:
-        return None
-    return used, most
+    if _starts_threads(library):
+        with contextlib.suppress(ValueError):
+            used = ctypes.c_int.in_dll(library.dynlib, "blas_cpu_number")
+            return used, ctypes.c_int.in_dll(library.dynlib, "blas_num_threads")
+    return None
 
 
 def _setter(library: Library, n_threads: int) -> Callable[[], object]:

@@ -170,11 +170,11 @@ _writers = _Writers()
 
 
 def _stateful_classes() -> dict[type, str]:
-    modules = ((sys.modules.get(name), found, method) for name, found, method in _STATEFUL)
     return {
-        getattr(module, found): method for module, found, method in modules
-        if hasattr(module, found)
-    }  # fmt: skip
+        getattr(sys.modules[module], name): method
+        for module, name, method in _STATEFUL
+        if hasattr(sys.modules.get(module), name)
+    }
 
 
 def _is_unchanged(writer: Any) -> bool:

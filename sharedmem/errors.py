@@ -85,12 +85,12 @@ def shortened(text: str, limit: int = 20_000) -> str:
     return f"{text[: limit // 2]}\n[{len(text) - limit} characters left out]\n{text[-limit // 2 :]}"
 
 
-def warn_caller(text: str) -> None:
-    """Issue a RuntimeWarning at the line that called this package."""
+def warn_caller(text: str, category: type[Warning] = RuntimeWarning) -> None:
+    """Issue a warning at the line that called this package."""
     level, frame = 1, inspect.currentframe()
     while frame and frame.f_globals.get("__name__", "").partition(".")[0] == "sharedmem":
         level, frame = level + 1, frame.f_back
-    warnings.warn(text, RuntimeWarning, stacklevel=level)
+    warnings.warn(text, category, stacklevel=level)
 
 
 class DeadWorkerError(ChildProcessError):

@@ -151,13 +151,13 @@ def _histogram(found: Statistics) -> Iterator[str]:
 
 def _bar(fraction: float, room: int) -> str:
     """Return a bar in eighths of a character, at least one of them if `fraction` is not 0."""
-    eighths = math.ceil(fraction * room * 8)
-    full, rest = divmod(eighths, 8)
+    full, rest = divmod(math.ceil(fraction * room * 8), 8)
+    bar = "█" * full + (_EIGHTHS[rest - 1] if rest else "")
     try:
-        _EIGHTHS.encode(sys.stdout.encoding or "ascii")
+        bar.encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:
         return "#" * math.ceil(fraction * room)
-    return "█" * full + (_EIGHTHS[rest - 1] if rest else "")
+    return bar
 
 
 def _table(summary: Summary) -> list[str]:

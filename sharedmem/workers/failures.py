@@ -6,12 +6,11 @@ import contextlib
 import os
 import pickle
 import traceback
-import warnings
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, NamedTuple
 
-from sharedmem.errors import LostExceptionType, WorkerException, shortened
+from sharedmem.errors import LostExceptionType, WorkerException, shortened, warn_caller
 
 
 class Failure(NamedTuple):
@@ -71,11 +70,8 @@ def exception_of(failure: Failure) -> WorkerException:
     """Return the exception that the coordinator raises for a failure."""
     reason = failure.reason
     if failure.type_lost:
-        warnings.warn(
-            f"an exception cannot be pickled, so that its type is lost: {reason}",
-            LostExceptionType,
-            stacklevel=2,
-        )
+        text = f"an exception cannot be pickled, so that its type is lost: {reason}"
+        warn_caller(text, LostExceptionType)
     error = WorkerException(reason, failure.traceback)
     error.__cause__ = reason
     return error

@@ -90,11 +90,12 @@ def test_an_exception_that_cannot_be_pickled_loses_its_type(kind):
         }[kind]
 
     with (
-        pytest.warns(LostExceptionType, match="Error"),
+        pytest.warns(LostExceptionType, match="Error") as issued,
         pytest.raises(WorkerException) as caught,
     ):
         MapReduce(np=1).map(work, range(1))
     assert type(caught.value.reason) is Exception
+    assert issued[0].filename == __file__
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 13])

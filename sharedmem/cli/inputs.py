@@ -6,7 +6,6 @@ import math
 import os
 import re
 import signal
-import stat
 import warnings
 import zipfile
 from argparse import Namespace
@@ -88,7 +87,9 @@ def open_arrays(options: Namespace) -> list[StoredArray | Skipped]:
     found: list[StoredArray | Skipped] = []
     for path, member in selected:
         try:
-            _check_kind(path)
+            path.stat()  # which raises OSError if there is none
+            if not (path.is_file() or path.is_dir()):  # a pipe, whose reader might wait forever
+                raise ValueError("not a regular file")
             own = [_checked(part) for part in _open(path, member, options)]
         except OSError as error:
             raise UsageError(f"{path}: {text_of(error)}") from error
@@ -150,13 +151,6 @@ def _split(file: str) -> tuple[Path, str | None]:
         if path.suffix.lower() in {".npz", *CONTAINERS} and os.path.lexists(path):
             return path, (member.removesuffix("]") if found[0] == "[" else member).strip("/")
     return Path(file), None
-
-
-def _check_kind(path: Path) -> None:
-    """Refuse pipes and devices, whose reader might wait forever."""
-    mode = path.stat().st_mode
-    if path.suffix.lower() != ".zarr" and not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
-        raise ValueError("not a regular file")
 
 
 def _checked(array: StoredArray | Skipped) -> StoredArray | Skipped:

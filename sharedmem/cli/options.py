@@ -86,23 +86,19 @@ def check(options: argparse.Namespace) -> None:
         raise UsageError("--bins and --range cannot be combined with --axis: it has no histogram")
     options.bins = options.bins or DEFAULT_BINS
     if options.range is not None:
-        _check_range(options.range, options.bins)
+        low, high = options.range
+        if not (math.isfinite(high - low) and low < high):
+            raise UsageError(f"--range {low:g} {high:g}: LO must be less than HI, and both finite")
+        try:
+            np.histogram_bin_edges([], options.bins, (low, high))
+        except ValueError as error:
+            raise UsageError(f"--range {low:.17g} {high:.17g}: {error}") from error
     if options.workers is not None and options.dask is not None:
         raise UsageError("--workers cannot be combined with --dask: the cluster sets the number")
     if options.workers is not None and options.workers < 0:
         raise UsageError(f"--workers must be at least 0, got {options.workers}")
     if options.plot is not None:
         _check_plot(options.plot)
-
-
-def _check_range(limits: tuple[float, float], bins: int) -> None:
-    low, high = limits
-    if not (math.isfinite(high - low) and low < high):
-        raise UsageError(f"--range {low:g} {high:g}: LO must be less than HI, and both finite")
-    try:
-        np.histogram_bin_edges([], bins, (low, high))
-    except ValueError as error:
-        raise UsageError(f"--range {low:.17g} {high:.17g}: {error}") from error
 
 
 def _check_plot(path: Path) -> None:

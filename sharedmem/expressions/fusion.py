@@ -206,8 +206,7 @@ class _Program:
         return value.source
 
     def _new_strip(self, dtype: Dtype) -> Source:
-        place = 1 + len(self._operand_dtypes)
-        strip = Source(place, dtype, self.scratch)
+        strip = Source(1 + len(self._operand_dtypes), dtype, self.scratch)
         self.scratch += STRIP * dtype.itemsize
         return strip
 

@@ -110,10 +110,7 @@ class Kernel:
             places = [*addresses, ctypes.addressof(scratch), *numbers]
             arguments = (ctypes.c_void_p * len(places))(*places)
             self.function(arguments, size, streams, claim, claimed, done)
-            looks = 0
-            while is_caller and counts[_DONE] < size and looks < _LOOKS:
-                looks += 1
-            return bool(counts[_DONE] >= size)
+            return any(counts[_DONE] >= size for _ in range(_LOOKS if is_caller else 1))
 
         if share is None:
             work(True)

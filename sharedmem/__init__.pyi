@@ -37,10 +37,6 @@ from .errors import (
     StopProcessGroup as StopProcessGroup,
     WorkerException as WorkerException,
 )
-from .functions.arg_extrema import (
-    argmax as argmax,
-    argmin as argmin,
-)
 from .functions.averages import (
     average as average,
 )
@@ -70,6 +66,14 @@ from .functions.elementwise import (
 from .functions.evaluate import (
     evaluate as evaluate,
 )
+from .functions.extrema import (
+    argmax as argmax,
+    argmin as argmin,
+    max as max,
+    min as min,
+    minmax as minmax,
+    ptp as ptp,
+)
 from .functions.histograms import (
     histogram as histogram,
     histogram2d as histogram2d,
@@ -92,9 +96,7 @@ from .functions.nan_reductions import (
     nanmean as nanmean,
     nanmin as nanmin,
     nanprod as nanprod,
-    nanstd as nanstd,
     nansum as nansum,
-    nanvar as nanvar,
 )
 from .functions.quantiles import (
     median as median,
@@ -105,12 +107,8 @@ from .functions.reductions import (
     all as all,
     any as any,
     count_nonzero as count_nonzero,
-    max as max,
     mean as mean,
-    min as min,
-    minmax as minmax,
     prod as prod,
-    ptp as ptp,
     sum as sum,
 )
 from .functions.searching import (
@@ -136,6 +134,8 @@ from .functions.unique import (
 )
 from .functions.variance import (
     moments as moments,
+    nanstd as nanstd,
+    nanvar as nanvar,
     std as std,
     var as var,
 )

@@ -51,8 +51,9 @@ def read_only(a: Array) -> Array:
 
 def is_labeled(a: Any) -> bool:
     """Return whether an array holds another one, and names its axes, as those of xarray do."""
-    names = ("dims", "data", "__array_ufunc__")
-    return not isinstance(a, np.ndarray) and all(hasattr(type(a), name) for name in names)
+    kind = type(a)
+    has_data = hasattr(kind, "dims") and hasattr(kind, "data") and hasattr(kind, "__array_ufunc__")
+    return has_data and not issubclass(kind, np.ndarray)
 
 
 def unwrapped(a: Any) -> Any:

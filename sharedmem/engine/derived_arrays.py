@@ -16,7 +16,9 @@ Array = NDArray[Any]
 
 
 def masked(a: Any, where: Any, fill: Any) -> Any:
-    """Return `a` with `fill` in place of the elements that the mask `where` leaves out."""
+    """Return `a` with `fill` in place of the elements that the mask `where` leaves out, if any."""
+    if where is True:
+        return a
     dtype = np.dtype(a.dtype)
     mask = as_mask(where, a.shape)
     return Derived(partial(_masked, dtype.type(fill)), (a, mask), a.shape, dtype)

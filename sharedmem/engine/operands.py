@@ -27,14 +27,15 @@ def is_store(a: Any) -> bool:
     """
     if isinstance(a, np.ndarray):
         return False
-    has_protocol = all(hasattr(a, name) for name in ("shape", "dtype", "ndim", "__getitem__"))
+    names = "shape", "dtype", "ndim", "__getitem__"  # of which lists have one, but no chunks
+    has_protocol = hasattr(a, "chunks") and all(hasattr(a, name) for name in names)
     return has_protocol and (has_chunks(a) or is_dask(a))
 
 
 def as_array(a: Any) -> Array:
     """Return `a` as an ndarray, or as what is read like one: an array in a file."""
     if isinstance(a, np.ndarray):
-        return as_ndarray(a)
+        return a if type(a) is np.ndarray else as_ndarray(a)
     a = unwrapped(a)
     if not is_store(a):
         return as_ndarray(a)
@@ -48,8 +49,6 @@ def as_operand(a: Any) -> Array:
 
     NumPy's functions respect such overrides.
     """
-    if type(a) is np.ndarray:  # the usual case, for the sake of small arrays
-        return a
     if has_rules(a) and all(hasattr(a, name) for name in ("shape", "dtype", "ndim", "size")):
         array: Array = a
         return array
@@ -165,6 +164,11 @@ def check_target(target: Any, role: str, shape: tuple[int, ...] | None = None) -
         raise ValueError(f"{role} has shape {target.shape}, but the result has {shape}")
     if not target.flags.writeable:
         raise ValueError(f"{named(target, role)} is read-only; give a writable array as out")
+    check_disk(target, role)
+
+
+def check_disk(target: Array, role: str) -> None:
+    """Raise if an array is in a file on a full disk, where writing to it would end the process."""
     try:
         reserve(target)
     except OSError as error:

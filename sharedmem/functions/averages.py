@@ -17,7 +17,6 @@ from sharedmem.functions.linear_algebra import line_dot, run_over
 from sharedmem.functions.nonfinite import warn_nonfinite
 from sharedmem.functions.reductions import mean, sum
 from sharedmem.kernels import sums
-from sharedmem.kernels.compile import formula
 from sharedmem.machine.tuning import tuning
 
 Array = NDArray[Any]
@@ -84,10 +83,8 @@ def average(
         result = (_weighted_sum(a, spread, axes, wide, keepdims) / total).astype(dtype)[()]
     if not returned:
         return result
-    total = total.astype(np.asarray(result).dtype)[()]
-    if np.shape(total) != np.shape(result):
-        total = np.broadcast_to(total, np.shape(result)).copy()
-    return result, total
+    total = np.broadcast_to(total, np.shape(result))
+    return result, total.astype(np.asarray(result).dtype, "C")[()]
 
 
 def _spread_weights(weights: Array, a: Array, axes: tuple[int, ...] | None) -> Array:
@@ -131,8 +128,7 @@ def _weighted_sum(
     parts = run_over(grid, a.nbytes + weights.nbytes)(chunk_sum, grid)
     for chunk, part in zip(grid, parts, strict=True):
         place = tuple(slice(None) if axis in axes else where for axis, where in enumerate(chunk))
-        with np.errstate(all="ignore"):
-            total[place], error = formula(sums.two_sum)(total[place], part)
-            lost[place] += error
+        state = sums.combine((total[place], lost[place]), (part, np.zeros_like(part)))
+        total[place], lost[place] = state
     result = warn_nonfinite(sums.compensated(total, lost), "reduce", a, weights)
     return (result if keepdims else result.squeeze(axes))[()]

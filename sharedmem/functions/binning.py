@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from sharedmem.arrays.chunks import Chunk, chunks
 from sharedmem.engine.operands import in_memory
-from sharedmem.functions.reductions import minmax
+from sharedmem.functions.extrema import minmax
 from sharedmem.kernels import histograms
 from sharedmem.kernels.loops.layout import as_numbers
 from sharedmem.machine.tuning import tuning
@@ -80,10 +80,7 @@ def can_weigh(weights: Array | None, shape: tuple[int, ...], kinds: str) -> bool
 
 
 def in_cells(
-    columns: Sequence[Array],
-    edges: Sequence[Array],
-    even: Sequence[bool],
-    weights: Array | None = None,
+    columns: list[Array], edges: Sequence[Array], even: list[bool], weights: Array | None = None
 ) -> Array:
     """Return the number of points in each cell, or the sum of their weights, in C order.
 
@@ -92,12 +89,8 @@ def in_cells(
     n_cells = math.prod(len(side) - 1 for side in edges)
     dtype = float if weights is not None and weights.dtype.kind == "f" else np.int64
     axes = [
-        (
-            column,
-            side.astype(histograms.search_type(column.dtype, side)),
-            histograms.limits(side, e),
-        )
-        for column, side, e in zip(columns, edges, even, strict=True)
+        (x, side.astype(histograms.search_type(x.dtype, side)), histograms.limits(side, is_even))
+        for x, side, is_even in zip(columns, edges, even, strict=True)
     ]
     step = tuning.histogram_run_length
 

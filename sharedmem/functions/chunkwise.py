@@ -16,22 +16,22 @@ from sharedmem.pool.mapreduce import current_pool
 
 @as_function(of=kernels.map_chunks)
 def map_chunks(*args: Any, **options: Any) -> Any:  # noqa: D103 - see `as_function`
-    return current_pool().map_chunks(*args, **options)
+    return kernels.map_chunks(current_pool().runner, *args, **options)
 
 
 @as_function(of=stencils.map_overlap)
 def map_overlap(*args: Any, **options: Any) -> Any:  # noqa: D103
-    return current_pool().map_overlap(*args, **options)
+    return stencils.map_overlap(current_pool().runner, *args, **options)
 
 
 @as_function(of=ufuncs.apply_ufunc)
 def apply_ufunc(*args: Any, **options: Any) -> Any:  # noqa: D103
-    return current_pool().apply_ufunc(*args, **options)
+    return ufuncs.apply_ufunc(current_pool().runner, *args, **options)
 
 
 @as_function(of=reduce_array)
 def reduce(*args: Any, **options: Any) -> Any:  # noqa: D103
-    return current_pool().reduce(*args, **options)
+    return reduce_array(current_pool().runner, *args, **options)
 
 
 def any_chunk(a: NDArray[Any], test: Callable[[NDArray[Any]], Any]) -> bool:

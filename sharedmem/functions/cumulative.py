@@ -8,11 +8,13 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from sharedmem.arrays.chunks import Chunk, bytes_a_chunk, chunks
 from sharedmem.engine import accumulate as engine
 from sharedmem.engine.accumulate_stored import accumulate_stored
-from sharedmem.engine.operands import as_array, check_target, in_memory, is_store
+from sharedmem.engine.operands import as_array, in_memory, is_store
+from sharedmem.functions.elementwise import by_chunk
 from sharedmem.functions.nonfinite import warn_nonfinite
+from sharedmem.functions.outputs import Out
+from sharedmem.functions.selection import can_write
 from sharedmem.pool.mapreduce import current_pool
 
 Array = NDArray[Any]
@@ -25,11 +27,7 @@ _NUMPYS: dict[Any, Any] = {
 
 
 def accumulate(
-    ufunc: Any,
-    a: ArrayLike,
-    axis: int = 0,
-    dtype: DTypeLike | None = None,
-    out: Array | None = None,
+    ufunc: Any, a: ArrayLike, axis: int = 0, dtype: DTypeLike | None = None, out: Out = None
 ) -> Any:
     """Accumulate the result of applying a ufunc to all elements along an axis.
 
@@ -86,7 +84,7 @@ def accumulate(
 
 
 def cumsum(
-    a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None, out: Array | None = None
+    a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None, out: Out = None
 ) -> Any:
     """Return the cumulative sum of the elements along an axis; see `numpy.cumsum`.
 
@@ -124,7 +122,7 @@ def cumsum(
 
 
 def cumprod(
-    a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None, out: Array | None = None
+    a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None, out: Out = None
 ) -> Any:
     """Return the cumulative product of the elements along an axis; see `numpy.cumprod`.
 
@@ -148,7 +146,7 @@ def cumprod(
 
 
 def nancumsum(
-    a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None, out: Array | None = None
+    a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None, out: Out = None
 ) -> Any:
     """Return the cumulative sum along an axis, treating NaN as zero; see `numpy.nancumsum`.
 
@@ -174,7 +172,7 @@ def nancumsum(
 
 
 def nancumprod(
-    a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None, out: Array | None = None
+    a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None, out: Out = None
 ) -> Any:
     """Return the cumulative product along an axis, treating NaN as one; see `numpy.nancumprod`.
 
@@ -198,39 +196,29 @@ def nancumprod(
 
 
 def _cumulate(
-    ufunc: Any,
-    a: Array,
-    axis: int | None,
-    dtype: DTypeLike | None,
-    out: Any,
-    with_nan: Array | None = None,
+    ufunc: Any, a: Array, axis: int | None, dtype: Any, out: Any, given: Array | None = None
 ) -> Any:
     if dtype is not None:  # NumPy's functions take a byte order or a unit, which ufuncs refuse
         natural = _NUMPYS[ufunc][0](np.empty(0, a.dtype), dtype=dtype).dtype
         dtype = None if natural.kind in "mM" else natural
-    return _accumulate(ufunc, *_with_axis(a, axis), dtype, out, with_nan)
+    return _accumulate(ufunc, *_with_axis(a, axis), dtype, out, given)
 
 
 def _accumulate(
-    ufunc: Any,
-    a: Array,
-    axis: int,
-    dtype: DTypeLike | None,
-    out: Any,
-    with_nan: Array | None = None,
+    ufunc: Any, a: Array, axis: int, dtype: Any, out: Any, given: Array | None = None
 ) -> Any:
-    """Accumulate an array; `with_nan` is what it was before NaN was replaced, if it was."""
+    """Accumulate an array; `given` is what it was before NaN was replaced, if it was."""
     runner, nbytes = current_pool().runner, 2 * a.nbytes
     if is_store(a) or runner.sees(a):
         stream, run, seen, target = runner.stored(a, out, gives_array=True)
         result = accumulate_stored(stream, run, ufunc, seen, axis, dtype, target)
         return result if out is None else out
     result = engine.accumulate(runner.run(nbytes), runner.share(nbytes), ufunc, a, axis, dtype, out)
-    source = a if with_nan is None else with_nan
+    source = a if given is None else given
     if ufunc is np.add and result.size and not np.may_share_memory(result, source):
         # A sum that is infinite or NaN stays so to the end of its line.
         last = np.take(result, -1, axis)
-        warn_nonfinite(last, "accumulate", source, axis=axis, skips_nan=with_nan is not None)
+        warn_nonfinite(last, "accumulate", source, axis=axis, skips_nan=given is not None)
     return result
 
 
@@ -241,7 +229,7 @@ def _with_axis(a: Array, axis: int | None) -> tuple[Array, int]:
     return (a, axis) if a.ndim else (a.reshape(1), normalize_axis_index(axis, 1))
 
 
-def _nancumulate(ufunc: Any, a: Array, axis: int | None, dtype: DTypeLike | None, out: Any) -> Any:
+def _nancumulate(ufunc: Any, a: Array, axis: int | None, dtype: Any, out: Any) -> Any:
     """Accumulate a copy without NaN, in place if it has the type of the result."""
     if a.dtype.kind == "O":
         return _NUMPYS[ufunc][1](a, axis, dtype, out)
@@ -250,24 +238,14 @@ def _nancumulate(ufunc: Any, a: Array, axis: int | None, dtype: DTypeLike | None
     a, axis = _with_axis(a, axis)
     axis = normalize_axis_index(axis, a.ndim)
     has_type = (dtype is None or np.dtype(dtype) == a.dtype) and a.dtype.isnative
-    if (
-        has_type
-        and isinstance(out, np.ndarray)
-        and (out.shape, out.dtype) == (a.shape, a.dtype)
-        and not np.may_share_memory(a, out)
-    ):
-        check_target(out, "out")
-        numbers = np.asarray(out)
-    else:
-        numbers = np.empty_like(a, subok=False)
-
-    def replace_nan(chunk: Chunk) -> None:
-        part = a[chunk]
-        np.copyto(numbers[chunk], part)
-        np.copyto(numbers[chunk], ufunc.identity, where=np.isnan(part))
-
-    grid = chunks(a, range(a.ndim), nbytes=bytes_a_chunk(a.nbytes))
-    current_pool().runner.run(a.nbytes)(replace_nan, grid)
+    place = out if has_type and can_write(out, a.shape, a.dtype, a) else None
+    numbers = np.asarray(by_chunk(_without_nan, (a, ufunc.identity), place))
     if out is None and has_type:
         out = numbers
     return _cumulate(ufunc, numbers, axis, dtype, out, a)
+
+
+def _without_nan(a: Array, substitute: int, out: Out = None) -> Array:
+    numbers: Array = np.positive(a, out=out)
+    np.copyto(numbers, substitute, where=np.isnan(a))
+    return numbers

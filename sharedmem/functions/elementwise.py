@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +14,7 @@ from sharedmem.arrays.conversion import check_plain
 from sharedmem.arrays.shared_array import populate
 from sharedmem.engine.line_view import memory_order
 from sharedmem.engine.operands import in_memory
+from sharedmem.functions.outputs import store
 from sharedmem.functions.selection import can_write, nonzero
 from sharedmem.machine.tuning import tuning
 from sharedmem.pool.mapreduce import current_pool
@@ -51,15 +52,11 @@ def where(condition: ArrayLike, *choices: ArrayLike) -> Any:
         return nonzero(condition)
     if len(choices) != 2:
         raise ValueError(f"got {len(choices)} of x and y: give both or neither")
-    return _by_chunk(_choose, (condition, *choices))
+    return by_chunk(_choose, (condition, *choices))
 
 
 def _choose(condition: Any, x: Any, y: Any, out: Array | None = None) -> Any:
-    chosen = np.where(condition, x, y)
-    if out is None:
-        return chosen
-    out[...] = chosen
-    return out
+    return store(np.where(condition, x, y), out)
 
 
 def clip(
@@ -111,14 +108,11 @@ def clip(
     if options:
         for x in (a_min, a_max, options.get("where")):
             check_plain(x)
-        numpy_clip: Any = np.clip
-        return numpy_clip(in_memory(a), a_min, a_max, out, **options)
-    return _by_chunk(np.clip, (a, a_min, a_max), out)
+        return cast(Any, np.clip)(in_memory(a), a_min, a_max, out, **options)
+    return by_chunk(np.clip, (a, a_min, a_max), out)
 
 
-def _by_chunk(
-    function: Callable[..., Any], given: tuple[Any, ...], out: Array | None = None
-) -> Any:
+def by_chunk(function: Callable[..., Any], given: tuple[Any, ...], out: Array | None = None) -> Any:
     """Apply an elementwise function of NumPy chunk by chunk; the result is private memory."""
     operands: list[Any] = [x if x is None or np.isscalar(x) else in_memory(x) for x in given]
     arrays = [in_memory(x) for x in operands if x is not None]

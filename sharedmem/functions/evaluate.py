@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,6 @@ from sharedmem.engine.line_view import memory_order
 from sharedmem.engine.operands import as_array, common_shape
 from sharedmem.expressions.binding import bind, compute
 from sharedmem.expressions.fusion import fuse
-from sharedmem.expressions.kernel import is_plain
 from sharedmem.expressions.language import CONSTANTS, Steps, names_in, parse
 from sharedmem.machine.tuning import tuning
 from sharedmem.pool.mapreduce import current_pool
@@ -96,15 +96,14 @@ def evaluate(
     [0.0, 0.125, 0.25, 0.375, 0.5]
     """
     steps = parse(expression)
-    used = set(names_in(steps))
-    given = _given(used, arrays, named)
+    given = _given({*names_in(steps)}, {} if arrays is None else arrays, named)
     values = {name: _as_operand(value) for name, value in given.items()}
     with np.errstate(all="ignore"):
         bound, names, scalars = bind(steps, values)
         operands = [values[name] for name in names]
         size = math.prod(common_shape([x.shape for x in operands]))
         dtypes = tuple(np.dtype(x.dtype) for x in operands)
-        function = _Function(expression, bound, dtypes, scalars, size)
+        function = _Function(expression, bound, dtypes, tuple(scalars), size)
         return current_pool().apply_ufunc(function, *operands, out=out)
 
 
@@ -120,19 +119,17 @@ def _as_operand(value: Any) -> Any:
 
 def _given(used: set[str], arrays: Any, named: dict[str, Any]) -> dict[str, Any]:
     """Return the array or number of each name in an expression; raise if there is none."""
-    if not (arrays is None or hasattr(arrays, "keys")):
+    if not hasattr(arrays, "keys"):
         raise TypeError(
             f"arrays must be a mapping of names to arrays, got {type(arrays).__name__}; give the "
             "array for the result as out=, and others by name"
         )
-    others = arrays if arrays is not None else {}
-    told = ", ".join(map(str, (*others, *named))) or "none"
-    if both := sorted({*others} & {*named}):
+    told = ", ".join(map(str, (*arrays, *named))) or "none"
+    if both := sorted({*arrays} & {*named}):
         raise TypeError(f"{', '.join(both)} are given in the mapping and by name; give them once")
     if unused := sorted({*named} - used):
         raise TypeError(f"{', '.join(unused)} cannot be found in the expression; given: {told}")
-    found: dict[str, Any] = {name: others[name] for name in sorted(used) if name in others}
-    found |= named
+    found = {name: arrays[name] for name in sorted(used) if name in arrays} | named
     if unknown := sorted(used - {*found, *CONSTANTS}):
         hint = "; an array of that name is given in a mapping, {'out': array}"
         hint = hint if unknown == ["out"] else ""
@@ -140,34 +137,27 @@ def _given(used: set[str], arrays: Any, named: dict[str, Any]) -> dict[str, Any]
     return found
 
 
+@dataclass(eq=False)
 class _Function:
     """An expression that can be called like a ufunc, on a chunk of each operand."""
 
+    text: str
+    steps: Steps
+    dtypes: tuple[np.dtype[Any], ...]
+    scalars: tuple[Any, ...]
+    size: int
     nout = 1
 
-    def __init__(
-        self,
-        text: str,
-        steps: Steps,
-        dtypes: tuple[np.dtype[Any], ...],
-        scalars: list[Any],
-        size: int,
-    ) -> None:
-        self._made_from = text, steps, dtypes, scalars, size
-        self.__name__ = text
-        self.nin = len(dtypes)
-        self._steps = steps
-        self._scalars = tuple(scalars)
-        self._size = size
-        self._kernel = (
-            fuse(steps, dtypes, scalars, is_exact=False)
-            if size > tuning.expression_piece_length
-            else None
-        )
+    def __post_init__(self) -> None:
+        """Compile the expression for arrays that are not small."""
+        self.__name__, self.nin = self.text, len(self.dtypes)
+        is_long = self.size > tuning.expression_piece_length
+        made_from = self.steps, self.dtypes, self.scalars
+        self.kernel = fuse(*made_from, is_exact=False) if is_long else None
 
     def __reduce__(self) -> Any:
         """Pickle without the machine code: another process compiles its own."""
-        return _Function, self._made_from
+        return _Function, (self.text, self.steps, self.dtypes, self.scalars, self.size)
 
     def __call__(self, *operands: Array, out: tuple[Array, ...] = ()) -> Any:
         """Compute a chunk; for a chunk without elements, return the dtype of results."""
@@ -188,15 +178,15 @@ class _Function:
 
         If not, the arrays have to be cut into pieces first.
         """
-        if self._kernel is None:
+        if self.kernel is None:
             return False
-        return self._kernel.compute_whole(operands, out, self._size, share) is not None
+        return self.kernel.compute_whole(operands, out, self.size, share) is not None
 
     def _empty_result(self, operands: tuple[Array, ...], out: tuple[Array, ...]) -> Any:
-        if self._kernel is None:
-            result = np.asarray(compute(self._steps, operands, self._scalars))
+        if self.kernel is None:
+            result = np.asarray(compute(self.steps, operands, self.scalars))
         else:
-            result = np.empty(operands[0].shape, self._kernel.dtype)
+            result = np.empty(operands[0].shape, self.kernel.dtype)
         for target in out:
             if not np.can_cast(result.dtype, target.dtype, "same_kind"):
                 raise TypeError(
@@ -207,13 +197,10 @@ class _Function:
 
     def _compute(self, parts: list[Array]) -> None:
         *operands, out = parts
-        if self._kernel is None:
-            result = compute(self._steps, tuple(operands), self._scalars)
+        if self.kernel is None:
+            result = compute(self.steps, tuple(operands), self.scalars)
         else:
-            result = np.empty(out.shape, self._kernel.dtype)
-            self._kernel([*map(_contiguous, operands)], result, streams=False)
+            result = np.empty(out.shape, self.kernel.dtype)
+            plain = [np.require(x, x.dtype.newbyteorder("="), ["C", "A"]) for x in operands]
+            self.kernel(plain, result, streams=False)
         np.copyto(out, result, casting="unsafe")
-
-
-def _contiguous(a: Array) -> Array:
-    return a if is_plain(a) else np.array(a, a.dtype.newbyteorder("="), order="C")

@@ -11,7 +11,7 @@ from sharedmem.arrays.conversion import as_ndarray, check_plain
 from sharedmem.engine.operands import as_array, in_memory, is_store
 from sharedmem.functions.binning import can_weigh, in_cells
 from sharedmem.functions.chunkwise import reduce
-from sharedmem.functions.reductions import minmax
+from sharedmem.functions.extrema import minmax
 from sharedmem.kernels import histograms
 from sharedmem.machine.tuning import tuning
 
@@ -202,10 +202,8 @@ def histogramdd(
     hist = hist.reshape([len(part) - 1 for part in edges])
     if density:
         total = hist.sum()
-        for axis, part in enumerate(edges):
-            shape = [1] * n_axes
-            shape[axis] = -1
-            hist = hist / np.diff(part).reshape(shape)
+        for widths in np.ix_(*map(np.diff, edges)):
+            hist = hist / widths
         hist /= total
     return hist, edges
 

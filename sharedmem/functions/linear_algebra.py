@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
@@ -14,8 +15,8 @@ from sharedmem.engine.reduce import Axis
 from sharedmem.engine.runners import Run, run_serially
 from sharedmem.functions.chunkwise import reduce
 from sharedmem.functions.nonfinite import warn_nonfinite
-from sharedmem.functions.reductions import count_nonzero
-from sharedmem.kernels import dots, norms
+from sharedmem.functions.outputs import store
+from sharedmem.kernels import counts, dots, norms
 from sharedmem.machine.tuning import tuning
 from sharedmem.pool.mapreduce import current_pool
 
@@ -68,11 +69,9 @@ def dot(a: ArrayLike, b: ArrayLike, out: Array | None = None) -> Any:
     a, b = in_memory(a), in_memory(b)
     if not a.ndim == b.ndim == 1 or len(a) != len(b) or not _are_numbers(a, b):
         return np.dot(a, b, out)
-    if out is None:
-        return line_dot(a, b, conjugate=False)
-    np.dot(a[:0], b[:0], out)  # raises if `out` does not fit
-    out[...] = line_dot(a, b, conjugate=False)
-    return out
+    if out is not None:
+        np.dot(a[:0], b[:0], out)  # raises if `out` does not fit
+    return store(line_dot(a, b, conjugate=False), out)
 
 
 def vdot(a: ArrayLike, b: ArrayLike, /) -> Any:
@@ -140,10 +139,7 @@ def run_over(grid: Grid, nbytes: int) -> Run:
 
 
 def norm(
-    x: ArrayLike,
-    ord: float | str | None = None,
-    axis: Axis = None,
-    keepdims: bool = False,
+    x: ArrayLike, ord: float | str | None = None, axis: Axis = None, keepdims: bool = False
 ) -> Any:
     """Return the norm of a vector or matrix; see `numpy.linalg.norm`.
 
@@ -192,13 +188,13 @@ def norm(
     if not (is_default or is_frobenius or is_vector) or x.dtype.kind not in "biufc" or not x.size:
         return np.linalg.norm(x, cast(Any, ord), axis, keepdims)
     x = x.astype(float) if x.dtype.kind in "biu" else x
-    if is_default or is_frobenius or ord == 2:
-        return _euclidean(x, axes, keepdims)
-    return _vector_norm(x, ord, axes, keepdims)
-
-
-def _euclidean(x: Array, axes: Axis, keepdims: bool) -> Any:
     reduce_x = partial(reduce, a=x, axis=axes, keepdims=keepdims)
+    if is_default or is_frobenius or ord == 2:
+        return _euclidean(x, reduce_x, axes)
+    return _vector_norm(x, reduce_x, axes, ord)
+
+
+def _euclidean(x: Array, reduce_x: Callable[..., Any], axes: Axis) -> Any:
     squares = reduce_x(norms.sum_of_squares(x.dtype))
     with np.errstate(all="ignore"):
         values = np.sqrt(squares)
@@ -211,15 +207,14 @@ def _euclidean(x: Array, axes: Axis, keepdims: bool) -> Any:
     return warn_nonfinite(values, "dot", x, axis=axes)
 
 
-def _vector_norm(x: Array, order: Any, axes: Axis, keepdims: bool) -> Any:
-    reduce_x = partial(reduce, a=x, axis=axes, keepdims=keepdims)
+def _vector_norm(x: Array, reduce_x: Callable[..., Any], axes: Axis, order: Any) -> Any:
     result = norms.real_type(x.dtype)
     if order == np.inf:
         return reduce_x(norms.largest_magnitude(x.dtype))
     if order == -np.inf:
         return reduce_x(norms.smallest_magnitude(x.dtype))
     if order == 0:
-        return np.asarray(count_nonzero(x, axes, keepdims=keepdims)).astype(result)[()]
+        return reduce_x(counts.count_nonzero(x.dtype)).astype(result)[()]
     if order == 1:
         return warn_nonfinite(reduce_x(norms.sum_of_magnitudes(x.dtype)), "reduce", x, axis=axes)
     powers = reduce_x(norms.sum_of_powers(x.dtype, order))

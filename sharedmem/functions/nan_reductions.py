@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike
 
 from sharedmem.engine.reduce import Axis
-from sharedmem.functions import numpy_rules
-from sharedmem.functions.numpy_rules import apply, degrees_lost
-
-Array = NDArray[Any]
+from sharedmem.functions import numpy_rules as rules
+from sharedmem.functions.outputs import Out
+from sharedmem.functions.reduction_rules import Options
 
 
 def nansum(
     a: ArrayLike,
     axis: Axis = None,
     dtype: DTypeLike | None = None,
-    out: Array | None = None,
+    out: Out = None,
     keepdims: bool = False,
     initial: Any = None,
     where: Any = True,
@@ -40,14 +39,14 @@ def nansum(
     >>> float(sharedmem.nansum([1.0, float("nan"), 4.0]))
     5.0
     """
-    return apply(numpy_rules.NANSUM, a, axis, dtype, out, keepdims, initial, where)
+    return rules.NANSUM.apply(a, Options(axis, dtype, out, keepdims, where, initial))
 
 
 def nanprod(
     a: ArrayLike,
     axis: Axis = None,
     dtype: DTypeLike | None = None,
-    out: Array | None = None,
+    out: Out = None,
     keepdims: bool = False,
     initial: Any = None,
     where: Any = True,
@@ -70,14 +69,14 @@ def nanprod(
     >>> float(sharedmem.nanprod([1.0, float("nan"), 4.0]))
     4.0
     """
-    return apply(numpy_rules.NANPROD, a, axis, dtype, out, keepdims, initial, where)
+    return rules.NANPROD.apply(a, Options(axis, dtype, out, keepdims, where, initial))
 
 
 def nanmean(
     a: ArrayLike,
     axis: Axis = None,
     dtype: DTypeLike | None = None,
-    out: Array | None = None,
+    out: Out = None,
     keepdims: bool = False,
     *,
     where: Any = True,
@@ -105,13 +104,13 @@ def nanmean(
     >>> float(sharedmem.nanmean([1.0, float("nan"), 4.0]))
     2.5
     """
-    return apply(numpy_rules.NANMEAN, a, axis, dtype, out, keepdims, where=where)
+    return rules.NANMEAN.apply(a, Options(axis, dtype, out, keepdims, where))
 
 
 def nanmin(
     a: ArrayLike,
     axis: Axis = None,
-    out: Array | None = None,
+    out: Out = None,
     keepdims: bool = False,
     initial: Any = None,
     where: Any = True,
@@ -144,13 +143,13 @@ def nanmin(
     >>> float(sharedmem.nanmin([3.0, float("nan"), 1.0]))
     1.0
     """
-    return apply(numpy_rules.NANMIN, a, axis, None, out, keepdims, initial, where)
+    return rules.NANMIN.apply(a, Options(axis, None, out, keepdims, where, initial))
 
 
 def nanmax(
     a: ArrayLike,
     axis: Axis = None,
-    out: Array | None = None,
+    out: Out = None,
     keepdims: bool = False,
     initial: Any = None,
     where: Any = True,
@@ -183,99 +182,11 @@ def nanmax(
     >>> float(sharedmem.nanmax([3.0, float("nan"), 1.0]))
     3.0
     """
-    return apply(numpy_rules.NANMAX, a, axis, None, out, keepdims, initial, where)
-
-
-def nanvar(
-    a: ArrayLike,
-    axis: Axis = None,
-    dtype: DTypeLike | None = None,
-    out: Array | None = None,
-    ddof: float = 0,
-    keepdims: bool = False,
-    *,
-    where: Any = True,
-    mean: Any = None,
-    correction: float | None = None,
-) -> Any:
-    """Return the variance over given axes, ignoring NaN, as `numpy.nanvar` does.
-
-    Parameters
-    ----------
-    a, axis, dtype, out, keepdims, where, mean, correction
-        As for :func:`var`.
-    ddof : float, optional
-        Delta degrees of freedom. The divisor is ``n - ddof``, where n is the number of elements
-        that are not NaN. By default 0.
-
-    Returns
-    -------
-    scalar or ndarray
-        The variance, or `out` if it is given. Computed in one pass.
-
-    Warns
-    -----
-    RuntimeWarning
-        If no more than `ddof` elements are not NaN. The result is NaN.
-
-    Examples
-    --------
-    >>> import sharedmem
-    >>> float(sharedmem.nanvar([1.0, float("nan"), 5.0]))
-    4.0
-    """
-    return apply(
-        numpy_rules.NANVAR, a, axis, dtype, out, keepdims,
-        where=where, ddof=degrees_lost(ddof, correction), mean=mean,
-    )  # fmt: skip
-
-
-def nanstd(
-    a: ArrayLike,
-    axis: Axis = None,
-    dtype: DTypeLike | None = None,
-    out: Array | None = None,
-    ddof: float = 0,
-    keepdims: bool = False,
-    *,
-    where: Any = True,
-    mean: Any = None,
-    correction: float | None = None,
-) -> Any:
-    """Return the standard deviation over given axes, ignoring NaN, as `numpy.nanstd` does.
-
-    Parameters
-    ----------
-    a, axis, dtype, out, keepdims, where, mean, correction
-        As for :func:`var`.
-    ddof : float, optional
-        Delta degrees of freedom. The divisor is ``n - ddof``, where n is the number of elements
-        that are not NaN. By default 0.
-
-    Returns
-    -------
-    scalar or ndarray
-        The standard deviation, or `out` if it is given. Computed in one pass.
-
-    Warns
-    -----
-    RuntimeWarning
-        If no more than `ddof` elements are not NaN. The result is NaN.
-
-    Examples
-    --------
-    >>> import sharedmem
-    >>> float(sharedmem.nanstd([1.0, float("nan"), 5.0]))
-    2.0
-    """
-    return apply(
-        numpy_rules.NANSTD, a, axis, dtype, out, keepdims,
-        where=where, ddof=degrees_lost(ddof, correction), mean=mean,
-    )  # fmt: skip
+    return rules.NANMAX.apply(a, Options(axis, None, out, keepdims, where, initial))
 
 
 def nanargmin(
-    a: ArrayLike, axis: int | None = None, out: Array | None = None, *, keepdims: bool = False
+    a: ArrayLike, axis: int | None = None, out: Out = None, *, keepdims: bool = False
 ) -> Any:
     """Return the indices of the minimum values, ignoring NaN, as `numpy.nanargmin` does.
 
@@ -301,11 +212,11 @@ def nanargmin(
     >>> int(sharedmem.nanargmin([3.0, float("nan"), 1.0]))
     2
     """
-    return apply(numpy_rules.NANARGMIN, a, axis, None, out, keepdims)
+    return rules.NANARGMIN.apply(a, Options(axis, None, out, keepdims))
 
 
 def nanargmax(
-    a: ArrayLike, axis: int | None = None, out: Array | None = None, *, keepdims: bool = False
+    a: ArrayLike, axis: int | None = None, out: Out = None, *, keepdims: bool = False
 ) -> Any:
     """Return the indices of the maximum values, ignoring NaN, as `numpy.nanargmax` does.
 
@@ -331,4 +242,4 @@ def nanargmax(
     >>> int(sharedmem.nanargmax([3.0, float("nan"), 1.0]))
     0
     """
-    return apply(numpy_rules.NANARGMAX, a, axis, None, out, keepdims)
+    return rules.NANARGMAX.apply(a, Options(axis, None, out, keepdims))

@@ -9,10 +9,12 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.typing import NDArray
 
-from sharedmem.engine.operands import check_target
+from sharedmem.arrays.conversion import has_rules
+from sharedmem.engine.operands import check_disk, check_target
 from sharedmem.engine.reduce import Axis
 
 Array = NDArray[Any]
+Out = Array | None
 
 
 def line_length(a: Array, axis: Axis) -> int:
@@ -27,6 +29,15 @@ def kept_shape(a: Array, axis: Axis, keepdims: bool) -> tuple[int, ...]:
     if keepdims:
         return tuple(1 if at in axes else length for at, length in enumerate(a.shape))
     return tuple(length for at, length in enumerate(a.shape) if at not in axes)
+
+
+def fits(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any] | None) -> bool:
+    """Return whether `out` is a plain, writable array of this shape and dtype; check its disk."""
+    is_plain = isinstance(out, np.ndarray) and not has_rules(out) and out.flags.writeable
+    if not (is_plain and out.shape == shape and out.dtype == dtype):
+        return False
+    check_disk(out, "out")
+    return True
 
 
 def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,20 +10,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
-from numpy.typing import NDArray
 
 from sharedmem.arrays.conversion import has_rules
-from sharedmem.engine.derived_arrays import as_mask, masked
-from sharedmem.engine.operands import in_memory
+from sharedmem.engine.derived_arrays import masked
+from sharedmem.engine.operands import as_array, as_operand, in_memory
 from sharedmem.engine.reduce import Axis
 from sharedmem.errors import warn_caller
 from sharedmem.functions.chunkwise import any_chunk, reduce
 from sharedmem.functions.nonfinite import warn_nonfinite
-from sharedmem.functions.outputs import check_out, kept_shape, line_length, store
+from sharedmem.functions.outputs import check_out, fits, kept_shape, line_length, store
 from sharedmem.kernels import counts, products
 from sharedmem.kernels.reduction import LineReduction
 
-Array = NDArray[Any]
 DType = np.dtype[Any]
 
 # Numbers and times.
@@ -36,16 +35,13 @@ class Options(NamedTuple):
     dtype: Any = None
     out: Any = None
     keepdims: bool = False
-    initial: Any = None
     where: Any = True
+    initial: Any = None
     ddof: float = 0
     mean: Any = None
 
 
-_DEFAULTS = Options()
-
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Rule:
     """The rule by which one of NumPy's reductions is computed: a row of the table in `numpy_rules`.
 
@@ -57,6 +53,8 @@ class Rule:
         Returns the reduction for a dtype, and in some families for the dtype of the result.
     inputs, results : str
         The kinds of dtypes that kernels take, and return.
+    longdouble : bool
+        Whether kernels take and return longdouble.
     plain : Rule, optional
         Of a function that skips NaN: the rule of the function that does not.
     no_nan : str
@@ -73,34 +71,48 @@ class Rule:
     kernel: Callable[..., LineReduction]
     inputs: str = KINDS
     results: str = KINDS
+    longdouble: bool = True
     plain: Rule | None = None
     no_nan: str = "biumM"
     finish: Callable[[Any], Any] | None = None
     typed_by: Callable[..., Any] | None = None
     needs_initial: bool = False
 
+    def apply(self, a: Any, options: Options) -> Any:
+        """Return the value of a call, or `out`: by kernels what they cover, all else by NumPy."""
+        if type(a) is not np.ndarray:
+            a = as_operand(a)
+        if self.plain is not None and a.dtype.kind in self.no_nan:
+            return self.plain.apply(a, options)
+        if type(a) is not np.ndarray and has_rules(a):
+            return self.by_numpy(a, options)
+        wanted = None if options.dtype is None else np.dtype(options.dtype)
+        result = result_dtype(self, a.dtype, wanted)
+        if result is None or not self.covers(a, result, options):
+            return self.by_numpy(a, options)
+        return store(self.value(a, result, options), options.out)
+
+    def reduce(self, a: Any, axis: Axis, keepdims: bool) -> Any:
+        """Return the value of a call of a function that has no other options, and is faster so."""
+        a = as_array(a)
+        if a.ndim and a.size and a.dtype.kind in self.inputs:
+            return reduce(self.kernel(a.dtype), a, axis, keepdims=keepdims)
+        return self.numpy(in_memory(a), axis=axis, keepdims=keepdims)
+
     def covers(self, a: Any, result: DType, options: Options) -> bool:
-        """Return whether kernels compute this.
+        """Return whether kernels compute this, for dtypes that they take and return.
 
         NumPy does the rest: arrays that are empty or have no axes, and an `out` of another shape or
         dtype.
         """
         if a.ndim == 0 or a.size == 0 or options.mean is not None:
             return False
-        if result.kind not in self.results:
-            return False
         if options.where is not True and (
             a.dtype.kind not in "biufc" or (self.needs_initial and options.initial is None)
         ):
             return False
-        out = options.out
-        return out is None or (
-            isinstance(out, np.ndarray)
-            and not has_rules(out)
-            and out.flags.writeable
-            and out.dtype == result
-            and out.shape == kept_shape(a, options.axis, options.keepdims)
-        )
+        out, axis = options.out, options.axis
+        return out is None or fits(out, kept_shape(a, axis, options.keepdims), result)
 
     def by_numpy(self, a: Any, options: Options) -> Any:
         """Call NumPy's function.
@@ -108,11 +120,8 @@ class Rule:
         Options that have NumPy's defaults are left out: functions do not take all options, nor do
         types with rules of their own.
         """
-        given = {
-            name: value
-            for name, value, default in zip(options._fields, options, _DEFAULTS, strict=True)
-            if value is not default
-        }
+        defaults = options._field_defaults
+        given = {k: value for k, value in options._asdict().items() if value is not defaults[k]}
         return self.numpy(a if has_rules(a) else in_memory(a), **given)
 
     def value(self, a: Any, result: DType, options: Options) -> Any:
@@ -121,38 +130,47 @@ class Rule:
         return self.finish(value) if self.finish else value
 
 
-@dataclass(frozen=True, kw_only=True)
+@functools.lru_cache(512)
+def result_dtype(rule: Rule, dtype: DType, wanted: DType | None) -> DType | None:
+    """Return the dtype that NumPy's function returns, or None if kernels do not take or return it.
+
+    `wanted` is the argument `dtype` of the call.
+    """
+    if dtype.kind not in rule.inputs:
+        return None
+    function, options = rule.typed_by or rule.numpy, {} if wanted is None else {"dtype": wanted}
+    # Of two axes, one is kept: NumPy returns an array then, also of objects.
+    result = np.asarray(function(np.zeros((1, 1), dtype), axis=0, **options)).dtype
+    is_covered = rule.longdouble or "g" not in (dtype.char, result.char)
+    return result if is_covered and result.kind in rule.results else None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Total(Rule):
     """Sums and products.
 
     Attributes
     ----------
     ufunc : ufunc
-        Combines two elements.
-    neutral : number
-        Replaces the elements that a mask leaves out.
+        Combines two elements. Its identity replaces the elements that a mask leaves out.
     """
 
     ufunc: np.ufunc
-    neutral: int
     results: str = "iufcmM"
 
     def value(self, a: Any, result: DType, options: Options) -> Any:
         """Return totals of `initial` and elements."""
         axis, initial = options.axis, options.initial
-        if options.where is not True:
-            a = masked(a, options.where, self.neutral)
-        reduction: LineReduction = self.kernel(a.dtype, result)
-        excused: Any = False
+        a = masked(a, options.where, self.ufunc.identity)
+        reduction, excused = self.kernel(a.dtype, result), False
         if initial is not None and self.ufunc is np.multiply and result.kind in "fc":
             # The product alone may overflow where that with `initial` does not.
             reduction = products.starting_from(initial, reduction, result)
             excused = not np.isfinite(initial)
             initial = None
         value = reduce(reduction, a, axis, keepdims=options.keepdims or initial is not None)
-        warn_nonfinite(
-            value, "reduce", a, axis=axis, skips_nan=self.plain is not None, excused=excused
-        )
+        skips_nan = self.plain is not None
+        warn_nonfinite(value, "reduce", a, axis=axis, skips_nan=skips_nan, excused=excused)
         return value if initial is None else _combine(self.ufunc, initial, value, options)
 
 
@@ -163,7 +181,7 @@ def _combine(ufunc: Any, initial: Any, value: Any, options: Options) -> Any:
     return ufunc.reduce(rest, options.axis, dtype, None, options.keepdims, initial)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Extremum(Rule):
     """Minima and maxima.
 
@@ -184,8 +202,7 @@ class Extremum(Rule):
         initial, where = options.initial, options.where
         if a.dtype.kind == "b" and where is True and initial is None:
             return self.of_truth.value(a, result, options)
-        if where is not True:
-            a = masked(a, where, initial if self.plain is None else np.nan)
+        a = masked(a, where, initial if self.plain is None else np.nan)
         keepdims = options.keepdims or initial is not None
         value = reduce(self.kernel(a.dtype), a, options.axis, keepdims=keepdims)
         if initial is not None:
@@ -195,77 +212,7 @@ class Extremum(Rule):
         return value
 
 
-@dataclass(frozen=True, kw_only=True)
-class Average(Rule):
-    """Means, variances, and standard deviations; ``kernel(dtype, result, count, ddof)``.
-
-    Attributes
-    ----------
-    of_masked : callable
-        ``of_masked(a, result, options, count)`` is the value where a mask selects elements.
-    warning : str
-        NumPy's warning where no more than `ddof` elements take part.
-    """
-
-    of_masked: Callable[..., Any]
-    warning: str
-    results: str = "fcmM"
-
-    def value(self, a: Any, result: DType, options: Options) -> Any:
-        """Return averages; warn of too few elements."""
-        axis, keepdims, where = options.axis, options.keepdims, options.where
-        if where is True:
-            count: Any = line_length(a, axis)
-            reduction = self.kernel(a.dtype, result, count, options.ddof)
-            value = reduce(reduction, a, axis, keepdims=keepdims)
-        else:
-            mask = as_mask(where, a.shape)
-            count = reduce(counts.count_nonzero(mask.dtype), mask, axis, keepdims=keepdims)
-            value = self.of_masked(a, result, options, count)
-            a = masked(a, where, 0)
-        is_short = count <= options.ddof
-        if is_short is not False and np.any(is_short):
-            warn_caller(self.warning)
-        return warn_nonfinite(value, "reduce", a, axis=axis, excused=is_short)
-
-
-@dataclass(frozen=True, kw_only=True)
-class NanAverage(Rule):
-    """Averages of the elements that are not NaN, which ``kernel(dtype, result, ddof)`` counts.
-
-    Attributes
-    ----------
-    warning : str
-        NumPy's warning where no more than `ddof` elements are not NaN.
-    longdouble : bool
-        Whether kernels take and return longdouble.
-    """
-
-    warning: str
-    longdouble: bool = True
-    results: str = "fc"
-
-    def covers(self, a: Any, result: DType, options: Options) -> bool:
-        """Return whether kernels compute this."""
-        is_long = "g" in (a.dtype.char, result.char)
-        return (self.longdouble or not is_long) and super().covers(a, result, options)
-
-    def value(self, a: Any, result: DType, options: Options) -> Any:
-        """Return averages; warn of too few elements."""
-        axis, ddof = options.axis, options.ddof
-        if options.where is not True:
-            a = masked(a, options.where, np.nan)
-        reduction = self.kernel(a.dtype, result, ddof)
-        value, count = reduce(reduction, a, axis, keepdims=options.keepdims)
-        is_short = count <= ddof
-        if np.any(is_short):
-            warn_caller(self.warning)
-        value = warn_nonfinite(value, "reduce", a, axis=axis, skips_nan=True, excused=is_short)
-        value = self.finish(value) if self.finish else value
-        return value if value.dtype == result else value.astype(result)
-
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Truth(Rule):
     """Tests of whether any element is true, or all elements are.
 
@@ -291,33 +238,28 @@ class Truth(Rule):
     def value(self, a: Any, result: DType, options: Options) -> Any:
         """Return truth values; of one line, stop at the first chunk that decides."""
         axis, keepdims = options.axis, options.keepdims
-        if options.where is not True:
-            a = masked(a, options.where, self.neutral)
+        a = masked(a, options.where, self.neutral)
         length = line_length(a, axis)
         if isinstance(a, np.ndarray) and length == a.size:
-            value = not any_chunk(a, _lacks) if self.neutral else any_chunk(a, np.any)
+            decides = (lambda chunk: not np.all(chunk)) if self.neutral else np.any
+            value = any_chunk(a, decides) != self.neutral
             return np.reshape(value, kept_shape(a, axis, keepdims))[()]
         count = reduce(self.kernel(a.dtype), a, axis, keepdims=keepdims)
         return count == length if self.neutral else count > 0
 
 
-def _lacks(chunk: Array) -> bool:
-    return not np.all(chunk)
-
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Position(Rule):
     """Indices of the first minimum or maximum."""
 
     def covers(self, a: Any, result: DType, options: Options) -> bool:
-        """Return whether kernels compute this: of arrays in memory, along one axis or all."""
-        if options.axis is not None and a.ndim:
-            normalize_axis_index(operator.index(options.axis), a.ndim)  # type: ignore[arg-type]
+        """Return whether kernels compute this: of arrays in memory only."""
         return isinstance(a, np.ndarray) and super().covers(a, result, options)
 
     def value(self, a: Any, result: DType, options: Options) -> Any:
         """Return indices along the axis, or in C order; raise where all elements are NaN."""
-        line, along = (a.reshape(-1), 0) if options.axis is None else (a, options.axis)
+        line, axis = (a.reshape(-1), 0) if options.axis is None else (a, options.axis)
+        along = normalize_axis_index(operator.index(axis), line.ndim)  # type: ignore[arg-type]
         if line.strides[along] < 0:  # reductions see elements in the order of memory
             line = np.ascontiguousarray(line)
         value = reduce(self.kernel(a.dtype), line, along, keepdims=options.keepdims)

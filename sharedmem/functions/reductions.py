@@ -1,23 +1,22 @@
-"""NumPy's reductions by their names, on the pool in use."""
+"""Sums, products, means, counts, and truth values by NumPy's names, on the pool in use."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike
 
 from sharedmem.engine.reduce import Axis
-from sharedmem.functions import numpy_rules
-from sharedmem.functions.numpy_rules import apply
-
-Array = NDArray[Any]
+from sharedmem.functions import numpy_rules as rules
+from sharedmem.functions.outputs import Out
+from sharedmem.functions.reduction_rules import Options
 
 
 def sum(
     a: ArrayLike,
     axis: Axis = None,
     dtype: DTypeLike | None = None,
-    out: Array | None = None,
+    out: Out = None,
     keepdims: bool = False,
     initial: Any = None,
     where: Any = True,
@@ -64,14 +63,14 @@ def sum(
     >>> float(sharedmem.sum([0.1] * 10))
     1.0
     """
-    return apply(numpy_rules.SUM, a, axis, dtype, out, keepdims, initial, where)
+    return rules.SUM.apply(a, Options(axis, dtype, out, keepdims, where, initial))
 
 
 def prod(
     a: ArrayLike,
     axis: Axis = None,
     dtype: DTypeLike | None = None,
-    out: Array | None = None,
+    out: Out = None,
     keepdims: bool = False,
     initial: Any = None,
     where: Any = True,
@@ -98,14 +97,14 @@ def prod(
     >>> int(sharedmem.prod([2, 3, 7]))
     42
     """
-    return apply(numpy_rules.PROD, a, axis, dtype, out, keepdims, initial, where)
+    return rules.PROD.apply(a, Options(axis, dtype, out, keepdims, where, initial))
 
 
 def mean(
     a: ArrayLike,
     axis: Axis = None,
     dtype: DTypeLike | None = None,
-    out: Array | None = None,
+    out: Out = None,
     keepdims: bool = False,
     *,
     where: Any = True,
@@ -135,138 +134,7 @@ def mean(
     >>> sharedmem.mean([[1, 2], [3, 5]], axis=0).tolist()
     [2.0, 3.5]
     """
-    return apply(numpy_rules.MEAN, a, axis, dtype, out, keepdims, where=where)
-
-
-def min(
-    a: ArrayLike,
-    axis: Axis = None,
-    out: Array | None = None,
-    keepdims: bool = False,
-    initial: Any = None,
-    where: Any = True,
-) -> Any:
-    """Return the minimum of array elements over given axes, as `numpy.min` does.
-
-    Parameters
-    ----------
-    a, axis, out, keepdims
-        As for :func:`sum`.
-    initial : scalar, optional
-        The largest value that the result can have. Required with `where`.
-    where : array_like of bool, optional
-        As for :func:`sum`.
-
-    Returns
-    -------
-    scalar or ndarray
-        The minimum, or `out` if it is given. It is NaN if one of the elements is NaN.
-
-    Raises
-    ------
-    ValueError
-        If there are no elements, or `where` is given without `initial`.
-
-    Examples
-    --------
-    >>> import sharedmem
-    >>> int(sharedmem.min([3, 1, 2]))
-    1
-    """
-    return apply(numpy_rules.MIN, a, axis, None, out, keepdims, initial, where)
-
-
-def max(
-    a: ArrayLike,
-    axis: Axis = None,
-    out: Array | None = None,
-    keepdims: bool = False,
-    initial: Any = None,
-    where: Any = True,
-) -> Any:
-    """Return the maximum of array elements over given axes, as `numpy.max` does.
-
-    Parameters
-    ----------
-    a, axis, out, keepdims
-        As for :func:`sum`.
-    initial : scalar, optional
-        The smallest value that the result can have. Required with `where`.
-    where : array_like of bool, optional
-        As for :func:`sum`.
-
-    Returns
-    -------
-    scalar or ndarray
-        The maximum, or `out` if it is given. It is NaN if one of the elements is NaN.
-
-    Raises
-    ------
-    ValueError
-        If there are no elements, or `where` is given without `initial`.
-
-    Examples
-    --------
-    >>> import sharedmem
-    >>> int(sharedmem.max([3, 1, 2]))
-    3
-    """
-    return apply(numpy_rules.MAX, a, axis, None, out, keepdims, initial, where)
-
-
-def minmax(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> tuple[Any, Any]:
-    """Return the minimum and the maximum of array elements, in one pass.
-
-    Parameters
-    ----------
-    a, axis, keepdims
-        As for :func:`sum`.
-
-    Returns
-    -------
-    tuple of two scalars or ndarrays
-        As :func:`min` and :func:`max` return them.
-
-    Raises
-    ------
-    ValueError
-        If there are no elements.
-
-    Examples
-    --------
-    >>> import sharedmem
-    >>> sharedmem.minmax([[3, 1], [2, 5]], axis=1)
-    (array([1, 2]), array([3, 5]))
-    """
-    smallest, largest = apply(numpy_rules.MINMAX, a, axis, keepdims=keepdims)
-    return smallest, largest
-
-
-def ptp(a: ArrayLike, axis: Axis = None, out: Array | None = None, keepdims: bool = False) -> Any:
-    """Return the range of values (maximum - minimum), as `numpy.ptp` does but in one pass.
-
-    Parameters
-    ----------
-    a, axis, out, keepdims
-        As for :func:`sum`.
-
-    Returns
-    -------
-    scalar or ndarray
-        The range, or `out` if it is given.
-
-    Raises
-    ------
-    ValueError
-        If there are no elements.
-
-    Examples
-    --------
-    >>> import sharedmem
-    >>> int(sharedmem.ptp([3, 1, 7]))
-    6
-    """
-    return apply(numpy_rules.PTP, a, axis, None, out, keepdims)
+    return rules.MEAN.apply(a, Options(axis, dtype, out, keepdims, where))
 
 
 def count_nonzero(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Any:
@@ -288,16 +156,11 @@ def count_nonzero(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) ->
     >>> int(sharedmem.count_nonzero([0, 1, 7]))
     2
     """
-    return apply(numpy_rules.COUNT_NONZERO, a, axis, keepdims=keepdims)
+    return rules.COUNT_NONZERO.reduce(a, axis, keepdims)
 
 
 def any(
-    a: ArrayLike,
-    axis: Axis = None,
-    out: Array | None = None,
-    keepdims: bool = False,
-    *,
-    where: Any = True,
+    a: ArrayLike, axis: Axis = None, out: Out = None, keepdims: bool = False, *, where: Any = True
 ) -> Any:
     """Test whether any array element over given axes is true, as `numpy.any` does.
 
@@ -321,16 +184,11 @@ def any(
     >>> bool(sharedmem.any([0, 0, 2]))
     True
     """
-    return apply(numpy_rules.ANY, a, axis, None, out, keepdims, where=where)
+    return rules.ANY.apply(a, Options(axis, None, out, keepdims, where))
 
 
 def all(
-    a: ArrayLike,
-    axis: Axis = None,
-    out: Array | None = None,
-    keepdims: bool = False,
-    *,
-    where: Any = True,
+    a: ArrayLike, axis: Axis = None, out: Out = None, keepdims: bool = False, *, where: Any = True
 ) -> Any:
     """Test whether all array elements over given axes are true, as `numpy.all` does.
 
@@ -354,4 +212,4 @@ def all(
     >>> bool(sharedmem.all([1, 0, 2]))
     False
     """
-    return apply(numpy_rules.ALL, a, axis, None, out, keepdims, where=where)
+    return rules.ALL.apply(a, Options(axis, None, out, keepdims, where))

@@ -15,7 +15,8 @@ from sharedmem.arrays.conversion import read_only
 from sharedmem.arrays.shared_array import populate
 from sharedmem.engine.line_view import memory_order
 from sharedmem.engine.operands import in_memory
-from sharedmem.functions.reductions import minmax
+from sharedmem.functions.extrema import minmax
+from sharedmem.functions.outputs import fits
 from sharedmem.kernels import mask_selection
 from sharedmem.machine.tuning import tuning
 from sharedmem.pool.mapreduce import current_pool
@@ -220,11 +221,8 @@ def can_write(
 ) -> bool:
     """Return whether chunks of `out` may be written while others are read, or there is no `out`."""
     return out is None or (
-        isinstance(out, np.ndarray)
-        and out.shape == shape
-        and out.dtype == dtype
+        fits(out, shape, dtype)
         and out.flags.c_contiguous
-        and out.flags.writeable
         and out.flags.aligned
         and not any(np.may_share_memory(out, x) for x in inputs)
     )

@@ -6,14 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike
 
 from sharedmem.engine.operands import as_array
 from sharedmem.engine.reduce import Axis
-from sharedmem.functions import numpy_rules
+from sharedmem.functions import numpy_rules as rules
 from sharedmem.functions.chunkwise import reduce
 from sharedmem.functions.nonfinite import warn_nonfinite
-from sharedmem.functions.numpy_rules import apply, degrees_lost
+from sharedmem.functions.outputs import Out
+from sharedmem.functions.reduction_rules import Options
 from sharedmem.kernels import Reduction, moments as four_moments
 from sharedmem.kernels.moments import Moments, Summary
 
@@ -22,7 +23,7 @@ def var(
     a: ArrayLike,
     axis: Axis = None,
     dtype: DTypeLike | None = None,
-    out: NDArray[Any] | None = None,
+    out: Out = None,
     ddof: float = 0,
     keepdims: bool = False,
     *,
@@ -68,17 +69,15 @@ def var(
     >>> float(sharedmem.var([1, 2, 3, 4], ddof=1))
     1.6666666666666667
     """
-    return apply(
-        numpy_rules.VAR, a, axis, dtype, out, keepdims,
-        where=where, ddof=degrees_lost(ddof, correction), mean=mean,
-    )  # fmt: skip
+    ddof = _degrees_lost(ddof, correction)
+    return rules.VAR.apply(a, Options(axis, dtype, out, keepdims, where, None, ddof, mean))
 
 
 def std(
     a: ArrayLike,
     axis: Axis = None,
     dtype: DTypeLike | None = None,
-    out: NDArray[Any] | None = None,
+    out: Out = None,
     ddof: float = 0,
     keepdims: bool = False,
     *,
@@ -109,10 +108,101 @@ def std(
     >>> float(sharedmem.std([1, 1, 3, 3]))
     1.0
     """
-    return apply(
-        numpy_rules.STD, a, axis, dtype, out, keepdims,
-        where=where, ddof=degrees_lost(ddof, correction), mean=mean,
-    )  # fmt: skip
+    ddof = _degrees_lost(ddof, correction)
+    return rules.STD.apply(a, Options(axis, dtype, out, keepdims, where, None, ddof, mean))
+
+
+def nanvar(
+    a: ArrayLike,
+    axis: Axis = None,
+    dtype: DTypeLike | None = None,
+    out: Out = None,
+    ddof: float = 0,
+    keepdims: bool = False,
+    *,
+    where: Any = True,
+    mean: Any = None,
+    correction: float | None = None,
+) -> Any:
+    """Return the variance over given axes, ignoring NaN, as `numpy.nanvar` does.
+
+    Parameters
+    ----------
+    a, axis, dtype, out, keepdims, where, mean, correction
+        As for :func:`var`.
+    ddof : float, optional
+        Delta degrees of freedom. The divisor is ``n - ddof``, where n is the number of elements
+        that are not NaN. By default 0.
+
+    Returns
+    -------
+    scalar or ndarray
+        The variance, or `out` if it is given. Computed in one pass.
+
+    Warns
+    -----
+    RuntimeWarning
+        If no more than `ddof` elements are not NaN. The result is NaN.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> float(sharedmem.nanvar([1.0, float("nan"), 5.0]))
+    4.0
+    """
+    ddof = _degrees_lost(ddof, correction)
+    return rules.NANVAR.apply(a, Options(axis, dtype, out, keepdims, where, None, ddof, mean))
+
+
+def nanstd(
+    a: ArrayLike,
+    axis: Axis = None,
+    dtype: DTypeLike | None = None,
+    out: Out = None,
+    ddof: float = 0,
+    keepdims: bool = False,
+    *,
+    where: Any = True,
+    mean: Any = None,
+    correction: float | None = None,
+) -> Any:
+    """Return the standard deviation over given axes, ignoring NaN, as `numpy.nanstd` does.
+
+    Parameters
+    ----------
+    a, axis, dtype, out, keepdims, where, mean, correction
+        As for :func:`var`.
+    ddof : float, optional
+        Delta degrees of freedom. The divisor is ``n - ddof``, where n is the number of elements
+        that are not NaN. By default 0.
+
+    Returns
+    -------
+    scalar or ndarray
+        The standard deviation, or `out` if it is given. Computed in one pass.
+
+    Warns
+    -----
+    RuntimeWarning
+        If no more than `ddof` elements are not NaN. The result is NaN.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> float(sharedmem.nanstd([1.0, float("nan"), 5.0]))
+    2.0
+    """
+    ddof = _degrees_lost(ddof, correction)
+    return rules.NANSTD.apply(a, Options(axis, dtype, out, keepdims, where, None, ddof, mean))
+
+
+def _degrees_lost(ddof: float, correction: float | None) -> float:
+    """Return `ddof`, or `correction`, which is its other name."""
+    if correction is None:
+        return ddof
+    if ddof != 0:
+        raise ValueError(f"ddof={ddof} and correction={correction} are one option: give one")
+    return correction
 
 
 def moments(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Moments:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given, settings, strategies as st
 
 import sharedmem
-from sharedmem.functions import numpy_rules
+from sharedmem.functions import reduction_rules
 from tests.functions.test_reductions import assert_same, outcome
 from tests.kernels.strategies import DTYPES, arrays_and_axes
 
@@ -162,7 +162,7 @@ def test_nan_in_object_arrays_is_ignored(name):
 
 @pytest.mark.parametrize("name", ["nanvar", "nanstd"])
 def test_complex_variances_warn_once(name):
-    numpy_rules.result_dtype.cache_clear()
+    reduction_rules.result_dtype.cache_clear()
     with warnings.catch_warnings(record=True) as ours:
         warnings.simplefilter("always")
         getattr(sharedmem, name)([1.0, 2.0], dtype=complex)

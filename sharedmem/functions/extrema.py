@@ -1,0 +1,206 @@
+"""Minima and maxima, and their indices, by NumPy's names, on the pool in use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from sharedmem.engine.operands import as_array
+from sharedmem.engine.reduce import Axis
+from sharedmem.functions import numpy_rules as rules
+from sharedmem.functions.outputs import Out
+from sharedmem.functions.reduction_rules import Options
+
+
+def min(
+    a: ArrayLike,
+    axis: Axis = None,
+    out: Out = None,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = True,
+) -> Any:
+    """Return the minimum of array elements over given axes, as `numpy.min` does.
+
+    Parameters
+    ----------
+    a, axis, out, keepdims
+        As for :func:`sum`.
+    initial : scalar, optional
+        The largest value that the result can have. Required with `where`.
+    where : array_like of bool, optional
+        As for :func:`sum`.
+
+    Returns
+    -------
+    scalar or ndarray
+        The minimum, or `out` if it is given. It is NaN if one of the elements is NaN.
+
+    Raises
+    ------
+    ValueError
+        If there are no elements, or `where` is given without `initial`.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> int(sharedmem.min([3, 1, 2]))
+    1
+    """
+    return rules.MIN.apply(a, Options(axis, None, out, keepdims, where, initial))
+
+
+def max(
+    a: ArrayLike,
+    axis: Axis = None,
+    out: Out = None,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = True,
+) -> Any:
+    """Return the maximum of array elements over given axes, as `numpy.max` does.
+
+    Parameters
+    ----------
+    a, axis, out, keepdims
+        As for :func:`sum`.
+    initial : scalar, optional
+        The smallest value that the result can have. Required with `where`.
+    where : array_like of bool, optional
+        As for :func:`sum`.
+
+    Returns
+    -------
+    scalar or ndarray
+        The maximum, or `out` if it is given. It is NaN if one of the elements is NaN.
+
+    Raises
+    ------
+    ValueError
+        If there are no elements, or `where` is given without `initial`.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> int(sharedmem.max([3, 1, 2]))
+    3
+    """
+    return rules.MAX.apply(a, Options(axis, None, out, keepdims, where, initial))
+
+
+def minmax(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> tuple[Any, Any]:
+    """Return the minimum and the maximum of array elements, in one pass.
+
+    Parameters
+    ----------
+    a, axis, keepdims
+        As for :func:`sum`.
+
+    Returns
+    -------
+    tuple of two scalars or ndarrays
+        As :func:`min` and :func:`max` return them.
+
+    Raises
+    ------
+    ValueError
+        If there are no elements.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> sharedmem.minmax([[3, 1], [2, 5]], axis=1)
+    (array([1, 2]), array([3, 5]))
+    """
+    smallest, largest = rules.MINMAX.reduce(a, axis, keepdims)
+    return smallest, largest
+
+
+def ptp(a: ArrayLike, axis: Axis = None, out: Out = None, keepdims: bool = False) -> Any:
+    """Return the range of values (maximum - minimum), as `numpy.ptp` does but in one pass.
+
+    Parameters
+    ----------
+    a, axis, out, keepdims
+        As for :func:`sum`.
+
+    Returns
+    -------
+    scalar or ndarray
+        The range, or `out` if it is given.
+
+    Raises
+    ------
+    ValueError
+        If there are no elements.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> int(sharedmem.ptp([3, 1, 7]))
+    6
+    """
+    return rules.PTP.apply(as_array(a), Options(axis, None, out, keepdims))
+
+
+def argmin(
+    a: ArrayLike, axis: int | None = None, out: Out = None, *, keepdims: bool = False
+) -> Any:
+    """Return the indices of the minimum values along an axis, as `numpy.argmin` does.
+
+    Parameters
+    ----------
+    a : array_like
+        The elements. An array in a file is refused: load it by ``a[...]``.
+    axis : int, optional
+        The axis to search along. By default, the index is into the array flattened in C order.
+    out, keepdims
+        As for :func:`sharedmem.sum`.
+
+    Returns
+    -------
+    int or ndarray of int
+        The first index, if the minimum occurs more than once. NaN counts as the minimum.
+
+    Raises
+    ------
+    ValueError
+        If there are no elements.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> int(sharedmem.argmin([3, 1, 7]))
+    1
+    """
+    return rules.ARGMIN.apply(a, Options(axis, None, out, keepdims))
+
+
+def argmax(
+    a: ArrayLike, axis: int | None = None, out: Out = None, *, keepdims: bool = False
+) -> Any:
+    """Return the indices of the maximum values along an axis, as `numpy.argmax` does.
+
+    Parameters
+    ----------
+    a, axis, out, keepdims
+        As for :func:`argmin`.
+
+    Returns
+    -------
+    int or ndarray of int
+        The first index, if the maximum occurs more than once. NaN counts as the maximum.
+
+    Raises
+    ------
+    ValueError
+        If there are no elements.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> int(sharedmem.argmax([3, 1, 7]))
+    2
+    """
+    return rules.ARGMAX.apply(a, Options(axis, None, out, keepdims))

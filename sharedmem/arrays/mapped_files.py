@@ -170,8 +170,8 @@ def _replaced(path: str) -> ValueError:
     )
 
 
-def reserve(array: NDArray[Any]) -> None:
-    """Allocate the disk space of an array in a mapped file; do nothing for other arrays.
+def reserve(array: Any) -> None:
+    """Allocate the disk space of an array in a mapped file; do nothing for other objects.
 
     Writing to a page for which a full disk has no space raises SIGBUS, which ends the process.
 
@@ -180,7 +180,7 @@ def reserve(array: NDArray[Any]) -> None:
     OSError
         If there is no space.
     """
-    root = root_of(array)
+    root = root_of(array) if isinstance(array, np.ndarray) else None
     if not isinstance(root, np.memmap) or not root.filename or root.mode not in ("r+", "w+"):
         return
     first, last = (end - byte_bounds(root)[0] + root.offset for end in byte_bounds(array))

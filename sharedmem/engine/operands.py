@@ -167,7 +167,7 @@ def check_target(target: Any, role: str, shape: tuple[int, ...] | None = None) -
     check_disk(target, role)
 
 
-def check_disk(target: Array, role: str) -> None:
+def check_disk(target: Any, role: str = "out") -> None:
     """Raise if an array is in a file on a full disk, where writing to it would end the process."""
     try:
         reserve(target)

@@ -13,7 +13,7 @@ from sharedmem.arrays.chunks import Chunk, bytes_a_chunk, chunks
 from sharedmem.arrays.conversion import check_plain
 from sharedmem.arrays.shared_array import populate
 from sharedmem.engine.line_view import memory_order
-from sharedmem.engine.operands import in_memory
+from sharedmem.engine.operands import check_disk, in_memory
 from sharedmem.functions.outputs import store
 from sharedmem.functions.selection import can_write, nonzero
 from sharedmem.machine.tuning import tuning
@@ -114,6 +114,7 @@ def clip(
 
 def by_chunk(function: Callable[..., Any], given: tuple[Any, ...], out: Array | None = None) -> Any:
     """Apply an elementwise function of NumPy chunk by chunk; the result is private memory."""
+    check_disk(out)
     operands: list[Any] = [x if x is None or np.isscalar(x) else in_memory(x) for x in given]
     arrays = [in_memory(x) for x in operands if x is not None]
     try:

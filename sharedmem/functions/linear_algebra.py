@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sharedmem.arrays.chunks import Chunk, Grid, chunks
-from sharedmem.engine.operands import in_memory
+from sharedmem.engine.operands import check_disk, in_memory
 from sharedmem.engine.reduce import Axis
 from sharedmem.engine.runners import Run, run_serially
 from sharedmem.functions.chunkwise import reduce
@@ -66,6 +66,7 @@ def dot(a: ArrayLike, b: ArrayLike, out: Array | None = None) -> Any:
     >>> float(sharedmem.dot([1e20, 1.0, -1e20], [1.0, 0.5, 1.0]))
     0.5
     """
+    check_disk(out)
     a, b = in_memory(a), in_memory(b)
     if not a.ndim == b.ndim == 1 or len(a) != len(b) or not _are_numbers(a, b):
         return np.dot(a, b, out)

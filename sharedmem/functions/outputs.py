@@ -10,7 +10,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.typing import NDArray
 
 from sharedmem.arrays.conversion import has_rules
-from sharedmem.engine.operands import check_disk, check_target
+from sharedmem.engine.operands import check_target
 from sharedmem.engine.reduce import Axis
 
 Array = NDArray[Any]
@@ -32,12 +32,9 @@ def kept_shape(a: Array, axis: Axis, keepdims: bool) -> tuple[int, ...]:
 
 
 def fits(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any] | None) -> bool:
-    """Return whether `out` is a plain, writable array of this shape and dtype; check its disk."""
+    """Return whether `out` is a plain, writable array of this shape and dtype."""
     is_plain = isinstance(out, np.ndarray) and not has_rules(out) and out.flags.writeable
-    if not (is_plain and out.shape == shape and out.dtype == dtype):
-        return False
-    check_disk(out, "out")
-    return True
+    return is_plain and out.shape == shape and out.dtype == dtype
 
 
 def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:

@@ -13,7 +13,7 @@ from numpy.lib.array_utils import normalize_axis_index
 
 from sharedmem.arrays.conversion import has_rules
 from sharedmem.engine.derived_arrays import masked
-from sharedmem.engine.operands import as_array, as_operand, in_memory
+from sharedmem.engine.operands import as_array, as_operand, check_disk, in_memory
 from sharedmem.engine.reduce import Axis
 from sharedmem.errors import warn_caller
 from sharedmem.functions.chunkwise import any_chunk, reduce
@@ -84,6 +84,8 @@ class Rule:
             a = as_operand(a)
         if self.plain is not None and a.dtype.kind in self.no_nan:
             return self.plain.apply(a, options)
+        if options.out is not None:
+            check_disk(options.out)
         if type(a) is not np.ndarray and has_rules(a):
             return self.by_numpy(a, options)
         wanted = None if options.dtype is None else np.dtype(options.dtype)

@@ -14,7 +14,7 @@ from sharedmem.arrays.chunks import Chunk, Grid, bytes_a_chunk, chunks
 from sharedmem.arrays.conversion import read_only
 from sharedmem.arrays.shared_array import populate
 from sharedmem.engine.line_view import memory_order
-from sharedmem.engine.operands import in_memory
+from sharedmem.engine.operands import check_disk, in_memory
 from sharedmem.functions.extrema import minmax
 from sharedmem.functions.outputs import fits
 from sharedmem.kernels import mask_selection
@@ -65,6 +65,7 @@ def take(
     >>> sharedmem.take([4, 3, 5, 7], [0, -1, 1]).tolist()
     [4, 7, 3]
     """
+    check_disk(out)
     data, places = in_memory(a), in_memory(indices)
     at = 0 if axis is None else normalize_axis_index(axis, data.ndim)
     shape = data.shape if axis is not None else (data.size,)
@@ -132,6 +133,7 @@ def compress(
     >>> sharedmem.compress([False, True, True], [[1, 2], [3, 4], [5, 6]], axis=0).tolist()
     [[3, 4], [5, 6]]
     """
+    check_disk(out)
     data, chosen = in_memory(a), in_memory(condition)
     if chosen.ndim != 1 or max(data.nbytes, chosen.nbytes) <= tuning.chunk_bytes:
         return np.compress(chosen, data, axis, out)

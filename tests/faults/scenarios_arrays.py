@@ -172,7 +172,9 @@ def a_full_disk_under_out(stage: Stage) -> None:
             lambda: sharedmem.sort(a, out=out),
             lambda: sharedmem.clip(a, 0, 1, out=out),
             lambda: sharedmem.take(a, np.arange(1 << 18), out=out),
+            lambda: sharedmem.compress(a, a, out=out),
             lambda: sharedmem.sum(a.reshape(-1, 1), axis=1, out=out),
+            lambda: sharedmem.dot(a.reshape(-1, 1), np.ones(1), out=out),
             lambda: sharedmem.random.uniform(out=out),
             lambda: stage.pool.map_chunks(kernel, a, out=out, chunks=sharedmem.chunks(a, n=4)),
         ]

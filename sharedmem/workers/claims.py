@@ -49,7 +49,7 @@ def claims(sync: WorkerSync, n_tasks: int, size: int | None) -> Iterator[tuple[i
             elapsed = time.perf_counter() - (turns_waited or 0.0) - began
             claim_seconds = CLAIM_SECONDS if turns_waited is None else TURNS_SECONDS
             length = pace.next_length(length, elapsed, n_tasks - stop, claim_seconds)
-        start = n_workers * first_length + sync.take(length)
+        start = sync.take(length, n_workers * first_length)
 
 
 class Pace:

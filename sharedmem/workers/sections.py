@@ -115,17 +115,20 @@ class WorkerSync(Sections):
         self.team.words[self.slot] = index
         self.advance(index)
 
-    def take(self, n_tasks: int) -> int:
-        """Return the number of tasks taken before by any worker, after the first claim of each."""
+    def take(self, n_tasks: int, after: int) -> int:
+        """Claim `n_tasks`; return the first, which is `after` if no worker has taken any before."""
         team = self.team
-        with team.mutex:
-            n_taken = team.counters[Counter.TAKEN]
-            team.counters[Counter.TAKEN] = n_taken + n_tasks
-        return n_taken
+        with team.mutex:  # Once per claim, for both: others may be waiting for it.
+            index = after + team.counters[Counter.TAKEN]
+            team.counters[Counter.TAKEN] += n_tasks
+            team.fronts[self.rank] = index
+            self._wake_next()
+        return index
 
     def claim(self, index: int) -> None:
-        """Publish that the worker has claimed tasks that begin at `index`."""
-        self.advance(index)
+        """Publish that the worker has claimed tasks that begin at `index`, unless `take` has."""
+        if self.team.fronts[self.rank] < index:
+            self.advance(index)
 
     def advance(self, index: int) -> None:
         """Publish that the worker has finished its tasks before `index`."""

@@ -103,7 +103,7 @@ def test_processes_never_claim_the_same_task(tmp_path, semaphore, monkeypatch):
             pid = os.fork()
             if pid == 0:
                 sync = WorkerSync(team, rank)
-                numbers = [sync.take(3) for _ in range(n_claims)]
+                numbers = [sync.take(3, 0) for _ in range(n_claims)]
                 np.array(numbers).tofile(tmp_path / str(rank))
                 os._exit(0)
             pids.append(pid)

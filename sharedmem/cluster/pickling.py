@@ -12,6 +12,7 @@ import pickle
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from sharedmem.arrays.mapped_files import ArrayFile
 from sharedmem.arrays.shared_array import Layout, SharedArray, describe, restore
 from sharedmem.memory.segment_keys import SegmentKey, key_of, open_segment
-from sharedmem.workers.pickling import OUT_OF_BAND_BYTES
+from sharedmem.workers.pickling import OUT_OF_BAND_BYTES, without_traceback
 from sharedmem.workers.task_context import Contexts
 
 # Larger objects are sent to each worker once, and not with each claim.
@@ -138,6 +139,8 @@ def _pickler_class() -> Any:
         def reducer_override(self, obj: Any) -> Any:
             if isinstance(obj, np.ndarray):
                 reduced = self._reduce_array(obj)
+            elif isinstance(obj, TracebackType):
+                reduced = without_traceback(obj)
             elif isinstance(obj, Contexts):
                 self.has_pool = True
                 reduced = NotImplemented

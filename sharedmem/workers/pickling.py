@@ -12,6 +12,7 @@ import pickle
 import struct
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,7 +61,7 @@ class _Reducers(dict[type, Callable[[Any], Any]]):
         reducer = copyreg.dispatch_table.get(kind) or _row_reducer(kind)
         if reducer is None:
             raise KeyError(kind)
-        return reducer
+        return without_traceback if kind is TracebackType else reducer
 
 
 def _reduce_array(array: NDArray[Any]) -> Any:
@@ -75,6 +76,14 @@ def _reduce_array(array: NDArray[Any]) -> Any:
     memory: Any = (ctypes.c_byte * array.nbytes).from_address(array.ctypes.data)
     memory.owner = array
     return rebuild, (pickle.PickleBuffer(memory), *rest)
+
+
+def without_traceback(_: TracebackType) -> Any:
+    """Reduce a traceback to None, also if tblib, which Dask installs, can pickle it.
+
+    The frames that tblib makes refer to those that unpickle them, which refer to the exception.
+    """
+    return type(None), ()
 
 
 def _row_reducer(kind: type) -> Callable[[Any], Any] | None:

@@ -6,8 +6,19 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sharedmem.cluster.operands import as_sent, check_outs, is_seen
-from sharedmem.engine.operands import as_tuple
+import numpy as np
+
+from sharedmem.arrays.mapped_files import ArrayFile
+from sharedmem.cluster.dask_arrays import DaskArray
+from sharedmem.engine.operands import (
+    as_tuple,
+    check_stored,
+    check_target,
+    check_writable,
+    is_dask,
+    is_store,
+)
+from sharedmem.engine.regions import Derived, is_same_store
 from sharedmem.engine.runners import ArrayRunner, Arrays, Run, Stream, Together
 
 if TYPE_CHECKING:
@@ -31,7 +42,7 @@ class ClusterRunner(ArrayRunner):
 
     def sees(self, *arrays: Any) -> bool:
         """Return whether one of the arrays is in a file, or a dask array."""
-        return any(map(is_seen, arrays)) or super().sees(*arrays)
+        return any(map(_is_seen, arrays)) or super().sees(*arrays)
 
     def stored(
         self, a: Any, out: Any = None, *, gives_array: bool = False, holds_gil: bool = False
@@ -39,9 +50,9 @@ class ClusterRunner(ArrayRunner):
         """Return how tasks that read an array in a file run."""
         if not self.sees(a, *as_tuple(out)):
             return super().stored(a, out, gives_array=gives_array, holds_gil=holds_gil)
-        seen, target = self._sent(a), self._sent(out)
+        seen, target = self._sent(a, out)
         if gives_array:
-            self._check_outs(as_tuple(target), (seen,), "out")
+            self._check(as_tuple(target), (seen,))
         return self.imap, self.map, seen, target
 
     def kernel_call(
@@ -50,8 +61,8 @@ class ClusterRunner(ArrayRunner):
         """Check the arrays that a user's kernel writes, and return how it runs."""
         if not self.sees(*inputs, *outs):
             return super().kernel_call(kernel, inputs, outs, role)
-        seen, targets = self._sent(inputs), self._sent(outs)
-        self._check_outs(targets or seen[:1], seen, role)
+        seen, targets = self._sent(inputs, outs)
+        self._check(targets or seen[:1], seen, role)
         return self.map, seen, targets, True
 
     def ufunc_call(
@@ -60,21 +71,85 @@ class ClusterRunner(ArrayRunner):
         """Check the arrays that a ufunc writes, and return how it runs."""
         if not self.sees(*inputs, *outs):
             return super().ufunc_call(ufunc, inputs, outs)
-        seen, targets = self._sent(inputs), self._sent(outs)
-        self._check_outs(targets, seen, "out")
+        seen, targets = self._sent(inputs, outs)
+        self._check(targets, seen)
         return None, lambda _: self.map, seen, targets
 
-    def _sent(self, arrays: Any) -> Any:
-        """Return one array, or each of a tuple, or None, in the form that is sent."""
-        if isinstance(arrays, tuple):
-            return tuple(map(self._sent, arrays))
-        return as_sent(arrays, self._backend.client)
+    def _sent(self, *arrays: Any) -> Any:
+        return _as_sent(arrays, self._backend.client)
 
-    def _check_outs(self, outs: Sequence[Any], inputs: Sequence[Any], role: str) -> None:
-        attaches = self._backend.attaches()
-        check_outs(outs, inputs, role, attaches)
-        if not outs and not attaches:
+    def _check(self, outs: Sequence[Any], inputs: Sequence[Any], role: str = "out") -> None:
+        """Raise an error for outputs that workers of a cluster cannot write, or not write twice.
+
+        Parameters
+        ----------
+        outs, inputs : sequence
+            Arrays that are written, and read.
+        role : str
+            Name of the outputs in errors.
+        """
+        attaches = self._backend.admit().attaches
+        if not (outs or attaches):
             raise ValueError(
                 "the result would be in shared memory of this machine, and workers are on others: "
                 "give out=, an array of zarr or an .npy file"
             )
+        for at, out in enumerate(outs):
+            what = f"{role}, of shape {np.shape(out)} and dtype {getattr(out, 'dtype', None)},"
+            if isinstance(out, np.ndarray):
+                check_writable(out, role, private_ok=False)
+                if not attaches:
+                    raise ValueError(
+                        f"{what} is in shared memory of this machine, and workers are on others: "
+                        "give an array of zarr, or an .npy file mapped with mode 'r+'"
+                    )
+                continue
+            if not is_store(out):
+                raise TypeError(f"{role} must be an array, got {type(out).__name__}")
+            if not hasattr(out, "__setitem__"):
+                raise TypeError(
+                    f"{what} cannot be written to: give an array of zarr or an .npy file"
+                )
+            check_stored(out, role, private_ok=True)
+            if isinstance(out, ArrayFile):
+                check_target(out.map(), role)
+            if hasattr(out, "file"):
+                raise ValueError(
+                    f"{what} is in a file of HDF5, to which several processes must not write: give "
+                    "an array of zarr or an .npy file"
+                )
+            if type(getattr(out, "store", None)).__name__ == "MemoryStore":
+                raise ValueError(
+                    f"{what} is in memory of this process, where writes of workers are lost: use a "
+                    "store that all machines see"
+                )
+            if any(_overlap(a, out) for a in (*inputs, *outs[:at])):
+                raise ValueError(
+                    f"{what} is also an input, or another out: if a worker dies, the next one "
+                    "would read what it has written; give a separate array as out"
+                )
+
+
+def _is_seen(a: Any) -> bool:
+    """Return whether workers on other machines can open an array: in a file, or a dask array."""
+    if isinstance(a, Derived):
+        return any(map(_is_seen, a.sources))
+    return is_store(a) or (isinstance(a, np.ndarray) and ArrayFile.of(a) is not None)
+
+
+def _as_sent(a: Any, client: Any) -> Any:
+    """Return an array, or each of a tuple, in the form that is sent to workers."""
+    if isinstance(a, tuple):
+        return tuple(_as_sent(part, client) for part in a)
+    if isinstance(a, Derived):
+        return dataclasses.replace(a, sources=_as_sent(a.sources, client))
+    if is_dask(a):
+        return DaskArray(a, client)
+    return (ArrayFile.of(a) or a) if isinstance(a, np.ndarray) else a
+
+
+def _overlap(a: Any, out: Any) -> bool:
+    if isinstance(a, ArrayFile) and isinstance(out, ArrayFile):
+        ends = min(a.offset + a.nbytes, out.offset + out.nbytes)
+        return a.path == out.path and max(a.offset, out.offset) < ends
+    return is_same_store(a, out)

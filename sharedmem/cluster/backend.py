@@ -7,21 +7,25 @@ import functools
 import itertools
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError, Future
 from typing import Any, Self
 
 from sharedmem.arrays.chunks import Grid
 from sharedmem.arrays.constructors import empty
 from sharedmem.cluster.array_runner import ClusterRunner
-from sharedmem.cluster.calls import ClusterCall, Members, await_cleaning
-from sharedmem.cluster.pickling import reference_to, register
+from sharedmem.cluster.calls import ClusterCall
+from sharedmem.cluster.job import Members
+from sharedmem.cluster.pickling import pack, register
 from sharedmem.cluster.worker import introduce
 from sharedmem.engine.runners import ArrayRunner
 from sharedmem.machine import limits
 from sharedmem.machine.fork_locks import new_lock
-from sharedmem.workers.protocols import PoolCall
+from sharedmem.workers.protocols import Collect, PoolCall
 
 _logger = logging.getLogger("sharedmem")
+_CLEANING_SECONDS = 5.0
+_NOBODY = Members({}, 0, attaches=True)
 
 
 class DaskBackend:
@@ -74,6 +78,8 @@ class DaskBackend:
         self._client = None if isinstance(client, str) else client
         self._is_own = self._client is None
         self._cluster: Any = None
+        # After these calls the scheduler has nothing left of them, so that it may be closed.
+        self.cleaning: set[Future[None]] = set()
         self._n_entered = 0
         self._owner = os.getpid()
         self._starting = new_lock()
@@ -81,13 +87,11 @@ class DaskBackend:
         self._sample = empty(1)
         self._introduced: tuple[frozenset[str], list[tuple[Any, int, bool]]] = frozenset(), []
 
-    def __copy__(self) -> Self:
+    def __copy__(self, memo: object = None) -> Self:
         """Return this object: the cluster is not copied."""
         return self
 
-    def __deepcopy__(self, memo: object) -> Self:
-        """Return this object."""
-        return self
+    __deepcopy__ = __copy__
 
     def __reduce__(self) -> Any:
         """Pickle the address of the cluster; a cluster of its own is started anew."""
@@ -137,7 +141,9 @@ class DaskBackend:
             if self._n_entered or not self._is_own:
                 return
             own, self._client, self._cluster = (self._client, self._cluster), None, None
-        await_cleaning(own[0])
+        for cleaning in list(self.cleaning):
+            with contextlib.suppress(Exception, CancelledError):
+                cleaning.result(_CLEANING_SECONDS)
         for part in own:
             if part is not None:
                 part.close()
@@ -161,13 +167,9 @@ class DaskBackend:
 
     def n_workers(self, np: int | None = None) -> int:
         """Return the number of threads of the cluster's workers; wait for the first worker."""
-        return self._admit(Members({}, 0, True)).n_workers
+        return self.admit().n_workers
 
-    def attaches(self) -> bool:
-        """Return whether all workers can attach shared memory of this process."""
-        return self._admit(Members({}, 0, True)).attaches
-
-    def _admit(self, members: Members) -> Members:
+    def admit(self, members: Members = _NOBODY) -> Members:
         """Return the given members, and the other ones of the cluster."""
         client = self.client
         addresses = frozenset(client.nthreads())
@@ -176,25 +178,18 @@ class DaskBackend:
             client.wait_for_workers(1)
             addresses = frozenset(client.nthreads())
         if self._introduced[0] != addresses:
-            found = client.run(introduce, reference_to(self._sample), on_error="ignore")
+            sample = pack(self._sample, attaches=False)[0]
+            found = client.run(introduce, sample, on_error="ignore")
             workers = sorted(found.values(), key=lambda worker: _natural(worker[0]))
             self._introduced = addresses, workers
         for worker in self._introduced[1]:
             members = members.joined(*worker)
         return members
 
-    def run_map(
-        self,
-        call: PoolCall,
-        func: Callable[[Any], Any],
-        sequence: Any,
-        chunksize: int | None,
-        collect: Callable[[int, list[Any]], None],
-    ) -> None:
-        """Run `func` on the items of `sequence`; see :class:`sharedmem.pool.backends.Backend`."""
-        n_tasks = len(sequence)
+    def run_map(self, call: PoolCall, sequence: Any, collect: Collect) -> None:
+        """Run the tasks of a map; see :class:`sharedmem.pool.backends.Backend`."""
+        n_tasks, n_given = len(sequence), 0
         deadline = call.deadline()
-        n_given = 0
 
         def take(length: int) -> Sequence[Any]:
             nonlocal n_given
@@ -203,26 +198,14 @@ class DaskBackend:
                 return sequence[start:n_given]
             return [sequence[index] for index in range(start, n_given)]
 
-        with (
-            ClusterCall(self.client, self._admit, self.retries, call, func) as run,
-            call.acting(run.sync),
-        ):
+        with ClusterCall(self, call) as run, call.acting(run.sync):
             run.sync.deadline = deadline
-            done = run.results(take, lambda: n_tasks - n_given, chunksize, lambda: deadline)
-            for _, _, runs in done:
+            for _, _, runs in run.results(take, lambda: n_tasks - n_given, lambda: deadline):
                 for start, values in runs:
                     collect(start, values)
 
-    def run_imap(
-        self,
-        call: PoolCall,
-        func: Callable[[Any], Any],
-        items: Iterable[Any],
-        chunksize: int | None,
-        *,
-        in_order: bool,
-    ) -> Iterator[Any]:
-        """Yield the results of `func` on `items`; see :class:`sharedmem.pool.backends.Backend`."""
+    def run_imap(self, call: PoolCall, items: Iterable[Any], *, in_order: bool) -> Iterator[Any]:
+        """Yield the results of tasks; see :class:`sharedmem.pool.backends.Backend`."""
         iterator = iter(items)
         n_given = n_taken = 0
         waiting: dict[int, tuple[int, list[Any]]] = {}
@@ -235,11 +218,8 @@ class DaskBackend:
             n_given += len(batch)
             return batch
 
-        with (
-            ClusterCall(self.client, self._admit, self.retries, call, func) as run,
-            call.contexts.consumed(run.sync),
-        ):
-            for start, length, runs in run.results(take, lambda: 2**62, chunksize, call.deadline):
+        with ClusterCall(self, call) as run, call.contexts.consumed(run.sync):
+            for start, length, runs in run.results(take, lambda: 2**62, call.deadline):
                 values = list(itertools.chain.from_iterable(values for _, values in runs))
                 waiting[start] = length, values
                 while waiting and (not in_order or n_taken in waiting):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -18,21 +18,17 @@ from sharedmem.engine.regions import Region, forward
 Place = tuple[str, tuple[tuple[int, int], ...]]
 
 
-class _OfThread(threading.local):
-    blocks: Mapping[Place, Any] | None = None
-
-
-_at_hand = _OfThread()
+_at_hand: ContextVar[Mapping[Place, Any] | None] = ContextVar("blocks", default=None)
 
 
 @contextlib.contextmanager
 def blocks_at_hand(blocks: Mapping[Place, Any]) -> Iterator[None]:
-    """Make the given regions available to tasks of this thread."""
-    before, _at_hand.blocks = _at_hand.blocks, blocks
+    """Make the given regions available to tasks in this context."""
+    token = _at_hand.set(blocks)
     try:
         yield
     finally:
-        _at_hand.blocks = before
+        _at_hand.reset(token)
 
 
 class DaskArray:
@@ -71,14 +67,14 @@ class DaskArray:
         # The chunks of a persisted array exist already.
         self._futures = {part.key: part for part in distributed.futures_of(self.array, client)}
 
-    def __reduce__(self) -> Any:
-        return _placeholder, (self.key, self.shape, self.dtype, self.chunks)
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state without the graph."""
+        return vars(self) | {"array": None, "_client": None, "_futures": {}}
 
     def __getitem__(self, region: Any) -> NDArray[Any]:
         """Return a region."""
-        if _at_hand.blocks is not None:
-            block = _at_hand.blocks[self.place(region)]
-            return as_ndarray(block).view()
+        if (blocks := _at_hand.get()) is not None:
+            return as_ndarray(blocks[self.place(region)]).view()
         return as_ndarray(self._client.compute(self.array[region]).result()).copy()
 
     def part(self, region: Region) -> Any:
@@ -97,16 +93,6 @@ class DaskArray:
         whole = (*region, *[slice(None)] * (self.ndim - len(region)))
         bounds = (part.indices(n)[:2] for part, n in zip(whole, self.shape, strict=True))
         return self.key, tuple(bounds)
-
-
-def _placeholder(
-    key: str, shape: tuple[int, ...], dtype: np.dtype[Any], chunks: tuple[int, ...]
-) -> DaskArray:
-    array = DaskArray.__new__(DaskArray)
-    array.key, array.shape, array.dtype, array.chunks = key, shape, dtype, chunks
-    array.ndim, array.size = len(shape), int(np.prod(shape, dtype=int))
-    array.nbytes = array.size * dtype.itemsize
-    return array
 
 
 def regions_of(task: Any, chunks: Sequence[Any]) -> dict[Place, Any]:

@@ -21,13 +21,11 @@ from numpy.typing import NDArray
 from sharedmem.arrays.mapped_files import ArrayFile
 from sharedmem.arrays.shared_array import Layout, SharedArray, describe, restore
 from sharedmem.memory.segment_keys import SegmentKey, key_of, open_segment
-from sharedmem.workers.pickling import OUT_OF_BAND_BYTES, without_traceback
+from sharedmem.workers.pickling import kept_in, without_traceback
 from sharedmem.workers.task_context import Contexts
 
 # Larger objects are sent to each worker once, and not with each claim.
 INLINE_BYTES = 64 * 1024
-
-Reference = tuple[SegmentKey, Layout]
 
 
 class Package:
@@ -85,16 +83,16 @@ def pack(value: object, attaches: bool) -> tuple[Package, bool]:
     bool
         Whether it contains a pool, whose sections the tasks may enter.
     """
-    buffers = _Buffers()
-    stream, pickler = _dump(value, buffers.keep_apart, attaches=attaches)
-    return Package(stream, *buffers.kept), pickler.has_pool
+    buffers: list[memoryview] = []
+    stream, pickler = _dump(value, kept_in(buffers), attaches=attaches)
+    return Package(stream, *buffers), pickler.has_pool
 
 
 def pack_results(value: object) -> Package:
     """Pickle results of tasks by value, since the worker may forget them."""
-    buffers = _Buffers()
-    stream, _ = _dump(value, buffers.keep_apart, is_result=True)
-    return Package(stream, *buffers.kept)
+    buffers: list[memoryview] = []
+    stream, _ = _dump(value, kept_in(buffers), is_result=True)
+    return Package(stream, *buffers)
 
 
 def pickled(value: object) -> bytes:
@@ -103,28 +101,13 @@ def pickled(value: object) -> bytes:
 
 
 def _dump(
-    value: object, keep_apart: Callable[[pickle.PickleBuffer], bool] | None, **options: bool
+    value: object, is_in_band: Callable[[pickle.PickleBuffer], bool] | None, **options: bool
 ) -> tuple[bytes, Any]:
     stream = io.BytesIO()
-    pickler = _pickler_class()(stream, 5, keep_apart)
+    pickler = _pickler_class()(stream, 5, is_in_band)
     vars(pickler).update(options)
     pickler.dump(value)
     return stream.getvalue(), pickler
-
-
-class _Buffers:
-    """A collector of large buffers, which are kept out of a stream."""
-
-    def __init__(self) -> None:
-        self.kept: list[memoryview] = []
-
-    def keep_apart(self, buffer: pickle.PickleBuffer) -> bool:
-        """Return whether a buffer stays in the stream."""
-        raw = buffer.raw()
-        if raw.nbytes < OUT_OF_BAND_BYTES:
-            return True
-        self.kept.append(raw)
-        return False
 
 
 @functools.cache
@@ -167,7 +150,7 @@ def _pickler_class() -> Any:
                 return _reduce_copy(np.asarray(array)) if is_plain else NotImplemented
             reference = key_of(segment), layout
             if self.attaches:
-                return _attach, (reference,)
+                return _attach, reference
             return _attach_or_copy, (reference, *_reduce_copy(array.view(np.ndarray)))
 
     return Pickler
@@ -176,8 +159,7 @@ def _pickler_class() -> Any:
 def _reduce_copy(array: NDArray[Any]) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     """Return a function and its arguments that rebuild an array, read-only."""
     if array.dtype.hasobject or array.itemsize == 0:
-        reduced: Any = array.__reduce__()
-        return _frozen, reduced
+        return _frozen, array.__reduce__()  # type: ignore[return-value]
     lengths = zip(array.strides, array.shape, strict=True)
     once = tuple(slice(1 if step == 0 and n else None) for step, n in lengths)
     if array[once].size < array.size:  # broadcast: as much is sent as there is
@@ -185,7 +167,8 @@ def _reduce_copy(array: NDArray[Any]) -> tuple[Callable[..., Any], tuple[Any, ..
     order = "F" if array.flags.fnc else "C"
     dense = np.asarray(array, order=order)  # type: ignore[call-overload]
     raw = dense.reshape(-1, order=order).view(np.uint8)
-    return _frozen_buffer, (pickle.PickleBuffer(raw), array.dtype, array.shape, order)
+    parts = array.shape, array.dtype, pickle.PickleBuffer(raw), 0, None, order
+    return _frozen, (np.ndarray, parts)
 
 
 def _broadcast(
@@ -194,48 +177,25 @@ def _broadcast(
     return np.broadcast_to(rebuild(*args), shape)
 
 
-def _frozen(rebuild: Callable[..., Any], args: Sequence[Any], state: Any) -> NDArray[Any]:
+def _frozen(rebuild: Callable[..., Any], args: Sequence[Any], state: Any = None) -> NDArray[Any]:
     array: NDArray[Any] = rebuild(*args)
-    array.__setstate__(state)
+    if state is not None:
+        array.__setstate__(state)
     array.flags.writeable = False
     return array
 
 
-def _frozen_buffer(
-    buffer: Any, dtype: np.dtype[Any], shape: tuple[int, ...], order: Any
-) -> NDArray[Any]:
-    array: NDArray[Any] = np.ndarray(shape, dtype, buffer, order=order)
-    array.flags.writeable = False
-    return array
-
-
-def _attach(reference: Reference) -> SharedArray:
-    key, layout = reference
+def _attach(key: SegmentKey, layout: Layout) -> SharedArray:
     return restore(open_segment(key), layout)
 
 
 def _attach_or_copy(
-    reference: Reference, copy: Callable[..., NDArray[Any]], args: tuple[Any, ...]
+    reference: Any, copy: Callable[..., NDArray[Any]], args: Sequence[Any]
 ) -> NDArray[Any]:
     try:
-        return _attach(reference)
+        return _attach(*reference)
     except (OSError, ReferenceError):
         return copy(*args)
-
-
-def can_attach(reference: Reference) -> bool:
-    """Return whether this process can attach a shared array of another process."""
-    try:
-        _attach(reference)
-    except (OSError, ReferenceError):
-        return False
-    return True
-
-
-def reference_to(array: SharedArray) -> Reference:
-    """Return a reference for :func:`can_attach`."""
-    segment, layout = describe(array)
-    return key_of(segment), layout
 
 
 def _reduce_dataset(dataset: Any) -> Any:

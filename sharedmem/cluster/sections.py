@@ -10,7 +10,7 @@ from threading import BrokenBarrierError
 from types import FunctionType
 from typing import Any
 
-from sharedmem.cluster.job import CallEndedError, Job
+from sharedmem.cluster.job import CallEndedError, Claim, Job, ended
 from sharedmem.workers.deadlines import is_over
 from sharedmem.workers.sections import Sections, WorkerSync
 from sharedmem.workers.team_sync import TeamSync
@@ -34,24 +34,17 @@ class ClusterLock:
     ask : callable
         ``ask(operation, **arguments)`` calls the scheduler.
     name : str
-        Name of the lock.
+        Name of the call; its last holder removes the lock.
     holder : str
         Identity of the worker, or the client, that may hold it.
     check : callable
         Raises if the call is no longer wanted.
-    has_ended : callable
-        Returns whether the call has ended, so that its last holder removes the lock.
     """
 
     def __init__(
-        self,
-        ask: Callable[..., Any],
-        name: str,
-        holder: str,
-        check: Callable[[], None],
-        has_ended: Callable[[], bool] = lambda: False,
+        self, ask: Callable[..., Any], name: str, holder: str, check: Callable[[], None]
     ) -> None:
-        self._ask, self._name, self._check, self._has_ended = ask, name, check, has_ended
+        self._ask, self._name, self._check = ask, name, check
         self._lease = f"{holder}|{secrets.token_hex(8)}"
         self._is_known = False
 
@@ -63,10 +56,7 @@ class ClusterLock:
             self._is_known = True
         n_checks = 0
         while not self._ask(
-            "semaphore_acquire",
-            name=self._name,
-            timeout=PATIENCE_SECONDS,
-            lease_id=self._lease,
+            "semaphore_acquire", name=self._name, timeout=PATIENCE_SECONDS, lease_id=self._lease
         ):
             self._check()
             n_checks += 1
@@ -77,7 +67,7 @@ class ClusterLock:
     def release(self) -> None:
         """Release the lock."""
         self._ask("semaphore_release", name=self._name, lease_id=self._lease)
-        if self._has_ended():
+        if self._name in ended:
             self._ask("semaphore_close", name=self._name)
 
 
@@ -124,13 +114,11 @@ class ReduceSync(Sections):
     def __init__(self, client: Any, name: str, timeout: float | None) -> None:
         self._timeout = timeout
         self.deadline: float | None = None
-        self.has_ended = False
 
         def ask(operation: str, **arguments: Any) -> Any:
             return client.sync(getattr(client.scheduler, operation), **arguments)
 
-        lock = ClusterLock(ask, name, client.id, self._check, lambda: self.has_ended)
-        super().__init__(lock)
+        super().__init__(ClusterLock(ask, name, client.id, self._check))
 
     def _check(self) -> None:
         if is_over(self.deadline):
@@ -187,20 +175,16 @@ class ClaimSync(WorkerSync):
         The task of Dask that runs the claim.
     job : Job
         The call.
-    start, stop : int
-        Numbers of the first task of the claim, and of the first one after it.
-    has_ended : callable
-        Returns whether the call has ended.
+    claim : Claim
+        The claim.
     """
 
-    def __init__(
-        self, here: Here, job: Job, start: int, stop: int, has_ended: Callable[[], bool]
-    ) -> None:
+    def __init__(self, here: Here, job: Job, claim: Claim) -> None:
         super().__init__(TeamSync(1, processes=False), 0)
-        self._here, self._job, self._has_ended = here, job, has_ended
-        self._critical = ClusterLock(here.ask, job.lock, here.worker.id, here.check, has_ended)
-        self._start, self._stop = start, stop
-        self._has_turn = start == 0
+        self._here, self._job = here, job
+        self._critical = ClusterLock(here.ask, job.key, here.worker.id, here.check)
+        self._start, self._stop = claim.start, claim.stop
+        self._has_turn = claim.start == 0
 
     def enter_turn(self) -> None:
         """Wait until all tasks before this one have passed their ordered block."""
@@ -221,7 +205,7 @@ class ClaimSync(WorkerSync):
         if self.index == self._stop - 1:
             turn = self._job.turn(self._stop)
             self._here.ask("event_set", name=turn)
-            if self._has_ended():  # the coordinator may have cleared it before
+            if self._job.key in ended:  # the coordinator may have cleared it before
                 self._here.ask("event_clear", name=turn)
 
     def barrier(self) -> None:

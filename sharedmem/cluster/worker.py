@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
+from sharedmem.arrays.shared_array import SharedArray
 from sharedmem.cluster.dask_arrays import blocks_at_hand
-from sharedmem.cluster.job import CallEndedError, Job, Outcome, TaskError
-from sharedmem.cluster.pickling import Package, Reference, can_attach, pack_results, pickled
+from sharedmem.cluster.job import CallEndedError, Claim, Job, Outcome, Runs, TaskError, ended
+from sharedmem.cluster.pickling import Package, pack_results, pickled
 from sharedmem.cluster.sections import ClaimSync, Here
 from sharedmem.machine.fork_locks import new_lock
 from sharedmem.workers.batches import Pickled, Results, snapshot
@@ -30,9 +30,10 @@ _WAY_OUT = (
 )
 
 
-def introduce(reference: Reference, dask_worker: Any) -> tuple[Any, int, bool]:
-    """Return the worker's name, its number of threads, and whether it can attach `reference`."""
-    return dask_worker.name, dask_worker.state.nthreads, can_attach(reference)
+def introduce(sample: Package, dask_worker: Any) -> tuple[Any, int, bool]:
+    """Return the worker's name, its number of threads, and whether it can attach a sample."""
+    attaches = isinstance(sample.unpack(), SharedArray)
+    return dask_worker.name, dask_worker.state.nthreads, attaches
 
 
 class _Results(Results):
@@ -40,7 +41,7 @@ class _Results(Results):
 
     def __init__(self) -> None:
         super().__init__()
-        self.runs: list[tuple[int, list[Any]]] = []
+        self.runs: Runs = []
 
     def add(self, result: object) -> None:
         """Add a result of any type."""
@@ -55,12 +56,12 @@ class _Results(Results):
 class _Items:
     """The items of a claim; taking one raises if the call is no longer wanted."""
 
-    def __init__(self, items: Sequence[Any], start: int, here: Here) -> None:
-        self._items, self._start, self._check = items, start, here.check
+    def __init__(self, claim: Claim, here: Here) -> None:
+        self._claim, self._check = claim, here.check
 
     def __getitem__(self, index: int) -> Any:
         self._check()
-        return self._items[index - self._start]
+        return self._claim.items[index - self._claim.start]
 
 
 class _Station:
@@ -94,9 +95,10 @@ class _Station:
 
     def _new_context(self, here: Here, part: ClaimSync, slot: int) -> Context:
         context = Context(part, self._job.call)
-        rank = self._job.ranks[here.worker.name] + slot
+        ranks, n_workers, _ = self._job.members
+        rank = ranks[here.worker.name] + slot
         n_threads = here.worker.state.nthreads
-        context.local.rank = rank if slot < n_threads else rank - n_threads + self._job.n_workers
+        context.local.rank = rank if slot < n_threads else rank - n_threads + n_workers
         return context
 
 
@@ -105,13 +107,11 @@ _stations: dict[tuple[str, str], _Station] = {}
 _opening = new_lock()
 # A call is forgotten when it ends, unless its coordinator has died.
 _MAX_STATIONS = 64
-# Calls that have ended, for claims of theirs that begin later.
-_ended: collections.deque[str] = collections.deque(maxlen=_MAX_STATIONS)
 
 
 def _station(job: Job, function: Package, address: str) -> _Station:
     with _opening:
-        if job.key in _ended:
+        if job.key in ended:  # but this claim begins only now
             raise CallEndedError
         station = _stations.get((job.key, address))
         if station is None:
@@ -124,33 +124,22 @@ def _station(job: Job, function: Package, address: str) -> _Station:
 def forget(key: str) -> None:
     """Forget a call that has ended."""
     with _opening:
-        _ended.append(key)
+        ended.append(key)
         for known in [known for known in _stations if known[0] == key]:
             del _stations[known]
 
 
 @in_claim()
-def run_claim(
-    job: Package,
-    function: Package,
-    items: Package,
-    start: int,
-    is_suspect: bool,
-    places: Package,
-    *blocks: Any,
-) -> Package | None:
+def run_claim(job: Package, function: Package, tasks: Package, *blocks: Any) -> Package | None:
     """Run the tasks of a claim.
 
     Parameters
     ----------
-    job, function, items : Package
-        The :class:`Job`, the function with the initializer of the pool, and the items.
-    start : int
-        Number of the first task.
-    is_suspect : bool
-        Whether the claim, of one task, may have killed a worker: then an event marks its run.
-    places, *blocks
-        The regions of dask arrays that the tasks read, and their contents.
+    job, function, tasks : Package
+        The :class:`Job`; the function with the initializer of the pool; the :class:`Claim` with
+        the regions of dask arrays that its tasks read.
+    *blocks
+        The contents of these regions.
 
     Returns
     -------
@@ -163,33 +152,28 @@ def run_claim(
         If a task has failed.
     """
     here, known = Here(), job.unpack()
-    if here.worker.name not in known.ranks:
+    if here.worker.name not in known.members.ranks:
         return None
-
-    def has_ended() -> bool:
-        return known.key in _ended
-
-    part = ClaimSync(here, known, start, start, has_ended)
+    part: ClaimSync | None = None
     results = _Results()
     try:
         station = _station(known, function, here.worker.address)
-        values = items.unpack()
-        part = ClaimSync(here, known, start, start + len(values), has_ended)
+        claim, places = tasks.unpack()
+        part = ClaimSync(here, known, claim)
         began = time.perf_counter()
         with (
             station.context(here, part),
-            _marked(here, known.mark(start), is_suspect),
-            blocks_at_hand(dict(zip(places.unpack(), blocks, strict=True))),
+            _marked(here, known.mark(claim.start), claim.is_suspect),
+            blocks_at_hand(dict(zip(places, blocks, strict=True))),
         ):
-            claim = start, start + len(values)
-            sequence = _Items(values, start, here)
-            has_stopped = run_claims(station.func, sequence, iter([claim]), part, results)
+            items, bounds = _Items(claim, here), (claim.start, claim.stop)
+            has_stopped = run_claims(station.func, items, iter([bounds]), part, results)
         seconds = time.perf_counter() - began
         return pack_results(Outcome(results.runs, seconds, has_stopped))
     except CallEndedError:
         raise
     except BaseException as error:
-        task_error = _task_error(error, part.index, here)
+        task_error = _task_error(error, -1 if part is None else part.index, here)
     raise task_error  # out of the block: Dask would pickle the task's exception as its context
 
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from sharedmem.engine import apply_ufunc as ufuncs, map_chunks as kernels, map_overlap as stencils
 from sharedmem.engine.line_view import as_lines
 from sharedmem.engine.reduce_array import reduce_array
-from sharedmem.pool.array_methods import as_function
 from sharedmem.pool.mapreduce import current_pool
+from sharedmem.pool.signatures import as_function
 
 
 @as_function(of=kernels.map_chunks)

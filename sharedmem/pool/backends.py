@@ -12,7 +12,7 @@ from sharedmem.machine import blas, foreign_libraries, limits
 from sharedmem.memory import open_files
 from sharedmem.pool.calls import run_imap, run_map
 from sharedmem.workers.process_team import ProcessTeam
-from sharedmem.workers.protocols import PoolCall
+from sharedmem.workers.protocols import Collect, PoolCall
 from sharedmem.workers.sections import WorkerSync
 from sharedmem.workers.task_context import Context
 from sharedmem.workers.task_loop import items_of
@@ -48,27 +48,12 @@ class Backend(Protocol):
         """Close what is this backend's own, when it is left for the last time."""
         ...
 
-    def run_map(
-        self,
-        call: PoolCall,
-        func: Callable[[Any], Any],
-        sequence: Any,
-        chunksize: int | None,
-        collect: Callable[[int, list[Any]], None],
-    ) -> None:
-        """Run `func` on the items of `sequence`; see :func:`sharedmem.pool.calls.run_map`."""
+    def run_map(self, call: PoolCall, sequence: Any, collect: Collect) -> None:
+        """Run the tasks of a map; see :func:`sharedmem.pool.calls.run_map`."""
         ...
 
-    def run_imap(
-        self,
-        call: PoolCall,
-        func: Callable[[Any], Any],
-        items: Iterable[Any],
-        chunksize: int | None,
-        *,
-        in_order: bool,
-    ) -> Iterator[Any]:
-        """Yield the results of `func` on `items`; see :func:`sharedmem.pool.calls.run_imap`."""
+    def run_imap(self, call: PoolCall, items: Iterable[Any], *, in_order: bool) -> Iterator[Any]:
+        """Yield the results of tasks; see :func:`sharedmem.pool.calls.run_imap`."""
         ...
 
     def array_runner(self, local: ArrayRunner) -> ArrayRunner:
@@ -108,32 +93,16 @@ class SerialBackend(_LocalBackend):
     """A backend without workers: the caller runs all tasks, and exceptions are unchanged."""
 
     @classmethod
-    def run_map(
-        cls,
-        call: PoolCall,
-        func: Callable[[Any], Any],
-        sequence: Any,
-        chunksize: int | None,
-        collect: Callable[[int, list[Any]], None],
-    ) -> None:
-        """Run `func` on the items of `sequence`; see :class:`Backend`."""
+    def run_map(cls, call: PoolCall, sequence: Any, collect: Collect) -> None:
+        """Run the tasks of a map; see :class:`Backend`."""
         # Taken as by workers: iterating might find no end.
         items = items_of(sequence, 0, len(sequence))
-        results = cls.run_imap(call, func, items, chunksize, in_order=True)
-        for index, result in enumerate(results):
+        for index, result in enumerate(cls.run_imap(call, items, in_order=True)):
             collect(index, [result])
 
     @classmethod
-    def run_imap(
-        cls,
-        call: PoolCall,
-        func: Callable[[Any], Any],
-        items: Iterable[Any],
-        chunksize: int | None,
-        *,
-        in_order: bool,
-    ) -> Iterator[Any]:
-        """Yield the results of `func` on `items`; see :class:`Backend`."""
+    def run_imap(cls, call: PoolCall, items: Iterable[Any], *, in_order: bool) -> Iterator[Any]:
+        """Yield the results of tasks; see :class:`Backend`."""
         part = WorkerSync(TeamSync(1, processes=False), 0)
         context = Context(part, call.call)
         with call.contexts.acting(context):
@@ -143,50 +112,42 @@ class SerialBackend(_LocalBackend):
             # Between tasks the pool is the consumer's.
             with call.contexts.acting(context):
                 try:
-                    result = func(item)
+                    result = call.func(item)
                 except StopProcessGroup:
                     return
             yield result
 
 
 class TeamBackend(_LocalBackend):
-    """A backend that starts a team for each call."""
+    """A backend that starts a team for each call.
+
+    Attributes
+    ----------
+    team : callable
+        Starts a team, while signals are held: an interrupt would lose what is half made. See
+        :class:`sharedmem.workers.process_team.ProcessTeam` for its parameters.
+    """
 
     team: ClassVar[type[ProcessTeam | ThreadTeam]]
 
     @classmethod
-    def run_map(
-        cls,
-        call: PoolCall,
-        func: Callable[[Any], Any],
-        sequence: Any,
-        chunksize: int | None,
-        collect: Callable[[int, list[Any]], None],
-    ) -> None:
-        """Run `func` on the items of `sequence`; see :class:`Backend`."""
-        run_map(cls, call, func, sequence, chunksize, collect)
+    def run_map(cls, call: PoolCall, sequence: Any, collect: Collect) -> None:
+        """Run the tasks of a map; see :class:`Backend`."""
+        run_map(cls, call, sequence, collect)
 
     @classmethod
-    def run_imap(
-        cls,
-        call: PoolCall,
-        func: Callable[[Any], Any],
-        items: Iterable[Any],
-        chunksize: int | None,
-        *,
-        in_order: bool,
-    ) -> Iterator[Any]:
-        """Yield the results of `func` on `items`; see :class:`Backend`."""
-        return run_imap(cls, call, func, items, chunksize, in_order=in_order)
+    def run_imap(cls, call: PoolCall, items: Iterable[Any], *, in_order: bool) -> Iterator[Any]:
+        """Yield the results of tasks; see :class:`Backend`."""
+        return run_imap(cls, call, items, in_order=in_order)
 
     @classmethod
     def prepare(cls, call: PoolCall | None = None) -> None:
         """Do in the coordinator what must come before the start of a team, for a call or not."""
 
     @classmethod
-    def blas_limits(cls, n_threads: int | None) -> tuple[int | None, int | None]:
-        """Return the limits on threads of BLAS to set in the coordinator and in each worker."""
-        return n_threads, None
+    def blas_limit(cls, n_threads: int | None) -> int | None:
+        """Return the limit on threads of BLAS to set in the coordinator, given that of workers."""
+        return n_threads
 
     @classmethod
     def isolated(cls, func: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -217,16 +178,16 @@ class ProcessBackend(TeamBackend):
         open_files.flush_output()
 
     @classmethod
-    def blas_limits(cls, n_threads: int | None) -> tuple[int | None, int | None]:
-        """Set the limit in the workers, or in the coordinator if a worker cannot."""
-        if n_threads is not None and blas.can_limit_after_fork():
-            return None, n_threads
-        return n_threads, None
+    def blas_limit(cls, n_threads: int | None) -> int | None:
+        """Return None if workers can set the limit themselves."""
+        return None if n_threads is None or blas.can_limit_after_fork() else n_threads
 
     @classmethod
     def begin(cls, call: PoolCall, part: WorkerSync) -> None:
         """Make this process a worker of a call, permanently."""
         if call.blas_threads is not None:
+            if blas.can_limit_after_fork():
+                blas.limit(call.blas_threads)
             foreign_libraries.limit_loops(call.blas_threads)
         call.contexts.enter_process(Context(part, call.call))
         if call.contexts.seed is not None or foreign_libraries.has_global_generators():

@@ -155,7 +155,8 @@ class background:  # noqa: N801 - the name is 0.3.8's
         try:
             self._await_end(timeout)
         except OverdueError:
-            raise self._too_slow(timeout) from None
+            waited = "" if timeout is None else f" after {timeout} seconds"
+            raise TimeoutError(f"background({self._name}) is still running{waited}") from None
         if self._error is None:
             return self._results[0]
         try:
@@ -222,32 +223,25 @@ class background:  # noqa: N801 - the name is 0.3.8's
         except OverdueError:
             return
         except WorkerException as error:
-            if isinstance(error.reason, DeadWorkerError):
-                self._close(error.reason.exitcode, error, was_killed=True)
-            else:
-                self._close(1, error)
+            self._close(error)
             return
         self._results += (
             message.value[0] for _, message in messages if message.kind == Kind.RESULTS
         )
         if not messages:
-            self._close(0, None)
+            self._close(None)
 
-    def _close(
-        self, exitcode: int | None, error: WorkerException | None, *, was_killed: bool = False
-    ) -> None:
+    def _close(self, error: WorkerException | None) -> None:
         self._team.end(patient=False)
-        self._exitcode = exitcode
+        reason = None if error is None else error.reason
+        death = reason if isinstance(reason, DeadWorkerError) else None
+        self._exitcode = int(error is not None) if death is None else death.exitcode
         self._error = error and error.with_traceback(None)  # whose frames hold this object
         self._state = "done" if error is None else "failed"
-        if was_killed and self._is_cancelled:
-            reason = DeadWorkerError(f"background({self._name}) was cancelled", exitcode)
-            self._error, self._state = WorkerException(reason), "cancelled"
+        if death is not None and self._is_cancelled:
+            death = DeadWorkerError(f"background({self._name}) was cancelled", death.exitcode)
+            self._error, self._state = WorkerException(death), "cancelled"
         _running.discard(self)
-
-    def _too_slow(self, timeout: float | None) -> TimeoutError:
-        waited = "" if timeout is None else f" after {timeout} seconds"
-        return TimeoutError(f"background({self._name}) is still running{waited}")
 
 
 def _is_owned(lock: Any) -> bool:

@@ -13,7 +13,7 @@ from sharedmem.pool.feed import MISSING, Feed
 from sharedmem.workers.channel import Kind, Message
 from sharedmem.workers.claims import claims
 from sharedmem.workers.deadlines import OverdueError, is_over
-from sharedmem.workers.protocols import PoolCall, Port, Team
+from sharedmem.workers.protocols import Collect, PoolCall, Port, Team
 from sharedmem.workers.recorder import Recorder
 from sharedmem.workers.sections import CoordinatorSync, WorkerSync
 from sharedmem.workers.task_loop import item_text, run_claims, run_fed, run_to_the_end
@@ -36,14 +36,13 @@ def _team(
 
     Enter it while signals are held: an interrupt would lose a team that is not yet complete.
     """
-    limit_here, limit_there = backend.blas_limits(call.blas_threads)
     with contextlib.ExitStack() as limit, contextlib.ExitStack() as stack:
-        limit.enter_context(blas.limited(limit_here))
+        limit.enter_context(blas.limited(backend.blas_limit(call.blas_threads)))
         sync = TeamSync(call.n_workers, processes=backend.uses_processes, fed=fed)
         stack.callback(_close, sync)
         team = backend.team(
             call.n_workers,
-            partial(_work, backend, call, sync, run, limit_there),
+            partial(_work, backend, call, sync, run),
             partial(_whereabouts, sync, item),
             fed=fed,
         )
@@ -72,7 +71,6 @@ def _work(
     call: PoolCall,
     sync: TeamSync,
     run: Callable[[WorkerSync, Port], None],
-    blas_threads: int | None,
     rank: int,
     port: Port,
 ) -> None:
@@ -84,8 +82,6 @@ def _work(
         events = part.events
 
     def prepared() -> None:
-        if blas_threads is not None:
-            blas.limit(blas_threads)
         backend.begin(call, part)
         call.initialize()
         try:
@@ -93,7 +89,7 @@ def _work(
         finally:
             backend.finish()
 
-    run_to_the_end(prepared, part, port, lambda: events)
+    run_to_the_end(prepared, part, port, events)
 
 
 def _whereabouts(sync: TeamSync, item: Callable[[int], str], rank: int) -> str:
@@ -107,26 +103,17 @@ def _whereabouts(sync: TeamSync, item: Callable[[int], str], rank: int) -> str:
     return f"while it ran task {index} (item: {item(index)})."
 
 
-def run_map(
-    backend: type[TeamBackend],
-    call: PoolCall,
-    func: Callable[[Any], Any],
-    sequence: Any,
-    chunksize: int | None,
-    collect: Callable[[int, list[Any]], None],
-) -> None:
-    """Run `func` on the items of `sequence`, by a team.
+def run_map(backend: type[TeamBackend], call: PoolCall, sequence: Any, collect: Collect) -> None:
+    """Run the function of a call on the items of `sequence`, by a team.
 
     Parameters
     ----------
-    backend : type of TeamBackend
+    backend : type
         Starts the team.
     call : PoolCall
         The call.
-    func, sequence : callable, sequence
-        The function, and the items of the tasks.
-    chunksize : int or None
-        Tasks per claim; None lets it grow.
+    sequence : sequence
+        The items of the tasks.
     collect : callable
         Called with the number of a task, and the results of that task and the following ones.
 
@@ -139,10 +126,10 @@ def run_map(
     """
     n_tasks = len(sequence)
     deadline = call.deadline()
-    func = backend.isolated(func)
+    func = backend.isolated(call.func)
 
     def run(part: WorkerSync, port: Port) -> None:
-        run_claims(func, sequence, claims(part, n_tasks, chunksize), part, port)
+        run_claims(func, sequence, claims(part, n_tasks, call.chunksize), part, port)
         if call.leave is not None:
             call.leave(part.rank)
 
@@ -184,15 +171,9 @@ def _overdue(call: PoolCall) -> TimeoutError:
 
 
 def run_imap(
-    backend: type[TeamBackend],
-    call: PoolCall,
-    func: Callable[[Any], Any],
-    items: Iterable[Any],
-    chunksize: int | None,
-    *,
-    in_order: bool,
+    backend: type[TeamBackend], call: PoolCall, items: Iterable[Any], *, in_order: bool
 ) -> Iterator[Any]:
-    """Yield the results of `func` on `items`, with a bounded number of both in memory.
+    """Yield the results of a call on `items`, with a bounded number of both in memory.
 
     Raises
     ------
@@ -204,11 +185,7 @@ def run_imap(
     n_taken = 0
     # Runs of results that have come, by the number of their first task.
     waiting: dict[int, list[Any]] = {}
-    func = backend.isolated(func)
-
-    def run(part: WorkerSync, port: Port) -> None:
-        run_fed(func, part, port)
-
+    run = partial(run_fed, backend.isolated(call.func))
     backend.prepare(call)
     with contextlib.ExitStack() as stack:
         with signals_held():
@@ -217,7 +194,7 @@ def run_imap(
             )
             consumer = CoordinatorSync(sync, team.watch)
             stack.enter_context(call.contexts.consumed(consumer))
-        feed = Feed(team, sync, items, chunksize)
+        feed = Feed(team, sync, items, call.chunksize)
         while True:
             feed.refill(n_taken)
             start = n_taken if in_order else next(iter(waiting), None)

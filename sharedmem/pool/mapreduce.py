@@ -2,46 +2,39 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import os
 from collections.abc import Callable, Iterable, Iterator
-from types import TracebackType
 from typing import Any, Self
 
+from sharedmem.engine.apply_ufunc import apply_ufunc
+from sharedmem.engine.map_chunks import map_chunks
+from sharedmem.engine.map_overlap import map_overlap
+from sharedmem.engine.reduce_array import reduce_array
 from sharedmem.engine.runners import ArrayRunner
 from sharedmem.machine.arguments import check_count
 from sharedmem.pool import entered
 from sharedmem.pool.arguments import (
-    check_backend,
-    check_flag,
     check_function,
     check_iterable,
     check_optional,
     check_sequence,
-    check_timeout,
     is_team_backend,
 )
-from sharedmem.pool.array_methods import ArrayMethods
-from sharedmem.pool.backends import Backend, ProcessBackend, SerialBackend, ThreadBackend
-from sharedmem.pool.debug import get_debug
+from sharedmem.pool.backends import ThreadBackend
 from sharedmem.pool.feed import MISSING
 from sharedmem.pool.lost_writes import PrivateArrays
-from sharedmem.pool.progress_bar import no_bar, shown_bar
-from sharedmem.pool.task_interface import TaskInterface
-from sharedmem.pool.trace import Trace
-from sharedmem.workers.process import in_worker
-from sharedmem.workers.protocols import PoolCall
-from sharedmem.workers.task_context import Contexts
+from sharedmem.pool.signatures import as_method
+from sharedmem.pool.state import PoolState
 
 
-class MapReduce(TaskInterface, ArrayMethods):
+class MapReduce(PoolState):
     """A pool of workers, with a reduction in the coordinator.
 
     Workers are forked when `map` is called. The function may be any closure: it sees all variables
-    as they are then, and nothing of it is pickled. Its changes are visible outside only if they
-    are made in shared memory. A warning is given if tasks return None, and each worker has changed
-    other elements of an array in private memory.
+    as they are then, and nothing of it is pickled. Only its changes to shared memory are visible
+    outside. A warning is given if tasks return None, and each worker has changed other elements of
+    an array in private memory.
 
     Parameters
     ----------
@@ -50,8 +43,7 @@ class MapReduce(TaskInterface, ArrayMethods):
         where forking is not allowed; or workers of a cluster, see :class:`sharedmem.DaskBackend`.
     np : int, optional
         Number of workers, by default `cpu_count()`, and 0 inside a worker. With 0 the caller runs
-        all tasks serially, and exceptions are unchanged. A cluster determines the number itself, so
-        that only 0 may be given.
+        all tasks serially, and exceptions are unchanged. With a cluster only 0 may be given.
     progress : bool
         Whether to show a progress bar of the tasks.
     initializer : callable, optional
@@ -66,7 +58,7 @@ class MapReduce(TaskInterface, ArrayMethods):
         Number of threads of BLAS and OpenMP libraries in each worker; None sets no limit. If a
         build of OpenBLAS cannot be limited after a fork, the coordinator has the same limit until
         `map` returns. One thread adds in another order than several, so that a matrix product may
-        differ in its last bits from that of the coordinator, or of a serial pool.
+        differ in its last bits from one outside.
     trace : bool
         Whether to record what each worker does, and when, in the attribute `trace`.
 
@@ -93,8 +85,8 @@ class MapReduce(TaskInterface, ArrayMethods):
     read are opened again in each worker. Others have one position that all processes share, as do
     sockets, and handles of libraries: open these in the `initializer`, or in the task.
 
-    In threads, each task runs in a copy of the caller's context variables, so that `numpy.errstate`
-    and `numpy.printoptions` hold; forked workers inherit them.
+    Tasks see the caller's context variables, so that `numpy.errstate` and `numpy.printoptions`
+    hold; in threads, each task has a copy of them.
 
     A worker exits without the exit handlers of the coordinator. What it has printed is written.
     Measurements of coverage.py go to a file of their own, for ``coverage combine --append``.
@@ -113,68 +105,16 @@ class MapReduce(TaskInterface, ArrayMethods):
     [0.0, 1.0, 4.0, 9.0]
     """
 
-    def __init__(
-        self,
-        backend: Backend = ProcessBackend,
-        np: int | None = None,
-        *,
-        progress: bool = False,
-        initializer: Callable[[], object] | None = None,
-        timeout: float | None = None,
-        seed: int | None = None,
-        blas_threads: int | None = 1,
-        trace: bool = False,
-    ) -> None:
-        # Nested pools would start more workers than cores, so they are serial by default.
-        self._is_serial_in_workers = np is None
-        check_backend(backend)
-        check_optional("initializer", initializer)
-        backend.check_options(np, trace)
-        if np is None:
-            np = 0 if in_worker() else backend.n_workers(None)
-        if blas_threads is not None:
-            blas_threads = check_count("blas_threads", blas_threads, smallest=1)
-        self.backend = backend
-        self.np = check_count("np", np, smallest=0)
-        self._bar = shown_bar if check_flag("progress", progress) else no_bar
-        self._initializer = initializer
-        self._timeout = check_timeout(timeout)
-        seed = None if seed is None else check_count("seed", seed, 0)
-        self._blas_threads = blas_threads
-        self._has_trace = check_flag("trace", trace)
-        self.trace: Trace | None = None
-        vars(self).update(self._state_of(Contexts(seed)))
-
-    def __repr__(self) -> str:
-        backend = getattr(self.backend, "__name__", self.backend)
-        return f"{type(self).__name__}({backend}, np={self.np})"
-
     def __enter__(self) -> Self:
         """Make this the pool that array functions use in this thread."""
         self.backend.enter()
         entered.enter(self)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         """Restore the pool that was in use before."""
         entered.leave(self)
         self.backend.leave()
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return the state of a copy, which has no trace of a call."""
-        return vars(self) | {"trace": None}
-
-    def __copy__(self) -> Self:
-        """Return another pool with the same settings."""
-        other = type(self).__new__(type(self))
-        state = self._state_of(copy.copy(self._contexts))
-        vars(other).update(self.__getstate__() | state)
-        return other
 
     def map(
         self,
@@ -234,9 +174,8 @@ class MapReduce(TaskInterface, ArrayMethods):
         check_optional("reduce", reduce)
         items = check_sequence(sequence)
         chunksize = None if chunksize is None else check_count("chunksize", chunksize, 1)
-        n_tasks = len(items)
+        n_tasks, n_results = len(items), 0
         results: list[Any] = [MISSING] * n_tasks
-        n_results = 0
         with self._bar(n_tasks) as advance:
 
             def collect(start: int, values: list[Any]) -> None:
@@ -255,8 +194,8 @@ class MapReduce(TaskInterface, ArrayMethods):
             # are read-only.
             may_lose = backend.uses_processes and reduce is None and is_team_backend(backend)
             private = PrivateArrays(func if may_lose else None, n_workers)
-            call = self._call(n_workers, private.note)
-            backend.run_map(call, func, items, chunksize, collect)
+            call = self._call(n_workers, func, chunksize)
+            backend.run_map(call._replace(leave=private.note), items, collect)
             if may_lose and all(result is None for result in results):
                 private.warn()
         # A task that raised StopProcessGroup gave no result.
@@ -318,19 +257,7 @@ class MapReduce(TaskInterface, ArrayMethods):
     ) -> Iterator[Any]:
         """Yield the results of `func` on the items of `iterable`, as they come.
 
-        Parameters
-        ----------
-        func, iterable, star, chunksize
-            As for `imap`.
-
-        Returns
-        -------
-        iterator
-
-        Raises
-        ------
-        WorkerException, TimeoutError, TypeError, ValueError
-            As for `imap`.
+        Parameters and exceptions are those of `imap`.
 
         Examples
         --------
@@ -342,43 +269,13 @@ class MapReduce(TaskInterface, ArrayMethods):
         return self._imap(func, iterable, star, chunksize, in_order=False)
 
     def _imap(
-        self,
-        func: Callable[..., Any],
-        iterable: Iterable[Any],
-        star: bool,
-        chunksize: int | None,
-        *,
-        in_order: bool,
+        self, func: Any, iterable: Any, star: Any, chunksize: Any, *, in_order: bool
     ) -> Iterator[Any]:
         func = check_function(func, star)
         items = check_iterable("imap needs something", iterable)
         chunksize = None if chunksize is None else check_count("chunksize", chunksize, 1)
         backend, n_workers = self._workers()
-        return backend.run_imap(self._call(n_workers), func, items, chunksize, in_order=in_order)
-
-    def _workers(self, n_tasks: int | None = None) -> tuple[Backend, int]:
-        """Return the backend of the next call and its number of workers, 0 for a serial call."""
-        if self.np == 0 or get_debug() or (self._is_serial_in_workers and in_worker()):
-            return SerialBackend, 0
-        self.np = self.backend.n_workers(self.np)
-        if n_tasks == 0:
-            return SerialBackend, 0
-        return self.backend, self.np if n_tasks is None else min(self.np, n_tasks)
-
-    def _call(self, n_workers: int, leave: Callable[[int], None] | None = None) -> PoolCall:
-        trace = None
-        if self._has_trace and n_workers:
-            trace = self.trace = Trace(n_workers)
-        return PoolCall(
-            self._contexts,
-            self._contexts.next_call(),
-            n_workers,
-            self._initializer,
-            self._timeout,
-            self._blas_threads,
-            trace,
-            leave,
-        )
+        return backend.run_imap(self._call(n_workers, func, chunksize), items, in_order=in_order)
 
     @property
     def runner(self) -> ArrayRunner:
@@ -390,6 +287,22 @@ class MapReduce(TaskInterface, ArrayMethods):
                 n_workers, self._bar, self.map, self.imap, shares, self._blas_threads, _together_of
             )
         )
+
+    @as_method(of=map_chunks)
+    def map_chunks(self, *args: Any, **options: Any) -> Any:  # noqa: D102 - see `as_method`
+        return map_chunks(self.runner, *args, **options)
+
+    @as_method(of=map_overlap)
+    def map_overlap(self, *args: Any, **options: Any) -> Any:  # noqa: D102
+        return map_overlap(self.runner, *args, **options)
+
+    @as_method(of=apply_ufunc)
+    def apply_ufunc(self, *args: Any, **options: Any) -> Any:  # noqa: D102
+        return apply_ufunc(self.runner, *args, **options)
+
+    @as_method(of=reduce_array)
+    def reduce(self, *args: Any, **options: Any) -> Any:  # noqa: D102
+        return reduce_array(self.runner, *args, **options)
 
 
 def _together_of(ufunc: Any) -> Any:

@@ -18,16 +18,9 @@ if TYPE_CHECKING:
 _N_SLOWEST = 5
 # Up to so many bars are wide enough for edges between them.
 _EDGED_BARS = 200
-_NAMES = {
-    Activity.TASKS: "tasks",
-    Activity.ORDERED_WAIT: "wait for ordered",
-    Activity.CRITICAL_WAIT: "wait for critical",
-}
-_COLORS = {
-    Activity.TASKS: "#4477aa",
-    Activity.ORDERED_WAIT: "#ddaa33",
-    Activity.CRITICAL_WAIT: "#bb5566",
-}
+# In the order of the activities.
+_NAMES = "tasks", "wait for ordered", "wait for critical"
+_COLORS = "#4477aa", "#ddaa33", "#bb5566"
 
 
 @dataclass(frozen=True)
@@ -141,24 +134,21 @@ class Trace:
         """
         import json
 
-        pid = os.getpid()
         records: list[dict[str, Any]] = []
         for rank, events in enumerate(self.events):
+            where = {"pid": os.getpid(), "tid": rank}
             name = {"name": f"worker {rank}"}
-            records.append(
-                {"ph": "M", "name": "thread_name", "pid": pid, "tid": rank, "args": name}
-            )
+            records.append({"ph": "M", "name": "thread_name", "args": name} | where)
             records += [
                 {
                     "ph": "X",
                     "name": _label(event),
                     "cat": _NAMES[event.activity],
-                    "pid": pid,
-                    "tid": rank,
                     "ts": (event.start - self.start) * 1e6,
                     "dur": (event.stop - event.start) * 1e6,
                     "args": {"n_tasks": event.n_tasks, "sent_bytes": event.sent_bytes},
                 }
+                | where
                 for event in events
             ]
         with open(path, "w") as file:

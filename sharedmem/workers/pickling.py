@@ -113,9 +113,8 @@ def _row(name: str, fields: tuple[str, ...], *values: object) -> Any:
 _REDUCERS = _Reducers({np.ndarray: _reduce_array})
 
 
-def pack(value: object) -> Parcel:
-    """Pickle `value`, with large buffers and shared arrays out of band; no buffer is copied."""
-    buffers: list[memoryview] = []
+def kept_in(buffers: list[memoryview]) -> Callable[[pickle.PickleBuffer], bool]:
+    """Return a callback for picklers, which keeps large buffers out of the stream, in a list."""
 
     def is_in_band(buffer: pickle.PickleBuffer) -> bool:
         raw = buffer.raw()
@@ -124,8 +123,14 @@ def pack(value: object) -> Parcel:
         buffers.append(raw)
         return False
 
+    return is_in_band
+
+
+def pack(value: object) -> Parcel:
+    """Pickle `value`, with large buffers and shared arrays out of band; no buffer is copied."""
+    buffers: list[memoryview] = []
     stream = io.BytesIO()
-    pickler = pickle.Pickler(stream, 5, buffer_callback=is_in_band)
+    pickler = pickle.Pickler(stream, 5, buffer_callback=kept_in(buffers))
     pickler.dispatch_table = _REDUCERS
     with segments_noted() as segments:
         pickler.dump(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from sharedmem.memory import open_files
 from sharedmem.workers.deadlines import deadline_in
@@ -20,6 +20,9 @@ Port: TypeAlias = ProcessPort | ThreadPort
 
 Team: TypeAlias = ProcessTeam | ThreadTeam
 """The coordinator's side of a team."""
+
+Collect: TypeAlias = Callable[[int, list[Any]], None]
+"""Called with the number of a task, and the results of that task and of the following ones."""
 
 
 class Timeline(Protocol):
@@ -49,6 +52,10 @@ class PoolCall(NamedTuple):
         The source of its random numbers.
     n_workers : int
         Number of workers.
+    func : callable
+        The function of the tasks, which takes one item.
+    chunksize : int or None
+        Tasks per claim or batch; None lets it grow.
     initializer : callable or None
         Called in each worker before its first task.
     timeout : float or None
@@ -64,10 +71,12 @@ class PoolCall(NamedTuple):
     contexts: Contexts
     call: Call
     n_workers: int
-    initializer: Callable[[], object] | None = None
-    timeout: float | None = None
-    blas_threads: int | None = None
-    trace: Timeline | None = None
+    func: Callable[[Any], Any]
+    chunksize: int | None
+    initializer: Callable[[], object] | None
+    timeout: float | None
+    blas_threads: int | None
+    trace: Timeline | None
     leave: Callable[[int], None] | None = None
 
     def deadline(self) -> float | None:

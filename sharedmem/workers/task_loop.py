@@ -84,10 +84,8 @@ def _run(
     words[slot] = index - 1
 
 
-def run_to_the_end(
-    run: Callable[[], None], sync: WorkerSync, port: Port, note: Callable[[], object]
-) -> None:
-    """Call `run`, which runs the tasks of a worker; send its failure, or what `note` returns."""
+def run_to_the_end(run: Callable[[], None], sync: WorkerSync, port: Port, note: object) -> None:
+    """Call `run`, which runs the tasks of a worker; send its failure, or a note."""
     try:
         run()
     except StopProcessGroup:
@@ -101,7 +99,7 @@ def run_to_the_end(
         if sync.team.has_processes:
             return
     sync.leave()
-    port.finish(note())
+    port.finish(note)
 
 
 def item_text(sequence: Any, index: int) -> str:

@@ -1,0 +1,129 @@
+"""The state of a pool: its options, its calls, and what its tasks use."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, Self
+
+import numpy
+
+from sharedmem.machine.arguments import check_count
+from sharedmem.pool.arguments import check_backend, check_flag, check_optional, check_timeout
+from sharedmem.pool.backends import Backend, ProcessBackend, SerialBackend
+from sharedmem.pool.debug import get_debug
+from sharedmem.pool.progress_bar import no_bar, shown_bar
+from sharedmem.pool.trace import Trace
+from sharedmem.workers.process import in_worker
+from sharedmem.workers.protocols import PoolCall
+from sharedmem.workers.task_context import Contexts, Critical, Ordered
+
+
+class PoolState:
+    """The state of a pool; its parameters and attributes are those of :class:`MapReduce`."""
+
+    def __init__(
+        self,
+        backend: Backend = ProcessBackend,
+        np: int | None = None,
+        *,
+        progress: bool = False,
+        initializer: Callable[[], object] | None = None,
+        timeout: float | None = None,
+        seed: int | None = None,
+        blas_threads: int | None = 1,
+        trace: bool = False,
+    ) -> None:
+        # Nested pools would start more workers than cores, so they are serial by default.
+        self._is_serial_in_workers = np is None
+        check_backend(backend)
+        check_optional("initializer", initializer)
+        backend.check_options(np, trace)
+        if np is None:
+            np = 0 if in_worker() else backend.n_workers(None)
+        if blas_threads is not None:
+            blas_threads = check_count("blas_threads", blas_threads, smallest=1)
+        self.backend = backend
+        self.np = check_count("np", np, smallest=0)
+        self._bar = shown_bar if check_flag("progress", progress) else no_bar
+        self._initializer = initializer
+        self._timeout = check_timeout(timeout)
+        seed = None if seed is None else check_count("seed", seed, 0)
+        self._blas_threads = blas_threads
+        self._has_trace = check_flag("trace", trace)
+        self.trace: Trace | None = None
+        self._contexts = contexts = Contexts(seed)
+        self.critical, self.ordered = Critical(contexts), Ordered(contexts)
+
+    def __repr__(self) -> str:
+        backend = getattr(self.backend, "__name__", self.backend)
+        return f"{type(self).__name__}({backend}, np={self.np})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state of a copy, which has no trace of a call."""
+        return vars(self) | {"trace": None}
+
+    def __copy__(self) -> Self:
+        """Return another pool with the same settings."""
+        other = type(self).__new__(type(self))
+        contexts = copy.copy(self._contexts)
+        own = {"critical": Critical(contexts), "ordered": Ordered(contexts)}
+        vars(other).update(self.__getstate__(), _contexts=contexts, **own)
+        return other
+
+    def _workers(self, n_tasks: int | None = None) -> tuple[Backend, int]:
+        """Return the backend of the next call and its number of workers, 0 for a serial call."""
+        if self.np == 0 or get_debug() or (self._is_serial_in_workers and in_worker()):
+            return SerialBackend, 0
+        self.np = self.backend.n_workers(self.np)
+        if n_tasks == 0:
+            return SerialBackend, 0
+        return self.backend, self.np if n_tasks is None else min(self.np, n_tasks)
+
+    def _call(self, n_workers: int, func: Callable[..., Any], chunksize: int | None) -> PoolCall:
+        trace = None
+        if self._has_trace and n_workers:
+            trace = self.trace = Trace(n_workers)
+        return PoolCall(
+            self._contexts,
+            self._contexts.next_call(),
+            n_workers,
+            func,
+            chunksize,
+            self._initializer,
+            self._timeout,
+            self._blas_threads,
+            trace,
+        )
+
+    @property
+    def local(self) -> SimpleNamespace:
+        """Storage of the worker that asks: its `rank`, and whatever its tasks store."""
+        return self._contexts.current().local
+
+    @property
+    def rng(self) -> numpy.random.Generator:
+        """Random generator of the current task.
+
+        Its numbers depend on the pool's `seed`, on the number of earlier calls of the pool, and on
+        the number of the task, but not on the workers.
+
+        Raises
+        ------
+        RuntimeError
+            Outside of a task.
+        """
+        return self._contexts.current().rng
+
+    def barrier(self) -> None:
+        """Wait until every worker has called this.
+
+        A map that uses it needs a multiple of `np` tasks, and ``chunksize=1``.
+
+        Raises
+        ------
+        threading.BrokenBarrierError
+            If a worker has no more tasks, or the tasks come from `imap`.
+        """
+        self._contexts.current().sync.barrier()

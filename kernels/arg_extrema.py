@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, partial
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -52,20 +53,19 @@ def _locator(is_better: Callable[[Any, Any], Any]) -> Callable[..., None]:
     return locate
 
 
-_locate_smallest = _locator(_precedes)
-_locate_largest = _locator(_follows)
+_LOCATORS = {np.argmin: _locator(_precedes), np.argmax: _locator(_follows)}
 
 
 @lru_cache
 def argmin(dtype: np.dtype[Any]) -> LineReduction:
     """Return the index of the first of the smallest elements, or of the first NaN."""
-    return _reduction(dtype, _locate_smallest, np.argmin)
+    return _reduction(dtype, np.argmin)
 
 
 @lru_cache
 def argmax(dtype: np.dtype[Any]) -> LineReduction:
     """Return the index of the first of the largest elements, or of the first NaN."""
-    return _reduction(dtype, _locate_largest, np.argmax)
+    return _reduction(dtype, np.argmax)
 
 
 @lru_cache
@@ -80,18 +80,15 @@ def nanargmax(dtype: np.dtype[Any]) -> LineReduction:
     return _nan_reduction(argmax(dtype), dtype, -np.inf)
 
 
-def _reduction(
-    dtype: np.dtype[Any], locate: Callable[..., None], find: Callable[..., Any]
-) -> LineReduction:
-    chunk = partial(
-        _chunk, locate=locate if has_kernel(dtype, "iuf") and dtype.char != "e" else None, find=find
-    )
-    return LineReduction(chunk, partial(_combine, find=find), _place)
+def _reduction(dtype: np.dtype[Any], find: Callable[..., Any]) -> LineReduction:
+    has_locator = has_kernel(dtype, "iuf") and dtype.char != "e"
+    chunk = partial(_chunk, find=find, has_locator=has_locator)
+    return LineReduction(chunk, partial(_combine, find=find), itemgetter(1))
 
 
-def _chunk(x: Array, locate: Callable[..., None] | None, find: Callable[..., Any]) -> State:
+def _chunk(x: Array, find: Callable[..., Any], has_locator: bool) -> State:
     n_outer, n, n_inner = x.shape
-    if locate is None or (n_inner == 1 and n >= SHORT):  # NumPy is fast where lines are contiguous
+    if not has_locator or (n_inner == 1 and n >= SHORT):  # NumPy is fast where lines are contiguous
         places = np.asarray(find(x[:, :, 0], axis=1))[:, None] if n_inner == 1 else find(x, axis=1)
         values = np.take_along_axis(x, places[:, None], axis=1)[:, 0]
     else:
@@ -99,22 +96,15 @@ def _chunk(x: Array, locate: Callable[..., None] | None, find: Callable[..., Any
         turned = read_only_view(np.ascontiguousarray(turned, x.dtype.newbyteorder("=")))
         values = np.empty((turned.shape[0], turned.shape[2]), turned.dtype)
         places = np.empty(values.shape, np.intp)
-        locate(turned, values, places)
+        _LOCATORS[find](turned, values, places)
         values, places = (part.reshape(n_outer, n_inner) for part in (values, places))
     return values, places, np.full(places.shape, n, np.intp)
 
 
 def _combine(a: State, b: State, find: Callable[..., Any]) -> State:
     is_later = find(np.stack([a[0], b[0]]), axis=0) == 1
-    return (
-        np.where(is_later, b[0], a[0]),
-        np.where(is_later, b[1] + a[2], a[1]),
-        a[2] + b[2],
-    )
-
-
-def _place(state: State) -> Array:
-    return state[1]
+    places = np.where(is_later, b[1] + a[2], a[1])
+    return np.where(is_later, b[0], a[0]), places, a[2] + b[2]
 
 
 def _nan_reduction(plain: LineReduction, dtype: np.dtype[Any], worst: float) -> LineReduction:
@@ -137,4 +127,4 @@ def _nan_reduction(plain: LineReduction, dtype: np.dtype[Any], worst: float) -> 
         places = np.where(is_later, b[1] + a[2], places)
         return values, places, lengths, np.asarray(a[3] & b[3])
 
-    return LineReduction(chunk, combine, lambda state: (state[1], state[3]))
+    return LineReduction(chunk, combine, itemgetter(1, 3))

@@ -10,22 +10,7 @@ from numpy.typing import DTypeLike
 
 from sharedmem.kernels.loops.layout import Array, as_numbers, has_kernel, is_whole
 from sharedmem.kernels.loops.pieces import KernelSpec, Share, combine_states, reduce_lines
-from sharedmem.kernels.power_sums import (
-    COUNT,
-    IDENTITY,
-    LOST,
-    M2,
-    M3,
-    M4,
-    MAX,
-    MIN,
-    N_MINUS,
-    N_NAN,
-    N_PLUS,
-    N_SCRATCH,
-    TOTAL,
-    add_lines,
-)
+from sharedmem.kernels.power_sums import IDENTITY, N_SCRATCH, add_lines
 from sharedmem.kernels.reduction import LineReduction, State
 from sharedmem.kernels.sums import compensated
 
@@ -96,12 +81,6 @@ SCALES = (
 
 
 @lru_cache
-def moments(dtype: DTypeLike) -> LineReduction:
-    """Return the :class:`Moments`; they are NaN where an element is NaN."""
-    return _reduction(np.dtype(dtype), _moments)
-
-
-@lru_cache
 def extended(dtype: DTypeLike, power: int = 0) -> LineReduction:
     """Return the :class:`Extended` moments, computed from elements times ``2**power``."""
     return _reduction(np.dtype(dtype), _extended, power)
@@ -116,13 +95,12 @@ def summary(dtype: DTypeLike, power: int = 0) -> LineReduction:
 def _reduction(dtype: np.dtype[Any], finalize: Any, power: int = 0) -> LineReduction:
     if dtype.kind not in "biuf":
         raise TypeError(f"moments are defined for real numbers, got an array of dtype {dtype}")
-    if not power:
-        return LineReduction(_chunk, _combine, finalize, IDENTITY, whole=is_whole(dtype))
     chunk, finalize = partial(_chunk, power=power), partial(finalize, power=power)
-    return LineReduction(chunk, _combine, finalize, IDENTITY)
+    whole = not power and is_whole(dtype)
+    return LineReduction(chunk, _combine, finalize, IDENTITY, whole=whole)
 
 
-def _chunk(x: Array, share: Share | None = None, *, power: int = 0) -> State:
+def _chunk(x: Array, share: Share | None = None, *, power: int = 0) -> Any:
     numbers = x if has_kernel(x.dtype, "biuf") else x.astype(np.float64)
     if power:
         with np.errstate(all="ignore"):
@@ -134,52 +112,34 @@ def _combine(a: State, b: State) -> State:
     return combine_states(add_lines, a, b)
 
 
-def _mean(state: State) -> Array:
-    return compensated(state[TOTAL], state[LOST]) / state[COUNT]
-
-
-def _finite_moments(state: State) -> Moments:
-    count, mean = state[COUNT], _mean(state)
-    var = state[M2] / count
+def _finite_moments(state: State) -> tuple[Array, ...]:
+    """Return the :class:`Moments` of the elements that are finite."""
+    total, lost, count, m2, m3, m4, *_ = state
+    mean, var = compensated(total, lost) / count, m2 / count
     # As in SciPy: deviations no larger than the rounding error of the mean have no shape.
     spread = np.where(var <= (np.finfo(np.float64).resolution * mean) ** 2, np.nan, var)
-    skew = state[M3] / count / spread**1.5
-    kurtosis = state[M4] / count / spread**2 - 3
-    return Moments(mean, var, skew, kurtosis)
-
-
-def _moments(state: State) -> Moments:
-    return Moments(*_extended(state)[:4])
+    return mean, var, m3 / count / spread**1.5, m4 / count / spread**2 - 3
 
 
 def _extended(state: State, power: int = 0) -> Extended:
+    *_, low, high, n_nan, n_plus, n_minus = state
     with np.errstate(all="ignore"):
         # The mean is NaN with a NaN or infinities of both signs, and infinite with one sign alone.
-        special = np.where(state[N_NAN] > 0, np.nan, 0.0)
-        special = np.where(state[N_PLUS] > 0, special + np.inf, special)
-        special = np.where(state[N_MINUS] > 0, special - np.inf, special)
+        special = np.where(n_nan > 0, np.nan, 0.0)
+        special = np.where(n_plus > 0, special + np.inf, special)
+        special = np.where(n_minus > 0, special - np.inf, special)
         mean, *others = _finite_moments(state)
         mean = np.where(special == 0, np.ldexp(mean, -power), special)
         var, skew, kurtosis = (np.where(special == 0, other, np.nan) for other in others)
-        return Extended(mean, np.ldexp(var, -2 * power), skew, kurtosis, state[MAX] - state[MIN])
+        return Extended(mean, np.ldexp(var, -2 * power), skew, kurtosis, high - low)
 
 
 def _summary(state: State, power: int = 0) -> Summary:
+    _, _, count, _, _, _, low, high, n_nan, n_plus, n_minus = state
     with np.errstate(all="ignore"):
         mean, var, skew, kurtosis = _finite_moments(state)
-        n_nan = state[N_NAN].astype(np.int64)
-        n_inf = (state[N_PLUS] + state[N_MINUS]).astype(np.int64)
-        smallest, largest = (
-            np.where(state[COUNT] > 0, np.ldexp(state[s], -power), np.nan) for s in (MIN, MAX)
-        )
-        return Summary(
-            state[COUNT].astype(np.int64) + n_nan + n_inf,
-            n_nan,
-            n_inf,
-            smallest,
-            largest,
-            np.ldexp(mean, -power),
-            np.ldexp(np.sqrt(var), -power),
-            skew,
-            kurtosis,
-        )
+        mean, std = np.ldexp(mean, -power), np.ldexp(np.sqrt(var), -power)
+        low, high = (np.where(count > 0, np.ldexp(end, -power), np.nan) for end in (low, high))
+        n_finite, n_nan, n_inf = (n.astype(np.int64) for n in (count, n_nan, n_plus + n_minus))
+        n = n_finite + n_nan + n_inf
+        return Summary(n, n_nan, n_inf, low, high, mean, std, skew, kurtosis)

@@ -163,21 +163,13 @@ def _line_kernel(
     return scan_line
 
 
-def _scan(
-    step: Callable[..., Any],
-    identity: Callable[[np.dtype[Any]], Any],
-    *,
-    scan_four: Callable[..., None] | None = None,
-    reduce_chain: Callable[..., Any] | None = None,
-    is_safe: Callable[..., bool] = chains.always,
-    is_compensated: bool = False,
-    has_line: bool = True,
+def _exact(
+    step: Callable[..., Any], identity: Callable[[np.dtype[Any]], Any], has_line: bool = True
 ) -> Scan:
-    scan_four = scan_four or chains.four_scanner(step)
-    reduce_chain = reduce_chain or chains.chain_reducer(step)
-    line = _line_kernel(step, scan_four, reduce_chain, is_safe) if has_line else None
-    rows, columns = _row_kernel(step, scan_four), _column_kernel(step)
-    return Scan(rows, columns, line, identity, is_compensated)
+    scan_four, line = chains.four_scanner(step), None
+    if has_line:
+        line = _line_kernel(step, scan_four, chains.chain_reducer(step), chains.always)
+    return Scan(_row_kernel(step, scan_four), _column_kernel(step), line, identity)
 
 
 def _zero(dtype: np.dtype[Any]) -> Any:
@@ -196,20 +188,19 @@ def _largest(dtype: np.dtype[Any]) -> Any:
     return np.inf if dtype.kind == "f" else np.iinfo(dtype).max
 
 
-_sums = _scan(
-    chains.add_float,
+_sums = Scan(
+    _row_kernel(chains.add_float, chains.scan_four_sums),
+    _column_kernel(chains.add_float),
+    _line_kernel(chains.add_float, chains.scan_four_sums, chains.sum_chain, chains.is_safe),
     _zero,
-    scan_four=chains.scan_four_sums,
-    reduce_chain=chains.sum_chain,
-    is_safe=chains.is_safe,
     is_compensated=True,
 )
-_integer_sums = _scan(chains.add, _zero)
+_integer_sums = _exact(chains.add, _zero)
 # A product of floats may overflow or underflow where the products of its parts do not: never cut.
-_products = _scan(chains.multiply, _one, has_line=False)
-_integer_products = _scan(chains.multiply, _one)
-_maxima = _scan(chains.maximum, _smallest)
-_minima = _scan(chains.minimum, _largest)
+_products = _exact(chains.multiply, _one, has_line=False)
+_integer_products = _exact(chains.multiply, _one)
+_maxima = _exact(chains.maximum, _smallest)
+_minima = _exact(chains.minimum, _largest)
 
 
 def find(ufunc: Any, dtype: np.dtype[Any]) -> Scan | None:

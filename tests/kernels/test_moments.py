@@ -16,7 +16,7 @@ def a():
 
 @pytest.mark.parametrize("axis", [None, 0, 1])
 def test_moments_are_scipys(a, axis):
-    result = reduce(run_serially, moments.moments("f8"), a, axis)
+    result = reduce(run_serially, moments.extended("f8"), a, axis)
     np.testing.assert_allclose(result.mean, np.mean(a, axis=axis), rtol=1e-14)
     np.testing.assert_allclose(result.var, np.var(a, axis=axis), rtol=1e-12)
     np.testing.assert_allclose(result.skew, stats.skew(a, axis=axis), rtol=1e-11)
@@ -24,7 +24,7 @@ def test_moments_are_scipys(a, axis):
 
 
 def test_moments_of_a_constant_array():
-    result = reduce(run_serially, moments.moments("f8"), np.full(1000, 0.1))
+    result = reduce(run_serially, moments.extended("f8"), np.full(1000, 0.1))
     assert result.mean == pytest.approx(0.1)
     assert result.var == pytest.approx(0, abs=1e-30)
     assert np.isnan(result.skew)
@@ -36,7 +36,7 @@ def test_moments_of_a_constant_array():
     [([np.nan], np.nan), ([np.inf], np.inf), ([-np.inf], -np.inf), ([np.inf, -np.inf], np.nan)],
 )
 def test_moments_of_nonfinite_elements(special, mean):
-    result = reduce(run_serially, moments.moments("f8"), np.array([1.0, 2.0, *special]))
+    result = reduce(run_serially, moments.extended("f8"), np.array([1.0, 2.0, *special]))
     np.testing.assert_equal(float(result.mean), mean)
     assert np.isnan([result.var, result.skew, result.kurtosis]).all()
 
@@ -70,4 +70,4 @@ def test_a_summary_without_finite_elements():
 
 def test_complex_numbers_have_no_skew():
     with pytest.raises(TypeError, match="complex128"):
-        moments.moments("c16")
+        moments.extended("c16")

@@ -60,21 +60,20 @@ _N_ARGUMENTS = {"real": 1, "imag": 1, "where": 3, "clip": 3}
 
 CONSTANTS = {"pi": math.pi, "e": math.e, "inf": math.inf, "nan": math.nan}
 
-# Other syntax: its name in an error, and what to write instead.
-_INSTEAD: dict[type[ast.AST], tuple[str, str]] = {
-    ast.And: ("and (a BoolOp)", "use & for and, with parentheses around comparisons"),
-    ast.Or: ("or (a BoolOp)", "use | for or, with parentheses around comparisons"),
-    ast.Not: ("not (a UnaryOp)", "use ~ for not"),
-    ast.IfExp: ("a conditional (IfExp)", "use where(condition, x, y)"),
-    ast.Subscript: ("a Subscript", "give the part as an array: evaluate('x + 1', x=a[0])"),
+# Why other syntax is refused, and what to write instead.
+_INSTEAD: dict[type[ast.AST], str] = {
+    ast.And: "use & for and, with parentheses around comparisons",
+    ast.Or: "use | for or, with parentheses around comparisons",
+    ast.Not: "use ~ for not",
+    ast.IfExp: "use where(condition, x, y) for a conditional expression",
+    ast.Subscript: "give the part as an array: evaluate('x + 1', x=a[0])",
     ast.Attribute: (
-        "an Attribute",
-        "give its value as an array, evaluate('x + 1', x=a.T); functions are called without np., "
-        "and parts of complex numbers are real(a) and imag(a)",
+        "give the attribute as an array, evaluate('x + 1', x=a.T); functions are called without "
+        "np., and parts of complex numbers are real(a) and imag(a)"
     ),
-    ast.MatMult: ("@ (a BinOp)", "use sharedmem.dot, or numpy.matmul in sharedmem.apply_ufunc"),
-    ast.List: ("a List", "give it as an array: evaluate('x + 1', x=[1, 2])"),
-    ast.Tuple: ("a Tuple", "give it as an array: evaluate('x + 1', x=(1, 2))"),
+    ast.MatMult: "use sharedmem.dot, or numpy.matmul in sharedmem.apply_ufunc, for @",
+    ast.List: "give the list as an array: evaluate('x + 1', x=[1, 2])",
+    ast.Tuple: "give the tuple as an array: evaluate('x + 1', x=(1, 2))",
 }
 _ALLOWED = "only names, numbers, operators, and calls of functions are"
 _COMPARISONS = "only <, <=, >, >=, ==, and != are"
@@ -225,8 +224,7 @@ class _Writer:
                 parts = self._arguments_of(node)
                 return parts, partial(self._call, node.func.id)  # type: ignore[attr-defined]
         kind: Any = type(getattr(node, "op", node))
-        name, instead = _INSTEAD.get(kind, (kind.__name__, _ALLOWED))
-        raise self._refuse(node, f"{name} is not allowed; {instead}")
+        raise self._refuse(node, _INSTEAD.get(kind, f"{kind.__name__} is not allowed; {_ALLOWED}"))
 
     def _append(self, step: Written) -> int:
         """Append a step, unless it is there already, and return its place."""

@@ -36,6 +36,7 @@ from sharedmem.engine.regions import (
 )
 from sharedmem.engine.runners import ArrayRunner, run_serially
 from sharedmem.machine.float_flags import warned_at_caller
+from sharedmem.machine.tuning import tuning
 
 Array = NDArray[Any]
 # Python's numbers stay as they are: they take the type of the arrays.
@@ -155,9 +156,11 @@ def apply_ufunc(
         arrays = [part for part in (*task.inputs, *outs) if not isinstance(part, Number)]
         # Broadcast operands count as often as they are read: rows and columns make large tables.
         total = sum(part.nbytes for part in arrays)
-        is_plain = not (options or mask is not None or any(map(is_store, arrays)))
+        has_files = any(map(is_store, arrays))
+        is_plain = not (options or mask is not None or has_files)
         if not (together and is_plain and together(runner.share(total), task.inputs, outs[0])):
-            grid = _cut(arrays, outs, len(loop))
+            is_small = total <= tuning.chunk_bytes and not has_files
+            grid = [(slice(None),) * len(loop)] if is_small else _cut(arrays, outs, len(loop))
             warned_at_caller(name, run(total) if len(grid) > 1 else run_serially, task, grid)
     else:
         for target, part in zip(outs, results, strict=False):

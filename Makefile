@@ -38,8 +38,9 @@ test: kernels pools unit callers doctests lint types
 KERNELS := tests/kernels tests/functions tests/expressions tests/engine/test_reduce_stored.py tests/cli
 # Tests that call many compiled kernels from processes that they start.
 CALLERS := tests/project/test_benchmarks.py tests/cluster
-# Tests that fork thousands of times, which is cheap as long as their process has not imported numba.
-POOLS := tests/workers tests/memory tests/pool
+# Tests that fork thousands of times, which is cheap as long as their process has not imported numba:
+# tests/memory, which does so, is the last.
+POOLS := tests/workers tests/pool tests/memory
 UNIT := $(foreach path,$(KERNELS) $(CALLERS) $(POOLS),--ignore=$(path))
 
 pools: $(VENV)/with-test

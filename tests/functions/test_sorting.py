@@ -1,4 +1,4 @@
-"""Sorting and searching equal NumPy's, however arrays are cut."""
+"""Sorting equals NumPy's, however arrays are cut."""
 
 import numpy as np
 import pytest
@@ -7,36 +7,15 @@ from hypothesis.extra import numpy as hnp
 
 import sharedmem
 from tests.functions.comparing import WORKERS, results_of_workers, same_bits
+from tests.functions.lines import DTYPES, NUMBERS, hard_line
 from tests.kernels.strategies import arrays, dtypes
 
 several = settings(max_examples=15)
-
-NUMBERS = dtypes("f8", "i2", "?", "c16", "f2", "g", ">f8", others=("f4", "i8", "u1", ">i4"))
-DTYPES = (*NUMBERS, *dtypes("M8[s]", "U2", others=("m8[s]",)))
 
 
 @pytest.fixture(autouse=True)
 def small_pieces(tuned):
     tuned(sort_bytes=1, sort_run_bytes=64, sort_piece_bytes=128, sort_line_bytes=256)
-
-
-def hard_line(dtype, n=1001):
-    """Return a line with ties, zeros of both signs, NaN, NaT and infinities."""
-    rng = np.random.default_rng(n)
-    dtype = np.dtype(dtype)
-    a = rng.normal(size=n)
-    if dtype.kind not in "fc":
-        a = rng.integers(0, 100, n).astype("i8")
-        a = a.astype(dtype if dtype.kind != "?" else "i8") % 2 if dtype.kind == "b" else a
-    a = a.astype(dtype)
-    if dtype.kind in "fc":
-        a[::7], a[1::7], a[2::50], a[3::90], a[4::90] = 0, -0.0, np.nan, np.inf, -np.inf
-        a[5::9] = a[6]
-    if dtype.kind == "c":
-        a.imag[::11], a.imag[1::23] = 1, np.nan
-    if dtype.kind in "mM":
-        a[::13] = "NaT"
-    return a
 
 
 @pytest.mark.parametrize("kind", [None, "stable"])
@@ -236,104 +215,9 @@ def test_sort_of_bytes(dtype, n):
             np.testing.assert_array_equal(result, wanted)
 
 
-@pytest.mark.parametrize("table", [1, 1 << 20])
-@pytest.mark.parametrize("side", ["left", "right"])
-@several
-@given(
-    a=arrays(dtypes=("f8", "i2", "c16", "f2")).map(np.ravel), v=arrays(dtypes=("f8", "i2", "i8"))
-)
-def test_searchsorted(tuned, side, table, a, v):
-    sorter = np.argsort(a)
-    expected = np.searchsorted(a, v, side, sorter)
-    tuned(sorted_search_length=table)
-    result = sharedmem.searchsorted(a, v, side, sorter)
-    in_order = sharedmem.searchsorted(a[sorter], v, side)
-    np.testing.assert_array_equal(result, expected)
-    assert np.asarray(result).dtype == np.intp
-    np.testing.assert_array_equal(in_order, np.searchsorted(a[sorter], v, side))
-
-
-def test_invalid_searches_raise():
-    for arguments in (([1, 2], [1], "middle"), ([[1]], [1]), ([1, 2], [1], "left", [0])):
-        with pytest.raises(ValueError):
-            sharedmem.searchsorted(*arguments)
-
-
-@pytest.mark.parametrize("equal_nan", [True, False])
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_unique(dtype, equal_nan):
-    a = hard_line(dtype).reshape(7, -1).T
-    options = {"return_index": True, "return_inverse": True, "return_counts": True}
-    results = sharedmem.unique(a, **options, equal_nan=equal_nan)
-    expected = np.unique(a, **options, equal_nan=equal_nan)
-    for result, other in zip(results, expected, strict=True):
-        np.testing.assert_array_equal(result, other)
-        assert result.dtype == other.dtype
-    np.testing.assert_array_equal(sharedmem.unique(a, equal_nan=equal_nan), results[0])
-
-
-def test_unique_of_rows_and_of_empty_arrays():
-    a = np.array([[1, 2], [3, 4], [1, 2]])
-    np.testing.assert_array_equal(sharedmem.unique(a, axis=0), np.unique(a, axis=0))
-    assert sharedmem.unique(np.empty(0)).shape == (0,)
-
-
-@pytest.mark.parametrize("largest", [True, False])
-@pytest.mark.parametrize(
-    "dtype", dtypes("f8", "?", "f2", "c16", ">f8", "M8[s]", others=("f4", "i8", "u1"))
-)
-@pytest.mark.parametrize("k", [0, 1, 5, 400, 1001])
-@pytest.mark.parametrize("by_workers", [True, False])
-def test_topk_of_long_lines(dtype, k, largest, by_workers, tuned):
-    tuned(topk_bytes=0 if by_workers else 1 << 20, topk_length=2000 if by_workers else 100)
-    a = hard_line(dtype)
-    order = np.argsort(a, kind="stable")
-    if largest:
-        order = len(a) - 1 - np.argsort(a[::-1], kind="stable")[::-1]
-    results = results_of_workers(lambda: sharedmem.topk(a, k, largest=largest)[1])
-    np.testing.assert_array_equal(results[0], order[:k])
-    assert same_bits(results)
-    values, indices = sharedmem.topk(np.stack([a, a[::-1]], 1), k, axis=0, largest=largest)
-    assert values.shape == indices.shape == (k, 2)
-    np.testing.assert_array_equal(values[:, 0], a[order[:k]])
-    np.testing.assert_array_equal(values[:, 1], a[order[:k]])
-
-
-def test_topk_of_short_lines():
-    a = np.random.default_rng(0).integers(0, 9, (20, 5, 6))
-    for axis in (0, 1, -1):
-        values, indices = sharedmem.topk(a, 3, axis)
-        np.testing.assert_array_equal(values, -np.sort(-a, axis).take(range(3), axis))
-        np.testing.assert_array_equal(np.take_along_axis(a, indices, axis), values)
-
-
-def test_topk_of_invalid_arguments_raises():
-    with pytest.raises(ValueError, match="k must be from 0 to the length 3"):
-        sharedmem.topk([1, 2, 3], 4)
-    with pytest.raises(np.exceptions.AxisError):
-        sharedmem.topk([1, 2, 3], 1, axis=2)
-
-
 @pytest.mark.parametrize("shape", [(0,), (0, 3), (3, 0), (2, 0, 3)])
 def test_empty_arrays(shape):
     a = np.empty(shape)
     for axis in (*range(a.ndim), None):
         assert sharedmem.sort(a, axis).shape == np.sort(a, axis).shape
         assert sharedmem.argsort(a, axis).shape == np.argsort(a, axis).shape
-
-
-@pytest.mark.parametrize("right", [False, True])
-@pytest.mark.parametrize(
-    "bins", [[0.0, 1, 1, 3], [5, 2, 2, -1], [2], [], np.arange(6, dtype="i1"), [np.nan, 1.0]]
-)
-@pytest.mark.parametrize("dtype", ["f8", "i2", "f2", "?", "c16"])
-def test_digitize(bins, right, dtype):
-    x = (np.arange(-400, 400).reshape(2, -1) % 7).astype(dtype)
-    try:
-        expected = np.digitize(x, bins, right)
-    except (TypeError, ValueError) as error:
-        with pytest.raises(type(error)):
-            sharedmem.digitize(x, bins, right)
-        return
-    np.testing.assert_array_equal(sharedmem.digitize(x, bins, right), expected)
-    assert sharedmem.digitize(x[0, 3], bins, right) == expected[0, 3]

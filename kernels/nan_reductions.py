@@ -169,8 +169,9 @@ def _squares_chunk(x: Array, chunk: Callable[[Array], State]) -> State:
     # An element equal to the mean adds nothing to the squares of deviations.
     filled = np.where(np.isnan(x), np.where(count, mean, 0)[:, None], x)
     squares_about_mean = chunk(filled)[3]
-    if np.isinf(mean).any():  # the sum of finite elements overflows
-        overflows = np.isinf(mean) & ~np.isinf(x).any(axis=1)
+    # A sum of finite elements may overflow, also to NaN: where parts of it overflow to both sides.
+    overflows = (count > 0) & ~np.isfinite(mean) & ~np.isinf(x).any(axis=1)
+    if overflows.any():
         squares_about_mean = np.where(overflows, np.inf, squares_about_mean)
     return count, total, lost, squares_about_mean
 

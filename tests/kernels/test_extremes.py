@@ -43,6 +43,7 @@ def cases(a):
 )
 @example(n=2, power=513, offset=0, seed=0)
 @example(n=4, power=1023, offset=0, seed=0)
+@example(n=14, power=1023, offset=0, seed=44)
 def test_variances_are_exact_or_infinite(name, n, power, offset, seed):
     with np.errstate(all="ignore"):
         a = np.ldexp(np.random.default_rng(seed).uniform(-1, 1, n) + offset, power)

@@ -139,9 +139,9 @@ def integers(
     Raises
     ------
     ValueError
-        If there is no integer between the bounds, or one that `dtype` does not have.
+        If [low, high) is empty, or has integers that do not fit into `dtype`.
     TypeError
-        If a bound is not an integer, or the dtype is not supported or not that of `out`.
+        If a bound is not an integer, or if `dtype` is not supported or not the dtype of `out`.
 
     Notes
     -----

@@ -18,9 +18,8 @@ def claims(sync: WorkerSync, n_tasks: int, size: int | None) -> Iterator[tuple[i
     """Claim tasks until none are left.
 
     The first claim of each worker begins at its rank, so that each worker gets a task if there are
-    enough. If `size` is None, a claim has as many tasks as are
-    estimated to take `CLAIM_SECONDS`, or `TURNS_SECONDS` if tasks take turns, but at most half of
-    a fair share of the tasks that are left.
+    enough. If `size` is None, a claim has as many tasks as are estimated to take `CLAIM_SECONDS`,
+    or `TURNS_SECONDS` if tasks take turns, but at most half of a fair share of the tasks left.
 
     Parameters
     ----------

@@ -1,5 +1,6 @@
 # make demo        the main job on real input, with all set-up
 # make test        lint, types, tests, doctests
+# make docs        the site, in build/docs/html, and the programs of its pages
 # make versions    the tests that can depend on the version of Python, on each version installed here
 # make faults      every fault scenario, and how its call ended
 # make soak        10,000 interrupts of array calls, 100 rounds of each random fault, and pools under
@@ -10,7 +11,7 @@
 # make fuzz        random programs against a model; tampered messages, pickles, and expressions
 # make coverage    which lines the tests reach
 # make compat      the programs of tests/compat against sharedmem 0.3.8
-# make bench       compare with the peers, and write docs/benchmarks.md; QUICK=1 for five minutes
+# make bench       compare with the peers, and write docs/benchmarks/index.md; QUICK=1 for five minutes
 # make regressions rows of the benchmarks over commits: COMMITS="main HEAD" ROWS='scans.*cumsum'
 # make clean       remove the environments
 
@@ -25,11 +26,16 @@ OLD := $(VENV)-0.3.8
 pip = $(1)/pip install --quiet --disable-pip-version-check --no-compile
 install = { $(pip) uv && $(1)/uv pip install --quiet --python $(1)/python $(2); } || $(pip) $(2)
 
-.PHONY: demo test lint types pools unit kernels callers doctests versions version faults soak dtypes \
+.PHONY: demo docs test lint types pools unit kernels callers doctests versions version faults soak dtypes \
 	processors fuzz coverage compat bench regressions clean
 
 demo: $(VENV)/with-plot
 	$(BIN)/python examples/demo.py
+
+# -W -n: warnings, such as links to headings or names that are not there, are errors.
+docs: $(VENV)/with-docs
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --nitpicky --quiet docs build/docs/html
+	$(BIN)/pytest -q tests/docs
 
 test: kernels pools unit callers doctests lint types
 
@@ -41,7 +47,7 @@ CALLERS := tests/project/test_benchmarks.py tests/cluster
 # Tests that fork thousands of times, which is cheap as long as their process has not imported numba:
 # tests/memory, which does so, is the last.
 POOLS := tests/workers tests/pool tests/memory
-UNIT := $(foreach path,$(KERNELS) $(CALLERS) $(POOLS),--ignore=$(path))
+UNIT := $(foreach path,$(KERNELS) $(CALLERS) $(POOLS) tests/docs,--ignore=$(path))
 
 pools: $(VENV)/with-test
 	$(BIN)/pytest -q $(POOLS)
@@ -119,7 +125,7 @@ compat: $(OLD)/with-0.3.8
 # MACHINE names the folder of the results: make bench MACHINE=intel-xeon-16-cores
 MACHINE ?= amd-epyc-2-cores
 RESULTS := $(if $(QUICK),build/benchmarks,benchmarks/results)/$(MACHINE)
-PAGE := $(if $(QUICK),build/benchmarks,docs)/benchmarks.md
+PAGE := $(if $(QUICK),build/benchmarks,docs/benchmarks)/index.md
 bench: $(OLD)/with-0.3.8
 	$(MAKE) --no-print-directory VENV=.venv-bench .venv-bench/with-bench
 	.venv-bench/bin/python benchmarks/run.py $(if $(QUICK),--quick) $(if $(RESUME),--resume) \

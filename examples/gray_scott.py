@@ -1,4 +1,9 @@
-"""The Gray-Scott reaction-diffusion system: a stencil on a periodic grid, 1,000 steps."""
+"""
+Reaction and diffusion on a grid
+================================
+
+The Gray-Scott reaction-diffusion system: a stencil on a periodic grid, 1,000 steps.
+"""
 
 import argparse
 import sys

@@ -1,4 +1,9 @@
-"""The Mandelbrot set, computed by a kernel that takes the position of its chunk."""
+"""
+Mandelbrot set
+==============
+
+The Mandelbrot set, computed by a kernel that takes the position of its chunk.
+"""
 
 import argparse
 import math

@@ -1,4 +1,9 @@
-"""The pair distribution function g(r) of 100,000 particles, from all pair distances."""
+"""
+Pair distances of particles
+===========================
+
+The pair distribution function g(r) of 100,000 particles, from all pair distances.
+"""
 
 import argparse
 import sys

@@ -9,7 +9,7 @@ import pytest
 
 import sharedmem
 
-PAGE = Path(__file__).parents[2] / "docs/functions.md"
+PAGE = Path(__file__).parents[2] / "docs/guide/dtypes.md"
 NUMPYS = {
     name: getattr(np, name, None) or getattr(np.linalg, name)
     for name in sharedmem.__all__

@@ -1,4 +1,4 @@
-"""Write docs/benchmarks/index.md and its pictures from the results of a machine; measure nothing."""
+"""Write the benchmark page and its pictures from the results of a machine; measure nothing."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def count_words() -> None:
 
 
 @numba.njit(nogil=True)
-def to_lognormal(x, sigma):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def to_lognormal(x, sigma):
     for i in range(x.shape[0]):
         for j in range(x.shape[1]):
             x[i, j] = math.exp(sigma * x[i, j])

@@ -23,7 +23,7 @@ N_CHUNKS = 4
 
 
 @numba.njit(nogil=True)
-def advance(u, v, u_next, v_next, diffusion, feed, kill):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def advance(u, v, u_next, v_next, diffusion, feed, kill):
     """Advance by one step: u + 2 v -> 3 v; u is fed, v is removed, both diffuse."""
     for i in range(u_next.shape[0]):
         for j in range(u_next.shape[1]):

@@ -25,7 +25,7 @@ N_CHUNKS = 64  # many more than workers, since rows differ greatly in work
 
 
 @numba.njit(nogil=True)
-def escape_times(picture, position, center, step, limit):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def escape_times(picture, position, center, step, limit):
     """Write the number of steps of z = z^2 + c until each c leaves a large circle, smoothed."""
     for i in range(picture.shape[0]):
         for j in range(picture.shape[1]):

@@ -24,7 +24,7 @@ Counts = NDArray[np.int64]
 
 
 @numba.njit(nogil=True)
-def count_pairs(x, rows, columns, edge, counts):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def count_pairs(x, rows, columns, edge, counts):
     """Count the pairs i < j of a chunk by distance in a periodic box."""
     per_bin = counts.size / FARTHEST
     for i in range(rows[0], rows[1]):

@@ -43,7 +43,7 @@ def missing(program: str) -> set[str]:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("blocks", programs())
+@pytest.mark.parametrize("blocks", list(programs()))
 def test_programs_print_what_the_page_says(blocks, tmp_path):
     program = f"print('{MARK}')\n".join(code for code, _ in blocks)
     if packages := missing(program):

@@ -9,17 +9,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PROGRAMS = re.findall(
-    r"```python\n(.*?)```\n\n```text\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
-)
+README = (ROOT / "README.md").read_text()
+PROGRAMS = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", README, re.DOTALL)
+SITE = "https://sharedmem.readthedocs.io/en/stable/"
+# What the package index and others show outside of a checkout.
+SHOWN_ELSEWHERE = ["README.md", "SECURITY.md", "CODE_OF_CONDUCT.md", "pyproject.toml"]
 PAGES = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md")),
+    *(ROOT / name for name in (*SHOWN_ELSEWHERE[:3], "CONTRIBUTING.md", "CHANGELOG.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 
 
 def test_each_program_of_the_readme_has_its_output():
-    assert len(PROGRAMS) == (ROOT / "README.md").read_text().count("```python") == 4
+    assert len(PROGRAMS) == README.count("```python") == 4
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -34,8 +36,22 @@ def test_links_lead_to_files_and_headings(page):
             assert heading in slugs, link
 
 
+@pytest.mark.parametrize("name", SHOWN_ELSEWHERE)
+def test_pages_shown_elsewhere_link_to_pages_of_the_site(name):
+    text = (ROOT / name).read_text()
+    assert not re.findall(r"\]\((?!https?:)([^)]*)\)", text)
+    for link in re.findall(rf"{re.escape(SITE)}([\w./-]*)", text):
+        source = ROOT / "docs" / (link.removesuffix(".html") or "index")
+        made = link == "gallery/index.html"  # from examples/
+        assert made or source.exists() or any(map(Path.exists, sources(source))), link
+
+
+def sources(page: Path) -> list[Path]:
+    return [page.with_name(page.name + suffix) for suffix in (".md", ".rst")]
+
+
 @pytest.mark.parametrize(
-    ("program", "output"), PROGRAMS, ids=["array", "map", "kernel", "reduction"]
+    ("program", "output"), PROGRAMS, ids=["array", "map", "reduction", "kernel"]
 )
 def test_programs_print_the_output_in_the_readme(program, output, tmp_path):
     (tmp_path / "program.py").write_text(program)

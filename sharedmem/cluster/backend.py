@@ -44,7 +44,7 @@ class DaskBackend:
 
     Notes
     -----
-    Functions are pickled by `cloudpickle`, so they may be closures. Tasks may run more than once
+    Functions are pickled by cloudpickle, so they may be closures. Tasks may run more than once
     if a worker dies. A task cannot be interrupted: after an error, a timeout, or Ctrl-C, running
     tasks continue to their end, and no others begin.
 

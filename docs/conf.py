@@ -1,6 +1,7 @@
 """Settings of the site, which `make docs` builds."""
 
 import contextlib
+import dataclasses
 import inspect
 import pydoc
 import re
@@ -41,6 +42,14 @@ autosummary_generate = True
 autodoc_typehints = "none"  # the docstrings state the types
 autodoc_preserve_defaults = True
 numpydoc_show_class_members = False
+numpydoc_validation_checks = {
+    "all",
+    "ES01",  # an extended summary: one line is enough for most functions
+}
+# The fields of records, which users do not make, are attributes, not parameters.
+numpydoc_validation_overrides = {"PR01": [r"(?s)\A(?!.*Parameters\n).*Attributes\n"]}
+# A change of a docstring in kernels/ makes each user's compiled kernels stale.
+numpydoc_validation_exclude = {r"\.kernels\.", r"\.Reduction$"}
 # Pages of a package have the names of its functions and classes.
 _REFERENCES = {
     "numpy": "https://numpy.org/doc/stable/reference",
@@ -97,6 +106,21 @@ def mark_parameters(
         lines[:] = [re.sub(marked, r"*\1*", line) for line in lines]
 
 
+def show_signature(
+    app: Sphinx, what: str, name: str, obj: object, options: object, signature: str, result: str
+) -> tuple[str, str | None] | None:
+    """Show the arguments of a class that its docstring describes, and those of a dataclass."""
+    if what not in ("class", "exception") or not signature:
+        return None
+    if not NumpyDocString(inspect.getdoc(obj) or "")["Parameters"]:
+        return "", None
+    if not dataclasses.is_dataclass(obj):
+        return None
+    _, *parameters = inspect.signature(obj.__init__).parameters.values()
+    plain = inspect.Signature([each.replace(annotation=each.empty) for each in parameters])
+    return re.sub("<function .*?>", "...", str(plain)), None
+
+
 def note_attributes(
     app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
 ) -> None:
@@ -136,4 +160,5 @@ def setup(app: Sphinx) -> None:
     """Connect what this file adds to Sphinx."""
     app.connect("autodoc-process-docstring", mark_parameters, priority=400)  # before numpydoc
     app.connect("autodoc-process-docstring", note_attributes)
+    app.connect("autodoc-process-signature", show_signature)
     app.connect("missing-reference", link_outside)

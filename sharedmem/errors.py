@@ -13,6 +13,10 @@ class StopProcessGroup(Exception):
     :meth:`sharedmem.MapReduce.map` returns has no results of tasks that no worker was left to run;
     `imap` yields no results of items that were already sent to the stopped worker.
 
+    See Also
+    --------
+    MapReduce.map : Call a function on many items.
+
     Examples
     --------
     >>> import sharedmem
@@ -30,6 +34,23 @@ class LostExceptionType(Warning):
     """Issued when the exception of a task cannot be pickled.
 
     :attr:`WorkerException.reason` is then an :class:`Exception` with the text of the original.
+
+    See Also
+    --------
+    WorkerException : The exception that the call raises.
+
+    Examples
+    --------
+    >>> import sharedmem, threading, warnings
+    >>> def work(i):
+    ...     raise ValueError("no lock", threading.Lock())
+    >>> warnings.simplefilter("ignore", sharedmem.LostExceptionType)
+    >>> with sharedmem.MapReduce(np=2) as pool:
+    ...     try:
+    ...         pool.map(work, range(2))
+    ...     except sharedmem.WorkerException as error:
+    ...         type(error.reason)
+    <class 'Exception'>
     """
 
 
@@ -50,6 +71,11 @@ class WorkerException(Exception):
         :class:`Exception` with the same text, and a :class:`LostExceptionType` warning is issued.
     traceback : str
         The formatted traceback in the worker; empty if there is none.
+
+    See Also
+    --------
+    DeadWorkerError : The reason if a worker has died.
+    LostExceptionType : The warning if an exception cannot be pickled.
 
     Examples
     --------
@@ -108,6 +134,20 @@ class DeadWorkerError(ChildProcessError):
     ----------
     exitcode : int or None
         The exit code, as above.
+
+    See Also
+    --------
+    WorkerException : The exception that the call raises.
+
+    Examples
+    --------
+    >>> import os, sharedmem
+    >>> with sharedmem.MapReduce(np=2) as pool:
+    ...     try:
+    ...         pool.map(lambda i: os._exit(3), range(2))
+    ...     except sharedmem.WorkerException as error:
+    ...         type(error.reason).__name__, error.reason.exitcode
+    ('DeadWorkerError', 3)
     """
 
     def __init__(self, message: str, exitcode: int | None) -> None:

@@ -70,6 +70,11 @@ def uniform(
     TypeError
         If a bound is an array, or the dtype is not supported or not that of `out`.
 
+    See Also
+    --------
+    integers : Return random integers.
+    normal : Draw from a normal distribution.
+
     Notes
     -----
     Element i, in C order, depends only on the seed and on i, not on the number of workers or the
@@ -128,8 +133,11 @@ def integers(
         Any integer type, or bool. By default that of `out`, or int64.
     endpoint : bool, optional
         Whether the upper bound may be drawn.
-    seed, out
-        See :func:`uniform`.
+    seed : int, sequence of int or numpy.random.SeedSequence, optional
+        Seed of the generator: equal seeds give equal samples. By default a fresh one from the
+        operating system.
+    out : ndarray, optional
+        Array for the result: shared or private, with any strides.
 
     Returns
     -------
@@ -142,6 +150,11 @@ def integers(
         If [low, high) is empty, or has integers that do not fit into `dtype`.
     TypeError
         If a bound is not an integer, or if `dtype` is not supported or not the dtype of `out`.
+
+    See Also
+    --------
+    uniform : Draw floating-point numbers.
+    permutation : Permute a sequence.
 
     Notes
     -----
@@ -191,8 +204,11 @@ def normal(
     dtype : dtype, optional
         Either float64, or float32, whose samples are those of float64, rounded. By default that of
         `out`, or float64.
-    seed, out
-        See :func:`uniform`.
+    seed : int, sequence of int or numpy.random.SeedSequence, optional
+        Seed of the generator: equal seeds give equal samples. By default a fresh one from the
+        operating system.
+    out : ndarray, optional
+        Array for the result: shared or private, with any strides.
 
     Returns
     -------
@@ -205,6 +221,11 @@ def normal(
         If `scale` is negative.
     TypeError
         If a parameter is an array, or the dtype is not supported or not that of `out`.
+
+    See Also
+    --------
+    uniform : Draw from a uniform distribution.
+    exponential : Draw from an exponential distribution.
 
     Notes
     -----
@@ -236,8 +257,16 @@ def exponential(
     ----------
     scale : float, optional
         Mean of the distribution.
-    size, dtype, seed, out
-        See :func:`normal`.
+    size : int or sequence of int, optional
+        Shape of the result. By default that of `out`, or a scalar.
+    dtype : dtype, optional
+        Either float64, or float32, whose samples are those of float64, rounded. By default that of
+        `out`, or float64.
+    seed : int, sequence of int or numpy.random.SeedSequence, optional
+        Seed of the generator: equal seeds give equal samples. By default a fresh one from the
+        operating system.
+    out : ndarray, optional
+        Array for the result: shared or private, with any strides.
 
     Returns
     -------
@@ -248,6 +277,11 @@ def exponential(
     ------
     TypeError, ValueError
         See :func:`normal`.
+
+    See Also
+    --------
+    normal : Draw from a normal distribution.
+    poisson : Draw from a Poisson distribution.
 
     Notes
     -----
@@ -274,8 +308,11 @@ def poisson(
     ----------
     lam : float, optional
         Mean of the distribution.
-    size, seed
-        See :func:`uniform`.
+    size : int or sequence of int, optional
+        Shape of the result. By default that of `out`, or a scalar.
+    seed : int, sequence of int or numpy.random.SeedSequence, optional
+        Seed of the generator: equal seeds give equal samples. By default a fresh one from the
+        operating system.
     out : ndarray of int64, optional
         Array for the result: shared or private, with any strides.
 
@@ -290,6 +327,11 @@ def poisson(
         If `lam` is negative, NaN, or so large that samples may not fit into int64.
     TypeError
         If `lam` is an array, or `out` has another dtype.
+
+    See Also
+    --------
+    exponential : Draw from an exponential distribution.
+    normal : Draw from a normal distribution.
 
     Notes
     -----
@@ -320,7 +362,8 @@ def permutation(x: int | ArrayLike, *, seed: Seed = None) -> Array:
         An array is copied, and permuted along its first axis. An integer stands for
         ``numpy.arange(x)``.
     seed : int, sequence of int or numpy.random.SeedSequence, optional
-        See :func:`uniform`.
+        Seed of the generator: equal seeds give equal samples. By default a fresh one from the
+        operating system.
 
     Returns
     -------
@@ -334,6 +377,10 @@ def permutation(x: int | ArrayLike, *, seed: Seed = None) -> Array:
         If `x` is a scalar but not an integer.
     TypeError
         If `x` holds Python objects.
+
+    See Also
+    --------
+    integers : Return random integers.
 
     Notes
     -----

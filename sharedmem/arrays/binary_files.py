@@ -58,6 +58,11 @@ def fromfile(
         If `offset` points before the beginning of the file; or, without `count`, if elements have
         no size, the file ends before `offset`, or a device may have no end.
 
+    See Also
+    --------
+    array : Take a sequence.
+    fromiter : Take an iterable.
+
     Examples
     --------
     >>> import numpy as np, sharedmem, tempfile

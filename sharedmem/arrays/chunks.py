@@ -31,6 +31,18 @@ class Chunk(tuple[slice, ...]):
         Number of the chunk in its grid, from 0.
     axis : int or tuple of ints
         The axis or axes that are cut.
+
+    See Also
+    --------
+    chunks : Cut an array into chunks.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> a = sharedmem.zeros((10, 3))
+    >>> chunk = sharedmem.chunks(a, n=4)[1]
+    >>> a[chunk].shape, chunk.index, chunk.start, chunk.stop
+    ((3, 3), 1, 3, 6)
     """
 
     index: int  # type: ignore[assignment]  # the name that users expect hides tuple.index
@@ -51,14 +63,36 @@ class Chunk(tuple[slice, ...]):
 
     @property
     def start(self) -> Any:
-        """First index along the axis that is cut: an int, or a tuple of ints if `axis` is one."""
+        """First index along the axis that is cut: an int, or a tuple of ints if `axis` is one.
+
+        See Also
+        --------
+        Chunk.interior : The chunk without its overlap.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> [chunk.start for chunk in sharedmem.chunks(10, size=4)]
+        [0, 4, 7]
+        """
         if isinstance(self.axis, int):
             return self[self.axis].start
         return tuple(self[axis].start for axis in self.axis)
 
     @property
     def stop(self) -> Any:
-        """One past the last index along the axis that is cut: an int, or a tuple of ints."""
+        """One past the last index along the axis that is cut: an int, or a tuple of ints.
+
+        See Also
+        --------
+        Chunk.interior : The chunk without its overlap.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> [chunk.stop for chunk in sharedmem.chunks(10, size=4)]
+        [4, 7, 10]
+        """
         if isinstance(self.axis, int):
             return self[self.axis].stop
         return tuple(self[axis].stop for axis in self.axis)
@@ -69,6 +103,17 @@ class Chunk(tuple[slice, ...]):
 
         The interiors of a grid are disjoint and cover the array. They index the array, like the
         chunk itself; ``chunk.interior.start - chunk.start`` is the width of the halo before it.
+
+        See Also
+        --------
+        chunks : Cut an array into chunks that overlap.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> chunk = sharedmem.chunks(10, size=5, overlap=2)[1]
+        >>> chunk.start, chunk.interior.start
+        (3, 5)
         """
         return self if self._interior is None else self._interior
 
@@ -91,6 +136,17 @@ class Grid(Sequence[Chunk]):
         Chunks begin at multiples of these: 1, or the lengths of the chunks of a file.
     indices : range
         Indices of the chunks that are in this sequence. Slicing selects some of them.
+
+    See Also
+    --------
+    sharedmem.chunks : Make a grid.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> grid = sharedmem.chunks((100, 200), (0, 1), n=(2, 4))
+    >>> len(grid), grid.counts, grid[-1].start, len(grid[2:5])
+    (8, (2, 4), (50, 150), 3)
     """
 
     axis: Axes
@@ -193,6 +249,11 @@ def chunks(
     ValueError
         If more than one of `size`, `n`, and `nbytes` is given, one of them is not positive, or
         `overlap` is negative.
+
+    See Also
+    --------
+    Chunk : A chunk.
+    map_chunks : Call a kernel on each chunk.
 
     Examples
     --------

@@ -44,6 +44,12 @@ def empty(
     MemoryError
         If the machine, or the control group of this process, has less memory.
 
+    See Also
+    --------
+    zeros : Fill with zeros.
+    full : Fill with a value.
+    empty_like : Take the shape and dtype of an array.
+
     Examples
     --------
     >>> import sharedmem
@@ -76,6 +82,11 @@ def empty_like(
     SharedArray
         The array. Its contents are undefined.
 
+    See Also
+    --------
+    empty : Take a shape.
+    copy : Copy the elements, too.
+
     Examples
     --------
     >>> import sharedmem
@@ -98,13 +109,23 @@ def zeros(
 
     Parameters
     ----------
-    shape, dtype, order
-        See :func:`empty`.
+    shape : int or sequence of int
+        Shape of the array.
+    dtype : dtype, optional
+        Any type without Python objects, by default float64.
+    order : {'C', 'F'}, optional
+        Memory order.
 
     Returns
     -------
     SharedArray
         The array. All of its memory pages are allocated.
+
+    See Also
+    --------
+    empty : Do not initialize the elements.
+    ones : Fill with ones.
+    zeros_like : Take the shape and dtype of an array.
 
     Examples
     --------
@@ -122,13 +143,22 @@ def zeros_like(
 
     Parameters
     ----------
-    array, dtype, order
-        See :func:`empty_like`.
+    array : array_like
+        The prototype.
+    dtype : dtype, optional
+        Type of the array, by default that of the prototype.
+    order : {'K', 'A', 'C', 'F'}, optional
+        Memory order. ``'K'`` matches the prototype as closely as possible.
 
     Returns
     -------
     SharedArray
         The array.
+
+    See Also
+    --------
+    zeros : Take a shape.
+    empty_like : Do not initialize the elements.
 
     Examples
     --------
@@ -146,13 +176,23 @@ def ones(
 
     Parameters
     ----------
-    shape, dtype, order
-        See :func:`empty`.
+    shape : int or sequence of int
+        Shape of the array.
+    dtype : dtype, optional
+        Any type without Python objects, by default float64.
+    order : {'C', 'F'}, optional
+        Memory order.
 
     Returns
     -------
     SharedArray
         The array.
+
+    See Also
+    --------
+    zeros : Fill with zeros.
+    full : Fill with a value.
+    ones_like : Take the shape and dtype of an array.
 
     Examples
     --------
@@ -168,13 +208,22 @@ def ones_like(array: ArrayLike, dtype: DTypeLike | None = None, *, order: str = 
 
     Parameters
     ----------
-    array, dtype, order
-        See :func:`empty_like`.
+    array : array_like
+        The prototype.
+    dtype : dtype, optional
+        Type of the array, by default that of the prototype.
+    order : {'K', 'A', 'C', 'F'}, optional
+        Memory order. ``'K'`` matches the prototype as closely as possible.
 
     Returns
     -------
     SharedArray
         The array.
+
+    See Also
+    --------
+    ones : Take a shape.
+    empty_like : Do not initialize the elements.
 
     Examples
     --------
@@ -211,6 +260,12 @@ def full(
     SharedArray
         The array. Its memory is on huge pages if the system has them.
 
+    See Also
+    --------
+    zeros : Fill with zeros.
+    empty : Do not initialize the elements.
+    full_like : Take the shape and dtype of an array.
+
     Examples
     --------
     >>> import sharedmem
@@ -232,13 +287,20 @@ def full_like(
         The prototype.
     value : scalar or array_like
         Fill value, broadcast to the shape.
-    dtype, order
-        See :func:`empty_like`.
+    dtype : dtype, optional
+        Type of the array, by default that of the prototype.
+    order : {'K', 'A', 'C', 'F'}, optional
+        Memory order. ``'K'`` matches the prototype as closely as possible.
 
     Returns
     -------
     SharedArray
         The array.
+
+    See Also
+    --------
+    full : Take a shape.
+    empty_like : Do not initialize the elements.
 
     Examples
     --------

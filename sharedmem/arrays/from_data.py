@@ -28,6 +28,11 @@ def copy(a: ArrayLike, *, order: str = "K") -> SharedArray:
     SharedArray
         The copy, with the shape and type of `a`.
 
+    See Also
+    --------
+    array : Convert to another dtype.
+    empty_like : Do not copy the elements.
+
     Notes
     -----
     Worker processes are forked, so they can read any array without a copy. Copy arrays that they
@@ -61,6 +66,11 @@ def array(obj: ArrayLike, dtype: DTypeLike | None = None, *, order: str = "K") -
     SharedArray
         The array, which is always a copy.
 
+    See Also
+    --------
+    copy : Copy an array with its dtype, in parallel.
+    fromiter : Take the elements from an iterable.
+
     Examples
     --------
     >>> import sharedmem
@@ -87,6 +97,11 @@ def fromiter(iterable: Iterable[Any], dtype: DTypeLike | None, count: int = -1) 
     -------
     SharedArray
         The array.
+
+    See Also
+    --------
+    array : Take a sequence.
+    fromfile : Read a file.
 
     Examples
     --------

@@ -66,6 +66,12 @@ class SharedArray(np.ndarray[Any, np.dtype[Any]]):
     order : {'C', 'F'}, optional
         Memory layout, by default C order.
 
+    See Also
+    --------
+    empty : Make an array without initializing its elements.
+    copy : Copy an array to shared memory.
+    is_shared : Test whether an array is shared.
+
     Notes
     -----
     Contents are undefined. The memory is freed when the last process drops its last view.
@@ -280,6 +286,10 @@ def is_shared(x: Any) -> bool:
         True for a :class:`SharedArray` and its views, a :class:`numpy.memmap` of mode ``'r+'`` or
         ``'w+'``, and, on Linux, any other array in a writable shared mapping. False for arrays in
         private memory, a memmap of mode ``'r'`` or ``'c'``, and objects other than arrays.
+
+    See Also
+    --------
+    copy : Copy an array to shared memory.
 
     Examples
     --------

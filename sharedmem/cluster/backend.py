@@ -42,6 +42,10 @@ class DaskBackend:
         worker. Tasks whose worker has died are run again in any case, as often as the scheduler
         allows (``distributed.scheduler.allowed-failures``).
 
+    See Also
+    --------
+    MapReduce : A pool.
+
     Notes
     -----
     Functions are pickled by cloudpickle, so they may be closures. Tasks may run more than once
@@ -104,7 +108,21 @@ class DaskBackend:
 
     @property
     def client(self) -> Any:
-        """Client of the cluster, started now if it is this backend's own."""
+        """Client of the cluster, started now if it is this backend's own.
+
+        See Also
+        --------
+        DaskBackend : The backend.
+
+        Examples
+        --------
+        >>> import distributed, sharedmem
+        >>> with distributed.Client(
+        ...     n_workers=1, processes=False, dashboard_address="127.0.0.1:0"
+        ... ) as client:
+        ...     sharedmem.DaskBackend(client).client is client
+        True
+        """
         import distributed
 
         if os.getpid() != self._owner:

@@ -114,6 +114,11 @@ def apply_ufunc(
     TypeError, ValueError
         If the arguments do not fit together, or workers cannot write to `out`.
 
+    See Also
+    --------
+    evaluate : Evaluate an expression in one pass.
+    map_chunks : Call a function on chunks.
+
     Examples
     --------
     >>> import numpy as np, sharedmem

@@ -121,6 +121,13 @@ def map_chunks(
     RuntimeWarning
         If the workers of the pool are threads, and a compiled kernel holds the GIL.
 
+    See Also
+    --------
+    map_overlap : Show the kernel the neighbors of a chunk, too.
+    apply_ufunc : Apply a ufunc.
+    reduce : Reduce an array to a state.
+    chunks : Cut an array into chunks.
+
     Notes
     -----
     A kernel compiled by numba with ``nogil=True`` runs in threads of the caller. That costs much

@@ -88,6 +88,11 @@ def map_overlap(
     OverflowError
         If a constant boundary does not fit into the dtype.
 
+    See Also
+    --------
+    map_chunks : Call a kernel on chunks without a halo.
+    chunks : Cut an array into chunks.
+
     Notes
     -----
     Chunks inside the array are views, and so are all chunks along an axis with the boundary

@@ -45,6 +45,11 @@ def reduce_array(
     ValueError
         If there is nothing to reduce and the reduction has no identity.
 
+    See Also
+    --------
+    Reduction : Define a reduction.
+    accumulate : Keep the results of all steps.
+
     Notes
     -----
     The result depends on the array and its strides, not on the number of workers.

@@ -48,8 +48,10 @@ def average(
 
     Returns
     -------
-    average, [sum_of_weights] : scalar or ndarray
+    average : scalar or ndarray
         The average, in the common type of `a` and `weights`; in float64 if `a` has integers.
+    sum_of_weights : scalar or ndarray
+        The sum of the weights, of the same shape. Only if `returned` is True.
 
     Raises
     ------
@@ -57,6 +59,11 @@ def average(
         If weights sum to zero.
     TypeError, ValueError
         If the shape of the weights does not fit.
+
+    See Also
+    --------
+    mean : Return the mean without weights.
+    dot : Sum the products of two arrays.
 
     Examples
     --------

@@ -44,6 +44,11 @@ def bincount(x: ArrayLike, /, weights: ArrayLike | None = None, minlength: int =
     TypeError, ValueError
         If elements are not integers or are negative, or `weights` or `minlength` does not fit.
 
+    See Also
+    --------
+    histogram : Count real numbers in bins.
+    unique : Find the distinct elements, and count them.
+
     Examples
     --------
     >>> import sharedmem

@@ -62,6 +62,12 @@ def accumulate(
     ValueError
         If `ufunc` does not take two arguments, or `axis` or `out` does not fit.
 
+    See Also
+    --------
+    cumsum : Return the cumulative sum.
+    cumprod : Return the cumulative product.
+    reduce : Reduce an array to one state.
+
     Notes
     -----
     Sums of floats and complex numbers in single and double precision are compensated: each is
@@ -112,6 +118,13 @@ def cumsum(
     TypeError, ValueError
         If the type does not support the operation, or `out` does not fit.
 
+    See Also
+    --------
+    sum : Return the sum of all elements.
+    nancumsum : Treat NaN as zero.
+    accumulate : Accumulate with another ufunc.
+    diff : Return the differences of neighbors.
+
     Examples
     --------
     >>> import sharedmem
@@ -128,13 +141,26 @@ def cumprod(
 
     Parameters
     ----------
-    a, axis, dtype, out
-        See :func:`cumsum`.
+    a : array_like, or array in a file of zarr or h5py
+        The array. One in a file needs an `axis` unless it has one dimension.
+    axis : int, optional
+        Axis to multiply along. By default the array is flattened in C order.
+    dtype : dtype, optional
+        Type of the result. By default that of `a`, or the default integer type if `a` has booleans
+        or smaller integers.
+    out : ndarray, optional
+        Array for the result, with its shape. It may be `a` itself.
 
     Returns
     -------
     ndarray
         The products, or `out`.
+
+    See Also
+    --------
+    prod : Return the product of all elements.
+    nancumprod : Treat NaN as one.
+    accumulate : Accumulate with another ufunc.
 
     Examples
     --------
@@ -154,13 +180,23 @@ def nancumsum(
     ----------
     a : array_like
         The array, in memory.
-    axis, dtype, out
-        See :func:`cumsum`.
+    axis : int, optional
+        Axis to sum along. By default the array is flattened in C order.
+    dtype : dtype, optional
+        Type of the result. By default that of `a`, or the default integer type if `a` has booleans
+        or smaller integers.
+    out : ndarray, optional
+        Array for the result, with its shape. It may be `a` itself.
 
     Returns
     -------
     ndarray
         The sums, or `out`.
+
+    See Also
+    --------
+    cumsum : Return NaN from the first NaN on.
+    nansum : Return the sum of all elements.
 
     Examples
     --------
@@ -178,13 +214,25 @@ def nancumprod(
 
     Parameters
     ----------
-    a, axis, dtype, out
-        See :func:`nancumsum`.
+    a : array_like
+        The array, in memory.
+    axis : int, optional
+        Axis to multiply along. By default the array is flattened in C order.
+    dtype : dtype, optional
+        Type of the result. By default that of `a`, or the default integer type if `a` has booleans
+        or smaller integers.
+    out : ndarray, optional
+        Array for the result, with its shape. It may be `a` itself.
 
     Returns
     -------
     ndarray
         The products, or `out`.
+
+    See Also
+    --------
+    cumprod : Return NaN from the first NaN on.
+    nanprod : Return the product of all elements.
 
     Examples
     --------

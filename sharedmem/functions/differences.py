@@ -43,6 +43,10 @@ def diff(
     ValueError
         If `n` is negative, `a` has no dimensions, or `axis` is out of bounds.
 
+    See Also
+    --------
+    cumsum : Return the cumulative sum, the inverse.
+
     Examples
     --------
     >>> import sharedmem

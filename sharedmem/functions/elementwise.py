@@ -42,6 +42,12 @@ def where(condition: ArrayLike, *choices: ArrayLike) -> Any:
     ValueError
         If only one of `x` and `y` is given, or the shapes do not fit.
 
+    See Also
+    --------
+    nonzero : Return the indices where a condition is true.
+    clip : Limit values.
+    evaluate : Evaluate an expression, of which ``where`` may be a part.
+
     Examples
     --------
     >>> import sharedmem
@@ -94,6 +100,11 @@ def clip(
     ------
     ValueError
         If limits are given by both names, or do not fit.
+
+    See Also
+    --------
+    where : Choose between elements.
+    evaluate : Evaluate an expression, of which ``clip`` may be a part.
 
     Examples
     --------

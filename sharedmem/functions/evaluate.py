@@ -67,6 +67,11 @@ def evaluate(
         If NumPy has no such operation for these types, the result cannot be cast to the dtype of
         `out`, or a keyword is not in the expression.
 
+    See Also
+    --------
+    apply_ufunc : Apply a ufunc of NumPy, SciPy, or numba.
+    map_chunks : Call a compiled function on chunks.
+
     Notes
     -----
     The text is never executed as Python. LLVM compiles it to one kernel for the types of the

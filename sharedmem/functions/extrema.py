@@ -25,12 +25,19 @@ def min(
 
     Parameters
     ----------
-    a, axis, out, keepdims
-        As for :func:`sum`.
+    a : array_like
+        The elements.
+    axis : int or tuple of int, optional
+        The axes to reduce. By default, all axes.
+    out : ndarray, optional
+        An array of the shape of the result, to store it in. If its dtype is not that of the
+        result, NumPy computes the result, serially.
+    keepdims : bool, optional
+        If True, the reduced axes are left in the result with length one. By default False.
     initial : scalar, optional
         The largest value that the result can have. Required with `where`.
     where : array_like of bool, optional
-        As for :func:`sum`.
+        The elements to include, broadcast to the shape of `a`. By default, all elements.
 
     Returns
     -------
@@ -41,6 +48,12 @@ def min(
     ------
     ValueError
         If there are no elements, or `where` is given without `initial`.
+
+    See Also
+    --------
+    minmax : Return the minimum and the maximum in one pass.
+    nanmin : Ignore NaN.
+    argmin : Return the index of the minimum.
 
     Examples
     --------
@@ -63,12 +76,19 @@ def max(
 
     Parameters
     ----------
-    a, axis, out, keepdims
-        As for :func:`sum`.
+    a : array_like
+        The elements.
+    axis : int or tuple of int, optional
+        The axes to reduce. By default, all axes.
+    out : ndarray, optional
+        An array of the shape of the result, to store it in. If its dtype is not that of the
+        result, NumPy computes the result, serially.
+    keepdims : bool, optional
+        If True, the reduced axes are left in the result with length one. By default False.
     initial : scalar, optional
         The smallest value that the result can have. Required with `where`.
     where : array_like of bool, optional
-        As for :func:`sum`.
+        The elements to include, broadcast to the shape of `a`. By default, all elements.
 
     Returns
     -------
@@ -79,6 +99,13 @@ def max(
     ------
     ValueError
         If there are no elements, or `where` is given without `initial`.
+
+    See Also
+    --------
+    minmax : Return the minimum and the maximum in one pass.
+    nanmax : Ignore NaN.
+    argmax : Return the index of the maximum.
+    topk : Return several of the largest elements.
 
     Examples
     --------
@@ -94,8 +121,12 @@ def minmax(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> tuple[
 
     Parameters
     ----------
-    a, axis, keepdims
-        As for :func:`sum`.
+    a : array_like
+        The elements.
+    axis : int or tuple of int, optional
+        The axes to reduce. By default, all axes.
+    keepdims : bool, optional
+        If True, the reduced axes are left in the result with length one. By default False.
 
     Returns
     -------
@@ -106,6 +137,12 @@ def minmax(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> tuple[
     ------
     ValueError
         If there are no elements.
+
+    See Also
+    --------
+    min : Return the minimum.
+    max : Return the maximum.
+    ptp : Return their difference.
 
     Examples
     --------
@@ -122,8 +159,15 @@ def ptp(a: ArrayLike, axis: Axis = None, out: Out = None, keepdims: bool = False
 
     Parameters
     ----------
-    a, axis, out, keepdims
-        As for :func:`sum`.
+    a : array_like
+        The elements.
+    axis : int or tuple of int, optional
+        The axes to reduce. By default, all axes.
+    out : ndarray, optional
+        An array of the shape of the result, to store it in. If its dtype is not that of the
+        result, NumPy computes the result, serially.
+    keepdims : bool, optional
+        If True, the reduced axes are left in the result with length one. By default False.
 
     Returns
     -------
@@ -134,6 +178,10 @@ def ptp(a: ArrayLike, axis: Axis = None, out: Out = None, keepdims: bool = False
     ------
     ValueError
         If there are no elements.
+
+    See Also
+    --------
+    minmax : Return the minimum and the maximum.
 
     Examples
     --------
@@ -155,8 +203,11 @@ def argmin(
         The elements. An array in a file is refused: load it by ``a[...]``.
     axis : int, optional
         The axis to search along. By default, the index is into the array flattened in C order.
-    out, keepdims
-        As for :func:`sharedmem.sum`.
+    out : ndarray, optional
+        An array of the shape of the result, to store it in. If its dtype is not that of the
+        result, NumPy computes the result, serially.
+    keepdims : bool, optional
+        If True, the reduced axes are left in the result with length one. By default False.
 
     Returns
     -------
@@ -167,6 +218,12 @@ def argmin(
     ------
     ValueError
         If there are no elements.
+
+    See Also
+    --------
+    min : Return the minimum.
+    nanargmin : Ignore NaN.
+    topk : Return the indices of several of the smallest elements.
 
     Examples
     --------
@@ -184,8 +241,15 @@ def argmax(
 
     Parameters
     ----------
-    a, axis, out, keepdims
-        As for :func:`argmin`.
+    a : array_like
+        The elements. An array in a file is refused: load it by ``a[...]``.
+    axis : int, optional
+        The axis to search along. By default, the index is into the array flattened in C order.
+    out : ndarray, optional
+        An array of the shape of the result, to store it in. If its dtype is not that of the
+        result, NumPy computes the result, serially.
+    keepdims : bool, optional
+        If True, the reduced axes are left in the result with length one. By default False.
 
     Returns
     -------
@@ -196,6 +260,12 @@ def argmax(
     ------
     ValueError
         If there are no elements.
+
+    See Also
+    --------
+    max : Return the maximum.
+    nanargmax : Ignore NaN.
+    topk : Return the indices of several of the largest elements.
 
     Examples
     --------

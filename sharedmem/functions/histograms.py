@@ -52,6 +52,13 @@ def histogram(
     TypeError, ValueError
         If `bins`, `range`, or the shape of `weights` does not fit.
 
+    See Also
+    --------
+    histogram2d : Count pairs of numbers.
+    histogramdd : Count points of any dimension.
+    bincount : Count non-negative integers.
+    digitize : Return the bin of each element.
+
     Examples
     --------
     >>> import sharedmem
@@ -126,6 +133,11 @@ def histogram2d(
     y_edges : ndarray, shape (n_y + 1,)
         The edges along the second axis.
 
+    See Also
+    --------
+    histogram : Count numbers in bins.
+    histogramdd : Count points of any dimension.
+
     Examples
     --------
     >>> import sharedmem
@@ -158,8 +170,10 @@ def histogramdd(
         Number of equal-width bins for all axes, or for each, or the edges along each.
     range : sequence of (float, float) or None, optional
         Lower and upper end along each axis. By default, or where None, the extrema.
-    density, weights
-        See :func:`histogram2d`.
+    density : bool, optional
+        Whether to return the probability density instead of counts.
+    weights : array_like, shape (n,), optional
+        Weight of each point.
 
     Returns
     -------
@@ -167,6 +181,11 @@ def histogramdd(
         The counts, sums of weights, or densities.
     edges : tuple of ndarray
         The edges along each axis.
+
+    See Also
+    --------
+    histogram : Count numbers in bins.
+    histogram2d : Count pairs of numbers.
 
     Examples
     --------

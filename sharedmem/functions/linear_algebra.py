@@ -49,6 +49,12 @@ def dot(a: ArrayLike, b: ArrayLike, out: Array | None = None) -> Any:
     ValueError
         If the shapes or `out` do not fit.
 
+    See Also
+    --------
+    vdot : Conjugate the first vector.
+    norm : Return the norm of a vector.
+    apply_ufunc : Apply a gufunc such as ``np.matmul`` to stacks of matrices.
+
     Notes
     -----
     Barring underflow, the error is at most ``u |a.b| + n**2 u**2 |a|.|b|`` with the rounding unit u
@@ -93,6 +99,11 @@ def vdot(a: ArrayLike, b: ArrayLike, /) -> Any:
     ------
     ValueError
         If the sizes differ.
+
+    See Also
+    --------
+    dot : Do not conjugate.
+    norm : Return the norm of a vector.
 
     Examples
     --------
@@ -165,6 +176,10 @@ def norm(
     ------
     TypeError, ValueError
         If there is no such norm of `x`, or `axis` does not fit.
+
+    See Also
+    --------
+    dot : Return the dot product of two vectors.
 
     Notes
     -----

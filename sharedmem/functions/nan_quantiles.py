@@ -32,8 +32,14 @@ def nanmedian(
     ----------
     a : array_like
         The array, in memory.
-    axis, out, overwrite_input, keepdims
-        See :func:`median`.
+    axis : int or tuple of int, optional
+        Axes to reduce, by default all.
+    out : ndarray, optional
+        Array for the result, with its shape.
+    overwrite_input : bool, optional
+        Accepted for compatibility with NumPy. The array is never changed.
+    keepdims : bool, optional
+        Whether the reduced axes stay, with length one.
 
     Returns
     -------
@@ -44,6 +50,11 @@ def nanmedian(
     -----
     RuntimeWarning
         If all elements along the axes are NaN.
+
+    See Also
+    --------
+    median : Return NaN if an element is NaN.
+    nanquantile : Compute any quantile.
 
     Examples
     --------
@@ -72,8 +83,20 @@ def nanquantile(
     ----------
     a : array_like
         The array, in memory.
-    q, axis, out, overwrite_input, method, keepdims, weights
-        See :func:`quantile`.
+    q : array_like of float
+        Quantiles to compute, from 0 to 1.
+    axis : int or tuple of int, optional
+        Axes to reduce, by default all.
+    out : ndarray, optional
+        Array for the result, with its shape.
+    overwrite_input : bool, optional
+        Accepted for compatibility with NumPy. The array is never changed.
+    method : str, optional
+        Any method of NumPy.
+    keepdims : bool, optional
+        Whether the reduced axes stay, with length one.
+    weights : array_like, optional
+        Weight of each element. Weighted quantiles are left to NumPy, which is serial.
 
     Returns
     -------
@@ -84,6 +107,11 @@ def nanquantile(
     -----
     RuntimeWarning
         If all elements along the axes are NaN.
+
+    See Also
+    --------
+    quantile : Return NaN if an element is NaN.
+    nanpercentile : Take percentages instead of fractions.
 
     Examples
     --------
@@ -115,13 +143,28 @@ def nanpercentile(
         The array, in memory.
     q : array_like of float
         Percentiles to compute, from 0 to 100.
-    axis, out, overwrite_input, method, keepdims, weights
-        See :func:`quantile`.
+    axis : int or tuple of int, optional
+        Axes to reduce, by default all.
+    out : ndarray, optional
+        Array for the result, with its shape.
+    overwrite_input : bool, optional
+        Accepted for compatibility with NumPy. The array is never changed.
+    method : str, optional
+        Any method of NumPy.
+    keepdims : bool, optional
+        Whether the reduced axes stay, with length one.
+    weights : array_like, optional
+        Weight of each element. Weighted quantiles are left to NumPy, which is serial.
 
     Returns
     -------
     scalar or ndarray
         The percentiles, as :func:`nanquantile` returns quantiles.
+
+    See Also
+    --------
+    percentile : Return NaN if an element is NaN.
+    nanquantile : Take fractions instead of percentages.
 
     Examples
     --------

@@ -25,13 +25,32 @@ def nansum(
 
     Parameters
     ----------
-    a, axis, dtype, out, keepdims, initial, where
-        As for :func:`sum`.
+    a : array_like
+        The elements.
+    axis : int or tuple of int, optional
+        The axes to reduce. By default, all axes.
+    dtype : dtype, optional
+        The type of the result. By default, the dtype of `a`, with small integers widened.
+    out : ndarray, optional
+        An array of the shape of the result, to store it in. If its dtype is not that of the
+        result, NumPy computes the result, serially.
+    keepdims : bool, optional
+        If True, the reduced axes are left in the result with length one. By default False.
+    initial : scalar, optional
+        The value to start from.
+    where : array_like of bool, optional
+        The elements to include, broadcast to the shape of `a`. By default, all elements.
 
     Returns
     -------
     scalar or ndarray
         As :func:`sum` returns it for elements in which zeros replace NaN.
+
+    See Also
+    --------
+    sum : Return NaN if an element is NaN.
+    nanmean : Return the mean.
+    nancumsum : Return the cumulative sum.
 
     Examples
     --------
@@ -55,13 +74,31 @@ def nanprod(
 
     Parameters
     ----------
-    a, axis, dtype, out, keepdims, initial, where
-        As for :func:`sum`.
+    a : array_like
+        The elements.
+    axis : int or tuple of int, optional
+        The axes to reduce. By default, all axes.
+    dtype : dtype, optional
+        The type of the result. By default, the dtype of `a`, with small integers widened.
+    out : ndarray, optional
+        An array of the shape of the result, to store it in. If its dtype is not that of the
+        result, NumPy computes the result, serially.
+    keepdims : bool, optional
+        If True, the reduced axes are left in the result with length one. By default False.
+    initial : scalar, optional
+        The value to start from.
+    where : array_like of bool, optional
+        The elements to include, broadcast to the shape of `a`. By default, all elements.
 
     Returns
     -------
     scalar or ndarray
         As :func:`prod` returns it for elements in which ones replace NaN.
+
+    See Also
+    --------
+    prod : Return NaN if an element is NaN.
+    nancumprod : Return the cumulative product.
 
     Examples
     --------
@@ -85,8 +122,19 @@ def nanmean(
 
     Parameters
     ----------
-    a, axis, dtype, out, keepdims, where
-        As for :func:`mean`.
+    a : array_like
+        The elements.
+    axis : int or tuple of int, optional
+        The axes to reduce. By default, all axes.
+    dtype : dtype, optional
+        The type of the result. By default, float64 for integers, and otherwise the dtype of `a`.
+    out : ndarray, optional
+        An array of the shape of the result, to store it in. If its dtype is not that of the
+        result, NumPy computes the result, serially.
+    keepdims : bool, optional
+        If True, the reduced axes are left in the result with length one. By default False.
+    where : array_like of bool, optional
+        The elements to include, broadcast to the shape of `a`. By default, all elements.
 
     Returns
     -------
@@ -97,6 +145,12 @@ def nanmean(
     -----
     RuntimeWarning
         If all elements of a mean are NaN. The result is NaN.
+
+    See Also
+    --------
+    mean : Return NaN if an element is NaN.
+    nanmedian : Return the median.
+    nanstd : Return the standard deviation.
 
     Examples
     --------
@@ -119,8 +173,19 @@ def nanmin(
 
     Parameters
     ----------
-    a, axis, out, keepdims, initial, where
-        As for :func:`min`.
+    a : array_like
+        The elements.
+    axis : int or tuple of int, optional
+        The axes to reduce. By default, all axes.
+    out : ndarray, optional
+        An array of the shape of the result, to store it in. If its dtype is not that of the
+        result, NumPy computes the result, serially.
+    keepdims : bool, optional
+        If True, the reduced axes are left in the result with length one. By default False.
+    initial : scalar, optional
+        The largest value that the result can have. Required with `where`.
+    where : array_like of bool, optional
+        The elements to include, broadcast to the shape of `a`. By default, all elements.
 
     Returns
     -------
@@ -136,6 +201,12 @@ def nanmin(
     -----
     RuntimeWarning
         If all elements of a minimum are NaN. The result is NaN.
+
+    See Also
+    --------
+    min : Return NaN if an element is NaN.
+    nanmax : Return the maximum.
+    nanargmin : Return the index of the minimum.
 
     Examples
     --------
@@ -158,8 +229,19 @@ def nanmax(
 
     Parameters
     ----------
-    a, axis, out, keepdims, initial, where
-        As for :func:`max`.
+    a : array_like
+        The elements.
+    axis : int or tuple of int, optional
+        The axes to reduce. By default, all axes.
+    out : ndarray, optional
+        An array of the shape of the result, to store it in. If its dtype is not that of the
+        result, NumPy computes the result, serially.
+    keepdims : bool, optional
+        If True, the reduced axes are left in the result with length one. By default False.
+    initial : scalar, optional
+        The smallest value that the result can have. Required with `where`.
+    where : array_like of bool, optional
+        The elements to include, broadcast to the shape of `a`. By default, all elements.
 
     Returns
     -------
@@ -175,6 +257,12 @@ def nanmax(
     -----
     RuntimeWarning
         If all elements of a maximum are NaN. The result is NaN.
+
+    See Also
+    --------
+    max : Return NaN if an element is NaN.
+    nanmin : Return the minimum.
+    nanargmax : Return the index of the maximum.
 
     Examples
     --------
@@ -192,8 +280,15 @@ def nanargmin(
 
     Parameters
     ----------
-    a, axis, out, keepdims
-        As for :func:`argmin`.
+    a : array_like
+        The elements. An array in a file is refused: load it by ``a[...]``.
+    axis : int, optional
+        The axis to search along. By default, the index is into the array flattened in C order.
+    out : ndarray, optional
+        An array of the shape of the result, to store it in. If its dtype is not that of the
+        result, NumPy computes the result, serially.
+    keepdims : bool, optional
+        If True, the reduced axes are left in the result with length one. By default False.
 
     Returns
     -------
@@ -205,6 +300,11 @@ def nanargmin(
     ------
     ValueError
         If there are no elements, or all elements along the axis are NaN.
+
+    See Also
+    --------
+    argmin : Return the index of the first NaN if there is one.
+    nanmin : Return the minimum.
 
     Examples
     --------
@@ -222,8 +322,15 @@ def nanargmax(
 
     Parameters
     ----------
-    a, axis, out, keepdims
-        As for :func:`argmax`.
+    a : array_like
+        The elements. An array in a file is refused: load it by ``a[...]``.
+    axis : int, optional
+        The axis to search along. By default, the index is into the array flattened in C order.
+    out : ndarray, optional
+        An array of the shape of the result, to store it in. If its dtype is not that of the
+        result, NumPy computes the result, serially.
+    keepdims : bool, optional
+        If True, the reduced axes are left in the result with length one. By default False.
 
     Returns
     -------
@@ -235,6 +342,11 @@ def nanargmax(
     ------
     ValueError
         If there are no elements, or all elements along the axis are NaN.
+
+    See Also
+    --------
+    argmax : Return the index of the first NaN if there is one.
+    nanmax : Return the maximum.
 
     Examples
     --------

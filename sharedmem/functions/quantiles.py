@@ -44,7 +44,7 @@ def median(
         The array. One in a file is read several times, chunk by chunk; with `axis` it is read once,
         in whole lines.
     axis : int or tuple of int, optional
-        Axes along which medians are computed, by default all.
+        Axes to reduce, by default all.
     out : ndarray, optional
         Array for the result, with its shape.
     overwrite_input : bool, optional
@@ -63,6 +63,12 @@ def median(
         If an axis is out of bounds.
     TypeError, ValueError
         If `out` does not fit, or the elements have no median.
+
+    See Also
+    --------
+    nanmedian : Ignore NaN.
+    quantile : Compute any quantile.
+    mean : Return the mean.
 
     Examples
     --------
@@ -93,8 +99,12 @@ def quantile(
         memory.
     q : array_like of float
         Quantiles to compute, from 0 to 1.
-    axis, out, overwrite_input
-        See :func:`median`.
+    axis : int or tuple of int, optional
+        Axes to reduce, by default all.
+    out : ndarray, optional
+        Array for the result, with its shape.
+    overwrite_input : bool, optional
+        Accepted for compatibility with NumPy. The array is never changed.
     method : str, optional
         Any method of NumPy.
     keepdims : bool, optional
@@ -114,6 +124,12 @@ def quantile(
         If an axis is out of bounds.
     TypeError, ValueError
         If a quantile is out of range, there is no such method, or `out` or `weights` does not fit.
+
+    See Also
+    --------
+    percentile : Take percentages instead of fractions.
+    nanquantile : Ignore NaN.
+    median : Compute the middle quantile.
 
     Examples
     --------
@@ -143,13 +159,29 @@ def percentile(
         The array.
     q : array_like of float
         Percentiles to compute, from 0 to 100.
-    axis, out, overwrite_input, method, keepdims, weights
-        See :func:`quantile`.
+    axis : int or tuple of int, optional
+        Axes to reduce, by default all.
+    out : ndarray, optional
+        Array for the result, with its shape.
+    overwrite_input : bool, optional
+        Accepted for compatibility with NumPy. The array is never changed.
+    method : str, optional
+        Any method of NumPy.
+    keepdims : bool, optional
+        Whether the reduced axes stay, with length one.
+    weights : array_like, optional
+        Weight of each element. Weighted quantiles are left to NumPy, which is serial.
 
     Returns
     -------
     scalar or ndarray
         The percentiles, as :func:`quantile` returns them.
+
+    See Also
+    --------
+    quantile : Take fractions instead of percentages.
+    nanpercentile : Ignore NaN.
+    median : Compute the 50th percentile.
 
     Examples
     --------

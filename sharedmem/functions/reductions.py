@@ -48,6 +48,13 @@ def sum(
         of the exact sum if the elements do not cancel. Results have the same bits for any number of
         workers.
 
+    See Also
+    --------
+    nansum : Ignore NaN.
+    mean : Return the mean.
+    cumsum : Return the cumulative sum.
+    dot : Sum the products of two arrays.
+
     Notes
     -----
     The error of a sum of n numbers is at most ``u |sum| + n**2 v**2 sum(|a|)``, where u is the
@@ -79,8 +86,21 @@ def prod(
 
     Parameters
     ----------
-    a, axis, dtype, out, keepdims, initial, where
-        As for :func:`sum`.
+    a : array_like
+        The elements.
+    axis : int or tuple of int, optional
+        The axes to reduce. By default, all axes.
+    dtype : dtype, optional
+        The type of the result. By default, the dtype of `a`, with small integers widened.
+    out : ndarray, optional
+        An array of the shape of the result, to store it in. If its dtype is not that of the
+        result, NumPy computes the result, serially.
+    keepdims : bool, optional
+        If True, the reduced axes are left in the result with length one. By default False.
+    initial : scalar, optional
+        The value to start from.
+    where : array_like of bool, optional
+        The elements to include, broadcast to the shape of `a`. By default, all elements.
 
     Returns
     -------
@@ -90,6 +110,11 @@ def prod(
         underflow only if that does, not if a product of some elements does. Complex products
         accumulate the rounding error of each multiplication. Results have the same bits for any
         number of workers.
+
+    See Also
+    --------
+    nanprod : Ignore NaN.
+    cumprod : Return the cumulative product.
 
     Examples
     --------
@@ -113,10 +138,19 @@ def mean(
 
     Parameters
     ----------
-    a, axis, out, keepdims, where
-        As for :func:`sum`.
+    a : array_like
+        The elements.
+    axis : int or tuple of int, optional
+        The axes to reduce. By default, all axes.
     dtype : dtype, optional
         The type of the result. By default, float64 for integers, and otherwise the dtype of `a`.
+    out : ndarray, optional
+        An array of the shape of the result, to store it in. If its dtype is not that of the
+        result, NumPy computes the result, serially.
+    keepdims : bool, optional
+        If True, the reduced axes are left in the result with length one. By default False.
+    where : array_like of bool, optional
+        The elements to include, broadcast to the shape of `a`. By default, all elements.
 
     Returns
     -------
@@ -127,6 +161,12 @@ def mean(
     -----
     RuntimeWarning
         If a mean is of no elements. It is NaN.
+
+    See Also
+    --------
+    nanmean : Ignore NaN.
+    average : Return the weighted average.
+    moments : Return higher moments, too, in the same pass.
 
     Examples
     --------
@@ -142,13 +182,22 @@ def count_nonzero(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) ->
 
     Parameters
     ----------
-    a, axis, keepdims
-        As for :func:`sum`.
+    a : array_like
+        The elements.
+    axis : int or tuple of int, optional
+        The axes to reduce. By default, all axes.
+    keepdims : bool, optional
+        If True, the reduced axes are left in the result with length one. By default False.
 
     Returns
     -------
     int or ndarray of int
         The count. NaN is not zero.
+
+    See Also
+    --------
+    nonzero : Return the indices of these elements.
+    any : Test whether there is one.
 
     Examples
     --------
@@ -166,13 +215,27 @@ def any(
 
     Parameters
     ----------
-    a, axis, out, keepdims, where
-        As for :func:`sum`.
+    a : array_like
+        The elements.
+    axis : int or tuple of int, optional
+        The axes to reduce. By default, all axes.
+    out : ndarray, optional
+        An array of the shape of the result, to store it in. If its dtype is not that of the
+        result, NumPy computes the result, serially.
+    keepdims : bool, optional
+        If True, the reduced axes are left in the result with length one. By default False.
+    where : array_like of bool, optional
+        The elements to include, broadcast to the shape of `a`. By default, all elements.
 
     Returns
     -------
     bool or ndarray of bool
         The truth value, or `out` if it is given.
+
+    See Also
+    --------
+    all : Test whether all elements are true.
+    count_nonzero : Count the elements that are true.
 
     Notes
     -----
@@ -194,13 +257,27 @@ def all(
 
     Parameters
     ----------
-    a, axis, out, keepdims, where
-        As for :func:`sum`.
+    a : array_like
+        The elements.
+    axis : int or tuple of int, optional
+        The axes to reduce. By default, all axes.
+    out : ndarray, optional
+        An array of the shape of the result, to store it in. If its dtype is not that of the
+        result, NumPy computes the result, serially.
+    keepdims : bool, optional
+        If True, the reduced axes are left in the result with length one. By default False.
+    where : array_like of bool, optional
+        The elements to include, broadcast to the shape of `a`. By default, all elements.
 
     Returns
     -------
     bool or ndarray of bool
         The truth value, or `out` if it is given.
+
+    See Also
+    --------
+    any : Test whether any element is true.
+    count_nonzero : Count the elements that are true.
 
     Notes
     -----

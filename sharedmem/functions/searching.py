@@ -39,6 +39,11 @@ def searchsorted(a: ArrayLike, v: ArrayLike, side: Any = "left", sorter: Any = N
     TypeError, ValueError
         If `a` is not one-dimensional, or `side` or `sorter` does not fit.
 
+    See Also
+    --------
+    sort : Sort an array.
+    digitize : Return the bin of each element.
+
     Examples
     --------
     >>> import sharedmem
@@ -90,6 +95,11 @@ def digitize(x: ArrayLike, bins: ArrayLike, right: bool = False) -> Any:
         If the edges are not monotonic.
     TypeError
         If `x` is complex.
+
+    See Also
+    --------
+    searchsorted : Find insertion points in a sorted array.
+    histogram : Count the elements in each bin.
 
     Examples
     --------

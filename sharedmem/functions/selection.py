@@ -59,6 +59,11 @@ def take(
     TypeError, ValueError
         If indices are not integers, or `out` does not fit.
 
+    See Also
+    --------
+    compress : Select slices by a condition.
+    nonzero : Return the indices of nonzero elements.
+
     Examples
     --------
     >>> import sharedmem
@@ -127,6 +132,11 @@ def compress(
     ValueError
         If `condition` is not one-dimensional, or `out` does not fit.
 
+    See Also
+    --------
+    take : Take elements by their indices.
+    nonzero : Return the indices of nonzero elements.
+
     Examples
     --------
     >>> import sharedmem
@@ -174,6 +184,12 @@ def nonzero(a: ArrayLike) -> tuple[Array, ...]:
     ValueError
         If `a` has no dimensions.
 
+    See Also
+    --------
+    flatnonzero : Return the indices in the flattened array.
+    count_nonzero : Count these elements.
+    where : Choose between elements.
+
     Examples
     --------
     >>> import sharedmem
@@ -208,6 +224,11 @@ def flatnonzero(a: ArrayLike) -> Array:
     -------
     ndarray of int
         The indices.
+
+    See Also
+    --------
+    nonzero : Return the indices along each axis.
+    count_nonzero : Count these elements.
 
     Examples
     --------

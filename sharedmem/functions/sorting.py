@@ -64,6 +64,13 @@ def sort(
     ValueError
         If `out` has another shape, or both `kind` and `stable` are given.
 
+    See Also
+    --------
+    argsort : Return the indices that would sort the array.
+    partition : Partition without sorting all elements.
+    topk : Return the largest elements only.
+    searchsorted : Find elements in a sorted array.
+
     Notes
     -----
     Each worker sorts a part of a long line, and then all workers merge the parts. Of short lines a
@@ -114,13 +121,26 @@ def argsort(
 
     Parameters
     ----------
-    a, axis, kind, order, stable
-        See :func:`sort`.
+    a : array_like
+        The array.
+    axis : int or None, optional
+        Axis to sort along, by default the last. None flattens the array.
+    kind : {'quicksort', 'mergesort', 'heapsort', 'stable'}, optional
+        Sorting algorithm for short lines. The sort of long lines is always stable.
+    order : str or list of str, optional
+        Fields of a structured array to compare by. NumPy sorts these, serially.
+    stable : bool, optional
+        Whether equal elements keep their order.
 
     Returns
     -------
     ndarray of intp
         The indices. In long lines equal elements keep their order, whatever `kind` is.
+
+    See Also
+    --------
+    sort : Return the sorted elements.
+    topk : Return the indices of the largest elements only.
 
     Examples
     --------
@@ -171,6 +191,12 @@ def partition(
     -------
     ndarray
         The partitioned array. Lines are partitioned in parallel, each by NumPy.
+
+    See Also
+    --------
+    sort : Sort all elements.
+    topk : Return the largest elements in order.
+    quantile : Interpolate between order statistics.
 
     Examples
     --------

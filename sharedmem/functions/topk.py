@@ -35,10 +35,11 @@ def topk(a: ArrayLike, k: int, axis: int = -1, largest: bool = True) -> tuple[Ar
 
     Returns
     -------
-    values, indices : ndarray
-        The elements and their indices along `axis`, with the shape of `a` but length `k` along
-        `axis`. NaN counts as larger than all numbers. Of equal elements, those with smaller
-        indices come first.
+    values : ndarray
+        The elements, with the shape of `a` but length `k` along `axis`. NaN counts as larger than
+        all numbers. Of equal elements, those with smaller indices come first.
+    indices : ndarray of intp
+        Their indices along `axis`, with the same shape.
 
     Raises
     ------
@@ -46,6 +47,12 @@ def topk(a: ArrayLike, k: int, axis: int = -1, largest: bool = True) -> tuple[Ar
         If `k` is negative or larger than the length of the axis.
     AxisError
         If `axis` is out of bounds.
+
+    See Also
+    --------
+    sort : Sort all elements.
+    partition : Partition at given ranks.
+    argmax : Return the index of the largest element.
 
     Examples
     --------

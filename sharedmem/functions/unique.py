@@ -47,8 +47,20 @@ def unique(
 
     Returns
     -------
-    unique, [index], [inverse], [counts] : ndarray
-        The sorted unique elements, and what was asked for.
+    unique : ndarray
+        The sorted unique elements.
+    index : ndarray of intp
+        The indices of their first occurrences. Only if `return_index` is True.
+    inverse : ndarray of intp
+        The indices of the unique elements that reconstruct the array. Only if `return_inverse` is
+        True.
+    counts : ndarray of intp
+        How often each of them occurs. Only if `return_counts` is True.
+
+    See Also
+    --------
+    sort : Sort an array.
+    bincount : Count non-negative integers.
 
     Examples
     --------

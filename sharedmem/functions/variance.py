@@ -35,13 +35,22 @@ def var(
 
     Parameters
     ----------
-    a, axis, out, keepdims, where
-        As for :func:`sum`.
+    a : array_like
+        The elements.
+    axis : int or tuple of int, optional
+        The axes to reduce. By default, all axes.
     dtype : dtype, optional
         The type of the result. By default, float64 for integers, and otherwise the dtype of `a`.
+    out : ndarray, optional
+        An array of the shape of the result, to store it in. If its dtype is not that of the
+        result, NumPy computes the result, serially.
     ddof : float, optional
         Delta degrees of freedom. The divisor is ``n - ddof``, where n is the number of elements.
         By default 0.
+    keepdims : bool, optional
+        If True, the reduced axes are left in the result with length one. By default False.
+    where : array_like of bool, optional
+        The elements to include, broadcast to the shape of `a`. By default, all elements.
     mean : array_like, optional
         The mean, in the shape that ``keepdims=True`` gives it. NumPy then computes the result,
         serially.
@@ -62,6 +71,12 @@ def var(
     -----
     RuntimeWarning
         If a variance is of no more than `ddof` elements.
+
+    See Also
+    --------
+    std : Return the square root.
+    nanvar : Ignore NaN.
+    moments : Return mean, variance, skew, and kurtosis in one pass.
 
     Examples
     --------
@@ -89,8 +104,27 @@ def std(
 
     Parameters
     ----------
-    a, axis, dtype, out, ddof, keepdims, where, mean, correction
-        As for :func:`var`.
+    a : array_like
+        The elements.
+    axis : int or tuple of int, optional
+        The axes to reduce. By default, all axes.
+    dtype : dtype, optional
+        The type of the result. By default, float64 for integers, and otherwise the dtype of `a`.
+    out : ndarray, optional
+        An array of the shape of the result, to store it in. If its dtype is not that of the
+        result, NumPy computes the result, serially.
+    ddof : float, optional
+        Delta degrees of freedom. The divisor is ``n - ddof``, where n is the number of elements.
+        By default 0.
+    keepdims : bool, optional
+        If True, the reduced axes are left in the result with length one. By default False.
+    where : array_like of bool, optional
+        The elements to include, broadcast to the shape of `a`. By default, all elements.
+    mean : array_like, optional
+        The mean, in the shape that ``keepdims=True`` gives it. NumPy then computes the result,
+        serially.
+    correction : float, optional
+        Another name of `ddof`.
 
     Returns
     -------
@@ -101,6 +135,12 @@ def std(
     -----
     RuntimeWarning
         If a standard deviation is of no more than `ddof` elements.
+
+    See Also
+    --------
+    var : Return the square.
+    nanstd : Ignore NaN.
+    moments : Return mean, variance, skew, and kurtosis in one pass.
 
     Examples
     --------
@@ -128,11 +168,27 @@ def nanvar(
 
     Parameters
     ----------
-    a, axis, dtype, out, keepdims, where, mean, correction
-        As for :func:`var`.
+    a : array_like
+        The elements.
+    axis : int or tuple of int, optional
+        The axes to reduce. By default, all axes.
+    dtype : dtype, optional
+        The type of the result. By default, float64 for integers, and otherwise the dtype of `a`.
+    out : ndarray, optional
+        An array of the shape of the result, to store it in. If its dtype is not that of the
+        result, NumPy computes the result, serially.
     ddof : float, optional
         Delta degrees of freedom. The divisor is ``n - ddof``, where n is the number of elements
         that are not NaN. By default 0.
+    keepdims : bool, optional
+        If True, the reduced axes are left in the result with length one. By default False.
+    where : array_like of bool, optional
+        The elements to include, broadcast to the shape of `a`. By default, all elements.
+    mean : array_like, optional
+        The mean, in the shape that ``keepdims=True`` gives it. NumPy then computes the result,
+        serially.
+    correction : float, optional
+        Another name of `ddof`.
 
     Returns
     -------
@@ -143,6 +199,11 @@ def nanvar(
     -----
     RuntimeWarning
         If no more than `ddof` elements are not NaN. The result is NaN.
+
+    See Also
+    --------
+    var : Return NaN if an element is NaN.
+    nanstd : Return the square root.
 
     Examples
     --------
@@ -170,11 +231,27 @@ def nanstd(
 
     Parameters
     ----------
-    a, axis, dtype, out, keepdims, where, mean, correction
-        As for :func:`var`.
+    a : array_like
+        The elements.
+    axis : int or tuple of int, optional
+        The axes to reduce. By default, all axes.
+    dtype : dtype, optional
+        The type of the result. By default, float64 for integers, and otherwise the dtype of `a`.
+    out : ndarray, optional
+        An array of the shape of the result, to store it in. If its dtype is not that of the
+        result, NumPy computes the result, serially.
     ddof : float, optional
         Delta degrees of freedom. The divisor is ``n - ddof``, where n is the number of elements
         that are not NaN. By default 0.
+    keepdims : bool, optional
+        If True, the reduced axes are left in the result with length one. By default False.
+    where : array_like of bool, optional
+        The elements to include, broadcast to the shape of `a`. By default, all elements.
+    mean : array_like, optional
+        The mean, in the shape that ``keepdims=True`` gives it. NumPy then computes the result,
+        serially.
+    correction : float, optional
+        Another name of `ddof`.
 
     Returns
     -------
@@ -185,6 +262,11 @@ def nanstd(
     -----
     RuntimeWarning
         If no more than `ddof` elements are not NaN. The result is NaN.
+
+    See Also
+    --------
+    std : Return NaN if an element is NaN.
+    nanvar : Return the square.
 
     Examples
     --------
@@ -212,8 +294,10 @@ def moments(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Momen
     ----------
     a : array_like of real numbers
         The elements.
-    axis, keepdims
-        As for :func:`sum`.
+    axis : int or tuple of int, optional
+        The axes to reduce. By default, all axes.
+    keepdims : bool, optional
+        If True, the reduced axes are left in the result with length one. By default False.
 
     Returns
     -------
@@ -221,6 +305,11 @@ def moments(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Momen
         A named tuple ``(mean, var, skew, kurtosis)`` of float64, as defined by the defaults of
         `scipy.stats`: biased, and with a kurtosis of zero for a normal distribution. Skew and
         kurtosis do not depend on the scale of the elements.
+
+    See Also
+    --------
+    mean : Return the mean.
+    var : Return the variance.
 
     Examples
     --------

@@ -36,6 +36,10 @@ def cpu_count() -> int:
     RuntimeWarning
         If a variable is not a positive integer; it is then ignored.
 
+    See Also
+    --------
+    MapReduce : A pool, which has this number of workers by default.
+
     Examples
     --------
     >>> import os, sharedmem
@@ -63,6 +67,10 @@ def total_memory() -> int:
     int
         The limit in bytes.
 
+    See Also
+    --------
+    available_memory : Return the memory that is not in use.
+
     Examples
     --------
     >>> import sharedmem
@@ -83,6 +91,10 @@ def available_memory() -> int:
     -------
     int
         At least 0, at most :func:`total_memory`.
+
+    See Also
+    --------
+    total_memory : Return the memory limit.
 
     Examples
     --------

@@ -165,7 +165,20 @@ class TeamBackend(_LocalBackend):
 
 
 class ProcessBackend(TeamBackend):
-    """A backend whose workers are forked processes, which share arrays in shared memory."""
+    """A backend whose workers are forked processes, which share arrays in shared memory.
+
+    See Also
+    --------
+    MapReduce : A pool, which uses this backend by default.
+    ThreadBackend : Run tasks in threads.
+
+    Examples
+    --------
+    >>> import os, sharedmem
+    >>> with sharedmem.MapReduce(sharedmem.ProcessBackend, np=2) as pool:
+    ...     os.getpid() in pool.map(lambda i: os.getpid(), range(2))
+    False
+    """
 
     uses_processes = True
     team = ProcessTeam
@@ -200,7 +213,20 @@ class ProcessBackend(TeamBackend):
 
 
 class ThreadBackend(TeamBackend):
-    """A backend whose workers are threads of the coordinator, which share all memory."""
+    """A backend whose workers are threads of the coordinator, which share all memory.
+
+    See Also
+    --------
+    MapReduceByThread : A pool that uses this backend.
+    ProcessBackend : Run tasks in forked processes.
+
+    Examples
+    --------
+    >>> import os, sharedmem
+    >>> with sharedmem.MapReduce(sharedmem.ThreadBackend, np=2) as pool:
+    ...     {*pool.map(lambda i: os.getpid(), range(2))} == {os.getpid()}
+    True
+    """
 
     team = ThreadTeam
 

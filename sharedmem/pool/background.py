@@ -42,6 +42,10 @@ class background:  # noqa: N801 - the name is 0.3.8's
     OSError
         If no process can be started.
 
+    See Also
+    --------
+    MapReduce : A pool, for many calls.
+
     Examples
     --------
     >>> import sharedmem
@@ -112,6 +116,17 @@ class background:  # noqa: N801 - the name is 0.3.8's
         """Exit code: 0 after a return, 1 after an exception, or minus the signal that killed it.
 
         None while the call runs.
+
+        See Also
+        --------
+        background.wait : Wait for the end of the call.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> call = sharedmem.background(max, 1, 2)
+        >>> call.wait(), call.exitcode
+        (2, 0)
         """
         self.done()
         return self._exitcode
@@ -119,10 +134,26 @@ class background:  # noqa: N801 - the name is 0.3.8's
     def done(self) -> bool:
         """Return whether the call has ended, without waiting.
 
+        Returns
+        -------
+        bool
+            True if :meth:`wait` would return or raise immediately.
+
         Raises
         ------
         RuntimeError
             In a worker, or another process that was forked before the call had ended.
+
+        See Also
+        --------
+        background.wait : Wait for the end of the call.
+
+        Examples
+        --------
+        >>> import sharedmem, time
+        >>> call = sharedmem.background(time.sleep, 0.1)
+        >>> while not call.done():
+        ...     time.sleep(0.01)  # do something else
         """
         try:
             self._await_end(0)
@@ -151,6 +182,18 @@ class background:  # noqa: N801 - the name is 0.3.8's
             If the call has not ended in time.
         RuntimeError
             In a worker, or another process that was forked before the call had ended.
+
+        See Also
+        --------
+        background.done : Return whether the call has ended.
+        background.cancel : Kill the process of the call.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> call = sharedmem.background(divmod, 17, 5)
+        >>> call.wait(timeout=10)
+        (3, 2)
         """
         try:
             self._await_end(timeout)
@@ -177,6 +220,17 @@ class background:  # noqa: N801 - the name is 0.3.8's
         ------
         RuntimeError
             In a worker, or another process that was forked before the call had ended.
+
+        See Also
+        --------
+        background.wait : Wait for the end of the call.
+
+        Examples
+        --------
+        >>> import sharedmem, time
+        >>> call = sharedmem.background(time.sleep, 60)
+        >>> call.cancel(), call.exitcode
+        (True, -9)
         """
         if self.done() or not self._is_process:
             return False

@@ -16,6 +16,10 @@ def set_debug(flag: bool) -> None:
     flag : bool
         True for serial tasks, False (the default state) for parallel ones.
 
+    See Also
+    --------
+    get_debug : Return whether debug mode is on.
+
     Examples
     --------
     >>> import sharedmem
@@ -29,5 +33,21 @@ def set_debug(flag: bool) -> None:
 
 
 def get_debug() -> bool:
-    """Return whether debug mode is on; see :func:`set_debug`."""
+    """Return whether debug mode is on.
+
+    Returns
+    -------
+    bool
+        True if pools run their tasks serially, False by default.
+
+    See Also
+    --------
+    set_debug : Switch debug mode on or off.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> sharedmem.get_debug()
+    False
+    """
     return _debug

@@ -75,6 +75,12 @@ class MapReduce(PoolState):
         Record of the last call. Calls that the caller runs itself, serially or in its threads, are
         not recorded.
 
+    See Also
+    --------
+    MapReduceByThread : Make a pool of threads.
+    background : Call one function in the background.
+    set_debug : Run all pools serially.
+
     Notes
     -----
     A pool may be used in several ``with`` blocks, and by several threads at the same time. A copy
@@ -163,6 +169,10 @@ class MapReduce(PoolState):
         TypeError, ValueError
             If an argument is invalid; nothing has been run then.
 
+        See Also
+        --------
+        MapReduce.imap : Yield results one by one, with bounded memory.
+
         Examples
         --------
         >>> import sharedmem
@@ -231,11 +241,17 @@ class MapReduce(PoolState):
         Returns
         -------
         iterator
+            The results, in the order of the items.
 
         Raises
         ------
         WorkerException, TimeoutError, TypeError, ValueError
             As for `map`; the first two when a result is asked for.
+
+        See Also
+        --------
+        MapReduce.imap_unordered : Yield each result as it comes.
+        MapReduce.map : Return a list of all results.
 
         Examples
         --------
@@ -257,7 +273,30 @@ class MapReduce(PoolState):
     ) -> Iterator[Any]:
         """Yield the results of `func` on the items of `iterable`, as they come.
 
-        Parameters and exceptions are those of `imap`.
+        Parameters
+        ----------
+        func : callable
+            Called in the workers.
+        iterable : iterable
+            Items of the tasks, which are pickled.
+        star : bool
+            Whether an item is spread over the arguments of `func`.
+        chunksize : int, optional
+            Number of items that are sent at a time. By default it grows while tasks are short.
+
+        Returns
+        -------
+        iterator
+            The results, in the order in which the tasks end.
+
+        Raises
+        ------
+        WorkerException, TimeoutError, TypeError, ValueError
+            As for `map`; the first two when a result is asked for.
+
+        See Also
+        --------
+        MapReduce.imap : Yield the results in the order of the items.
 
         Examples
         --------
@@ -318,6 +357,16 @@ def MapReduceByThread(np: int | None = None) -> MapReduce:  # noqa: N802 - the n
     ----------
     np : int, optional
         Number of threads, by default `cpu_count()`.
+
+    Returns
+    -------
+    MapReduce
+        The pool, ``MapReduce(ThreadBackend, np)``.
+
+    See Also
+    --------
+    MapReduce : A pool of processes.
+    ThreadBackend : The kind of these workers.
 
     Examples
     --------

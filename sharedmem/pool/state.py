@@ -99,7 +99,21 @@ class PoolState:
 
     @property
     def local(self) -> SimpleNamespace:
-        """Storage of the worker that asks: its `rank`, and whatever its tasks store."""
+        """Storage of the worker that asks: its `rank`, and whatever its tasks store.
+
+        It lasts for one call of the pool. Outside of a task, the rank is 0.
+
+        See Also
+        --------
+        MapReduce.rng : Random generator of the current task.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> with sharedmem.MapReduce(np=2) as pool:
+        ...     sorted(pool.map(lambda i: pool.local.rank, range(2), chunksize=1))
+        [0, 1]
+        """
         return self._contexts.current().local
 
     @property
@@ -113,6 +127,21 @@ class PoolState:
         ------
         RuntimeError
             Outside of a task.
+
+        See Also
+        --------
+        sharedmem.random : Random numbers in arrays.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> def draw(i):
+        ...     return pool.rng.integers(1000)
+        >>> with sharedmem.MapReduce(np=2, seed=1) as pool:
+        ...     numbers = pool.map(draw, range(4))
+        >>> with sharedmem.MapReduce(np=0, seed=1) as pool:
+        ...     pool.map(draw, range(4)) == numbers
+        True
         """
         return self._contexts.current().rng
 
@@ -125,5 +154,21 @@ class PoolState:
         ------
         threading.BrokenBarrierError
             If a worker has no more tasks, or the tasks come from `imap`.
+
+        See Also
+        --------
+        MapReduce.map : Call a function on many items.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> halves = sharedmem.zeros(2)
+        >>> def work(i):
+        ...     halves[i] = i + 1
+        ...     pool.barrier()  # both are written now
+        ...     return float(halves.sum())
+        >>> with sharedmem.MapReduce(np=2) as pool:
+        ...     pool.map(work, range(2), chunksize=1)
+        [3.0, 3.0]
         """
         self._contexts.current().sync.barrier()

@@ -41,6 +41,19 @@ class TraceSummary:
         Bytes of results.
     slowest : list of Event
         The claims that took longest; a claim may have several tasks.
+
+    See Also
+    --------
+    sharedmem.Trace.summary : Make a summary.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> with sharedmem.MapReduce(np=2, trace=True) as pool:
+    ...     _ = pool.map(lambda i: i, range(10))
+    >>> summary = pool.trace.summary()
+    >>> summary.seconds > 0, bool((summary.busy <= 1).all())
+    (True, True)
     """
 
     seconds: float
@@ -78,6 +91,10 @@ class Trace:
     start, stop : float
         Start and end of the call, in seconds of the monotonic clock.
 
+    See Also
+    --------
+    MapReduce : A pool, which makes traces.
+
     Notes
     -----
     There is one event per claim and not per task, so that a trace costs little if tasks are short.
@@ -101,7 +118,25 @@ class Trace:
         self.stop = time.perf_counter()
 
     def summary(self) -> TraceSummary:
-        """Return figures that show how well the workers were used."""
+        """Return figures that show how well the workers were used.
+
+        Returns
+        -------
+        TraceSummary
+            The figures. ``print(trace.summary())`` prints them as a table.
+
+        See Also
+        --------
+        Trace.plot : Plot the trace.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> with sharedmem.MapReduce(np=2, trace=True) as pool:
+        ...     _ = pool.map(lambda i: i, range(10))
+        >>> len(pool.trace.summary().busy)
+        2
+        """
         seconds = max(self.stop - self.start, 1e-9)
         spent = np.zeros((len(Activity), len(self.events)))
         for rank, events in enumerate(self.events):
@@ -128,9 +163,24 @@ class Trace:
         path : path-like
             The name of the file, for example ``"trace.json"``.
 
+        See Also
+        --------
+        Trace.plot : Plot the trace with matplotlib.
+
         References
         ----------
         Trace Event Format, Google, 2016: complete events ("X") and metadata ("M").
+
+        Examples
+        --------
+        >>> import pathlib, sharedmem, tempfile
+        >>> with sharedmem.MapReduce(np=2, trace=True) as pool:
+        ...     _ = pool.map(lambda i: i, range(10))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = pathlib.Path(folder, "trace.json")
+        ...     pool.trace.save(file)
+        ...     file.exists()
+        True
         """
         import json
 
@@ -165,11 +215,24 @@ class Trace:
         Returns
         -------
         matplotlib.figure.Figure
+            The picture.
 
         Raises
         ------
         ImportError
             If matplotlib is not installed (extra ``plot``).
+
+        See Also
+        --------
+        Trace.save : Write a file for Perfetto.
+        Trace.summary : Return figures.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> with sharedmem.MapReduce(np=2, trace=True) as pool:
+        ...     _ = pool.map(lambda i: i, range(10))
+        >>> figure = pool.trace.plot()
         """
         from matplotlib.figure import Figure
         from matplotlib.patches import Patch

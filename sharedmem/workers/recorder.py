@@ -12,7 +12,27 @@ from sharedmem.workers.team_sync import TeamSync
 
 
 class Activity(enum.IntEnum):
-    """Activities of a worker."""
+    """Activities of a worker.
+
+    Attributes
+    ----------
+    TASKS : int
+        It runs the tasks of a claim.
+    ORDERED_WAIT : int
+        It waits for its turn to enter an ordered section.
+    CRITICAL_WAIT : int
+        It waits for a critical section.
+
+    See Also
+    --------
+    Event : A period of time in which a worker did one thing.
+
+    Examples
+    --------
+    >>> from sharedmem.workers.recorder import Activity
+    >>> [activity.name for activity in Activity]
+    ['TASKS', 'ORDERED_WAIT', 'CRITICAL_WAIT']
+    """
 
     TASKS = 0
     ORDERED_WAIT = 1
@@ -34,6 +54,19 @@ class Event(NamedTuple):
         The number of tasks in the claim.
     sent_bytes : int
         Bytes of results that the worker has sent.
+
+    See Also
+    --------
+    sharedmem.Trace : A record of events.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> with sharedmem.MapReduce(np=1, trace=True) as pool:
+    ...     _ = pool.map(lambda i: i, range(3), chunksize=3)
+    >>> event = pool.trace.events[0][0]
+    >>> event.activity.name, event.task, event.n_tasks
+    ('TASKS', 0, 3)
     """
 
     activity: Activity

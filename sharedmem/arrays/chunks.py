@@ -23,7 +23,8 @@ class Chunk(tuple[slice, ...]):
     """A tuple of slices that indexes part of an array: ``a[chunk]``.
 
     The tuple ends with the last axis that is cut, so a chunk of rows indexes all arrays with that
-    many rows. :func:`chunks` makes chunks.
+    many rows. Datasets of h5py need a plain tuple: ``dataset[tuple(chunk)]``. :func:`chunks` makes
+    chunks.
 
     Attributes
     ----------

@@ -11,7 +11,8 @@
 # make fuzz        random programs against a model; tampered messages, pickles, and expressions
 # make coverage    which lines the tests reach
 # make compat      the programs of tests/compat against sharedmem 0.3.8
-# make bench       compare with the peers, and write docs/benchmarks/index.md; QUICK=1 for five minutes
+# make bench       compare with the peers, and write docs/benchmarks, for half an hour; QUICK=1 for five
+#                  minutes
 # make regressions rows of the benchmarks over commits: COMMITS="main HEAD" ROWS='scans.*cumsum'
 # make clean       remove the environments
 
@@ -121,20 +122,26 @@ compat: $(OLD)/with-0.3.8
 	$(OLD)/bin/python -P -m pytest -q -c /dev/null --rootdir=tests/compat --confcutdir=tests/compat \
 		-p no:cacheprovider --timeout=30 tests/compat
 
-# The peers have an environment of their own. QUICK=1 does not change docs/; RESUME=1 continues a run.
-# MACHINE names the folder of the results: make bench MACHINE=intel-xeon-16-cores
+# The peers have an environment of their own. The results of an earlier run are removed, unless
+# RESUME=1 continues it. QUICK=1 changes neither them nor docs/. MACHINE names the folder of the
+# results; the page of another machine has all its rows: make bench MACHINE=intel-xeon-16-cores
 MACHINE ?= amd-epyc-2-cores
 RESULTS := $(if $(QUICK),build/benchmarks,benchmarks/results)/$(MACHINE)
-PAGE := $(if $(QUICK),build/benchmarks,docs/benchmarks)/index.md
+PAGES := $(if $(QUICK),build/benchmarks,docs/benchmarks)
+REPORT := --page $(PAGES)/index.md --tables $(PAGES)/tables.md $(if $(QUICK),,--readme README.md)
+ifeq ($(MACHINE),intel-xeon-16-cores)
+REPORT := --tables $(PAGES)/16-cores.md --title "16 cores"
+endif
 bench: $(OLD)/with-0.3.8
 	$(MAKE) --no-print-directory VENV=.venv-bench .venv-bench/with-bench
-	.venv-bench/bin/python benchmarks/run.py $(if $(QUICK),--quick) $(if $(RESUME),--resume) \
-		--old-python $(OLD)/bin/python --results $(RESULTS); status=$$?; \
-	.venv-bench/bin/python benchmarks/report.py $(RESULTS) --output $(PAGE) && exit $$status
+	.venv-bench/bin/python benchmarks/run.py $(if $(QUICK),--quick) \
+		$(if $(RESUME),--resume,--afresh) --old-python $(OLD)/bin/python --results $(RESULTS); \
+	status=$$?; [ $$status -le 1 ] || exit $$status; \
+	.venv-bench/bin/python benchmarks/report.py $(RESULTS) $(REPORT) && exit $$status
 
 # asv builds each commit, and runs the rows whose names match ROWS: sums, cumsum, sort, map of 2 and of
 # 100,000 tasks, and map_chunks, or ROWS=. for all.
-ROWS ?= reductions.*\(.sum-(8MiB|1GiB).\)|scans.*\(.cumsum-(8MiB|1GiB).\)|orders.*\(.sort-(8MiB|128MiB).\)|pool.*\(.(start-2|tasks-2).\)|elementwise.*\(.map_chunks-(8MiB|1GiB).\)
+ROWS ?= reductions.*\(.sum-(8MiB|1GiB).\)|scans.*\(.cumsum-(8MiB|1GiB).\)|orders.*\(.sort-(8MiB|128MiB).\)|pool.*\(.(start-2|tasks-2).\)|elementwise.*\(.map_chunks-(8MiB|128MiB).\)
 COMMITS ?= main HEAD
 regressions:
 	$(MAKE) --no-print-directory VENV=.venv-bench .venv-bench/with-bench

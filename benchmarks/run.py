@@ -6,13 +6,14 @@ import argparse
 import atexit
 import datetime
 import functools
+import hashlib
 import importlib.metadata
 import os
 import platform
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import sharedmem
 from harness.families import FAMILIES, selected
@@ -38,8 +39,13 @@ ROUNDS, QUICK_ROUNDS = 5, 3
 # Seconds; a contender whose turn takes longer runs once, and a row stops after three rounds.
 SLOW, QUICK_SLOW = 3.0, 1.0
 PEERS = "numpy numba numexpr Bottleneck blosc2 dask joblib mpire pymp-pypi scikit-learn scipy"
-# What a measured time depends on; results are written meanwhile.
-TIMED = (".", ":!results", "../sharedmem", "../kernels")
+# What a measured time depends on: the package, the rows, and how they are timed.
+TIMED = (
+    "../sharedmem", "../kernels", "rows", "programs",
+    *(f"harness/{name}.py" for name in ("contenders", "limits", "serve", "timing")),
+)  # fmt: skip
+# In what runs are the same; one that was interrupted goes on at another time.
+SAME = ("machine", "versions", "rounds", "quick", "small")
 UNITS: dict[Any, str] = {in_seconds: "seconds", in_bytes: "bytes"}
 
 
@@ -57,11 +63,12 @@ def machine() -> Record:
 
 
 def commit() -> str:
-    """Return the commit, and whether the timed code differs from it."""
+    """Return the last commit of the timed code, and a digest of what was changed since."""
     git = functools.partial(subprocess.run, cwd=BENCHMARKS, capture_output=True, text=True)
-    name = git(["git", "rev-parse", "--short", "HEAD"]).stdout.strip() or "no repository"
-    changed = git(["git", "diff", "--quiet", "HEAD", "--", *TIMED])
-    return name + ", changed" * (changed.returncode == 1)
+    name = git(["git", "log", "-1", "--format=%h", "--", *TIMED]).stdout.strip()
+    changed = git(["git", "diff", "HEAD", "--", *TIMED]).stdout
+    digest = f", changed: {hashlib.sha256(changed.encode()).hexdigest()[:7]}" if changed else ""
+    return (name or "no repository") + digest
 
 
 def versions(old_python: str | None) -> dict[str, str]:
@@ -102,22 +109,39 @@ def record(name: str, row: Row, size: int, found: dict[str, Figures], run: Recor
     }
 
 
-def done_before(run: Record, folder: Path) -> set[str]:
-    """Return the rows that an earlier run of the same kind has measured."""
-    keys = ("machine", "versions", "rounds", "quick", "small")
-    earlier = read(folder)
-    return {r["name"] for r in earlier if all(r["run"][key] == run[key] for key in keys)}
+def refuse(reason: str) -> NoReturn:
+    """Exit before anything was measured, with another status than after failed rows."""
+    print(reason, file=sys.stderr)
+    sys.exit(2)
 
 
-def refuse_other_machine(run: Record, folder: Path) -> None:
-    """Exit if the folder holds results of another machine."""
+def earlier_run(run: Record, folder: Path, *, afresh: bool) -> Record:
+    """Return the run that the folder holds, or this one if it holds none.
+
+    All results of a folder are those of one run: one commit, one machine. Exit if this run differs
+    from the earlier one; with `afresh`, remove its results.
+    """
     here = run["machine"]
-    for there in (record["run"]["machine"] for record in read(folder)):
+    for earlier in [record["run"] for record in read(folder)]:
+        there = earlier["machine"]
         if any(there[key] != here[key] for key in ("processor", "cores")):
-            sys.exit(
+            refuse(
                 f"{folder} holds results of {there['processor']} with {there['cores']} cores; "
                 f"this is {here['processor']} with {here['cores']}: name another folder"
             )
+        differ = [key for key in SAME if earlier[key] != run[key]]
+        if differ and not afresh:
+            before, now = ({key: which[key] for key in differ} for which in (earlier, run))
+            refuse(
+                f"{folder} holds results of another run, {before}; this one is {now}: "
+                "pass --afresh to remove them, or name another folder"
+            )
+        if not afresh:
+            run = earlier
+    if afresh:
+        for family in FAMILIES:
+            (folder / f"{family}.json").unlink(missing_ok=True)
+    return run
 
 
 def options_of(arguments: list[str] | None) -> argparse.Namespace:
@@ -133,7 +157,9 @@ def options_of(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--old-python", help="interpreter of an environment with sharedmem 0.3.8")
     parser.add_argument("--results", type=Path, metavar="FOLDER", help="keep all samples here")
-    parser.add_argument("--resume", action="store_true", help="skip rows that the folder has")
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", help="skip rows that the folder has")
+    again.add_argument("--afresh", action="store_true", help="remove the results in the folder")
     options = parser.parse_args(arguments)
     if not selected(options.only, quick=options.quick):
         parser.error(f"no row matches {', '.join(options.only)}")
@@ -151,8 +177,8 @@ def main(arguments: list[str] | None = None) -> None:
     }
     folder = options.results
     if folder is not None:
-        refuse_other_machine(run, folder)
-    done = done_before(run, folder) if options.resume and folder is not None else set()
+        run = earlier_run(run, folder, afresh=options.afresh)
+    done = {r["name"] for r in read(folder)} if options.resume and folder is not None else set()
     failed: list[str] = []
     processes = Processes(options.rounds, options.old_python, QUICK_SLOW if options.quick else SLOW)
     atexit.register(processes.close)

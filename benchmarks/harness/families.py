@@ -24,6 +24,8 @@ class Family(NamedTuple):
     limits : mapping
         The plain loop, a key of `limits.LOOPS`, that bounds a row; the first matching pattern
         counts.
+    by_hand : bool
+        Whether its rows run only if they are named: they take minutes.
     stays : bool
         Whether processes of contenders are kept for the next row. The cost of a fork grows with the
         memory of the process, so rows that fork per call start new ones.
@@ -34,6 +36,7 @@ class Family(NamedTuple):
     quick: tuple[str, ...] = ()
     limits: Mapping[str, str] = {}
     stays: bool = False
+    by_hand: bool = False
 
     def is_quick(self, name: str) -> bool:
         """Return whether a quick run includes the row."""
@@ -42,7 +45,6 @@ class Family(NamedTuple):
 
 PUBLISHED = """
 The code and the sizes that they publish, and the same with sharedmem.
-[mpire](https://github.com/sybrenjansen/multiprocessing_benchmarks): benchmark 1.
 [numexpr](https://github.com/pydata/numexpr): the expressions of its README, there on 1e6 numbers,
 and of `bench/vml_timing2.py`.
 [joblib](https://github.com/joblib/joblib): `examples/parallel_memmap.py`, without creating
@@ -59,8 +61,8 @@ FAMILIES = {
         True,
     ),
     "large": Family(
-        "Arrays of 4 GiB", "Skipped if the contenders do not fit into memory together.", (),
-        {"full": "write", "copy": "copy", "*": "read"}, True,
+        "Large inputs, by hand", "`run.py --only large`: not a part of `make bench`.", (),
+        {"full": "write", "copy": "copy", "sum": "read"}, True, by_hand=True,
     ),
     "reductions": Family(
         "Reductions", "Over all elements of a float64 array. Bottleneck's functions ignore NaN.",
@@ -82,7 +84,8 @@ FAMILIES = {
         {"diff": "", "*": "copy"}, True,
     ),
     "orders": Family(
-        "Sorting and order statistics", "Of random float64.", ("sort-8MiB", "median-8MiB"),
+        "Sorting and order statistics", "Of random float64, except where a row names other data.",
+        ("sort-8MiB", "median-8MiB", "sort-nearly-sorted"),
         stays=True,
     ),
     "selection": Family(
@@ -158,11 +161,18 @@ def plain(limit: str) -> SetUp:
 
 
 def selected(patterns: list[str], *, quick: bool = False) -> dict[str, tuple[str, Row]]:
-    """Return the rows that match patterns such as ``pool`` or ``reductions/sum*``, by name."""
+    """Return the rows that match patterns such as ``pool`` or ``reductions/sum*``, by name.
+
+    The pattern ``*`` leaves out rows that run by hand.
+    """
     found = {}
     split = [(pattern.partition("/")[0], pattern.partition("/")[2] or "*") for pattern in patterns]
     for family, about in FAMILIES.items():
-        mine = [row for name, row in split if fnmatch(family, name)]
+        mine = [
+            row
+            for name, row in split
+            if fnmatch(family, name) and not (about.by_hand and name == "*")
+        ]
         for name, row in (rows(family) if mine else {}).items():
             if any(fnmatch(name, p) for p in mine) and (about.is_quick(name) or not quick):
                 found[f"{family}/{name}"] = (family, row)

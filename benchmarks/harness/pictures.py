@@ -1,4 +1,4 @@
-"""Draw pictures of results: ratios within a family, and times over sizes."""
+"""Draw pictures of results: ratios of the rows of a page, and times over sizes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from harness.families import FAMILIES
-from harness.records import Record, headings
+from harness.questions import GROWTH, shown
+from harness.records import Record
 from harness.timing import NUMPY, OLD, OURS, POOL, is_reference
 
 # Common peers keep their colors; the others get the remaining ones.
@@ -21,22 +21,26 @@ COLORS = {OURS: "#000000", NUMPY: "#4477aa", POOL: "#ee6677", OLD: "#999933"}
 OTHERS = ("#228833", "#ccbb44", "#66ccee", "#aa3377", "#ee8866", "#0a9396", "#774411", "#99aaff")
 MARKERS = "os^vDPX*"
 TAIL = 3  # points at the large end, where fixed costs no longer matter
-GROWING = ("growth", "scaling")
 
 
-def draw(records: list[Record], stem: Path) -> dict[str, str]:
-    """Draw a picture for each family; return their paths, relative to the folder of the page."""
+def draw(records: list[Record], page: Path, overview: str = "") -> dict[str, str]:
+    """Draw the pictures of a page; return their paths, relative to its folder.
+
+    The picture named `overview` compares the rows that the page shows.
+    """
+    figures = {}
+    if overview:
+        figures[overview] = compared([r for name in shown() for r in records if r["name"] == name])
+    for family, *_ in GROWTH:
+        if mine := [record for record in records if record["family"] == family]:
+            figures[family] = grown(mine)
+    folder = page.parent / "pictures"
+    folder.mkdir(parents=True, exist_ok=True)
     names = {}
-    for family in FAMILIES:
-        mine = [record for record in records if record["family"] == family]
-        if mine:
-            last = max((record["run"] for record in mine), key=lambda run: str(run["started"]))
-            caption = "\n".join(headings(last))
-            figure = (grown if family in GROWING else compared)(mine, FAMILIES[family].title)
-            figure.text(0.01, 0.0, textwrap.fill(caption, 190), fontsize=6, va="top")
-            path = stem.with_name(f"{stem.name}-{family}.png")
-            figure.savefig(path, dpi=110, bbox_inches="tight")
-            names[family] = f"{path.parent.name}/{path.name}"
+    for name, figure in figures.items():
+        path = folder / f"{page.stem}-{name}.png"
+        figure.savefig(path, dpi=110, bbox_inches="tight")
+        names[name] = f"{folder.name}/{path.name}"
     return names
 
 
@@ -50,38 +54,41 @@ def styles(records: list[Record]) -> dict[str, tuple[str, str]]:
     return found
 
 
-def compared(records: list[Record], title: str) -> Figure:
-    """Draw the time of each contender divided by ours, on a logarithmic axis, with quartiles."""
-    figure = Figure(figsize=(9, 1.6 + 0.36 * len(records)), layout="constrained")
+def compared(records: list[Record]) -> Figure:
+    """Draw the time of the fastest peer divided by ours, on a logarithmic axis."""
+    rows = []
+    for record in records:
+        peers = {w: f["median"] for w, f in record["contenders"].items() if is_peer(w)}
+        ours = record["contenders"][OURS]["median"]
+        best = min(peers, key=lambda which: peers[which], default=None)
+        if best and ours and peers[best]:
+            rows.append((record["title"], best, peers[best] / ours))
+    figure = Figure(figsize=(10, 1.2 + 0.26 * len(rows)), layout="constrained")
     ax: Axes = figure.subplots()
-    for which, (color, marker) in styles(records).items():
-        points = []
-        for y, record in enumerate(records):
-            ours, figures = record["contenders"][OURS], record["contenders"].get(which)
-            if figures and figures["median"] and ours["median"]:
-                points.append((y, *(figures[k] / ours["median"] for k in ("q1", "median", "q3"))))
-        if points:
-            y, low, x, high = np.array(points).T
-            face = "none" if is_reference(which) else color
-            ax.errorbar(
-                x, y, xerr=(x - low, high - x), fmt=marker, color=color, label=which,
-                markerfacecolor=face, markersize=6, capsize=2, linewidth=1,
-            )  # fmt: skip
+    for y, (_, best, x) in enumerate(rows):
+        color = "#ee6677" if x < 1 else "#4477aa"
+        ax.barh(y, x - 1, left=1, color=color, height=0.7)
+        ax.annotate(
+            f"{x:.2g} x, {best}" if x < 10 else f"{x:,.0f} x, {best}", (max(x, 1), y), (4, 0),
+            textcoords="offset points", va="center", fontsize=8,
+        )  # fmt: skip
     ax.axvline(1, color="black", linewidth=0.8)
-    ax.axvspan(1e-9, 1, color="#ee6677", alpha=0.08, zorder=0)
     ax.set_xscale("log")
-    spread = [x for line in ax.lines for x in np.atleast_1d(line.get_xdata()).tolist()]
-    ax.set_xlim(min(0.4, 0.8 * min(spread)), max(2.5, 1.3 * max(spread)))
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if ax.get_xlim()[1] < 20 else (1,)))
+    ratios = [x for *_, x in rows]
+    low, high = min([0.6, *ratios]), max([2.0, *ratios])
+    ax.set_xlim(0.8 * low, 12 * high)
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 20 else (1,)))
     ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
     ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.set_yticks(range(len(records)), [textwrap.fill(r["title"], 58) for r in records], fontsize=8)
-    ax.set_ylim(len(records) - 0.5, -0.5)
-    ax.grid(alpha=0.3, which="both", axis="x")
-    ax.set_xlabel(f"time or memory divided by that of {OURS} ({OURS} loses in the tinted part)")
-    ax.set_title(title, loc="left")
-    ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    ax.set_yticks(range(len(rows)), [textwrap.shorten(r[0], 64) for r in rows], fontsize=8)
+    ax.set_ylim(max(1, len(rows)) - 0.5, -0.5)
+    ax.grid(alpha=0.3, axis="x")
+    ax.set_xlabel(f"time, or memory, of the fastest peer divided by that of {OURS}")
     return figure
+
+
+def is_peer(which: str) -> bool:
+    return which != OURS and not is_reference(which)
 
 
 def abscissa(record: Record) -> int:
@@ -93,7 +100,7 @@ def exponent(sizes: list[int], values: list[float]) -> float:
     return float(np.polyfit(np.log(sizes[-TAIL:]), np.log(values[-TAIL:]), 1)[0])
 
 
-def grown(records: list[Record], title: str) -> Figure:
+def grown(records: list[Record]) -> Figure:
     """Draw seconds over the number in each row's name, with quartiles, one panel per curve."""
     groups: dict[str, list[Record]] = {}
     for record in records:
@@ -127,5 +134,5 @@ def grown(records: list[Record], title: str) -> Figure:
         ax.grid(alpha=0.3)
         ax.set_ylim(top=10 * ax.get_ylim()[1])  # room for the legend
         ax.legend(frameon=False, loc="upper left", fontsize=8)
-    figure.suptitle(f"{title}; exponents of the last {TAIL} points", fontsize=10)
+    figure.suptitle(f"Exponents of the last {TAIL} points", fontsize=10)
     return figure

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -115,9 +115,14 @@ def repeated(set_up: SetUp) -> SetUp:
 
 
 def of_sizes(
-    name: str, title: str, contenders: Mapping[str, SetUp], target: str, n_arrays: int = 1
+    name: str,
+    title: str,
+    contenders: Mapping[str, SetUp],
+    target: str,
+    n_arrays: int = 1,
+    only: Iterable[str] = tuple(SIZES),
 ) -> dict[str, Row]:
-    """Return one row per size of `SIZES`; each contender holds `n_arrays` arrays."""
+    """Return one row per size of `only`; each contender holds `n_arrays` arrays."""
     found = {which: repeated(set_up) for which, set_up in contenders.items()}
     return {
         f"{name}-{size}": Row(
@@ -125,6 +130,7 @@ def of_sizes(
             needs=(n_arrays * len(found) + 1) * n_bytes, warms_up=True,
         )
         for size, n_bytes in SIZES.items()
+        if size in only
     }  # fmt: skip
 
 
@@ -304,8 +310,10 @@ class Processes:
             faults[which].clear()
             if seconds > self.slow and turn(which) > self.slow:
                 turns[which] = 1
-            else:
-                peaks[which] = contender.peak_memory()
+                continue
+            samples[which].clear()
+            faults[which].clear()
+            peaks[which] = contender.peak_memory()
         if any(found and found != ends[OURS] for found in ends.values()):
             raise FailedRowError(f"{row.title}: the contenders differ: {ends}")
         start = time.perf_counter()

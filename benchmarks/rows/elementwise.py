@@ -146,10 +146,15 @@ NO_PEER = "no peer faster"
 
 ROWS = {
     **of_sizes("exp", EXPONENTIAL, contenders(EXPONENTIAL, exponential, "f8"), NO_PEER, 3),
-    **of_sizes("sqrt", "sqrt in place", ROOTS, "1.8 x faster than NumPy"),
-    **of_sizes("map_chunks", "map_chunks of a compiled sqrt, in place", CHUNKS, NO_PEER),
+    **of_sizes(
+        "sqrt", "sqrt in place", ROOTS, "1.8 x faster than NumPy", only=("1MiB", "128MiB")
+    ),
+    **of_sizes(
+        "map_chunks", "map_chunks of a compiled sqrt, in place", CHUNKS, NO_PEER,
+        only=("8MiB", "128MiB"),
+    ),
     "compare": Row(
-        f"{COMPARISON}, 1 GiB", GIB // 8, MIB // 64,
+        f"{COMPARISON}, 128 MiB", 16 * MIB, MIB // 64,
         contenders(COMPARISON, comparison, "f8"), NO_PEER,
     ),
     "add": Row(f"{SUM}, 1 GiB", GIB // 8, MIB // 64, contenders(SUM, plus, "f8"), NO_PEER),

@@ -163,32 +163,28 @@ expressions = present({
     OURS: into_file(by_ours), NUMPY: into_file(by_numpy), NUMEXPR: into_file(by_numexpr),
 })  # fmt: skip
 
-SIZE, HUGE, SMALL = 4 * GIB, 30 * 10**9, 64 * MIB
+SIZE, SMALL = GIB, 64 * MIB
 ROWS = {
     "sum": Row(
-        "sum of a 4 GiB file", SIZE, SMALL, reductions("sum", values), "no peer faster"
+        "sum of a 1 GiB file", SIZE, SMALL, reductions("sum", values), "no peer faster"
     ),
     "var": Row(
-        "var of a 4 GiB file", SIZE, SMALL, reductions("var", values), "no peer faster"
+        "var of a 1 GiB file", SIZE, SMALL, reductions("var", values), "no peer faster"
     ),
     "var-memory": Row(
-        "growth of private memory, var of a 4 GiB file", SIZE, SMALL,
+        "growth of private memory, var of a 1 GiB file", SIZE, SMALL,
         {which: growth(set_up) for which, set_up in reductions("var", values).items()},
         "bounded", in_bytes,
     ),
     "expression": Row(
-        f"{EXPRESSION}, from one 4 GiB file to another", SIZE, SMALL, expressions, "no peer faster"
+        f"{EXPRESSION}, from one 1 GiB file to another", SIZE, SMALL, expressions, "no peer faster"
     ),
     "zarr": Row(
-        "sum of a 4 GiB zarr array", SIZE, SMALL, reductions("sum", stored), "no peer faster"
+        "sum of a 1 GiB zarr array", SIZE, SMALL, reductions("sum", stored), "no peer faster"
     ),
     "zarr-memory": Row(
-        "growth of private memory, sum of a 4 GiB zarr array", SIZE, SMALL,
+        "growth of private memory, sum of a 1 GiB zarr array", SIZE, SMALL,
         {which: growth(set_up) for which, set_up in reductions("sum", stored).items()},
         "bounded", in_bytes,
-    ),
-    "huge": Row(
-        "sum of a 30 GB file of zeros", HUGE, SMALL,
-        reductions("sum", zeros), "no peer faster",
     ),
 }  # fmt: skip

@@ -95,8 +95,8 @@ FILLING = "0.8 of np.full's time; 0.35 of 0.3.8's"
 
 ROWS = {
     **of_sizes("full", "full", MADE["full"], FILLING),
-    **of_sizes("zeros", "zeros (others: full)", MADE["zeros"], FILLING),
-    **of_sizes("copy", "copy", MADE["copy"], "", 2),
+    **of_sizes("zeros", "zeros (others: full)", MADE["zeros"], FILLING, only=("1GiB",)),
+    **of_sizes("copy", "copy", MADE["copy"], "", 2, only=("1MiB", "128MiB")),
     "sum": Row(
         "sum, 1 GiB", GIB // 8, MIB, {OURS: add, NUMPY: add_by_numpy, OLD: add_by_old},
         "0.9 of a plain read, no peer faster",

@@ -52,19 +52,19 @@ our_result, pool_result = by_ours(result_of, one, 2), by_pool(result_of, one, 2)
 # The title, the sizes, the contenders, and the largest size for 0.3.8, which would take seconds.
 CURVES: dict[str, tuple[str, Iterator[int], dict[str, SetUp], int]] = {
     "tasks": (
-        "trivial tasks, np=2", sizes(100, 10, 10**6), {OURS: ours, POOL: pool, OLD: ours}, 10**5
+        "trivial tasks, np=2", sizes(100, 10, 10**6), {OURS: ours, POOL: pool, OLD: ours}, 10**4
     ),
     "bytes": (
-        "bytes of one result, np=2", sizes(KIB, 8, 3 * GIB),
-        {OURS: our_result, POOL: pool_result, OLD: our_result}, 256 * MIB,
+        "bytes of one result, np=2", sizes(KIB, 64, 256 * MIB),
+        {OURS: our_result, POOL: pool_result, OLD: our_result}, 4 * MIB,
     ),
     "workers": (
-        "workers, one task each", sizes(1, 2, 64),
-        {OURS: by_as_many_workers, POOL: by_as_many_pool_workers, OLD: by_as_many_workers}, 64,
+        "workers, one task each", sizes(1, 4, 64),
+        {OURS: by_as_many_workers, POOL: by_as_many_pool_workers, OLD: by_as_many_workers}, 16,
     ),
     "sum": (
-        "bytes of an array to sum", sizes(8 * KIB, 8, 4 * GIB),
-        {OURS: summed, NUMPY: summed_by_numpy}, 4 * GIB,
+        "bytes of an array to sum", sizes(64 * KIB, 8, 2 * GIB),
+        {OURS: summed, NUMPY: summed_by_numpy}, 2 * GIB,
     ),
 }  # fmt: skip
 

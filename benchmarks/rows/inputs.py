@@ -101,15 +101,15 @@ def items(n_bytes: int) -> list[np.ndarray]:
 
 ROWS = {
     "captured": Row(
-        "map of 2 tasks, a closure over {size}", GIB, MIB,
+        "map of 2 tasks, a closure over {size}", 256 * MIB, MIB,
         present({
             OURS: captured, POOL: captured_by_pool, OLD: captured, FUTURES: captured_by_futures,
             MPIRE: shared_by_mpire, JOBLIB: mapped_by_joblib, PYMP: captured_by_pymp,
         }),
-        "no copy", needs=14 * GIB,
+        "no copy", needs=4 * GIB,
     ),
     "items": Row(
-        "16 arrays of 32 MiB as items", 512 * MIB, MIB, everyone(ends, items, 2, numbers=True),
-        "no copy", needs=8 * GIB,
+        "16 arrays of 8 MiB as items", 128 * MIB, MIB, everyone(ends, items, 2, numbers=True),
+        "no copy", needs=2 * GIB,
     ),
 }  # fmt: skip

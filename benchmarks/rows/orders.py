@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,9 @@ import numpy as np
 
 import sharedmem
 from harness.contenders import BOTTLENECK, present
-from harness.timing import GIB, MIB, NUMPY, OURS, SIZES, Call, Row, SetUp, in_bytes
+from harness.timing import MIB, NUMPY, OURS, SIZES, Call, Row, SetUp, in_bytes
+
+STABLE = "NumPy, kind=stable"
 
 
 def by(function: Callable[..., Any], *args: Any) -> SetUp:
@@ -83,12 +86,82 @@ def by_bottleneck(n: int) -> Call:
 
 
 OTHERS: dict[str, dict[str, SetUp]] = {"median": present({BOTTLENECK: by_bottleneck})}
-ROWS = {
-    f"{name}-{size}": Row(
-        f"{title}, {in_bytes(n_bytes)}", n_bytes // 8, 1 << 14,
-        {OURS: ours, NUMPY: numpys, **OTHERS.get(name, {})}, target, warms_up=n_bytes < GIB,
-    )
-    for name, (title, ours, numpys, target) in CALLS.items()
-    for size, n_bytes in SIZES.items()
-    if n_bytes < GIB or name in ("sort-out", "argsort")
-}  # fmt: skip
+# Small arrays where fixed costs matter to a choice of the engine; 128 MiB of all others.
+SIZES_OF = {
+    "sort": ("1MiB", "8MiB", "128MiB"),
+    "argsort": ("8MiB", "128MiB"),
+    "median": ("8MiB", "128MiB"),
+    "search": ("8MiB",),  # NumPy takes seconds for more
+    "topk": ("1MiB", "8MiB"),
+}
+
+
+def random_rows() -> dict[str, Row]:
+    return {
+        f"{name}-{size}": Row(
+            f"{title}, {in_bytes(SIZES[size])}", SIZES[size] // 8, 1 << 14,
+            {OURS: ours, NUMPY: numpys, **OTHERS.get(name, {})}, target, warms_up=True,
+        )
+        for name, (title, ours, numpys, target) in CALLS.items()
+        for size in SIZES_OF.get(name, ("128MiB",))
+    }  # fmt: skip
+
+
+# Data that is not random. NumPy's default sort is not stable.
+
+
+def ascending(n: int) -> np.ndarray:
+    return np.arange(float(n))
+
+
+def nearly_ascending(n: int) -> np.ndarray:
+    """Return ascending numbers, of which one in a hundred has been exchanged with another."""
+    a, rng = ascending(n), np.random.default_rng(0)
+    moved = rng.permutation(n)[: n // 100]
+    a[moved] = a[rng.permutation(moved)]
+    return a
+
+
+def constant(n: int) -> np.ndarray:
+    return np.ones(n)
+
+
+DATA = {"sorted": ascending, "nearly sorted": nearly_ascending, "constant": constant}
+
+
+def sorts(data: Callable[[int], np.ndarray], sort: Callable[[Any], Any]) -> SetUp:
+    def set_up(n: int) -> Call:
+        a = data(n)
+        return lambda: sort(a)
+
+    return set_up
+
+
+def argsorts(data: Callable[[int], np.ndarray], argsort: Callable[[Any], Any]) -> SetUp:
+    """Compare the elements at both ends: equal elements can have any order."""
+
+    def set_up(n: int) -> Call:
+        a = data(n)
+        return lambda: a[argsort(a)[[0, -1]]]
+
+    return set_up
+
+
+def rows_of_data() -> dict[str, Row]:
+    found = {}
+    for name, data in DATA.items():
+        for which, make in (("sort", sorts), ("argsort", argsorts)):
+            ours, numpys = getattr(sharedmem, which), getattr(np, which)
+            found[f"{which}-{name.replace(' ', '-')}"] = Row(
+                f"{which} of {name} data, 128 MiB", 16 * MIB, 1 << 14,
+                {
+                    OURS: make(data, ours),
+                    NUMPY: make(data, numpys),
+                    STABLE: make(data, functools.partial(numpys, kind="stable")),
+                },
+                "no peer faster", warms_up=True,
+            )  # fmt: skip
+    return found
+
+
+ROWS = {**random_rows(), **rows_of_data()}

@@ -15,14 +15,14 @@ from programs import file_statistics, image_stack, kmeans, monte_carlo, word_cou
 PLAIN = "plain NumPy or Python"
 # The title, the large and the small input size, the peer, and the bytes that all need together.
 PROGRAMS: dict[ModuleType, tuple[str, int, int, str, int]] = {
-    word_count: ("word count, {} files of 1 MiB", 64, 2, POOL, 0),
-    image_stack: ("Gaussian filter of {} images of 1024 x 1024", 64, 2, JOBLIB, 3 << 30),
+    word_count: ("word count, {} files of 1 MiB", 32, 2, POOL, 0),
+    image_stack: ("Gaussian filter of {} images of 1024 x 1024", 32, 2, JOBLIB, 2 << 30),
     file_statistics: (
-        "mean, deviation and extrema of {} float64 in a file, 4 GB", 500_000_000, 10_000, DASK,
-        6 << 30,
+        "mean, deviation, and extrema of {} float64 in a file, 1 GB", 125_000_000, 10_000, DASK,
+        2 << 30,
     ),
     monte_carlo: ("Asian option, {} batches of 10,000 paths", 64, 4, JOBLIB, 0),
-    kmeans: ("k-means, {} points in 3 dimensions", 10_000_000, 10_000, SKLEARN, 8 << 30),
+    kmeans: ("k-means, {} points in 3 dimensions", 1_000_000, 10_000, SKLEARN, 1 << 30),
 }  # fmt: skip
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
-import functools
 import importlib
 from collections.abc import Callable
 from typing import Any
@@ -12,73 +10,10 @@ import numba
 import numpy as np
 
 import sharedmem
-from harness.contenders import DASK, FORK, FUTURES, JOBLIB, MPIRE, NUMEXPR, PRANGE, present
+from harness.contenders import DASK, JOBLIB, NUMEXPR, PRANGE, present
 from harness.timing import GIB, MIB, NUMPY, OURS, Call, Row, SetUp, scratch
 
 WORKERS = sharedmem.cpu_count()
-
-# mpire: github.com/sybrenjansen/multiprocessing_benchmarks, benchmark 1. One image is
-# convolved with ten 4 x 4 filters per core, and each result is subsampled.
-
-SCIPY = "SciPy, one process"
-
-
-def image_and_filters(n: int) -> tuple[np.ndarray, list[np.ndarray]]:
-    side = 5000 if n > 2 else 500
-    rng = np.random.default_rng(42)
-    return np.zeros((side, side)), [rng.normal(size=(4, 4)) for _ in range(n)]
-
-
-def convolve(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    from scipy.signal import convolve2d
-
-    return np.asarray(convolve2d(image, kernel)[::5, ::5])
-
-
-def convolved(n: int) -> Call:
-    image, filters = image_and_filters(n)
-
-    def call() -> list[np.ndarray]:
-        with sharedmem.MapReduce() as pool:
-            return pool.map(lambda kernel: convolve(image, kernel), filters)
-
-    return call
-
-
-def convolved_by_mpire(n: int) -> Call:
-    from mpire.pool import WorkerPool
-
-    image, filters = image_and_filters(n)
-
-    def call() -> list[np.ndarray]:
-        with WorkerPool(WORKERS, shared_objects=image, start_method="fork") as pool:
-            return list(pool.imap(convolve, filters))
-
-    return call
-
-
-def convolved_by_joblib(n: int) -> Call:
-    import joblib
-
-    image, filters = image_and_filters(n)
-    task = joblib.delayed(convolve)
-    return lambda: joblib.Parallel(n_jobs=WORKERS)(task(image, kernel) for kernel in filters)
-
-
-def convolved_by_futures(n: int) -> Call:
-    image, filters = image_and_filters(n)
-
-    def call() -> list[np.ndarray]:
-        with concurrent.futures.ProcessPoolExecutor(WORKERS, FORK) as pool:
-            return list(pool.map(functools.partial(convolve, image), filters))
-
-    return call
-
-
-def convolved_by_scipy(n: int) -> Call:
-    image, filters = image_and_filters(n)
-    return lambda: [convolve(image, kernel) for kernel in filters]
-
 
 # numexpr: the expressions of its README, and of bench/vml_timing2.py in its repository.
 
@@ -230,13 +165,6 @@ def added(add: Callable[[np.ndarray], Any]) -> SetUp:
 
 
 ROWS = {
-    "mpire-images": Row(
-        "mpire: an image of 5000 x 5000 with ten filters per core", 10 * WORKERS, 2,
-        present({
-            OURS: convolved, SCIPY: convolved_by_scipy, MPIRE: convolved_by_mpire,
-            JOBLIB: convolved_by_joblib, FUTURES: convolved_by_futures,
-        }),
-    ),
     **{
         f"numexpr-{k}": expression_row(expression, 5_000_000, "f4")
         for k, expression in enumerate(README)

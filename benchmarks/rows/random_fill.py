@@ -68,18 +68,8 @@ ROWS = {
         ours(random.integers, 0, 1000, dtype="i8"),
         numpys(Generator.integers, 0, 1000),
     ),
-    "integers-wide": row(
-        "integers below 2^50 + 1",
-        ours(random.integers, 0, 2**50 + 1, dtype="i8"),
-        numpys(Generator.integers, 0, 2**50 + 1),
-    ),
     "poisson-small": row(
         "poisson, mean 3", ours(random.poisson, 3, dtype="i8"), numpys(Generator.poisson, 3)
-    ),
-    "poisson-large": row(
-        "poisson, mean 1000",
-        ours(random.poisson, 1000, dtype="i8"),
-        numpys(Generator.poisson, 1000),
     ),
     "permutation": row("permutation", permute, numpys(Generator.permutation)),
 }

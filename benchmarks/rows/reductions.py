@@ -12,7 +12,7 @@ import numpy as np
 import sharedmem
 from harness.contenders import BLOSC2, BOTTLENECK, DASK, NUMEXPR, PRANGE, present
 from harness.limits import loop, read
-from harness.timing import MIB, NUMPY, OURS, Call, SetUp, of_sizes
+from harness.timing import MIB, NUMPY, OURS, SIZES, Call, SetUp, of_sizes
 
 DASK_CHUNK = MIB  # elements; 8 MiB
 DIGITS = 4  # contenders agree in these; they add in different orders
@@ -21,14 +21,6 @@ Function = Callable[[Any], Any]
 
 
 # Each reduction with prange, as a user writes it.
-
-
-@loop()  # type: ignore[untyped-decorator, unused-ignore]
-def smallest(a: Any) -> float:
-    found = np.inf
-    for i in numba.prange(a.size):
-        found = min(found, a[i])
-    return found
 
 
 @loop()  # type: ignore[untyped-decorator, unused-ignore]
@@ -75,14 +67,12 @@ def sum_of_numbers(a: Any) -> float:
     return total
 
 
+# A mean takes as long as a sum, a standard deviation as a variance, and a minimum as a maximum.
 PRANGES: dict[str, Function] = {
     "sum": read,
-    "mean": lambda a: read(a) / a.size,
-    "min": smallest,
     "max": largest,
     "minmax": extremes,
     "var": variance,
-    "std": lambda a: variance(a) ** 0.5,
     "count_nonzero": counted,
     "nansum": sum_of_numbers,
 }
@@ -139,19 +129,22 @@ def contenders(name: str) -> dict[str, SetUp]:
         found[NUMPY] = call(lambda a: (np.min(a), np.max(a)))
         return found
     found[DASK] = call(by_dask(name), for_dask)
-    if name in ("sum", "min", "max"):
+    if name in ("sum", "max"):
         found[NUMEXPR] = call(by_numexpr(name))
     if name != "count_nonzero":
         found[BOTTLENECK] = call(of("bottleneck", f"nan{name.removeprefix('nan')}"))
-    if name in ("sum", "mean", "min", "max", "var", "std"):
+    if name in ("sum", "max", "var"):
         found[BLOSC2] = call(of("blosc2", name), for_blosc2)
     return present(found)
 
 
+# The cheapest reduction and one of two passes show what small arrays cost; the others are large.
+ALL_SIZES = ("sum", "var")
 ROWS = {
     key: row
     for name in PRANGES
     for key, row in of_sizes(
-        name, name, contenders(name), "0.9 of a plain read, no peer faster"
+        name, name, contenders(name), "0.9 of a plain read, no peer faster",
+        only=SIZES if name in ALL_SIZES else ("128MiB",),
     ).items()
-}
+}  # fmt: skip

@@ -12,11 +12,9 @@ import numpy as np
 import sharedmem
 from harness.contenders import (
     JOBLIB,
-    MPIRE,
     NUMEXPR,
     PRANGE,
     by_joblib,
-    by_mpire,
     by_ours,
     by_pool,
     present,
@@ -25,12 +23,10 @@ from harness.timing import GIB, MIB, NUMPY, OURS, POOL, Call, Row, SetUp
 from rows.elementwise import EXPONENTIAL, contenders as expressions, exponential
 from rows.orders import into_out
 from rows.pool import burn, equal_lengths
-from rows.random_fill import numpys_in_place, ours as filled
 from rows.reductions import contenders as reductions
-from rows.scans import TWO_PASSES, cumsums
 
-WORKERS = (1, 2, 4, 8, 16, 32, 64)
-N_TASKS = 1000
+WORKERS = (1, 2, 4, 8, 16, 64)
+N_TASKS = 400
 N_CORES = numba.get_num_threads()
 
 
@@ -86,7 +82,6 @@ def of_tasks(n: int) -> dict[str, SetUp]:
     return present({
         OURS: by_ours(burn, equal_lengths, n),
         POOL: by_pool(burn, equal_lengths, n),
-        MPIRE: by_mpire(burn, equal_lengths, n),
         JOBLIB: by_joblib(burn, equal_lengths, n),
     })  # fmt: skip
 
@@ -100,17 +95,9 @@ CURVES: dict[str, tuple[str, int, int, Callable[[int], dict[str, SetUp]], int]] 
         f"{EXPONENTIAL}, 128 MiB", 16 * MIB, MIB // 64,
         of_array(expressions(EXPONENTIAL, exponential, "f8"), PRANGE, NUMEXPR), 2 * GIB,
     ),
-    "cumsum": ("cumsum of 256 MiB", 32 * MIB, MIB // 64, of_array(cumsums, TWO_PASSES), 2 * GIB),
     "sort": (
         "sort of 32 MiB", 4 * MIB, MIB // 64,
         of_array({OURS: into_out, NUMPY: sort_by_numpy}), GIB,
-    ),
-    "normal": (
-        "normal, 128 MiB", 16 * MIB, MIB // 64,
-        of_array({
-            OURS: filled(sharedmem.random.normal), NUMPY: numpys_in_place("standard_normal")
-        }),
-        GIB,
     ),
     "tasks": (f"{N_TASKS:,} tasks of 1 ms", N_TASKS, 64, of_tasks, GIB),
 }  # fmt: skip

@@ -12,9 +12,10 @@ import numpy as np
 import sharedmem
 from harness.contenders import DASK, present
 from harness.limits import loop
-from harness.timing import GIB, MIB, NUMPY, OURS, Call, Row, SetUp, of_sizes
+from harness.timing import MIB, NUMPY, OURS, Call, Row, SetUp, of_sizes
 
 TWO_PASSES = "numba prange, two passes"
+SIZE = 16 * MIB  # elements; 128 MiB
 DASK_CHUNK = MIB  # elements; 8 MiB
 
 Shape = Callable[[int], tuple[int, ...]]
@@ -86,12 +87,12 @@ def row(
     shape: Shape = line,
 ) -> Row:
     contenders = {OURS: call(ours, shape, lambda a: a), NUMPY: call(numpys, shape, of_numpy)}
-    return Row(f"{title}, 1 GiB", GIB // 8, MIB // 64, contenders, target, warms_up=True)
+    return Row(f"{title}, 128 MiB", SIZE, MIB // 64, contenders, target, warms_up=True)
 
 
 def along(axis: int, shape: Shape) -> Row:
     return row(
-        f"cumsum along axis {axis} of {shape(GIB // 8)}",
+        f"cumsum along axis {axis} of {shape(SIZE)}",
         lambda a, out: sharedmem.cumsum(a, axis, out=out),
         lambda a, out: np.cumsum(a, axis, out=out),
         "no slower than NumPy",

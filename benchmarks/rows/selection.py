@@ -78,20 +78,21 @@ CUBES = np.linspace(-1, 1, 101) ** 3
 # The function, its arguments, and the target.
 CASES: dict[str, tuple[str, Arguments, str]] = {
     "histogram-edges": ("histogram", lambda n: (numbers(n), CUBES), ""),
-    "histogram-weights": ("histogram", lambda n: (numbers(n), 100, None, None, weights(n)), ""),
     "histogram-bins": ("histogram", lambda n: (numbers(n), 1_000_000), ""),
     "histogram2d": ("histogram2d", lambda n: (numbers(n), numbers(n), 100), ""),
     "bincount": ("bincount", lambda n: (integers(n, 1000),), "faster"),
     "bincount-weights": ("bincount", lambda n: (integers(n, 1000), weights(n)), "faster"),
     "compress": ("compress", lambda n: (numbers(n) > 0, numbers(n)), "faster"),
     "nonzero": ("nonzero", lambda n: (numbers(n),), "faster"),
-    "nonzero-mask": ("nonzero", lambda n: (numbers(n) > 0,), "faster"),
     "take": ("take", lambda n: (numbers(n), integers(n, n)), "faster"),
     "where": ("where", lambda n: (numbers(n) > 0, numbers(n), 0.0), ""),
     "clip": ("clip", lambda n: (numbers(n), -0.5, 0.5), ""),
 }
 ROWS = {
-    **of_sizes("histogram", "histogram of 100 bins", HISTOGRAMS, "0.14 of NumPy's time"),
+    **of_sizes(
+        "histogram", "histogram of 100 bins", HISTOGRAMS, "0.14 of NumPy's time",
+        only=("1MiB", "8MiB", "128MiB"),
+    ),
     **{
         key: Row(
             f"{key} of 128 MiB", 16 * MIB, MIB // 64,

@@ -71,7 +71,7 @@ class Tuning:
 
     # Searches and selection. Values for a table as long as this are sorted before they are looked
     # up: neighboring searches then read the same cache lines.
-    sorted_search_length: int = _number(1 << 14, "elements", "orders/search-128MiB")
+    sorted_search_length: int = _number(1 << 14, "elements", "orders/search-8MiB")
     # From lines as long as this, top elements are chosen by a limit, and only these are sorted.
     topk_length: int = _number(1024, "elements", "orders/topk-1MiB")
     # NumPy finds that limit in smaller arrays, the workers in larger ones.

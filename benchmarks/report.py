@@ -15,7 +15,7 @@ from harness.contenders import DASK, PRANGE
 from harness.families import FAMILIES
 from harness.questions import GROWTH, QUESTIONS, README
 from harness.records import Record, headings, read
-from harness.timing import NUMPY, OURS, in_bytes, in_seconds, is_reference, per_item
+from harness.timing import BENCHMARKS, NUMPY, OURS, in_bytes, in_seconds, is_reference, per_item
 
 SHOW: dict[str, Callable[[float, int], str]] = {
     "seconds": in_seconds, "bytes": in_bytes, "seconds an item": per_item,
@@ -125,8 +125,13 @@ def lost(record: Record) -> list[str]:
 
 
 def causes(folder: Path) -> list[Cause]:
-    """Return the causes of losses on a machine; the first that fits a row counts."""
+    """Return the causes of losses on a machine; the first that fits a row counts.
+
+    Results outside the repository have those of the machine whose name their folder has.
+    """
     file = folder / REMARKS
+    if not file.exists():
+        file = BENCHMARKS / "results" / folder.name / REMARKS
     if not file.exists():
         return []
     return [Cause(**entry) for entry in tomllib.loads(file.read_text())["cause"]]

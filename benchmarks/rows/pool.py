@@ -145,7 +145,7 @@ ROWS = {
         "map of 64 tasks, np=64", 64, 8, SMALL[64], "150 ms", warms_up=True
     ),
     "start-64-numba": Row(
-        "the same, numba loaded", 64, 8,
+        "map of 64 tasks, np=64, numba loaded", 64, 8,
         {w: importing("numba", SMALL[64][w]) for w in (OURS, POOL)}, "250 ms", warms_up=True,
     ),
     "start-shared": Row(

@@ -51,21 +51,21 @@ def advance(u, v, u_next, v_next):
 # ---------
 #
 # At first, u = 1 and v = 0 except in some squares. Two pairs of arrays take turns as input and
-# output. The arrays are cut into four chunks of rows.
+# output. Each core gets one chunk of rows.
 
-N = 256
+N = 384
 
 
 def start():
     u, v = sharedmem.ones((N, N)), sharedmem.zeros((N, N))
-    for i, j in np.random.default_rng(3).integers(0, N - 12, (26, 2)):
+    for i, j in np.random.default_rng(3).integers(0, N - 12, (120, 2)):
         u[i : i + 12, j : j + 12], v[i : i + 12, j : j + 12] = 0.5, 0.25
     return u, v
 
 
 def run(state, n_steps, pool):
     state, state_next = tuple(map(sharedmem.copy, state)), tuple(map(sharedmem.empty_like, state))
-    grid = sharedmem.chunks(state[0], n=4)
+    grid = sharedmem.chunks(state[0], n=sharedmem.cpu_count())
     for _ in range(n_steps):
         pool.map_overlap(advance, state, state_next, depth=1, boundary="periodic", chunks=grid)
         state, state_next = state_next, state
@@ -73,7 +73,7 @@ def run(state, n_steps, pool):
 
 
 pool = sharedmem.MapReduce()
-times = [0, 300, 1500, 4500]
+times = [0, 200, 600, 1800]
 series = [start()]
 for earlier, later in pairwise(times):
     series.append(run(series[-1], later - earlier, pool))
@@ -91,10 +91,10 @@ plt.show()
 #
 # A serial pool, and arrays that NumPy pads before each call of the kernel, give the same bits.
 
-serial = run(start(), 300, sharedmem.MapReduce(np=0))
+serial = run(start(), 200, sharedmem.MapReduce(np=0))
 u, v = start()
 u_next, v_next = np.empty_like(u), np.empty_like(v)
-for _ in range(300):
+for _ in range(200):
     advance(np.pad(u, 1, mode="wrap"), np.pad(v, 1, mode="wrap"), u_next, v_next)
     u, v, u_next, v_next = u_next, v_next, u, v
 

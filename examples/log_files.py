@@ -23,10 +23,10 @@ import sharedmem
 # Write a day of logs
 # -------------------
 #
-# The logs are made up, in the format of Apache and nginx: traffic with a low at night and two
-# peaks, and, after 14:20, a database that does not answer for half an hour. The tasks of this map
-# write their files in parallel. ``pool.rng`` gives them random numbers that depend on the seed and
-# on the hour, but not on the worker.
+# The logs are made up, in the format of Apache and nginx: traffic with a low at night and a peak in
+# the evening, and, after 14:20, a database that does not answer for half an hour. The tasks of this
+# map write their files in parallel. ``pool.rng`` gives them random numbers that depend on the seed
+# and on the hour, but not on the worker.
 
 folder = tempfile.TemporaryDirectory(prefix="access-logs-")
 logs = [Path(folder.name) / f"access-{hour:02}.log" for hour in range(24)]
@@ -127,8 +127,8 @@ assert requests.sum() == everything.count("\n")
 # The day
 # -------
 #
-# The requests of each minute, with a moving average over a quarter of an hour, and the share of
-# them that failed.
+# The requests of each minute, with a moving average over a quarter of an hour, and the share
+# of them that failed, in steps of five minutes.
 
 minutes = np.arange(24 * 60) / 60
 average = np.convolve(requests, np.ones(15) / 15, mode="same")
@@ -139,10 +139,11 @@ top.plot(minutes, requests, ".", markersize=2, color="#88aacc", label="requests 
 top.plot(minutes[7:-7], average[7:-7], color="#224488", label="average over 15 minutes")
 top.set(ylabel="requests per minute", ylim=(0, None), title="Access logs of 29 November 2026")
 top.legend(loc="upper left")
-bottom.fill_between(minutes, 100 * errors / requests, step="mid", color="#cc3311")
+failed = 100 * errors.reshape(-1, 5).sum(axis=1) / requests.reshape(-1, 5).sum(axis=1)
+bottom.stairs(failed, np.append(minutes[::5], 24), fill=True, color="#cc3311")
 bottom.annotate(
     "database does not answer",
-    (14.8, 30),
+    (14.83, 28),
     (16.2, 27),
     arrowprops={"arrowstyle": "->"},
 )

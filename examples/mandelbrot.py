@@ -63,7 +63,7 @@ sharedmem.map_chunks(
     position=True,
 )
 
-figure, panel = plt.subplots(figsize=(8, 6), layout="constrained")
+figure, panel = plt.subplots(figsize=(8.4, 5.4), layout="constrained")
 image = panel.imshow(
     picture,
     norm="log",
@@ -72,7 +72,7 @@ image = panel.imshow(
     extent=(corner[0], corner[0] + WIDTH, corner[1], corner[1] + HEIGHT),
 )
 panel.ticklabel_format(useOffset=False)
-panel.set(xlabel="Re c", ylabel="Im c", xticks=np.arange(-0.747, -0.739, 0.002))
+panel.set(xlabel="Re c", ylabel="Im c", xticks=[-0.747, -0.745, -0.743, -0.741])
 figure.colorbar(image, label="steps until |z| > 1000")
 plt.show()
 

@@ -22,7 +22,7 @@ import sharedmem
 # The particles are on a body-centered cubic lattice, with some empty sites and some jitter, in a
 # box that is periodic in all directions. The unit of length is the edge of a cell.
 
-EDGE, N_PARTICLES, JITTER = 25, 30_000, 0.06
+EDGE, N_PARTICLES, JITTER = 25, 30_000, 0.03
 
 rng = np.random.default_rng(2)
 corners = np.indices((EDGE,) * 3).reshape(3, -1)

@@ -4,11 +4,12 @@ Trace of a pool
 
 Four workers should be four times as fast as one. If they are not, a trace shows why: a pool made
 with ``trace=True`` records what each worker does, and when, and :meth:`sharedmem.Trace.plot` draws
-it. This page has a picture for each of four calls with the same 40 tasks, which take between 1 and
-40 ms. They show what the order of the tasks, ``chunksize``, and a critical section do to the time
+it. This page has a picture for each of four calls with the same 40 tasks, which take between 2 and
+80 ms. They show what the order of the tasks, ``chunksize``, and a critical section do to the time
 of a call, and which remedy helps.
 """
 
+# sphinx_gallery_thumbnail_number = 4
 import time
 
 from matplotlib import pyplot as plt
@@ -17,7 +18,8 @@ import sharedmem
 
 # %%
 # The tasks sleep instead of working, so that the pictures look alike on machines with few cores and
-# with many. Task number i takes i milliseconds, as row i of a triangular matrix would.
+# with many. Task i takes 2 i milliseconds, as row i of a triangular matrix would take
+# longer than the row before.
 
 
 def work(milliseconds):
@@ -25,7 +27,7 @@ def work(milliseconds):
     return milliseconds
 
 
-tasks = range(1, 41)
+tasks = range(2, 82, 2)
 
 # %%
 # The default
@@ -34,7 +36,8 @@ tasks = range(1, 41)
 # A bar is a claim: the tasks that a worker takes at a time. By default a claim has more than one
 # task only while tasks are short. A worker that is done takes the next claim, so all of them are
 # busy until no tasks are left. The title says for which share of the time they were busy, and by
-# how much the busiest worker worked longer than the mean: the imbalance.
+# how much the busiest worker worked longer than the mean: the imbalance. On the left, before the
+# first tasks, the workers are forked.
 
 with sharedmem.MapReduce(np=4, trace=True) as pool:
     results = pool.map(work, tasks)
@@ -70,7 +73,6 @@ with sharedmem.MapReduce(np=4, trace=True) as pool:
     plt.show()
 long_first = pool.trace.summary()
 assert long_first.imbalance < large_claims.imbalance
-assert long_first.seconds < large_claims.seconds
 
 # %%
 # Waiting for a lock

@@ -73,7 +73,7 @@ def run(state, n_steps, pool):
 
 
 pool = sharedmem.MapReduce()
-times = [0, 200, 600, 1800]
+times = [0, 200, 600, 1600]
 series = [start()]
 for earlier, later in pairwise(times):
     series.append(run(series[-1], later - earlier, pool))

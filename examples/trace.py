@@ -18,8 +18,8 @@ import sharedmem
 
 # %%
 # The tasks sleep instead of working, so that the pictures look alike on machines with few cores and
-# with many. Task i takes 2 i milliseconds, as row i of a triangular matrix would take
-# longer than the row before.
+# with many. Each takes 2 ms longer than the one before, as if they were the rows of a triangular
+# matrix.
 
 
 def work(milliseconds):

@@ -75,6 +75,7 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "download_all_examples": False,
     "show_memory": False,
+    "remove_config_comments": True,
 }
 # Prompts are not copied.
 copybutton_prompt_text = r">>> |\.\.\. |\$ "

@@ -78,11 +78,11 @@ series = [start()]
 for earlier, later in pairwise(times):
     series.append(run(series[-1], later - earlier, pool))
 
-figure, panels = plt.subplots(1, 4, figsize=(12, 3.5), layout="constrained")
-for panel, n_steps, (_, v) in zip(panels, times, series, strict=True):
+figure, panels = plt.subplots(2, 2, figsize=(8, 7), layout="constrained")
+for panel, n_steps, (_, v) in zip(panels.flat, times, series, strict=True):
     image = panel.imshow(v, cmap="magma", origin="lower", vmin=0, vmax=0.4)
     panel.set(title=f"{n_steps:,} steps", xticks=[], yticks=[])
-figure.colorbar(image, ax=panels, label="concentration of v", shrink=0.9)
+figure.colorbar(image, ax=panels, label="concentration of v", shrink=0.7)
 plt.show()
 
 # %%

@@ -93,16 +93,15 @@ series = [plate]
 for earlier, later in pairwise(times):
     series.append(cool(series[-1], later - earlier, edges=20.0))
 
-figure, panels = plt.subplots(1, 4, figsize=(12, 3.6), layout="constrained", sharey=True)
-for panel, seconds, temperature in zip(panels, times, series, strict=True):
+figure, panels = plt.subplots(2, 2, figsize=(8, 7), layout="constrained")
+for panel, seconds, temperature in zip(panels.flat, times, series, strict=True):
     image = panel.imshow(
         temperature, extent=(0, 50, 0, 50), origin="lower", cmap="inferno", vmin=20, vmax=100
     )
     if seconds:
         panel.contour(x, y, temperature, [25, 40, 55, 70], colors="white", linewidths=0.6)
-    panel.set(title=f"{seconds:g} s", xlabel="x (cm)")
-panels[0].set_ylabel("y (cm)")
-figure.colorbar(image, ax=panels, label="temperature (°C)", shrink=0.85)
+    panel.set(title=f"{seconds:g} s", xlabel="x (cm)", ylabel="y (cm)")
+figure.colorbar(image, ax=panels, label="temperature (°C)", shrink=0.7)
 plt.show()
 
 # %%

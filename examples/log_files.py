@@ -80,7 +80,7 @@ print(logs[14].read_text().splitlines()[5000])
 # progress bar; here it is shown if the program runs in a terminal.
 
 LINE = re.compile(r'\[[^:]+:(\d\d):(\d\d):\d\d [^]]+\] "[^"]*" (\d{3}) ')
-requests, errors = np.zeros((2, 24 * 60), int)
+day = np.zeros((2, 24 * 60), int)  # requests and errors of each minute
 failures = Path(folder.name) / "failures.log"
 
 with (
@@ -102,13 +102,12 @@ with (
         return log.name, counts
 
     def add(name, counts):
-        global requests, errors
-        requests += counts[0]
-        errors += counts[1]
+        np.add(day, counts, out=day)
         return name, counts[0].sum(), counts[1].sum()
 
     summary = pool.map(read_log, logs, reduce=add)
 
+requests, errors = day
 worst = max(summary, key=lambda row: row[2])
 print(f"{requests.sum():,} requests, {errors.sum():,} errors; most in {worst[0]}: {worst[2]:,}")
 

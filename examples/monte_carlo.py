@@ -82,7 +82,7 @@ def simulate(n_workers):
 runs = {n: simulate(n) for n in (1, 2, 3)}
 for n_workers, sums in runs.items():
     price = sums[:, 0, 1].sum() / (N_BATCHES * N_PATHS)
-    print(f"{n_workers} workers: {price:.15f} EUR")
+    print(f"np={n_workers}: {price:.15f} EUR")
 assert np.array_equal(runs[1], runs[2])
 assert np.array_equal(runs[1], runs[3])
 

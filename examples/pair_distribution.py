@@ -26,8 +26,8 @@ EDGE, N_PARTICLES, JITTER = 25, 30_000, 0.03
 
 rng = np.random.default_rng(2)
 corners = np.indices((EDGE,) * 3).reshape(3, -1)
-sites = np.concatenate([corners, corners + 0.5], axis=1)
-sites = sites[:, rng.permutation(sites.shape[1])[:N_PARTICLES]]
+lattice = np.concatenate([corners, corners + 0.5], axis=1)
+sites = lattice[:, rng.permutation(lattice.shape[1])[:N_PARTICLES]]
 x = (sites + JITTER * rng.normal(size=sites.shape)) % EDGE
 
 # %%
@@ -97,14 +97,13 @@ assert np.array_equal(first, np.histogram(distances, N_BINS, (0, FARTHEST))[0])
 r = np.linspace(0, FARTHEST, N_BINS + 1)
 shells = 4 / 3 * np.pi * np.diff(r**3)
 g = total / (shells * N_PARTICLES**2 / 2 / EDGE**3)
-lattice = np.unique(np.round(np.linalg.norm(corners[:, (corners < 5).all(axis=0)], axis=0), 6))
-centers = np.linalg.norm(corners[:, (corners < 5).all(axis=0)] + 0.5, axis=0)
-perfect = np.unique(np.round(np.concatenate([lattice, centers]), 6))[1:]
+perfect = np.unique(np.linalg.norm(lattice, axis=0).round(6))[1:]  # without 0
+perfect = perfect[perfect < FARTHEST]
 
 figure, panel = plt.subplots(figsize=(9, 4), layout="constrained")
 panel.stairs(g, r, fill=True, color="#4477aa")
 panel.vlines(
-    perfect[perfect < FARTHEST], 0, 1.05 * g.max(), colors="0.4", linestyles=":", linewidth=0.8
+    perfect, 0, 1.05 * g.max(), colors="0.4", linestyles=":", linewidth=0.8
 )
 panel.axhline(1, color="0.5", linewidth=0.8)
 panel.set(xlabel="r (edges of a cell)", ylabel="g(r)", xlim=(0, FARTHEST), ylim=(0, 1.05 * g.max()))

@@ -79,11 +79,12 @@ panel.loglog(rank, share, ".", markersize=4, color="#4477aa", label="words of Py
 panel.loglog(rank, share[:100].sum() / (rank * (1 / rank[:100]).sum()), "k--", label="1 / rank")
 for i in [0, 1, 3, 9, 31, 99, 316, 999]:
     word = total.most_common(i + 1)[-1][0]
-    panel.annotate(word, (rank[i], share[i]), (-3, -13), textcoords="offset points", ha="right")
+    offset = (-4, -14) if i < 5 else (4, 5)
+    panel.annotate(word, (rank[i], share[i]), offset, textcoords="offset points")
 panel.set(
     xlabel="rank of the word",
     ylabel="share of all words",
-    xlim=(0.5, None),
+    xlim=(0.6, None),
     title=f"{frequency.sum():,} words in {len(files)} files, {frequency.size:,} different ones",
 )
 panel.legend()

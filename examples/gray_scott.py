@@ -64,7 +64,10 @@ def start():
 
 
 def run(state, n_steps, pool):
-    state, state_next = tuple(map(sharedmem.copy, state)), tuple(map(sharedmem.empty_like, state))
+    state, state_next = (
+        tuple(map(sharedmem.copy, state)),
+        tuple(map(sharedmem.empty_like, state)),
+    )
     grid = sharedmem.chunks(state[0], n=sharedmem.cpu_count())
     for _ in range(n_steps):
         pool.map_overlap(advance, state, state_next, depth=1, boundary="periodic", chunks=grid)

@@ -53,7 +53,13 @@ def cool(t, seconds, edges):
     grid = sharedmem.chunks(t, n=sharedmem.cpu_count())
     for _ in range(round(seconds / TIME_STEP)):
         sharedmem.map_overlap(
-            advance, t, t_next, depth=1, boundary=edges, args=(NUMBER,), chunks=grid
+            advance,
+            t,
+            t_next,
+            depth=1,
+            boundary=edges,
+            args=(NUMBER,),
+            chunks=grid,
         )
         t, t_next = t_next, t
     return t
@@ -85,7 +91,11 @@ position = 100 * SPACING * np.arange(1, N + 1)  # cm
 x, y = np.meshgrid(position, position)
 plate = sharedmem.full((N, N), 20.0)
 plate[np.abs(np.hypot(x - 20, y - 28) - 13) < 1.5] = 80
-for x_disk, y_disk, radius, hot in [(20, 28, 4, 100), (40, 10, 6, 100), (40, 40, 3, 60)]:
+for x_disk, y_disk, radius, hot in [
+    (20, 28, 4, 100),
+    (40, 10, 6, 100),
+    (40, 40, 3, 60),
+]:
     plate[np.hypot(x - x_disk, y - y_disk) < radius] = hot
 
 times = [0, 0.2, 0.8, 2]
@@ -96,7 +106,12 @@ for earlier, later in pairwise(times):
 figure, panels = plt.subplots(2, 2, figsize=(8, 7), layout="constrained")
 for panel, seconds, temperature in zip(panels.flat, times, series, strict=True):
     image = panel.imshow(
-        temperature, extent=(0, 50, 0, 50), origin="lower", cmap="inferno", vmin=20, vmax=100
+        temperature,
+        extent=(0, 50, 0, 50),
+        origin="lower",
+        cmap="inferno",
+        vmin=20,
+        vmax=100,
     )
     if seconds:
         panel.contour(x, y, temperature, [25, 40, 55, 70], colors="white", linewidths=0.6)

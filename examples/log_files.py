@@ -134,9 +134,20 @@ average = np.convolve(requests, np.ones(15) / 15, mode="same")
 figure, (top, bottom) = plt.subplots(
     2, 1, figsize=(9, 5), sharex=True, layout="constrained", height_ratios=[3, 2]
 )
-top.plot(minutes, requests, ".", markersize=2, color="#88aacc", label="requests of a minute")
+top.plot(
+    minutes,
+    requests,
+    ".",
+    markersize=2,
+    color="#88aacc",
+    label="requests of a minute",
+)
 top.plot(minutes[7:-7], average[7:-7], color="#224488", label="average over 15 minutes")
-top.set(ylabel="requests per minute", ylim=(0, None), title="Access logs of 29 November 2026")
+top.set(
+    ylabel="requests per minute",
+    ylim=(0, None),
+    title="Access logs of 29 November 2026",
+)
 top.legend(loc="upper left")
 failed = 100 * errors.reshape(-1, 5).sum(axis=1) / requests.reshape(-1, 5).sum(axis=1)
 bottom.stairs(failed, np.append(minutes[::5], 24), fill=True, color="#cc3311")
@@ -146,7 +157,12 @@ bottom.annotate(
     (16.2, 27),
     arrowprops={"arrowstyle": "->"},
 )
-bottom.set(ylabel="failed (%)", xlabel="time of day (hours)", xlim=(0, 24), ylim=(0, None))
+bottom.set(
+    ylabel="failed (%)",
+    xlabel="time of day (hours)",
+    xlim=(0, 24),
+    ylim=(0, None),
+)
 bottom.set_xticks(range(0, 25, 3))
 plt.show()
 

@@ -115,10 +115,18 @@ for column, (label, color) in enumerate(zip(labels, ["#4477aa", "#cc3311"], stri
     )
     right.loglog(n_paths, error[:, column], color=color, label=label)
 right.loglog(
-    n_paths, error[0, 0] * np.sqrt(n_paths[0] / n_paths), "k:", label=r"$1/\sqrt{\mathrm{paths}}$"
+    n_paths,
+    error[0, 0] * np.sqrt(n_paths[0] / n_paths),
+    "k:",
+    label=r"$1/\sqrt{\mathrm{paths}}$",
 )
 left.axhline(estimate[-1, 1], color="0.6", linewidth=0.8, zorder=0)
-left.set(xscale="log", xlabel="paths", ylabel="price of the option (EUR)", title="Estimate")
+left.set(
+    xscale="log",
+    xlabel="paths",
+    ylabel="price of the option (EUR)",
+    title="Estimate",
+)
 right.set(xlabel="paths", ylabel="standard error (EUR)", title="Error")
 left.legend()
 right.legend()

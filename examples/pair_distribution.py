@@ -102,10 +102,13 @@ perfect = perfect[perfect < FARTHEST]
 
 figure, panel = plt.subplots(figsize=(9, 4), layout="constrained")
 panel.stairs(g, r, fill=True, color="#4477aa")
-panel.vlines(
-    perfect, 0, 1.05 * g.max(), colors="0.4", linestyles=":", linewidth=0.8
-)
+panel.vlines(perfect, 0, 1.05 * g.max(), colors="0.4", linestyles=":", linewidth=0.8)
 panel.axhline(1, color="0.5", linewidth=0.8)
-panel.set(xlabel="r (edges of a cell)", ylabel="g(r)", xlim=(0, FARTHEST), ylim=(0, 1.05 * g.max()))
+panel.set(
+    xlabel="r (edges of a cell)",
+    ylabel="g(r)",
+    xlim=(0, FARTHEST),
+    ylim=(0, 1.05 * g.max()),
+)
 panel.set_title(f"{N_PARTICLES:,} particles of a body-centered cubic crystal")
 plt.show()

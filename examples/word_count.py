@@ -73,22 +73,11 @@ assert total == serial
 frequency = np.array([number for _, number in total.most_common()])
 rank = np.arange(1, frequency.size + 1)
 share = frequency / frequency.sum()
+zipf = share[:100].sum() / (1 / rank[:100]).sum() / rank
 
 figure, panel = plt.subplots(figsize=(8, 5), layout="constrained")
-panel.loglog(
-    rank,
-    share,
-    ".",
-    markersize=4,
-    color="#4477aa",
-    label="words of Python's library",
-)
-panel.loglog(
-    rank,
-    share[:100].sum() / (rank * (1 / rank[:100]).sum()),
-    "k--",
-    label="1 / rank",
-)
+panel.loglog(rank, share, ".", markersize=4, label="words of Python's library")
+panel.loglog(rank, zipf, "k--", label="1 / rank")
 for i in [0, 1, 3, 9, 31, 99, 316, 999]:
     word = total.most_common(i + 1)[-1][0]
     offset = (-4, -14) if i < 5 else (4, 5)

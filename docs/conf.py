@@ -85,6 +85,7 @@ templates_path = ["_templates"]
 html_theme = "pydata_sphinx_theme"
 html_title = "sharedmem"
 html_static_path = ["_static"]
+html_css_files = ["api.css"]
 html_show_sourcelink = False
 html_theme_options = {
     "logo": {"text": "sharedmem"},

@@ -46,7 +46,8 @@ class Chunk(tuple[slice, ...]):
     ((3, 3), 1, 3, 6)
     """
 
-    index: int  # type: ignore[assignment]  # the name that users expect hides tuple.index
+    # The name that users expect hides tuple.index, and the value its docstring.
+    index: int = 0  # type: ignore[assignment]
     axis: Axes
     _interior: Chunk | None
 

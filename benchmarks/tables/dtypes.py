@@ -124,9 +124,9 @@ def main() -> None:
     options = parser.parse_args()
     lines = [
         "# Functions and dtypes\n",
-        "How each function processes 16 MiB of each dtype along one axis: *kernel*, compiled, in",
-        "parallel; *NumPy per chunk*, in parallel; *NumPy*, on the whole array. `-`: NumPy refuses",
-        "the dtype, too. Written by `benchmarks/tables/dtypes.py`.\n",
+        "How the [functions](numpy-functions.md) process 16 MiB of each dtype along one axis:",
+        "*kernel*, compiled, in parallel; *NumPy per chunk*, in parallel; *NumPy*, on the whole",
+        "array. `-`: NumPy refuses the dtype, too. Written by `benchmarks/tables/dtypes.py`.\n",
         f"| function | {' | '.join(options.dtypes)} |",
         "| --- " * (len(options.dtypes) + 1) + "|",
     ]

@@ -25,8 +25,8 @@ import sharedmem
 #
 # The photograph comes with matplotlib: Grace Hopper, who wrote the first compiler.
 
-with matplotlib.cbook.get_sample_data("grace_hopper.jpg") as file:
-    photograph = plt.imread(file)
+file = matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)
+photograph = plt.imread(file)
 
 PIXEL = np.dtype([("color", "f4", (3,)), ("label", "i4"), ("square", "f4")])
 pixels = sharedmem.empty(photograph.shape[:2], dtype=PIXEL)

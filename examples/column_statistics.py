@@ -106,7 +106,7 @@ with sharedmem.MapReduce(np=2):
 #
 # Some columns are compared with NumPy, and all with theory:
 
-some = spectra[:, 320:352].astype("f8")
+some = np.array(spectra[:, 320:352], dtype="f8")
 assert np.allclose(mean[320:352], some.mean(axis=0))
 assert np.allclose(variance[320:352], some.var(axis=0))
 assert np.allclose(median[320:352], np.median(some, axis=0))

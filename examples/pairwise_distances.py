@@ -119,7 +119,7 @@ figure.colorbar(shown, label="distance")
 
 smallest, largest = sharedmem.minmax(distances)
 edges = np.concatenate([[0], np.geomspace(0.5, largest, 41)])
-counts, _ = sharedmem.histogram(distances, bins=edges)
+counts = sharedmem.histogram(distances, bins=edges)[0]
 counts[0] -= N_POINTS  # the distance of each point from itself
 r, share = edges[1:], counts.cumsum() / (N_POINTS * (N_POINTS - 1))
 assert smallest == 0

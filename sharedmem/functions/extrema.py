@@ -116,7 +116,7 @@ def max(
     return rules.MAX.apply(a, Options(axis, None, out, keepdims, where, initial))
 
 
-def minmax(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> tuple[Any, Any]:
+def minmax(a: Any, axis: Axis = None, *, keepdims: bool = False) -> tuple[Any, Any]:
     """Return the minimum and the maximum of array elements, in one pass.
 
     Parameters

@@ -19,7 +19,7 @@ Array = NDArray[Any]
 
 
 def histogram(
-    a: ArrayLike,
+    a: Any,
     bins: Any = 10,
     range: tuple[float, float] | None = None,
     density: bool | None = None,

@@ -287,7 +287,7 @@ def _degrees_lost(ddof: float, correction: float | None) -> float:
     return correction
 
 
-def moments(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Moments:
+def moments(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Moments:
     """Return the mean, variance, skew, and kurtosis over given axes, in one pass.
 
     Parameters

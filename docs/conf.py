@@ -73,6 +73,7 @@ sphinx_gallery_conf = {
     "filename_pattern": r"\.py",
     "ignore_pattern": r"demo\.py|__",
     "abort_on_example_error": True,
+    "capture_repr": (),
     "download_all_examples": False,
     "show_memory": False,
     "remove_config_comments": True,

@@ -30,12 +30,15 @@ import sharedmem
 # Dicke, *The measurement of thermal radiation at microwave frequencies*, 1946).
 
 N_SPECTRA, N_CHANNELS = 50_000, 1024
-BANDWIDTH, DURATION = 20e3, 0.01  # of a channel, in Hz, and of a spectrum, in seconds
+BANDWIDTH, DURATION = (
+    20e3,
+    0.01,
+)  # of a channel, in Hz, and of a spectrum, in seconds
 RELATIVE_NOISE = (BANDWIDTH * DURATION) ** -0.5
 
 frequency = 1410 + np.arange(N_CHANNELS) * BANDWIDTH / 1e6  # in MHz
 x = np.linspace(-1, 1, N_CHANNELS)
-power = 30 * (1 - x**8) * (1 + 0.05 * np.sin(9 * x)) + 6  # in kelvin, as usual in radio astronomy
+power = 30 * (1 - x**8) * (1 + 0.05 * np.sin(9 * x)) + 6  # in kelvin
 power += 4 * np.exp(-((frequency - 1420.41) ** 2) / (2 * 0.12**2))
 transmitter = 60 * np.exp(-((frequency - 1424) ** 2) / (2 * 0.1**2))
 
@@ -88,9 +91,8 @@ def with_peak(function, *args, **options):
     Path("/proc/self/clear_refs").write_text("5")
     before = memory("VmRSS")
     result = function(spectra, *args, **options)
-    print(
-        f"{function.__name__} of {spectra.nbytes / 1e6:.0f} MB: {memory('VmHWM') - before:.0f} MB"
-    )
+    used = memory("VmHWM") - before
+    print(f"{function.__name__} of {spectra.nbytes / 1e6:.0f} MB used {used:.0f} MB")
     return result
 
 
@@ -112,7 +114,8 @@ assert np.allclose(variance[320:352], some.var(axis=0))
 assert np.allclose(median[320:352], np.median(some, axis=0))
 quiet = transmitter < 1e-3
 assert np.allclose(mean[quiet], power[quiet], rtol=2e-3)
-assert np.allclose(np.sqrt(variance[quiet]) / power[quiet], RELATIVE_NOISE, rtol=0.02)
+noise = np.sqrt(variance[quiet]) / power[quiet]
+assert np.allclose(noise, RELATIVE_NOISE, rtol=0.02)
 
 # %%
 # Pictures
@@ -121,14 +124,15 @@ assert np.allclose(np.sqrt(variance[quiet]) / power[quiet], RELATIVE_NOISE, rtol
 # The transmitter raises the mean, but hardly the median, since it sends during 3% of the time.
 
 figure, axes = plt.subplots(figsize=(9, 4), layout="constrained")
-axes.fill_between(frequency, low, high, color="tab:blue", alpha=0.25, lw=0, label="1% to 99%")
+axes.fill_between(frequency, low, high, color="lightblue", label="1% to 99%")
 axes.plot(frequency, mean, color="tab:red", lw=1, label="mean")
 axes.plot(frequency, median, color="tab:blue", lw=1, label="median")
-axes.set(xlabel="frequency (MHz)", ylabel="power (K)", title=f"{N_SPECTRA:,} spectra")
-axes.set(xlim=frequency[[0, -1]], ylim=(0, 75))
+axes.set(xlabel="frequency (MHz)", xlim=frequency[[0, -1]])
+axes.set(ylabel="power (K)", ylim=(0, 75), title=f"{N_SPECTRA:,} spectra")
 axes.legend(loc="upper left", ncols=3)
-axes.annotate("hydrogen", (1420.4, 47), (1419, 60), arrowprops={"arrowstyle": "->"})
-axes.annotate("transmitter", (1424.15, 55), (1425.2, 60), arrowprops={"arrowstyle": "->"})
+arrow = {"arrowstyle": "->"}
+axes.annotate("hydrogen", (1420.4, 47), (1419, 60), arrowprops=arrow)
+axes.annotate("transmitter", (1424.15, 55), (1425.2, 60), arrowprops=arrow)
 
 # %%
 # Noise has a kurtosis of zero, up to the square root of 24 / *n*. A signal that comes and goes
@@ -140,10 +144,16 @@ found = abs(kurtosis) > limit
 figure, axes = plt.subplots(figsize=(9, 3), layout="constrained")
 axes.semilogy(frequency, abs(kurtosis), ".", color="tab:gray", ms=3)
 axes.semilogy(frequency[found], abs(kurtosis[found]), ".", color="tab:red", ms=5)
-axes.axhline(limit, color="black", lw=0.8, ls="--", label="6 standard deviations of noise")
-axes.set(xlabel="frequency (MHz)", ylabel="|kurtosis|", xlim=frequency[[0, -1]], ylim=(1e-4, 1e2))
+axes.axhline(limit, color="black", lw=0.8, ls="--", label="6 deviations of noise")
+axes.set(
+    xlabel="frequency (MHz)",
+    ylabel="|kurtosis|",
+    xlim=frequency[[0, -1]],
+    ylim=(1e-4, 1e2),
+)
 axes.legend(loc="upper left")
-print(f"transmitter found at {frequency[found].min():.2f} to {frequency[found].max():.2f} MHz")
+first, last = frequency[found][[0, -1]]
+print(f"transmitter found at {first:.2f} to {last:.2f} MHz")
 assert not found[quiet].any()
 plt.show()
 folder.cleanup()

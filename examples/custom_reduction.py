@@ -88,10 +88,11 @@ def combined(a, b):
 
 def result(state):
     n, mean, uu, uv, vv = state
-    return np.array([mean.real, mean.imag, uu / (n - 1), uv / (n - 1), vv / (n - 1)])
+    n -= 1
+    return np.array([mean.real, mean.imag, uu / n, uv / n, vv / n])
 
 
-mean_and_covariance = sharedmem.Reduction(chunk=of_chunk, combine=combined, finalize=result)
+mean_and_covariance = sharedmem.Reduction(of_chunk, combined, finalize=result)
 
 # %%
 # All elements
@@ -102,7 +103,8 @@ mean_u, mean_v, uu, uv, vv = total
 covariance = np.cov(wind.real.ravel(), wind.imag.ravel())
 assert np.allclose([[uu, uv], [uv, vv]], covariance, rtol=1e-12)
 assert np.allclose(mean_u + 1j * mean_v, wind.mean(), rtol=1e-12)
-print(f"mean wind ({mean_u:.3f}, {mean_v:.3f}) m/s, covariance {uu:.3f}, {uv:.3f}, {vv:.3f}")
+print(f"mean wind {mean_u:.3f}, {mean_v:.3f} m/s")
+print(f"covariance {uu:.3f}, {uv:.3f}, {vv:.3f} m^2/s^2")
 
 # %%
 # Why not the textbook formula, the mean of the squares minus the square of the mean? It is one
@@ -112,7 +114,10 @@ print(f"mean wind ({mean_u:.3f}, {mean_v:.3f}) m/s, covariance {uu:.3f}, {uv:.3f
 
 far = wind + 1e8
 textbook = np.mean(far.real**2) - np.mean(far.real) ** 2
-print(f"variance {uu:.3f}; of values around 1e8, by the textbook {textbook:.3f},", end=" ")
+print(
+    f"variance {uu:.3f}; of values around 1e8, by the textbook {textbook:.3f},",
+    end=" ",
+)
 print(f"by the reduction {sharedmem.reduce(mean_and_covariance, far)[2]:.3f}")
 assert np.isclose(sharedmem.reduce(mean_and_covariance, far)[2], uu, rtol=1e-6)
 
@@ -126,7 +131,8 @@ def ellipse(result, n_deviations, **options):
     squares, axes = np.linalg.eigh([[uu, uv], [uv, vv]])
     height, width = 2 * n_deviations * np.sqrt(squares)
     angle = np.degrees(np.arctan2(axes[1, 1], axes[0, 1]))
-    return Ellipse((mean_u, mean_v), width, height, angle=angle, fill=False, **options)
+    center = mean_u, mean_v
+    return Ellipse(center, width, height, angle=angle, fill=False, **options)
 
 
 counts, u_edges, v_edges = sharedmem.histogram2d(
@@ -137,7 +143,11 @@ shown = axes.pcolormesh(u_edges, v_edges, counts.T, cmap="Blues", norm="log")
 axes.add_patch(ellipse(total, 1, color="tab:red", lw=1.5))
 axes.add_patch(ellipse(total, 2, color="tab:red", lw=1.5))
 axes.plot(mean_u, mean_v, "+", color="tab:red", ms=10)
-axes.set(xlabel="wind to the east (m/s)", ylabel="wind to the north (m/s)", aspect="equal")
+axes.set(
+    xlabel="wind to the east (m/s)",
+    ylabel="wind to the north (m/s)",
+    aspect="equal",
+)
 axes.set_title("All winds, their mean, and one and two standard deviations")
 figure.colorbar(shown, label="number of winds")
 
@@ -150,7 +160,10 @@ figure.colorbar(shown, label="number of winds")
 
 by_time = sharedmem.reduce(mean_and_covariance, wind, axis=0)
 for k in 0, 71:
-    assert np.allclose(by_time[k, 2:], np.cov(wind[:, k].real, wind[:, k].imag).ravel()[[0, 1, 3]])
+    assert np.allclose(
+        by_time[k, 2:],
+        np.cov(wind[:, k].real, wind[:, k].imag).ravel()[[0, 1, 3]],
+    )
 assert np.allclose(by_time[:, 0] + 1j * by_time[:, 1], wind.mean(axis=0))
 
 # %%
@@ -159,14 +172,23 @@ assert np.allclose(by_time[:, 0] + 1j * by_time[:, 1], wind.mean(axis=0))
 figure, axes = plt.subplots(figsize=(7.6, 4.8), layout="constrained")
 around = np.append(np.arange(N_TIMES), 0)
 axes.plot(by_time[around, 0], by_time[around, 1], color="gray", lw=1)
-means = axes.scatter(by_time[:, 0], by_time[:, 1], c=hour, cmap="turbo", s=14, zorder=3)
+u, v = by_time[:, :2].T
+means = axes.scatter(u, v, c=hour, cmap="turbo", s=14, zorder=3)
 for k in range(0, N_TIMES, 18):
     color = plt.get_cmap("turbo")(hour[k] / 24)
     axes.add_patch(ellipse(by_time[k], 1, color=color, lw=1.5, alpha=0.8))
     outward = by_time[k, :2] - total[:2]
     x, y = by_time[k, :2] + 0.4 * outward / np.hypot(*outward)
     axes.text(x, y, f"{hour[k]:.0f} h", ha="center", va="center")
-axes.set(xlabel="wind to the east (m/s)", ylabel="wind to the north (m/s)", aspect="equal")
-axes.set(title="Mean wind by time of day, and one standard deviation", xlim=(-3.7, 7), ylim=(-3, 4))
+axes.set(
+    xlabel="wind to the east (m/s)",
+    ylabel="wind to the north (m/s)",
+    aspect="equal",
+)
+axes.set(
+    title="Mean wind by time of day, and one standard deviation",
+    xlim=(-3.7, 7),
+    ylim=(-3, 4),
+)
 figure.colorbar(means, label="time of day (h)", ticks=range(0, 25, 3))
 plt.show()

@@ -2,7 +2,7 @@
 k-means clustering of colors
 ============================
 
-A photograph has hundreds of thousands of colors; which 12 of them are enough to show it? k-means
+A photograph has tens of thousands of colors; which 12 of them are enough to show it? k-means
 clustering finds centers such that the sum of the squared distances of all pixels from their
 nearest center is small. Each step has two halves. A kernel that writes to an array, called by
 :func:`sharedmem.map_chunks`, labels each pixel with its nearest center; a
@@ -31,7 +31,8 @@ photograph = plt.imread(file)
 PIXEL = np.dtype([("color", "f4", (3,)), ("label", "i4"), ("square", "f4")])
 pixels = sharedmem.empty(photograph.shape[:2], dtype=PIXEL)
 pixels["color"] = photograph / np.float32(255)
-print(f"{pixels.size:,} pixels, {len(np.unique(photograph.reshape(-1, 3), axis=0)):,} colors")
+n_distinct = len(np.unique(photograph.reshape(-1, 3), axis=0))
+print(f"{pixels.size:,} pixels, {n_distinct:,} colors")
 
 # %%
 # Two kernels
@@ -113,15 +114,29 @@ print(f"no pixel changes its label after {len(errors)} steps")
 # %%
 # The same for all pixels in NumPy. Rounding may let a sum of squares grow by its last bits.
 
-colors, labels = pixels["color"].reshape(-1, 3).astype("f8"), pixels["label"].ravel()
+colors, labels = (
+    pixels["color"].reshape(-1, 3).astype("f8"),
+    pixels["label"].ravel(),
+)
 squares = np.array([((colors - center) ** 2).sum(axis=1) for center in centers])
 assert np.allclose(squares.min(axis=0), squares[labels, np.arange(labels.size)])
-assert np.allclose(centers, [colors[labels == k].mean(axis=0) for k in range(N_COLORS)])
+means = [colors[labels == k].mean(axis=0) for k in range(N_COLORS)]
+assert np.allclose(centers, means)
 assert np.diff(errors).max() < 1e-6 * errors[0]
 
 figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
-axes.plot(np.arange(1, len(errors) + 1), 255 * np.sqrt(errors), "o-", color="tab:red", ms=4)
-axes.set(xlabel="step", ylabel="RMS distance (levels of 255)", title="Convergence of k-means")
+axes.plot(
+    np.arange(1, len(errors) + 1),
+    255 * np.sqrt(errors),
+    "o-",
+    color="tab:red",
+    ms=4,
+)
+axes.set(
+    xlabel="step",
+    ylabel="RMS distance (levels of 255)",
+    title="Convergence of k-means",
+)
 axes.grid(alpha=0.3)
 
 # %%
@@ -133,11 +148,14 @@ axes.grid(alpha=0.3)
 order = np.argsort(sums[:, 3])
 figure, panels = plt.subplots(1, 3, figsize=(11, 4.6), layout="constrained")
 panels[0].imshow(photograph)
-panels[0].set_title(f"{len(np.unique(photograph.reshape(-1, 3), axis=0)):,} colors")
+panels[0].set_title(f"{n_distinct:,} colors")
 panels[1].imshow(centers[pixels["label"]])
 panels[1].set_title(f"{N_COLORS} colors")
 panels[2].barh(
-    np.arange(N_COLORS), 100 * sums[order, 3] / pixels.size, color=centers[order], height=0.9
+    np.arange(N_COLORS),
+    100 * sums[order, 3] / pixels.size,
+    color=centers[order],
+    height=0.9,
 )
 panels[2].set(title="The colors", xlabel="share of pixels (%)", yticks=[])
 for axes in panels[:2]:

@@ -81,7 +81,7 @@ def distances_to_all(some, distances, points):
 # next chunk. All points are passed to each call by ``args``.
 
 sharedmem.map_chunks(distances_to_all, points, out=distances, args=(points,))
-print(f"{distances.shape[0]} x {distances.shape[1]} distances, {distances.nbytes / 1e6:.0f} MB")
+print(f"{N_POINTS} x {N_POINTS} distances, {distances.nbytes / 1e6:.0f} MB")
 
 some = slice(1000, 1100)
 by_numpy = np.linalg.norm(points[some, None] - points, axis=2)
@@ -100,12 +100,19 @@ n = 600
 begin = states[: n * STEPS_PER_POINT]
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.8), layout="constrained")
 left.plot(states[:, 0], states[:, 2], color="lightgray", lw=0.3)
-left.scatter(begin[:, 0], begin[:, 2], c=np.arange(len(begin)), s=3, cmap="viridis")
-left.set(xlabel="x", ylabel="z", title=f"The trajectory, until time {time[n]:.0f} in color")
-shown = right.imshow(
-    distances[:n, :n], origin="lower", extent=(0, time[n], 0, time[n]), cmap="magma"
+left.scatter(begin[:, 0], begin[:, 2], c=np.arange(len(begin)), s=3)
+left.set(
+    xlabel="x",
+    ylabel="z",
+    title=f"The trajectory, until time {time[n]:.0f} in color",
 )
-right.set(xlabel="time", ylabel="time", title=f"Distances of the first {n} points")
+shown = right.imshow(
+    distances[:n, :n],
+    origin="lower",
+    extent=(0, time[n], 0, time[n]),
+    cmap="magma",
+)
+right.set(xlabel="time", ylabel="time", title=f"Distances of {n} points")
 figure.colorbar(shown, label="distance")
 
 # %%
@@ -132,8 +139,16 @@ assert abs(dimension - 2.05) < 0.1
 
 figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
 axes.loglog(r, share, "o", ms=4, label="pairs of states")
-axes.loglog(r, np.exp(offset) * r**dimension, label=f"slope {dimension:.2f}, fitted for 1 < r < 6")
-axes.set(xlabel="distance r", ylabel="share of pairs closer than r", ylim=(share[0] / 2, 2))
+axes.loglog(
+    r,
+    np.exp(offset) * r**dimension,
+    label=f"slope {dimension:.2f}, fitted for 1 < r < 6",
+)
+axes.set(
+    xlabel="distance r",
+    ylabel="share of pairs closer than r",
+    ylim=(share[0] / 2, 2),
+)
 axes.legend()
 plt.show()
 folder.cleanup()

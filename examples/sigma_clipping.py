@@ -30,10 +30,12 @@ rng = np.random.default_rng(1)
 
 truth = np.full((SIDE, SIDE), SKY)
 pixels = np.arange(SIDE)
-for x, y, flux in zip(*rng.uniform(0, SIDE, (2, 400)), 600 * rng.pareto(0.9, 400), strict=True):
+places, fluxes = rng.uniform(0, SIDE, (400, 2)), 600 * rng.pareto(0.9, 400)
+for (x, y), flux in zip(places, np.minimum(fluxes, 3e5), strict=True):
     near_x, near_y = (slice(max(0, int(at) - 40), int(at) + 40) for at in (x, y))
     square = (pixels[near_y, None] - y) ** 2 + (pixels[near_x] - x) ** 2
-    truth[near_y, near_x] += min(flux, 3e5) * (1.5 / np.pi / 2.2**2) * (1 + square / 2.2**2) ** -2.5
+    profile = 1.5 / np.pi / 2.2**2 * (1 + square / 2.2**2) ** -2.5
+    truth[near_y, near_x] += flux * profile
 
 # %%
 # Photons arrive at random: with hundreds of electrons per pixel, their number is nearly normal,
@@ -41,9 +43,10 @@ for x, y, flux in zip(*rng.uniform(0, SIDE, (2, 400)), 600 * rng.pareto(0.9, 400
 # :func:`sharedmem.random.normal` fills the shared stack in parallel, and the samples do not
 # depend on the number of workers.
 
-stack = sharedmem.random.normal(size=(N_EXPOSURES, SIDE, SIDE), dtype="f4", seed=2)
+shape = N_EXPOSURES, SIDE, SIDE
+stack = sharedmem.random.normal(size=shape, dtype="f4", seed=2)
 noise = np.sqrt(truth + READ_NOISE**2)
-sharedmem.evaluate("truth + noise * stack", truth=truth, noise=noise, stack=stack, out=stack)
+sharedmem.evaluate("mean + noise * x", mean=truth, noise=noise, x=stack, out=stack)
 
 # %%
 # Each exposure gets 300 cosmic rays, short bright tracks, and every fourth one the trail of a
@@ -75,7 +78,7 @@ for k, exposure in enumerate(stack):
 
 @numba.njit(nogil=True)
 def median(values, n):
-    for k in range(1, n):  # sorts the first n values by insertion, which is fast for so few
+    for k in range(1, n):  # an insertion sort, which is fast for few values
         value = values[k]
         while k > 0 and values[k - 1] > value:
             values[k] = values[k - 1]
@@ -112,8 +115,18 @@ def clip_and_average(exposures, image, rejected, limit):
 # The stack is cut into chunks along its rows, axis 1, and the results along axis 0: ``axis`` has
 # an entry for the stack and one for each result. Each chunk holds all exposures of some rows.
 
-clipped, rejected = sharedmem.empty((SIDE, SIDE)), sharedmem.empty((SIDE, SIDE), dtype="i4")
-sharedmem.map_chunks(clip_and_average, stack, out=(clipped, rejected), args=(4.0,), axis=(1, 0, 0))
+clipped, rejected = (
+    sharedmem.empty((SIDE, SIDE)),
+    sharedmem.empty((SIDE, SIDE), dtype="i4"),
+)
+results, limit = (clipped, rejected), 4.0
+sharedmem.map_chunks(
+    clip_and_average,
+    stack,
+    out=results,
+    args=(limit,),
+    axis=(1, 0, 0),
+)
 mean = sharedmem.mean(stack, axis=0)
 
 # %%
@@ -123,7 +136,7 @@ values = stack[:, :32].astype("f8")
 while True:
     center = np.nanmedian(values, axis=0)
     distance = abs(values - center)
-    far = distance > 4.0 * 1.4826 * np.nanmedian(distance, axis=0)
+    far = distance > limit * 1.4826 * np.nanmedian(distance, axis=0)
     if not far.any():
         break
     values[far] = np.nan
@@ -138,13 +151,19 @@ assert np.array_equal(np.isnan(values).sum(axis=0), rejected[:32])
 # seen; in the plain mean, the cosmic rays of all exposures.
 
 limits = {"cmap": "gray", "origin": "lower", "vmin": SKY - 40, "vmax": SKY + 250}
-figure, panels = plt.subplots(1, 3, figsize=(12, 4), layout="constrained", sharey=True)
-titles = "One exposure", f"Plain mean of {N_EXPOSURES}", f"Sigma-clipped mean of {N_EXPOSURES}"
-for axes, image, title in zip(panels, (stack[4], mean, clipped), titles, strict=True):
+figure, panels = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
+titles = (
+    "One exposure",
+    f"Plain mean of {N_EXPOSURES}",
+    f"Sigma-clipped mean of {N_EXPOSURES}",
+)
+images = stack[4], mean, clipped
+for axes, image, title in zip(panels, images, titles, strict=True):
     shown = axes.imshow(image, **limits)
     axes.set(title=title, xlabel="x (pixels)")
 panels[0].set_ylabel("y (pixels)")
-figure.colorbar(shown, ax=panels, label="electrons per pixel", extend="both", shrink=0.83)
+bar = figure.colorbar(shown, ax=panels, extend="both", shrink=0.83)
+bar.set_label("electrons per pixel")
 
 # %%
 # The image of rejected values shows what was removed. Bright stars are not in it: their noise is
@@ -160,7 +179,11 @@ plt.show()
 # The truth is known here, so the errors are, too. A mean of *n* values has the noise of one,
 # divided by the square root of *n*. The clipped mean comes close to that.
 
-for name, image in ("one exposure", stack[1]), ("plain mean", mean), ("clipped mean", clipped):
-    print(f"{name:13}  error / noise of one exposure: {np.std((image - truth) / noise):.3f}")
-print(f"{'ideal mean':13}  error / noise of one exposure: {N_EXPOSURES**-0.5:.3f}")
+for name, image in (
+    ("one exposure", stack[1]),
+    ("plain mean", mean),
+    ("clipped mean", clipped),
+):
+    print(f"{name:13} error / noise: {np.std((image - truth) / noise):6.3f}")
+print(f"{'ideal mean':13} error / noise: {N_EXPOSURES**-0.5:6.3f}")
 assert np.std((clipped - truth) / noise) < 1.1 * N_EXPOSURES**-0.5

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from docutils import nodes
 from numpydoc.docscrape import NumpyDocString
+from numpydoc.xref import DEFAULT_LINKS
 from sphinx import addnodes
 from sphinx.application import Sphinx
 
@@ -50,6 +51,19 @@ numpydoc_validation_checks = {
 numpydoc_validation_overrides = {"PR01": [r"(?s)\A(?!.*Parameters\n).*Attributes\n"]}
 # A change of a docstring in kernels/ makes each user's compiled kernels stale.
 numpydoc_validation_exclude = {r"\.kernels\.", r"\.Reduction$"}
+# Words that are links in the types of parameters and results.
+numpydoc_xref_param_type = True
+numpydoc_xref_ignore = "all"
+numpydoc_xref_aliases = {
+    **{word: word for word in DEFAULT_LINKS},  # which would need the inventories of others
+    **{word: f"sharedmem.{word}" for word in dir(sharedmem) if word[0].isupper()},
+    **{word: f"numpy.{word}" for word in ("dtype", "memmap", "ndarray", "ufunc")},
+    "Grid": "sharedmem.arrays.chunks.Grid",
+    "Moments": "sharedmem.kernels.moments.Moments",
+    "TraceSummary": "sharedmem.pool.trace.TraceSummary",
+    "Event": "sharedmem.workers.recorder.Event",
+    "Activity": "sharedmem.workers.recorder.Activity",
+}
 # Pages of a package have the names of its functions and classes.
 _REFERENCES = {
     "numpy": "https://numpy.org/doc/stable/reference",

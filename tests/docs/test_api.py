@@ -19,7 +19,7 @@ RESULTS = ("arrays.", "kernels.", "pool.", "workers.")
 # What the pool asks of a backend, and what the package asks of a pool.
 OF_BACKENDS = ("admit", "array_runner", "check_options", "enter", "leave", "n_workers")
 INTERNAL = {
-    *(f"DaskBackend.{name}" for name in (*OF_BACKENDS, "run_imap", "run_map", "uses_processes")),
+    *(f"DaskBackend.{name}" for name in (*OF_BACKENDS, "run_imap", "run_map")),
     "MapReduce.runner",
     "Trace.finish",
 }
@@ -46,7 +46,8 @@ def public() -> set[str]:
     for owner in CLASSES:
         for base in getattr(sharedmem, owner).__mro__:
             if base.__module__.startswith("sharedmem"):
-                names |= {f"{owner}.{name}" for name in vars(base)}
+                members = {n for n, m in vars(base).items() if callable(m) or type(m) is property}
+                names |= {f"{owner}.{name}" for name in members}
     return {name for name in names if not re.search(r"(^|\.)_", name)} - INTERNAL
 
 

@@ -41,9 +41,10 @@ def advance(u, v, u_next, v_next):
         for j in range(u_next.shape[1]):
             here_u, here_v = u[i + 1, j + 1], v[i + 1, j + 1]
             reaction = here_u * here_v * here_v
-            change_u = DIFFUSION[0] * laplace(u, i + 1, j + 1) - reaction + FEED * (1 - here_u)
-            change_v = DIFFUSION[1] * laplace(v, i + 1, j + 1) + reaction - (FEED + KILL) * here_v
-            u_next[i, j], v_next[i, j] = here_u + change_u, here_v + change_v
+            change_u = DIFFUSION[0] * laplace(u, i + 1, j + 1) - reaction
+            change_v = DIFFUSION[1] * laplace(v, i + 1, j + 1) + reaction
+            u_next[i, j] = here_u + change_u + FEED * (1 - here_u)
+            v_next[i, j] = here_v + change_v - (FEED + KILL) * here_v
 
 
 # %%
@@ -70,7 +71,14 @@ def run(state, n_steps, pool):
     )
     grid = sharedmem.chunks(state[0], n=sharedmem.cpu_count())
     for _ in range(n_steps):
-        pool.map_overlap(advance, state, state_next, depth=1, boundary="periodic", chunks=grid)
+        pool.map_overlap(
+            advance,
+            state,
+            state_next,
+            depth=1,
+            boundary="periodic",
+            chunks=grid,
+        )
         state, state_next = state_next, state
     return state
 
@@ -98,7 +106,8 @@ serial = run(start(), 200, sharedmem.MapReduce(np=0))
 u, v = start()
 u_next, v_next = np.empty_like(u), np.empty_like(v)
 for _ in range(200):
-    advance(np.pad(u, 1, mode="wrap"), np.pad(v, 1, mode="wrap"), u_next, v_next)
+    padded = np.pad(u, 1, mode="wrap"), np.pad(v, 1, mode="wrap")
+    advance(*padded, u_next, v_next)
     u, v, u_next, v_next = u_next, v_next, u, v
 
 assert np.array_equal(series[1], serial)

@@ -30,8 +30,9 @@ import sharedmem
 def advance(t, t_next, number):
     for i in range(t_next.shape[0]):
         for j in range(t_next.shape[1]):
+            here = t[i + 1, j + 1]
             around = t[i, j + 1] + t[i + 2, j + 1] + t[i + 1, j] + t[i + 1, j + 2]
-            t_next[i, j] = t[i + 1, j + 1] + number * (around - 4 * t[i + 1, j + 1])
+            t_next[i, j] = here + number * (around - 4 * here)
 
 
 # %%
@@ -112,7 +113,8 @@ for panel, seconds, temperature in zip(panels.flat, times, series, strict=True):
         vmax=100,
     )
     if seconds:
-        panel.contour(x, y, temperature, [25, 40, 55, 70], colors="white", linewidths=0.6)
+        levels = [25, 40, 55, 70]
+        panel.contour(x, y, temperature, levels, colors="white", linewidths=0.6)
     panel.set(title=f"{seconds:g} s", xlabel="x (cm)", ylabel="y (cm)")
 figure.colorbar(image, ax=panels, label="temperature (°C)", shrink=0.7)
 plt.show()

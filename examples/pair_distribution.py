@@ -74,7 +74,8 @@ with sharedmem.MapReduce() as pool:
 
     pool.map(count, upper, reduce=lambda counts: np.add(total, counts, out=total))
 
-print(f"{total.sum():,} of {N_PARTICLES * (N_PARTICLES - 1) // 2:,} pairs are closer than 4 cells")
+n_pairs = N_PARTICLES * (N_PARTICLES - 1) // 2
+print(f"{total.sum():,} of {n_pairs:,} pairs are closer than 4 cells")
 
 # %%
 # One call of the kernel for all pairs gives the same counts. For the pairs of the first particle,
@@ -102,7 +103,7 @@ perfect = perfect[perfect < FARTHEST]
 
 figure, panel = plt.subplots(figsize=(9, 4), layout="constrained")
 panel.stairs(g, r, fill=True, color="#4477aa")
-panel.vlines(perfect, 0, 1.05 * g.max(), colors="0.4", linestyles=":", linewidth=0.8)
+panel.vlines(perfect, 0, 1.05 * g.max(), colors="0.4", linestyles=":")
 panel.axhline(1, color="0.5", linewidth=0.8)
 panel.set(
     xlabel="r (edges of a cell)",

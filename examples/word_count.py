@@ -86,7 +86,7 @@ panel.set(
     xlabel="rank of the word",
     ylabel="share of all words",
     xlim=(0.6, None),
-    title=f"{frequency.sum():,} words in {len(files)} files, {frequency.size:,} different ones",
+    title=f"{frequency.sum():,} words, {frequency.size:,} different ones",
 )
 panel.legend()
 plt.show()

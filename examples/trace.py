@@ -50,9 +50,8 @@ assert results == list(tasks)
 # -------------------------
 #
 # With ``chunksize=10`` there is one claim for each worker. The last worker gets the longest tasks,
-# and the others wait for it: the white space on the right is lost. A large chunksize does not save
-# anything here either, because a claim costs some microseconds. It helps if neighboring tasks share
-# something, such as a file that is opened once per claim.
+# and the others wait for it: the white space on the right is lost. Large claims pay off for very
+# short tasks only, and then the default makes them by itself.
 
 with sharedmem.MapReduce(np=4, trace=True) as pool:
     pool.map(work, tasks, chunksize=10)

@@ -30,10 +30,8 @@ import sharedmem
 # Dicke, *The measurement of thermal radiation at microwave frequencies*, 1946).
 
 N_SPECTRA, N_CHANNELS = 50_000, 1024
-BANDWIDTH, DURATION = (
-    20e3,
-    0.01,
-)  # of a channel, in Hz, and of a spectrum, in seconds
+BANDWIDTH = 20e3  # of a channel, in Hz
+DURATION = 0.01  # of a spectrum, in seconds
 RELATIVE_NOISE = (BANDWIDTH * DURATION) ** -0.5
 
 frequency = 1410 + np.arange(N_CHANNELS) * BANDWIDTH / 1e6  # in MHz
@@ -43,9 +41,8 @@ power += 4 * np.exp(-((frequency - 1420.41) ** 2) / (2 * 0.12**2))
 transmitter = 60 * np.exp(-((frequency - 1424) ** 2) / (2 * 0.1**2))
 
 # %%
-# The chunks that the file consists of matter. Statistics of columns need all rows of some
-# columns, so a chunk should not hold whole rows. Here it has 6,250 spectra and 32 channels, 0.8
-# MB.
+# The stored chunks matter. A quantile of a column needs all rows of it, so a stored chunk should
+# not hold whole rows. Here it has 6,250 spectra and 32 channels, 0.8 MB.
 
 folder = tempfile.TemporaryDirectory()
 spectra = zarr.create_array(
@@ -76,9 +73,9 @@ with sharedmem.MapReduce(seed=5) as pool:
 # Statistics of all columns
 # -------------------------
 #
-# Linux tells how much memory a process had at most since the peak was last reset. One stored
-# chunk comes first, because the first call of a function compiles it, which needs memory, too.
-# The number of workers is set to two, since each worker holds the chunk that it works on.
+# Linux tells how much memory a process had at most since the peak was last reset. A small array
+# comes first, because the first call of a function compiles it, which needs memory, too. The
+# number of workers is set to two, since each worker holds the chunk that it works on.
 
 
 def memory(name):
@@ -92,7 +89,8 @@ def with_peak(function, *args, **options):
     before = memory("VmRSS")
     result = function(spectra, *args, **options)
     used = memory("VmHWM") - before
-    print(f"{function.__name__} of {spectra.nbytes / 1e6:.0f} MB used {used:.0f} MB")
+    size = spectra.nbytes / 1e6
+    print(f"{function.__name__} of {size:.0f} MB used {used:.0f} MB")
     return result
 
 
@@ -101,8 +99,8 @@ with sharedmem.MapReduce(np=2):
     low, median, high = with_peak(sharedmem.quantile, [0.01, 0.5, 0.99], axis=0)
 
 # %%
-# ``moments`` combines states of chunks: with ten times as many spectra, the peak would be the
-# same. A quantile needs all values of a column at the same time. ``quantile`` reads as many
+# ``moments`` combines states of chunks: ten times as many spectra would need about as much
+# memory. A quantile needs all values of a column at the same time. ``quantile`` reads as many
 # columns as a stored chunk has, so its memory grows with the number of rows, but not with the
 # number of columns.
 #
@@ -135,16 +133,17 @@ axes.annotate("hydrogen", (1420.4, 47), (1419, 60), arrowprops=arrow)
 axes.annotate("transmitter", (1424.15, 55), (1425.2, 60), arrowprops=arrow)
 
 # %%
-# Noise has a kurtosis of zero, up to the square root of 24 / *n*. A signal that comes and goes
-# has another one: so its channels are found without knowing the power that they should have (G.
-# M. Nita and D. E. Gary, *The generalized spectral kurtosis estimator*, 2010).
+# Noise has a kurtosis of zero with a standard deviation of the square root of 24 / *n*. A signal
+# that comes and goes has another kurtosis. It is found without knowledge of the power that the
+# channels should have (G. M. Nita and D. E. Gary, *The generalized spectral kurtosis estimator*,
+# 2010).
 
 limit = 6 * np.sqrt(24 / N_SPECTRA)
 found = abs(kurtosis) > limit
 figure, axes = plt.subplots(figsize=(9, 3), layout="constrained")
 axes.semilogy(frequency, abs(kurtosis), ".", color="tab:gray", ms=3)
 axes.semilogy(frequency[found], abs(kurtosis[found]), ".", color="tab:red", ms=5)
-axes.axhline(limit, color="black", lw=0.8, ls="--", label="6 deviations of noise")
+axes.axhline(limit, color="black", ls="--", label="6 deviations of noise")
 axes.set(
     xlabel="frequency (MHz)",
     ylabel="|kurtosis|",

@@ -3,9 +3,9 @@ A reduction of your own
 =======================
 
 How does the wind blow at a weather station on the coast? Its mean and its covariance matrix,
-drawn as an ellipse, say it in five numbers. A textbook formula finds them in one pass over the
-data, but cancellation may leave no correct digit; ``numpy.cov`` takes two passes, and copies the
-data between them. A :class:`sharedmem.Reduction` finds them in one pass, in parallel and
+drawn as an ellipse, describe it by five numbers. A textbook formula finds them in one pass over
+the data, but cancellation may leave no correct digit; ``numpy.cov`` takes two passes, and copies
+the data between them. A :class:`sharedmem.Reduction` finds them in one pass, in parallel and
 accurately: it consists of a numba kernel, which reduces one chunk to a state, of a function that
 combines the states of two chunks, and of one that converts the last state to the result.
 :func:`sharedmem.reduce` applies it to a whole array, or along an axis.
@@ -109,17 +109,15 @@ print(f"covariance {uu:.3f}, {uv:.3f}, {vv:.3f} m^2/s^2")
 # %%
 # Why not the textbook formula, the mean of the squares minus the square of the mean? It is one
 # pass, too, and states are simply added. But if the mean is large compared with the deviations,
-# the difference of two large numbers is left, and their rounding errors. The reduction does not
-# care:
+# the difference of two large numbers is left, and their rounding errors. The reduction has no
+# such errors:
 
 far = wind + 1e8
 textbook = np.mean(far.real**2) - np.mean(far.real) ** 2
-print(
-    f"variance {uu:.3f}; of values around 1e8, by the textbook {textbook:.3f},",
-    end=" ",
-)
-print(f"by the reduction {sharedmem.reduce(mean_and_covariance, far)[2]:.3f}")
-assert np.isclose(sharedmem.reduce(mean_and_covariance, far)[2], uu, rtol=1e-6)
+reduced = sharedmem.reduce(mean_and_covariance, far)[2]
+print(f"variance {uu:.3f}; after adding 1e8:")
+print(f"{textbook:.3f} by the textbook, {reduced:.3f} by the reduction")
+assert np.isclose(reduced, uu, rtol=1e-6)
 
 # %%
 # The axes of the ellipse are the eigenvectors of the covariance matrix. Its half-axes are one or
@@ -136,7 +134,10 @@ def ellipse(result, n_deviations, **options):
 
 
 counts, u_edges, v_edges = sharedmem.histogram2d(
-    wind.real.ravel(), wind.imag.ravel(), bins=120, range=[(-12, 14), (-10, 10)]
+    wind.real.ravel(),
+    wind.imag.ravel(),
+    bins=120,
+    range=[(-12, 14), (-10, 10)],
 )
 figure, axes = plt.subplots(figsize=(7.6, 4.8), layout="constrained")
 shown = axes.pcolormesh(u_edges, v_edges, counts.T, cmap="Blues", norm="log")
@@ -167,7 +168,7 @@ for k in 0, 71:
 assert np.allclose(by_time[:, 0] + 1j * by_time[:, 1], wind.mean(axis=0))
 
 # %%
-# The mean winds of a day go around an ellipse, and the ellipses of their deviations breathe.
+# The mean winds of a day go around an ellipse, and their deviations are largest in the afternoon.
 
 figure, axes = plt.subplots(figsize=(7.6, 4.8), layout="constrained")
 around = np.append(np.arange(N_TIMES), 0)

@@ -23,7 +23,7 @@ import sharedmem
 # Pixels as records
 # -----------------
 #
-# The photograph comes with matplotlib: Grace Hopper, who wrote the first compiler.
+# The photograph comes with matplotlib: Grace Hopper, who wrote one of the first compilers.
 
 file = matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)
 photograph = plt.imread(file)
@@ -98,8 +98,8 @@ for k in range(N_COLORS):
 # Lloyd's algorithm
 # -----------------
 #
-# The two halves take turns (S. P. Lloyd, *Least squares quantization in PCM*, 1982). None of them
-# can increase the sum of the squares, so it decreases until nothing changes any more.
+# The two halves take turns (S. P. Lloyd, *Least squares quantization in PCM*, 1982). Neither can
+# increase the sum of the squares, so it decreases until nothing changes any more.
 
 errors = []
 for _ in range(100):
@@ -114,10 +114,8 @@ print(f"no pixel changes its label after {len(errors)} steps")
 # %%
 # The same for all pixels in NumPy. Rounding may let a sum of squares grow by its last bits.
 
-colors, labels = (
-    pixels["color"].reshape(-1, 3).astype("f8"),
-    pixels["label"].ravel(),
-)
+colors = pixels["color"].reshape(-1, 3).astype("f8")
+labels = pixels["label"].ravel()
 squares = np.array([((colors - center) ** 2).sum(axis=1) for center in centers])
 assert np.allclose(squares.min(axis=0), squares[labels, np.arange(labels.size)])
 means = [colors[labels == k].mean(axis=0) for k in range(N_COLORS)]
@@ -146,7 +144,7 @@ axes.grid(alpha=0.3)
 # Each pixel is shown in the color of its label. Bars show how many pixels have each color.
 
 order = np.argsort(sums[:, 3])
-figure, panels = plt.subplots(1, 3, figsize=(11, 4.6), layout="constrained")
+figure, panels = plt.subplots(1, 3, figsize=(10, 4.2), layout="constrained")
 panels[0].imshow(photograph)
 panels[0].set_title(f"{n_distinct:,} colors")
 panels[1].imshow(centers[pixels["label"]])

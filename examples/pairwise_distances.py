@@ -6,8 +6,8 @@ The distances of all pairs of a few thousand points fill a large matrix: it is t
 outgrows the memory, not the points. Here it is written to a zarr array chunk by chunk by
 :func:`sharedmem.map_chunks`, so that memory holds a chunk per thread and the points. Then
 :func:`sharedmem.histogram` and :func:`sharedmem.minmax` read it back in the same way. The points
-are states of the Lorenz system, and their distances show when it comes back to where it was, and
-what dimension its attractor has.
+are states of the Lorenz system, and their distances show when the system returns to an earlier
+state, and what dimension its attractor has.
 """
 
 import tempfile
@@ -52,8 +52,8 @@ time = np.arange(N_POINTS) * STEP * STEPS_PER_POINT
 # The matrix, chunk by chunk
 # --------------------------
 #
-# The zarr array is on disk, in stored chunks of 250 rows. Distances have hardly two equal bytes,
-# so they are not compressed.
+# The zarr array is on disk, in stored chunks of 250 rows. They are not compressed, since the last
+# digits of distances are like random ones.
 
 folder = tempfile.TemporaryDirectory()
 distances = zarr.create_array(
@@ -93,12 +93,12 @@ assert np.allclose(distances[some], by_numpy, rtol=1e-6)
 #
 # A part of the matrix is read as one reads an array. It shows when the state returns to where it
 # was (J.-P. Eckmann, S. O. Kamphorst, and D. Ruelle, *Recurrence plots of dynamical systems*,
-# 1987): dark lines along the diagonal say that the system repeats what it did some time ago, for
-# a while.
+# 1987): dark lines parallel to the diagonal mean that the system repeats, for a while, what it
+# did before.
 
 n = 600
 begin = states[: n * STEPS_PER_POINT]
-figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.8), layout="constrained")
+figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.4), layout="tight")
 left.plot(states[:, 0], states[:, 2], color="lightgray", lw=0.3)
 left.scatter(begin[:, 0], begin[:, 2], c=np.arange(len(begin)), s=3)
 left.set(

@@ -46,14 +46,14 @@ for (x, y), flux in zip(places, np.minimum(fluxes, 3e5), strict=True):
 shape = N_EXPOSURES, SIDE, SIDE
 stack = sharedmem.random.normal(size=shape, dtype="f4", seed=2)
 noise = np.sqrt(truth + READ_NOISE**2)
-sharedmem.evaluate("mean + noise * x", mean=truth, noise=noise, x=stack, out=stack)
+sharedmem.evaluate("sky + noise * x", sky=truth, noise=noise, x=stack, out=stack)
 
 # %%
 # Each exposure gets 300 cosmic rays, short bright tracks, and every fourth one the trail of a
 # satellite.
 
 for k, exposure in enumerate(stack):
-    start, angle = rng.uniform(0, SIDE, (2, 300)), rng.uniform(0, 2 * np.pi, 300)
+    start, angle = rng.uniform(0, SIDE, (2, 300)), rng.uniform(0, 6.28, 300)
     length, charge = rng.exponential(6, 300), rng.exponential(1500, 300)
     for step in np.linspace(0, 1, 20):
         x = (start[0] + step * length * np.cos(angle)).astype(int) % SIDE
@@ -72,7 +72,7 @@ for k, exposure in enumerate(stack):
 # median distance from it, which is the standard deviation if the noise is normal (F. R. Hampel,
 # *The influence curve and its role in robust estimation*, 1974). Both change little if some
 # values are far off. Values that are farther from the center than a number of deviations are
-# rejected, and so on until all that remain are near. The kernel also writes how many were
+# rejected. This is repeated until no more are rejected. The kernel also writes how many were
 # rejected.
 
 
@@ -115,15 +115,13 @@ def clip_and_average(exposures, image, rejected, limit):
 # The stack is cut into chunks along its rows, axis 1, and the results along axis 0: ``axis`` has
 # an entry for the stack and one for each result. Each chunk holds all exposures of some rows.
 
-clipped, rejected = (
-    sharedmem.empty((SIDE, SIDE)),
-    sharedmem.empty((SIDE, SIDE), dtype="i4"),
-)
-results, limit = (clipped, rejected), 4.0
+clipped = sharedmem.empty((SIDE, SIDE))
+rejected = sharedmem.empty((SIDE, SIDE), dtype="i4")
+limit = 4.0  # deviations
 sharedmem.map_chunks(
     clip_and_average,
     stack,
-    out=results,
+    out=(clipped, rejected),
     args=(limit,),
     axis=(1, 0, 0),
 )
@@ -147,19 +145,15 @@ assert np.array_equal(np.isnan(values).sum(axis=0), rejected[:32])
 # Pictures
 # --------
 #
-# All three have the same scale. In the single exposure, about as many cosmic rays as stars are
-# seen; in the plain mean, the cosmic rays of all exposures.
+# All three have the same scale. The single exposure shows about as many cosmic rays as stars. The
+# plain mean shows the cosmic rays of all exposures.
 
-limits = {"cmap": "gray", "origin": "lower", "vmin": SKY - 40, "vmax": SKY + 250}
-figure, panels = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
-titles = (
-    "One exposure",
-    f"Plain mean of {N_EXPOSURES}",
-    f"Sigma-clipped mean of {N_EXPOSURES}",
-)
+options = {"cmap": "gray", "origin": "lower", "vmin": 160, "vmax": 450}
+figure, panels = plt.subplots(1, 3, figsize=(10, 3.4), layout="constrained")
+titles = "One exposure", "Plain mean", "Sigma-clipped mean"
 images = stack[4], mean, clipped
 for axes, image, title in zip(panels, images, titles, strict=True):
-    shown = axes.imshow(image, **limits)
+    shown = axes.imshow(image, **options)
     axes.set(title=title, xlabel="x (pixels)")
 panels[0].set_ylabel("y (pixels)")
 bar = figure.colorbar(shown, ax=panels, extend="both", shrink=0.83)

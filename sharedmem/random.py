@@ -275,8 +275,10 @@ def exponential(
 
     Raises
     ------
-    TypeError, ValueError
-        See :func:`normal`.
+    ValueError
+        If `scale` is negative.
+    TypeError
+        If `scale` is an array, or the dtype is not supported or not that of `out`.
 
     See Also
     --------

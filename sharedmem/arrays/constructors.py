@@ -82,6 +82,15 @@ def empty_like(
     SharedArray
         The array. Its contents are undefined.
 
+    Raises
+    ------
+    ValueError
+        If `order` is unknown.
+    TypeError
+        If the dtype contains Python objects, whose addresses are invalid in other processes.
+    MemoryError
+        If the machine, or the control group of this process, has less memory.
+
     See Also
     --------
     empty : Take a shape.
@@ -121,6 +130,15 @@ def zeros(
     SharedArray
         The array. All of its memory pages are allocated.
 
+    Raises
+    ------
+    ValueError
+        If a size is negative, or `order` is unknown.
+    TypeError
+        If `dtype` contains Python objects, whose addresses are invalid in other processes.
+    MemoryError
+        If the machine, or the control group of this process, has less memory.
+
     See Also
     --------
     empty : Do not initialize the elements.
@@ -155,6 +173,15 @@ def zeros_like(
     SharedArray
         The array.
 
+    Raises
+    ------
+    ValueError
+        If `order` is unknown.
+    TypeError
+        If the dtype contains Python objects, whose addresses are invalid in other processes.
+    MemoryError
+        If the machine, or the control group of this process, has less memory.
+
     See Also
     --------
     zeros : Take a shape.
@@ -188,6 +215,15 @@ def ones(
     SharedArray
         The array.
 
+    Raises
+    ------
+    ValueError
+        If a size is negative, or `order` is unknown.
+    TypeError
+        If `dtype` contains Python objects, whose addresses are invalid in other processes.
+    MemoryError
+        If the machine, or the control group of this process, has less memory.
+
     See Also
     --------
     zeros : Fill with zeros.
@@ -219,6 +255,15 @@ def ones_like(array: ArrayLike, dtype: DTypeLike | None = None, *, order: str = 
     -------
     SharedArray
         The array.
+
+    Raises
+    ------
+    ValueError
+        If `order` is unknown.
+    TypeError
+        If the dtype contains Python objects, whose addresses are invalid in other processes.
+    MemoryError
+        If the machine, or the control group of this process, has less memory.
 
     See Also
     --------
@@ -260,6 +305,15 @@ def full(
     SharedArray
         The array. Its memory is on huge pages if the system has them.
 
+    Raises
+    ------
+    ValueError
+        If a size is negative, `order` is unknown, or `value` cannot be broadcast to `shape`.
+    TypeError
+        If `dtype` contains Python objects, whose addresses are invalid in other processes.
+    MemoryError
+        If the machine, or the control group of this process, has less memory.
+
     See Also
     --------
     zeros : Fill with zeros.
@@ -296,6 +350,15 @@ def full_like(
     -------
     SharedArray
         The array.
+
+    Raises
+    ------
+    ValueError
+        If `order` is unknown, or `value` cannot be broadcast to the shape.
+    TypeError
+        If the dtype contains Python objects, whose addresses are invalid in other processes.
+    MemoryError
+        If the machine, or the control group of this process, has less memory.
 
     See Also
     --------

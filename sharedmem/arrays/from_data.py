@@ -28,6 +28,15 @@ def copy(a: ArrayLike, *, order: str = "K") -> SharedArray:
     SharedArray
         The copy, with the shape and type of `a`.
 
+    Raises
+    ------
+    ValueError
+        If `order` is unknown.
+    TypeError
+        If the dtype contains Python objects, whose addresses are invalid in other processes.
+    MemoryError
+        If the machine, or the control group of this process, has less memory.
+
     See Also
     --------
     array : Convert to another dtype.
@@ -66,6 +75,15 @@ def array(obj: ArrayLike, dtype: DTypeLike | None = None, *, order: str = "K") -
     SharedArray
         The array, which is always a copy.
 
+    Raises
+    ------
+    ValueError
+        If `order` is unknown, or an element cannot be converted to `dtype`.
+    TypeError
+        If the dtype contains Python objects, whose addresses are invalid in other processes.
+    MemoryError
+        If the machine, or the control group of this process, has less memory.
+
     See Also
     --------
     copy : Copy an array with its dtype, in parallel.
@@ -97,6 +115,15 @@ def fromiter(iterable: Iterable[Any], dtype: DTypeLike | None, count: int = -1) 
     -------
     SharedArray
         The array.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than `count` items, or one cannot be converted to `dtype`.
+    TypeError
+        If `dtype` contains Python objects, whose addresses are invalid in other processes.
+    MemoryError
+        If the machine, or the control group of this process, has less memory.
 
     See Also
     --------

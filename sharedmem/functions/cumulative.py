@@ -156,6 +156,13 @@ def cumprod(
     ndarray
         The products, or `out`.
 
+    Raises
+    ------
+    AxisError
+        If `axis` is out of bounds.
+    TypeError, ValueError
+        If the type does not support the operation, or `out` does not fit.
+
     See Also
     --------
     prod : Return the product of all elements.
@@ -193,6 +200,13 @@ def nancumsum(
     ndarray
         The sums, or `out`.
 
+    Raises
+    ------
+    AxisError
+        If `axis` is out of bounds.
+    TypeError, ValueError
+        If the type does not support the operation, or `out` does not fit.
+
     See Also
     --------
     cumsum : Return NaN from the first NaN on.
@@ -228,6 +242,13 @@ def nancumprod(
     -------
     ndarray
         The products, or `out`.
+
+    Raises
+    ------
+    AxisError
+        If `axis` is out of bounds.
+    TypeError, ValueError
+        If the type does not support the operation, or `out` does not fit.
 
     See Also
     --------

@@ -46,8 +46,12 @@ def min(
 
     Raises
     ------
+    AxisError
+        If an axis is out of bounds.
+    TypeError
+        If the dtype does not support the operation.
     ValueError
-        If there are no elements, or `where` is given without `initial`.
+        If `out` has another shape, there are no elements, or `where` is given without `initial`.
 
     See Also
     --------
@@ -97,8 +101,12 @@ def max(
 
     Raises
     ------
+    AxisError
+        If an axis is out of bounds.
+    TypeError
+        If the dtype does not support the operation.
     ValueError
-        If there are no elements, or `where` is given without `initial`.
+        If `out` has another shape, there are no elements, or `where` is given without `initial`.
 
     See Also
     --------
@@ -135,6 +143,10 @@ def minmax(a: Any, axis: Axis = None, *, keepdims: bool = False) -> tuple[Any, A
 
     Raises
     ------
+    AxisError
+        If an axis is out of bounds.
+    TypeError
+        If the dtype does not support the operation.
     ValueError
         If there are no elements.
 
@@ -176,8 +188,12 @@ def ptp(a: ArrayLike, axis: Axis = None, out: Out = None, keepdims: bool = False
 
     Raises
     ------
+    AxisError
+        If an axis is out of bounds.
+    TypeError
+        If the dtype does not support the operation.
     ValueError
-        If there are no elements.
+        If `out` has another shape, or there are no elements.
 
     See Also
     --------
@@ -216,8 +232,10 @@ def argmin(
 
     Raises
     ------
+    AxisError
+        If `axis` is out of bounds.
     ValueError
-        If there are no elements.
+        If `out` has another shape, or there are no elements.
 
     See Also
     --------
@@ -258,8 +276,10 @@ def argmax(
 
     Raises
     ------
+    AxisError
+        If `axis` is out of bounds.
     ValueError
-        If there are no elements.
+        If `out` has another shape, or there are no elements.
 
     See Also
     --------

@@ -133,6 +133,11 @@ def histogram2d(
     y_edges : ndarray, shape (n_y + 1,)
         The edges along the second axis.
 
+    Raises
+    ------
+    ValueError
+        If `bins`, `range`, or `weights` does not fit, or `x` and `y` differ in length.
+
     See Also
     --------
     histogram : Count numbers in bins.
@@ -181,6 +186,11 @@ def histogramdd(
         The counts, sums of weights, or densities.
     edges : tuple of ndarray
         The edges along each axis.
+
+    Raises
+    ------
+    ValueError
+        If `bins`, `range`, or `weights` does not fit.
 
     See Also
     --------

@@ -46,6 +46,13 @@ def nanmedian(
     scalar or ndarray
         The medians, or `out`. NaN if all elements are NaN.
 
+    Raises
+    ------
+    AxisError
+        If an axis is out of bounds.
+    TypeError, ValueError
+        If `out` does not fit, or the elements have no median.
+
     Warns
     -----
     RuntimeWarning
@@ -102,6 +109,13 @@ def nanquantile(
     -------
     scalar or ndarray
         The quantiles, as :func:`quantile` returns them. NaN if all elements are NaN.
+
+    Raises
+    ------
+    AxisError
+        If an axis is out of bounds.
+    TypeError, ValueError
+        If a quantile is out of range, there is no such method, or `out` or `weights` does not fit.
 
     Warns
     -----
@@ -160,6 +174,14 @@ def nanpercentile(
     -------
     scalar or ndarray
         The percentiles, as :func:`nanquantile` returns quantiles.
+
+    Raises
+    ------
+    AxisError
+        If an axis is out of bounds.
+    TypeError, ValueError
+        If a percentile is out of range, there is no such method, or `out` or `weights` does not
+        fit.
 
     See Also
     --------

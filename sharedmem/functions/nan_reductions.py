@@ -46,6 +46,15 @@ def nansum(
     scalar or ndarray
         As :func:`sum` returns it for elements in which zeros replace NaN.
 
+    Raises
+    ------
+    AxisError
+        If an axis is out of bounds.
+    TypeError
+        If the dtype does not support the operation.
+    ValueError
+        If `out` has another shape.
+
     See Also
     --------
     sum : Return NaN if an element is NaN.
@@ -95,6 +104,15 @@ def nanprod(
     scalar or ndarray
         As :func:`prod` returns it for elements in which ones replace NaN.
 
+    Raises
+    ------
+    AxisError
+        If an axis is out of bounds.
+    TypeError
+        If the dtype does not support the operation.
+    ValueError
+        If `out` has another shape.
+
     See Also
     --------
     prod : Return NaN if an element is NaN.
@@ -140,6 +158,15 @@ def nanmean(
     -------
     scalar or ndarray
         The mean, or `out` if it is given.
+
+    Raises
+    ------
+    AxisError
+        If an axis is out of bounds.
+    TypeError
+        If the dtype does not support the operation.
+    ValueError
+        If `out` has another shape.
 
     Warns
     -----
@@ -194,8 +221,12 @@ def nanmin(
 
     Raises
     ------
+    AxisError
+        If an axis is out of bounds.
+    TypeError
+        If the dtype does not support the operation.
     ValueError
-        If there are no elements, or `where` is given without `initial`.
+        If `out` has another shape, there are no elements, or `where` is given without `initial`.
 
     Warns
     -----
@@ -250,8 +281,12 @@ def nanmax(
 
     Raises
     ------
+    AxisError
+        If an axis is out of bounds.
+    TypeError
+        If the dtype does not support the operation.
     ValueError
-        If there are no elements, or `where` is given without `initial`.
+        If `out` has another shape, there are no elements, or `where` is given without `initial`.
 
     Warns
     -----
@@ -298,8 +333,10 @@ def nanargmin(
 
     Raises
     ------
+    AxisError
+        If `axis` is out of bounds.
     ValueError
-        If there are no elements, or all elements along the axis are NaN.
+        If `out` has another shape, there are no elements, or all elements along the axis are NaN.
 
     See Also
     --------
@@ -340,8 +377,10 @@ def nanargmax(
 
     Raises
     ------
+    AxisError
+        If `axis` is out of bounds.
     ValueError
-        If there are no elements, or all elements along the axis are NaN.
+        If `out` has another shape, there are no elements, or all elements along the axis are NaN.
 
     See Also
     --------

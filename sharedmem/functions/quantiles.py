@@ -177,6 +177,14 @@ def percentile(
     scalar or ndarray
         The percentiles, as :func:`quantile` returns them.
 
+    Raises
+    ------
+    AxisError
+        If an axis is out of bounds.
+    TypeError, ValueError
+        If a percentile is out of range, there is no such method, or `out` or `weights` does not
+        fit.
+
     See Also
     --------
     quantile : Take fractions instead of percentages.

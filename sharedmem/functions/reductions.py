@@ -48,6 +48,15 @@ def sum(
         of the exact sum if the elements do not cancel. Results have the same bits for any number of
         workers.
 
+    Raises
+    ------
+    AxisError
+        If an axis is out of bounds.
+    TypeError
+        If the dtype does not support the operation.
+    ValueError
+        If `out` has another shape.
+
     See Also
     --------
     nansum : Ignore NaN.
@@ -111,6 +120,15 @@ def prod(
         accumulate the rounding error of each multiplication. Results have the same bits for any
         number of workers.
 
+    Raises
+    ------
+    AxisError
+        If an axis is out of bounds.
+    TypeError
+        If the dtype does not support the operation.
+    ValueError
+        If `out` has another shape.
+
     See Also
     --------
     nanprod : Ignore NaN.
@@ -157,6 +175,15 @@ def mean(
     scalar or ndarray
         The mean, or `out` if it is given.
 
+    Raises
+    ------
+    AxisError
+        If an axis is out of bounds.
+    TypeError
+        If the dtype does not support the operation.
+    ValueError
+        If `out` has another shape.
+
     Warns
     -----
     RuntimeWarning
@@ -193,6 +220,11 @@ def count_nonzero(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) ->
     -------
     int or ndarray of int
         The count. NaN is not zero.
+
+    Raises
+    ------
+    AxisError
+        If an axis is out of bounds.
 
     See Also
     --------
@@ -231,6 +263,13 @@ def any(
     -------
     bool or ndarray of bool
         The truth value, or `out` if it is given.
+
+    Raises
+    ------
+    AxisError
+        If an axis is out of bounds.
+    ValueError
+        If `out` has another shape.
 
     See Also
     --------
@@ -273,6 +312,13 @@ def all(
     -------
     bool or ndarray of bool
         The truth value, or `out` if it is given.
+
+    Raises
+    ------
+    AxisError
+        If an axis is out of bounds.
+    ValueError
+        If `out` has another shape.
 
     See Also
     --------

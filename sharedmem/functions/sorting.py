@@ -137,6 +137,13 @@ def argsort(
     ndarray of intp
         The indices. In long lines equal elements keep their order, whatever `kind` is.
 
+    Raises
+    ------
+    AxisError
+        If `axis` is out of bounds.
+    ValueError
+        If both `kind` and `stable` are given, or `order` is given and the array has no fields.
+
     See Also
     --------
     sort : Return the sorted elements.
@@ -191,6 +198,13 @@ def partition(
     -------
     ndarray
         The partitioned array. Lines are partitioned in parallel, each by NumPy.
+
+    Raises
+    ------
+    AxisError
+        If `axis` is out of bounds.
+    ValueError
+        If an index in `kth` is out of bounds, or `kind` is unknown.
 
     See Also
     --------

@@ -57,6 +57,11 @@ def unique(
     counts : ndarray of intp
         How often each of them occurs. Only if `return_counts` is True.
 
+    Raises
+    ------
+    AxisError
+        If `axis` is out of bounds.
+
     See Also
     --------
     sort : Sort an array.

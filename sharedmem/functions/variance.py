@@ -64,8 +64,12 @@ def var(
 
     Raises
     ------
+    AxisError
+        If an axis is out of bounds.
+    TypeError
+        If the dtype does not support the operation.
     ValueError
-        If both `ddof` and `correction` are given.
+        If `out` has another shape, or both `ddof` and `correction` are given.
 
     Warns
     -----
@@ -131,6 +135,15 @@ def std(
     scalar or ndarray
         The square root of the variance, or `out` if it is given.
 
+    Raises
+    ------
+    AxisError
+        If an axis is out of bounds.
+    TypeError
+        If the dtype does not support the operation.
+    ValueError
+        If `out` has another shape, or both `ddof` and `correction` are given.
+
     Warns
     -----
     RuntimeWarning
@@ -195,6 +208,15 @@ def nanvar(
     scalar or ndarray
         The variance, or `out` if it is given. Computed in one pass.
 
+    Raises
+    ------
+    AxisError
+        If an axis is out of bounds.
+    TypeError
+        If the dtype does not support the operation.
+    ValueError
+        If `out` has another shape, or both `ddof` and `correction` are given.
+
     Warns
     -----
     RuntimeWarning
@@ -258,6 +280,15 @@ def nanstd(
     scalar or ndarray
         The standard deviation, or `out` if it is given. Computed in one pass.
 
+    Raises
+    ------
+    AxisError
+        If an axis is out of bounds.
+    TypeError
+        If the dtype does not support the operation.
+    ValueError
+        If `out` has another shape, or both `ddof` and `correction` are given.
+
     Warns
     -----
     RuntimeWarning
@@ -305,6 +336,13 @@ def moments(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Moments:
         A named tuple ``(mean, var, skew, kurtosis)`` of float64, as defined by the defaults of
         `scipy.stats`: biased, and with a kurtosis of zero for a normal distribution. Skew and
         kurtosis do not depend on the scale of the elements.
+
+    Raises
+    ------
+    AxisError
+        If an axis is out of bounds.
+    TypeError
+        If the elements are not real numbers.
 
     See Also
     --------

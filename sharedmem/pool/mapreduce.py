@@ -245,8 +245,12 @@ class MapReduce(PoolState):
 
         Raises
         ------
-        WorkerException, TimeoutError, TypeError, ValueError
-            As for `map`; the first two when a result is asked for.
+        WorkerException
+            If `func` raises, or if a worker dies; when a result is asked for.
+        TimeoutError
+            If a result takes longer than the pool's `timeout`.
+        TypeError, ValueError
+            If an argument is invalid; no worker has been started then.
 
         See Also
         --------
@@ -291,8 +295,12 @@ class MapReduce(PoolState):
 
         Raises
         ------
-        WorkerException, TimeoutError, TypeError, ValueError
-            As for `map`; the first two when a result is asked for.
+        WorkerException
+            If `func` raises, or if a worker dies; when a result is asked for.
+        TimeoutError
+            If a result takes longer than the pool's `timeout`.
+        TypeError, ValueError
+            If an argument is invalid; no worker has been started then.
 
         See Also
         --------

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from sharedmem.engine.operands import as_array
 from sharedmem.engine.reduce import Axis
+from sharedmem.errors import warn_caller
 from sharedmem.functions import numpy_rules as rules
 from sharedmem.functions.chunkwise import reduce
 from sharedmem.functions.nonfinite import warn_nonfinite
@@ -344,6 +345,11 @@ def moments(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Moments:
     TypeError
         If the elements are not real numbers.
 
+    Warns
+    -----
+    RuntimeWarning
+        If moments are of no elements. They are NaN.
+
     See Also
     --------
     mean : Return the mean.
@@ -359,7 +365,10 @@ def moments(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Moments:
     a = as_array(a)
     result = reduce(four_moments.extended(a.dtype), a, axis, keepdims=keepdims)
     result = _rescaled(result, result.extent, four_moments.extended, a, axis, keepdims)
-    warn_nonfinite(result.var, "reduce", a, axis=axis)
+    if a.size:
+        warn_nonfinite(result.var, "reduce", a, axis=axis)
+    elif np.size(result.var):
+        warn_caller("moments of no elements are NaN")
     return Moments(*result[:4])
 
 

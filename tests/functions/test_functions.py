@@ -216,6 +216,14 @@ def test_moments_and_summary():
     np.testing.assert_allclose(result.std, a.std(1), rtol=1e-12)
 
 
+def test_moments_of_no_elements_are_nan():
+    with pytest.warns(RuntimeWarning, match="moments of no elements"):
+        assert np.isnan(sharedmem.moments([])).all()
+    with pytest.warns(RuntimeWarning, match="moments of no elements"):
+        assert np.isnan(sharedmem.moments(np.empty((0, 3)), axis=0)).all()
+    assert sharedmem.moments(np.empty((0, 3)), axis=1).var.shape == (0,)
+
+
 def test_importing_the_package_does_not_import_numba():
     code = "import sys, sharedmem; assert 'numba' not in sys.modules; sharedmem.sum([1])"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

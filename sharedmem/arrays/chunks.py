@@ -221,7 +221,7 @@ def chunks(
     Parameters
     ----------
     shape_or_array : array, int or sequence of int
-        An array (anything with `shape` and `dtype`, and perhaps `chunks`), or a shape.
+        An array (anything with ``shape`` and ``dtype``, and perhaps ``chunks``), or a shape.
     axis : int or sequence of int, optional
         Axis or axes to cut. Of several axes, the last one runs fastest.
     size : int or sequence of int, optional

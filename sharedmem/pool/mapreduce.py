@@ -42,7 +42,7 @@ class MapReduce(PoolState):
         Kind of the workers: forked processes; threads, for functions that release the GIL, or
         where forking is not allowed; or workers of a cluster, see :class:`sharedmem.DaskBackend`.
     np : int, optional
-        Number of workers, by default `cpu_count()`, and 0 inside a worker. With 0 the caller runs
+        Number of workers, by default :func:`cpu_count`, and 0 inside a worker. With 0 the caller runs
         all tasks serially, and exceptions are unchanged. With a cluster only 0 may be given.
     progress : bool
         Whether to show a progress bar of the tasks.
@@ -67,8 +67,8 @@ class MapReduce(PoolState):
     np : int
         Number of workers.
     critical : context manager
-        Block that one worker at a time may be in. It also excludes `reduce`, and the consumer of
-        `imap`, who must not ask for a result inside.
+        Block that one worker at a time may be in. It also excludes the ``reduce`` of `map`, and the
+        consumer of `imap`, who must not ask for a result inside.
     ordered : context manager
         Block that tasks enter one at a time, in their order.
     trace : Trace or None
@@ -364,7 +364,7 @@ def MapReduceByThread(np: int | None = None) -> MapReduce:  # noqa: N802 - the n
     Parameters
     ----------
     np : int, optional
-        Number of threads, by default `cpu_count()`.
+        Number of threads, by default :func:`cpu_count`.
 
     Returns
     -------

@@ -42,8 +42,8 @@ class MapReduce(PoolState):
         Kind of the workers: forked processes; threads, for functions that release the GIL, or
         where forking is not allowed; or workers of a cluster, see :class:`sharedmem.DaskBackend`.
     np : int, optional
-        Number of workers, by default :func:`cpu_count`, and 0 inside a worker. With 0 the caller runs
-        all tasks serially, and exceptions are unchanged. With a cluster only 0 may be given.
+        Number of workers, by default :func:`cpu_count`, and 0 inside a worker. With 0 the caller
+        runs all tasks serially, and exceptions are unchanged. With a cluster only 0 may be given.
     progress : bool
         Whether to show a progress bar of the tasks.
     initializer : callable, optional

@@ -41,7 +41,8 @@ def _locator(is_better: Callable[[Any, Any], Any]) -> Callable[..., None]:
                 stop = min(n_inner, column + PANEL)
                 value = values[outer, column:stop]
                 place = places[outer, column:stop]
-                value[:] = x[outer, 0, column:stop]
+                for j in range(len(value)):
+                    value[j] = x[outer, 0, column + j]
                 place[:] = 0
                 for i in range(1, n):
                     row = x[outer, i, column:stop]

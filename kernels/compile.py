@@ -20,6 +20,8 @@ from numba.core import compiler_lock
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.registry import CPUDispatcher
 
+from sharedmem.kernels.parts import PartCompiler
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -142,7 +144,7 @@ def part(function: F) -> F:
     would make the kernels take longer to compile.
     """
     options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    return cast(F, _dispatcher(function, _Part, **options))
+    return cast(F, _dispatcher(function, _Part, pipeline_class=PartCompiler, **options))
 
 
 def formula(function: F) -> F:

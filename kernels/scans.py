@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sharedmem.kernels.compile import kernel
+from sharedmem.kernels.compile import kernel, part
 from sharedmem.kernels.loops import chains
 from sharedmem.kernels.loops.chains import CHAINS
 from sharedmem.kernels.loops.intrinsics import fetch_add, let_others_run
@@ -53,6 +53,12 @@ class Scan(NamedTuple):
         return np.array([[self.identity(dtype)], [0]], accumulator)
 
 
+@part
+def _fill(state: Array, start: Array) -> None:
+    for which in range(2):
+        state[which, :] = start[which, 0]
+
+
 def _row_kernel(step: Callable[..., Any], scan_four: Callable[..., None]) -> Callable[..., None]:
     scan_chain = chains.chain_scanner(step)
 
@@ -61,10 +67,10 @@ def _row_kernel(step: Callable[..., Any], scan_four: Callable[..., None]) -> Cal
         state = np.empty((2, CHAINS), start.dtype)
         n_fours = n_lines // CHAINS * CHAINS
         for at in range(0, n_fours, CHAINS):
-            state[:] = start
+            _fill(state, start)
             scan_four(x, out, p + at * n, n, n, state)
         for at in range(n_fours, n_lines):
-            state[:] = start
+            _fill(state, start)
             scan_chain(x, out, p + at * n, n, state, number(0))
 
     return scan_rows
@@ -82,7 +88,7 @@ def _column_kernel(step: Callable[..., Any]) -> Callable[..., None]:
             for left in range(0, width, COLUMNS):
                 some = min(COLUMNS, width - left)
                 q = p + at * n * stride + left
-                state[:] = start
+                _fill(state, start)
                 total, excess = state[0], state[1]
                 for _ in range(n):
                     for j in range(some):  # to another row: vectorized also where `out` is `x`

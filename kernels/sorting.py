@@ -64,9 +64,11 @@ def _merge_rest(left: Array, right: Array, out: Array, i: int, at: int, stop: in
         i, j = _merge_one(left, right, out, i, j, at)
         at += 1
     if j == len(right):
-        out[at:stop] = left[i : i + stop - at]
+        for k in range(at, stop):
+            out[k] = left[i + k - at]
     else:
-        out[at:stop] = right[j : j + stop - at]
+        for k in range(at, stop):
+            out[k] = right[j + k - at]
 
 
 @kernel

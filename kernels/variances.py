@@ -166,7 +166,8 @@ def _add_rows(
             for j in range(width):
                 squares[j] = merge_squares(before, squares[j], rows, part_squares[j], delta[j])
         else:
-            squares[:width] = part_squares[:width]
+            for j in range(width):  # numba compiles for seconds what assigns a slice
+                squares[j] = part_squares[j]
         for j in range(width):
             total[j], error = two_sum(total[j], center[j])
             lost[j] += part[j] + error

@@ -10,6 +10,7 @@ from sharedmem.engine.operands import as_array, check_reduction, is_store
 from sharedmem.engine.reduce import Axis, reduce
 from sharedmem.engine.reduce_stored import reduce_store
 from sharedmem.engine.runners import ArrayRunner
+from sharedmem.engine.user_kernels import releases_gil
 from sharedmem.kernels.reduction import LineReduction, Reduction
 
 
@@ -54,6 +55,9 @@ def reduce_array(
     -----
     The result depends on the array and its strides, not on the number of workers.
 
+    A reduction of a whole array whose `chunk` releases the GIL runs in threads of the calling
+    process, as does one made of lines; others run on the workers of the pool.
+
     Examples
     --------
     >>> import numba, operator, sharedmem
@@ -70,6 +74,9 @@ def reduce_array(
     if runner.sees(array) or is_store(array):
         stream, _, seen, _ = runner.stored(array, holds_gil=not is_of_lines)
         return reduce_store(stream, reduction, seen, axis, keepdims)
-    run = runner.run(array.nbytes) if is_of_lines else runner.map
+    # For several lines a user's kernel is called in a loop of Python, which holds the GIL.
+    is_one_line = axis is None or array.ndim <= 1
+    is_free = is_of_lines or (is_one_line and releases_gil(reduction.chunk))
+    run = runner.run(array.nbytes) if is_free else runner.map
     share = runner.share(array.nbytes)
     return reduce(run, reduction, array, axis, keepdims, n_workers=runner.n_workers, share=share)

@@ -84,3 +84,24 @@ def test_a_reduction_with_parallel_loops_starts_no_threads():
 
     added = Reduction(total, operator.add)
     assert sharedmem.MapReduce(np=2).reduce(added, np.ones(300_000)) == 300_000
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis", "releases", "in_threads"),
+    [
+        ((300_000,), None, True, True),
+        ((300_000,), 0, True, True),
+        ((600, 500), None, True, True),
+        ((600, 500), 1, True, False),
+        ((300_000,), None, False, False),
+    ],
+)
+def test_a_kernel_that_releases_the_gil_reduces_a_whole_array_in_threads(
+    shape, axis, releases, in_threads, tuned
+):
+    tuned(thread_bytes=1, chunk_bytes=1 << 17)
+    negative = numba.njit(nogil=releases)(lambda x: (x < 0).sum())
+    with sharedmem.MapReduce(np=2, trace=True) as pool:
+        found = pool.reduce(Reduction(negative, operator.add), -np.ones(shape), axis)
+        assert np.sum(found) == 300_000
+        assert (pool.trace is None) is in_threads

@@ -40,6 +40,16 @@ class Reduction:
         If True, a :class:`~sharedmem.kernels.reduction.LineReduction` is made, whose functions
         work on many lines at once. By default False.
 
+    Raises
+    ------
+    TypeError
+        If `lines` is True for a class that is not derived from `LineReduction`.
+
+    See Also
+    --------
+    reduce : Reduce an array by a reduction.
+    sharedmem.kernels.reduction.LineReduction : Reduce many lines at once.
+
     Examples
     --------
     The largest magnitude in an array, without an array of magnitudes:
@@ -86,8 +96,10 @@ class LineReduction(Reduction):
 
     Parameters
     ----------
-    chunk, combine, finalize, identity
-        See :class:`Reduction`.
+    chunk, combine, finalize, identity : object
+        See :class:`~sharedmem.Reduction`.
+    lines : bool, optional
+        True.
     whole : bool, optional
         Whether ``chunk(x, share)`` takes an array of any size that is contiguous along its last
         axis of more than one element, and lets threads share the work: see
@@ -95,6 +107,25 @@ class LineReduction(Reduction):
     direct : callable, optional
         With `whole`, ``direct(x, share)`` returns what ``finalize(chunk(x, share))`` does, and
         writes no states where lines are short.
+
+    See Also
+    --------
+    sharedmem.Reduction : Reduce chunks of one dimension.
+
+    Examples
+    --------
+    The range of each column, of all columns at once:
+
+    >>> import numpy as np
+    >>> import sharedmem
+    >>> span = sharedmem.Reduction(
+    ...     chunk=lambda x: (x.min(axis=1), x.max(axis=1)),
+    ...     combine=lambda a, b: (np.minimum(a[0], b[0]), np.maximum(a[1], b[1])),
+    ...     finalize=lambda state: state[1] - state[0],
+    ...     lines=True,
+    ... )
+    >>> sharedmem.reduce(span, np.array([[1.0, 5.0], [4.0, 2.0]]), axis=0)
+    array([3., 3.])
     """
 
     lines: InitVar[bool] = True

@@ -49,8 +49,6 @@ numpydoc_validation_checks = {
 }
 # The fields of records, which users do not make, are attributes, not parameters.
 numpydoc_validation_overrides = {"PR01": [r"(?s)\A(?!.*Parameters\n).*Attributes\n"]}
-# A change of a docstring in kernels/ makes each user's compiled kernels stale.
-numpydoc_validation_exclude = {r"\.kernels\.", r"\.Reduction$"}
 # Words that are links in the types of parameters and results.
 numpydoc_xref_param_type = True
 numpydoc_xref_ignore = "all"

@@ -30,6 +30,16 @@ class Moments(NamedTuple):
     kurtosis : float or ndarray
         The mean deviation to the power of four in units of the variance squared, less the 3
         of a normal distribution.
+
+    See Also
+    --------
+    sharedmem.moments : Compute the moments of an array.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> float(sharedmem.moments([1.0, 2.0, 6.0]).mean)
+    3.0
     """
 
     mean: Any

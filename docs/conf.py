@@ -49,6 +49,8 @@ numpydoc_validation_checks = {
 }
 # The fields of records, which users do not make, are attributes, not parameters.
 numpydoc_validation_overrides = {"PR01": [r"(?s)\A(?!.*Parameters\n).*Attributes\n"]}
+# Its signature is that of __new__, which chooses the class; a dataclass has the parameters.
+numpydoc_validation_exclude = {r"\.Reduction$"}
 # Words that are links in the types of parameters and results.
 numpydoc_xref_param_type = True
 numpydoc_xref_ignore = "all"

@@ -100,8 +100,10 @@ templates_path = ["_templates"]
 html_theme = "pydata_sphinx_theme"
 html_title = "sharedmem"
 html_static_path = ["_static"]
-html_css_files = ["api.css"]
+html_css_files = ["site.css"]
 html_show_sourcelink = False
+# Pages of few or no neighbors use the room of the left sidebar.
+html_sidebars = {page: [] for page in ("index", "quickstart", "tutorial", "benchmarks/*")}
 html_theme_options = {
     "logo": {"text": "sharedmem"},
     "show_toc_level": 2,

@@ -15,7 +15,7 @@ from sharedmem.memory.memory_files import memfd_flags
 
 GIB = 1 << 30
 _SHMEM_HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/shmem_enabled")
-_PACKAGES = ("numpy", "numba", "threadpoolctl", "tqdm", "dask", "matplotlib")
+_PACKAGES = ("numpy", "numba", "threadpoolctl", "tqdm", "dask", "matplotlib", "h5py", "zarr")
 
 
 def describe_machine() -> dict[str, str]:

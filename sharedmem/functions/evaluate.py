@@ -84,7 +84,7 @@ def evaluate(
     Functions of float32 and float64, from ``exp`` to ``power``, are within 4 units in the last
     place, like NumPy's vectorized ones. Larger arrays use glibc's libmvec if the processor has
     AVX2; NumPy's loops if it has AVX-512, where they are faster, or neither;
-    ``docs/guide/vector-functions.md`` lists the functions. ``log10`` of powers of ten is exact.
+    :doc:`/guide/vector-functions` lists the functions. ``log10`` of powers of ten is exact.
     :func:`sharedmem.apply_ufunc` calls NumPy's own functions.
 
     There are no warnings: division by zero and overflow give the values that NumPy gives.

@@ -79,6 +79,29 @@ class Sections:
         finally:
             self._critical.release()
 
+    def release_critical(self) -> None:
+        """Release the section if the caller is in it."""
+        if self._critical_owner != get_ident():
+            raise RuntimeError(
+                "pool.critical.release() was called outside the section: call acquire() first"
+            )
+        self.leave_critical()
+
+    def check_released(self) -> None:
+        """Raise if a task has ended inside `critical`, which no other worker could enter."""
+        if self.leave_held_critical():
+            raise RuntimeError(
+                "a task ended inside pool.critical: use `with pool.critical`, or call release() in "
+                "a `finally` block"
+            )
+
+    def leave_held_critical(self) -> bool:
+        """Release the section if it is held, for threads that wait; return whether it was."""
+        is_held = self._critical_owner is not None
+        if is_held:
+            self.leave_critical()
+        return is_held
+
     def check_outside(self) -> None:
         """Raise if the caller is in `critical`, and would wait for workers that wait for it."""
         if self._critical_owner == get_ident():

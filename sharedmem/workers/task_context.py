@@ -267,6 +267,15 @@ class Critical:
         contexts = self._contexts
         (contexts.of_thread.context or contexts.current()).sync.leave_critical()
 
+    def acquire(self) -> bool:
+        """Enter the block as that of a lock, for programs written for version 0.3."""
+        self.__enter__()
+        return True
+
+    def release(self) -> None:
+        """Leave the block that `acquire` has entered."""
+        self._contexts.current().sync.release_critical()
+
 
 class Ordered:
     """A block that tasks enter one by one, in their order; created by the pool."""

@@ -38,6 +38,7 @@ def run_claims(
             except StopProcessGroup:
                 # No other worker can run the tasks that this one has claimed.
                 has_stopped = True
+            sync.check_released()
             port.flush()
             start = sync.index + 1
         if has_stopped:
@@ -61,6 +62,7 @@ def run_fed(func: Callable[[Any], Any], sync: WorkerSync, port: Port) -> None:
     while (message := port.receive()) and message.value:
         sync.claim(message.task)
         _run(func, message.value, message.task, sync, port)
+        sync.check_released()
         port.flush()
         sync.hand_in(message.task)
 
@@ -91,6 +93,7 @@ def run_to_the_end(run: Callable[[], None], sync: WorkerSync, port: Port, note: 
     except StopProcessGroup:
         port.flush()
     except BaseException as error:
+        sync.leave_held_critical()
         index = sync.index
         what = f"Task {index}" if index >= 0 else "The initializer"
         port.fail(index, describe_failure(error, f"{what} in worker {sync.rank}"))

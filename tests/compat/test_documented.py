@@ -378,6 +378,22 @@ def test_critical_sections_exclude_each_other(make):
     assert counter[0] == 500
 
 
+@pytest.mark.parametrize("make", [sharedmem.MapReduce, sharedmem.MapReduceByThread])
+def test_critical_is_a_lock(make):
+    counter = sharedmem.full(1, 0, dtype="i8")
+    with make(np=3) as pool:
+
+        def work(i):
+            pool.critical.acquire()
+            try:
+                counter[0] += 1
+            finally:
+                pool.critical.release()
+
+        pool.map(work, range(500))
+    assert counter[0] == 500
+
+
 @pytest.mark.improved("raises AttributeError")
 def test_sections_with_np_0():
     with sharedmem.MapReduce(np=0) as pool:

@@ -38,6 +38,37 @@ def test_critical_inside_critical_raises(pool):
         pool.map(work, range(1))
 
 
+def test_critical_is_a_lock_of_one_worker(pool):
+    count = sharedmem.zeros((), "i8")
+
+    def work(i):
+        assert pool.critical.acquire()
+        before = int(count)
+        time.sleep(0)
+        count[()] = before + 1
+        pool.critical.release()
+
+    pool.map(work, range(50))
+    assert count == 50
+
+
+def test_a_release_without_acquire_raises(pool):
+    with pytest.raises((WorkerException, RuntimeError), match=r"call acquire\(\) first"):
+        pool.map(lambda i: pool.critical.release(), range(5))
+    with pytest.raises(RuntimeError, match=r"call acquire\(\) first"):
+        pool.critical.release()
+
+
+@pytest.mark.parametrize("chunksize", [1, 4])
+def test_a_task_that_never_releases_ends_the_call(backend, chunksize):
+    pool = MapReduce(backend, np=3)
+    with pytest.raises(WorkerException, match=r"(ended|entered) inside"):
+        pool.map(lambda i: pool.critical.acquire(), range(30), chunksize=chunksize)
+    with pytest.raises(WorkerException, match=r"(ended|entered) inside"):
+        list(pool.imap(lambda i: pool.critical.acquire(), range(30)))
+    assert pool.map(abs, range(3)) == [0, 1, 2]
+
+
 def test_critical_is_released_after_an_exception(pool):
     def work(i):
         try:

@@ -155,7 +155,10 @@ def options_of(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--small", action="store_true", help="small sizes, to see that all rows run"
     )
-    parser.add_argument("--old-python", help="interpreter of an environment with sharedmem 0.3.8")
+    parser.add_argument(
+        "--old-python", type=os.path.abspath,
+        help="interpreter of an environment with sharedmem 0.3.8",
+    )  # fmt: skip
     parser.add_argument("--results", type=Path, metavar="FOLDER", help="keep all samples here")
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="skip rows that the folder has")

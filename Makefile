@@ -34,7 +34,7 @@ demo: $(VENV)/with-plot
 	$(BIN)/python examples/demo.py
 
 # -W -n: warnings, such as links to headings or names that are not there, are errors.
-docs: $(VENV)/with-docs
+docs: $(VENV)/with-test $(VENV)/with-docs
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --nitpicky --quiet docs build/docs/html
 	$(BIN)/pytest -q tests/docs
 

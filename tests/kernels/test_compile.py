@@ -7,9 +7,10 @@ import numba
 import numpy as np
 import pytest
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.codegen import JITCodeLibrary
 from numba.core.registry import CPUDispatcher
 
-from sharedmem.kernels.compile import kernel
+from sharedmem.kernels.compile import kernel, part
 from sharedmem.kernels.sums import two_sum
 
 CHILD = """
@@ -115,3 +116,24 @@ def test_parts_cannot_be_called_from_python():
 )
 def test_numba_has_the_private_parts_that_compile_uses(owner, name):
     assert hasattr(owner, name), f"numba {numba.__version__} has no {owner}.{name}: see compile.py"
+
+
+def test_only_kernels_have_machine_code():
+    @part
+    def one_more(x):
+        return x + 1
+
+    @kernel
+    def three(x):
+        return one_more(x) + 1
+
+    assert three(1) == 3
+    (inner,), (outer,) = one_more.overloads.values(), three.overloads.values()
+    engine = outer.library.codegen._engine
+    name = inner.fndesc.mangled_name
+    assert name in {function.name for function in inner.library.get_defined_functions()}
+    assert inner.library.get_pointer_to_function(name) == 0
+    assert engine.is_symbol_defined(outer.fndesc.mangled_name)
+    assert isinstance(inner.library, JITCodeLibrary)
+    for step in ("_optimize_final_module", "_finalize_final_module", "get_pointer_to_function"):
+        assert hasattr(JITCodeLibrary, step), f"numba's JITCodeLibrary has no {step} any more"

@@ -1,20 +1,17 @@
 """The blocks of the page on Jupyter print the same as cells of a notebook."""
 
 import json
-import os
-import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+
+from tests.docs.blocks import BLOCK, ENVIRONMENT, ROOT
 
 for name in "ipykernel", "nbclient", "nbformat":
     pytest.importorskip(name)
 
-ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/how-to/jupyter.md"
-BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
 # In a process of its own: nbclient leaves an event loop open.
 RUN = """
 import json, sys, nbclient, nbformat
@@ -32,7 +29,7 @@ def test_cells_print_what_the_page_says(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", RUN],
         input=json.dumps([code for code, _ in blocks]),
-        env={**os.environ, "PYTHONPATH": str(ROOT), "SHAREDMEM_QUIET": "1"},
+        env=ENVIRONMENT,
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         text=True,

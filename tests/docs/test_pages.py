@@ -2,7 +2,6 @@
 
 import ast
 import importlib.util
-import os
 import re
 import subprocess
 import sys
@@ -10,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.docs.blocks import BLOCK, ENVIRONMENT, ROOT
+
 DOCS = ROOT / "docs"
-BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
 PAGES = [page for page in sorted(DOCS.rglob("*.md")) if BLOCK.search(page.read_text())]
 # A page with this in its front matter is one program; elsewhere each section is one.
 ONE_PROGRAM = "program: page"
@@ -58,7 +57,7 @@ def test_programs_print_what_the_page_says(page, tmp_path):
         blocks += program
     done = subprocess.run(
         [sys.executable, "-c", RUN, *paths],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg", "SHAREDMEM_QUIET": "1"},
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
     )

@@ -11,7 +11,7 @@
 # make fuzz        random programs against a model; tampered messages, pickles, and expressions
 # make coverage    which lines the tests reach
 # make compat      the programs of tests/compat against sharedmem 0.3.8
-# make bench       compare with the peers, and write docs/benchmarks, for half an hour; QUICK=1 for five
+# make bench       compare with the peers, and write docs/benchmarks, for 40 minutes; QUICK=1 for five
 #                  minutes
 # make regressions rows of the benchmarks over commits: COMMITS="main HEAD" ROWS='scans.*cumsum'
 # make clean       remove the environments

@@ -51,7 +51,7 @@ one run, at one commit, on one machine.
 ## Run it
 
 ```console
-$ make bench                # all rows, half an hour: close other programs first
+$ make bench                # all rows, 40 minutes: close other programs first
 $ make bench RESUME=1       # continue an interrupted run
 $ make bench QUICK=1        # some rows, five minutes; does not change this page
 $ .venv-bench/bin/python benchmarks/run.py --only 'reductions/sum*' orders

@@ -14,13 +14,18 @@ from typing import Any
 
 
 def compiler_locks() -> Iterator[AbstractContextManager[Any]]:
-    """Yield the locks of numba's compiler and of LLVM, as far as they are imported.
+    """Yield the locks of compilers and of LLVM, as far as they are imported.
 
     The lock of LLVM alone is taken wherever compiled code is freed: in any thread, at any time.
     """
     numba = sys.modules.get("numba.core.compiler_lock")
     llvm = getattr(sys.modules.get("llvmlite.binding.ffi"), "lib", None)
-    for lock in (getattr(numba, "global_compiler_lock", None), getattr(llvm, "_lock", None)):
+    ours = sys.modules.get("sharedmem.kernels.machine_code")
+    for lock in (
+        getattr(ours, "lock", None),  # the first: numba compiles while it is held
+        getattr(numba, "global_compiler_lock", None),
+        getattr(llvm, "_lock", None),
+    ):
         if lock is not None:
             yield lock
 

@@ -38,11 +38,18 @@ class Code(NamedTuple):
     call: Callable[[int], int]
 
 
-_loaded: dict[str, Code] = {}
+Find = Callable[[str], int]
+_loaded: dict[str, Find] = {}
 
 
 def load(name: str, key: tuple[str, ...], make: Callable[[], bytes]) -> Code:
-    """Return the function ``entry`` of object code: from a file, or made now and written there.
+    """Return the function ``entry`` of object code: see :func:`load_functions`."""
+    address = load_functions(name, key, make)("entry")
+    return Code(address, _PROTOTYPE(address))
+
+
+def load_functions(name: str, key: tuple[str, ...], make: Callable[[], bytes]) -> Find:
+    """Load object code: from a file, or made now and written there.
 
     Parameters
     ----------
@@ -53,6 +60,11 @@ def load(name: str, key: tuple[str, ...], make: Callable[[], bytes]) -> Code:
         versions of LLVM: these are added.
     make : callable
         Returns the object code.
+
+    Returns
+    -------
+    callable
+        Gives the address of a function by its name.
     """
     name = f"{name}-{digest(*key)[:24]}"
     found = _loaded.get(name)
@@ -64,7 +76,7 @@ def load(name: str, key: tuple[str, ...], make: Callable[[], bytes]) -> Code:
                 if object_code is None:
                     object_code = make()
                     _write(name, key, object_code)
-                found = _loaded[name] = link(object_code)
+                found = _loaded[name] = _link(object_code)
     return found
 
 
@@ -153,16 +165,15 @@ def compile_text(text: str) -> bytes:
     return bytes(machine.emit_object(module))
 
 
-def link(object_code: bytes) -> Code:
-    """Load object code, and return its function ``entry``."""
+def _link(object_code: bytes) -> Find:
     llvm = _llvm()
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine())
     engine.add_object_file(llvm.ObjectFileRef.from_data(object_code))
     engine.finalize_object()
     # Threads may run the code until the process has ended: it is never freed.
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(engine))
-    address = engine.get_function_address("entry")
-    return Code(address, _PROTOTYPE(address))
+    find: Find = engine.get_function_address
+    return find
 
 
 @cache
@@ -183,12 +194,11 @@ Share = Callable[[Code, int], None]
 
 
 def alone(code: Code, block: int) -> None:
-    """Call code in this thread.
+    """Call code in this thread alone."""
+    check(code.call(block))
 
-    Raises
-    ------
-    MemoryError
-        If the code found no memory for its intermediate results.
-    """
-    if code.call(block):
+
+def check(status: int) -> None:
+    """Raise MemoryError if code had no memory for its intermediate results."""
+    if status:
         raise MemoryError("no memory for the intermediate results of a kernel")

@@ -14,7 +14,7 @@ import numpy as np
 from sharedmem.engine.operands import as_tuple, check_outs
 from sharedmem.engine.regions import reads_dask
 from sharedmem.engine.user_kernels import releases_gil, warn_of_gil
-from sharedmem.machine import blas
+from sharedmem.machine import blas, native_threads
 from sharedmem.machine.freeing import exhaust
 from sharedmem.machine.helper_threads import in_concert, in_threads
 from sharedmem.machine.tuning import tuning
@@ -102,9 +102,12 @@ class ArrayRunner:
         """Return a function that calls a kernel in threads of the caller, which share its work."""
         n_threads = self._n_threads(nbytes)
 
-        def share(work: Callable[[bool], bool]) -> None:
+        def share(work: Any, block: int | None = None) -> None:
             with self.bar(1) as advance:
-                in_concert(work, n_threads)
+                if block is None:
+                    in_concert(work, n_threads)
+                else:
+                    native_threads.run(work, block, n_threads)
                 advance(1)
 
         return share

@@ -15,7 +15,7 @@ from typing import Any
 
 from sharedmem.machine.fork_locks import new_lock
 from sharedmem.machine.freeing import exhaust
-from sharedmem.machine.signals import signals_held
+from sharedmem.machine.signals import SYNCHRONOUS, signals_held
 
 # Mutexes of C, since what a signal handler raises would end the wait for a lock of Python's.
 # Calls that never wait keep the GIL, since to get it back costs more than the call.
@@ -23,11 +23,6 @@ _MUTEX = ctypes.c_uint64 * 8  # as large as any system's; C functions get its ad
 _with_gil, _without_gil = ctypes.PyDLL(None), ctypes.CDLL(None)
 
 _NOTHING = object()
-# The thread that has caused one of these runs its handler: faulthandler reports a crash.
-_SYNCHRONOUS = {
-    signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP,
-    signal.SIGSYS,
-}  # fmt: skip
 
 
 class _Job:
@@ -95,7 +90,7 @@ class _Helpers:
         self._lock = new_lock()
 
     def _serve(self) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _SYNCHRONOUS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - SYNCHRONOUS)
         while True:
             self._calls.get()()
 

@@ -17,6 +17,11 @@ set_mask: Callable[[int, Collection[int]], set[int]] = c_signal.pthread_sigmask
 """``signal.pthread_sigmask``, as a C function."""
 
 _SIGNALS = sorted(signal.valid_signals())
+# The thread that has caused one of these runs its handler: faulthandler reports a crash.
+SYNCHRONOUS = {
+    signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP,
+    signal.SIGSYS,
+}  # fmt: skip
 
 
 def handled_signals() -> list[int]:

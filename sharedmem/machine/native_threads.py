@@ -1,0 +1,289 @@
+"""Threads of compiled code, which share the work of a kernel and never need the interpreter.
+
+Threads of Python need the GIL to begin: a second thread of a short kernel would begin when the
+first has done its work.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import signal
+import sys
+
+from sharedmem.kernels.machine_code import Code, alone, check, compile_text, load_functions
+from sharedmem.machine.fork_locks import new_lock
+from sharedmem.machine.helper_threads import in_threads
+from sharedmem.machine.limits import cpu_count
+from sharedmem.machine.signals import SYNCHRONOUS
+
+# How long a thread looks for the next kernel before it sleeps: calls follow each other closely in
+# loops, and to wake a thread takes as long (benchmark row reductions/sum-8MiB).
+_SPIN_NANOSECONDS = 100_000
+_STACK_BYTES = 1 << 20
+
+_SYSTEM = sys.platform, platform.machine()
+_FUTEX = {("linux", "x86_64"): 202, ("linux", "aarch64"): 98}.get(_SYSTEM)
+_PAUSE = {"x86_64": ("llvm.x86.sse2.pause", ""), "aarch64": ("llvm.aarch64.hint", "i32 1")}
+
+# A team is an array of words on cache lines of their own:
+#   0 bell      changes with each kernel; threads sleep on it
+#   1 tickets   how many threads may still join
+#   2 left      how many have joined and left; the caller sleeps on it
+#   3 function, 4 block, 5 status
+#   6 owner     1 while a caller has the team
+#   7 sleepers  8 whether the caller sleeps  9 how long to spin
+_TEAM_WORDS = 10 * 8
+_TEXT = """
+@name = internal constant [10 x i8] c"sharedmem\\00"
+declare i64 @syscall(i64, ...)
+declare i32 @clock_gettime(i32, ptr)
+declare i32 @pthread_attr_init(ptr)
+declare i32 @pthread_attr_setstacksize(ptr, i64)
+declare i32 @pthread_attr_setdetachstate(ptr, i32)
+declare i32 @pthread_attr_destroy(ptr)
+declare i32 @pthread_create(ptr, ptr, ptr, ptr)
+declare i32 @pthread_setname_np(i64, ptr)
+declare i32 @pthread_sigmask(i32, ptr, ptr)
+declare void @{pause_name}({pause_type})
+
+define internal ptr @word(ptr %team, i64 %n) alwaysinline {{
+  %at = mul i64 %n, 64
+  %p = getelementptr i8, ptr %team, i64 %at
+  ret ptr %p
+}}
+
+define internal i64 @now() {{
+  %time = alloca [2 x i64]
+  %r = call i32 @clock_gettime(i32 1, ptr %time)
+  %s = load i64, ptr %time
+  %np = getelementptr i64, ptr %time, i64 1
+  %n = load i64, ptr %np
+  %ns = mul i64 %s, 1000000000
+  %t = add i64 %ns, %n
+  ret i64 %t
+}}
+
+define internal void @sleep(ptr %at, i32 %seen) {{
+  %r = call i64 (i64, ...) @syscall(i64 {futex}, ptr %at, i32 128, i32 %seen, ptr null)
+  ret void
+}}
+
+define internal void @wake(ptr %at, i32 %n) {{
+  %r = call i64 (i64, ...) @syscall(i64 {futex}, ptr %at, i32 129, i32 %n)
+  ret void
+}}
+
+define internal ptr @serve(ptr %team) {{
+entry:
+  %bell = call ptr @word(ptr %team, i64 0)
+  %tickets = call ptr @word(ptr %team, i64 1)
+  %left = call ptr @word(ptr %team, i64 2)
+  %function.at = call ptr @word(ptr %team, i64 3)
+  %block.at = call ptr @word(ptr %team, i64 4)
+  %status.at = call ptr @word(ptr %team, i64 5)
+  %sleepers = call ptr @word(ptr %team, i64 7)
+  %waits.at = call ptr @word(ptr %team, i64 8)
+  %spin.at = call ptr @word(ptr %team, i64 9)
+  br label %idle
+idle:
+  %spin = load i64, ptr %spin.at
+  %begun = call i64 @now()
+  %end = add i64 %begun, %spin
+  br label %look
+look:
+  %free = load atomic i32, ptr %tickets seq_cst, align 4
+  %is.free = icmp sgt i32 %free, 0
+  br i1 %is.free, label %join, label %rest
+join:
+  %less = sub i32 %free, 1
+  %pair = cmpxchg ptr %tickets, i32 %free, i32 %less seq_cst seq_cst
+  %joined = extractvalue {{ i32, i1 }} %pair, 1
+  br i1 %joined, label %work, label %look
+work:
+  %function = load ptr, ptr %function.at
+  %block = load ptr, ptr %block.at
+  %failed = call i32 %function(ptr %block)
+  %o = atomicrmw or ptr %status.at, i32 %failed seq_cst
+  %l = atomicrmw add ptr %left, i32 1 seq_cst
+  %waits = load atomic i32, ptr %waits.at seq_cst, align 4
+  %is.awaited = icmp ne i32 %waits, 0
+  br i1 %is.awaited, label %tell, label %idle
+tell:
+  call void @wake(ptr %left, i32 1)
+  br label %idle
+rest:
+  call void @{pause_name}({pause_value})
+  %time = call i64 @now()
+  %is.early = icmp slt i64 %time, %end
+  br i1 %is.early, label %look, label %doze
+doze:
+  %seen = load atomic i32, ptr %bell seq_cst, align 4
+  %more = load atomic i32, ptr %tickets seq_cst, align 4
+  %is.more = icmp sgt i32 %more, 0
+  br i1 %is.more, label %look, label %down
+down:
+  %d = atomicrmw add ptr %sleepers, i32 1 seq_cst
+  call void @sleep(ptr %bell, i32 %seen)
+  %u = atomicrmw sub ptr %sleepers, i32 1 seq_cst
+  br label %idle
+}}
+
+define i32 @start(ptr %team, ptr %mask) {{
+  %attributes = alloca [8 x i64]
+  %thread = alloca i64
+  %before = alloca [16 x i64]
+  %1 = call i32 @pthread_attr_init(ptr %attributes)
+  %2 = call i32 @pthread_attr_setstacksize(ptr %attributes, i64 {stack})
+  %3 = call i32 @pthread_attr_setdetachstate(ptr %attributes, i32 1)
+  %4 = call i32 @pthread_sigmask(i32 {setmask}, ptr %mask, ptr %before)
+  %failed = call i32 @pthread_create(ptr %thread, ptr %attributes, ptr @serve, ptr %team)
+  %5 = call i32 @pthread_sigmask(i32 {setmask}, ptr %before, ptr null)
+  %6 = call i32 @pthread_attr_destroy(ptr %attributes)
+  %is.started = icmp eq i32 %failed, 0
+  br i1 %is.started, label %name, label %end
+name:
+  %number = load i64, ptr %thread
+  %7 = call i32 @pthread_setname_np(i64 %number, ptr @name)
+  br label %end
+end:
+  ret i32 %failed
+}}
+
+define i32 @run(ptr %team, ptr %function, ptr %block, i32 %n) {{
+entry:
+  %owner = call ptr @word(ptr %team, i64 6)
+  %pair = cmpxchg ptr %owner, i32 0, i32 1 seq_cst seq_cst
+  %is.mine = extractvalue {{ i32, i1 }} %pair, 1
+  br i1 %is.mine, label %ring, label %alone
+alone:
+  %single = call i32 %function(ptr %block)
+  ret i32 %single
+ring:
+  %bell = call ptr @word(ptr %team, i64 0)
+  %tickets = call ptr @word(ptr %team, i64 1)
+  %left = call ptr @word(ptr %team, i64 2)
+  %function.at = call ptr @word(ptr %team, i64 3)
+  %block.at = call ptr @word(ptr %team, i64 4)
+  %status.at = call ptr @word(ptr %team, i64 5)
+  %sleepers = call ptr @word(ptr %team, i64 7)
+  %waits.at = call ptr @word(ptr %team, i64 8)
+  store ptr %function, ptr %function.at
+  store ptr %block, ptr %block.at
+  store i32 0, ptr %status.at
+  store atomic i32 0, ptr %left seq_cst, align 4
+  store atomic i32 %n, ptr %tickets seq_cst, align 4
+  %b = atomicrmw add ptr %bell, i32 1 seq_cst
+  %asleep = load atomic i32, ptr %sleepers seq_cst, align 4
+  %is.asleep = icmp sgt i32 %asleep, 0
+  br i1 %is.asleep, label %rouse, label %work
+rouse:
+  call void @wake(ptr %bell, i32 %n)
+  br label %work
+work:
+  %own = call i32 %function(ptr %block)
+  %unused = atomicrmw xchg ptr %tickets, i32 0 seq_cst
+  %joined = sub i32 %n, %unused
+  %begun = call i64 @now()
+  %end = add i64 %begun, {patience}
+  br label %look
+look:
+  %gone = load atomic i32, ptr %left seq_cst, align 4
+  %is.all = icmp sge i32 %gone, %joined
+  br i1 %is.all, label %done, label %pause
+pause:
+  call void @{pause_name}({pause_value})
+  %time = call i64 @now()
+  %is.early = icmp slt i64 %time, %end
+  br i1 %is.early, label %look, label %doze
+doze:
+  store atomic i32 1, ptr %waits.at seq_cst, align 4
+  %last = load atomic i32, ptr %left seq_cst, align 4
+  %is.over = icmp sge i32 %last, %joined
+  br i1 %is.over, label %done, label %down
+down:
+  call void @sleep(ptr %left, i32 %last)
+  br label %doze
+done:
+  store atomic i32 0, ptr %waits.at seq_cst, align 4
+  %others = load atomic i32, ptr %status.at seq_cst, align 4
+  store atomic i32 0, ptr %owner seq_cst, align 4
+  %status = or i32 %own, %others
+  ret i32 %status
+}}
+"""
+
+
+class _Team:
+    """Threads that sleep until a caller shares a kernel with them, and end with the process."""
+
+    def __init__(self) -> None:
+        name, value = _PAUSE[platform.machine()]
+        text = _TEXT.format(
+            futex=_FUTEX,
+            stack=_STACK_BYTES,
+            setmask=int(signal.SIG_SETMASK),
+            patience=_SPIN_NANOSECONDS,
+            pause_name=name,
+            pause_value=value,
+            pause_type=value.partition(" ")[0],
+        )
+        find = load_functions("threads", (text,), lambda: compile_text(text))
+        address, number = ctypes.c_void_p, ctypes.c_int32
+        self._start = ctypes.CFUNCTYPE(number, address, address)(find("start"))
+        self.run = ctypes.CFUNCTYPE(number, address, address, address, number)(find("run"))
+        # Threads use this memory until the process ends: it is never freed.
+        memory = (ctypes.c_int64 * (_TEAM_WORDS + 8))()
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(memory))
+        self.address = -(-ctypes.addressof(memory) // 64) * 64
+        self._n_threads = 0
+        self._lock = new_lock()
+
+    def at_least(self, n_threads: int) -> int:
+        """Start threads up to `n_threads`; return how many of those the system has allowed."""
+        if self._n_threads < n_threads:
+            blocked = sum(1 << (number - 1) for number in signal.valid_signals() - SYNCHRONOUS)
+            mask = (ctypes.c_uint64 * 16)(blocked)
+            with self._lock:
+                while self._n_threads < n_threads and not self._start(self.address, mask):
+                    self._n_threads += 1
+            spin = _SPIN_NANOSECONDS if self._n_threads < cpu_count() else 0
+            ctypes.c_int64.from_address(self.address + 9 * 64).value = spin
+        return min(n_threads, self._n_threads)
+
+
+_team: _Team | None = None
+_making = new_lock()
+
+
+def _forget_team() -> None:
+    global _team
+    _team = None
+
+
+os.register_at_fork(after_in_child=_forget_team)
+
+
+def run(code: Code, block: int, n_threads: int) -> None:
+    """Call code with the same block in this thread and at most ``n_threads - 1`` others.
+
+    Threads that come too late do not call it. All others have returned when this function returns.
+    While another caller has the threads, this one works alone.
+
+    Raises
+    ------
+    MemoryError
+        If the code found no memory for its intermediate results.
+    """
+    global _team
+    if n_threads == 1:
+        alone(code, block)
+    elif _FUTEX is None:
+        in_threads(lambda _: alone(code, block), range(n_threads), n_threads)
+    else:
+        if _team is None:
+            with _making:
+                _team = _team or _Team()
+        team = _team
+        check(team.run(team.address, code.address, block, team.at_least(n_threads - 1)))

@@ -76,7 +76,10 @@ def load_functions(name: str, key: tuple[str, ...], make: Callable[[], bytes]) -
                 if object_code is None:
                     object_code = make()
                     _write(name, key, object_code)
-                found = _loaded[name] = _link(object_code)
+                engine = _link(object_code)
+                # Threads may run the code until the process has ended: it is never freed.
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(engine))
+                found = _loaded[name] = engine.get_function_address
     return found
 
 
@@ -165,15 +168,23 @@ def compile_text(text: str) -> bytes:
     return bytes(machine.emit_object(module))
 
 
-def _link(object_code: bytes) -> Find:
+def assemble(text: str) -> Code:
+    """Return the function ``entry`` of a module in LLVM's language; its code is in no file."""
+    with lock:
+        engine = _link(compile_text(text))
+    address = engine.get_function_address("entry")
+    call: Any = _PROTOTYPE(address)
+    call.engine = engine  # which owns the code
+    return Code(address, call)
+
+
+def _link(object_code: bytes) -> Any:
+    """Load object code in an engine, which owns it from now on."""
     llvm = _llvm()
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine())
     engine.add_object_file(llvm.ObjectFileRef.from_data(object_code))
     engine.finalize_object()
-    # Threads may run the code until the process has ended: it is never freed.
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(engine))
-    find: Find = engine.get_function_address
-    return find
+    return engine
 
 
 @cache

@@ -16,7 +16,8 @@ from sharedmem.expressions.kernel import Kernel
 from sharedmem.expressions.language import UFUNCS, WIDENED, Call, Operand, Scalar, Steps
 from sharedmem.expressions.lowering import Dtype, Emit, Parts
 from sharedmem.expressions.numpy_loops import NumpyLoop, find_loop
-from sharedmem.expressions.strips import STEP_BYTES, STRIP, Source, Stage, write_kernel
+from sharedmem.expressions.strips import STEP_BYTES, STRIP, Room, Source, Stage, write_kernel
+from sharedmem.kernels.machine_code import assemble
 from sharedmem.machine.fork_locks import new_lock
 
 
@@ -66,11 +67,11 @@ def _fuse(steps: Steps, operand_dtypes: tuple[Dtype, ...], is_exact: bool) -> Ke
     try:
         body, dtype = program.write(steps)
         text = "\n".join([*libmvec.definitions(body), body])
-        function = lowering.assemble(text)
+        code = assemble(lowering.declared(text))
     except _Unfused:
         return None
     scalar_dtypes = tuple(kind for _, kind in sorted(program.scalars.items()))
-    return Kernel(function, dtype, scalar_dtypes, program.scratch, tuple(program.loops))
+    return Kernel(code, dtype, scalar_dtypes, tuple(program.loops))
 
 
 @dataclass
@@ -103,7 +104,9 @@ class _Program:
         result: _Value = self._values[-1]
         stages = self._stages[: result.stage + 1]
         parts = self._use(result, stages[-1])
-        return write_kernel(stages, result.dtype, parts, self._widest), result.dtype
+        n_operands = len(self._operand_dtypes)
+        room = Room(2 + n_operands + len(self.scalars), 1 + n_operands, self.scratch)
+        return write_kernel(stages, result.dtype, parts, self._widest, room), result.dtype
 
     def _new_value(self, step: Operand | Call) -> _Value:
         if isinstance(step, Operand):

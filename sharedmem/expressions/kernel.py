@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,16 +16,13 @@ from sharedmem.engine.line_view import memory_order
 from sharedmem.expressions.lowering import Dtype
 from sharedmem.expressions.numpy_loops import NumpyLoop
 from sharedmem.expressions.strips import LINE
+from sharedmem.kernels.machine_code import Code, Share, alone
 from sharedmem.machine.tuning import tuning
-
-if TYPE_CHECKING:  # which would import numba
-    from sharedmem.kernels.loops.pieces import Share
 
 Array = NDArray[Any]
 
-# The place of the count of finished elements, after that of claimed ones; and how often the caller
-# reads it before it waits for the other threads.
-_DONE, _LOOKS = 8, 10_000
+# The word of a block in which code tells of floating-point exceptions.
+_NOTED = 11
 
 
 @dataclass(frozen=True)
@@ -34,24 +31,21 @@ class Kernel:
 
     Attributes
     ----------
-    function : callable
-        The machine code.
+    code : Code
+        The machine code; :func:`~sharedmem.expressions.strips.write_kernel` describes its block.
     dtype : dtype
         Of the result.
     scalar_dtypes : tuple of dtype
         The dtypes of the numbers in the expression.
-    scratch : int
-        Bytes for intermediate results.
     loops : tuple of NumpyLoop
         The loops of NumPy's that the machine code calls, and what it needs of them.
     numbers : sequence of ndarray
         Those of the expression, in these types, each repeated for the elements of a step.
     """
 
-    function: Callable[..., None]
+    code: Code
     dtype: Dtype
     scalar_dtypes: tuple[Dtype, ...]
-    scratch: int
     loops: tuple[NumpyLoop, ...]
     numbers: Sequence[Any] = ()
 
@@ -83,7 +77,7 @@ class Kernel:
             Whether `out` is written past the caches, which then do not read it first. It must not
             be an operand.
         share : callable, optional
-            Calls a function in several threads, which share the work.
+            Calls the code in several threads, which share the work.
 
         Returns
         -------
@@ -99,24 +93,14 @@ class Kernel:
         streams = streams and address_of(out) % LINE == 0
         addresses = [address_of(a) for a in (out, *operands)]
         numbers = [address_of(a) for a in self.numbers]
-        size, claim = out.size, tuning.expression_claim_length
-        counts = (ctypes.c_int64 * (2 * _DONE))()
-        claimed = ctypes.addressof(counts)
-        done = claimed + 8 * _DONE
+        head = [0] * 8 + [out.size, streams, tuning.expression_claim_length, 0]
+        block = _words(*head, *addresses, 0, *numbers)
+        (share or alone)(self.code, ctypes.addressof(block))
+        return noted | block[_NOTED]
 
-        # Threads get addresses, and may come back after an exception has ended the call.
-        def work(is_caller: bool, _alive: Any = (out, operands)) -> bool:
-            scratch = ctypes.create_string_buffer(self.scratch)
-            places = [*addresses, ctypes.addressof(scratch), *numbers]
-            arguments = (ctypes.c_void_p * len(places))(*places)
-            self.function(arguments, size, streams, claim, claimed, done)
-            return any(counts[_DONE] >= size for _ in range(_LOOKS if is_caller else 1))
 
-        if share is None:
-            work(True)
-        else:
-            share(work)
-        return noted | int(counts[_DONE + 1])
+def _words(*values: int) -> ctypes.Array[ctypes.c_int64]:
+    return (ctypes.c_int64 * len(values))(*values)
 
 
 def is_plain(a: Array) -> bool:

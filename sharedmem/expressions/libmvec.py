@@ -18,7 +18,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from sharedmem.expressions.lowering import Dtype, Emit, Parts, at_width, processor, vector
+from sharedmem.expressions.lowering import Dtype, Emit, Parts, at_width, vector
+from sharedmem.kernels.machine_code import processor
 
 # By NumPy's names. log10 of powers of ten has to be exact, and libmvec's is not
 # (54 of 600 for float64).

@@ -1,13 +1,10 @@
-"""Vectorized operations as LLVM text, and the compilation of that text.
+"""Vectorized operations as LLVM text.
 
 ``#`` stands for the number of elements per vector.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import os
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,8 +14,6 @@ import numpy as np
 Dtype = np.dtype[Any]
 Parts = tuple[str, ...]
 Emit = Callable[[str], str]
-
-_PTR, _INT = ctypes.c_void_p, ctypes.c_size_t
 
 # How NumPy's types are called that have registers.
 _NAMES: dict[Dtype, str] = {np.dtype(name): llvm for name, llvm in {
@@ -168,35 +163,8 @@ def at_width(text: str, width: int) -> str:
     return text.replace("#2", str(2 * width)).replace("#", str(width))
 
 
-def assemble(text: str) -> Callable[..., None]:
-    """Return the function ``kernel`` of a text, which releases the GIL."""
-    import llvmlite.binding as llvm
-
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    name, features = processor()
-    target = llvm.Target.from_default_triple()
-    machine = target.create_target_machine(cpu=name, features=features, opt=2)
+def declared(text: str) -> str:
+    """Return a text with declarations of the functions of LLVM that it calls."""
     used = set(re.findall(r"call (<\d+ x \w+>) (@llvm[.\w]+)\(", text))
-    declared = [f"declare {form} {name}({form})" for form, name in sorted(used)]
-    module = llvm.parse_assembly("\n".join([*declared, text]))
-    engine = llvm.create_mcjit_compiler(module, machine)  # which owns the machine
-    passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
-    passes.getModulePassManager().run(module, passes)
-    engine.finalize_object()
-    kind = ctypes.CFUNCTYPE(None, _PTR, _INT, _INT, _INT, _PTR, _PTR)
-    function: Any = kind(engine.get_function_address("kernel"))
-    function.engine = engine  # which owns the code, too
-    return function  # type: ignore[no-any-return]
-
-
-def processor() -> tuple[str, str]:
-    """Return the name and the features of the processor to compile for, as numba is told them."""
-    import llvmlite.binding as llvm
-
-    name, features = (os.environ.get(f"NUMBA_CPU_{part}") for part in ("NAME", "FEATURES"))
-    if features is None:
-        features = ""
-        with contextlib.suppress(RuntimeError):  # some processors do not tell
-            features = llvm.get_host_cpu_features().flatten()
-    return llvm.get_host_cpu_name() if name is None else name, features
+    lines = [f"declare {form} {name}({form})" for form, name in sorted(used)]
+    return "\n".join([*lines, text])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sharedmem.expressions import lowering
 from sharedmem.expressions.lowering import Dtype, Emit, Parts
@@ -20,17 +21,37 @@ LINE = 64
 STEP_BYTES = 128
 
 _STRIPS = """
-define void @kernel(ptr %args, i64 %size, i64 %streams, i64 %grain, ptr %next, ptr %done) {{
+declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
+declare ptr @malloc(i64)
+declare void @free(ptr)
+define i32 @entry(ptr %block) {{
 entry:
   %work = alloca [9 x i64]
   %steps = getelementptr i64, ptr %work, i64 4
   %length = getelementptr i64, ptr %work, i64 8
-  %noted = getelementptr i64, ptr %done, i64 1
+  %size.at = getelementptr i64, ptr %block, i64 8
+  %size = load i64, ptr %size.at
+  %streams.at = getelementptr i64, ptr %block, i64 9
+  %streams = load i64, ptr %streams.at
+  %grain.at = getelementptr i64, ptr %block, i64 10
+  %grain = load i64, ptr %grain.at
+  %noted = getelementptr i64, ptr %block, i64 11
+  %addresses = getelementptr i64, ptr %block, i64 12
+  %args = alloca [{n_addresses} x ptr]
+  call void @llvm.memcpy.p0.p0.i64(ptr %args, ptr %addresses, i64 {nbytes}, i1 false)
+  %scratch = call ptr @malloc(i64 {scratch})
+  %scratch.at = getelementptr ptr, ptr %args, i64 {scratch_place}
+  store ptr %scratch, ptr %scratch.at
+  %is.full = icmp eq ptr %scratch, null
+  br i1 %is.full, label %refused, label %begin
+refused:
+  ret i32 1
+begin:
   {clear}
   %is.streamed = icmp ne i64 %streams, 0
   br label %claim
 claim:
-  %first = atomicrmw add ptr %next, i64 %grain seq_cst
+  %first = atomicrmw add ptr %block, i64 %grain seq_cst
   %is.left = icmp slt i64 %first, %size
   br i1 %is.left, label %piece, label %end
 piece:
@@ -57,16 +78,15 @@ strip:
 written:
   {note}
   fence seq_cst
-  %before = atomicrmw add ptr %done, i64 %some seq_cst
   br label %claim
 end:
-  ret void
+  call void @free(ptr %scratch)
+  ret i32 0
 }}
 !0 = !{{i32 1}}
 """
 
 
-# Floating-point exceptions are stored before a piece counts as done: the caller reads them then.
 _CLEAR = "%cleared = call i32 inttoptr (i64 {0} to ptr)(i32 {1})"
 _NOTE = """%raised = call i32 inttoptr (i64 {0} to ptr)(i32 {1})
   %bits = zext i32 %raised to i64
@@ -93,6 +113,24 @@ class Source:
     def element(self, emit: Emit, start: str, index: str) -> str:
         """Return where an element is."""
         return emit(f"getelementptr [{self.dtype.itemsize} x i8], ptr {start}, i64 {index}")
+
+
+class Room(NamedTuple):
+    """The memory that a kernel needs.
+
+    Attributes
+    ----------
+    n_addresses : int
+        How many addresses there are in its block.
+    scratch_place : int
+        The place of the address of intermediate results, which are a thread's own.
+    scratch : int
+        Their bytes.
+    """
+
+    n_addresses: int
+    scratch_place: int
+    scratch: int
 
 
 class Lines:
@@ -160,12 +198,14 @@ class Stage:
         return lowering.at_width("\n".join(lines), width)
 
 
-def write_kernel(stages: Sequence[Stage], dtype: Dtype, parts: Parts, widest: int) -> str:
+def write_kernel(
+    stages: Sequence[Stage], dtype: Dtype, parts: Parts, widest: int, room: Room
+) -> str:
     """Return the text of a kernel that goes through all stages for each strip of the arrays.
 
-    Its arguments are the addresses, how many elements there are, whether the result is written past
-    the caches, how many elements a thread claims at once, and where it is counted how many are
-    claimed and how many are done; behind the latter is what `float_flags` tells.
+    The words of its block: how many elements are claimed, on a cache line of its own; from word 8,
+    how many elements there are, whether the result is written past the caches, how many elements a
+    thread claims at once, and what `float_flags` tells; from word 12, the addresses.
 
     Parameters
     ----------
@@ -177,6 +217,8 @@ def write_kernel(stages: Sequence[Stage], dtype: Dtype, parts: Parts, widest: in
         The registers that hold it.
     widest : int
         Bytes of the widest elements in registers.
+    room : Room
+        The memory that it needs.
     """
     last = stages[-1]
     written = last.store(parts, Source(0, dtype))
@@ -199,7 +241,13 @@ def write_kernel(stages: Sequence[Stage], dtype: Dtype, parts: Parts, widest: in
         forms = zip((_CLEAR, _NOTE), addresses, strict=True)
         clear, note = (form.format(address, float_flags.MASK) for form, address in forms)
     strips = _STRIPS.format(
-        strip=STRIP, width=width, stages="\n".join(main.lines), clear=clear, note=note
+        strip=STRIP,
+        width=width,
+        stages="\n".join(main.lines),
+        clear=clear,
+        note=note,
+        nbytes=8 * room.n_addresses,
+        **room._asdict() | {"scratch": max(room.scratch, 1)},
     )
     return "\n".join([*functions, strips])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +12,9 @@ from numpy.typing import NDArray
 from sharedmem.expressions.binding import bind
 from sharedmem.expressions.fusion import fuse
 from sharedmem.expressions.language import UFUNCS, Call, Name
+from sharedmem.kernels.machine_code import Share
 from sharedmem.machine import float_flags
 from sharedmem.machine.tuning import tuning
-
-if TYPE_CHECKING:  # which would import numba
-    from sharedmem.kernels.loops.pieces import Share
 
 NAMES = {ufunc: name for name, ufunc in UFUNCS.items()}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,9 @@ from sharedmem.engine.operands import as_array, common_shape
 from sharedmem.expressions.binding import bind, compute
 from sharedmem.expressions.fusion import fuse
 from sharedmem.expressions.language import CONSTANTS, Steps, names_in, parse
+from sharedmem.kernels.machine_code import Share
 from sharedmem.machine.tuning import tuning
 from sharedmem.pool.mapreduce import current_pool
-
-if TYPE_CHECKING:  # which would import numba
-    from sharedmem.kernels.loops.pieces import Share
 
 Array = NDArray[Any]
 

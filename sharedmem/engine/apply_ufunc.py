@@ -35,6 +35,7 @@ from sharedmem.engine.regions import (
     write,
 )
 from sharedmem.engine.runners import ArrayRunner, run_serially
+from sharedmem.engine.small_arrays import apply_small
 from sharedmem.machine.float_flags import warned_at_caller
 from sharedmem.machine.tuning import tuning
 
@@ -128,6 +129,10 @@ def apply_ufunc(
     >>> sharedmem.apply_ufunc(np.add, a, np.arange(3)).tolist()
     [[3.0, 4.0, 5.0], [3.0, 4.0, 5.0]]
     """
+    if where is True and order == "K" and not options and type(runner) is ArrayRunner:
+        result = apply_small(ufunc, inputs, out)
+        if result is not None:
+            return result
     n_core_axes = _core_axes(ufunc)
     name = str(getattr(ufunc, "__name__", ufunc))
     if len(inputs) != ufunc.nin:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,6 +23,8 @@ from sharedmem.expressions.language import (
     Written,
     check_bits,
 )
+
+_WIDENED = {name for name, _ in WIDENED}
 
 
 def bind(steps: Sequence[Written], values: Mapping[str, Any]) -> tuple[Steps, list[str], list[Any]]:
@@ -86,28 +87,42 @@ def bind(steps: Sequence[Written], values: Mapping[str, Any]) -> tuple[Steps, li
     return tuple(bound), names, scalars
 
 
-def compute(steps: Steps, operands: tuple[Any, ...], scalars: tuple[Any, ...]) -> Any:
-    """Compute the result of :func:`bind` by NumPy, one operation after the other."""
-    n_uses = Counter(at for step in steps if isinstance(step, Call) for at in step.arguments)
-    values: dict[int, Any] = {}
-    for at, step in enumerate(steps):
-        if isinstance(step, Operand):
-            values[at] = operands[step.index]
-        elif isinstance(step, Scalar):
-            values[at] = scalars[step.index]
-        else:
-            values[at] = _apply(step.function, [values[part] for part in step.arguments])
-            n_uses.subtract(step.arguments)
-            for part in {*step.arguments}:
-                if not n_uses[part]:
-                    del values[part]
-    return values[len(steps) - 1]
+class Computation:
+    """Steps as :func:`bind` returns them, which NumPy computes one after the other."""
+
+    def __init__(self, steps: Steps) -> None:
+        last_use = {at: user for user, step in enumerate(steps) for at in _arguments(step)}
+        self._length = len(steps)
+        self._operands = [(at, s.index) for at, s in enumerate(steps) if isinstance(s, Operand)]
+        self._scalars = [(at, s.index) for at, s in enumerate(steps) if isinstance(s, Scalar)]
+        self._calls = [
+            (at, s.function, s.arguments, [part for part in last_use if last_use[part] == at])
+            for at, s in enumerate(steps)
+            if isinstance(s, Call)
+        ]
+
+    def __call__(self, operands: Sequence[Any], scalars: Sequence[Any]) -> Any:
+        """Return the result; intermediate ones are freed after their last use."""
+        values: list[Any] = [None] * self._length
+        for at, index in self._operands:
+            values[at] = operands[index]
+        for at, index in self._scalars:
+            values[at] = scalars[index]
+        for at, function, arguments, done in self._calls:
+            values[at] = _apply(function, [values[part] for part in arguments])
+            for part in done:
+                values[part] = None
+        return values[-1]
+
+
+def _arguments(step: Step) -> tuple[int, ...]:
+    return step.arguments if isinstance(step, Call) else ()
 
 
 def _apply(name: str, arguments: list[Any]) -> Any:
     function = OPERATORS.get(name) or FUNCTIONS[name]
     result = function(*arguments)
-    if (name, getattr(result, "dtype", None)) in WIDENED:
+    if name in _WIDENED and (name, getattr(result, "dtype", None)) in WIDENED:
         return function(*arguments, dtype="f8").astype(result.dtype)
     return result
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,9 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.arrays.chunks import chunks
+from sharedmem.arrays.shared_array import allocate
 from sharedmem.engine.line_view import memory_order
 from sharedmem.engine.operands import as_array, common_shape
-from sharedmem.expressions.binding import bind, compute
+from sharedmem.engine.runners import ArrayRunner
+from sharedmem.engine.small_arrays import common_form
+from sharedmem.expressions.binding import Computation, bind
 from sharedmem.expressions.fusion import fuse
 from sharedmem.expressions.language import CONSTANTS, Steps, names_in, parse
 from sharedmem.kernels.machine_code import Share
@@ -98,6 +102,10 @@ def evaluate(
     >>> sharedmem.evaluate("out / in_", {"out": a, "in_": 2}).tolist()
     [0.0, 0.125, 0.25, 0.375, 0.5]
     """
+    if arrays is None and type(expression) is str:
+        result = _evaluate_small(expression, named, out)
+        if result is not None:
+            return result
     steps = parse(expression)
     given = _given({*names_in(steps)}, {} if arrays is None else arrays, named)
     values = {name: _as_operand(value) for name, value in given.items()}
@@ -108,6 +116,42 @@ def evaluate(
         dtypes = tuple(np.dtype(x.dtype) for x in operands)
         function = _Function(expression, bound, dtypes, tuple(scalars), size)
         return current_pool().apply_ufunc(function, *operands, out=out)
+
+
+def _evaluate_small(expression: str, named: dict[str, Any], out: Any) -> Any:
+    """Return the value of an expression of small arrays of one shape; None of others."""
+    operands = named.values()
+    shape = common_form(operands if out is None else (*operands, out))
+    if shape is None or not named or type(current_pool().runner) is not ArrayRunner:
+        return None
+    function, names, dtype = _function_of(expression, *((k, a.dtype) for k, a in named.items()))
+    if out is not None and (out.dtype != dtype or not out.flags.writeable):
+        return None
+    if math.prod(shape) > tuning.expression_piece_length:
+        return None
+    with np.errstate(all="ignore"):
+        result = function.compute([named[name] for name in names], function.scalars)
+    if out is None:
+        out = allocate(shape, dtype, range(len(shape)))
+    out[...] = result
+    return out
+
+
+@functools.lru_cache(256)
+def _function_of(
+    expression: str, *operands: tuple[str, np.dtype[Any]]
+) -> tuple[_Function, list[str], np.dtype[Any]]:
+    """Return the function of an expression, its operands, and its dtype, for arrays of dtypes."""
+    steps = parse(expression)
+    examples = _given(
+        {*names_in(steps)}, {}, {name: np.empty(1, dtype) for name, dtype in operands}
+    )
+    with np.errstate(all="ignore"):
+        bound, names, scalars = bind(steps, examples)
+        dtypes = tuple(examples[name].dtype for name in names)
+        function = _Function(expression, bound, dtypes, tuple(scalars), 1)
+        nothing = [examples[name][:0] for name in names]
+        return function, names, np.asarray(function.compute(nothing, scalars)).dtype
 
 
 def _as_operand(value: Any) -> Any:
@@ -157,6 +201,7 @@ class _Function:
         is_long = self.size > tuning.expression_piece_length
         made_from = self.steps, self.dtypes, self.scalars
         self.kernel = fuse(*made_from, is_exact=False) if is_long else None
+        self.compute = Computation(self.steps)
 
     def __reduce__(self) -> Any:
         """Pickle without the machine code: another process compiles its own."""
@@ -187,7 +232,7 @@ class _Function:
 
     def _empty_result(self, operands: tuple[Array, ...], out: tuple[Array, ...]) -> Any:
         if self.kernel is None:
-            result = np.asarray(compute(self.steps, operands, self.scalars))
+            result = np.asarray(self.compute(operands, self.scalars))
         else:
             result = np.empty(operands[0].shape, self.kernel.dtype)
         for target in out:
@@ -201,7 +246,7 @@ class _Function:
     def _compute(self, parts: list[Array]) -> None:
         *operands, out = parts
         if self.kernel is None:
-            result = compute(self.steps, tuple(operands), self.scalars)
+            result = self.compute(operands, self.scalars)
         else:
             result = np.empty(out.shape, self.kernel.dtype)
             plain = [np.require(x, x.dtype.newbyteorder("="), ["C", "A"]) for x in operands]

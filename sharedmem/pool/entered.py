@@ -42,8 +42,11 @@ def innermost() -> Any:
 
     Pools that the coordinator entered before it started a worker are not the worker's.
     """
+    pools = _entered.get()
+    if not pools:  # the common case, on the way of each small sum
+        return None
     here = _place()
-    for place, reference in reversed(_entered.get()):
+    for place, reference in reversed(pools):
         pool = reference()
         if place == here and pool is not None:
             return pool

@@ -15,7 +15,7 @@ import llvmlite.ir as ir
 import numba
 import numpy as np
 
-from sharedmem.expressions import fusion, lowering
+from sharedmem.expressions import fusion
 from sharedmem.expressions.binding import bind
 from sharedmem.expressions.language import parse
 
@@ -43,7 +43,7 @@ def compile_text(expression: str) -> None:
 
 def write_text(expression: str) -> str:
     """Write an expression's text, and compile nothing."""
-    with mock.patch.object(lowering, "assemble") as assemble:
+    with mock.patch.object(fusion, "assemble") as assemble:
         compile_text(expression)
     text: str = assemble.call_args.args[0]
     return text

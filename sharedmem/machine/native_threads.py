@@ -232,7 +232,8 @@ class _Team:
         find = load_functions("threads", (text,), lambda: compile_text(text))
         address, number = ctypes.c_void_p, ctypes.c_int32
         self._start = ctypes.CFUNCTYPE(number, address, address)(find("start"))
-        self.run = ctypes.CFUNCTYPE(number, address, address, address, number)(find("run"))
+        self.run_address = find("run")
+        self.run = ctypes.CFUNCTYPE(number, address, address, address, number)(self.run_address)
         # Threads use this memory until the process ends: it is never freed.
         memory = (ctypes.c_int64 * (_TEAM_WORDS + 8))()
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(memory))
@@ -265,6 +266,29 @@ def _forget_team() -> None:
 os.register_at_fork(after_in_child=_forget_team)
 
 
+def _our_team() -> _Team:
+    global _team
+    if _team is None:
+        with _making:
+            _team = _team or _Team()
+    return _team
+
+
+def helpers(n_threads: int) -> tuple[int, int, int]:
+    """Return what code needs to share a kernel with at most `n_threads` other threads.
+
+    Returns
+    -------
+    run, team, n : int
+        Addresses of a function and of its first argument, and its last one: ``run(team, kernel,
+        block, n)`` calls the kernel. `n` is 0 if no thread can be started.
+    """
+    if _FUTEX is None:
+        return 0, 0, 0
+    team = _our_team()
+    return team.run_address, team.address, team.at_least(n_threads)
+
+
 def run(code: Code, block: int, n_threads: int) -> None:
     """Call code with the same block in this thread and at most ``n_threads - 1`` others.
 
@@ -276,14 +300,10 @@ def run(code: Code, block: int, n_threads: int) -> None:
     MemoryError
         If the code found no memory for its intermediate results.
     """
-    global _team
-    if n_threads == 1:
-        alone(code, block)
-    elif _FUTEX is None:
+    if n_threads > 1 and _FUTEX is None:
         in_threads(lambda _: alone(code, block), range(n_threads), n_threads)
-    else:
-        if _team is None:
-            with _making:
-                _team = _team or _Team()
-        team = _team
+    elif n_threads > 1:
+        team = _our_team()
         check(team.run(team.address, code.address, block, team.at_least(n_threads - 1)))
+    else:
+        alone(code, block)

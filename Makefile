@@ -27,6 +27,11 @@ OLD := $(VENV)-0.3.8
 pip = $(1)/pip install --quiet --disable-pip-version-check --no-compile
 install = { $(pip) uv && $(1)/uv pip install --quiet --python $(1)/python $(2); } || $(pip) $(2)
 
+# Parts of a target run side by side, and each prints when it has ended.
+ifeq (,$(filter -j% --jobs%,$(MAKEFLAGS)))
+MAKEFLAGS += --jobs=2 --output-sync=target
+endif
+
 .PHONY: demo docs test lint types pools unit kernels callers doctests versions version faults soak dtypes \
 	processors fuzz coverage compat bench regressions clean
 

@@ -28,7 +28,7 @@ pip = $(1)/pip install --quiet --disable-pip-version-check --no-compile
 install = { $(pip) uv && $(1)/uv pip install --quiet --python $(1)/python $(2); } || $(pip) $(2)
 
 # Parts of a target run side by side, and each prints when it has ended.
-ifeq (,$(filter -j% --jobs%,$(MAKEFLAGS)))
+ifeq (0,$(MAKELEVEL)$(filter -j% --jobs%,$(MAKEFLAGS)))
 MAKEFLAGS += --jobs=2 --output-sync=target
 endif
 

@@ -43,7 +43,7 @@ def _locator(is_better: Callable[[Any, Any], Any]) -> Callable[..., None]:
                 place = places[outer, column:stop]
                 for j in range(len(value)):
                     value[j] = x[outer, 0, column + j]
-                place[:] = 0
+                    place[j] = 0
                 for i in range(1, n):
                     row = x[outer, i, column:stop]
                     for j in range(len(value)):

@@ -1,70 +1,266 @@
-"""Decorators that compile kernels, and their cache on disk."""
+"""Decorators of kernels, which numba compiles, and whose machine code is called by address.
 
-# mypy: allow-untyped-calls, disable-error-code="misc, unused-ignore"
-# (numba is typed in parts, and in other parts from version to version)
+numba is imported only if there is no code in a file yet.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import ctypes
+import importlib.util
 import os
+import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, cached_property, lru_cache, update_wrapper
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
-import numba
-from numba.core import compiler_lock
-from numba.core.caching import FunctionCache, IndexDataCacheFile
-from numba.core.registry import CPUDispatcher
+import numpy as np
 
-from sharedmem.kernels.parts import PartCompiler
+from sharedmem.kernels import machine_code
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+# Words at the start of a block: the form of the result, a digit for each of its numbers, and the
+# numbers. A digit is an index of RESULTS, the ways to read a word.
+N_RESULTS = 7
+RESULTS = ("", "q", "Q", "d", "?7x")
+DIGIT = 3
+_HEAD = 1 + N_RESULTS
+_WORD = 8
+# What numba distinguishes of the flags of an array: C order, Fortran order, and writeable.
+_C, _F, _WRITEABLE = 0x1, 0x2, 0x400
+_FLAGS = _C | _F | _WRITEABLE
 
 
 def kernel(function: F) -> F:
     """Compile a kernel for the types of its arguments when it is first called with them.
 
-    Kernels release the GIL, divide by zero as NumPy does, and follow IEEE arithmetic (fast-math
-    would break compensated sums and the rules for NaN). They are cached on disk if the cache
-    directory is writable. A kernel may be a closure over other kernels and over numbers.
+    The arguments are arrays, numbers, None, and tuples of these. The kernel returns None, a number,
+    or a tuple of up to N_RESULTS numbers. Kernels release the GIL, divide by zero as NumPy does,
+    and follow IEEE arithmetic (fast-math would break compensated sums and the rules for NaN). They
+    cannot allocate arrays: see :func:`~sharedmem.kernels.loops.intrinsics.on_stack`. A kernel may
+    be a closure over other kernels and over numbers.
     """
-    dispatcher = _dispatcher(function, _Kernel, no_cfunc_wrapper=True)  # no C code calls kernels
-    with contextlib.suppress(RuntimeError, OSError):  # not writable: compiled in each process
-        dispatcher._cache = _KernelCache(function)
-    return cast(F, dispatcher)
+    return cast(F, Kernel(function))
 
 
-def _dispatcher(function: Callable[..., Any], kind: type[CPUDispatcher], **options: Any) -> Any:
-    _name_apart(function)
-    with _jit():
-        dispatcher: Any = numba.njit(nogil=True, error_model="numpy", **options)(function)
-    dispatcher.__class__ = kind
-    return dispatcher
+def part(function: F) -> F:
+    """Compile a part of kernels, which is called by kernels and not from Python.
 
-
-@contextlib.contextmanager
-def _jit() -> Iterator[None]:
-    """Enable numba's compiler, also where NUMBA_DISABLE_JIT runs users' kernels in Python.
-
-    Our kernels contain machine instructions, and cannot run in Python.
+    It is compiled with each kernel that calls it. Inlining by numba would make the kernels take
+    longer to compile.
     """
-    if not _IS_DISABLED:
-        yield
-        return
-    with compiler_lock.global_compiler_lock:  # another thread would disable it again
-        before, _config.DISABLE_JIT = _config.DISABLE_JIT, 0
-        try:
-            yield
-        finally:
-            _config.DISABLE_JIT = before
+    return cast(F, Part(function))
 
 
-_config: Any = numba.config
-_IS_DISABLED = bool(_config.DISABLE_JIT)
+def intrinsic(make: Callable[[], Any]) -> Any:
+    """Define an operation of kernels, from a function that returns an intrinsic of numba."""
+    return Intrinsic(make)
+
+
+def formula(function: F) -> F:
+    """Return the Python function of a kernel: a formula also works on arrays."""
+    return cast(F, getattr(function, "py_func", function))
+
+
+class Intrinsic:
+    """An operation of kernels, which is defined when the first of these is compiled."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        self.__name__ = make.__name__
+
+    @cached_property
+    def _numba_type_(self) -> Any:
+        from sharedmem.kernels import parts
+
+        return parts.type_of_intrinsic(self._make())
+
+
+class Part:
+    """A function that numba compiles with those that call it."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.py_func = function
+        self.__name__, self.__qualname__ = function.__name__, function.__qualname__
+        update_wrapper(self, function)
+
+    def __reduce__(self) -> str:
+        return self.__qualname__
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Refuse calls from Python."""
+        raise TypeError(
+            f"{self.__name__} is a part of kernels and cannot be called from Python; call it from "
+            "a function compiled by numba"
+        )
+
+    @cached_property
+    def dispatcher(self) -> Any:
+        """The function as numba knows it."""
+        from sharedmem.kernels import parts
+
+        return parts.dispatcher(self.py_func)
+
+    @cached_property
+    def _numba_type_(self) -> Any:  # which numba asks for the type of what a function refers to
+        from sharedmem.kernels import parts
+
+        return parts.type_of(self.dispatcher)
+
+
+class Form(NamedTuple):
+    """How a kernel is called with arguments of certain types.
+
+    Attributes
+    ----------
+    code : Code
+    block : type
+        Of blocks of words: the result, and the arguments.
+    pack_into : callable
+        Writes arguments to the words of a block.
+    """
+
+    code: machine_code.Code
+    block: type[ctypes.Array[ctypes.c_uint64]]
+    pack_into: Callable[..., None]
+
+
+class Kernel(Part):
+    """A function that numba compiles for the types of its arguments, and that is called by address.
+
+    The word of an array is its address as an object: compiled code reads its fields, which are part
+    of NumPy's binary interface.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self.forms: dict[tuple[Any, ...], Form] = {}
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Run the kernel."""
+        code, block = self.bind(*arguments)
+        if code.call(block):
+            raise RuntimeError(f"kernel {self.__qualname__} has failed: please report it as a bug")
+        return _result(block) if block[0] else None
+
+    def bind(self, *arguments: Any) -> tuple[machine_code.Code, Any]:
+        """Return the code for arguments, and a block with them, which refers to the arrays."""
+        kinds: list[Any] = []
+        words: list[Any] = []
+        _describe(arguments, kinds, words)
+        key = tuple(kinds)
+        form = self.forms.get(key)
+        if form is None:
+            form = self.forms[key] = self._form(key, arguments)
+        block = form.block()
+        form.pack_into(block, _HEAD * _WORD, *words)
+        return form.code, block
+
+    def _form(self, kinds: tuple[Any, ...], arguments: tuple[Any, ...]) -> Form:
+        formats = "".join(_formats(kinds))
+        size = struct.calcsize(formats) // _WORD
+        code = self._load(", ".join(map(_name, kinds)), arguments)
+        return Form(code, ctypes.c_uint64 * (_HEAD + size), struct.Struct(formats).pack_into)
+
+    def _load(self, types: str, arguments: tuple[Any, ...]) -> machine_code.Code:
+        def make() -> bytes:
+            from sharedmem.kernels import parts
+
+            with notice.while_compiling():
+                return parts.object_code(self.dispatcher, arguments)
+
+        if not self.__module__.startswith(f"{__package__}."):  # its sources are in no key
+            return machine_code.link(make())
+        key = self.__module__, self.__qualname__, repr(_closure_key(self.py_func)), types
+        return machine_code.load(self.__name__.strip("_"), (*key, _numba_version()), make)
+
+
+def _describe(arguments: tuple[Any, ...], kinds: list[Any], words: list[Any]) -> None:
+    for argument in arguments:
+        if isinstance(argument, np.ndarray):
+            kinds.append((argument.dtype, argument.ndim, argument.flags.num & _FLAGS))
+            words.append(id(argument))
+        elif type(argument) is tuple:
+            nested: list[Any] = []
+            _describe(argument, nested, words)
+            kinds.append(tuple(nested))
+        else:
+            kinds.append(type(argument))
+            if argument is not None:
+                words.append(argument)
+
+
+def _is_array(kind: Any) -> bool:
+    return type(kind) is tuple and bool(kind) and isinstance(kind[0], np.dtype)
+
+
+def _formats(kinds: tuple[Any, ...]) -> Iterator[str]:
+    """Yield how the words of arguments are written."""
+    for kind in kinds:
+        if _is_array(kind):
+            yield "Q"
+        elif type(kind) is tuple:
+            yield from _formats(kind)
+        elif issubclass(kind, (bool, np.bool_)):
+            yield "?7x"
+        elif issubclass(kind, np.unsignedinteger):
+            yield "Q"
+        elif issubclass(kind, (int, np.signedinteger)):
+            yield "q"
+        elif issubclass(kind, (float, np.floating)):
+            yield "d"
+        elif kind is not type(None):
+            raise TypeError(f"a kernel takes arrays, numbers, and tuples, got a {kind.__name__}")
+
+
+def _name(kind: Any) -> str:
+    """Return the name of a type for keys."""
+    if _is_array(kind):
+        dtype, ndim, flags = kind
+        order = "C" if flags & _C else "F" if flags & _F else "A"
+        return f"{dtype.str}[{ndim}{order}{'w' if flags & _WRITEABLE else 'r'}]"
+    if type(kind) is tuple:
+        return f"({', '.join(map(_name, kind))})"
+    return str(kind.__name__)
+
+
+def _result(block: Any) -> Any:
+    numbers = _reader(block[0]).unpack_from(block, _WORD)
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+@lru_cache
+def _reader(form: int) -> struct.Struct:
+    formats = ""
+    while form:
+        formats += RESULTS[form & ((1 << DIGIT) - 1)]
+        form >>= DIGIT
+    return struct.Struct(formats)
+
+
+@cache
+def _numba_version() -> str:
+    found = importlib.util.find_spec("numba")
+    assert found is not None
+    assert found.origin is not None
+    return Path(found.origin).with_name("_version.py").read_text()
+
+
+def _source(function: Any) -> Any:
+    return getattr(function, "__wrapped__", formula(function))
+
+
+def _closure_key(function: Callable[..., Any]) -> tuple[Any, ...]:
+    """Return the names of the kernels and the numbers that a function is a closure over."""
+    cells = [_source(cell.cell_contents) for cell in function.__closure__ or ()]
+    return tuple(
+        (cell.__module__, cell.__qualname__, _closure_key(cell)) if callable(cell) else cell
+        for cell in cells
+    )
 
 
 class _Notice:
@@ -82,17 +278,14 @@ class _Notice:
 
     def __init__(self) -> None:
         self._is_told = bool(os.environ.get("SHAREDMEM_QUIET"))
-        self._is_waiting = False
 
     @contextlib.contextmanager
     def while_compiling(self) -> Iterator[None]:
         """Write the notice if the block takes long; the thread that does so ends with the block."""
-        if self._is_told or self._is_waiting or not _is_seen():
+        if self._is_told or not _is_seen():
             yield
             return
-        # Forks of this package wait for this lock, so a fork never sees the thread.
-        with compiler_lock.global_compiler_lock:
-            self._is_waiting = True  # also while the kernels called by this one are compiled
+        with machine_code.lock:  # which a fork waits for: it never sees the thread
             timer = threading.Timer(self.seconds, self._tell)
             timer.daemon = True
             timer.start()
@@ -101,7 +294,6 @@ class _Notice:
             finally:
                 timer.cancel()
                 timer.join()
-                self._is_waiting = False
 
     def _tell(self) -> None:
         self._is_told = True
@@ -117,108 +309,3 @@ def _is_seen() -> bool:
 
 
 notice = _Notice()
-
-
-class _Kernel(CPUDispatcher):
-    """A kernel, which is compiled also with NUMBA_DISABLE_JIT."""
-
-    def compile(self, sig: Any) -> Any:
-        with _jit(), notice.while_compiling():
-            return super().compile(sig)
-
-
-class _Part(_Kernel):
-    """A kernel that only other kernels can call."""
-
-    def __call__(self, *args: Any) -> None:
-        raise TypeError(
-            f"{self.py_func.__name__} is a part of kernels and cannot be called from Python; call "
-            "it from a function compiled by numba"
-        )
-
-
-def part(function: F) -> F:
-    """Compile a part of kernels, which is called by kernels and not from Python.
-
-    It is compiled with each kernel that calls it, and not cached on disk apart. Inlining by numba
-    would make the kernels take longer to compile.
-    """
-    options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    return cast(F, _dispatcher(function, _Part, pipeline_class=PartCompiler, **options))
-
-
-def formula(function: F) -> F:
-    """Return the Python function of a kernel: a formula also works on arrays."""
-    return cast(F, getattr(function, "py_func", function))
-
-
-def _name_apart(function: Callable[..., Any]) -> None:
-    """Give a closure a unique name, from which numba makes the symbol in machine code.
-
-    numba numbers closures of the same name in the order of compilation. Two closures cached by
-    different processes may have the same number, and a process that loads both would get the first
-    one for both.
-    """
-    key = _closure_key(function)
-    if key:
-        function.__qualname__ += f"_{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}"
-
-
-def _source(function: Any) -> Any:
-    return getattr(function, "__wrapped__", formula(function))
-
-
-@cache
-def _folder_digest() -> str:
-    """Return the digest of all sources: kernels are compiled into each other across files."""
-    sources = sorted(Path(__file__).parent.rglob("*.py"))
-    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
-
-
-def _closure_key(function: Callable[..., Any]) -> tuple[Any, ...]:
-    """Return the names of the kernels and the numbers that a function is a closure over."""
-    cells = [_source(cell.cell_contents) for cell in function.__closure__ or ()]
-    return tuple(
-        (cell.__module__, cell.__qualname__, _closure_key(cell)) if callable(cell) else cell
-        for cell in cells
-    )
-
-
-class _Files(IndexDataCacheFile):
-    """Cache files whose names depend on their key.
-
-    numba numbers them. Two processes that compile for different types at the same time may use the
-    same number, and the next process would run code for the wrong type.
-    """
-
-    def save(self, key: Any, data: Any) -> None:
-        name = f"{self._index_name}.{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.nbc"
-        self._save_data(name, data)
-        self._save_index({**self._load_index(), key: name})
-
-
-class _KernelCache(FunctionCache):
-    """A cache of compiled code that also works for closures, and whose failures cost only time.
-
-    numba's own cache raises OSError on a full disk, and its key of a closure over kernels has a
-    number that is different in each process.
-    """
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        super().__init__(function)
-        self._closure = _closure_key(function)
-        self._cache_file = _Files(
-            self._cache_path, self._impl.filename_base, source_stamp=_folder_digest()
-        )
-
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
-        with contextlib.suppress(Exception):  # a damaged file is a miss
-            return super().load_overload(sig, target_context)
-        return None
-
-    def save_overload(self, sig: Any, data: Any) -> None:
-        with contextlib.suppress(Exception):
-            super().save_overload(sig, data)
-
-    def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
-        return (sig, codegen.magic_tuple(), self._closure)

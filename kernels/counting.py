@@ -12,7 +12,6 @@ from sharedmem.kernels.loops.layout import Array
 N_KEYS = 256
 
 
-@kernel
 def count_keys(bits: Array, sign: Any) -> Array:
     """Return the number of occurrences of each key.
 
@@ -26,15 +25,20 @@ def count_keys(bits: Array, sign: Any) -> Array:
     -------
     ndarray of intp, shape (256,)
     """
-    # Neighbors are often equal, and a count just written takes long to read again: four tables.
     counts = np.zeros((4, N_KEYS), np.intp)
+    _count_keys(bits, sign, counts)
+    return counts.sum(axis=0)  # type: ignore[no-any-return]
+
+
+@kernel
+def _count_keys(bits: Array, sign: Any, counts: Array) -> None:
+    # Neighbors are often equal, and a count just written takes long to read again: four tables.
     whole = len(bits) // 4 * 4
     for i in range(0, whole, 4):
         for lane in range(4):
             counts[lane, bits[i + lane] ^ sign] += 1
     for i in range(whole, len(bits)):
         counts[0, bits[i] ^ sign] += 1
-    return counts.sum(axis=0)  # type: ignore[no-any-return]
 
 
 @kernel

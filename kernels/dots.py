@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from sharedmem.kernels.compile import formula, kernel, part
-from sharedmem.kernels.loops.intrinsics import fma
+from sharedmem.kernels.loops.intrinsics import fma, on_stack
 from sharedmem.kernels.loops.lanes import LANES
 from sharedmem.kernels.loops.layout import Array, read_only_view
 from sharedmem.kernels.reduction import State
@@ -44,13 +44,16 @@ def _dot(x: Array, y: Array, total: Array, lost: Array) -> None:
     _add_products(x[whole:], y[whole:], len(x) - whole, total, lost)
 
 
+_lanes = on_stack(LANES)
+
+
 @kernel
 def _complex_dot(x: Array, y: Array, total: Array, lost: Array) -> None:
     """Add the products of real and imaginary parts, which are neighbors.
 
     The first LANES are for parts of the same kind, and the others for those of different kinds.
     """
-    crossed = np.empty(LANES, y.dtype)
+    crossed = _lanes(y)
     for first in range(0, len(x), LANES):
         width = min(LANES, len(x) - first)
         row, other = x[first : first + width], y[first : first + width]

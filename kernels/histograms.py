@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from sharedmem.kernels.compile import kernel, part
+from sharedmem.kernels.loops.intrinsics import on_stack
 from sharedmem.kernels.loops.layout import Array, as_numbers, has_kernel, read_only_view
 from sharedmem.kernels.reduction import LineReduction, State, add_counts, only_part
 
@@ -137,17 +138,24 @@ def weigh(bins: Array, weights: Array, totals: Array) -> None:
         totals[bins[i]] += weights[i]
 
 
+_run = on_stack(RUN)
+
+
 @kernel
-def _count(x: Array, edges: Array, lower: Array, upper: Array, slack: float, counts: Array) -> None:
+def _count(
+    x: Array, edges: Array, lower: Array, upper: Array, slack: float, tables: Array, counts: Array
+) -> None:
     """Add the number of elements of each line in each bin to `counts`.
 
     There are four tables of counts, so that equal neighbors do not wait for each other.
     """
     n_lines, n = x.shape
     n_bins = counts.shape[1]
-    bins = np.empty(RUN, np.int32)
+    bins = _run(np.int32)
     for line in range(n_lines):
-        tables = np.zeros((4, n_bins + 1), np.int64)
+        for table in range(4):
+            for at in range(n_bins + 1):
+                tables[table, at] = 0
         for first in range(0, n, RUN):
             part = x[line, first : first + RUN]
             if slack < np.inf:
@@ -227,7 +235,8 @@ def native(x: Array) -> Array:
 def _chunk(x: Array, edges: Array, limits: tuple[Array, Array, float]) -> State:
     numbers = native(as_numbers(x).transpose(0, 2, 1).reshape(-1, x.shape[1]))
     counts = np.zeros((len(numbers), len(edges) - 1), np.int64)
-    _count(numbers, edges, *limits, counts)
+    tables = np.empty((4, len(edges)), np.int64)
+    _count(numbers, edges, *limits, tables, counts)
     return (counts.reshape(x.shape[0], x.shape[2], -1),)
 
 

@@ -106,6 +106,16 @@ def folders() -> Iterator[Path]:
         yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sharedmem"
 
 
+def writable_folder() -> Path | None:
+    """Return the folder that code is written to, or None if none is writable."""
+    for folder in folders():
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            if os.access(folder, os.W_OK):
+                return folder
+    return None
+
+
 def _read(name: str, key: tuple[str, ...]) -> bytes | None:
     """Return the code in a file; None if there is none for this key, or it is damaged."""
     for folder in folders():
@@ -158,9 +168,13 @@ def _machine() -> Any:
 
 def compile_text(text: str) -> bytes:
     """Return the object code of a module in LLVM's language."""
+    return compile_module(_llvm().parse_assembly(text))
+
+
+def compile_module(module: Any) -> bytes:
+    """Return the object code of a module of llvmlite, which is optimized."""
     llvm = _llvm()
     machine = _machine()
-    module = llvm.parse_assembly(text)
     module.triple, module.data_layout = llvm.get_process_triple(), str(machine.target_data)
     options = llvm.create_pipeline_tuning_options(speed_level=2)
     passes = llvm.create_pass_builder(machine, options)
@@ -170,8 +184,13 @@ def compile_text(text: str) -> bytes:
 
 def assemble(text: str) -> Code:
     """Return the function ``entry`` of a module in LLVM's language; its code is in no file."""
+    return link(compile_text(text))
+
+
+def link(object_code: bytes) -> Code:
+    """Return the function ``entry`` of object code that is in no file."""
     with lock:
-        engine = _link(compile_text(text))
+        engine = _link(object_code)
     address = engine.get_function_address("entry")
     call: Any = _PROTOTYPE(address)
     call.engine = engine  # which owns the code

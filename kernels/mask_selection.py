@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sharedmem.kernels.compile import kernel, part
+from sharedmem.kernels.loops.intrinsics import on_stack
 from sharedmem.kernels.loops.layout import Array
 
 # The number of elements of a mask that are skipped together if none of them is set.
@@ -56,6 +57,9 @@ def keep(mask: Array, x: Array, out: Array) -> None:
                     at += 1
 
 
+_axes = on_stack(64)  # the most axes that NumPy allows
+
+
 @kernel
 def locate(mask: Array, first: int, shape: Array, out: Array) -> None:
     """Write the indices that a part of a mask selects, those of one axis to each row of `out`.
@@ -71,7 +75,7 @@ def locate(mask: Array, first: int, shape: Array, out: Array) -> None:
     out : ndarray, shape (n_axes, n_selected)
     """
     last = len(shape) - 1
-    index = np.empty(len(shape), np.int64)
+    index = _axes(np.int64)
     for axis in range(last, -1, -1):
         index[axis] = first % shape[axis]
         first //= shape[axis]

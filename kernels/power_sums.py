@@ -132,7 +132,7 @@ def _summarizer(known: int) -> Callable[..., None]:
         x: Array, start: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
     ) -> None:
         width = known if known else width
-        lanes = scratch.reshape(-1)
+        lanes = scratch[0]  # and the rows after it, which follow in memory
         for first in range(0, n, SPAN):
             rows = min(SPAN, n - first)
             p = start + first * stride

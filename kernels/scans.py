@@ -10,7 +10,7 @@ import numpy as np
 from sharedmem.kernels.compile import kernel, part
 from sharedmem.kernels.loops import chains
 from sharedmem.kernels.loops.chains import CHAINS
-from sharedmem.kernels.loops.intrinsics import fetch_add, let_others_run
+from sharedmem.kernels.loops.intrinsics import fetch_add, let_others_run, on_stack
 from sharedmem.kernels.loops.lanes import LANES, index, number
 from sharedmem.kernels.loops.layout import Array, is_whole
 from sharedmem.kernels.loops.pieces import Share
@@ -22,6 +22,9 @@ COLUMNS = 512
 _NEXT, _READY = 0, 8
 # How often a thread tests whether the start of its chunk is known before it yields.
 _LOOKS = 1000
+
+_chains, _lanes = on_stack(2, CHAINS), on_stack(3, LANES)
+_columns, _column_values = on_stack(2, COLUMNS), on_stack(COLUMNS)
 
 
 class Scan(NamedTuple):
@@ -64,7 +67,7 @@ def _row_kernel(step: Callable[..., Any], scan_four: Callable[..., None]) -> Cal
 
     @kernel
     def scan_rows(x: Array, out: Array, p: int, n: int, n_lines: int, start: Array) -> None:
-        state = np.empty((2, CHAINS), start.dtype)
+        state = _chains(start)
         n_fours = n_lines // CHAINS * CHAINS
         for at in range(0, n_fours, CHAINS):
             _fill(state, start)
@@ -82,8 +85,7 @@ def _column_kernel(step: Callable[..., Any]) -> Callable[..., None]:
         x: Array, out: Array, p: int, n_outer: int, n: int, stride: int, width: int, start: Array
     ) -> None:
         number = start.dtype.type
-        state = np.empty((2, COLUMNS), start.dtype)
-        values = np.empty(COLUMNS, start.dtype)
+        state, values = _columns(start), _column_values(start)
         for at in range(n_outer):
             for left in range(0, width, COLUMNS):
                 some = min(COLUMNS, width - left)
@@ -127,9 +129,7 @@ def _line_kernel(
         identity: Any,
     ) -> None:  # fmt: skip
         n_chunks = starts.shape[1] - 1
-        lanes = np.empty((3, LANES), starts.dtype)
-        found = np.empty((2, CHAINS), starts.dtype)
-        state = np.empty((2, CHAINS), starts.dtype)
+        lanes, found, state = _lanes(starts), _chains(starts), _chains(starts)
         chunk = fetch_add(cursor, _NEXT, 1)
         while chunk < n_chunks:
             first = p + chunk * grain

@@ -79,8 +79,8 @@ def sum_chain(x: Array, p: int, n: int, identity: Any, lanes: Array) -> Any:
 
     No sum of some of the elements exceeds the bound.
     """
-    lanes[0] = identity
-    lanes[1:] = 0
+    for j in range(LANES):
+        lanes[0, j], lanes[1, j], lanes[2, j] = identity, 0, 0
     width = number(VECTOR)
     _walk_sums(x, p, n // width, width, lanes, number(0), width)
     half = VECTOR
@@ -116,7 +116,8 @@ def chain_reducer(step: Callable[..., Any]) -> Callable[..., Any]:
     @part
     def reduce_chain(x: Array, p: int, n: int, identity: Any, lanes: Array) -> Any:
         total = lanes[0]
-        total[:] = identity
+        for j in range(LANES):
+            total[j] = identity
         nothing = identity - identity
         for q in range(p, p + n - n % LANES, LANES):
             for j in range(LANES):

@@ -20,7 +20,7 @@ class LineKernel(NamedTuple):
     columns : kernel
         ``columns(x, layout, cut, queue, room, result)`` reduces columns, lines side by side.
     rows : kernel
-        ``rows(x, layout, cut, queue, n_scratch, result)`` reduces lines of contiguous elements.
+        ``rows(x, layout, cut, queue, room, result)`` reduces lines of contiguous elements.
     fold : kernel
         ``fold(state, n_lines)`` combines the states of the pieces of lines, those of all first
         pieces before those of all second ones, in the first `n_lines`.
@@ -45,7 +45,7 @@ class LineKernel(NamedTuple):
     queue : (cursor, grain, n_tasks, place, target)
         Threads claim `grain` tasks at a time, and wait, after the last one, for ``cursor[place]``
         to reach `target`.
-    room : (lanes, scratch)
+    room : (lanes, scratch) of columns
         Memory of a thread alone.
     result : (identity, state, out, setting)
         Results go to `out`, if that has elements, and else states to `state`.

@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike
 from sharedmem.kernels.loops.lanes import CALLER, DONE, LANES
 from sharedmem.kernels.loops.layout import Array, as_numbers, flatten, is_whole
 from sharedmem.kernels.loops.lines import LineKernel
-from sharedmem.kernels.loops.rows import BATCH
+from sharedmem.kernels.loops.rows import BATCH, row_room
 from sharedmem.kernels.loops.vector_kernels import WIDTH
 from sharedmem.kernels.reduction import LineReduction, State
 
@@ -177,7 +177,8 @@ def _reduce(spec: KernelSpec, x: Array, share: Share | None, finishes: bool) -> 
         wait = (DONE, n_tasks) if is_caller else (CALLER, 1)
         queue = (cursor, grain, n_tasks, *wait)
         if n_inner == 1:
-            kernel.rows(flat, layout, cut, queue, n_scratch, target)
+            room = row_room(n_parts, n_scratch, dtype, flat.dtype)
+            kernel.rows(flat, layout, cut, queue, room, target)
         else:
             lanes = np.empty((n_parts, max(LANES, cut[1])), dtype)
             scratch = np.empty((n_scratch, kernel.width), dtype)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from sharedmem.kernels.compile import kernel, part
 from sharedmem.kernels.loops.intrinsics import fetch_add, read_only
@@ -98,18 +99,12 @@ def row_kernel(
     reduce_batch = _batch_reducer(add_wide, add_narrow, fold_to, n_lanes)
 
     @kernel
-    def reduce_rows(
-        x: Array, layout: Any, cut: Any, queue: Any, n_scratch: int, result: Any
-    ) -> None:
+    def reduce_rows(x: Array, layout: Any, cut: Any, queue: Any, room: Any, result: Any) -> None:
         start, n_outer, outer_stride, n = layout
         longest, batch = cut
         cursor, grain, n_tasks, place, target = queue
         identity, state, out, setting = result
-        wide = np.empty((len(state), LANES), state.dtype)
-        lanes = np.empty((len(state), NARROW * BATCH), state.dtype)
-        sides = np.empty((len(state), NARROW * BATCH), state.dtype)
-        scratch = np.empty((n_scratch, LANES), state.dtype)
-        turned = np.empty(SHORT * BATCH, x.dtype)
+        wide, lanes, sides, scratch, turned = room
         first = fetch_add(cursor, NEXT, grain)
         while first < n_tasks:
             stop = min(first + grain, n_tasks)
@@ -130,3 +125,16 @@ def row_kernel(
         wait(cursor, place, target)
 
     return reduce_rows
+
+
+def row_room(
+    n_parts: int, n_scratch: int, dtype: DTypeLike, element: np.dtype[Any]
+) -> tuple[Array, ...]:
+    """Return the memory of a thread that reduces rows."""
+    return (
+        np.empty((n_parts, LANES), dtype),
+        np.empty((n_parts, NARROW * BATCH), dtype),
+        np.empty((n_parts, NARROW * BATCH), dtype),
+        np.empty((n_scratch, LANES), dtype),
+        np.empty(SHORT * BATCH, element),
+    )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sharedmem.kernels.compile import kernel, part
+from sharedmem.kernels.compile import formula, part
 from sharedmem.kernels.loops.layout import Array
 from sharedmem.kernels.random.generators import (
     HALF,
@@ -202,7 +202,7 @@ def ziggurat(
     return pair_filler(fill_half)
 
 
-@kernel
+@part
 def _normal_density(x: Any) -> Any:
     return math.exp(-0.5 * x * x)
 
@@ -218,7 +218,7 @@ def _normal_tail(x: Any, edge: Any, element: Word, attempt: Word, key: Key) -> A
         attempt += ONE
 
 
-@kernel
+@part
 def _exponential_density(x: Any) -> Any:
     return math.exp(-x)
 
@@ -241,7 +241,8 @@ _EXPONENTIAL_EDGE = 9.256164544265543
 def normal_tables() -> tuple[Array, Array]:
     """Return the edges of the layers under exp(-x^2/2), and the density there."""
     tail = math.sqrt(math.pi / 2) * math.erfc(_NORMAL_EDGE / math.sqrt(2))
-    edges = _edges(_NORMAL_EDGE, tail, _normal_density, lambda y: math.sqrt(-2 * math.log(y)))
+    density = formula(_normal_density)
+    edges = _edges(_NORMAL_EDGE, tail, density, lambda y: math.sqrt(-2 * math.log(y)))
     return edges, np.exp(-0.5 * edges**2)
 
 
@@ -249,7 +250,8 @@ def normal_tables() -> tuple[Array, Array]:
 def exponential_tables() -> tuple[Array, Array]:
     """Return the edges of the layers under exp(-x), and the density there."""
     tail = math.exp(-_EXPONENTIAL_EDGE)
-    edges = _edges(_EXPONENTIAL_EDGE, tail, _exponential_density, lambda y: -math.log(y))
+    density = formula(_exponential_density)
+    edges = _edges(_EXPONENTIAL_EDGE, tail, density, lambda y: -math.log(y))
     return edges, np.exp(-edges)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from sharedmem.kernels.compile import kernel, part
+from sharedmem.kernels.loops.intrinsics import on_stack
 from sharedmem.kernels.loops.layout import Array
 
 Word = Any  # an unsigned number of 64 bits
@@ -20,6 +21,9 @@ _MULTIPLIER_0, _MULTIPLIER_1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _WEYL_0, _WEYL_1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 LOW_HALF, HALF, ONE = np.uint64(0xFFFFFFFF), np.uint64(32), np.uint64(1)
 _NOT_IN_53_BITS = np.uint64(11)
+
+# The words of a group of counters.
+counter_words = on_stack(4, WIDTH)
 
 
 @kernel
@@ -97,11 +101,11 @@ def filler(fill_group: Callable[..., None], n_values: int) -> Callable[..., None
         ``fill(out, first, key, parameters)``.
     """
     length = n_values * WIDTH
+    group = on_stack(length)
 
     @kernel
     def fill(out: Array, first: int, key: Key, parameters: Any) -> None:
-        words = np.empty((4, WIDTH), np.uint32)
-        values = np.empty(length, out.dtype)
+        words, values = counter_words(np.uint32), group(out)
         start = -(first % length)
         while start < len(out):
             number = np.uint64(first + start)

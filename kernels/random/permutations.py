@@ -14,6 +14,7 @@ from sharedmem.kernels.random.generators import (
     ONE,
     WIDTH,
     Key,
+    counter_words,
     fill_words,
     further_words,
 )
@@ -25,8 +26,9 @@ def count(counts: Array, first: int, n: int, shift: int, key: Key) -> None:
 
     Item i goes to the bucket named by the upper bits of a word of its own.
     """
-    words = np.empty((4, WIDTH), np.uint32)
-    counts[:] = 0
+    words = counter_words(np.uint32)
+    for bucket in range(len(counts)):
+        counts[bucket] = 0
     start = first - first % (4 * WIDTH)
     while start < first + n:
         fill_words(np.uint64(start // 4), key, words)
@@ -38,7 +40,7 @@ def count(counts: Array, first: int, n: int, shift: int, key: Key) -> None:
 @kernel
 def scatter(items: Array, first: int, shift: int, key: Key, places: Array, out: Array) -> None:
     """Write items, numbered from `first`, to the places of their buckets, and advance these."""
-    words = np.empty((4, WIDTH), np.uint32)
+    words = counter_words(np.uint32)
     start = first - first % (4 * WIDTH)
     while start < first + len(items):
         fill_words(np.uint64(start // 4), key, words)
@@ -63,7 +65,7 @@ def shuffle(items: Array, first: int, key: Key) -> None:
     R. Durstenfeld, Algorithm 235: Random permutation, Commun. ACM 7 (1964); D. Lemire, Fast random
     integer generation in an interval (2019).
     """
-    words = np.empty((4, WIDTH), np.uint32)
+    words = counter_words(np.uint32)
     start = first - first % (4 * WIDTH)
     while start < first + len(items):
         fill_words(np.uint64(start // 4), key, words)

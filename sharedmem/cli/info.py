@@ -30,7 +30,7 @@ def describe_machine() -> dict[str, str]:
         "memfd": "no: segments are anonymous mappings" if memfd_flags() is None else "yes",
         "huge pages": _describe_huge_pages(),
         "numba threads": _describe_threading_layer(),
-        "numba cache": _describe_cache(),
+        "kernel cache": _describe_cache(),
         "BLAS threads": _describe_blas(),
         "sharedmem": sharedmem.__version__,
         "system": f"{platform.system()} {platform.release()}, {platform.machine()}",
@@ -59,11 +59,9 @@ def _describe_threading_layer() -> str:
 
 
 def _describe_cache() -> str:
-    from sharedmem.kernels import histograms
+    from sharedmem.kernels import machine_code
 
-    # A kernel that Python calls; others have no cache of their own.
-    path = getattr(getattr(histograms.tally, "stats", None), "cache_path", None)
-    return str(path or "none: each process compiles its kernels")
+    return str(machine_code.writable_folder() or "none: each process compiles its kernels")
 
 
 def _describe_blas() -> str:

@@ -20,7 +20,7 @@ def test_info(capsys):
     assert {"cores", "workers", "memory", "memfd", "sharedmem", "Python"} <= set(lines)
     assert "MADV_COLLAPSE" in lines["huge"]
     assert lines["Python"] == ".".join(map(str, sys.version_info[:3]))
-    cache = Path(next(line for line in text.splitlines() if "numba cache" in line).split()[2])
+    cache = Path(next(line for line in text.splitlines() if "kernel cache" in line).split()[2])
     np.testing.assert_array_equal(sharedmem.bincount(np.zeros(10**6, "i8")), [10**6])
     assert any("tally" in file.name for file in cache.iterdir())
 

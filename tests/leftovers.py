@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import sys
 import threading
 from collections.abc import Callable
 from multiprocessing import resource_tracker
@@ -73,7 +74,9 @@ KINDS: dict[str, Callable[[], set[str]]] = {
 
 
 def look() -> dict[str, set[str]]:
-    """Return what exists of each kind."""
+    """Return what exists of each kind, apart from memory that is kept for later arrays."""
+    if spare_memory := sys.modules.get("sharedmem.memory.spare_memory"):
+        spare_memory.release()
     return {kind: look_for() for kind, look_for in KINDS.items()}
 
 

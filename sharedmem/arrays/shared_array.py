@@ -105,7 +105,6 @@ class SharedArray(np.ndarray[Any, np.dtype[Any]]):
         return allocate(sizes, dtype, axes if order == "C" else axes[::-1])
 
     def __array_finalize__(self, obj: object) -> None:
-        # NumPy checks that a view lies inside of its base. Otherwise the address decides.
         if type(self.base) is not SharedArray and _segment_of(self) is None:
             self.__class__ = _PrivateArray  # type: ignore[assignment]
 
@@ -235,6 +234,12 @@ def _load(key: SegmentKey, layout: Layout) -> SharedArray:
 
 def _segment_of(array: NDArray[Any]) -> Segment | None:
     """Return the segment that contains all bytes of an array, or None."""
+    # NumPy checks that a view lies inside of its base. Otherwise the address decides.
+    base: Any = array.base
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if type(base) is Segment:
+        return base
     address = address_of(array)
     low, high = byte_bounds(array.shape, array.strides, array.dtype.itemsize)
     segment = find_segment(address + low, high - low)
@@ -262,8 +267,11 @@ def allocate(shape: tuple[int, ...], dtype: DTypeLike | None, axes: Sequence[int
     shape += template.shape[1:]
     nbytes = math.prod(shape) * template.itemsize
     try:
+        buffer = Segment(nbytes).buffer
+        if axes == (*range(len(axes)),):
+            return np.ndarray.__new__(SharedArray, shape, template.dtype, buffer)
         sizes = [shape[axis] for axis in axes]
-        array = np.ndarray.__new__(SharedArray, sizes, template.dtype, Segment(nbytes).buffer)
+        array = np.ndarray.__new__(SharedArray, sizes, template.dtype, buffer)
         return array.transpose(sorted(range(len(axes)), key=axes.__getitem__))
     except MemoryError as error:
         if error.args:

@@ -10,9 +10,13 @@ from typing import TypeVar
 
 _Made = TypeVar("_Made")
 
+closed_at_lack: list[Callable[[], bool]] = []
+"""Functions that close descriptors which are only kept for later, where none is left; they return
+whether there were any."""
+
 
 def with_descriptors(make: Callable[[], _Made]) -> _Made:
-    """Return what `make` opens; raise the soft limit on descriptors if none is left.
+    """Return what `make` opens; call :func:`more_descriptors` if none is left.
 
     The limit is not raised before: child processes inherit it, and `select` takes no descriptor
     >= 1024.
@@ -28,7 +32,7 @@ def with_descriptors(make: Callable[[], _Made]) -> _Made:
         except OSError as error:
             if error.errno != errno.EMFILE:
                 raise
-            if not raise_descriptor_limit():
+            if not more_descriptors():
                 raise OSError(error.errno, lack_of_descriptors()) from None
 
 
@@ -44,6 +48,14 @@ def lack_of_descriptors() -> str:
 def descriptor_limit() -> int:
     """Return the soft limit on descriptors of this process."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def more_descriptors() -> bool:
+    """Close descriptors that are only kept for later, or else raise the soft limit on them.
+
+    Return whether there are more now.
+    """
+    return any(close() for close in closed_at_lack) or raise_descriptor_limit()
 
 
 def raise_descriptor_limit() -> bool:

@@ -40,6 +40,15 @@ class Tuning:
     # A value is copied from a row of this size.
     fill_row_bytes: int = _number(16 * KIB, "bytes", "foundation/full-1GiB")
 
+    # Spare memory: so many freed segments wait for the next ones of their size: of less than 1 MiB,
+    # of at most an eighth of the largest size, and larger ones. The largest size is the first of
+    # these numbers of bytes, or a part of the memory if that is less.
+    spare_small: int = _number(32, "segments", "foundation/full-1MiB")
+    spare_medium: int = _number(8, "segments", "foundation/full-8MiB")
+    spare_large: int = _number(2, "segments", "foundation/full-128MiB")
+    spare_bytes: int = _number(128 * MIB, "bytes", "foundation/full-128MiB")
+    spare_share: int = _number(64, "parts")
+
     # Threads. Waking one takes as long as a core needs for this much: see `sharedmem info`.
     thread_bytes: int = _number(2 * MIB, "bytes", "growth/sum-4194304")
     # More tasks than workers, so that workers end together though some are slower.

@@ -18,7 +18,12 @@ _Index = tuple[int | slice, ...]
 
 
 def clear(segment: Segment) -> None:
-    """Allocate the pages of a new segment, which the kernel fills with zeros."""
+    """Fill a new segment with zeros."""
+    if not segment.is_zero:
+        content = np.asarray(segment)
+        fill(segment, content, np.broadcast_to(np.uint8(0), content.shape))
+        return
+    # The kernel clears the pages that it allocates.
     step = tuning.clear_piece_bytes
     starts = range(0, segment.nbytes, step)
     n_threads = _n_threads(segment.nbytes // step)
@@ -27,22 +32,25 @@ def clear(segment: Segment) -> None:
 
 def fill(segment: Segment, target: NDArray[Any], source: NDArray[Any]) -> None:
     """Copy `source` to `target`, a C-contiguous array of the same shape in a new segment."""
+    if target.nbytes <= tuning.fill_piece_bytes:
+        _fill_piece(segment, target, source)
+        return
     if source.flags.c_contiguous:
         target, source = target.reshape(-1), source.reshape(-1)
 
     def fill_piece(index: _Index) -> None:
-        piece = target[(*index, ...)]
-        start = piece.__array_interface__["data"][0] - segment.address
-        segment.populate(start, start + piece.nbytes)
-        np.copyto(piece, source[index], casting="unsafe")
+        _fill_piece(segment, target[(*index, ...)], source[index])
 
     in_threads(fill_piece, _pieces(target), _n_threads(target.nbytes // tuning.fill_piece_bytes))
 
 
 def fill_value(segment: Segment, target: NDArray[Any], value: Any) -> None:
     """Set all elements of `target`, a C-contiguous array in a new segment, to one value."""
+    if target.nbytes <= tuning.fill_row_bytes:
+        _fill_piece(segment, target, value)
+        return
     target = target.reshape(-1)
-    row = np.full(max(tuning.fill_row_bytes // max(target.itemsize, 1), 1), value, target.dtype)
+    row = np.full(max(tuning.fill_row_bytes // target.itemsize, 1), value, target.dtype)
     n_rows, rest = divmod(target.size, row.size)
     rows = target[: n_rows * row.size].reshape(n_rows, row.size)
     fill(segment, rows, np.broadcast_to(row, rows.shape))
@@ -66,6 +74,12 @@ def read(segment: Segment, fd: int, offset: int) -> None:
 
     starts = range(0, segment.nbytes, tuning.fill_piece_bytes)
     in_threads(read_piece, starts, _n_threads(len(starts)))
+
+
+def _fill_piece(segment: Segment, target: NDArray[Any], source: Any) -> None:
+    start = target.__array_interface__["data"][0] - segment.address
+    segment.populate(start, start + target.nbytes)
+    np.copyto(target, source, casting="unsafe")
 
 
 def _n_threads(n_pieces: int) -> int:

@@ -7,13 +7,14 @@ import fcntl
 import functools
 import mmap
 import os
+import time
 from collections.abc import Iterator
 from itertools import compress, count, starmap
 from typing import Any
 
 import numpy as np
 
-from sharedmem.machine.descriptors import descriptor_limit, raise_descriptor_limit, with_descriptors
+from sharedmem.machine.descriptors import descriptor_limit, more_descriptors, with_descriptors
 from sharedmem.machine.freeing import free_with
 from sharedmem.memory.syscalls import Mappings, byte_interface, map_memory, memory_error, unmap
 
@@ -65,6 +66,72 @@ def memfd_flags() -> int | None:
     return None
 
 
+class Memory:
+    """A memory file and its mapping, freed with the last reference to it.
+
+    Attributes
+    ----------
+    fd : int
+        Descriptor of the file. -1 if there is none: the system has no memfd, or this process has no
+        descriptors to spare.
+    address : int
+        Address of the first byte; a multiple of 2 MiB if the memory has 2 MiB or more.
+    length : int
+        Size in bytes, a multiple of the page size.
+    identity : tuple of two ints
+        Device and inode of the file; without a file, the process and the time of the mapping.
+    populated : bytearray
+        Whether each huge page has been allocated as one; empty if `length` < 2 MiB.
+    """
+
+    fd: int
+    address: int
+    length: int
+    identity: tuple[int, int]
+    populated: bytearray
+
+    def __init__(self, descriptors: list[int]) -> None:
+        """Arrange that descriptors, and what will be mapped, are freed with this object.
+
+        A signal handler may raise while the memory is made; where Python frees it, what a handler
+        raises is lost.
+        """
+        self._descriptors = descriptors
+        self._mappings: Mappings = []
+        self._ending = [starmap(unmap, self._mappings), map(os.close, descriptors)]
+        free_with(self, self._ending)
+
+    @classmethod
+    def create(cls, length: int) -> Memory:
+        """Map a new file, which contains zeros."""
+        memory = cls([])
+        create_file(memory._descriptors, length)
+        memory.map(length)
+        return memory
+
+    def map(self, length: int) -> None:
+        """Map the file, or memory without a file if there is no descriptor."""
+        self.fd = fd = self._descriptors[0] if self._descriptors else -1
+        self.length = length
+        self.address = map_file(self._mappings, fd, length)
+        self.populated = bytearray(length // HUGE_PAGE)
+        self.identity = identify(os.fstat(fd)) if fd >= 0 else (-os.getpid(), time.monotonic_ns())
+        if fd >= 0:
+            self._ending[:] = starmap(unmap, self._mappings), closing(fd)
+
+    def has_its_file(self) -> bool:
+        """Return whether the descriptor is still that of the file: user code may have closed it."""
+        try:
+            return self.fd < 0 or identify(os.fstat(self.fd)) == self.identity
+        except OSError:
+            return False
+
+
+def identify(status: os.stat_result) -> tuple[int, int]:
+    """Return device and inode, which identify a memory file."""
+    return status.st_dev, status.st_ino
+
+
 def mapped_bytes(nbytes: int) -> int:
     """Return the size of a file and its mapping: whole huge pages if `nbytes` >= 1 MiB."""
     page = HUGE_PAGE if nbytes >= HUGE_PAGE // 2 else mmap.PAGESIZE
@@ -89,7 +156,7 @@ def create_file(descriptors: list[int], length: int) -> None:
         raise
     (fd,) = descriptors
     # The rest is for files, sockets, and workers. Workers also inherit a segment without one.
-    if fd >= (limit := descriptor_limit()) - min(limit // 4, 512) and not raise_descriptor_limit():
+    if fd >= (limit := descriptor_limit()) - min(limit // 4, 512) and not more_descriptors():
         next(map(os.close, map(descriptors.pop, (-1,))))
         return
     try:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sharedmem.machine.proc import lines, stat_fields
-from sharedmem.memory.segments import Segment, find_identity, identify
+from sharedmem.memory.memory_files import identify
+from sharedmem.memory.segments import Segment, find_identity
 
 
 class SegmentKey(NamedTuple):

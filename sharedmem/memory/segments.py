@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import mmap
+import operator
 import os
 import sys
-import time
 import weakref
-from itertools import repeat, starmap
+from collections.abc import Iterator
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -17,19 +18,15 @@ from sharedmem.machine.cpython import remove_if_dead
 from sharedmem.machine.freeing import free_with
 from sharedmem.machine.limits import total_memory
 from sharedmem.machine.proc import mappings
-from sharedmem.memory.memory_files import (
-    HUGE_PAGE,
-    check_file,
-    closing,
-    create_file,
-    map_file,
-    mapped_bytes,
-)
-from sharedmem.memory.syscalls import Mappings, advise, byte_interface, unmap
+from sharedmem.memory import spare_memory
+from sharedmem.memory.memory_files import HUGE_PAGE, Memory, check_file, identify, mapped_bytes
+from sharedmem.memory.spare_memory import keepers
+from sharedmem.memory.syscalls import advise, byte_interface
 
 # Per call of MADV_COLLAPSE: the kernel drains its page lists once in each, so few calls are faster.
 _COLLAPSE_BYTES = 16 << 20
 _MADV_COLLAPSE = 25
+_call: Any = operator.call
 
 # The live segments of this process, by identity, and by the address of each page (each 2 MiB in
 # segments >= 1 MiB), so that a look-up takes two steps. Entries change at any moment and in any
@@ -38,26 +35,32 @@ _by_identity: dict[tuple[int, int], weakref.ref[Segment]] = {}
 _by_page: dict[int, weakref.ref[Segment]] = {}
 
 
+def _check_limit(nbytes: int) -> None:
+    limit = total_memory()
+    if nbytes > limit:
+        raise MemoryError(
+            f"cannot allocate {nbytes} bytes of shared memory: this machine, or the control "
+            f"group of this process, has {limit} bytes; use numpy.memmap for an array in a "
+            "file, which all functions of sharedmem accept"
+        )
+
+
 class Segment:
     """A piece of anonymous shared memory, freed with the last reference to it.
 
     Parameters
     ----------
     nbytes : int
-        Size in bytes. The memory is zero; the system allocates a page when it is first touched.
+        Size in bytes. The system allocates a page of new memory when it is first touched.
 
     Attributes
     ----------
     nbytes : int
         Size in bytes.
-    fd : int
-        Descriptor of the memory file. -1 if there is no file: the system has no memfd, or this
-        process has no descriptors to spare.
     address : int
         Address of the first byte; a multiple of 2 MiB if the segment has 1 MiB or more.
-    identity : tuple of two ints
-        The same in all processes that map the segment, and unique to it: device and inode of the
-        memory file; without a file, the process and the time at which it was made.
+    is_zero : bool
+        Whether the segment was made with new memory, which is zero.
 
     Raises
     ------
@@ -70,18 +73,22 @@ class Segment:
     is the base of each array on it, so that the last array frees the memory.
     """
 
-    _mappings: Mappings
-
     def __init__(self, nbytes: int) -> None:
-        limit = total_memory() if nbytes >= HUGE_PAGE else nbytes
-        if nbytes > limit:
-            raise MemoryError(
-                f"cannot allocate {nbytes} bytes of shared memory: this machine, or the control "
-                f"group of this process, has {limit} bytes; use numpy.memmap for an array in a "
-                "file, which all functions of sharedmem accept"
-            )
-        create_file(self._hold([]), mapped_bytes(nbytes))
-        self._map(nbytes)
+        length = mapped_bytes(nbytes)
+        shelf = spare_memory.shelf_of(length)
+        self._free_with_last_reference()
+        memory = None
+        if shelf is not None:
+            # Before there is memory: a fork removes the entry.
+            keepers[id(self)] = shelf.append
+            memory = spare_memory.take(shelf, length)
+        self.is_zero = memory is None
+        if memory is None:
+            if length >= HUGE_PAGE and length > spare_memory.largest_kept():
+                _check_limit(nbytes)
+                spare_memory.release()
+            memory = spare_memory.create(length)
+        self._use(memory, nbytes)
 
     @classmethod
     def attach(cls, fd: int, nbytes: int) -> Segment:
@@ -92,46 +99,59 @@ class Segment:
         ValueError
             If `fd` is not a memory file of the size that a segment of `nbytes` bytes has.
         """
-        segment = cls.__new__(cls)
-        cls._hold(segment, [fd])
+        memory = Memory([fd])
         check_file(fd, nbytes)
         known = find_identity(identify(os.fstat(fd)))
         if known is not None:
             return known
-        cls._map(segment, nbytes)
+        memory.map(mapped_bytes(nbytes))
+        segment = cls.__new__(cls)
+        cls._free_with_last_reference(segment)
+        segment.is_zero = False
+        cls._use(segment, memory, nbytes)
         return segment
 
-    def _hold(self, descriptors: list[int]) -> list[int]:
-        """Arrange that all that the segment will hold of the system is freed with it.
-
-        A signal handler may raise while the segment is made; where Python frees it, what a handler
-        raises is lost.
-        """
-        self._descriptors, self._mappings = descriptors, []
-        self._ending = [starmap(unmap, self._mappings), map(os.close, self._descriptors)]
+    def _free_with_last_reference(self) -> None:
+        self._ending: list[Iterator[Any]] = [map(keepers.pop, (id(self),), (None,))]
         free_with(self, self._ending)
-        return descriptors
 
-    def _map(self, nbytes: int) -> None:
-        """Map the file and list the segment."""
-        length = mapped_bytes(nbytes)
-        self.fd = fd = self._descriptors[0] if self._descriptors else -1
-        self.address = map_file(self._mappings, fd, length)
-        self.nbytes = nbytes
-        self._populated = bytearray(length // HUGE_PAGE)
-        self.identity = identify(os.fstat(fd)) if fd >= 0 else (-os.getpid(), time.monotonic_ns())
-        step = mmap.PAGESIZE if length % HUGE_PAGE else HUGE_PAGE
-        pages = range(self.address, self.address + length, step)
-        # Unlisted first: the kernel may give the address to another mapping immediately.
+    def _use(self, memory: Memory, nbytes: int) -> None:
+        """List the segment, whose memory this is."""
+        self._memory, self.nbytes, self.address = memory, nbytes, memory.address
+        self._populated = memory.populated
+        step = HUGE_PAGE if self._populated else mmap.PAGESIZE
+        pages = range(self.address, self.address + memory.length, step)
+        # Unlisted first: the next segment at this address lists itself.
         self._ending[:] = (
             map(remove_if_dead, repeat(_by_page), pages),
-            map(remove_if_dead, (_by_identity,), (self.identity,)),
-            starmap(unmap, self._mappings),
-            *((closing(fd),) if fd >= 0 else ()),
+            map(remove_if_dead, (_by_identity,), (memory.identity,)),
+            # Without a keeper a call without effect: memory is freed with its last reference.
+            map(_call, map(keepers.pop, (id(self),), (id,)), (memory,)),
         )
         reference = weakref.ref(self)
-        _by_identity[self.identity] = reference
+        _by_identity[memory.identity] = reference
         _by_page.update(dict.fromkeys(pages, reference))
+
+    @property
+    def fd(self) -> int:
+        """Descriptor of the memory file, or -1 if there is no file.
+
+        Whoever asks for it may give it to another process, so that the memory is not kept for
+        another segment. There is no file if the system has no memfd, or this process no descriptors
+        to spare.
+        """
+        keepers.pop(id(self), None)
+        return self._memory.fd
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """The same in all processes that map the segment, and unique to it.
+
+        Device and inode of the memory file; without a file, the process and the time at which it
+        was made. Memory whose identity is known is not kept for another segment.
+        """
+        keepers.pop(id(self), None)
+        return self._memory.identity
 
     @property
     def __array_interface__(self) -> dict[str, Any]:
@@ -187,12 +207,8 @@ def find_identity(identity: tuple[int, int]) -> Segment | None:
 def segment_descriptors() -> set[int]:
     """Return the descriptors of all live segments."""
     segments = (reference() for reference in list(_by_identity.values()))
-    return {segment.fd for segment in segments if segment is not None}
-
-
-def identify(status: os.stat_result) -> tuple[int, int]:
-    """Return device and inode, which identify a memory file."""
-    return status.st_dev, status.st_ino
+    memories = (vars(segment)["_memory"] for segment in segments if segment is not None)
+    return {memory.fd for memory in memories}
 
 
 def is_mapped_shared(start: int, stop: int) -> bool:

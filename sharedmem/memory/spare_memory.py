@@ -1,0 +1,88 @@
+"""Memory of freed segments, which is kept for the next segments of the same size.
+
+Memory is kept if no other process can see it: no process was forked while the segment lived, and
+nobody asked for its identity and descriptor, of which keys are made. What is kept is freed at a
+fork. Segments are freed at any moment and in any thread, so memory is kept by C functions alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections import deque
+from collections.abc import Callable
+
+from sharedmem.machine.descriptors import closed_at_lack
+from sharedmem.machine.limits import total_memory
+from sharedmem.machine.tuning import tuning
+from sharedmem.memory.memory_files import HUGE_PAGE, Memory
+
+Shelf = deque[Memory]
+
+# Full shelves drop what they have kept for longest. Those of large memory bound the bytes.
+_small: Shelf = deque(maxlen=tuning.spare_small)
+_medium: Shelf = deque(maxlen=tuning.spare_medium)
+_large: Shelf = deque(maxlen=tuning.spare_large)
+_shelves = _small, _medium, _large
+
+keepers: dict[int, Callable[[Memory], object]] = {}
+"""How the memory of a live segment is kept when it is freed, by the `id` of the segment. A segment
+without an entry may be known to another process."""
+
+_first_process = os.getpid()
+
+
+def shelf_of(length: int) -> Shelf | None:
+    """Return the shelf for memory of a size; None if it is not kept.
+
+    Forked processes keep memory of small segments only, since there may be many such processes.
+    """
+    if length < HUGE_PAGE:
+        return _small
+    if length > (largest := largest_kept()) or os.getpid() != _first_process:
+        return None
+    return _large if length > largest // 8 else _medium
+
+
+@functools.cache
+def largest_kept() -> int:
+    """Return the size of the largest memory that is kept, a small part of what the machine has."""
+    return min(tuning.spare_bytes, total_memory() // tuning.spare_share)
+
+
+def take(shelf: Shelf, length: int) -> Memory | None:
+    """Return the memory of this size that was kept last, for one caller; None if there is none."""
+    while True:
+        memory = next((each for each in reversed(shelf.copy()) if each.length == length), None)
+        if memory is None:
+            return None
+        try:
+            shelf.remove(memory)
+        except ValueError:  # another thread has it
+            continue
+        if memory.has_its_file():
+            return memory
+
+
+def create(length: int) -> Memory:
+    """Return new memory; free what is kept if the system has no other."""
+    try:
+        return Memory.create(length)
+    except MemoryError:
+        if not release():
+            raise
+    return Memory.create(length)
+
+
+def release() -> bool:
+    """Free what is kept, and return whether that was any."""
+    had_any = any(_shelves)
+    for shelf in _shelves:
+        shelf.clear()
+    return had_any
+
+
+closed_at_lack.append(release)
+# Afterwards, too: other threads may have run between the hook and the fork.
+for _forget in (keepers.clear, *(shelf.clear for shelf in _shelves)):
+    os.register_at_fork(before=_forget, after_in_parent=_forget, after_in_child=_forget)

@@ -76,7 +76,7 @@ def bind(steps: Sequence[Written], values: Mapping[str, Any]) -> tuple[Steps, li
             numbers[at] = step.value
         else:
             function, arguments = step.function, step.arguments
-            if all(part in numbers for part in arguments):
+            if numbers.keys() >= set(arguments):
                 numbers[at] = _compute(function, [numbers[part] for part in arguments])
                 continue
             if function == "**" and (power := f"** {numbers.get(arguments[1])!r}") in OPERATORS:

@@ -55,7 +55,10 @@ def more_descriptors() -> bool:
 
     Return whether there are more now.
     """
-    return any(close() for close in closed_at_lack) or raise_descriptor_limit()
+    for close in closed_at_lack:
+        if close():
+            return True
+    return raise_descriptor_limit()
 
 
 def raise_descriptor_limit() -> bool:

@@ -52,16 +52,15 @@ def largest_kept() -> int:
 
 def take(shelf: Shelf, length: int) -> Memory | None:
     """Return the memory of this size that was kept last, for one caller; None if there is none."""
-    while True:
-        memory = next((each for each in reversed(shelf.copy()) if each.length == length), None)
-        if memory is None:
-            return None
-        try:
-            shelf.remove(memory)
-        except ValueError:  # another thread has it
-            continue
-        if memory.has_its_file():
-            return memory
+    for memory in reversed(shelf.copy()):
+        if memory.length == length:
+            try:
+                shelf.remove(memory)
+            except ValueError:  # another thread has it
+                continue
+            if memory.has_its_file():
+                return memory
+    return None
 
 
 def create(length: int) -> Memory:

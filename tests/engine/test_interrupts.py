@@ -22,7 +22,7 @@ from leftovers import left_since, look
 from sharedmem.engine import runners
 from sharedmem.machine import blas, freeing, helper_threads
 from sharedmem.machine.freeing import exhaust
-from sharedmem.memory import fill, segments, syscalls
+from sharedmem.memory import fill, memory_files, segments, spare_memory, syscalls
 from sharedmem.memory.memory_files import map_privately
 from sharedmem.memory.segments import HUGE_PAGE, Segment, find_segment
 
@@ -41,9 +41,11 @@ def ring(*_):
 SIGNALS = [(signal.SIGINT,), (signal.SIGALRM,), (signal.SIGINT, signal.SIGALRM)]
 ROOT = Path(__file__).parents[2]
 RAISED = {signal.SIGINT: KeyboardInterrupt, signal.SIGALRM: AlarmError}
-SOURCES = {
-    module.__file__ for module in (blas, helper_threads, runners, fill, segments, syscalls, freeing)
-}
+MODULES = (
+    *(blas, helper_threads, runners, freeing),
+    *(fill, memory_files, segments, spare_memory, syscalls),
+)
+SOURCES = {module.__file__ for module in MODULES}
 
 
 class Strike:
@@ -230,6 +232,8 @@ def test_an_exception_at_any_moment_ends_the_call(name, helpers):
 MAKE = {
     "small": lambda: Segment(100),
     "large": lambda: Segment(HUGE_PAGE + 1),
+    "small, with new memory": lambda: spare_memory.release() and Segment(100),
+    "large, with new memory": lambda: spare_memory.release() and Segment(HUGE_PAGE + 1),
     "array": lambda: sharedmem.empty((3, 4)),
     "private": lambda: map_privately(OUT_SEGMENT.fd, 4096),
 }
@@ -240,6 +244,7 @@ def test_an_exception_while_memory_is_made_or_freed(name, helpers, monkeypatch):
     """It arrives, also where it strikes while the memory is freed, and nothing is left."""
     # Reads files, which Python closes late, and with a warning, where it is interrupted.
     monkeypatch.setattr(segments, "total_memory", lambda: 1 << 60)
+    spare_memory.largest_kept()
     before = look()
     n_strikes = sum(1 for _ in strike_at_each_moment(MAKE[name], helpers, step=1))
     assert n_strikes > 5

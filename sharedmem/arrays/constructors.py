@@ -33,7 +33,7 @@ def empty(
     Returns
     -------
     SharedArray
-        The array. Its contents are undefined.
+        The array. Its contents are undefined, and may be those of an earlier array.
 
     Raises
     ------

@@ -70,8 +70,7 @@ class Intrinsic:
     """An operation of kernels, which is defined when the first of these is compiled."""
 
     def __init__(self, make: Callable[[], Any]) -> None:
-        self._make = make
-        self.__name__ = make.__name__
+        self._make = self.__wrapped__ = make
 
     @cached_property
     def _numba_type_(self) -> Any:
@@ -256,11 +255,16 @@ def _source(function: Any) -> Any:
 
 def _closure_key(function: Callable[..., Any]) -> tuple[Any, ...]:
     """Return the names of the kernels and the numbers that a function is a closure over."""
-    cells = [_source(cell.cell_contents) for cell in function.__closure__ or ()]
-    return tuple(
-        (cell.__module__, cell.__qualname__, _closure_key(cell)) if callable(cell) else cell
-        for cell in cells
-    )
+    return tuple(_cell_key(cell.cell_contents) for cell in function.__closure__ or ())
+
+
+def _cell_key(value: Any) -> Any:
+    source = _source(value)
+    if callable(source):
+        return source.__module__, source.__qualname__, _closure_key(source)
+    if not isinstance(value, (int, float, tuple, np.generic)):
+        raise TypeError(f"a kernel is a closure over kernels and numbers, got {value!r}")
+    return value
 
 
 class _Notice:

@@ -1,8 +1,9 @@
-"""The command line: `sharedmem stats` and `sharedmem info`."""
+"""The command line: `sharedmem stats`, `sharedmem info`, and `sharedmem warm`."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import sys
 from argparse import Namespace
@@ -13,7 +14,7 @@ import numpy as np
 
 import sharedmem
 from sharedmem.cli.inputs import Skipped, StoredArray, in_isolation, open_arrays, text_of
-from sharedmem.cli.options import UsageError, check, parser
+from sharedmem.cli.options import UsageError, check, check_warm, parser
 
 MAX_PANELS = 50
 
@@ -41,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if sys.stdout is None or sys.stdout.closed:
             raise UsageError("standard output is closed")
-        return _print_info() if options.command == "info" else _print_stats(options)
+        commands = {"info": _print_info, "stats": _print_stats, "warm": _warm}
+        return commands[options.command](options)
     except (UsageError, ImportError) as error:
         return _fail(options, str(error), 2)
     except OutputError as error:
@@ -76,7 +78,7 @@ def _write(text: str, stream: TextIO | None) -> None:
         print(encoded.decode(encoding), file=stream, flush=True)
 
 
-def _print_info() -> int:
+def _print_info(_: Namespace) -> int:
     from sharedmem.cli.info import describe_machine
 
     _print("\n".join(f"{name:<14} {value}" for name, value in describe_machine().items()))
@@ -125,10 +127,34 @@ def _describe(pool: sharedmem.MapReduce, array: StoredArray, options: Namespace)
         return Skipped(array.name, text_of(error), is_fault=True)
 
 
+def _warm(options: Namespace) -> int:
+    from sharedmem.cli import warming
+    from sharedmem.kernels import machine_code
+
+    functions = warming.functions()
+    check_warm(options, functions)
+    folder = machine_code.writable_folder()
+    if folder is None:
+        raise UsageError("no folder for compiled code is writable: set NUMBA_CACHE_DIR to one")
+    names = options.functions or functions
+    tasks = [warming.Task(name, dtype) for name in names for dtype in options.dtype]
+    before = set(folder.glob("*.code"))
+    importlib.import_module("numba")  # once, before the fork
+    with _local_pool(options) as pool:
+        pool.map(warming.warm, tasks)
+    n_new = len(set(folder.glob("*.code")) - before)
+    _print(f"compiled {n_new} kernels, which are kept in {folder}")
+    return 0
+
+
 def _pool(options: Namespace) -> sharedmem.MapReduce:
     if options.dask is None:
-        # By default a pool in a worker is serial; the command line may run in one.
-        n_workers = sharedmem.cpu_count() if options.workers is None else options.workers
-        progress = sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty()
-        return sharedmem.MapReduce(np=n_workers, progress=progress)
+        return _local_pool(options)
     return sharedmem.MapReduce(sharedmem.DaskBackend(options.dask))
+
+
+def _local_pool(options: Namespace) -> sharedmem.MapReduce:
+    # By default a pool in a worker is serial; the command line may run in one.
+    n_workers = sharedmem.cpu_count() if options.workers is None else options.workers
+    progress = sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty()
+    return sharedmem.MapReduce(np=n_workers, progress=progress)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import math
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,6 +16,7 @@ import numpy as np
 import sharedmem
 
 DEFAULT_BINS = 20
+DEFAULT_DTYPES = ("float64", "float32", "int64")
 # Counts and edges of more bins would take more memory than most arrays.
 MAX_BINS = 1_000_000
 
@@ -69,7 +72,34 @@ def parser() -> argparse.ArgumentParser:
     add("--json", action="store_true", help="print JSON")
     add("--plot", type=Path, metavar="PICTURE", help="also draw a picture")
     commands.add_parser("info", help="describe the machine")
+    warm = commands.add_parser(
+        "warm",
+        help="compile functions ahead",
+        description="Compile the kernels of functions, and keep them on disk, where later programs "
+        "find them: in an image of a container, or on the storage of a cluster. Kernels that are "
+        "on disk already are not compiled again.",
+    )
+    warm.add_argument(
+        "functions", nargs="*", metavar="FUNCTION",
+        help="name such as sum or random.normal (default: all functions)",
+    )  # fmt: skip
+    warm.add_argument(
+        "--dtype", type=_dtypes, default=list(DEFAULT_DTYPES), metavar="DTYPE[,DTYPE...]",
+        help=f"dtypes of arrays (default: {','.join(DEFAULT_DTYPES)})",
+    )  # fmt: skip
+    warm.add_argument("--workers", type=int, help="number of processes; 0: serial")
     return parser
+
+
+def check_warm(options: argparse.Namespace, functions: Sequence[str]) -> None:
+    """Refuse functions that are not among `functions`, and a negative number of workers."""
+    for name in options.functions:
+        if name not in functions:
+            near = difflib.get_close_matches(name, functions, 1)
+            hint = f": did you mean {near[0]}?" if near else f"; choose from {', '.join(functions)}"
+            raise UsageError(f"{name!r} is not a function with kernels{hint}")
+    if options.workers is not None and options.workers < 0:
+        raise UsageError(f"--workers must be at least 0, got {options.workers}")
 
 
 def check(options: argparse.Namespace) -> None:
@@ -124,6 +154,14 @@ def _dtype(text: str) -> np.dtype[np.generic]:
     if dtype.itemsize == 0:
         raise argparse.ArgumentTypeError(f"{text!r} has an item size of 0 bytes")
     return dtype
+
+
+def _dtypes(text: str) -> list[str]:
+    dtypes = [_dtype(part.strip()) for part in text.split(",")]
+    for dtype in dtypes:
+        if dtype.kind not in "biufc":
+            raise argparse.ArgumentTypeError(f"{dtype} is not a dtype of numbers")
+    return [dtype.str for dtype in dtypes]
 
 
 def _shape(text: str) -> tuple[int, ...]:

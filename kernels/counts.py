@@ -8,11 +8,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import DTypeLike
 
-from sharedmem.kernels.compile import part
-from sharedmem.kernels.loops.lanes import index
 from sharedmem.kernels.loops.layout import Array, has_kernel
+from sharedmem.kernels.loops.lines import vector_family
 from sharedmem.kernels.loops.pieces import KernelSpec, by_kernel
-from sharedmem.kernels.loops.vector_kernels import vector_kernel
 from sharedmem.kernels.loops.vectors import Vector, tree_sum
 from sharedmem.kernels.reduction import LineReduction, State, add_counts, only_part
 
@@ -22,24 +20,11 @@ def _step(state: Sequence[Vector], rows: Sequence[Vector]) -> Sequence[Vector]:
     return (state[0] + counted.widen(state[0]),)
 
 
-@part
-def _add_few(
-    x: Array, p: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
-) -> None:
-    count = state[0, at:]
-    for _ in range(n):
-        for j in range(width):
-            count[j] += x[index(p + j)] != 0
-        p += stride
+def _fold(a: Sequence[Vector], b: Sequence[Vector]) -> Sequence[Vector]:
+    return (a[0] + b[0],)
 
 
-@part
-def _fold(state: Array, half: int) -> None:
-    for j in range(half):
-        state[0, j] += state[0, j + half]
-
-
-_count_lines = vector_kernel(_step, 1, _add_few, _fold)
+_family = vector_family("count-nonzero", _step, 1, _fold)
 
 
 @lru_cache
@@ -53,7 +38,7 @@ def count_nonzero(dtype: DTypeLike) -> LineReduction:
 
 @lru_cache
 def _spec() -> KernelSpec:
-    return KernelSpec(_count_lines, (0,), np.int64)
+    return KernelSpec(_family, (0,), np.int64)
 
 
 def _numpy_chunk(x: Array) -> State:

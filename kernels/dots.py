@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from sharedmem.kernels.compile import formula, kernel, part
+from sharedmem.kernels import sums
+from sharedmem.kernels.compile import kernel, part
 from sharedmem.kernels.loops.intrinsics import fma, on_stack
 from sharedmem.kernels.loops.lanes import LANES
 from sharedmem.kernels.loops.layout import Array, read_only_view
 from sharedmem.kernels.reduction import State
-from sharedmem.kernels.sums import compensated, two_sum
+from sharedmem.kernels.sums import compensated
+
+two_sum: Any = part(sums.two_sum)
 
 
 @part
@@ -95,7 +98,7 @@ def combine(states: State) -> State:
     with np.errstate(all="ignore"):
         while len(total) > 1:
             even = len(total) // 2 * 2
-            pairs, error = formula(two_sum)(total[0:even:2], total[1:even:2])
+            pairs, error = sums.two_sum(total[0:even:2], total[1:even:2])
             total = np.concatenate([pairs, total[even:]])
             lost = np.concatenate([lost[0:even:2] + lost[1:even:2] + error, lost[even:]])
     return total[0], lost[0]

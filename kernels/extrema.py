@@ -10,51 +10,43 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from sharedmem.kernels.compile import part
-from sharedmem.kernels.loops.lanes import LANES, index
+from sharedmem.kernels.loops.lanes import LANES
 from sharedmem.kernels.loops.layout import Array, as_numbers, has_kernel, is_whole
-from sharedmem.kernels.loops.lines import LineKernel
+from sharedmem.kernels.loops.lines import Family, vector_family
 from sharedmem.kernels.loops.pieces import KernelSpec, Share, finish_lines, reduce_lines
-from sharedmem.kernels.loops.vector_kernels import vector_kernel
 from sharedmem.kernels.loops.vectors import Vector, tree_sum
 from sharedmem.kernels.reduction import LineReduction, State, only_part
 
 
-# A NaN in `a` is kept, and one in `b` fails the first comparison. There are no branches, so that
-# loops are vectorized.
-@part
-def smaller(a: Any, b: Any) -> Any:
+# A NaN in `a` is kept, and one in `b` fails the first comparison.
+def smaller(a: Vector, b: Vector) -> Vector:
     """Return the smaller of two numbers, or NaN if one of them is NaN."""
-    return a if (a <= b) | (a != a) else b
+    return ((a <= b) | a.differs(a)).choose(a, b)
 
 
-@part
-def larger(a: Any, b: Any) -> Any:
+def larger(a: Vector, b: Vector) -> Vector:
     """Return the larger of two numbers, or NaN if one of them is NaN."""
-    return a if (a >= b) | (a != a) else b
+    return ((a >= b) | a.differs(a)).choose(a, b)
 
 
-# These take half as many instructions. They return `b` if a number is NaN.
-@part
-def lesser(a: Any, b: Any) -> Any:
-    """Return the smaller of two numbers, or `b`."""
-    return a if a < b else b
+# These take half as many instructions.
+def lesser(a: Vector, b: Vector) -> Vector:
+    """Return the smaller of two numbers, or `b` if one of them is NaN."""
+    return (a < b).choose(a, b)
 
 
-@part
-def greater(a: Any, b: Any) -> Any:
-    """Return the larger of two numbers, or `b`."""
-    return a if a > b else b
+def greater(a: Vector, b: Vector) -> Vector:
+    """Return the larger of two numbers, or `b` if one of them is NaN."""
+    return (a > b).choose(a, b)
 
 
-def extrema_of(skips_nan: bool) -> LineKernel:
-    """Return the kernels that find the extrema of lines."""
+def extrema_of(name: str, skips_nan: bool = False, place: int = 0) -> Family:
+    """Return the family that finds both extrema of lines; the result is the one at `place`."""
 
     def step(state: Sequence[Vector], rows: Sequence[Vector]) -> Sequence[Vector]:
         smallest, largest = state
         for row in rows:
-            smallest = (row < smallest).choose(row, smallest)
-            largest = (row > largest).choose(row, largest)
+            smallest, largest = lesser(row, smallest), greater(row, largest)
         if not skips_nan and smallest.is_float:
             pairs = zip(rows[::2], rows[-1::-2], strict=True)
             # Counted, because the compiler would pack truth values to combine them.
@@ -63,48 +55,17 @@ def extrema_of(skips_nan: bool) -> LineKernel:
             return has_nan.choose(nan, smallest), has_nan.choose(nan, largest)
         return smallest, largest
 
-    return vector_kernel(step, 2, _widener(skips_nan), fold, _finish)
+    def finish(state: Sequence[Vector], setting: Vector) -> Vector:
+        return state[place]
+
+    return vector_family(name, step, 2, _fold, finish)
 
 
-def _widener(skips_nan: bool) -> Callable[..., None]:
-    """Make the part that updates the extrema of a few lanes by rows."""
-
-    @part
-    def add_few(
-        x: Array, p: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
-    ) -> None:
-        smallest = state[0, at:]
-        largest = state[1, at:]
-        for _ in range(n):
-            for j in range(width):
-                a = x[index(p + j)]
-                if skips_nan:
-                    smallest[j] = lesser(a, smallest[j])
-                    largest[j] = greater(a, largest[j])
-                else:
-                    smallest[j] = smaller(smallest[j], a)
-                    largest[j] = larger(largest[j], a)
-            p += stride
-
-    return add_few
+def _fold(a: Sequence[Vector], b: Sequence[Vector]) -> Sequence[Vector]:
+    return smaller(a[0], b[0]), larger(a[1], b[1])
 
 
-@part
-def _finish(state: Array, n: int, out: Array, place: int) -> None:
-    extrema = state[place]
-    for j in range(n):
-        out[j] = extrema[j]
-
-
-@part
-def fold(state: Array, half: int) -> None:
-    """Combine each of the lanes from `half` with the lane `half` before it."""
-    for j in range(half):
-        state[0, j] = smaller(state[0, j], state[0, j + half])
-        state[1, j] = larger(state[1, j], state[1, j + half])
-
-
-_extrema = extrema_of(skips_nan=False)
+_FAMILIES = extrema_of("minimum", place=0), extrema_of("maximum", place=1)
 
 
 @lru_cache
@@ -169,9 +130,14 @@ def _direct(x: Array, share: Share | None = None, *, dtype: np.dtype[Any], place
 @lru_cache
 def _spec(dtype: np.dtype[Any], place: int) -> KernelSpec:
     kind = dtype.newbyteorder("=")
-    if kind.kind == "f":
-        return KernelSpec(_extrema, (np.inf, -np.inf), kind, setting=place)
-    return KernelSpec(_extrema, (np.iinfo(kind).max, np.iinfo(kind).min), kind, setting=place)
+    return KernelSpec(_FAMILIES[place], identity_of(kind), kind)
+
+
+def identity_of(dtype: np.dtype[Any]) -> tuple[float, float]:
+    """Return the largest and the smallest number of a type."""
+    if dtype.kind == "f":
+        return np.inf, -np.inf
+    return int(np.iinfo(dtype).max), int(np.iinfo(dtype).min)
 
 
 def _numpy_chunk(x: Array) -> State:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from sharedmem.kernels.compile import kernel, part
-from sharedmem.kernels.loops.intrinsics import fma
-from sharedmem.kernels.loops.lanes import index
+from sharedmem.kernels import machine_code
+from sharedmem.kernels.extrema import greater, lesser
+from sharedmem.kernels.loops.emit import Block, entry
 from sharedmem.kernels.loops.layout import Array
-from sharedmem.kernels.loops.vector_kernels import vector_kernel
+from sharedmem.kernels.loops.lines import vector_family
+from sharedmem.kernels.loops.memory import DOUBLE
 from sharedmem.kernels.loops.vectors import Vector
 
 # The bits of a float64.
@@ -59,74 +59,96 @@ def _step(state: Sequence[Vector], rows: Sequence[Vector]) -> Sequence[Vector]:
     return mantissa, lost * scale, exponent + more
 
 
-@part
-def _scaled(product: float, lost: float, exponent: float) -> tuple[float, float, float]:
+def _scaled(product: Vector, lost: Vector, exponent: Vector) -> Sequence[Vector]:
     """Bring a product back into the range of its factors."""
     size = abs(product)
-    scale = _SMALL if size > _LARGE else _LARGE if size < _SMALL else 1.0
-    more = 250.0 if size > _LARGE else -250.0 if size < _SMALL else 0.0
+    is_large, is_small = size > size.full(_LARGE), size < size.full(_SMALL)
+    one, zero = size.full(1), size.full(0)
+    scale = is_large.choose(size.full(_SMALL), is_small.choose(size.full(_LARGE), one))
+    more = is_large.choose(size.full(250), is_small.choose(size.full(-250), zero))
     return product * scale, lost * scale, exponent + more
 
 
-@part
-def _multiply_few(
-    x: Array, p: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
-) -> None:
-    product, lost, exponent = state[0, at:], state[1, at:], state[2, at:]
-    for _ in range(n):
-        for j in range(width):
-            factor: Any = np.float64(x[index(p + j)])
-            if not (_SMALL <= abs(factor) <= _LARGE):
-                factor, more = math.frexp(factor)
-                exponent[j] += more
-            before = product[j]
-            rounded = before * factor
-            rest = fma(lost[j], factor, fma(before, factor, -rounded))
-            product[j], lost[j], exponent[j] = _scaled(rounded, rest, exponent[j])
-        p += stride
+def _fold(a: Sequence[Vector], b: Sequence[Vector]) -> Sequence[Vector]:
+    rounded = a[0] * b[0]
+    rest = a[0].fma(b[0], -rounded) + (a[0] * b[1] + b[0] * a[1])
+    return _scaled(rounded, rest, a[2] + b[2])
 
 
-@part
-def _fold(state: Array, half: int) -> None:
-    for j in range(half):
-        k = j + half
-        a, b = state[0, j], state[0, k]
-        rounded = a * b
-        rest = fma(a, b, -rounded) + (a * state[1, k] + b * state[1, j])
-        state[0, j], state[1, j], state[2, j] = _scaled(rounded, rest, state[2, j] + state[2, k])
+def _power(exponent: Vector) -> Vector:
+    """Return powers of two, of exponents from -1022 to 1023."""
+    return ((exponent + exponent.full(2.0**52 + _BIAS)).bits() << 52).floats()
 
 
-@part
-def _finish(state: Array, n: int, out: Array, setting: Any) -> None:
-    for j in range(n):
-        product, lost = state[0, j], state[1, j]
-        best = product if product == 0 or lost - lost != 0 else product + lost
-        out[j] = math.ldexp(best, int(max(-10_000.0, min(state[2, j], 10_000.0))))
+def _times_power(x: Vector, exponent: Vector) -> Vector:
+    """Return numbers times powers of two, rounded once."""
+    lowest, highest = exponent.full(-1022), exponent.full(1023)
+    normal = lesser(greater(exponent, lowest), highest)
+    rest = lesser(greater(exponent - normal, lowest), highest)
+    return x * _power(rest) * _power(normal)  # only the last one rounds
 
 
-multiply_lines = vector_kernel(_step, 3, _multiply_few, _fold, _finish)
+def _finish(state: Sequence[Vector], setting: Vector) -> Vector:
+    product, lost, exponent = state
+    zero = product.full(0)
+    is_alone = product.equals(zero) | (lost - lost).differs(zero)
+    return _times_power(is_alone.choose(product, product + lost), exponent)
+
+
+FLOATS = vector_family("product-of-floats", _step, 3, _fold, _finish)
 IDENTITY = (1, 0, 0)
 
 
-@kernel
 def multiply_complex(x: Array, product: Array, exponent: Array) -> None:
     """Multiply states by complex numbers, of shape (n_outer, n, n_inner).
 
     Both are scaled only where the product would be too large or too small, so that parts of very
     different size stay as they are.
     """
-    n_outer, n, n_inner = x.shape
-    for outer in range(n_outer):
-        for i in range(n):
-            for j in range(n_inner):
-                a, b = product[outer, j], x[outer, i, j]
-                c = a * b
-                size = max(abs(c.real), abs(c.imag))
-                if not (SMALLEST <= size < np.inf):
-                    _, p = math.frexp(max(abs(a.real), abs(a.imag)))
-                    _, q = math.frexp(max(abs(b.real), abs(b.imag)))
-                    a = complex(math.ldexp(a.real, -p), math.ldexp(a.imag, -p))
-                    b = complex(math.ldexp(b.real, -q), math.ldexp(b.imag, -q))
-                    c = a * b
-                    exponent[outer, j] += p + q
-                product[outer, j] = c
+    code = machine_code.load(
+        "complex-product", (), lambda: machine_code.compile_text(_emit_complex(), unrolls=False)
+    )
+    block = np.array([*(a.ctypes.data for a in (x, product, exponent)), *x.shape], np.int64)
+    machine_code.alone(code, block.ctypes.data)
+
+
+def _emit_complex() -> str:
+    code = entry()
+    block = Block(code)
+    x, product, exponent = (block.numbers(place, DOUBLE) for place in range(3))
+    n_outer, n, n_inner = (block.integer(place) for place in range(3, 6))
+    with code.loop(0, n_outer) as outer, code.loop(0, n) as i, code.loop(0, n_inner) as j:
+        at = outer * n_inner + j
+        a = [product.load(at * 2 + part, 1) for part in range(2)]
+        b = [x.load(((outer * n + i) * n_inner + j) * 2 + part, 1) for part in range(2)]
+        parts = [code.variable(part) for part in _times(a, b)]
+        size = _size([part.get() for part in parts])
+        has_room = (size >= size.full(SMALLEST)) & (size < size.full(math.inf))
+        with code.when(code.any(has_room.equals(has_room.full(0)))):
+            p, q = _exponent(_size(a)), _exponent(_size(b))
+            a = [_times_power(part, -p) for part in a]
+            b = [_times_power(part, -q) for part in b]
+            for part, value in zip(parts, _times(a, b), strict=True):
+                part.set(value)
+            exponent.store(exponent.load(at, 1) + (p + q), at)
+        for place, part in enumerate(parts):
+            product.store(part.get(), at * 2 + place)
+    code.leave()
+    return str(code.module)
+
+
+def _times(a: Sequence[Vector], b: Sequence[Vector]) -> tuple[Vector, Vector]:
+    return a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]
+
+
+def _size(number: Sequence[Vector]) -> Vector:
+    return greater(abs(number[1]), abs(number[0]))
+
+
+def _exponent(size: Vector) -> Vector:
+    """Return the exponents of mantissas in [0.5, 1); of zero, infinity, and NaN, zero."""
+    zero, far = size.full(0), size.full(100)
+    is_tiny = size < size.full(2.0**-900)
+    _, exponent = _split(is_tiny.choose(size * size.full(2.0**100), size))
+    exponent = exponent + is_tiny.choose(size.full(1) - far, size.full(1))
+    return ((size - size).equals(zero) & size.differs(zero)).choose(exponent, zero)

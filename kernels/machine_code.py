@@ -166,17 +166,21 @@ def _machine() -> Any:
     )
 
 
-def compile_text(text: str) -> bytes:
-    """Return the object code of a module in LLVM's language."""
-    return compile_module(_llvm().parse_assembly(text))
+def compile_text(text: str, unrolls: bool = True) -> bytes:
+    """Return the object code of a module in LLVM's language: see :func:`compile_module`."""
+    return compile_module(_llvm().parse_assembly(text), unrolls)
 
 
-def compile_module(module: Any) -> bytes:
-    """Return the object code of a module of llvmlite, which is optimized."""
+def compile_module(module: Any, unrolls: bool = True) -> bytes:
+    """Return the object code of a module of llvmlite, which is optimized.
+
+    Where loops are written as they shall run, it takes half the time not to unroll them.
+    """
     llvm = _llvm()
     machine = _machine()
     module.triple, module.data_layout = llvm.get_process_triple(), str(machine.target_data)
-    options = llvm.create_pipeline_tuning_options(speed_level=2)
+    options = llvm.create_pipeline_tuning_options(speed_level=2 if unrolls else 1)
+    options.loop_unrolling = unrolls
     passes = llvm.create_pass_builder(machine, options)
     passes.getModulePassManager().run(module, passes)
     return bytes(machine.emit_object(module))

@@ -10,11 +10,11 @@ from numpy.typing import DTypeLike
 
 from sharedmem.kernels.loops.layout import Array, as_numbers, has_kernel, is_whole
 from sharedmem.kernels.loops.pieces import KernelSpec, Share, combine_states, reduce_lines
-from sharedmem.kernels.power_sums import IDENTITY, N_SCRATCH, add_lines
+from sharedmem.kernels.power_sums import IDENTITY, SUMMARY
 from sharedmem.kernels.reduction import LineReduction, State
 from sharedmem.kernels.sums import compensated
 
-_summarizing = KernelSpec(add_lines, IDENTITY, np.float64, N_SCRATCH)
+_summarizing = KernelSpec(SUMMARY, IDENTITY, np.float64)
 
 
 class Moments(NamedTuple):
@@ -119,7 +119,7 @@ def _chunk(x: Array, share: Share | None = None, *, power: int = 0) -> Any:
 
 
 def _combine(a: State, b: State) -> State:
-    return combine_states(add_lines, a, b)
+    return combine_states(_summarizing, a, b)
 
 
 def _finite_moments(state: State) -> tuple[Array, ...]:

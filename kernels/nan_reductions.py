@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from sharedmem.kernels import extrema, products, sums, variances
-from sharedmem.kernels.compile import part
-from sharedmem.kernels.loops.lanes import index
 from sharedmem.kernels.loops.layout import Array, as_numbers, has_kernel, is_whole
+from sharedmem.kernels.loops.lines import vector_family
 from sharedmem.kernels.loops.pieces import (
     KernelSpec,
     Share,
@@ -19,17 +18,11 @@ from sharedmem.kernels.loops.pieces import (
     reduce_chunk,
     reduce_lines,
 )
-from sharedmem.kernels.loops.vector_kernels import vector_kernel
 from sharedmem.kernels.loops.vectors import Step, Vector, tree_sum
 from sharedmem.kernels.reduction import LineReduction, State
 
 
-@part
-def _or_zero(x: Any) -> Any:
-    return x if x == x else 0.0
-
-
-def _vector_or_zero(x: Vector) -> Vector:
+def _or_zero(x: Vector) -> Vector:
     return x.is_nan(x).choose(x.full(0), x)
 
 
@@ -41,41 +34,22 @@ def _counter(add: sums.Addition) -> Step:
         zero, one = total.full(0), total.full(1)
         wide = [row.widen(total) for row in rows]
         counted = tree_sum([row.is_nan(row).choose(zero, one) for row in wide])
-        return *add(total, lost, [_vector_or_zero(row) for row in wide]), count + counted
+        return *add(total, lost, [_or_zero(row) for row in wide]), count + counted
 
     return step
 
 
-_add_numbers = sums.few_adder(_or_zero)
-
-
-@part
-def _add_few(
-    x: Array, p: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
-) -> None:
-    _add_numbers(x, p, n, stride, state, at, width, scratch)
-    count = state[2, at:]
-    for _ in range(n):
-        for j in range(width):
-            a = x[index(p + j)]
-            count[j] += a == a
-        p += stride
-
-
-@part
-def _fold(state: Array, half: int) -> None:
-    sums.fold(state, half)
-    for j in range(half):
-        state[2, j] += state[2, j + half]
+def _fold(a: Sequence[Vector], b: Sequence[Vector]) -> Sequence[Vector]:
+    return *sums.fold(a[:2], b[:2]), a[2] + b[2]
 
 
 # By whether results are precise.
-_count_lines = {
-    is_precise: vector_kernel(_counter(add), 3, _add_few, _fold)
-    for is_precise, add in sums.ADDITIONS.items()
+_counting = {
+    is_precise: vector_family(f"nan-mean{'' if is_precise else '-roughly'}", step, 3, _fold)
+    for is_precise, step in ((one, _counter(add)) for one, add in sums.ADDITIONS.items())
 }
-_sum_lines = sums.sum_of(_or_zero, _vector_or_zero)
-_extrema_lines = extrema.extrema_of(skips_nan=True)
+_adding = sums.sum_of("numbers-not-nan", _or_zero)
+_extrema = extrema.extrema_of("nan-extrema", skips_nan=True)
 
 
 @lru_cache
@@ -91,7 +65,7 @@ def add(dtype: np.dtype[Any], result: np.dtype[Any]) -> LineReduction:
 
 @lru_cache
 def _sum_spec(is_precise: bool, result: np.dtype[Any] | None) -> KernelSpec:
-    return KernelSpec(_sum_lines[is_precise], (0, 0), np.float64, 0, result, setting=1.0)
+    return KernelSpec(_adding[is_precise].sums, (0, 0), np.float64, result)
 
 
 @lru_cache
@@ -145,7 +119,7 @@ def _has_sums(dtype: np.dtype[Any], result: np.dtype[Any]) -> bool:
 
 @lru_cache
 def _count_spec(is_precise: bool) -> KernelSpec:
-    return KernelSpec(_count_lines[is_precise], (0, 0, 0), np.float64)
+    return KernelSpec(_counting[is_precise], (0, 0, 0), np.float64)
 
 
 def _counted_numpy_chunk(x: Array, plain: Callable[[Array], State]) -> State:
@@ -208,7 +182,7 @@ def _minmax(dtype: np.dtype[Any]) -> LineReduction:
             return np.fmin.reduce(x, axis=1), np.fmax.reduce(x, axis=1)
         numbers = as_numbers(x)
         kind = numbers.dtype.newbyteorder("=")
-        spec = KernelSpec(_extrema_lines, (np.inf, -np.inf), kind, setting=0)
+        spec = KernelSpec(_extrema, extrema.identity_of(kind), kind)
         smallest, largest = reduce_lines(spec, numbers, share)
         is_nan = smallest > largest
         return tuple(

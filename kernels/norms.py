@@ -9,26 +9,18 @@ from typing import Any
 import numpy as np
 
 from sharedmem.kernels import extrema, sums
-from sharedmem.kernels.compile import part
 from sharedmem.kernels.loops.layout import Array, as_numbers, has_kernel
 from sharedmem.kernels.loops.pieces import KernelSpec, Share, reduce_lines
+from sharedmem.kernels.loops.vectors import Vector
 from sharedmem.kernels.reduction import LineReduction, State
 
 
-@part
-def magnitude(x: Any) -> Any:
-    """Return the magnitude of a real number."""
-    return abs(x)
-
-
-@part
-def square(x: Any) -> Any:
-    """Return the square of a number."""
+def _square(x: Vector) -> Vector:
     return x * x
 
 
-_add_magnitudes = sums.sum_of(magnitude)
-_add_squares = sums.sum_of(square)
+_adding_magnitudes = sums.sum_of("magnitudes", abs)
+_adding_squares = sums.sum_of("squares", _square)
 
 
 @lru_cache
@@ -90,8 +82,8 @@ def _chunk(
     x: Array, share: Share | None = None, *, squares: bool = False, scale: float = 1
 ) -> State:
     numbers = as_numbers(x) if scale == 1 else as_numbers(x) * scale
-    kernel = (_add_squares if squares else _add_magnitudes)[sums.is_precise(x.dtype)]
-    parts = reduce_lines(KernelSpec(kernel, (0, 0), np.float64, setting=1.0), numbers, share)
+    families = (_adding_squares if squares else _adding_magnitudes)[sums.is_precise(x.dtype)]
+    parts = reduce_lines(KernelSpec(families.sums, (0, 0), np.float64), numbers, share)
     if x.dtype.kind == "c":  # the real and the imaginary part side by side
         return sums.combine(
             tuple(part[:, 0::2] for part in parts), tuple(part[:, 1::2] for part in parts)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import math
+from collections.abc import Sequence
 
-import numpy as np
-
-from sharedmem.kernels.compile import part
 from sharedmem.kernels.extrema import greater, lesser
-from sharedmem.kernels.loops.lanes import LANES, index
-from sharedmem.kernels.loops.layout import Array
-from sharedmem.kernels.loops.lines import line_kernel
+from sharedmem.kernels.loops.emit import Emitter, Variable
+from sharedmem.kernels.loops.integers import Int
+from sharedmem.kernels.loops.lanes import LANES
+from sharedmem.kernels.loops.lines import Family
+from sharedmem.kernels.loops.memory import Numbers, Table
+from sharedmem.kernels.loops.vectors import Vector
+from sharedmem.kernels.loops.walks import add_groups
 from sharedmem.kernels.sums import two_sum
 from sharedmem.kernels.variances import SPAN, exact_product, mean_difference, mean_of_four
 
 
-@part
-def merge_powers(a: Any, b: Any, delta: Any) -> Any:
+def merge_powers(
+    a: Sequence[Vector], b: Sequence[Vector], delta: Vector
+) -> tuple[Vector, Vector, Vector]:
     """Return the sums of the powers 2, 3, 4 of deviations from the mean of two sets together.
 
     Each set is a count and these sums about its own mean. The means differ by `delta`.
@@ -29,199 +31,219 @@ def merge_powers(a: Any, b: Any, delta: Any) -> Any:
     """
     n_a, m2_a, m3_a, m4_a = a
     n_b, m2_b, m3_b, m4_b = b
+    three, four, six = (delta.full(number) for number in (3, 4, 6))
     n = n_a + n_b
     p = n_a / n
     q = n_b / n
     square = delta * delta
     product = n_a * q
     between = square * product  # NaN where the means overflow
-    m2 = m2_a + m2_b + (between if between == between else np.inf)
-    m3 = m3_a + m3_b + delta * (square * product * (p - q) + 3 * (p * m2_b - q * m2_a))
+    m2 = m2_a + m2_b + between.or_infinity()
+    m3 = m3_a + m3_b + delta * (between * (p - q) + three * (p * m2_b - q * m2_a))
     m4 = (
-        m4_a + m4_b + square * (square * product * (p * p - p * q + q * q))
-        + 6 * square * (p * p * m2_b + q * q * m2_a) + 4 * delta * (p * m3_b - q * m3_a)
+        m4_a + m4_b + square * (between * (p * p - p * q + q * q))
+        + six * square * (p * p * m2_b + q * q * m2_a) + four * delta * (p * m3_b - q * m3_a)
     )  # fmt: skip
     return m2, m3, m4
 
 
-# The rows of a state.
+# A state: the sum and its rounding error, the count, the powers of deviations from the mean, the
+# extrema, and the counts of NaN, of infinity, and of its negative.
 TOTAL, LOST, COUNT, M2, M3, M4, MIN, MAX, N_NAN, N_PLUS, N_MINUS = range(11)
-# The number of rows of scratch space: a state, and the sums of a span, from _CENTER.
-N_SCRATCH = 18
-IDENTITY = (0, 0, 0, 0, 0, 0, np.inf, -np.inf, 0, 0, 0)
+IDENTITY = (0, 0, 0, 0, 0, 0, math.inf, -math.inf, 0, 0, 0)
 
 
-@part
-def _merge_lane(state: Array, j: int, part: Array, k: int) -> None:
-    """Add the moments in lane `k` of `part` to those in lane `j` of `state`."""
-    n_a = state[COUNT, j]
-    n_b = part[COUNT, k]
-    if n_b == 0:
-        return
-    if n_a == 0:
-        for s in range(M4 + 1):
-            state[s, j] = part[s, k]
-        return
-    delta = mean_difference(
-        n_a, state[TOTAL, j], state[LOST, j], n_b, part[TOTAL, k], part[LOST, k]
-    )
-    a = n_a, state[M2, j], state[M3, j], state[M4, j]
-    b = n_b, part[M2, k], part[M3, k], part[M4, k]
-    state[M2, j], state[M3, j], state[M4, j] = merge_powers(a, b, delta)
-    state[COUNT, j] = n_a + n_b
-    state[TOTAL, j], error = two_sum(state[TOTAL, j], part[TOTAL, k])
-    state[LOST, j] += part[LOST, k] + error
+def _merge(a: Sequence[Vector], b: Sequence[Vector]) -> list[Vector]:
+    """Return the sums of two sets together, from TOTAL to M4."""
+    n_a, n_b = a[COUNT], b[COUNT]
+    delta = mean_difference(n_a, a[TOTAL], a[LOST], n_b, b[TOTAL], b[LOST])
+    powers = merge_powers((n_a, *a[M2 : M4 + 1]), (n_b, *b[M2 : M4 + 1]), delta)
+    total, error = two_sum(a[TOTAL], b[TOTAL])
+    both = [total, a[LOST] + (b[LOST] + error), n_a + n_b, *powers]
+    zero = n_a.full(0)
+    return [
+        n_b.equals(zero).choose(one, n_a.equals(zero).choose(other, merged))
+        for one, other, merged in zip(a, b, both, strict=False)
+    ]
 
 
-# Where a span keeps its powers of deviations, their center, and its extrema: in one array, because
-# the compiler does not vectorize loops over so many arrays that might overlap.
-_CENTER, _P1, _P2, _P3, _P4, _LOW, _HIGH = (LANES * row for row in range(M4 + 1, M4 + 8))
+# What is summed of a span of rows: powers of deviations from a center, and extrema.
+_CENTER, _P1, _P2, _P3, _P4, _LOW, _HIGH = range(7)
 
 
-def _power_adder(known: int) -> Callable[..., None]:
-    """Make the part that sums powers of deviations of a few rows from a center."""
-
-    @part
-    def add_powers(x: Array, p: int, n: int, stride: int, width: int, lanes: Array) -> None:
-        width = known if known else width
-        for j in range(width):
-            lanes[index(_P1 + j)] = 0
-            lanes[index(_P2 + j)] = 0
-            lanes[index(_P3 + j)] = 0
-            lanes[index(_P4 + j)] = 0
-            lanes[index(_LOW + j)] = np.inf
-            lanes[index(_HIGH + j)] = -np.inf
-        for _ in range(n // 2):
-            for j in range(width):
-                a = np.float64(x[index(p + j)])
-                b = np.float64(x[index(p + stride + j)])
-                low, high = (a, b) if a < b else (b, a)
-                lanes[index(_LOW + j)] = lesser(low, lanes[index(_LOW + j)])
-                lanes[index(_HIGH + j)] = greater(high, lanes[index(_HIGH + j)])
-                a -= lanes[index(_CENTER + j)]
-                b -= lanes[index(_CENTER + j)]
-                a2 = a * a
-                b2 = b * b
-                lanes[index(_P1 + j)] += a + b
-                lanes[index(_P2 + j)] += a2 + b2
-                lanes[index(_P3 + j)] += a2 * a + b2 * b
-                lanes[index(_P4 + j)] += a2 * a2 + b2 * b2
-            p += 2 * stride
-        for j in range(width if n % 2 else 0):
-            a = np.float64(x[index(p + j)])
-            lanes[index(_LOW + j)] = lesser(a, lanes[index(_LOW + j)])
-            lanes[index(_HIGH + j)] = greater(a, lanes[index(_HIGH + j)])
-            a -= lanes[index(_CENTER + j)]
-            lanes[index(_P1 + j)] += a
-            lanes[index(_P2 + j)] += a * a
-            lanes[index(_P3 + j)] += a * a * a
-            lanes[index(_P4 + j)] += (a * a) * (a * a)
-
-    return add_powers
+# The number of rows that are added to a vector of lanes at once, and the widths of vectors: the
+# sums of the first one stay in registers meanwhile.
+_GROUP, _WIDTHS = 8, (8, 4, 1)
 
 
-def _summarizer(known: int) -> Callable[..., None]:
-    """Make the kernel that adds rows to the summaries of lanes: see :func:`line_kernel`.
+def _step(state: Sequence[Vector], rows: Sequence[Vector]) -> Sequence[Vector]:
+    for at in range(0, len(rows), 2):
+        state = _add_pair(state, rows[at].widen(state[0]), rows[at + 1].widen(state[0]))
+    return state
 
-    Powers are summed about a center as in :mod:`sharedmem.kernels.moments`.
+
+def _add_pair(state: Sequence[Vector], a: Vector, b: Vector) -> Sequence[Vector]:
+    center, p1, p2, p3, p4, low, high = state
+    is_less = a < b
+    low = lesser(is_less.choose(a, b), low)
+    high = greater(is_less.choose(b, a), high)
+    a, b = a - center, b - center
+    a2, b2 = a * a, b * b
+    return (
+        center, p1 + (a + b), p2 + (a2 + b2), p3 + (a2 * a + b2 * b), p4 + (a2 * a2 + b2 * b2),
+        low, high,
+    )  # fmt: skip
+
+
+def _add_last(state: Sequence[Vector], rows: Sequence[Vector]) -> Sequence[Vector]:
+    center, p1, p2, p3, p4, low, high = state
+    a = rows[0].widen(center)
+    low, high = lesser(a, low), greater(a, high)
+    a = a - center
+    return center, p1 + a, p2 + a * a, p3 + a * a * a, p4 + (a * a) * (a * a), low, high
+
+
+def _add_powers(code: Emitter, x: Numbers, n: Int, stride: Int, width: Int, scratch: Table) -> None:
+    """Sum the powers of deviations of rows from the center of each lane."""
+
+    def clear(at: Int, width: int) -> None:
+        for row, number in ((_P1, 0), (_P2, 0), (_P3, 0), (_P4, 0), (_LOW, math.inf)):
+            scratch.row(row).store(scratch.numbers.full(number, width), at)
+        scratch.row(_HIGH).store(scratch.numbers.full(-math.inf, width), at)
+
+    code.in_vectors(width, clear, _WIDTHS)
+    n_groups = n // _GROUP
+    with code.loop(0, n_groups) as group:
+        rows = x.start(group * (stride * _GROUP))
+        one = code.constant(1)
+
+        def add_group(at: Int, width: int) -> None:
+            add_groups(code, _step, rows.start(at), one, stride, _GROUP, stride, scratch, at, width)
+
+        code.in_vectors(width, add_group, _WIDTHS)
+    done = n_groups * _GROUP
+    n_pairs = (n - done) // 2
+
+    def add_rest(at: Int, width: int) -> None:
+        rows = x.start(done * stride + at)
+        add_groups(code, _step, rows, n_pairs, stride * 2, 2, stride, scratch, at, width)
+        row = x.start((n - 1) * stride + at)
+        add_groups(code, _add_last, row, n % 2, stride, 1, stride, scratch, at, width)
+
+    code.in_vectors(width, add_rest, _WIDTHS)
+
+
+def _add_rows(
+    code: Emitter, x: Numbers, n: Int, stride: Int, state: Table, at: Int, width: Int,
+    scratch: Table,
+) -> None:  # fmt: skip
+    """Add rows to the summaries of lanes.
+
+    Powers are summed about a center, which is chosen as in :mod:`sharedmem.kernels.variances`.
     """
-    add_powers = _power_adder(known)
-
-    @part
-    def add_rows(
-        x: Array, start: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
-    ) -> None:
-        width = known if known else width
-        lanes = scratch[0]  # and the rows after it, which follow in memory
-        for first in range(0, n, SPAN):
-            rows = min(SPAN, n - first)
-            p = start + first * stride
-            for j in range(width):
-                lanes[index(_CENTER + j)] = mean_of_four(x, p + j, rows, stride)
-            for attempt in range(2):
-                add_powers(x, p, rows, stride, width, lanes)
-                if attempt:
-                    break
-                any_is_far = False
-                for j in range(width):
-                    total, square = lanes[index(_P1 + j)], lanes[index(_P2 + j)]
-                    mean = total / rows
-                    is_far = square > 4 * (square - total * mean)
-                    lanes[index(_CENTER + j)] += mean if is_far else 0.0
-                    any_is_far |= is_far
-                if not any_is_far:
-                    break
-            for j in range(width):
-                rows_here = rows
-                if lanes[index(_P1 + j)] - lanes[index(_P1 + j)] != 0:  # some are not finite
-                    _sum_finite(x, p + j, rows, stride, state, at + j, lanes, j)
-                    rows_here = scratch[COUNT, j]
-                _center_lane(lanes, j, scratch, rows_here)
-                _merge_lane(state, at + j, scratch, j)
-                state[MIN, at + j] = lesser(lanes[index(_LOW + j)], state[MIN, at + j])
-                state[MAX, at + j] = greater(lanes[index(_HIGH + j)], state[MAX, at + j])
-
-    return add_rows
+    with code.loop(0, n, SPAN) as first:
+        n_rows = (n - first).least(SPAN)
+        _add_span(code, x.start(first * stride), n_rows, stride, state.start(at), width, scratch)
 
 
-@part
-def _sum_finite(
-    x: Array, p: int, n: int, stride: int, state: Array, at: int, lanes: Array, j: int
+def _add_span(
+    code: Emitter, x: Numbers, n: Int, stride: Int, state: Table, width: Int, scratch: Table
 ) -> None:
-    """Sum the powers of a lane some of whose elements are not finite."""
-    total, lost, count = 0.0, 0.0, 0
-    low, high = np.inf, -np.inf
-    for i in range(n):
-        value = np.float64(x[p + i * stride])
-        if value - value == 0:
-            count += 1
-            total, error = two_sum(total, value / SPAN)
-            lost += error
-            low, high = min(low, value), max(high, value)
-        else:
-            state[N_NAN, at] += value != value
-            state[N_PLUS, at] += value == np.inf
-            state[N_MINUS, at] += value == -np.inf
-    mean = (total + lost) / max(count, 1) * SPAN
-    p1, p2, p3, p4 = 0.0, 0.0, 0.0, 0.0
-    for i in range(n):
-        value = np.float64(x[p + i * stride])
+    centers, any_is_far = scratch.row(_CENTER), code.variable(code.flag(False))
+
+    def start(j: Int, width: int) -> None:
+        centers.store(mean_of_four(x, n, stride, j, width), j)
+
+    def move_if_far(j: Int, width: int) -> None:
+        center, total, square = scratch.first(3).load(j, width)
+        mean = total / n.as_float().repeat(width)
+        far = square > mean.full(4) * (square - total * mean)
+        centers.store(center + far.choose(mean, mean.full(0)), j)
+        any_is_far.set(any_is_far.get() | code.any(far))
+
+    def merge(j: Int, width: int) -> None:
+        total = scratch.row(_P1).load(j, width)
+        odd = (total - total).differs(total.full(0))
+        count = code.variable(n.as_float().repeat(width))
+        with code.when(code.any(odd)):
+            _sum_finite(code, x, n, stride, state, scratch, j, odd, count)
+        before = state.load(j, width)
+        *sums, low, high = scratch.load(j, width)
+        after = _merge(before, _centered(count.get(), sums))
+        state.store([*after, lesser(low, before[MIN]), greater(high, before[MAX])], j)
+
+    code.in_vectors(width, start, _WIDTHS)
+    code.call(_add_powers, x, n, stride, width, scratch)
+    code.in_vectors(width, move_if_far, _WIDTHS)
+    with code.when(any_is_far.get()):
+        code.call(_add_powers, x, n, stride, width, scratch)
+    code.in_vectors(width, merge, _WIDTHS)
+
+
+def _sum_finite(
+    code: Emitter, x: Numbers, n: Int, stride: Int, state: Table, scratch: Table, at: Int,
+    odd: Vector, count: Variable,
+) -> None:  # fmt: skip
+    """Sum the powers of lanes some of whose elements are not finite, and count these."""
+    width = odd.width
+    zero, one = (scratch.numbers.full(number, width) for number in (0, 1))
+    largest = zero.full(math.inf)
+    sums = [code.variable(number) for number in (zero, zero, zero, largest, -largest)]
+    counts = [code.variable(state.row(row).load(at, width)) for row in (N_NAN, N_PLUS, N_MINUS)]
+
+    def value_at(i: Int) -> tuple[Vector, Vector]:
+        value = x.load(i * stride + at, width).widen(zero)
+        return value, (value - value).equals(zero)
+
+    with code.loop(0, n) as i:
+        value, is_finite = value_at(i)
+        total, lost, number, low, high = (part.get() for part in sums)
+        both, error = two_sum(total, value / value.full(SPAN))
+        new = both, lost + error, number + one, lesser(value, low), greater(value, high)
+        for part, after in zip(sums, new, strict=True):
+            part.set(is_finite.choose(after, part.get()))
+        kinds = value.differs(value), value.equals(largest), value.equals(-largest)
+        for part, kind in zip(counts, kinds, strict=True):
+            part.set(part.get() + kind.choose(one, zero))
+    total, lost, number, low, high = (part.get() for part in sums)
+    mean = (total + lost) / greater(one, number) * zero.full(SPAN)
+    powers = [code.variable(zero) for _ in range(4)]
+    with code.loop(0, n) as i:
+        value, is_finite = value_at(i)
         d = value - mean
-        if value - value == 0:
-            p1 += d
-            p2 += d * d
-            p3 += d * d * d
-            p4 += (d * d) * (d * d)
-    lanes[COUNT * LANES + j] = count
-    lanes[_CENTER + j] = mean
-    p1 = p1 if p1 - p1 == 0 else 0.0  # a deviation overflows; the center is the mean
-    lanes[_P1 + j], lanes[_P2 + j], lanes[_P3 + j], lanes[_P4 + j] = p1, p2, p3, p4
-    lanes[_LOW + j], lanes[_HIGH + j] = low, high
+        for part, power in zip(powers, (d, d * d, d * d * d, (d * d) * (d * d)), strict=True):
+            part.set(is_finite.choose(part.get() + power, part.get()))
+    first, *others = (part.get() for part in powers)
+    first = (first - first).equals(zero).choose(first, zero)  # overflows; the center is the mean
+    found = [mean, first, *others, low, high]
+    before = scratch.load(at, width)
+    scratch.store([odd.choose(*pair) for pair in zip(found, before, strict=True)], at)
+    count.set(odd.choose(number, count.get()))
+    for row, part in zip((N_NAN, N_PLUS, N_MINUS), counts, strict=True):
+        state.row(row).store(part.get(), at)
 
 
-@part
-def _center_lane(lanes: Array, j: int, part: Array, n: float) -> None:
-    """Turn the powers of a lane about its center into those about its mean."""
-    p1, p2, p3, p4 = lanes[_P1 + j], lanes[_P2 + j], lanes[_P3 + j], lanes[_P4 + j]
-    d = p1 / max(n, 1.0)
-    part[COUNT, j] = n
-    part[TOTAL, j], error = exact_product(np.float64(n), lanes[_CENTER + j])
-    part[LOST, j] = error + p1
+def _centered(n: Vector, sums: Sequence[Vector]) -> list[Vector]:
+    """Turn the powers about a center into those about the mean: from TOTAL to M4."""
+    center, p1, p2, p3, p4 = sums
+    two, three, four, six = (n.full(number) for number in (2, 3, 4, 6))
+    d = p1 / greater(n.full(1), n)
+    total, error = exact_product(n, center)
     about_mean = p2 - d * p1
-    part[M2, j] = max(about_mean, 0.0) if about_mean == about_mean else np.inf
-    part[M3, j] = p3 - 3 * d * p2 + 2 * d * d * p1
-    part[M4, j] = p4 - 4 * d * p3 + 6 * d * d * p2 - 3 * d * d * d * p1
+    return [
+        total, error + p1, n, greater(n.full(0), about_mean).or_infinity(),
+        p3 - three * d * p2 + two * d * d * p1,
+        p4 - four * d * p3 + six * d * d * p2 - three * d * d * d * p1,
+    ]  # fmt: skip
 
 
-@part
-def _fold(state: Array, half: int) -> None:
-    for j in range(half):
-        k = j + half
-        _merge_lane(state, j, state, k)
-        state[MIN, j] = min(state[MIN, j], state[MIN, k])
-        state[MAX, j] = max(state[MAX, j], state[MAX, k])
-        for s in range(N_NAN, N_MINUS + 1):
-            state[s, j] += state[s, k]
+def _fold(a: Sequence[Vector], b: Sequence[Vector]) -> Sequence[Vector]:
+    extrema = lesser(b[MIN], a[MIN]), greater(b[MAX], a[MAX])
+    counts = (one + other for one, other in zip(a[N_NAN:], b[N_NAN:], strict=True))
+    return *_merge(a, b), *extrema, *counts
 
 
-add_lines = line_kernel(_summarizer, _fold, n_rows=SPAN)
+SUMMARY = Family(
+    "summary", 11, _add_rows, _fold, n_scratch=7, n_rows=SPAN, n_lanes=LANES, width=LANES,
+    widths=_WIDTHS,
+)  # fmt: skip

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
@@ -11,42 +12,26 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from sharedmem.kernels import factors
-from sharedmem.kernels.compile import part
-from sharedmem.kernels.loops.lanes import index
 from sharedmem.kernels.loops.layout import Array, has_kernel, is_whole, read_only_view
-from sharedmem.kernels.loops.lines import line_kernel
+from sharedmem.kernels.loops.lines import vector_family
 from sharedmem.kernels.loops.pieces import KernelSpec, by_kernel, combine_states
+from sharedmem.kernels.loops.vectors import Vector
 from sharedmem.kernels.reduction import LineReduction, State, only_part
 
 # Beyond this exponent, all mantissas give infinity; below the negative one, zero.
 _LARGEST_EXPONENT = 40_000
 
 
-def _multiplier(known: int) -> Callable[..., None]:
-    """Make the part that multiplies lanes by rows: see :func:`line_kernel`."""
-
-    @part
-    def multiply_rows(
-        x: Array, p: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
-    ) -> None:
-        width = known if known else width
-        number = state.dtype.type
-        product = state[0, at:]
-        for _ in range(n):
-            for j in range(width):
-                product[j] *= number(x[index(p + j)])
-            p += stride
-
-    return multiply_rows
+# Products of integers are exact, or those of the lowest bits.
+def _step(state: Sequence[Vector], rows: Sequence[Vector]) -> Sequence[Vector]:
+    return (math.prod((row.widen(state[0]) for row in rows), start=state[0]),)
 
 
-@part
-def _fold(state: Array, half: int) -> None:
-    for j in range(half):
-        state[0, j] *= state[0, j + half]
+def _fold(a: Sequence[Vector], b: Sequence[Vector]) -> Sequence[Vector]:
+    return (a[0] * b[0],)
 
 
-_multiply_lines = line_kernel(_multiplier, _fold)
+_integers = vector_family("product-of-integers", _step, 1, _fold)
 
 
 @lru_cache
@@ -71,12 +56,12 @@ def multiply(dtype: DTypeLike, result: DTypeLike) -> LineReduction:
 
 @lru_cache
 def _float_spec(result: np.dtype[Any] | None) -> KernelSpec:
-    return KernelSpec(factors.multiply_lines, factors.IDENTITY, np.float64, 0, result)
+    return KernelSpec(factors.FLOATS, factors.IDENTITY, np.float64, result)
 
 
 @lru_cache
 def _integer_spec(result: np.dtype[Any]) -> KernelSpec:
-    return KernelSpec(_multiply_lines, (1,), result)
+    return KernelSpec(_integers, (1,), result)
 
 
 def starting_from(initial: Any, reduction: LineReduction, result: np.dtype[Any]) -> LineReduction:
@@ -98,7 +83,7 @@ def starting_from(initial: Any, reduction: LineReduction, result: np.dtype[Any])
 
 
 def _combine(a: State, b: State) -> State:
-    return combine_states(factors.multiply_lines, a, b)
+    return combine_states(_float_spec(None), a, b)
 
 
 def _finalize(state: State, result: np.dtype[Any]) -> Array:

@@ -5,22 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from sharedmem.kernels.compile import formula, part
-from sharedmem.kernels.loops.lanes import index
 from sharedmem.kernels.loops.layout import Array, has_kernel, is_whole
-from sharedmem.kernels.loops.lines import LineKernel
+from sharedmem.kernels.loops.lines import Family, vector_family
 from sharedmem.kernels.loops.pieces import KernelSpec, Share, by_kernel, reduce_lines
-from sharedmem.kernels.loops.vector_kernels import vector_kernel
 from sharedmem.kernels.loops.vectors import Vector, tree_sum
 from sharedmem.kernels.reduction import LineReduction, State
 
 
-@part
 def two_sum(a: Any, b: Any) -> Any:
     """Return the rounded sum of `a` and `b`, and its rounding error, which is exact.
 
@@ -33,8 +29,7 @@ def two_sum(a: Any, b: Any) -> Any:
     return s, (a - (s - t)) + (b - t)
 
 
-@part
-def itself(x: Any) -> Any:
+def itself(x: Vector) -> Vector:
     """Return a number itself."""
     return x
 
@@ -47,16 +42,16 @@ def add_exactly(total: Vector, lost: Vector, terms: Sequence[Vector]) -> tuple[V
     """Add terms to a sum, and all rounding errors to its error."""
     errors = []
     while len(terms) > 1:
-        pairs = [formula(two_sum)(*terms[at : at + 2]) for at in range(0, len(terms), 2)]
+        pairs = [two_sum(*terms[at : at + 2]) for at in range(0, len(terms), 2)]
         terms = [pair for pair, _ in pairs]
         errors += [error for _, error in pairs]
-    total, error = formula(two_sum)(total, terms[0])
+    total, error = two_sum(total, terms[0])
     return total, lost + tree_sum([*errors, error])
 
 
 def add_roughly(total: Vector, lost: Vector, terms: Sequence[Vector]) -> tuple[Vector, Vector]:
     """Add the rounded sum of terms to a sum, for results of half its precision."""
-    total, error = formula(two_sum)(total, tree_sum(terms))
+    total, error = two_sum(total, tree_sum(terms))
     return total, lost + error
 
 
@@ -69,75 +64,54 @@ def is_precise(result: np.dtype[Any]) -> bool:
     return result.itemsize > (8 if result.kind == "c" else 4) and result.kind in "fc"
 
 
-def sum_of(
-    term: Callable[[Any], Any], of_vector: Callable[[Vector], Vector] | None = None
-) -> dict[bool, LineKernel]:
-    """Return the kernels that sum a term of each element of a line, by whether they are precise.
+def fold(a: Sequence[Vector], b: Sequence[Vector]) -> Sequence[Vector]:
+    """Add the sums of lanes."""
+    total, error = two_sum(a[0], b[0])
+    return total, a[1] + (b[1] + error)
 
-    `of_vector` is the term of a vector, by default `term` itself.
-    """
+
+def _settled(total: Vector, lost: Vector) -> Vector:
+    """Return a sum plus its error, or the sum alone where the error is not finite."""
+    if not total.is_float:
+        return total
+    return (lost - lost).equals(lost.full(0)).choose(total + lost, total)
+
+
+def _finish_sum(state: Sequence[Vector], setting: Vector) -> Vector:
+    return _settled(*state)
+
+
+def _finish_mean(state: Sequence[Vector], count: Vector) -> Vector:
+    return _settled(*state).widen(count) / count
+
+
+class SumFamilies(NamedTuple):
+    """The families that sum a term of each element of a line."""
+
+    sums: Family
+    means: Family
+
+
+def sum_of(name: str, term: Callable[[Vector], Vector]) -> dict[bool, SumFamilies]:
+    """Return the families that sum a term of each element, by whether they are precise."""
     return {
-        is_precise: _sum_of(term, of_vector or formula(term), add)
+        is_precise: _sum_of(f"{name}{'' if is_precise else '-roughly'}", term, add)
         for is_precise, add in ADDITIONS.items()
     }
 
 
-def _sum_of(
-    term: Callable[[Any], Any], of_vector: Callable[[Vector], Vector], add: Addition
-) -> LineKernel:
+def _sum_of(name: str, term: Callable[[Vector], Vector], add: Addition) -> SumFamilies:
     def step(state: Sequence[Vector], rows: Sequence[Vector]) -> Sequence[Vector]:
         total, lost = state
-        return add(total, lost, [of_vector(row.widen(total)) for row in rows])
+        return add(total, lost, [term(row.widen(total)) for row in rows])
 
-    return vector_kernel(step, 2, few_adder(term), fold, finish)
-
-
-# For integers, the compiler finds that the rounding errors are zero, and removes them.
-def few_adder(term: Callable[[Any], Any]) -> Callable[..., None]:
-    """Make the part that adds a term of each element of rows to a few lanes of sums."""
-
-    @part
-    def add_few(
-        x: Array, p: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
-    ) -> None:
-        number = state.dtype.type
-        total, lost = state[0, at:], state[1, at:]
-        for _ in range(n):
-            for j in range(width):
-                total[j], error = two_sum(total[j], term(number(x[index(p + j)])))
-                lost[j] += error
-            p += stride
-
-    return add_few
+    return SumFamilies(
+        vector_family(f"sum-of-{name}", step, 2, fold, _finish_sum),
+        vector_family(f"mean-of-{name}", step, 2, fold, _finish_mean),
+    )
 
 
-@part
-def fold(state: Array, half: int) -> None:
-    """Add each of the lanes from `half` to the lane `half` before it."""
-    for j in range(half):
-        state[0, j], error = two_sum(state[0, j], state[0, j + half])
-        state[1, j] += state[1, j + half] + error
-
-
-@part
-def _settle(total: Any, lost: Any) -> Any:
-    """Return a sum plus its error, or the sum alone where the error is not finite."""
-    return total + lost if lost - lost == 0 else total
-
-
-@part
-def finish(state: Array, n: int, out: Array, count: Any) -> None:
-    """Write sums, or means of `count` elements: see :class:`LineKernel`."""
-    total, lost = state[0], state[1]
-    if count is None or count == 1:
-        for j in range(n):
-            out[j] = _settle(total[j], lost[j])
-    else:
-        for j in range(n):
-            out[j] = _settle(total[j], lost[j]) / count
-
-
-_add_lines = sum_of(itself)
+_families = sum_of("numbers", itself)
 
 
 @lru_cache
@@ -194,11 +168,10 @@ def _complex_chunk(x: Array, share: Share | None = None, *, summed: np.dtype[Any
 
 @lru_cache
 def _spec(summed: np.dtype[Any], result: np.dtype[Any] | None, count: int) -> KernelSpec:
-    kernel = _add_lines[is_precise(summed)]
-    if summed.kind in "fc":
-        return KernelSpec(kernel, (0, 0), np.float64, 0, result, float(count))
-    is_sum = result is None or result.kind != "f"
-    return KernelSpec(kernel, (0, 0), summed, 0, result, None if is_sum else float(count))
+    families = _families[is_precise(summed)]
+    family = families.means if result is not None and count != 1 else families.sums
+    dtype = np.dtype(np.float64) if summed.kind in "fc" else summed
+    return KernelSpec(family, (0, 0), dtype, result, float(count))
 
 
 def _numpy_chunk(x: Array, summed: np.dtype[Any]) -> State:
@@ -209,7 +182,7 @@ def _numpy_chunk(x: Array, summed: np.dtype[Any]) -> State:
 def combine(a: State, b: State) -> State:
     """Combine the states of two sums."""
     with np.errstate(all="ignore"):
-        total, error = formula(two_sum)(a[0], b[0])
+        total, error = two_sum(a[0], b[0])
         return total, a[1] + b[1] + error
 
 

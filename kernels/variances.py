@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any
@@ -9,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from sharedmem.kernels.compile import part
-from sharedmem.kernels.loops.intrinsics import fma
-from sharedmem.kernels.loops.lanes import index, number
+from sharedmem.kernels.loops.emit import Emitter
+from sharedmem.kernels.loops.integers import Int
+from sharedmem.kernels.loops.lanes import LANES, WIDTHS
 from sharedmem.kernels.loops.layout import Array, as_numbers, has_kernel, is_whole
-from sharedmem.kernels.loops.lines import line_kernel
+from sharedmem.kernels.loops.lines import Family
+from sharedmem.kernels.loops.memory import Numbers, Table
 from sharedmem.kernels.loops.pieces import (
     KernelSpec,
     Share,
@@ -21,8 +23,8 @@ from sharedmem.kernels.loops.pieces import (
     finish_lines,
     reduce_lines,
 )
-from sharedmem.kernels.loops.vector_kernels import WIDTH, walker
 from sharedmem.kernels.loops.vectors import Vector
+from sharedmem.kernels.loops.walks import walker
 from sharedmem.kernels.reduction import LineReduction, State
 from sharedmem.kernels.sums import two_sum
 
@@ -30,17 +32,15 @@ from sharedmem.kernels.sums import two_sum
 SPAN = 256
 
 
-@part
-def exact_product(n: Any, x: Any) -> Any:
+def exact_product(n: Vector, x: Vector) -> tuple[Vector, Vector]:
     """Return the rounded product of a count and a number, and its rounding error."""
     product = n * x
-    return product, fma(n, x, -product)
+    return product, n.fma(x, -product)
 
 
-@part
 def mean_difference(
-    n_a: Any, total_a: Any, lost_a: Any, n_b: Any, total_b: Any, lost_b: Any
-) -> Any:
+    n_a: Vector, total_a: Vector, lost_a: Vector, n_b: Vector, total_b: Vector, lost_b: Vector
+) -> Vector:
     """Return the mean of set b minus that of set a, without cancellation.
 
     The rounding error of a mean would be an error of first order in the difference, and so in the
@@ -48,13 +48,12 @@ def mean_difference(
     """
     mean_a = (total_a + lost_a) / n_a
     mean_b = (total_b + lost_b) / n_b
-    rest_a = fma(-n_a, mean_a, total_a) + lost_a
-    rest_b = fma(-n_b, mean_b, total_b) + lost_b
+    rest_a = (-n_a).fma(mean_a, total_a) + lost_a
+    rest_b = (-n_b).fma(mean_b, total_b) + lost_b
     return (mean_b - mean_a) + (rest_b / n_b - rest_a / n_a)
 
 
-@part
-def merge_squares(n_a: Any, m2_a: Any, n_b: Any, m2_b: Any, delta: Any) -> Any:
+def merge_squares(n_a: Vector, m2_a: Vector, n_b: Vector, m2_b: Vector, delta: Vector) -> Vector:
     """Return the sum of squares about the mean of two sets together, whose means differ by `delta`.
 
     It is infinite where the means overflow, and NaN only where elements are NaN or infinite.
@@ -65,16 +64,18 @@ def merge_squares(n_a: Any, m2_a: Any, n_b: Any, m2_b: Any, delta: Any) -> Any:
     computing sample variances, COMPSTAT 1982, eq. 2.1b.
     """
     between = delta * delta * (n_a * (n_b / (n_a + n_b)))
-    return m2_a + m2_b + (between if between == between else np.inf)
+    return m2_a + m2_b + between.or_infinity()
 
 
-@part
-def mean_of_four(x: Array, p: int, n: int, stride: int) -> float:
-    """Return the mean of four elements of a lane of `n` rows, as far apart as possible."""
+def mean_of_four(x: Numbers, n: Int, stride: Int, at: Int, width: int) -> Vector:
+    """Return the means of four elements of lanes of `n` rows, as far apart as possible."""
     third, last = n // 3 * stride, (n - 1) * stride
-    a, b = np.float64(x[index(p)]), np.float64(x[index(p + third)])
-    c, d = np.float64(x[index(p + last - third)]), np.float64(x[index(p + last)])
-    return (0.25 * a + 0.25 * d) + (0.25 * b + 0.25 * c)
+    double = x.full_float(0.25, width)
+    a, b, c, d = (
+        x.load(at + distance, width).widen(double) * double
+        for distance in (third * 0, third, last - third, last)
+    )
+    return (a + d) + (b + c)
 
 
 # A state: the center, the sum of deviations from it, and the sum of their squares.
@@ -86,113 +87,132 @@ def _step(state: Sequence[Vector], rows: Sequence[Vector]) -> Sequence[Vector]:
     return center, part, part_squares
 
 
-_walk = walker(_step, 3)
+def _step_narrow(state: Sequence[Vector], rows: Sequence[Vector]) -> Sequence[Vector]:
+    center, part, part_squares = state
+    (row,) = rows
+    deviation = row.widen(center) - center
+    return center, part + deviation, part_squares + deviation * deviation
 
 
-@part
-def _add_squares(x: Array, p: int, n: int, stride: int, width: int, scratch: Array) -> None:
+_walk = walker(_step, _step_narrow)
+
+
+def _add_squares(
+    code: Emitter, x: Numbers, n: Int, stride: Int, width: Int, scratch: Table
+) -> None:
     """Add deviations of rows from the center of each lane, and their squares."""
-    center, part, part_squares = scratch[0], scratch[1], scratch[2]
-    for j in range(width):
-        part[j] = 0
-        part_squares[j] = 0
-    in_vectors = _walk(x, p, n, stride, scratch, number(0), width)
-    for i in range(n if in_vectors < width else 0):
-        for j in range(in_vectors, width):
-            a = x[index(p + i * stride + j)] - center[j]
-            part[j] += a
-            part_squares[j] += a * a
+
+    def clear(at: Int, width: int) -> None:
+        zero = scratch.numbers.full(0, width)
+        for row in (_PART, _SQUARES):
+            scratch.row(row).store(zero, at)
+
+    code.in_vectors(width, clear, WIDTHS)
+    _walk(code, x, n, stride, scratch.first(3), code.constant(0), width)
 
 
-@part
 def _tell_apart(
-    x: Array, p: int, n: int, stride: int, width: int, squares: Array, room: Array
+    code: Emitter, x: Numbers, n: Int, stride: Int, width: Int, squares: Numbers
 ) -> None:
     """Make sums of squares NaN where an element is not finite, and infinite where they overflow."""
-    room[:width] = np.inf
-    for i in range(n):
-        for j in range(width):
-            a = np.float64(x[index(p + i * stride + j)])
-            room[j] += a - a
-    for j in range(width):
-        squares[j] = squares[j] if squares[j] - squares[j] == 0 else room[j]
+
+    def tell(at: Int, width: int) -> None:
+        sums = squares.load(at, width)
+        special = code.variable(sums.full(math.inf))
+        with code.loop(0, n) as i:
+            a = x.load(i * stride + at, width).widen(sums)
+            special.set(special.get() + (a - a))
+        squares.store((sums - sums).equals(sums.full(0)).choose(sums, special.get()), at)
+
+    code.in_vectors(width, tell, WIDTHS)
+
+
+# The rows of scratch space.
+_CENTER, _PART, _SQUARES = range(3)
 
 
 # A state: count, sum, rounding error of the sum, sum of squares about the mean.
-@part
 def _add_rows(
-    x: Array, start: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
-) -> None:
-    """Add the squares of rows to lanes: see :func:`line_kernel`.
+    code: Emitter, x: Numbers, n: Int, stride: Int, state: Table, at: Int, width: Int,
+    scratch: Table,
+) -> None:  # fmt: skip
+    """Add the squares of rows to lanes.
 
     Squares are summed about the mean of four elements of a lane. Where that is so far from the
     mean of the lane that more than two bits would be lost, they are summed again, about the latter.
     """
-    count, total, lost, squares = state[0, at:], state[1, at:], state[2, at:], state[3, at:]
-    center, part, part_squares, delta = scratch[0], scratch[1], scratch[2], scratch[3]
-    for first in range(0, n, SPAN):
-        rows = min(SPAN, n - first)
-        p = start + first * stride
-        for j in range(width):
-            center[j] = mean_of_four(x, p + j, rows, stride)
-        for attempt in range(2):
-            _add_squares(x, p, rows, stride, width, scratch)
-            if attempt:
-                break
-            n_far = 0
-            for j in range(width):
-                mean = part[j] / rows
-                is_far = part_squares[j] > 4 * (part_squares[j] - part[j] * mean)
-                center[j] += mean if is_far else 0.0  # no lane depends on another
-                n_far += is_far
-            if not n_far:
-                break
-        # The compiler vectorizes only loops over few arrays.
-        n_odd = 0
-        for j in range(width):
-            about_mean = part_squares[j] - part[j] * (part[j] / rows)
-            part_squares[j] = 0.0 if about_mean < 0 else about_mean
-            n_odd += about_mean - about_mean != 0
-            center[j], error = exact_product(np.float64(rows), center[j])
-            part[j] += error
-        if n_odd:
-            _tell_apart(x, p, rows, stride, width, part_squares, delta)
-        before = count[0]
-        if before > 0:
-            for j in range(width):
-                delta[j] = mean_difference(
-                    before, total[j], lost[j], np.float64(rows), center[j], part[j]
-                )
-            for j in range(width):
-                squares[j] = merge_squares(before, squares[j], rows, part_squares[j], delta[j])
-        else:
-            for j in range(width):  # numba compiles for seconds what assigns a slice
-                squares[j] = part_squares[j]
-        for j in range(width):
-            total[j], error = two_sum(total[j], center[j])
-            lost[j] += part[j] + error
-        count[:width] = before + rows
+    with code.loop(0, n, SPAN) as first:
+        n_rows = (n - first).least(SPAN)
+        _add_span(code, x.start(first * stride), n_rows, stride, state.start(at), width, scratch)
 
 
-@part
-def _fold(state: Array, half: int) -> None:
-    count, total, lost, squares = state[0], state[1], state[2], state[3]
-    for j in range(half):
-        k = j + half
-        delta = mean_difference(count[j], total[j], lost[j], count[k], total[k], lost[k])
-        squares[j] = merge_squares(count[j], squares[j], count[k], squares[k], delta)
-        count[j] += count[k]
-        total[j], error = two_sum(total[j], total[k])
-        lost[j] += lost[k] + error
+def _add_span(
+    code: Emitter, x: Numbers, n: Int, stride: Int, state: Table, width: Int, scratch: Table
+) -> None:
+    centers, squares = scratch.row(_CENTER), scratch.row(_SQUARES)
+    any_is_far, any_is_odd = code.variable(code.flag(False)), code.variable(code.flag(False))
+    rows = n.as_float()
+
+    def start(j: Int, width: int) -> None:
+        centers.store(mean_of_four(x, n, stride, j, width), j)
+
+    def move_if_far(j: Int, width: int) -> None:
+        center, part, part_squares = scratch.first(3).load(j, width)
+        mean = part / rows.repeat(width)
+        far = part_squares > mean.full(4) * (part_squares - part * mean)
+        centers.store(center + far.choose(mean, mean.full(0)), j)
+        any_is_far.set(any_is_far.get() | code.any(far))
+
+    def about_mean(j: Int, width: int) -> None:
+        center, part, part_squares = scratch.first(3).load(j, width)
+        found = part_squares - part * (part / rows.repeat(width))
+        total, error = exact_product(rows.repeat(width), center)
+        zero = found.full(0)
+        scratch.store([total, part + error, (found < zero).choose(zero, found)], j)
+        any_is_odd.set(any_is_odd.get() | code.any((found - found).differs(zero)))
+
+    code.in_vectors(width, start, WIDTHS)
+    code.call(_add_squares, x, n, stride, width, scratch)
+    code.in_vectors(width, move_if_far, WIDTHS)
+    with code.when(any_is_far.get()):
+        code.call(_add_squares, x, n, stride, width, scratch)
+    code.in_vectors(width, about_mean, WIDTHS)
+    with code.when(any_is_odd.get()):
+        code.call(_tell_apart, x, n, stride, width, squares)
+
+    before = state.row(0).load(code.constant(0), 1)
+    is_first = code.any(before <= before.full(0))
+
+    def merge(j: Int, width: int) -> None:
+        count, total, lost, m2 = state.load(j, width)
+        more, rest, more_m2 = scratch.first(3).load(j, width)
+        n_more = rows.repeat(width)
+        delta = mean_difference(count, total, lost, n_more, more, rest)
+        squares.store(merge_squares(count, m2, n_more, more_m2, delta), j)
+
+    def add(j: Int, width: int) -> None:
+        count, total, lost, _ = state.load(j, width)
+        more, rest, m2 = scratch.first(3).load(j, width)
+        total, error = two_sum(total, more)
+        state.store([count + rows.repeat(width), total, lost + (rest + error), m2], j)
+
+    with code.unless(is_first):
+        code.in_vectors(width, merge, WIDTHS)
+    code.in_vectors(width, add, WIDTHS)
 
 
-@part
-def _finish(state: Array, n: int, out: Array, degrees: float) -> None:
-    for j in range(n):
-        out[j] = state[3, j] / degrees
+def _fold(a: Sequence[Vector], b: Sequence[Vector]) -> Sequence[Vector]:
+    delta = mean_difference(*a[:3], *b[:3])
+    squares = merge_squares(a[0], a[3], b[0], b[3], delta)
+    total, error = two_sum(a[1], b[1])
+    return a[0] + b[0], total, a[2] + (b[2] + error), squares
 
 
-_add_lines = line_kernel(lambda _: _add_rows, _fold, _finish, n_rows=SPAN, width=WIDTH)
+def _finish(state: Sequence[Vector], degrees: Vector) -> Vector:
+    return state[3] / degrees
+
+
+_family = Family("variance", 4, _add_rows, _fold, _finish, n_scratch=3, n_rows=SPAN, n_lanes=LANES)
 
 
 @lru_cache
@@ -246,7 +266,7 @@ def _direct(x: Array, share: Share | None = None, *, ddof: float, **how: Any) ->
 
 @lru_cache
 def _squares(degrees: float) -> KernelSpec:
-    return KernelSpec(_add_lines, (0, 0, 0, 0), np.float64, 4, setting=float(degrees))
+    return KernelSpec(_family, (0, 0, 0, 0), np.float64, setting=float(degrees))
 
 
 def _numpy_chunk(x: Array, result: np.dtype[Any]) -> State:
@@ -256,7 +276,7 @@ def _numpy_chunk(x: Array, result: np.dtype[Any]) -> State:
 
 
 def _combine(a: State, b: State) -> State:
-    return combine_states(_add_lines, a, b)
+    return combine_states(_squares(1), a, b)
 
 
 def _combine_numpys(a: State, b: State) -> State:

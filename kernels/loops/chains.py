@@ -12,7 +12,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from sharedmem.kernels import sums
-from sharedmem.kernels.compile import formula, part
+from sharedmem.kernels.compile import part
 from sharedmem.kernels.loops.lanes import LANES, index, number
 from sharedmem.kernels.loops.layout import Array
 from sharedmem.kernels.loops.vector_kernels import Elements, walker
@@ -23,13 +23,15 @@ CHAINS = 4
 # Sums below this do not overflow, however they are rounded.
 _LARGE = 1e308
 
+two_sum: Any = part(sums.two_sum)
+
 
 # A step takes the state of a chain, for sums the rounded sum and its excess over the exact one, and
 # an element. It returns the new state and the result.
 @part
 def add_float(total: Any, excess: Any, element: Any) -> Any:
     """Add to a compensated sum."""
-    total, lost = sums.two_sum(total, element)
+    total, lost = two_sum(total, element)
     excess -= lost
     best = total - excess  # keeps -0.0
     return total, excess, best if best - best == 0 else total
@@ -86,13 +88,14 @@ def sum_chain(x: Array, p: int, n: int, identity: Any, lanes: Array) -> Any:
     half = VECTOR
     while half > 1:
         half //= 2
-        sums.fold(lanes[:2], half)
         for j in range(half):
+            lanes[0, j], error = two_sum(lanes[0, j], lanes[0, j + half])
+            lanes[1, j] += lanes[1, j + half] + error
             lanes[2, j] += lanes[2, j + half]
     total, lost, size = lanes[0, 0], lanes[1, 0], lanes[2, 0]
     for i in range(p + n // width * width, p + n):
         element = np.float64(x[index(i)])
-        total, error = sums.two_sum(total, element)
+        total, error = two_sum(total, element)
         lost += error
         size += abs(element)
     return total, -lost, size
@@ -179,7 +182,7 @@ def _turned(builder: Any, rows: Sequence[Any]) -> list[Any]:
 
 def _add_vector(total: Vector, excess: Vector, element: Vector) -> tuple[Vector, Vector, Vector]:
     """Add to four compensated sums: see :func:`add_float`."""
-    total, lost = formula(sums.two_sum)(total, element)
+    total, lost = sums.two_sum(total, element)
     excess = excess - lost
     best = total - excess
     return total, excess, (best - best).differs(best.full(0)).choose(total, best)

@@ -3,107 +3,86 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from sharedmem.kernels.compile import kernel, part
-from sharedmem.kernels.loops.intrinsics import fetch_add
-from sharedmem.kernels.loops.lanes import DONE, LANES, NEXT, copy_lanes, number, start_lanes, wait
-from sharedmem.kernels.loops.layout import Array
+from sharedmem.kernels.loops import lines
+from sharedmem.kernels.loops.emit import Emitter, entry
+from sharedmem.kernels.loops.integers import Int
+from sharedmem.kernels.loops.lanes import LANES, copy_lanes, starter
+from sharedmem.kernels.loops.lines import Form, Lines, fold_lanes
+from sharedmem.kernels.loops.memory import Numbers, Table
 
 
-def _block_reducer(
-    add_wide: Callable[..., None], add_any: Callable[..., None], n_rows: int, width: int
-) -> Callable[..., None]:
-    """Make the part that reduces the columns ``span[0]`` to ``span[1]`` of a block."""
+def emit_columns(form: Form) -> str:
+    """Return the kernel, in LLVM's language: its block is described in `loops.lines`."""
+    code = entry()
+    kernel = Lines(code, form)
+    reduce_block = _block_reducer(form)
+    reduce_few = _few_reducer(form, kernel.fold, reduce_block)
+    n_outer, outer_stride, n, stride, n_inner, height, side, n_groups = (
+        kernel.block.integer(word)
+        for word in (
+            lines.N_OUTER, lines.OUTER_STRIDE, lines.N, lines.STRIDE, lines.N_INNER, lines.LENGTH,
+            lines.SIDE, lines.GROUPS,
+        )
+    )  # fmt: skip
+    length = (side >= LANES).choose(side, LANES)
+    lanes, scratch = kernel.tables(
+        (form.state, form.family.n_parts, length), (form.state, form.family.n_scratch, length)
+    )
+    n_blocks = (n_inner + side - 1) // side
+    with kernel.claims() as (first, stop), code.loop(first, stop) as task:
+        piece, left = task // n_blocks, task % n_blocks * side
+        done = piece // n_outer * height
+        x = kernel.x.start(piece % n_outer * outer_stride + done * stride + left)
+        rows, width, at = height.least(n - done), side.least(n_inner - left), piece * n_inner + left
+        states, is_few = kernel.state.start(at), n_groups > 1
+        with code.when(is_few):
+            code.call(reduce_few, x, rows, n_inner, n_groups, lanes, scratch)
+            with code.when(kernel.has_states):
+                code.call(copy_lanes, lanes, n_inner, states)
+        with code.unless(is_few):
+            target = states.where(kernel.has_states, lanes)
+            code.call(reduce_block, x, rows, stride, width, target, scratch)
+        with code.unless(kernel.has_states):
+            kernel.finish(lanes, width, at)
+    return str(code.module)
 
-    @part
+
+def _block_reducer(form: Form) -> Callable[..., None]:
+    """Return what reduces columns to states."""
+    family, start_lanes = form.family, starter(form.identity)
+
     def reduce_block(
-        x: Array, p: int, n: int, stride: int, span: Any, state: Array, at: int, room: Any
+        code: Emitter, x: Numbers, n: Int, stride: Int, width: Int, state: Table, scratch: Table
     ) -> None:
-        first, stop = span
-        identity, scratch = room
-        start_lanes(state, at + first, stop - first, identity)
-        for row in range(0, n, n_rows):
-            rows = min(n_rows, n - row)
-            for column in range(first, stop, width):
-                some = min(width, stop - column)
-                if some == LANES:
-                    add_wide(x, p + column, rows, stride, state, at + column, some, scratch)
-                else:
-                    add_any(x, p + column, rows, stride, state, at + column, some, scratch)
-            p += n_rows * stride
+        code.call(start_lanes, state, width)
+        with code.loop(0, n, family.n_rows) as row, code.loop(0, width, family.width) as column:
+            some, some_rows = (width - column).least(family.width), (n - row).least(family.n_rows)
+            part = x.start(row * stride + column)
+            code.call(family.add_rows, part, some_rows, stride, state, column, some, scratch)
 
     return reduce_block
 
 
 def _few_reducer(
-    reduce_block: Callable[..., None], add_any: Callable[..., None], fold_to: Callable[..., None]
+    form: Form, fold: Callable[..., None], reduce_block: Callable[..., None]
 ) -> Callable[..., None]:
-    """Make the part that reduces so few columns that several rows fill the lanes."""
+    """Return what reduces so few columns that several rows fill the lanes."""
 
-    @part
     def reduce_few(
-        x: Array, p: int, n: int, n_inner: int, groups: int, lanes: Array, room: Any
+        code: Emitter, x: Numbers, n: Int, n_inner: Int, n_groups: Int, lanes: Table, scratch: Table
     ) -> None:
-        while groups > n:  # of the last piece, which may be short: no lane stays empty
-            groups //= 2
-        width = groups * n_inner
-        zero = number(0)
-        rows = n // groups
-        reduce_block(x, p, rows, width, (zero, width), lanes, zero, room)
+        groups = code.variable(n_groups)
+        with code.repeat() as loop:  # of the last piece, which may be short: no lane stays empty
+            loop.leave_if(n >= groups.get())
+            groups.set(groups.get() // 2)
+        zero, width = code.constant(0), groups.get() * n_inner
+        rows = n // groups.get()
+        code.call(reduce_block, x, rows, width, width, lanes, scratch)
         rest = n * n_inner - rows * width
-        if rest > 0:
-            add_any(x, p + rows * width, number(1), width, lanes, zero, rest, room[1])
-        fold_to(lanes, width, n_inner)
+        with code.when(rest > 0):
+            row, one = x.start(rows * width), code.constant(1)
+            code.call(form.family.add_rows, row, one, width, lanes, zero, rest, scratch)
+        fold_lanes(code, fold, lanes, width, n_inner)
 
     return reduce_few
-
-
-def column_kernel(
-    add_wide: Callable[..., None],
-    add_any: Callable[..., None],
-    fold_to: Callable[..., None],
-    finish: Callable[..., None],
-    n_rows: int,
-    width: int,
-) -> Callable[..., None]:
-    """Make the kernel for columns.
-
-    Its arguments are described by :class:`~sharedmem.kernels.loops.lines.LineKernel`.
-    """
-    reduce_block = _block_reducer(add_wide, add_any, n_rows, width)
-    reduce_few = _few_reducer(reduce_block, add_any, fold_to)
-
-    @kernel
-    def reduce_columns(x: Array, layout: Any, cut: Any, queue: Any, room: Any, result: Any) -> None:
-        start, n_outer, outer_stride, n, stride, n_inner = layout
-        height, block, groups = cut
-        cursor, grain, n_tasks, place, target = queue
-        lanes, scratch = room
-        identity, state, out, setting = result
-        common = identity, scratch
-        n_blocks = (n_inner + block - 1) // block
-        first = fetch_add(cursor, NEXT, grain)
-        while first < n_tasks:
-            some = min(grain, n_tasks - first)
-            for task in range(first, first + some):
-                piece, left = task // n_blocks, task % n_blocks * block
-                done = piece // n_outer * height
-                p = start + piece % n_outer * outer_stride + done * stride
-                rows, at = min(height, n - done), piece * n_inner
-                right = min(n_inner, left + block)
-                if groups > 1:
-                    reduce_few(x, p, rows, n_inner, groups, lanes, common)
-                    if not len(out):
-                        copy_lanes(lanes, n_inner, state, at)
-                elif len(out):
-                    reduce_block(x, p, rows, stride, (left, right), lanes, -left, common)
-                else:
-                    reduce_block(x, p, rows, stride, (left, right), state, at, common)
-                if len(out):
-                    finish(lanes, right - left, out[at + left :], setting)
-            fetch_add(cursor, DONE, some)
-            first = fetch_add(cursor, NEXT, grain)
-        wait(cursor, place, target)
-
-    return reduce_columns

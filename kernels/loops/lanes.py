@@ -1,64 +1,66 @@
-"""Lanes: the states side by side that a line is reduced to, and the queue that threads share."""
+"""Lanes: the states side by side that a line is reduced to, and what is done to them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from sharedmem.kernels.compile import part
-from sharedmem.kernels.loops.intrinsics import fetch_add
-from sharedmem.kernels.loops.layout import Array
+from sharedmem.kernels.loops.emit import Emitter
+from sharedmem.kernels.loops.integers import Int
+from sharedmem.kernels.loops.memory import Numbers, Table
+from sharedmem.kernels.loops.vectors import Vector
 
 # A long line of contiguous elements is reduced in so many lanes, which are folded at its end:
 # enough to fill the vector units of any machine and to hide the latency of additions.
 LANES = 64
 
-# An index of this type is never negative: the compiler need not test whether it counts from the
-# end, which costs time both to run and to compile.
+# Widths of the vectors that lanes are set, folded, and finished in: fewer of them compile faster.
+WIDTHS = (8, 1)
+
+# In kernels of numba: an index of this type is never negative, so that the compiler need not test
+# whether it counts from the end, which costs time both to run and to compile.
 index = np.uint64
-# For a literal as an argument, a part would be compiled again.
+# For a literal as an argument, numba would compile a part again.
 number: Any = np.int64
 
-
-# How often a thread tests, after its last piece, whether the others have finished theirs.
-_LOOKS = 10_000
-# Where the cursor has the next task, the number of finished ones, and whether the caller knows.
-NEXT, DONE, CALLER = 0, 8, 16
+# Combines two states, of as many vectors as a state has parts.
+Fold = Callable[[Sequence[Vector], Sequence[Vector]], Sequence[Vector]]
 
 
-def lane_folder(fold: Callable[..., None]) -> Callable[..., None]:
-    """Make the kernel that folds lanes, by halves, to a few of them."""
+def starter(identity: Sequence[float]) -> Callable[[Emitter, Table, Int], None]:
+    """Return what sets the first `n` lanes to the identity."""
 
-    @part
-    def fold_to(lanes: Array, width: int, narrow: int) -> None:
-        while width > narrow:
-            width //= 2
-            fold(lanes, width)
+    def start_lanes(code: Emitter, lanes: Table, n: Int) -> None:
+        def start(at: Int, width: int) -> None:
+            lanes.store([lanes.numbers.full(number, width) for number in identity], at)
 
-    return fold_to
+        code.in_vectors(n, start, WIDTHS)
 
-
-@part
-def wait(cursor: Array, place: int, n: int) -> None:
-    """Spin, for a short time, until a number of the cursor has reached `n`."""
-    looks = 0
-    while looks < _LOOKS and fetch_add(cursor, place, 0) < n:
-        looks += 1
+    return start_lanes
 
 
-@part
-def start_lanes(lanes: Array, at: int, n: int, identity: Array) -> None:
-    """Set the `n` lanes from `at` to the identity."""
-    for s in range(len(identity)):
-        for lane in range(n):
-            lanes[s, at + lane] = identity[s]
+def copy_lanes(code: Emitter, lanes: Table, n: Int, state: Table) -> None:
+    """Copy the first `n` lanes to the first states."""
+    code.in_vectors(n, lambda at, width: state.store(lanes.load(at, width), at), WIDTHS)
 
 
-@part
-def copy_lanes(lanes: Array, n: int, state: Array, at: int) -> None:
-    """Copy the first `n` lanes to the states from `at`."""
-    for s in range(len(state)):
-        for lane in range(n):
-            state[s, at + lane] = lanes[s, lane]
+def turn(
+    code: Emitter, x: Numbers, stride: Int, n: Int, n_lines: Int, turned: Numbers, pitch: Int
+) -> None:
+    """Transpose lines of `n` numbers, `stride` apart, to rows that are `pitch` apart."""
+    with code.loop(0, n) as i, code.loop(0, n_lines) as line:
+        turned.store(x.load(line * stride + i, 1), i * pitch + line)
+
+
+def folder(fold: Fold, widths: Sequence[int]) -> Callable[[Emitter, Table, Int], None]:
+    """Return what combines each lane below `half` with the lane `half` above it."""
+
+    def fold_lanes(code: Emitter, lanes: Table, half: Int) -> None:
+        def fold_some(at: Int, width: int) -> None:
+            lanes.store(fold(lanes.load(at, width), lanes.load(at + half, width)), at)
+
+        code.in_vectors(half, fold_some, widths)
+
+    return fold_lanes

@@ -32,11 +32,10 @@ def as_numbers(x: Array) -> Array:
     return x
 
 
-def flatten(x: Array) -> tuple[Array, int, int, int]:
-    """Return a flat read-only view that spans `x`, its first index, and its two outer strides.
+def strided(x: Array) -> tuple[Array, int, int]:
+    """Return an array that kernels can read, and its two outer strides in elements.
 
-    With a single layout, kernels are compiled once per dtype, and the compiler sees that rows are
-    contiguous. Where the innermost axis is not contiguous, `x` is copied.
+    Where the innermost axis of `x` is not contiguous, it is a copy.
     """
     itemsize = x.itemsize
     innermost = 2 if x.shape[2] > 1 else 1
@@ -48,14 +47,8 @@ def flatten(x: Array) -> tuple[Array, int, int, int]:
     ):
         x = np.ascontiguousarray(x, x.dtype.newbyteorder("="))
     if x.flags.c_contiguous:
-        return read_only_view(x.reshape(-1)), 0, x.shape[1] * x.shape[2], x.shape[2]
-    strides = [stride // itemsize for stride in x.strides[:2]]
-    reach = [(length - 1) * stride for length, stride in zip(x.shape, strides, strict=False)]
-    start = -sum(min(0, distance) for distance in reach)
-    span = 1 + start + sum(max(0, distance) for distance in reach) + x.shape[2] - 1
-    lowest = x[tuple(slice(None, None, -1 if d < 0 else 1) for d in reach)]
-    flat = np.lib.stride_tricks.as_strided(lowest, (span,), (itemsize,))
-    return read_only_view(flat), start, strides[0], strides[1]
+        return x, x.shape[1] * x.shape[2], x.shape[2]
+    return x, x.strides[0] // itemsize, x.strides[1] // itemsize
 
 
 def read_only_view(x: Array) -> Array:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import struct
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
@@ -9,11 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from sharedmem.kernels.loops.lanes import CALLER, DONE, LANES
-from sharedmem.kernels.loops.layout import Array, as_numbers, flatten, is_whole
-from sharedmem.kernels.loops.lines import LineKernel
-from sharedmem.kernels.loops.rows import BATCH, row_room
-from sharedmem.kernels.loops.vector_kernels import WIDTH
+from sharedmem.kernels import machine_code
+from sharedmem.kernels.loops.columns import emit_columns
+from sharedmem.kernels.loops.lanes import LANES
+from sharedmem.kernels.loops.layout import Array, as_numbers, is_whole, strided
+from sharedmem.kernels.loops.lines import N_WORDS, WIDTH, Family, Form, emit_fold
+from sharedmem.kernels.loops.memory import kind_of
+from sharedmem.kernels.loops.rows import BATCH, emit_rows
 from sharedmem.kernels.reduction import LineReduction, State
 
 # The number of elements of a long line in a piece, which one thread reduces: threads end together.
@@ -22,36 +26,32 @@ PIECE = 1 << 15
 # few states, and at most WIDTH columns, so that memory is read in long runs.
 AREA, HEIGHT = 1 << 17, 256
 
-# Calls a function in several threads, with True in the caller's, and returns when one of the calls
-# has returned True.
-Share = Callable[[Callable[[bool], bool]], None]
+# Calls machine code with the address of a block in several threads at once: see
+# :data:`sharedmem.kernels.machine_code.Share`. Scans call a function, with True in the caller's.
+Share = Callable[..., None]
 
 
 class KernelSpec(NamedTuple):
-    """A line kernel, and the types that it is called with.
+    """A family of formulas, and the types that it is compiled for.
 
     Attributes
     ----------
-    kernel : LineKernel
-        Made by :func:`~sharedmem.kernels.loops.lines.line_kernel`.
-    identity : sequence of float
+    family : Family
+    identity : tuple of float
         The initial value of each part of a state.
     dtype : dtype
         The type of the states.
-    n_scratch : int
-        The number of rows of scratch space.
     result : dtype, optional
         The type of the results, by default that of the states.
-    setting : float, optional
-        The argument of ``kernel.finish``.
+    setting : float
+        The argument of ``family.finish``.
     """
 
-    kernel: LineKernel
-    identity: Sequence[float]
+    family: Family
+    identity: tuple[float, ...]
     dtype: DTypeLike
-    n_scratch: int = 0
     result: DTypeLike | None = None
-    setting: float | None = None
+    setting: float = 0
 
 
 SpecMaker = Callable[..., KernelSpec]
@@ -113,7 +113,7 @@ def reduce_lines(spec: KernelSpec, x: Array, share: Share | None = None) -> Stat
         Of a dtype that numba supports, and any strides. `n` is at least one. A complex element
         counts as two neighbors.
     share : callable, optional
-        Calls a function in several threads, which share the work.
+        Calls the kernel in several threads, which share the work.
 
     Returns
     -------
@@ -139,77 +139,93 @@ def finish_lines(spec: KernelSpec, x: Array, share: Share | None = None) -> Arra
     """
     x = as_numbers(x)
     n_outer, _, n_inner = x.shape
-    state, out = _reduce(spec, x, share, finishes=True)
-    if not len(out):
-        out = np.empty(n_outer * n_inner, out.dtype)
-        spec.kernel.finish(state, out, spec.setting)
+    _, out = _reduce(spec, x, share, finishes=True)
     return out.reshape(n_outer, n_inner)
 
 
-def combine_states(kernel: LineKernel, a: Sequence[Array], b: Sequence[Array]) -> State:
+def combine_states(spec: KernelSpec, a: Sequence[Array], b: Sequence[Array]) -> State:
     """Combine each state of `a` with the state of `b` at its place."""
     n, shape = a[0].size, a[0].shape
-    state = np.array([[*pair] for pair in zip(a, b, strict=True)], np.float64).reshape(len(a), -1)
-    kernel.fold(state, n)
+    pairs = [[*pair] for pair in zip(a, b, strict=True)]
+    state = np.array(pairs, spec.dtype).reshape(len(a), -1)
+    block = _block((0, n, 0, 0, 0, 1, 0, 0, 0, 0, 0, 2, _address(state)))
+    code = _code(emit_fold, spec.family, spec.identity, *3 * (state.dtype,))
+    machine_code.alone(code, ctypes.addressof(block))
     return tuple(part[:n].reshape(shape) for part in state)
 
 
 def _reduce(spec: KernelSpec, x: Array, share: Share | None, finishes: bool) -> tuple[Array, Array]:
-    """Return the states, or, if it `finishes` and each line is in one piece, the results."""
-    kernel, identity, dtype, n_scratch, result, setting = spec
+    """Return the states, and, if it `finishes`, the results."""
+    family, identity, dtype, result, setting = spec
     n_outer, n, n_inner = x.shape
-    flat, start, outer_stride, stride = flatten(x)
-    layout: tuple[int, ...] = start, n_outer, outer_stride, n
+    x, outer_stride, stride = strided(x)
     if n_inner == 1:
-        cut, n_pieces, n_tasks, grain = _cut_rows(n_outer, n)
+        emit, (cut, n_pieces, n_tasks, grain) = emit_rows, _cut_rows(n_outer, n)
     else:
-        layout = *layout, stride, n_inner
+        emit = emit_columns
         cut, n_pieces, n_tasks, grain = _cut_columns(n_outer, n, n_inner, stride == n_inner)
-    n_parts, n_lines = len(identity), n_outer * n_inner
-    finishes = finishes and n_pieces == 1
-    state = np.empty((n_parts, 0 if finishes else n_pieces * n_lines), dtype)
+    n_lines = n_outer * n_inner
+    is_direct = finishes and n_pieces == 1
+    state = np.empty((len(identity), 0 if is_direct else n_pieces * n_lines), dtype)
     out = np.empty(n_lines if finishes else 0, result or dtype)
-    target = _start_values(tuple(identity), np.dtype(dtype)), state, out, setting
-    cursor = np.zeros(3 * 8, np.int64)
-
-    def work(is_caller: bool) -> bool:
-        # A thread that returned first would hold the GIL when the caller needs it.
-        wait = (DONE, n_tasks) if is_caller else (CALLER, 1)
-        queue = (cursor, grain, n_tasks, *wait)
-        if n_inner == 1:
-            room = row_room(n_parts, n_scratch, dtype, flat.dtype)
-            kernel.rows(flat, layout, cut, queue, room, target)
-        else:
-            lanes = np.empty((n_parts, max(LANES, cut[1])), dtype)
-            scratch = np.empty((n_scratch, kernel.width), dtype)
-            kernel.columns(flat, layout, cut, queue, (lanes, scratch), target)
-        if is_caller:
-            cursor[CALLER] = 1
-        return bool(cursor[DONE] >= n_tasks)
-
-    if share is None:
-        work(True)
-    else:
-        share(work)
-    if n_pieces > 1:
-        kernel.fold(state, n_lines)
+    code = _code(emit, family, identity, x.dtype, state.dtype, out.dtype)
+    words = (
+        _address(x), n_outer, outer_stride, n, stride, n_inner, *cut, grain, n_tasks, n_pieces,
+        0 if is_direct else _address(state), _address(out) if finishes else 0, _bits(setting),
+    )  # fmt: skip
+    block = _block(words)
+    (share or machine_code.alone)(code, ctypes.addressof(block))
     return state, out
 
 
-Cut = tuple[tuple[int, ...], int, int, int]
+def _block(words: Sequence[int]) -> Any:
+    return (ctypes.c_int64 * N_WORDS)(*words)
+
+
+def _bits(number: float) -> int:
+    """Return the bits of a float64."""
+    (bits,) = struct.unpack("q", struct.pack("d", number))
+    return int(bits)
+
+
+def _address(x: Array) -> int:
+    return int(x.__array_interface__["data"][0])
+
+
+@lru_cache
+def _code(
+    emit: Callable[[Form], str],
+    family: Family,
+    identity: tuple[float, ...],
+    x: np.dtype[Any],
+    state: np.dtype[Any],
+    result: np.dtype[Any],
+) -> machine_code.Code:
+    """Return the machine code of a kernel, compiled now if it is in no file."""
+
+    def make() -> bytes:
+        form = Form(family, identity, *map(kind_of, dtypes))
+        return machine_code.compile_text(emit(form), unrolls=False)
+
+    dtypes = x, state, result
+    name = f"{emit.__name__.removeprefix('emit_')}-{family.name}"
+    return machine_code.load(name, (name, repr(identity), *(one.str for one in dtypes)), make)
+
+
+Cut = tuple[tuple[int, int, int], int, int, int]
 
 
 def _cut_rows(n_outer: int, n: int) -> Cut:
-    """Return ``(longest, batch)``, the pieces per line, the number of tasks, and their grain."""
+    """Return ``(length, side, groups)``, the pieces per line, and the tasks, with their grain."""
     longest = min(n, PIECE)
     n_pieces = -(-n // longest)
     grain = 1 if n_pieces > 1 else max(1, AREA // n)
     batch = min(BATCH, grain)
-    return (longest, batch), n_pieces, n_outer * n_pieces, grain // batch * batch
+    return (longest, batch, 1), n_pieces, n_outer * n_pieces, grain // batch * batch
 
 
 def _cut_columns(n_outer: int, n: int, n_inner: int, is_contiguous: bool) -> Cut:
-    """Return ``(height, block, groups)``, and what :func:`_cut_rows` returns."""
+    """Return what :func:`_cut_rows` returns."""
     groups = 1
     while is_contiguous and 2 * groups * n_inner <= LANES and 16 * groups <= n:
         groups *= 2
@@ -218,8 +234,3 @@ def _cut_columns(n_outer: int, n: int, n_inner: int, is_contiguous: bool) -> Cut
     n_pieces = -(-n // height)
     n_tasks = n_outer * n_pieces * -(-n_inner // block)
     return (height, block, groups), n_pieces, n_tasks, max(1, AREA // (height * block))
-
-
-@lru_cache
-def _start_values(identity: tuple[float, ...], dtype: np.dtype[Any]) -> Array:
-    return np.array(identity, dtype)

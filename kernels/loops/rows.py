@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-import numpy as np
-from numpy.typing import DTypeLike
-
-from sharedmem.kernels.compile import kernel, part
-from sharedmem.kernels.loops.intrinsics import fetch_add, read_only
-from sharedmem.kernels.loops.lanes import (
-    DONE,
-    LANES,
-    NEXT,
-    copy_lanes,
-    index,
-    number,
-    start_lanes,
-    wait,
-)
-from sharedmem.kernels.loops.layout import Array
+from sharedmem.kernels.loops import lines
+from sharedmem.kernels.loops.emit import Emitter, entry
+from sharedmem.kernels.loops.integers import Int
+from sharedmem.kernels.loops.lanes import LANES, copy_lanes, starter, turn
+from sharedmem.kernels.loops.lines import Form, Lines, fold_lanes
+from sharedmem.kernels.loops.memory import Numbers, Table
+from sharedmem.kernels.loops.vectors import VECTOR
 
 # Lines that are not LONG are reduced in NARROW lanes, which are folded for a BATCH of lines
 # together.
@@ -31,110 +21,96 @@ LONG = 1024
 SHORT = 32
 
 
-@part
-def _turn(
-    x: Array, p: int, outer_stride: int, n: int, n_lines: int, turned: Array, to: int
-) -> None:
-    """Transpose `n_lines` lines of `n` elements, from `p`, to rows of `to` elements."""
-    for i in range(n):
-        row = turned[i * to :]
-        for line in range(n_lines):
-            row[line] = x[index(p + line * outer_stride + i)]
+def emit_rows(form: Form) -> str:
+    """Return the kernel, in LLVM's language: its block is described in `loops.lines`."""
+    code = entry()
+    kernel = Lines(code, form)
+    reduce_batch = _batch_reducer(form, kernel.fold)
+    n_outer, outer_stride, n, longest, batch = (
+        kernel.block.integer(word)
+        for word in (lines.N_OUTER, lines.OUTER_STRIDE, lines.N, lines.LENGTH, lines.SIDE)
+    )
+    pitch = batch.up_to(VECTOR)
+    states = form.state, form.family.n_parts
+    wide, lanes, sides, scratch, turned = kernel.tables(
+        (*states, code.constant(LANES)),
+        (*states, batch * NARROW),
+        (*states, pitch * NARROW),
+        (form.state, form.family.n_scratch, code.constant(LANES)),
+        (form.x, 1, pitch * SHORT),
+    )
+    with kernel.claims() as (first, stop), code.loop(first, stop, batch) as at:
+        done = at // n_outer * longest
+        x = kernel.x.start(at % n_outer * outer_stride + done)
+        length, n_lines = longest.least(n - done), batch.least(stop - at)
+        room = wide, lanes, sides, scratch, turned
+        code.call(reduce_batch, x, outer_stride, length, n_lines, *room)
+
+        with code.when(kernel.has_states):
+            code.call(copy_lanes, sides, n_lines, kernel.state.start(at))
+        with code.unless(kernel.has_states):
+            kernel.finish(sides, n_lines, at)
+    return str(code.module)
 
 
-def _batch_reducer(
-    add_wide: Callable[..., None],
-    add_narrow: Callable[..., None],
-    fold_to: Callable[..., None],
-    n_lanes: int,
-) -> Callable[..., None]:
-    """Make the part that reduces up to `batch` lines of contiguous elements to ``sides``."""
+def _batch_reducer(form: Form, fold: Callable[..., None]) -> Callable[..., None]:
+    """Return what reduces a few lines of contiguous elements to the states in `sides`."""
+    family, start_lanes, clear = form.family, starter(form.identity), starter([0])
+    reduce_line = _line_reducer(form, fold, start_lanes)
 
-    @part
     def reduce_batch(
-        x: Array, p: int, outer_stride: int, n: int, n_lines: int, batch: int, identity: Array,
-        scratch: Array, turned: Array, wide: Array, lanes: Array, sides: Array,
+        code: Emitter, x: Numbers, outer_stride: Int, n: Int, n_lines: Int, wide: Table,
+        lanes: Table, sides: Table, scratch: Table, turned: Table,
     ) -> None:  # fmt: skip
-        zero, narrow_width = number(0), number(NARROW)
-        wide_width, batch_width = number(n_lanes), number(BATCH)
-        rows = n // n_lanes if n_lanes > NARROW and n >= LONG else 0
-        narrow = (n - rows * n_lanes) // NARROW if n >= SHORT else 0
-        in_lanes = rows * n_lanes + narrow * NARROW
-        start_lanes(sides, zero, batch_width, identity)
-        if in_lanes:
-            start_lanes(lanes, zero, narrow_width * BATCH, identity)
-            for line in range(n_lines):
-                q = p + line * outer_stride
-                lane = line * NARROW
-                if rows:
-                    start_lanes(wide, zero, wide_width, identity)
-                    add_wide(x, q, rows, wide_width, wide, zero, wide_width, scratch)
-                    fold_to(wide, wide_width, narrow_width)
-                    copy_lanes(wide, narrow_width, lanes, lane)
-                    q += rows * n_lanes
-                add_narrow(x, q, narrow, narrow_width, lanes, lane, narrow_width, scratch)
-            for s in range(len(sides)):
-                _turn(lanes[s], zero, narrow_width, narrow_width, n_lines, sides[s], batch)
-            fold_to(sides, narrow_width * batch, batch)
-        for rest in range(in_lanes, n, SHORT):
-            some = min(n - rest, SHORT)
-            _turn(x, p + rest, outer_stride, some, n_lines, turned, batch_width)
-            readable = read_only(turned)
-            add_wide(readable, zero, some, batch_width, sides, zero, batch_width, scratch)
+        zero, narrow = code.constant(0), code.constant(NARROW)
+        n_wide = code.constant(0)
+        if family.n_lanes > NARROW:
+            n_wide = (n >= LONG).choose(n // family.n_lanes, 0)
+        in_wide = n_wide * family.n_lanes
+        n_narrow = (n >= SHORT).choose((n - in_wide) // NARROW, 0)
+        in_lanes = in_wide + n_narrow * NARROW
+        pitch = n_lines.up_to(VECTOR)
+
+        with code.when(in_lanes > 0):
+            code.call(start_lanes, lanes, n_lines * NARROW)
+            with code.loop(0, n_lines) as line:
+                row = x.start(line * outer_stride)
+                code.call(reduce_line, row, n_wide, n_narrow, lanes, line * NARROW, wide, scratch)
+            for lane, side in zip(lanes.rows(), sides.rows(), strict=True):
+                turn(code, lane, narrow, narrow, n_lines, side, n_lines)
+            fold_lanes(code, fold, sides, n_lines * NARROW, n_lines)
+        with code.unless(in_lanes > 0):
+            code.call(start_lanes, sides, pitch)
+        rest = n - in_lanes
+        with code.when(rest > 0):
+            with code.when(n_lines < pitch):  # no lane adds what is in the memory by chance
+                code.call(clear, turned, rest * pitch)
+            (row,) = turned.rows()
+            turn(code, x.start(in_lanes), outer_stride, rest, n_lines, row, pitch)
+            code.call(family.add_rows, row, rest, pitch, sides, zero, pitch, scratch)
 
     return reduce_batch
 
 
-def row_kernel(
-    add_wide: Callable[..., None],
-    add_narrow: Callable[..., None],
-    fold_to: Callable[..., None],
-    finish: Callable[..., None],
-    n_lanes: int,
+def _line_reducer(
+    form: Form, fold: Callable[..., None], start_lanes: Callable[..., None]
 ) -> Callable[..., None]:
-    """Make the kernel for lines of contiguous elements.
+    """Return what reduces a line to NARROW lanes."""
+    family = form.family
 
-    Its arguments are described by :class:`~sharedmem.kernels.loops.lines.LineKernel`.
-    """
-    reduce_batch = _batch_reducer(add_wide, add_narrow, fold_to, n_lanes)
+    def reduce_line(
+        code: Emitter, x: Numbers, n_wide: Int, n_narrow: Int, lanes: Table, at: Int, wide: Table,
+        scratch: Table,
+    ) -> None:  # fmt: skip
+        narrow = code.constant(NARROW)
+        if family.n_lanes > NARROW:
+            with code.when(n_wide > 0):
+                width, zero = code.constant(family.n_lanes), code.constant(0)
+                code.call(start_lanes, wide, width)
+                code.call(family.add_rows, x, n_wide, width, wide, zero, width, scratch)
+                fold_lanes(code, fold, wide, width, narrow)
+                code.call(copy_lanes, wide, narrow, lanes.start(at))
+        rest = x.start(n_wide * family.n_lanes)
+        code.call(family.add_rows, rest, n_narrow, narrow, lanes, at, narrow, scratch)
 
-    @kernel
-    def reduce_rows(x: Array, layout: Any, cut: Any, queue: Any, room: Any, result: Any) -> None:
-        start, n_outer, outer_stride, n = layout
-        longest, batch = cut
-        cursor, grain, n_tasks, place, target = queue
-        identity, state, out, setting = result
-        wide, lanes, sides, scratch, turned = room
-        first = fetch_add(cursor, NEXT, grain)
-        while first < n_tasks:
-            stop = min(first + grain, n_tasks)
-            for at in range(first, stop, batch):
-                done = at // n_outer * longest
-                p = start + at % n_outer * outer_stride + done
-                length, n_lines = min(longest, n - done), min(batch, stop - at)
-                reduce_batch(
-                    x, p, outer_stride, length, n_lines, batch, identity, scratch, turned, wide,
-                    lanes, sides,
-                )  # fmt: skip
-                if len(out):
-                    finish(sides, n_lines, out[at:], setting)
-                else:
-                    copy_lanes(sides, n_lines, state, at)
-            fetch_add(cursor, DONE, stop - first)
-            first = fetch_add(cursor, NEXT, grain)
-        wait(cursor, place, target)
-
-    return reduce_rows
-
-
-def row_room(
-    n_parts: int, n_scratch: int, dtype: DTypeLike, element: np.dtype[Any]
-) -> tuple[Array, ...]:
-    """Return the memory of a thread that reduces rows."""
-    return (
-        np.empty((n_parts, LANES), dtype),
-        np.empty((n_parts, NARROW * BATCH), dtype),
-        np.empty((n_parts, NARROW * BATCH), dtype),
-        np.empty((n_scratch, LANES), dtype),
-        np.empty(SHORT * BATCH, element),
-    )
+    return reduce_line

@@ -1,4 +1,4 @@
-"""Line kernels made from formulas on vectors, and arrays whose elements are loaded as vectors."""
+"""Vectors in kernels of numba: walks through rows, and arrays whose elements are vectors."""
 
 from __future__ import annotations
 
@@ -12,50 +12,8 @@ from numba.extending import intrinsic
 
 from sharedmem.kernels.compile import part
 from sharedmem.kernels.loops.layout import Array
-from sharedmem.kernels.loops.lines import LineKernel, line_kernel
 from sharedmem.kernels.loops.vectors import VECTOR, Step, Vector
-
-# Rows that a formula gets at once. They are as far apart as they can be: the processor then follows
-# so many streams of memory, and reads faster than row after row.
-GROUP = 8
-# More rows than there are, for families that go through all of them at once.
-ALL = 1 << 62
-# The number of columns that are reduced side by side: their states fit into the caches.
-WIDTH = 2048
-
-
-def vector_kernel(
-    step: Step,
-    n_parts: int,
-    add_few: Callable[..., None],
-    fold: Callable[..., None],
-    finish: Callable[..., None] | None = None,
-) -> LineKernel:
-    """Make the kernels of a family from a formula on vectors.
-
-    Parameters
-    ----------
-    step : callable
-        Takes the vectors of a state, and those of one row or of GROUP rows.
-    n_parts : int
-        The number of vectors in a state.
-    add_few : kernel
-        Adds rows to the lanes that do not fill a vector: see `adder` of :func:`line_kernel`.
-    fold, finish
-        See :func:`line_kernel`.
-    """
-    walk = walker(step, n_parts)
-
-    @part
-    def add_rows(
-        x: Array, p: int, n: int, stride: int, state: Array, at: int, width: int, scratch: Array
-    ) -> None:
-        in_vectors = walk(x, p, n, stride, state, at, width)
-        if in_vectors < width:
-            p, at, width = p + in_vectors, at + in_vectors, width - in_vectors
-            add_few(x, p, n, stride, state, at, width, scratch)
-
-    return line_kernel(lambda _: add_rows, fold, finish, n_rows=ALL, n_lanes=VECTOR, width=WIDTH)
+from sharedmem.kernels.loops.walks import GROUP
 
 
 def walker(step: Step, n_parts: int) -> Callable[..., int]:

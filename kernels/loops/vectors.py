@@ -7,16 +7,27 @@ formulas are called with vectors, each of whose operations emits an instruction.
 from __future__ import annotations
 
 import functools
+import math
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils
 
 # Lanes of a vector: four registers of AVX2 for float64, so that a sum and its rounding error leave
 # room for as many elements again.
 VECTOR = 16
+
+
+class Splat(ir.Constant):  # type: ignore[misc, unused-ignore]
+    """A constant vector of LLVM, with one number in all lanes, in the short form."""
+
+    def __init__(self, kind: Any, number: float) -> None:
+        super().__init__(kind, [kind.element(number)] * kind.count)
+
+    def get_reference(self) -> str:
+        """Return how instructions name the constant."""
+        return f"splat ({self.constant[0]})"
 
 
 class Vector:
@@ -40,10 +51,14 @@ class Vector:
         """Return whether these are floating-point numbers."""
         return not isinstance(self.value.type.element, ir.IntType)
 
+    @property
+    def width(self) -> int:
+        """Return how many numbers these are."""
+        return int(self.value.type.count)
+
     def full(self, number: float) -> Vector:
         """Return a vector of the same type, with one number in all lanes."""
-        kind = self.value.type
-        return self.like(ir.Constant(kind, [ir.Constant(kind.element, number)] * kind.count))
+        return self.like(Splat(self.value.type, number))
 
     def __add__(self, other: Vector) -> Vector:
         return self._calculate("add", other)
@@ -53,6 +68,12 @@ class Vector:
 
     def __mul__(self, other: Vector) -> Vector:
         return self._calculate("mul", other)
+
+    def __truediv__(self, other: Vector) -> Vector:
+        return self.like(self.builder.fdiv(self.value, other.value))
+
+    def __neg__(self) -> Vector:
+        return self.like(self.builder.fneg(self.value))
 
     def fma(self, factor: Vector, summand: Vector) -> Vector:
         """Return ``self * factor + summand``, rounded once."""
@@ -68,8 +89,9 @@ class Vector:
         kind = ir.VectorType(ir.DoubleType(), self.value.type.count)
         return self.like(self.builder.bitcast(self.value, kind))
 
-    def __and__(self, mask: int) -> Vector:
-        return self.like(self.builder.and_(self.value, self.full(mask % 2**64).value))
+    def __and__(self, mask: int | Vector) -> Vector:
+        other = mask if isinstance(mask, Vector) else self.full(mask % 2**64)
+        return self.like(self.builder.and_(self.value, other.value))
 
     def __or__(self, mask: int | Vector) -> Vector:
         other = mask if isinstance(mask, Vector) else self.full(mask)
@@ -90,6 +112,16 @@ class Vector:
     def __gt__(self, other: Vector) -> Vector:
         return self._compare(">", other)
 
+    def __le__(self, other: Vector) -> Vector:
+        return self._compare("<=", other)
+
+    def __ge__(self, other: Vector) -> Vector:
+        return self._compare(">=", other)
+
+    def equals(self, other: Vector) -> Vector:
+        """Compare for equality."""
+        return self._compare("==", other)
+
     def differs(self, other: Vector) -> Vector:
         """Compare for inequality; NaN is not equal to itself."""
         if self.is_float:
@@ -100,6 +132,10 @@ class Vector:
         """Return where this number or the other one is NaN."""
         return self.like(self.builder.fcmp_unordered("uno", self.value, other.value))
 
+    def or_infinity(self) -> Vector:
+        """Return these numbers, with infinity for NaN."""
+        return self.equals(self).choose(self, self.full(math.inf))
+
     def choose(self, a: Vector, b: Vector) -> Vector:
         """Return `a` where a comparison holds, and `b` elsewhere."""
         return a.like(self.builder.select(self.value, a.value, b.value))
@@ -108,21 +144,32 @@ class Vector:
         """Return integers of the size of other numbers: 1 where a comparison holds, and else 0."""
         element = sized_like.value.type.element
         size = {ir.DoubleType: 64, ir.FloatType: 32}.get(type(element)) or element.width
-        kind = ir.VectorType(ir.IntType(size), VECTOR)
+        kind = ir.VectorType(ir.IntType(size), self.value.type.count)
         return Vector(self.builder, self.builder.zext(self.value, kind), is_signed=False)
 
     def widen(self, like: Vector) -> Vector:
         """Convert to the type of another vector, without rounding."""
-        kind = like.value.type
-        if self.value.type == kind:
-            return like.like(self.value)
-        if self.is_float:
-            convert = self.builder.fpext
-        elif like.is_float:
-            convert = self.builder.sitofp if self.is_signed else self.builder.uitofp
+        return like.like(self.convert(like.value.type.element).value)
+
+    def convert(self, element: Any) -> Vector:
+        """Convert to a type of LLVM, rounding floating-point numbers."""
+        before, kind = self.value.type.element, ir.VectorType(element, self.value.type.count)
+        if before == element:
+            return self
+        if isinstance(element, ir.IntType):
+            instruction = self.builder.sext if self.is_signed else self.builder.zext
+        elif not self.is_float:
+            instruction = self.builder.sitofp if self.is_signed else self.builder.uitofp
+        elif isinstance(element, ir.DoubleType):
+            instruction = self.builder.fpext
         else:
-            convert = self.builder.sext if self.is_signed else self.builder.zext
-        return like.like(convert(self.value, kind))
+            instruction = self.builder.fptrunc
+        return self.like(instruction(self.value, kind))
+
+    def repeat(self, width: int) -> Vector:
+        """Return a vector with the first of these numbers in all lanes."""
+        lanes = ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)
+        return self.like(self.builder.shuffle_vector(self.value, self.value, lanes))
 
     def like(self, value: Any) -> Vector:
         """Return a value of LLVM as a vector of the same kind."""
@@ -137,7 +184,8 @@ class Vector:
         values = [self.value, *(other.value for other in others)]
         signature = ir.FunctionType(kind, [kind] * len(values))
         name = f"llvm.{name}.v{kind.count}{kind.element.intrinsic_name}"
-        function = cgutils.get_or_insert_function(self.builder.module, signature, name)
+        module = self.builder.module
+        function = module.globals.get(name) or ir.Function(module, signature, name)
         return self.like(self.builder.call(function, values))
 
     def _compare(self, sign: str, other: Vector) -> Vector:

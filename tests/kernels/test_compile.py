@@ -12,8 +12,8 @@ from numba.core.registry import CPUDispatcher
 
 from sharedmem.kernels import histograms, machine_code
 from sharedmem.kernels.compile import Kernel, kernel, part
+from sharedmem.kernels.dots import two_sum
 from sharedmem.kernels.loops.intrinsics import on_stack
-from sharedmem.kernels.sums import two_sum
 
 CHILD = """
 import sys

@@ -11,7 +11,7 @@ from sharedmem.engine.reduce import reduce
 from sharedmem.engine.runners import run_serially
 from sharedmem.kernels import Reduction, counts, extrema, moments, nan_reductions, sums, variances
 from sharedmem.kernels.loops import pieces
-from sharedmem.machine.helper_threads import in_concert
+from sharedmem.machine.native_threads import run
 from tests.kernels.strategies import arrays_and_axes, dtypes
 
 several = settings(max_examples=100)
@@ -113,7 +113,7 @@ def test_threads_share_lines_and_columns(shape, axis, monkeypatch):
         for order in "CF":
             x = np.asarray(a, order=order)
             alone, *together = (
-                reduce(run_serially, reduction, x, axis, share=partial(in_concert, n_threads=n))
+                reduce(run_serially, reduction, x, axis, share=partial(run, n_threads=n))
                 for n in (1, 2, 5)
             )
             for result in together:

@@ -13,7 +13,7 @@ import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from functools import cache, cached_property, lru_cache, update_wrapper
+from functools import cache, lru_cache, update_wrapper
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -71,12 +71,15 @@ class Intrinsic:
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make = self.__wrapped__ = make
+        self._type: Any = None
 
-    @cached_property
+    @property
     def _numba_type_(self) -> Any:
-        from sharedmem.kernels import parts
+        if self._type is None:
+            from sharedmem.kernels import parts
 
-        return parts.type_of_intrinsic(self._make())
+            self._type = parts.type_of_intrinsic(self._make())
+        return self._type
 
 
 class Part:
@@ -84,6 +87,8 @@ class Part:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.py_func = function
+        self._dispatcher: Any = None
+        self._type: Any = None
         self.__name__, self.__qualname__ = function.__name__, function.__qualname__
         update_wrapper(self, function)
 
@@ -97,18 +102,24 @@ class Part:
             "a function compiled by numba"
         )
 
-    @cached_property
+    # Not cached properties: of those, Python 3.11 has a lock that a forked child inherits.
+
+    @property
     def dispatcher(self) -> Any:
         """The function as numba knows it."""
-        from sharedmem.kernels import parts
+        if self._dispatcher is None:
+            from sharedmem.kernels import parts
 
-        return parts.dispatcher(self.py_func)
+            self._dispatcher = parts.dispatcher(self.py_func)
+        return self._dispatcher
 
-    @cached_property
+    @property
     def _numba_type_(self) -> Any:  # which numba asks for the type of what a function refers to
-        from sharedmem.kernels import parts
+        if self._type is None:
+            from sharedmem.kernels import parts
 
-        return parts.type_of(self.dispatcher)
+            self._type = parts.type_of(self.dispatcher)
+        return self._type
 
 
 class Form(NamedTuple):

@@ -2,7 +2,7 @@
 
 ``python benchmarks/tables/small_calls.py [FUNCTION...]`` prints microseconds of float64 arrays of
 1,000 elements, 1 MiB, and 8 MiB, for calls that follow each other closely, and for calls after a
-pause of 20 ms, in which caches get cold and threads fall asleep. Medians; the contenders take turns.
+pause of 20 ms, in which caches get cold and threads fall asleep: medians of contenders in turns.
 """
 
 from __future__ import annotations

@@ -27,6 +27,9 @@ free_after_fork: Callable[[Any], None] = operator.methodcaller("_at_fork_reinit"
 """Release a lock in a forked child, whichever thread of the parent holds it. `threading` frees the
 locks of Python's own modules in this way; releasing a lock that is free raises an error."""
 
+owns: Callable[[Any], bool] = operator.methodcaller("_is_owned")
+"""Return whether this thread holds a reentrant lock, as `threading.Condition` asks."""
+
 
 def forget_unfinished_imports() -> None:
     """Forget the modules that another thread was importing at the fork; import starts them again.

@@ -15,6 +15,7 @@ import weakref
 from contextlib import ExitStack, suppress
 from typing import Any
 
+from sharedmem.kernels import machine_code
 from sharedmem.machine import cpython, numba_internals
 
 _locks: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -34,6 +35,8 @@ def new_lock() -> threading.Lock:
 def _free_locks() -> None:
     for lock in _locks:
         cpython.free_after_fork(lock)
+    if not cpython.owns(machine_code.lock):  # as in forks of this package
+        cpython.free_after_fork(machine_code.lock)
 
 
 os.register_at_fork(after_in_child=_free_locks)

@@ -23,6 +23,17 @@ def test_at_fork_reinit_releases_a_lock():
     assert lock.acquire(blocking=False), "lock._at_fork_reinit() no longer releases a lock"
 
 
+def test_is_owned_tells_of_this_thread():
+    lock = threading.RLock()
+    assert not cpython.owns(lock)
+    with lock:
+        seen = []
+        thread = threading.Thread(target=lambda: seen.append(cpython.owns(lock)))
+        thread.start()
+        thread.join()
+        assert (cpython.owns(lock), seen) == (True, [False]), "RLock._is_owned() has changed"
+
+
 def test_remove_dead_weakref_removes_dead_entries_only():
     class Thing:
         pass

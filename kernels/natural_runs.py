@@ -7,11 +7,35 @@ from typing import Any
 from sharedmem.kernels.compile import kernel, part
 from sharedmem.kernels.loops.layout import Array
 
+# Neighbors that are compared in one loop, which is vectorized.
+STEP = 32
+
 
 @part
-def _less(a: Any, b: Any) -> bool:
+def less(a: Any, b: Any) -> bool:
     """Return whether `a` sorts before `b`; NaN is the largest."""
     return bool(a < b or (a == a and b != b))
+
+
+@part
+def _n_falls(x: Array, first: int, stop: int) -> int:
+    """Return how many elements from `first` to `stop` are less than the one before."""
+    elements, before = x[first:stop], x[first - 1 : stop - 1]
+    n = 0
+    for i in range(len(elements)):
+        n += less(elements[i], before[i])
+    return n
+
+
+@part
+def end_of_run(x: Array, at: int, stop: int, falls: bool) -> int:
+    """Return where a run from `at` ends, at most at `stop`."""
+    n, end = STEP if falls else 0, at + 1
+    while end + STEP <= stop and _n_falls(x, end, end + STEP) == n:
+        end += STEP
+    while end < stop and less(x[end], x[end - 1]) == falls:
+        end += 1
+    return end
 
 
 @kernel
@@ -43,14 +67,7 @@ def find_runs(x: Array, start: int, stop: int, starts: Array, falls: Array) -> i
     while at < stop:
         if n == len(starts):
             return n + 1
-        end = at + 1
-        fall = end < stop and _less(x[end], x[at])
-        if fall:
-            while end < stop and _less(x[end], x[end - 1]):
-                end += 1
-        else:
-            while end < stop and not _less(x[end], x[end - 1]):
-                end += 1
-        starts[n], falls[n] = at, fall
-        n, at = n + 1, end
+        starts[n], falls[n] = at, at + 1 < stop and less(x[at + 1], x[at])
+        at = end_of_run(x, at, stop, falls[n])
+        n += 1
     return n

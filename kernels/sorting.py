@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,97 +20,118 @@ ZERO, ONE = np.uint64(0), np.uint64(1)
 
 
 @part
-def _n_numbers(x: Array) -> int:
-    """Return the number of elements of a sorted line before the first NaN."""
-    low, high = 0, len(x)
-    while low < high:
-        middle = (low + high) // 2
-        if x[middle] == x[middle]:
-            low = middle + 1
+def _itself(values: Array, element: Any) -> Any:
+    return element
+
+
+@part
+def _at(values: Array, element: Any) -> Any:
+    return values[element]
+
+
+def _merger(value: Callable[..., Any]) -> Callable[..., None]:
+    """Return a kernel that merges elements, which are ordered by the value of each."""
+
+    @part
+    def n_numbers(x: Array, run: Array) -> int:
+        """Return the number of elements of a sorted run before the first NaN."""
+        low, high = 0, len(run)
+        while low < high:
+            middle = (low + high) // 2
+            number = value(x, run[middle])
+            if number == number:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    @part
+    def from_left(x: Array, left: Array, right: Array, n: int) -> int:
+        """Return how many of the first `n` elements of the merged runs come from the left one."""
+        low, high = max(0, n - len(right)), min(n, len(left))
+        while low < high:
+            middle = (low + high) // 2
+            if value(x, right[n - middle - 1]) < value(x, left[middle]):
+                high = middle
+            else:
+                low = middle + 1
+        return low
+
+    @part
+    def merge_one(
+        x: Array, left: Array, right: Array, out: Array, i: int, j: int, at: int
+    ) -> tuple[int, int]:
+        """Write the next element of two merged runs, ``left[i]`` or ``right[j]``, to ``out[at]``.
+
+        Returns the indices of the elements after it.
+        """
+        a, b = left[i], right[j]
+        takes_right = value(x, b) < value(x, a)
+        out[at] = b if takes_right else a
+        return i + 1 - takes_right, j + takes_right
+
+    @part
+    def merge_rest(
+        x: Array, left: Array, right: Array, out: Array, i: int, at: int, stop: int
+    ) -> None:
+        """Merge from `left[i]` on to `out[at:stop]`."""
+        j = at - i
+        while i < len(left) and j < len(right) and at < stop:
+            i, j = merge_one(x, left, right, out, i, j, at)
+            at += 1
+        if j == len(right):
+            for k in range(at, stop):
+                out[k] = left[i + k - at]
         else:
-            high = middle
-    return low
+            for k in range(at, stop):
+                out[k] = right[j + k - at]
+
+    @kernel
+    def merge(x: Array, left: Array, right: Array, out: Array, start: int, stop: int) -> None:
+        """Write elements `start` to `stop` of two merged runs.
+
+        Equal elements of the left run come first. The runs are cut where the outputs are of equal
+        length (the merge path). Four merges advance side by side, because each step of one waits
+        for the comparison before it.
+
+        References
+        ----------
+        O. Green, R. McColl, D. A. Bader, GPU merge path, ICS 2012, doi:10.1145/2304576.2304621
+        """
+        n_left, n_right = n_numbers(x, left), n_numbers(x, right)
+        n = n_left + n_right
+        for k in range(max(start, n), stop):
+            out[k] = left[k - n_right] if k - n_right < len(left) else right[k - len(left)]
+        left, right = left[:n_left], right[:n_right]
+        stop = min(stop, n)
+        if start >= stop:
+            return
+        length = (stop - start) // 4
+        at0, at1, at2, at3 = start, start + length, start + 2 * length, start + 3 * length
+        i0, i1 = from_left(x, left, right, at0), from_left(x, left, right, at1)
+        i2, i3 = from_left(x, left, right, at2), from_left(x, left, right, at3)
+        j0, j1, j2, j3 = at0 - i0, at1 - i1, at2 - i2, at3 - i3
+        done, steps = 0, length
+        while steps > 0:
+            steps = min(len(left) - max(i0, i1, i2, i3), len(right) - max(j0, j1, j2, j3))
+            steps = min(steps, length - done)
+            for k in range(done, done + steps):
+                i0, j0 = merge_one(x, left, right, out, i0, j0, at0 + k)
+                i1, j1 = merge_one(x, left, right, out, i1, j1, at1 + k)
+                i2, j2 = merge_one(x, left, right, out, i2, j2, at2 + k)
+                i3, j3 = merge_one(x, left, right, out, i3, j3, at3 + k)
+            done += steps
+        merge_rest(x, left, right, out, i0, at0 + done, at1)
+        merge_rest(x, left, right, out, i1, at1 + done, at2)
+        merge_rest(x, left, right, out, i2, at2 + done, at3)
+        merge_rest(x, left, right, out, i3, at3 + done, stop)
+
+    return merge
 
 
-@part
-def _from_left(left: Array, right: Array, n: int) -> int:
-    """Return how many of the first `n` elements of the merged runs come from the left one."""
-    low, high = max(0, n - len(right)), min(n, len(left))
-    while low < high:
-        middle = (low + high) // 2
-        if right[n - middle - 1] < left[middle]:
-            high = middle
-        else:
-            low = middle + 1
-    return low
-
-
-@part
-def _merge_one(left: Array, right: Array, out: Array, i: int, j: int, at: int) -> tuple[int, int]:
-    """Write the next element of two merged runs, ``left[i]`` or ``right[j]``, to ``out[at]``.
-
-    Returns the indices of the elements after it.
-    """
-    a, b = left[i], right[j]
-    takes_right = b < a
-    out[at] = b if takes_right else a
-    return i + 1 - takes_right, j + takes_right
-
-
-@part
-def _merge_rest(left: Array, right: Array, out: Array, i: int, at: int, stop: int) -> None:
-    """Merge from `left[i]` on to `out[at:stop]`."""
-    j = at - i
-    while i < len(left) and j < len(right) and at < stop:
-        i, j = _merge_one(left, right, out, i, j, at)
-        at += 1
-    if j == len(right):
-        for k in range(at, stop):
-            out[k] = left[i + k - at]
-    else:
-        for k in range(at, stop):
-            out[k] = right[j + k - at]
-
-
-@kernel
-def merge(left: Array, right: Array, out: Array, start: int, stop: int) -> None:
-    """Write elements `start` to `stop` of two merged runs; equal elements of the left come first.
-
-    The runs are cut where the outputs are of equal length (the merge path). Four merges advance
-    side by side, because each step of one waits for the comparison before it.
-
-    References
-    ----------
-    O. Green, R. McColl, D. A. Bader, GPU merge path, ICS 2012, doi:10.1145/2304576.2304621
-    """
-    # No comparison with NaN is true, so the NaNs of the right run need no care.
-    n_numbers = _n_numbers(left)
-    n = n_numbers + len(right)
-    for k in range(max(start, n), stop):
-        out[k] = left[k - len(right)]
-    left = left[:n_numbers]
-    stop = min(stop, n)
-    if start >= stop:
-        return
-    length = (stop - start) // 4
-    at0, at1, at2, at3 = start, start + length, start + 2 * length, start + 3 * length
-    i0, i1 = _from_left(left, right, at0), _from_left(left, right, at1)
-    i2, i3 = _from_left(left, right, at2), _from_left(left, right, at3)
-    j0, j1, j2, j3 = at0 - i0, at1 - i1, at2 - i2, at3 - i3
-    done, steps = 0, length
-    while steps > 0:
-        steps = min(len(left) - max(i0, i1, i2, i3), len(right) - max(j0, j1, j2, j3))
-        steps = min(steps, length - done)
-        for k in range(done, done + steps):
-            i0, j0 = _merge_one(left, right, out, i0, j0, at0 + k)
-            i1, j1 = _merge_one(left, right, out, i1, j1, at1 + k)
-            i2, j2 = _merge_one(left, right, out, i2, j2, at2 + k)
-            i3, j3 = _merge_one(left, right, out, i3, j3, at3 + k)
-        done += steps
-    _merge_rest(left, right, out, i0, at0 + done, at1)
-    _merge_rest(left, right, out, i1, at1 + done, at2)
-    _merge_rest(left, right, out, i2, at2 + done, at3)
-    _merge_rest(left, right, out, i3, at3 + done, stop)
+# Merges of values, whose first argument is not used, and of indices of values.
+merge_values = _merger(_itself)
+merge_indices = _merger(_at)
 
 
 @kernel

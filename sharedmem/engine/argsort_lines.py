@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,15 +11,18 @@ from numpy.typing import NDArray
 from sharedmem.arrays.conversion import read_only
 from sharedmem.engine.byte_sorting import argsort_bytes
 from sharedmem.engine.long_lines import as_plain, is_comparable, natural_runs, pieces_of
+from sharedmem.engine.nearly_sorted_lines import find_displaced
 from sharedmem.engine.runners import Run
-from sharedmem.engine.sort_lines import sort_line
+from sharedmem.engine.sort_lines import merge_runs, sort_unordered
 from sharedmem.kernels import sorting
 from sharedmem.kernels.sorting import FLOATING, SIGNED, TIME, UNSIGNED
+from sharedmem.machine.tuning import tuning
 
 Array = NDArray[Any]
 
 # Bits of a packed key and its position.
 WORD = 64
+NAT = np.iinfo(np.int64).min
 KINDS = {"b": UNSIGNED, "u": UNSIGNED, "i": SIGNED, "f": FLOATING, "m": TIME, "M": TIME}
 
 
@@ -51,10 +55,10 @@ def argsort_line(run: Run, a: Array, n_workers: int) -> Array:
     if a.itemsize == 1:
         return argsort_bytes(run, a)
     a = as_plain(run, a)
-    runs = natural_runs(run, a, limit=1) if is_comparable(a) else None
+    indices = _argsort_ordered(run, a, n_workers)
+    if indices is not None:
+        return indices
     pieces = pieces_of(len(a), WORD // 8)
-    if runs is not None:
-        return _positions_in_run(run, pieces, len(a), falls=runs.falls[0])
     keys, rules = read_only(a.view(f"u{a.itemsize}")), _rules_of(a.dtype)
 
     def differing(piece: slice) -> int:
@@ -75,7 +79,7 @@ def argsort_line(run: Run, a: Array, n_workers: int) -> Array:
             sorting.pack(keys, order, packed, piece.start, piece.stop, digit, rules)
 
         run(pack, pieces)
-        sort_line(run, packed, packed, n_workers)
+        sort_unordered(run, packed, packed, n_workers)
 
     def positions() -> Array:
         out = np.empty(len(a), np.intp)
@@ -99,13 +103,31 @@ def _rules_of(dtype: np.dtype[Any]) -> tuple[Any, ...]:
     return KINDS[dtype.kind], np.uint64(1 << (8 * dtype.itemsize - 1)), np.uint64(infinity)
 
 
-def _positions_in_run(run: Run, pieces: list[slice], n: int, falls: bool) -> Array:
-    """Return the indices that sort a line of `n` elements which is a single natural run."""
-    out = np.empty(n, np.intp)
-    target = out[::-1] if falls else out
+def _argsort_ordered(run: Run, a: Array, n_workers: int) -> Array | None:
+    """Return the indices that sort a plain line, or None if it is far from sorted."""
+    numbers = a.view(np.int64) if a.dtype.kind in "mM" else a
+    if not is_comparable(numbers):
+        return None
+    x, out = read_only(numbers), np.empty(len(a), np.intp)
 
-    def write(piece: slice) -> None:
-        target[piece] = np.arange(piece.start, piece.stop)
+    def merge(left: Array, right: Array, out: Array, start: int, stop: int) -> None:
+        sorting.merge_indices(x, left, right, out, start, stop)
 
-    run(write, pieces)
+    runs = natural_runs(run, numbers, tuning.natural_runs)
+    if runs is not None:
+        merge_runs(run, out, runs.bounds, partial(runs.indices, run), merge)
+    else:
+        moved = find_displaced(run, numbers)
+        if moved is None:
+            return None
+        values = numbers[moved.places]
+        if values.nbytes < tuning.sort_run_bytes:
+            order = np.argsort(values, kind="stable")
+        else:
+            order = argsort_line(run, values, n_workers)
+        places = moved.places[order]
+        moved.put_back(run, numbers, values[order], places, out, gives_places=True)
+    if a.dtype.kind in "mM":  # NaT is the smallest number, and comes last
+        n_nat = int(np.searchsorted(numbers, NAT, "right", sorter=out))
+        out = np.roll(out, -n_nat) if n_nat else out
     return out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,14 +62,33 @@ class NaturalRuns:
                 return
             a = a.copy()
 
-        def copy_piece(piece: slice) -> None:
+        def copy_part(start: int, stop: int, part: slice, falls: bool) -> None:
+            rising = a[start:stop][::-1] if falls else a[start:stop]
+            out[part] = rising[part.start - start : part.stop - start]
+
+        self._each(run, pieces_of(len(a), a.itemsize), copy_part)
+
+    def indices(self, run: Run, out: Array) -> None:
+        """Write the indices of the elements, with falling runs reversed."""
+
+        def write_part(start: int, stop: int, part: slice, falls: bool) -> None:
+            first, step = (start + stop - 1 - part.start, -1) if falls else (part.start, 1)
+            out[part] = np.arange(first, first + step * (part.stop - part.start), step)
+
+        self._each(run, pieces_of(len(out), out.itemsize), write_part)
+
+    def _each(
+        self, run: Run, pieces: list[slice], func: Callable[[int, int, slice, bool], None]
+    ) -> None:
+        """Call a function on the bounds of each run, the part of it in a piece, and its fall."""
+
+        def do(piece: slice) -> None:
             for start, stop, falls in zip(self.bounds, self.bounds[1:], self.falls, strict=False):
                 first, last = max(start, piece.start), min(stop, piece.stop)
                 if first < last:
-                    rising = a[start:stop][::-1] if falls else a[start:stop]
-                    out[first:last] = rising[first - start : last - start]
+                    func(start, stop, slice(first, last), falls)
 
-        run(copy_piece, pieces_of(len(a), a.itemsize))
+        run(do, pieces)
 
 
 def natural_runs(run: Run, a: Array, limit: int) -> NaturalRuns | None:

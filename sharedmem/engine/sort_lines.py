@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sharedmem.arrays.conversion import read_only
 from sharedmem.engine.byte_sorting import sort_bytes
 from sharedmem.engine.long_lines import as_plain, is_comparable, natural_runs, pieces_of
+from sharedmem.engine.nearly_sorted_lines import find_displaced
 from sharedmem.engine.runners import Run
 from sharedmem.kernels import sorting
 from sharedmem.machine.tuning import tuning
@@ -51,16 +52,32 @@ def _sort_numbers(run: Run, a: Array, out: Array, n_workers: int) -> None:
     a = as_plain(run, a, out)
     runs = natural_runs(run, a, tuning.natural_runs)
     if runs is not None:
-        _merge_runs(run, out, runs.bounds, partial(runs.copy, run, a), sorting.merge)
+        source = None if any(runs.falls) or np.may_share_memory(a, out) else a
+        merge_runs(run, out, runs.bounds, partial(runs.copy, run, a), source=source)
         return
-    if out.dtype.kind != "f":
-        _sort_runs(run, a, out, n_workers, None, sorting.merge)
-        return
-    zeros, nans = _twins(run, a)
-    _sort_runs(run, a, out, n_workers, None, sorting.merge)
-    first = np.searchsorted(out, 0)
-    out[first : first + len(zeros)] = zeros
-    out[len(out) - len(nans) :] = nans
+    moved = find_displaced(run, a)
+    values = None if moved is None else a[moved.places]
+    twins = _twins(run, a, values) if out.dtype.kind == "f" else None
+    if moved is None or values is None:
+        sort_unordered(run, a, out, n_workers)
+    else:
+        sort_line(run, values, values, n_workers)
+        a = a.copy() if np.may_share_memory(a, out) else a
+        moved.put_back(run, a, values, np.empty(0, np.intp), out, gives_places=False)
+    if twins:
+        zeros, nans = twins
+        first = np.searchsorted(out, 0)
+        out[first : first + len(zeros)] = zeros
+        out[len(out) - len(nans) :] = nans
+
+
+def sort_unordered(run: Run, a: Array, out: Array, n_workers: int) -> None:
+    """Sort numbers, which have no order, as :func:`sort_line` does, but zeros and NaNs unstably."""
+    _sort_runs(run, a, out, n_workers, None, _merge_values)
+
+
+def _merge_values(left: Array, right: Array, out: Array, start: int, stop: int) -> None:
+    sorting.merge_values(left, left, right, out, start, stop)
 
 
 def _sort_runs(run: Run, a: Array, out: Array, n_workers: int, kind: Any, merge: Merge) -> None:
@@ -77,36 +94,64 @@ def _sort_runs(run: Run, a: Array, out: Array, n_workers: int, kind: Any, merge:
 
         run(sort_run, list(map(slice, bounds, bounds[1:])))
 
-    _merge_runs(run, out, bounds, sort_runs, merge)
+    merge_runs(run, out, bounds, sort_runs, merge)
 
 
-def _merge_runs(
-    run: Run, out: Array, bounds: list[int], fill: Callable[[Array], None], merge: Merge
+def merge_runs(
+    run: Run,
+    out: Array,
+    bounds: list[int],
+    fill: Callable[[Array], None],
+    merge: Merge = _merge_values,
+    source: Array | None = None,
 ) -> None:
-    """Merge neighboring runs in pairs until one is left; `fill` writes the runs to an array."""
-    n_levels = (len(bounds) - 2).bit_length()
-    source, target = (out, np.empty_like(out)) if n_levels else (out, out)
-    if n_levels % 2:
-        source, target = target, source
+    """Merge neighboring runs in pairs until one is left.
 
-    def merge_piece(task: tuple[int, int, int, slice]) -> None:
-        first, middle, last, cut = task
+    Parameters
+    ----------
+    run : callable
+        ``run(func, sequence)`` gives the list of ``func(item)``, from threads.
+    out : ndarray, shape (n,)
+        Where the merged runs go.
+    bounds : list of int
+        Where each run starts, and where the last one ends.
+    fill : callable
+        ``fill(target)`` writes the runs to an array, which may be `out`.
+    merge : callable
+        ``merge(left, right, target, start, stop)`` merges a part of two runs.
+    source : ndarray, shape (n,), optional
+        The runs, if they are in memory apart from `out` already; it is only read.
+    """
+    n_levels = (len(bounds) - 2).bit_length()
+    # The arrays that are written in turn: the last one is `out`.
+    n_written = n_levels + (source is None or not n_levels)
+    scratch = np.empty_like(out) if n_written > 1 else out
+    target = out if n_written % 2 else scratch
+    if source is None or not n_levels:
+        fill(target)
+        source, target = target, scratch if target is out else out
+
+    def merge_piece(task: tuple[Array, Array, int, int, int, slice]) -> None:
+        source, target, first, middle, last, cut = task
         merge(source[first:middle], source[middle:last], target[first:last], cut.start, cut.stop)
 
-    fill(source)
     while len(bounds) > 2:
         ends = [*bounds, len(out)]  # where their number is odd, the last run is merged with nothing
         pairs = [ends[at : at + 3] for at in range(0, len(bounds) - 1, 2)]
         run(
             merge_piece,
-            [(*pair, cut) for pair in pairs for cut in pieces_of(pair[2] - pair[0], out.itemsize)],
+            [
+                (source, target, *pair, cut)
+                for pair in pairs
+                for cut in pieces_of(pair[2] - pair[0], out.itemsize)
+            ],
         )
-        source, target = target, source
+        source, target = target, scratch if target is out else out
         bounds = [*bounds[:-1:2], len(out)]
 
 
 def _merge_by_numpy(left: Array, right: Array, out: Array, start: int, stop: int) -> None:
-    """Merge like `kernels.sorting.merge`, for any dtype."""
+    """Merge like `kernels.sorting.merge_values`, for any dtype."""
     i, k = _from_left(left, right, start), _from_left(left, right, stop)
     out[start : start + k - i] = left[i:k]
     out[start + k - i : stop] = right[start - i : stop - k]
@@ -123,11 +168,14 @@ def _from_left(left: Array, right: Array, n: int) -> int:
     return candidates.start + bisect_left(candidates, True, key=is_enough)
 
 
-def _twins(run: Run, a: Array) -> list[Array]:
+def _twins(run: Run, a: Array, values: Array | None) -> list[Array] | None:
     """Return the zeros and the NaNs of a line, in its order: equal elements of different bits.
 
-    NumPy's vectorized sorts do not keep these bits: they may make two zeros of one sign.
+    NumPy's vectorized sorts do not keep these bits: they may make two zeros of one sign. None if
+    only some `values` are sorted, and none of them is a zero or NaN.
     """
+    if values is not None and not sorting.n_twins(read_only(values)):
+        return None
 
     def find(piece: slice) -> tuple[Array, Array]:
         chunk = read_only(a[piece])

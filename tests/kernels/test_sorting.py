@@ -21,7 +21,7 @@ def test_any_piece_of_merged_runs(left, right, data):
     start = data.draw(st.integers(0, len(expected)))
     stop = data.draw(st.integers(start, len(expected)))
     out = np.full(len(expected), 77.0)
-    sorting.merge(left, right, out, start, stop)
+    sorting.merge_values(left, left, right, out, start, stop)
     np.testing.assert_array_equal(out[start:stop], expected[start:stop])
     assert (np.delete(out, range(start, stop)) == 77).all()
 
@@ -33,7 +33,7 @@ def test_equal_elements_of_the_left_run_come_first(left, right):
     n_ones = sum(left) + sum(right)
     runs = [np.sort(np.where(run, 1.0, zero)) for run, zero in ((left, -0.0), (right, 0.0))]
     out = np.empty(len(left) + len(right))
-    sorting.merge(*runs, out, 0, len(out))
+    sorting.merge_values(runs[0], *runs, out, 0, len(out))
     n_left = len(left) - sum(left)
     assert np.signbit(out[:n_left]).all()
     assert not np.signbit(out[n_left:]).any()

@@ -145,8 +145,11 @@ def put_back(
     n, has_places = len(values), len(places) > 0
     # Those that belong before the last kept element of another part are put back there.
     k, high = 0, n if n_before > 0 else 0
-    is_cut = run < len(firsts) and firsts[run] < start
-    last = start - 1 if is_cut else stops[run - 1] - 1
+    last = 0
+    if run < len(firsts) and firsts[run] < start:
+        last = start - 1
+    elif run > 0:
+        last = stops[run - 1] - 1
     while k < high:
         middle = (k + high) // 2
         place = places[middle] if has_places else len(x)

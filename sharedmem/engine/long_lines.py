@@ -109,21 +109,20 @@ def natural_runs(run: Run, a: Array, limit: int) -> NaturalRuns | None:
         None if there are more than `limit`.
     """
     x, pieces = read_only(a), pieces_of(len(a), a.itemsize)
-    too_many: list[slice] = []
+    more: list[int] = []  # runs of a piece after its first one, which may go on from before
 
     def look(piece: slice) -> list[tuple[int, bool]]:
-        if too_many:
+        if sum(more) > limit:
             return []
         starts, falls = np.empty(limit, np.intp), np.empty(limit, bool)
         n = kernels.find_runs(x, piece.start, piece.stop, starts, falls)
-        if n > limit:
-            too_many.append(piece)
+        more.append(n - 1 if n <= limit else limit + 1)
         return list(zip(starts[:n].tolist(), falls[:n].tolist(), strict=True))
 
     # Where the first piece is unsorted, which is usual, no thread is woken.
     found = look(pieces[0])
-    others = [] if too_many else run(look, pieces[1:])
-    if too_many:
+    others = run(look, pieces[1:]) if sum(more) <= limit else []
+    if sum(more) > limit:
         return None
     for piece, runs in zip(pieces[1:], others, strict=True):
         across = look(slice(piece.start - 1, piece.start + 1))

@@ -169,7 +169,12 @@ def nearly_sorted(draw, dtype):
         runs.append(np.arange(draw(st.integers(0, 100)), dtype=dtype)[::-1])
     if draw(st.booleans()):
         runs.append(np.sort(np.resize(np.array(values, dtype), 90), kind="stable"))
-    return np.concatenate(runs)
+    a = np.concatenate(runs)
+    if a.size and draw(st.booleans()):  # a few elements out of order
+        a = np.sort(np.resize(a, draw(st.integers(1, 400))), kind="stable")
+        few = draw(st.lists(st.integers(0, len(a) - 1), max_size=10))
+        a[few] = draw(hnp.arrays(dtype, len(few), elements=st.sampled_from(values)))
+    return a
 
 
 @pytest.mark.parametrize("dtype", [np.dtype("f8"), np.dtype("i2"), np.dtype("M8[s]")])

@@ -19,6 +19,27 @@ RUN = 512
 ZERO, ONE = np.uint64(0), np.uint64(1)
 
 
+# A run of a source: its first index or, if it falls, its stop; 0 or -1; and its length. The element
+# of a rank is at ``first + (rank ^ falls)``: no multiplication delays the next comparison. Of an
+# unsigned index numba does not ask whether it is negative.
+Rising = tuple[int, int, int]
+
+
+@part
+def _rising(source: Array, run: Rising, rank: int) -> Any:
+    return source[np.uint64(run[0] + rank)]
+
+
+@part
+def _rising_or_falling(source: Array, run: Rising, rank: int) -> Any:
+    return source[np.uint64(run[0] + (rank ^ run[1]))]
+
+
+@part
+def _index(source: Array, run: Rising, rank: int) -> Any:
+    return run[0] + (rank ^ run[1])
+
+
 @part
 def _itself(values: Array, element: Any) -> Any:
     return element
@@ -29,16 +50,16 @@ def _at(values: Array, element: Any) -> Any:
     return values[element]
 
 
-def _merger(value: Callable[..., Any]) -> Callable[..., None]:
-    """Return a kernel that merges elements, which are ordered by the value of each."""
+def _merger(get: Callable[..., Any], value: Callable[..., Any]) -> Callable[..., None]:
+    """Return a kernel that merges the elements of a source, ordered by the value of each."""
 
     @part
-    def n_numbers(x: Array, run: Array) -> int:
-        """Return the number of elements of a sorted run before the first NaN."""
-        low, high = 0, len(run)
+    def n_numbers(x: Array, source: Array, run: Rising) -> int:
+        """Return the number of elements of a run before the first NaN."""
+        low, high = 0, run[2]
         while low < high:
             middle = (low + high) // 2
-            number = value(x, run[middle])
+            number = value(x, get(source, run, middle))
             if number == number:
                 low = middle + 1
             else:
@@ -46,12 +67,13 @@ def _merger(value: Callable[..., Any]) -> Callable[..., None]:
         return low
 
     @part
-    def from_left(x: Array, left: Array, right: Array, n: int) -> int:
+    def from_left(x: Array, source: Array, left: Rising, right: Rising, n: int) -> int:
         """Return how many of the first `n` elements of the merged runs come from the left one."""
-        low, high = max(0, n - len(right)), min(n, len(left))
+        low, high = max(0, n - right[2]), min(n, left[2])
         while low < high:
             middle = (low + high) // 2
-            if value(x, right[n - middle - 1]) < value(x, left[middle]):
+            a, b = get(source, left, middle), get(source, right, n - middle - 1)
+            if value(x, b) < value(x, a):
                 high = middle
             else:
                 low = middle + 1
@@ -59,79 +81,94 @@ def _merger(value: Callable[..., Any]) -> Callable[..., None]:
 
     @part
     def merge_one(
-        x: Array, left: Array, right: Array, out: Array, i: int, j: int, at: int
+        x: Array, source: Array, left: Rising, right: Rising, out: Array, i: int, j: int, at: int
     ) -> tuple[int, int]:
-        """Write the next element of two merged runs, ``left[i]`` or ``right[j]``, to ``out[at]``.
+        """Write the next element of two merged runs, of rank `i` or `j`, to ``out[at]``.
 
-        Returns the indices of the elements after it.
+        Returns the ranks of the elements after it.
         """
-        a, b = left[i], right[j]
+        a, b = get(source, left, i), get(source, right, j)
         takes_right = value(x, b) < value(x, a)
         out[at] = b if takes_right else a
         return i + 1 - takes_right, j + takes_right
 
-    @part
-    def merge_rest(
-        x: Array, left: Array, right: Array, out: Array, i: int, at: int, stop: int
-    ) -> None:
-        """Merge from `left[i]` on to `out[at:stop]`."""
-        j = at - i
-        while i < len(left) and j < len(right) and at < stop:
-            i, j = merge_one(x, left, right, out, i, j, at)
-            at += 1
-        if j == len(right):
-            for k in range(at, stop):
-                out[k] = left[i + k - at]
-        else:
-            for k in range(at, stop):
-                out[k] = right[j + k - at]
-
     @kernel
-    def merge(x: Array, left: Array, right: Array, out: Array, start: int, stop: int) -> None:
+    def merge(
+        x: Array, source: Array, left: Rising, right: Rising, out: Array, start: int, stop: int
+    ) -> None:
         """Write elements `start` to `stop` of two merged runs.
 
         Equal elements of the left run come first. The runs are cut where the outputs are of equal
         length (the merge path). Four merges advance side by side, because each step of one waits
         for the comparison before it.
 
+        Parameters
+        ----------
+        x : ndarray
+            The values of the elements, if these are indices.
+        source : ndarray
+            The elements, if these are not the indices of `x` themselves.
+        left, right : tuple of int
+            The runs.
+        out : ndarray
+            Room for both.
+        start, stop : int
+            The part of `out` to write.
+
         References
         ----------
         O. Green, R. McColl, D. A. Bader, GPU merge path, ICS 2012, doi:10.1145/2304576.2304621
         """
-        n_left, n_right = n_numbers(x, left), n_numbers(x, right)
+        n_left, n_right = n_numbers(x, source, left), n_numbers(x, source, right)
         n = n_left + n_right
         for k in range(max(start, n), stop):
-            out[k] = left[k - n_right] if k - n_right < len(left) else right[k - len(left)]
-        left, right = left[:n_left], right[:n_right]
+            if k - n_right < left[2]:
+                out[k] = get(source, left, k - n_right)
+            else:
+                out[k] = get(source, right, k - left[2])
+        left, right = (left[0], left[1], n_left), (right[0], right[1], n_right)
         stop = min(stop, n)
         if start >= stop:
             return
         length = (stop - start) // 4
         at0, at1, at2, at3 = start, start + length, start + 2 * length, start + 3 * length
-        i0, i1 = from_left(x, left, right, at0), from_left(x, left, right, at1)
-        i2, i3 = from_left(x, left, right, at2), from_left(x, left, right, at3)
+        i0 = from_left(x, source, left, right, at0)
+        i1 = from_left(x, source, left, right, at1)
+        i2 = from_left(x, source, left, right, at2)
+        i3 = from_left(x, source, left, right, at3)
         j0, j1, j2, j3 = at0 - i0, at1 - i1, at2 - i2, at3 - i3
         done, steps = 0, length
         while steps > 0:
-            steps = min(len(left) - max(i0, i1, i2, i3), len(right) - max(j0, j1, j2, j3))
+            steps = min(n_left - max(i0, i1, i2, i3), n_right - max(j0, j1, j2, j3))
             steps = min(steps, length - done)
             for k in range(done, done + steps):
-                i0, j0 = merge_one(x, left, right, out, i0, j0, at0 + k)
-                i1, j1 = merge_one(x, left, right, out, i1, j1, at1 + k)
-                i2, j2 = merge_one(x, left, right, out, i2, j2, at2 + k)
-                i3, j3 = merge_one(x, left, right, out, i3, j3, at3 + k)
+                i0, j0 = merge_one(x, source, left, right, out, i0, j0, at0 + k)
+                i1, j1 = merge_one(x, source, left, right, out, i1, j1, at1 + k)
+                i2, j2 = merge_one(x, source, left, right, out, i2, j2, at2 + k)
+                i3, j3 = merge_one(x, source, left, right, out, i3, j3, at3 + k)
             done += steps
-        merge_rest(x, left, right, out, i0, at0 + done, at1)
-        merge_rest(x, left, right, out, i1, at1 + done, at2)
-        merge_rest(x, left, right, out, i2, at2 + done, at3)
-        merge_rest(x, left, right, out, i3, at3 + done, stop)
+        ranks, starts, stops = (i0, i1, i2, i3), (at0, at1, at2, at3), (at1, at2, at3, stop)
+        for quarter in range(4):
+            i, at, end = ranks[quarter], starts[quarter] + done, stops[quarter]
+            j = at - i
+            while i < n_left and j < n_right and at < end:
+                i, j = merge_one(x, source, left, right, out, i, j, at)
+                at += 1
+            for k in range(end - at):
+                if i < n_left:
+                    out[at + k] = get(source, left, i + k)
+                else:
+                    out[at + k] = get(source, right, j + k)
 
     return merge
 
 
-# Merges of values, whose first argument is not used, and of indices of values.
-merge_values = _merger(_itself)
-merge_indices = _merger(_at)
+# Kernels are compiled when they are first called, each for a second: falling runs are rare, and
+# there are indices to merge only where some have been merged before.
+merge_values = _merger(_rising, _itself)
+merge_falling_values = _merger(_rising_or_falling, _itself)
+merge_positions = _merger(_index, _at)
+merge_indices = _merger(_rising, _at)
 
 
 @kernel

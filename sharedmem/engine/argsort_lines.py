@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,13 @@ from numpy.typing import NDArray
 
 from sharedmem.arrays.conversion import read_only
 from sharedmem.engine.byte_sorting import argsort_bytes
-from sharedmem.engine.long_lines import as_plain, is_comparable, natural_runs, pieces_of
+from sharedmem.engine.long_lines import (
+    NaturalRuns,
+    as_plain,
+    is_comparable,
+    natural_runs,
+    pieces_of,
+)
 from sharedmem.engine.nearly_sorted_lines import find_displaced
 from sharedmem.engine.runners import Run
 from sharedmem.engine.sort_lines import merge_runs, sort_unordered
@@ -108,14 +113,10 @@ def _argsort_ordered(run: Run, a: Array, n_workers: int) -> Array | None:
     numbers = a.view(np.int64) if a.dtype.kind in "mM" else a
     if not is_comparable(numbers):
         return None
-    x, out = read_only(numbers), np.empty(len(a), np.intp)
-
-    def merge(left: Array, right: Array, out: Array, start: int, stop: int) -> None:
-        sorting.merge_indices(x, left, right, out, start, stop)
-
+    out = np.empty(len(a), np.intp)
     runs = natural_runs(run, numbers, tuning.natural_runs)
     if runs is not None:
-        merge_runs(run, out, runs.bounds, partial(runs.indices, run), merge)
+        _merge_natural(run, numbers, out, runs)
     else:
         moved = find_displaced(run, numbers)
         if moved is None:
@@ -131,3 +132,19 @@ def _argsort_ordered(run: Run, a: Array, n_workers: int) -> Array | None:
         n_nat = int(np.searchsorted(numbers, NAT, "right", sorter=out))
         out = np.roll(out, -n_nat) if n_nat else out
     return out
+
+
+def _merge_natural(run: Run, a: Array, out: Array, runs: NaturalRuns) -> None:
+    """Write the indices that sort a line to `out`, from its natural runs."""
+    if runs.n_levels == 0:
+        runs.indices(run, out)
+        return
+    x, scratch = read_only(a), np.empty_like(out) if runs.n_levels > 1 else out
+
+    def merge_positions(_: Array, *task: Any) -> None:
+        sorting.merge_positions(x, x, *task)
+
+    def merge_indices(source: Array, *task: Any) -> None:
+        sorting.merge_indices(x, read_only(source), *task)
+
+    merge_runs(run, runs, scratch, out, scratch, merge_indices, merge_positions)

@@ -55,6 +55,11 @@ class NaturalRuns:
     bounds: list[int]
     falls: Sequence[bool]
 
+    @property
+    def n_levels(self) -> int:
+        """How often the runs are merged in pairs, until one is left."""
+        return (len(self.falls) - 1).bit_length()
+
     def copy(self, run: Run, a: Array, out: Array) -> None:
         """Copy a line with its falling runs reversed; `out` may lie in the memory of `a`."""
         if np.may_share_memory(a, out):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,14 +11,36 @@ from numpy.typing import NDArray
 
 from sharedmem.arrays.conversion import read_only
 from sharedmem.engine.byte_sorting import sort_bytes
-from sharedmem.engine.long_lines import as_plain, is_comparable, natural_runs, pieces_of
+from sharedmem.engine.long_lines import (
+    NaturalRuns,
+    as_plain,
+    is_comparable,
+    natural_runs,
+    pieces_of,
+)
 from sharedmem.engine.nearly_sorted_lines import find_displaced
 from sharedmem.engine.runners import Run
 from sharedmem.kernels import sorting
+from sharedmem.kernels.sorting import Rising
 from sharedmem.machine.tuning import tuning
 
 Array = NDArray[Any]
-Merge = Callable[[Array, Array, Array, int, int], None]
+# ``merge(source, left, right, target, start, stop)`` writes a part of two merged runs of a source.
+Merge = Callable[[Array, Rising, Rising, Array, int, int], None]
+
+
+def _merging(kernel: Callable[..., None]) -> Merge:
+    """Return a function that merges values by a kernel."""
+
+    def merge(source: Array, *task: Any) -> None:
+        x = read_only(source)
+        kernel(x, x, *task)
+
+    return merge
+
+
+_merge_values = _merging(sorting.merge_values)
+_merge_falling = _merging(sorting.merge_falling_values)
 
 
 def sort_line(run: Run, a: Array, out: Array, n_workers: int) -> None:
@@ -52,8 +73,7 @@ def _sort_numbers(run: Run, a: Array, out: Array, n_workers: int) -> None:
     a = as_plain(run, a, out)
     runs = natural_runs(run, a, tuning.natural_runs)
     if runs is not None:
-        source = None if any(runs.falls) or np.may_share_memory(a, out) else a
-        merge_runs(run, out, runs.bounds, partial(runs.copy, run, a), source=source)
+        _merge_natural(run, a, out, runs)
         return
     moved = find_displaced(run, a)
     values = None if moved is None else a[moved.places]
@@ -76,86 +96,98 @@ def sort_unordered(run: Run, a: Array, out: Array, n_workers: int) -> None:
     _sort_runs(run, a, out, n_workers, None, _merge_values)
 
 
-def _merge_values(left: Array, right: Array, out: Array, start: int, stop: int) -> None:
-    sorting.merge_values(left, left, right, out, start, stop)
+def _merge_natural(run: Run, a: Array, out: Array, runs: NaturalRuns) -> None:
+    """Merge the natural runs of a line into `out`, which may be in the memory of `a`."""
+    is_same = np.may_share_memory(a, out)
+    if runs.n_levels == 0:
+        runs.copy(run, a, out)
+        return
+    scratch = np.empty_like(out) if is_same or runs.n_levels > 1 else out
+    if is_same and runs.n_levels % 2:  # the first merges write to `out`
+        np.copyto(scratch, a)
+        a = scratch
+    first_merge = _merge_falling if any(runs.falls) else _merge_values
+    merge_runs(run, runs, a, out, scratch, _merge_values, first_merge)
 
 
 def _sort_runs(run: Run, a: Array, out: Array, n_workers: int, kind: Any, merge: Merge) -> None:
     """Sort as many runs as there are workers, and merge them."""
     n = len(out)
     n_runs = max(1, min(n_workers, out.nbytes // tuning.sort_run_bytes))
-    bounds = [n * at // n_runs for at in range(n_runs + 1)]
+    runs = NaturalRuns([n * at // n_runs for at in range(n_runs + 1)], [False] * n_runs)
+    scratch = np.empty_like(out) if runs.n_levels else out
+    source = scratch if runs.n_levels % 2 else out
 
-    def sort_runs(target: Array) -> None:
-        def sort_run(part: slice) -> None:
-            if target is not a:
-                target[part] = a[part]
-            target[part].sort(kind=kind)
+    def sort_run(part: slice) -> None:
+        if source is not a:
+            source[part] = a[part]
+        source[part].sort(kind=kind)
 
-        run(sort_run, list(map(slice, bounds, bounds[1:])))
-
-    merge_runs(run, out, bounds, sort_runs, merge)
+    run(sort_run, list(map(slice, runs.bounds, runs.bounds[1:])))
+    merge_runs(run, runs, source, out, scratch, merge, merge)
 
 
 def merge_runs(
     run: Run,
+    runs: NaturalRuns,
+    source: Array,
     out: Array,
-    bounds: list[int],
-    fill: Callable[[Array], None],
-    merge: Merge = _merge_values,
-    source: Array | None = None,
+    scratch: Array,
+    merge: Merge,
+    first_merge: Merge,
 ) -> None:
-    """Merge neighboring runs in pairs until one is left.
+    """Merge neighboring runs in pairs until one is left, in `out`.
 
     Parameters
     ----------
     run : callable
         ``run(func, sequence)`` gives the list of ``func(item)``, from threads.
-    out : ndarray, shape (n,)
-        Where the merged runs go.
-    bounds : list of int
-        Where each run starts, and where the last one ends.
-    fill : callable
-        ``fill(target)`` writes the runs to an array, which may be `out`.
-    merge : callable
-        ``merge(left, right, target, start, stop)`` merges a part of two runs.
-    source : ndarray, shape (n,), optional
-        The runs, if they are in memory apart from `out` already; it is only read.
+    runs : NaturalRuns
+        The runs of the source.
+    source : ndarray, shape (n,)
+        Another array than the one that the first merges write to.
+    out, scratch : ndarray, shape (n,)
+        The arrays that are written in turn, the last time `out`. It is the only one if there are no
+        more than two runs.
+    merge, first_merge : callable
+        Merges two runs of the source. The first merges are of runs that may fall.
     """
-    n_levels = (len(bounds) - 2).bit_length()
-    # The arrays that are written in turn: the last one is `out`.
-    n_written = n_levels + (source is None or not n_levels)
-    scratch = np.empty_like(out) if n_written > 1 else out
-    target = out if n_written % 2 else scratch
-    if source is None or not n_levels:
-        fill(target)
-        source, target = target, scratch if target is out else out
+    bounds, falls = runs.bounds, runs.falls
+    merge_now = first_merge
+    target = out if runs.n_levels % 2 else scratch
 
-    def merge_piece(task: tuple[Array, Array, int, int, int, slice]) -> None:
-        source, target, first, middle, last, cut = task
-        merge(source[first:middle], source[middle:last], target[first:last], cut.start, cut.stop)
+    def merge_piece(task: tuple[Rising, Rising, Array, slice]) -> None:
+        left, right, merged, cut = task
+        merge_now(source, left, right, merged, cut.start, cut.stop)
 
     while len(bounds) > 2:
         ends = [*bounds, len(out)]  # where their number is odd, the last run is merged with nothing
-        pairs = [ends[at : at + 3] for at in range(0, len(bounds) - 1, 2)]
+        rising = [
+            (stop, -1, stop - start) if fall else (start, 0, stop - start)
+            for start, stop, fall in zip(ends[:-1], ends[1:], [*falls, False], strict=True)
+        ]
         run(
             merge_piece,
             [
-                (source, target, *pair, cut)
-                for pair in pairs
-                for cut in pieces_of(pair[2] - pair[0], out.itemsize)
+                (*rising[at : at + 2], target[ends[at] : ends[at + 2]], cut)
+                for at in range(0, len(bounds) - 1, 2)
+                for cut in pieces_of(ends[at + 2] - ends[at], out.itemsize)
             ],
         )
         source, target = target, scratch if target is out else out
         bounds = [*bounds[:-1:2], len(out)]
+        falls, merge_now = [False] * (len(bounds) - 1), merge
 
 
-def _merge_by_numpy(left: Array, right: Array, out: Array, start: int, stop: int) -> None:
+def _merge_by_numpy(
+    source: Array, left: Rising, right: Rising, target: Array, start: int, stop: int
+) -> None:
     """Merge like `kernels.sorting.merge_values`, for any dtype."""
-    i, k = _from_left(left, right, start), _from_left(left, right, stop)
-    out[start : start + k - i] = left[i:k]
-    out[start + k - i : stop] = right[start - i : stop - k]
-    out[start:stop].sort(kind="stable")  # which finds the two runs, and merges them
+    a, b = (source[first : first + n] for first, _, n in (left, right))
+    i, k = _from_left(a, b, start), _from_left(a, b, stop)
+    target[start : start + k - i] = a[i:k]
+    target[start + k - i : stop] = b[start - i : stop - k]
+    target[start:stop].sort(kind="stable")  # which finds the two runs, and merges them
 
 
 def _from_left(left: Array, right: Array, n: int) -> int:

@@ -13,6 +13,12 @@ FLOATS = st.sampled_from([-np.inf, -1.5, -0.0, 0.0, 1.0, 2.0, np.inf, np.nan])
 LINES = hnp.arrays("f8", st.integers(0, 60), elements=FLOATS)
 
 
+def merge(left, right, out, start, stop):
+    source = np.concatenate([left, right])
+    runs = (0, 0, len(left)), (len(left), 0, len(right))
+    sorting.merge_values(source, source, *runs, out, start, stop)
+
+
 @several
 @given(left=LINES, right=LINES, data=st.data())
 def test_any_piece_of_merged_runs(left, right, data):
@@ -21,7 +27,7 @@ def test_any_piece_of_merged_runs(left, right, data):
     start = data.draw(st.integers(0, len(expected)))
     stop = data.draw(st.integers(start, len(expected)))
     out = np.full(len(expected), 77.0)
-    sorting.merge_values(left, left, right, out, start, stop)
+    merge(left, right, out, start, stop)
     np.testing.assert_array_equal(out[start:stop], expected[start:stop])
     assert (np.delete(out, range(start, stop)) == 77).all()
 
@@ -33,7 +39,7 @@ def test_equal_elements_of_the_left_run_come_first(left, right):
     n_ones = sum(left) + sum(right)
     runs = [np.sort(np.where(run, 1.0, zero)) for run, zero in ((left, -0.0), (right, 0.0))]
     out = np.empty(len(left) + len(right))
-    sorting.merge_values(runs[0], *runs, out, 0, len(out))
+    merge(*runs, out, 0, len(out))
     n_left = len(left) - sum(left)
     assert np.signbit(out[:n_left]).all()
     assert not np.signbit(out[n_left:]).any()

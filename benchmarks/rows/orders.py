@@ -114,6 +114,10 @@ def ascending(n: int) -> np.ndarray:
     return np.arange(float(n))
 
 
+def descending(n: int) -> np.ndarray:
+    return ascending(n)[::-1].copy()
+
+
 def nearly_ascending(n: int) -> np.ndarray:
     """Return ascending numbers, of which one in a hundred has been exchanged with another."""
     a, rng = ascending(n), np.random.default_rng(0)
@@ -122,11 +126,37 @@ def nearly_ascending(n: int) -> np.ndarray:
     return a
 
 
+def runs(n: int) -> np.ndarray:
+    """Return random numbers in eight sorted runs."""
+    return np.sort(np.random.default_rng(0).normal(size=(8, n // 8))).reshape(-1)
+
+
+def organ_pipe(n: int) -> np.ndarray:
+    """Return numbers that rise in the first half, and fall in the second."""
+    a = ascending(n)
+    return np.concatenate([a[::2], a[-1::-2]])
+
+
+def with_random_end(n: int) -> np.ndarray:
+    """Return ascending numbers and, after them, one in a hundred in random order."""
+    a = ascending(n)
+    np.random.default_rng(0).shuffle(a)
+    return np.concatenate([np.sort(a[n // 100 :]), a[: n // 100]])
+
+
 def constant(n: int) -> np.ndarray:
     return np.ones(n)
 
 
-DATA = {"sorted": ascending, "nearly sorted": nearly_ascending, "constant": constant}
+DATA = {
+    "sorted": ascending,
+    "reversed": descending,
+    "nearly sorted": nearly_ascending,
+    "organ-pipe": organ_pipe,
+    "few-run": runs,
+    "random-end": with_random_end,
+    "constant": constant,
+}
 
 
 def sorts(data: Callable[[int], np.ndarray], sort: Callable[[Any], Any]) -> SetUp:

@@ -113,6 +113,45 @@ def _precedes(value: Any, place: int, other: Any, i: int) -> bool:
     return bool(less(value, other) or (place < i and not less(other, value)))
 
 
+@part
+def _place(places: Array, k: int, x: Array) -> int:
+    """Return where an element was; after all others, if there are no places."""
+    return places[k] if len(places) > 0 else len(x)
+
+
+@part
+def _n_before(values: Array, places: Array, x: Array, i: int) -> int:
+    """Return how many of the elements that were taken out sort before ``x[i]``."""
+    low, high = 0, len(values)
+    while low < high:
+        middle = (low + high) // 2
+        if _precedes(values[middle], _place(places, middle, x), x[i], i):
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@part
+def _upto(x: Array, at: int, stop: int, value: Any, place: int) -> int:
+    """Return where the first of some kept elements is that an element sorts before."""
+    while at + SKIP <= stop and not _precedes(value, place, x[at + SKIP - 1], at + SKIP - 1):
+        at += SKIP
+    near = x[at : min(at + SKIP, stop)]
+    n = 0
+    for i in range(len(near)):  # without branches, which could not be predicted
+        n += not _precedes(value, place, near[i], at + i)
+    return at + n
+
+
+@part
+def _write(values: Array, places: Array, k: int, out: Array, to: int, gives_places: bool) -> None:
+    if gives_places:
+        out[to] = places[k]
+    else:
+        out[to] = values[k]
+
+
 @kernel
 def put_back(
     x: Array,
@@ -142,38 +181,21 @@ def put_back(
         Whether `out` gets the indices of the elements.
     """
     start, stop, run, n_before = part
-    n, has_places = len(values), len(places) > 0
-    # Those that belong before the last kept element of another part are put back there.
-    k, high = 0, n if n_before > 0 else 0
+    n = len(values)
     last = 0
     if run < len(firsts) and firsts[run] < start:
         last = start - 1
     elif run > 0:
         last = stops[run - 1] - 1
-    while k < high:
-        middle = (k + high) // 2
-        place = places[middle] if has_places else len(x)
-        if _precedes(values[middle], place, x[last], last):
-            k = middle + 1
-        else:
-            high = middle
+    # Those that belong before the last kept element of another part are put back there.
+    k = _n_before(values, places, x, last) if n_before > 0 else 0
     to = n_before + k
     while run < len(firsts) and firsts[run] < stop:
         at, end = max(firsts[run], start), min(stops[run], stop)
         while at < end:
             upto = end
             if k < n:
-                value, place = values[k], places[k] if has_places else len(x)
-                upto = at
-                while upto + SKIP <= end and not _precedes(
-                    value, place, x[upto + SKIP - 1], upto + SKIP - 1
-                ):
-                    upto += SKIP
-                near = x[upto : min(upto + SKIP, end)]
-                n_near = 0
-                for i in range(len(near)):  # without branches, which could not be predicted
-                    n_near += not _precedes(value, place, near[i], upto + i)
-                upto += n_near
+                upto = _upto(x, at, end, values[k], _place(places, k, x))
             target = out[to : to + upto - at]
             if gives_places:
                 for i in range(len(target)):
@@ -185,15 +207,9 @@ def put_back(
             to += upto - at
             at = upto
             if at < end:
-                if gives_places:
-                    out[to] = places[k]
-                else:
-                    out[to] = values[k]
+                _write(values, places, k, out, to, gives_places)
                 to, k = to + 1, k + 1
         run += 1
     if stop == len(x):
         for i in range(k, n):
-            if gives_places:
-                out[to + i - k] = places[i]
-            else:
-                out[to + i - k] = values[i]
+            _write(values, places, i, out, to + i - k, gives_places)

@@ -19,7 +19,7 @@ from sharedmem.engine.long_lines import (
 from sharedmem.engine.nearly_sorted_lines import find_displaced
 from sharedmem.engine.runners import Run
 from sharedmem.engine.sort_lines import merge_runs, sort_unordered
-from sharedmem.kernels import sorting
+from sharedmem.kernels import merging, sorting
 from sharedmem.kernels.sorting import FLOATING, SIGNED, TIME, UNSIGNED
 from sharedmem.machine.tuning import tuning
 
@@ -142,9 +142,9 @@ def _merge_natural(run: Run, a: Array, out: Array, runs: NaturalRuns) -> None:
     x, scratch = read_only(a), np.empty_like(out) if runs.n_levels > 1 else out
 
     def merge_positions(_: Array, *task: Any) -> None:
-        sorting.merge_positions(x, x, *task)
+        merging.merge_positions(x, x, *task)
 
     def merge_indices(source: Array, *task: Any) -> None:
-        sorting.merge_indices(x, read_only(source), *task)
+        merging.merge_indices(x, read_only(source), *task)
 
     merge_runs(run, runs, scratch, out, scratch, merge_indices, merge_positions)

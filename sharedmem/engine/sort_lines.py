@@ -20,8 +20,8 @@ from sharedmem.engine.long_lines import (
 )
 from sharedmem.engine.nearly_sorted_lines import find_displaced
 from sharedmem.engine.runners import Run
-from sharedmem.kernels import sorting
-from sharedmem.kernels.sorting import Rising
+from sharedmem.kernels import merging, sorting
+from sharedmem.kernels.merging import Rising
 from sharedmem.machine.tuning import tuning
 
 Array = NDArray[Any]
@@ -39,8 +39,8 @@ def _merging(kernel: Callable[..., None]) -> Merge:
     return merge
 
 
-_merge_values = _merging(sorting.merge_values)
-_merge_falling = _merging(sorting.merge_falling_values)
+_merge_values = _merging(merging.merge_values)
+_merge_falling = _merging(merging.merge_falling_values)
 
 
 def sort_line(run: Run, a: Array, out: Array, n_workers: int) -> None:
@@ -182,7 +182,7 @@ def merge_runs(
 def _merge_by_numpy(
     source: Array, left: Rising, right: Rising, target: Array, start: int, stop: int
 ) -> None:
-    """Merge like `kernels.sorting.merge_values`, for any dtype."""
+    """Merge like `kernels.merging.merge_values`, for any dtype."""
     a, b = (source[first : first + n] for first, _, n in (left, right))
     i, k = _from_left(a, b, start), _from_left(a, b, stop)
     target[start : start + k - i] = a[i:k]

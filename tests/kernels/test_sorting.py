@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
-from sharedmem.kernels import sorting
+from sharedmem.kernels import merging, sorting
 
 several = settings(max_examples=100)
 # Few values, so that many are equal.
@@ -16,7 +16,7 @@ LINES = hnp.arrays("f8", st.integers(0, 60), elements=FLOATS)
 def merge(left, right, out, start, stop):
     source = np.concatenate([left, right])
     runs = (0, 0, len(left)), (len(left), 0, len(right))
-    sorting.merge_values(source, source, *runs, out, start, stop)
+    merging.merge_values(source, source, *runs, out, start, stop)
 
 
 @several

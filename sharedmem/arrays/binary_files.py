@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike
 
 from sharedmem.arrays.constructors import empty
 from sharedmem.arrays.from_data import copy
-from sharedmem.arrays.shared_array import SharedArray, check_dtype, describe
+from sharedmem.arrays.shared_array import SharedArray, check_dtype, segment_of
 from sharedmem.memory import fill
 
 # Bytes of a pipe that are read at a time.
@@ -94,7 +94,7 @@ def fromfile(
         raise ValueError(f"offset={offset} points {-n_left} bytes past the end of the file")
     length = max(n_left, 0) // checked.itemsize
     array = empty(length if count < 0 else min(count, length), checked)
-    fill.read(describe(array)[0], opened.fileno(), start)
+    fill.read(segment_of(array), opened.fileno(), start)
     opened.seek(start + array.nbytes)
     return array
 

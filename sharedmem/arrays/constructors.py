@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from sharedmem.arrays.conversion import as_ndarray, check_plain
-from sharedmem.arrays.shared_array import SharedArray, allocate, describe
+from sharedmem.arrays.shared_array import SharedArray, allocate, segment_of
 from sharedmem.arrays.strides import memory_order
 from sharedmem.memory import fill
 
@@ -375,7 +375,7 @@ def full_like(
 
 
 def _clear(array: SharedArray) -> SharedArray:
-    fill.clear(describe(array)[0])
+    fill.clear(segment_of(array))
     return array
 
 
@@ -384,12 +384,14 @@ def filled(array: SharedArray, value: Any) -> SharedArray:
     check_plain(value)
     if array.dtype.names is not None:  # a tuple is one element of a structured type
         value = np.asarray(value) if isinstance(value, np.ndarray) else np.array(value, array.dtype)
-    segment, _ = describe(array)
+    segment = segment_of(array)
     axes = memory_order(array, "K")
     target = array.view(np.ndarray).transpose(axes)
     if np.ndim(value) == 0:
         fill.fill_value(segment, target, value)
     else:
-        source = np.broadcast_to(as_ndarray(value), array.shape).transpose(axes)
-        fill.fill(segment, target, source)
+        source = as_ndarray(value)
+        if source.shape != array.shape:
+            source = np.broadcast_to(source, array.shape)
+        fill.fill(segment, target, source.transpose(axes))
     return array

@@ -171,11 +171,17 @@ def segments_noted() -> Iterator[dict[tuple[int, int], Segment]]:
         _noted.segments = before
 
 
-def describe(array: NDArray[Any]) -> tuple[Segment, Layout]:
-    """Return the segment of an array and its place there; see :func:`restore`."""
+def segment_of(array: NDArray[Any]) -> Segment:
+    """Return the segment of an array."""
     segment = _segment_of(array)
     if segment is None:
         raise ValueError("the array is not in shared memory; use sharedmem.copy(array)")
+    return segment
+
+
+def describe(array: NDArray[Any]) -> tuple[Segment, Layout]:
+    """Return the segment of an array and its place there; see :func:`restore`."""
+    segment = segment_of(array)
     offset = address_of(array) - segment.address
     return segment, Layout(offset, array.shape, array.strides, array.dtype, array.flags.writeable)
 

@@ -20,8 +20,7 @@ _Index = tuple[int | slice, ...]
 def clear(segment: Segment) -> None:
     """Fill a new segment with zeros."""
     if not segment.is_zero:
-        content = np.asarray(segment)
-        fill(segment, content, np.broadcast_to(np.uint8(0), content.shape))
+        _fill_with(segment, np.asarray(segment), np.uint8(0))
         return
     # The kernel clears the pages that it allocates.
     step = tuning.clear_piece_bytes
@@ -53,7 +52,7 @@ def fill_value(segment: Segment, target: NDArray[Any], value: Any) -> None:
     row = np.full(max(tuning.fill_row_bytes // target.itemsize, 1), value, target.dtype)
     n_rows, rest = divmod(target.size, row.size)
     rows = target[: n_rows * row.size].reshape(n_rows, row.size)
-    fill(segment, rows, np.broadcast_to(row, rows.shape))
+    _fill_with(segment, rows, row)
     target[target.size - rest :] = row[:rest]
 
 
@@ -74,6 +73,14 @@ def read(segment: Segment, fd: int, offset: int) -> None:
 
     starts = range(0, segment.nbytes, tuning.fill_piece_bytes)
     in_threads(read_piece, starts, _n_threads(len(starts)))
+
+
+def _fill_with(segment: Segment, target: NDArray[Any], value: Any) -> None:
+    """Set all elements, or all rows, of `target`."""
+    if target.nbytes <= tuning.fill_piece_bytes:
+        _fill_piece(segment, target, value)
+    else:
+        fill(segment, target, np.broadcast_to(value, target.shape))
 
 
 def _fill_piece(segment: Segment, target: NDArray[Any], source: Any) -> None:

@@ -267,18 +267,20 @@ def check_dtype(dtype: DTypeLike | None) -> np.dtype[Any]:
 
 def allocate(shape: tuple[int, ...], dtype: DTypeLike | None, axes: Sequence[int]) -> SharedArray:
     """Return a new array with `axes` in memory from slowest to fastest."""
-    # NumPy gives 'S' a size of one byte, and a subarray dtype further axes.
-    template = np.empty(0, check_dtype(dtype))
-    axes = (*axes, *range(len(axes), len(axes) + template.ndim - 1))
-    shape += template.shape[1:]
-    nbytes = math.prod(shape) * template.itemsize
+    dtype = check_dtype(dtype)
+    if not dtype.itemsize or dtype.subdtype:
+        # NumPy gives 'S' a size of one byte, and a subarray dtype further axes.
+        template = np.empty(0, dtype)
+        axes = (*axes, *range(len(axes), len(axes) + template.ndim - 1))
+        shape, dtype = shape + template.shape[1:], template.dtype
+    nbytes = math.prod(shape) * dtype.itemsize
     try:
-        buffer = Segment(nbytes).buffer
-        if axes == (*range(len(axes)),):
-            return np.ndarray.__new__(SharedArray, shape, template.dtype, buffer)
+        memory: Any = np.asarray(Segment(nbytes))
+        if len(axes) < 2:
+            return np.ndarray.__new__(SharedArray, shape, dtype, memory)
         sizes = [shape[axis] for axis in axes]
-        array = np.ndarray.__new__(SharedArray, sizes, template.dtype, buffer)
-        return array.transpose(sorted(range(len(axes)), key=axes.__getitem__))
+        array = np.ndarray.__new__(SharedArray, sizes, dtype, memory)
+        return array.transpose(sorted(range(len(sizes)), key=list(axes).__getitem__))
     except MemoryError as error:
         if error.args:
             raise

@@ -84,8 +84,9 @@ def _fill_with(segment: Segment, target: NDArray[Any], value: Any) -> None:
 
 
 def _fill_piece(segment: Segment, target: NDArray[Any], source: Any) -> None:
-    start = target.__array_interface__["data"][0] - segment.address
-    segment.populate(start, start + target.nbytes)
+    if segment.lacks_pages(0, segment.nbytes):
+        start = target.__array_interface__["data"][0] - segment.address
+        segment.populate(start, start + target.nbytes)
     np.copyto(target, source, casting="unsafe")
 
 

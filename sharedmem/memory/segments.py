@@ -76,19 +76,23 @@ class Segment:
     def __init__(self, nbytes: int) -> None:
         length = mapped_bytes(nbytes)
         shelf = spare_memory.shelf_of(length)
-        self._free_with_last_reference()
+        key = object()
         memory = None
-        if shelf is not None:
-            # Before there is memory: a fork removes the entry.
-            keepers[id(self)] = shelf.append
-            memory = spare_memory.take(shelf, length)
-        self.is_zero = memory is None
-        if memory is None:
-            if length >= HUGE_PAGE and length > spare_memory.largest_kept():
-                _check_limit(nbytes)
-                spare_memory.release()
-            memory = spare_memory.create(length)
-        self._use(memory, nbytes)
+        try:
+            if shelf is not None:
+                # Before there is memory: a fork removes the entry.
+                keepers[key] = shelf.append
+                memory = spare_memory.take(shelf, length)
+            self.is_zero = memory is None
+            if memory is None:
+                if length >= HUGE_PAGE and length > spare_memory.largest_kept():
+                    _check_limit(nbytes)
+                    spare_memory.release()
+                memory = spare_memory.create(length)
+            self._use(memory, nbytes, key)
+        except BaseException:
+            keepers.pop(key, None)
+            raise
 
     @classmethod
     def attach(cls, fd: int, nbytes: int) -> Segment:
@@ -106,28 +110,24 @@ class Segment:
             return known
         memory.map(mapped_bytes(nbytes))
         segment = cls.__new__(cls)
-        cls._free_with_last_reference(segment)
         segment.is_zero = False
-        cls._use(segment, memory, nbytes)
+        cls._use(segment, memory, nbytes, object())
         return segment
 
-    def _free_with_last_reference(self) -> None:
-        self._ending: list[Iterator[Any]] = [map(keepers.pop, (id(self),), (None,))]
-        free_with(self, self._ending)
-
-    def _use(self, memory: Memory, nbytes: int) -> None:
-        """List the segment, whose memory this is."""
+    def _use(self, memory: Memory, nbytes: int, key: object) -> None:
+        """List the segment, whose memory this is, and which has this key in `keepers` or none."""
         self._memory, self.nbytes, self.address = memory, nbytes, memory.address
-        self._populated = memory.populated
-        step = HUGE_PAGE if self._populated else mmap.PAGESIZE
-        pages = range(self.address, self.address + memory.length, step)
+        self._populated, self._key = memory.populated, key
+        step = HUGE_PAGE if memory.populated else mmap.PAGESIZE
+        pages = range(memory.address, memory.address + memory.length, step)
         # Unlisted first: the next segment at this address lists itself.
-        self._ending[:] = (
+        ending: list[Iterator[Any]] = [
             map(remove_if_dead, repeat(_by_page), pages),
             map(remove_if_dead, (_by_identity,), (memory.identity,)),
             # Without a keeper a call without effect: memory is freed with its last reference.
-            map(_call, map(keepers.pop, (id(self),), (id,)), (memory,)),
-        )
+            map(_call, map(keepers.pop, (key,), (id,)), (memory,)),
+        ]
+        free_with(self, ending)
         reference = weakref.ref(self)
         _by_identity[memory.identity] = reference
         _by_page.update(dict.fromkeys(pages, reference))
@@ -140,7 +140,7 @@ class Segment:
         another segment. There is no file if the system has no memfd, or this process no descriptors
         to spare.
         """
-        keepers.pop(id(self), None)
+        keepers.pop(self._key, None)
         return self._memory.fd
 
     @property
@@ -150,7 +150,7 @@ class Segment:
         Device and inode of the memory file; without a file, the process and the time at which it
         was made. Memory whose identity is known is not kept for another segment.
         """
-        keepers.pop(id(self), None)
+        keepers.pop(self._key, None)
         return self._memory.identity
 
     @property

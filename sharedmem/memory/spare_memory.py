@@ -25,8 +25,8 @@ _medium: Shelf = deque(maxlen=tuning.spare_medium)
 _large: Shelf = deque(maxlen=tuning.spare_large)
 _shelves = _small, _medium, _large
 
-keepers: dict[int, Callable[[Memory], object]] = {}
-"""How the memory of a live segment is kept when it is freed, by the `id` of the segment. A segment
+keepers: dict[object, Callable[[Memory], object]] = {}
+"""How the memory of a live segment is kept when it is freed, by a key of the segment. A segment
 without an entry may be known to another process."""
 
 _first_process = os.getpid()

@@ -13,7 +13,13 @@ from numpy.typing import DTypeLike
 from sharedmem.kernels.loops.lanes import LANES
 from sharedmem.kernels.loops.layout import Array, as_numbers, has_kernel, is_whole
 from sharedmem.kernels.loops.lines import Family, vector_family
-from sharedmem.kernels.loops.pieces import KernelSpec, Share, finish_lines, reduce_lines
+from sharedmem.kernels.loops.pieces import (
+    KernelSpec,
+    Share,
+    finish_lines,
+    reduce_lines,
+    spec_of,
+)
 from sharedmem.kernels.loops.vectors import Vector, tree_sum
 from sharedmem.kernels.reduction import LineReduction, State, only_part
 
@@ -91,11 +97,17 @@ def minmax(dtype: DTypeLike) -> LineReduction:
 def _one_of(dtype: np.dtype[Any], ufunc: Any, place: int) -> LineReduction:
     both = minmax(dtype)
     direct = partial(_direct, dtype=dtype, place=place) if both.whole else None
-    return one_of(both, ufunc, place, direct)
+    is_number = both.whole and dtype.kind != "b"
+    spec = partial(spec_of, _spec, (dtype, place)) if is_number else None
+    return one_of(both, ufunc, place, direct, spec)
 
 
 def one_of(
-    both: LineReduction, ufunc: Any, place: int, direct: Callable[..., Array] | None = None
+    both: LineReduction,
+    ufunc: Any,
+    place: int,
+    direct: Callable[..., Array] | None = None,
+    spec: Callable[[int], KernelSpec] | None = None,
 ) -> LineReduction:
     """Return the reduction by `ufunc`, by `both` where that is faster."""
 
@@ -113,7 +125,7 @@ def one_of(
     def combine(a: State, b: State) -> State:
         return (ufunc(a[0], b[0]),)
 
-    return LineReduction(chunk, combine, only_part, whole=both.whole, direct=direct)
+    return LineReduction(chunk, combine, only_part, whole=both.whole, direct=direct, spec=spec)
 
 
 def _chunk(x: Array, share: Share | None = None, *, dtype: np.dtype[Any]) -> State:

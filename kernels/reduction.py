@@ -107,6 +107,9 @@ class LineReduction(Reduction):
     direct : callable, optional
         With `whole`, ``direct(x, share)`` returns what ``finalize(chunk(x, share))`` does, and
         writes no states where lines are short.
+    spec : callable, optional
+        With `direct`, ``spec(n)`` is the :class:`~sharedmem.kernels.loops.pieces.KernelSpec` of the
+        kernel that alone does so for a line of `n` elements.
 
     See Also
     --------
@@ -131,6 +134,7 @@ class LineReduction(Reduction):
     lines: InitVar[bool] = True
     whole: bool = False
     direct: Callable[..., Any] | None = None
+    spec: Callable[[int], Any] | None = None
 
 
 def only_part(state: State) -> Array:

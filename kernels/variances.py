@@ -241,7 +241,15 @@ def _reduction(
         return LineReduction(chunk, _combine_numpys, finalize, identity)
     whole = is_whole(dtype)
     direct = partial(_direct, **how) if whole else None
-    return LineReduction(_chunk, _combine, finalize, identity, whole=whole, direct=direct)
+    is_result = whole and of_variance is _itself and result == np.float64
+    spec = partial(_spec, ddof) if is_result else None
+    return LineReduction(
+        _chunk, _combine, finalize, identity, whole=whole, direct=direct, spec=spec
+    )
+
+
+def _spec(ddof: float, n: int) -> KernelSpec:
+    return _squares(max(n - ddof, 0))
 
 
 def _chunk(

@@ -87,7 +87,13 @@ def by_kernel(
         spec.identity,
         whole=whole,
         direct=partial(_finish_chunk, make_spec, arguments) if whole and finishes else None,
+        spec=partial(spec_of, make_spec, arguments) if whole and finishes else None,
     )
+
+
+def spec_of(make_spec: SpecMaker, arguments: tuple[Any, ...], n: int) -> KernelSpec:
+    """Return ``make_spec(*arguments)``, for lines of any length `n`."""
+    return make_spec(*arguments)
 
 
 def reduce_chunk(
@@ -176,6 +182,30 @@ def _reduce(spec: KernelSpec, x: Array, share: Share | None, finishes: bool) -> 
     block = _block(words)
     (share or machine_code.alone)(code, ctypes.addressof(block))
     return state, out
+
+
+def line_call(
+    spec: KernelSpec, dtype: np.dtype[Any], n: int
+) -> tuple[machine_code.Code, list[int], int]:
+    """Return how a line of `n` contiguous elements of `dtype` is reduced to a result.
+
+    Returns
+    -------
+    code : Code
+        The kernel.
+    words : list of int
+        Its block, without the addresses of arrays: `X`, `OUT`, and `STATE`.
+    n_bytes : int
+        The size of the states, for which `STATE` is the address; 0 if there are none.
+    """
+    family, identity, state, result, setting = spec
+    cut, n_pieces, n_tasks, grain = _cut_rows(1, n)
+    dtypes = dtype, np.dtype(state), np.dtype(result or state)
+    code = _code(emit_rows, family, identity, *dtypes)
+    words = [0, 1, n, n, 1, 1, *cut, grain, n_tasks, n_pieces, 0, 0, _bits(setting)]
+    words += [0] * (N_WORDS - len(words))
+    n_bytes = len(identity) * n_pieces * dtypes[1].itemsize
+    return code, words, n_bytes if n_pieces > 1 else 0
 
 
 def _block(words: Sequence[int]) -> Any:

@@ -10,8 +10,11 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
+from sharedmem.kernels.loops.lines import OUT, STATE, X
+from sharedmem.kernels.loops.pieces import KernelSpec, line_call
 from sharedmem.kernels.machine_code import Code, check, compile_text, load_functions
 from sharedmem.machine import native_threads
 
@@ -105,6 +108,31 @@ class Plan:
 
 
 _NO_OTHERS = 0, 0, 0
+
+
+class NumberPlan:
+    """The reduction of `n` elements of `dtype`, contiguous in memory, to a number.
+
+    Parameters
+    ----------
+    spec : KernelSpec
+        The kernel, which takes elements of this type.
+    dtype : dtype
+    n : int
+    """
+
+    def __init__(self, spec: KernelSpec, dtype: np.dtype[Any], n: int) -> None:
+        code, words, n_bytes = line_call(spec, dtype, n)
+        words[STATE] = 8 * len(words) if n_bytes else 0
+        words += [0] * -(-n_bytes // 8)
+        self._plan = Plan(code, words, X, OUT, [STATE] if n_bytes else [])
+        self.dtype = np.dtype(spec.result or spec.dtype)
+
+    def __call__(self, a: NDArray[Any], n_threads: int) -> Any:
+        """Return the result, as a scalar of NumPy."""
+        out = np.empty(1, self.dtype)
+        self._plan(a, out, n_threads)
+        return out[0]
 
 
 @functools.cache

@@ -76,7 +76,7 @@ class ArrayRunner:
         blas_threads : int, optional
             Threads of BLAS libraries in each of several threads; by default no limit.
         """
-        n_threads = self._n_threads(nbytes)
+        n_threads = self.n_threads(nbytes)
 
         def run(func: Callable[[Any], Any], sequence: Sequence[Any]) -> list[Any]:
             results: list[Any] = [None] * len(sequence)
@@ -100,7 +100,7 @@ class ArrayRunner:
 
     def share(self, nbytes: int) -> Share:
         """Return a function that calls a kernel in threads of the caller, which share its work."""
-        n_threads = self._n_threads(nbytes)
+        n_threads = self.n_threads(nbytes)
 
         def share(work: Any, block: int | None = None) -> None:
             with self.bar(1) as advance:
@@ -112,7 +112,8 @@ class ArrayRunner:
 
         return share
 
-    def _n_threads(self, nbytes: int | None) -> int:
+    def n_threads(self, nbytes: int | None) -> int:
+        """Return in how many threads of the caller tasks run that read so many bytes together."""
         n_threads = self.n_workers
         if nbytes is not None:
             n_threads = min(n_threads, nbytes // tuning.thread_bytes)

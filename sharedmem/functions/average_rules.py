@@ -15,6 +15,7 @@ from sharedmem.functions.nonfinite import warn_nonfinite
 from sharedmem.functions.outputs import kept_shape, line_length
 from sharedmem.functions.reduction_rules import DType, Options, Rule
 from sharedmem.kernels import counts, sums
+from sharedmem.kernels.reduction import LineReduction
 
 
 def masked_mean(a: Any, result: DType, options: Options, count: Any) -> Any:
@@ -57,6 +58,11 @@ class Average(Rule):
     warning: str
     of_masked: Callable[..., Any] = masked_mean
     results: str = "fcmM"
+    warns: bool = True
+
+    def whole(self, a: Any, result: DType) -> LineReduction | None:
+        """Return the reduction of all elements to a value."""
+        return self.kernel(a.dtype, result, a.size, 0)
 
     def value(self, a: Any, result: DType, options: Options) -> Any:
         """Return averages; warn of too few elements."""
@@ -86,6 +92,10 @@ class NanAverage(Average):
     """Averages of the elements that are not NaN, which ``kernel(dtype, result, ddof)`` counts."""
 
     results: str = "fc"
+
+    def whole(self, a: Any, result: DType) -> LineReduction | None:
+        """Return None: the elements are counted."""
+        return None
 
     def counted(self, a: Any, result: DType, options: Options) -> tuple[Any, Any, Any]:
         """Return averages, the number of elements of each, and the array that these are from."""

@@ -10,7 +10,11 @@ from numpy.typing import NDArray
 from sharedmem.engine import apply_ufunc as ufuncs, map_chunks as kernels, map_overlap as stencils
 from sharedmem.engine.line_view import as_lines
 from sharedmem.engine.reduce_array import reduce_array
+from sharedmem.engine.runners import ArrayRunner
+from sharedmem.machine.tuning import tuning
+from sharedmem.pool.entered import innermost
 from sharedmem.pool.mapreduce import current_pool
+from sharedmem.pool.progress_bar import no_bar
 from sharedmem.pool.signatures import as_function
 
 
@@ -32,6 +36,18 @@ def apply_ufunc(*args: Any, **options: Any) -> Any:  # noqa: D103
 @as_function(of=reduce_array)
 def reduce(*args: Any, **options: Any) -> Any:  # noqa: D103
     return reduce_array(current_pool().runner, *args, **options)
+
+
+def threads_of_caller(a: NDArray[Any]) -> int:
+    """Return in how many threads of the caller a kernel reads an array; 0 if the pool has to say.
+
+    The pool shows the progress of its calls, or has workers that open the array themselves.
+    """
+    if a.nbytes < 2 * tuning.thread_bytes and innermost() is None:
+        return 1
+    runner = current_pool().runner
+    is_local = type(runner) is ArrayRunner and runner.bar is no_bar
+    return runner.n_threads(a.nbytes) if is_local else 0
 
 
 def any_chunk(a: NDArray[Any], test: Callable[[NDArray[Any]], Any]) -> bool:

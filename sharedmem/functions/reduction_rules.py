@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import functools
+import math
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from sharedmem.arrays.conversion import has_rules
+from sharedmem.arrays.shared_array import SharedArray
 from sharedmem.engine.derived_arrays import masked
 from sharedmem.engine.operands import as_array, as_operand, check_disk, in_memory
+from sharedmem.engine.plans import NumberPlan
 from sharedmem.engine.reduce import Axis
 from sharedmem.errors import warn_caller
-from sharedmem.functions.chunkwise import any_chunk, reduce
+from sharedmem.functions.chunkwise import any_chunk, reduce, threads_of_caller
 from sharedmem.functions.nonfinite import warn_nonfinite
 from sharedmem.functions.outputs import check_out, fits, kept_shape, line_length, store
 from sharedmem.kernels import counts, products
@@ -39,6 +42,25 @@ class Options(NamedTuple):
     initial: Any = None
     ddof: float = 0
     mean: Any = None
+
+
+PLAIN = frozenset({np.ndarray, SharedArray})
+MAX_PLANS = 256
+# The states of larger arrays do not fit on the stack.
+MAX_PLANNED_BYTES = 64 << 20
+
+
+def is_default(options: Options) -> bool:
+    """Return whether a call has no options but the array; also of those no array is compared."""
+    axis, dtype, out, keepdims, where, initial, ddof, mean = options
+    return (
+        axis is None and dtype is None and out is None and keepdims is False
+        and where is True and initial is None and ddof is _NO_DEGREES and mean is None
+    )  # fmt: skip
+
+
+_NO_DEGREES = Options().ddof
+_UNKNOWN = object()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,6 +87,10 @@ class Rule:
         A function of NumPy that returns the same dtypes. `numpy.std` refuses some for arrays alone.
     needs_initial : bool
         Whether a mask requires `initial`, since it may select no element.
+    warns : bool
+        Whether there are warnings of values that are not finite.
+    plans : dict
+        The plans for arrays, by their dtypes and shapes.
     """
 
     numpy: Callable[..., Any]
@@ -77,9 +103,15 @@ class Rule:
     finish: Callable[[Any], Any] | None = None
     typed_by: Callable[..., Any] | None = None
     needs_initial: bool = False
+    warns: bool = False
+    plans: dict[Any, NumberPlan | None] = field(default_factory=dict, init=False, repr=False)
 
     def apply(self, a: Any, options: Options) -> Any:
         """Return the value of a call, or `out`: by kernels what they cover, all else by NumPy."""
+        if type(a) in PLAIN and is_default(options):
+            value = self.planned(a)
+            if value is not None:
+                return value
         if type(a) is not np.ndarray:
             a = as_operand(a)
         if self.plain is not None and a.dtype.kind in self.no_nan:
@@ -96,10 +128,47 @@ class Rule:
 
     def reduce(self, a: Any, axis: Axis, keepdims: bool) -> Any:
         """Return the value of a call of a function that has no other options, and is faster so."""
+        if type(a) in PLAIN and axis is None and keepdims is False:
+            value = self.planned(a)
+            if value is not None:
+                return value
         a = as_array(a)
         if a.ndim and a.size and a.dtype.kind in self.inputs:
             return reduce(self.kernel(a.dtype), a, axis, keepdims=keepdims)
         return self.numpy(in_memory(a), axis=axis, keepdims=keepdims)
+
+    def planned(self, a: Any) -> Any:
+        """Return the value of all elements by a plan; None if there is none, or it has to be asked.
+
+        A value that is not finite may need a warning.
+        """
+        key = a.dtype, a.shape
+        plan: Any = self.plans.get(key, _UNKNOWN)
+        if plan is _UNKNOWN:
+            if len(self.plans) >= MAX_PLANS:
+                self.plans.clear()
+            plan = self.plans[key] = self._plan(a)
+        if plan is None or not a.flags.forc:
+            return None
+        n_threads = threads_of_caller(a)
+        if not n_threads:
+            return None
+        value = plan(a, n_threads)
+        return value if not self.warns or math.isfinite(value) else None
+
+    def _plan(self, a: Any) -> NumberPlan | None:
+        if not (a.size and a.ndim and a.flags.aligned and a.nbytes <= MAX_PLANNED_BYTES):
+            return None
+        result = result_dtype(self, a.dtype, None)
+        reduction = None if result is None else self.whole(a, result)
+        if reduction is None or reduction.spec is None or self.finish is not None:
+            return None
+        plan = NumberPlan(reduction.spec(a.size), a.dtype, a.size)
+        return plan if plan.dtype == result else None
+
+    def whole(self, a: Any, result: DType) -> LineReduction | None:
+        """Return the reduction of all elements to a value; None if more has to be done."""
+        return self.kernel(a.dtype)
 
     def covers(self, a: Any, result: DType, options: Options) -> bool:
         """Return whether kernels compute this, for dtypes that they take and return.
@@ -159,6 +228,11 @@ class Total(Rule):
 
     ufunc: np.ufunc
     results: str = "iufcmM"
+    warns: bool = True
+
+    def whole(self, a: Any, result: DType) -> LineReduction | None:
+        """Return the reduction of all elements to a value."""
+        return self.kernel(a.dtype, result)
 
     def value(self, a: Any, result: DType, options: Options) -> Any:
         """Return totals of `initial` and elements."""
@@ -199,6 +273,10 @@ class Extremum(Rule):
     of_truth: Rule
     needs_initial: bool = True
 
+    def whole(self, a: Any, result: DType) -> LineReduction | None:
+        """Return the reduction of all elements to a value; None of booleans, and if NaN counts."""
+        return None if a.dtype.kind == "b" or self.plain is not None else self.kernel(a.dtype)
+
     def value(self, a: Any, result: DType, options: Options) -> Any:
         """Return extrema of `initial` and elements; warn where there are none but NaN."""
         initial, where = options.initial, options.where
@@ -226,6 +304,11 @@ class Truth(Rule):
 
     neutral: bool
     inputs: str = "biufc"
+
+    def whole(self, a: Any, result: DType) -> LineReduction | None:
+        """Return None: not all elements may have to be read."""
+        return None
+
     kernel: Callable[..., LineReduction] = counts.count_nonzero
 
     def by_numpy(self, a: Any, options: Options) -> Any:
@@ -253,6 +336,10 @@ class Truth(Rule):
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Position(Rule):
     """Indices of the first minimum or maximum."""
+
+    def whole(self, a: Any, result: DType) -> LineReduction | None:
+        """Return None: indices count in C order."""
+        return None
 
     def covers(self, a: Any, result: DType, options: Options) -> bool:
         """Return whether kernels compute this: of arrays in memory only."""

@@ -61,6 +61,9 @@ def is_default(options: Options) -> bool:
 
 _NO_DEGREES = Options().ddof
 _UNKNOWN = object()
+# Flags of an array: aligned, and in C or Fortran order as well.
+_ALIGNED = 0x100
+_DENSE = _ALIGNED | 0x2 | 0x1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -148,7 +151,7 @@ class Rule:
             if len(self.plans) >= MAX_PLANS:
                 self.plans.clear()
             plan = self.plans[key] = self._plan(a)
-        if plan is None or not a.flags.forc:
+        if plan is None or a.flags.num & _DENSE <= _ALIGNED:
             return None
         n_threads = threads_of_caller(a)
         if not n_threads:
@@ -157,7 +160,7 @@ class Rule:
         return value if not self.warns or math.isfinite(value) else None
 
     def _plan(self, a: Any) -> NumberPlan | None:
-        if not (a.size and a.ndim and a.flags.aligned and a.nbytes <= MAX_PLANNED_BYTES):
+        if not (a.size and a.ndim and a.nbytes <= MAX_PLANNED_BYTES):
             return None
         result = result_dtype(self, a.dtype, None)
         reduction = None if result is None else self.whole(a, result)

@@ -15,12 +15,12 @@ from sharedmem.kernels.loops.layout import Array, as_numbers, has_kernel, is_who
 from sharedmem.kernels.loops.lines import Family, vector_family
 from sharedmem.kernels.loops.pieces import (
     KernelSpec,
-    Share,
     finish_lines,
     reduce_lines,
     spec_of,
 )
 from sharedmem.kernels.loops.vectors import Vector, tree_sum
+from sharedmem.kernels.machine_code import Share
 from sharedmem.kernels.reduction import LineReduction, State, only_part
 
 

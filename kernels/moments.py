@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from sharedmem.kernels.loops.layout import Array, as_numbers, has_kernel, is_whole
-from sharedmem.kernels.loops.pieces import KernelSpec, Share, combine_states, reduce_lines
+from sharedmem.kernels.loops.pieces import KernelSpec, combine_states, reduce_lines
+from sharedmem.kernels.machine_code import Share
 from sharedmem.kernels.power_sums import IDENTITY, SUMMARY
 from sharedmem.kernels.reduction import LineReduction, State
 from sharedmem.kernels.sums import compensated

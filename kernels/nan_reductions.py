@@ -13,12 +13,12 @@ from sharedmem.kernels.loops.layout import Array, as_numbers, has_kernel, is_who
 from sharedmem.kernels.loops.lines import vector_family
 from sharedmem.kernels.loops.pieces import (
     KernelSpec,
-    Share,
     by_kernel,
     reduce_chunk,
     reduce_lines,
 )
 from sharedmem.kernels.loops.vectors import Step, Vector, tree_sum
+from sharedmem.kernels.machine_code import Share
 from sharedmem.kernels.reduction import LineReduction, State
 
 

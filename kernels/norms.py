@@ -10,8 +10,9 @@ import numpy as np
 
 from sharedmem.kernels import extrema, sums
 from sharedmem.kernels.loops.layout import Array, as_numbers, has_kernel
-from sharedmem.kernels.loops.pieces import KernelSpec, Share, reduce_lines
+from sharedmem.kernels.loops.pieces import KernelSpec, reduce_lines
 from sharedmem.kernels.loops.vectors import Vector
+from sharedmem.kernels.machine_code import Share
 from sharedmem.kernels.reduction import LineReduction, State
 
 

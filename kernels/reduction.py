@@ -103,7 +103,7 @@ class LineReduction(Reduction):
     whole : bool, optional
         Whether ``chunk(x, share)`` takes an array of any size that is contiguous along its last
         axis of more than one element, and lets threads share the work: see
-        :data:`sharedmem.kernels.loops.pieces.Share`. By default False.
+        :data:`sharedmem.kernels.machine_code.Share`. By default False.
     direct : callable, optional
         With `whole`, ``direct(x, share)`` returns what ``finalize(chunk(x, share))`` does, and
         writes no states where lines are short.

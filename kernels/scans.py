@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from sharedmem.kernels.compile import kernel, part
+from sharedmem.kernels.compile import Kernel, kernel, part
 from sharedmem.kernels.loops import chains
 from sharedmem.kernels.loops.chains import CHAINS
 from sharedmem.kernels.loops.intrinsics import fetch_add, let_others_run, on_stack
 from sharedmem.kernels.loops.lanes import LANES, index, number
 from sharedmem.kernels.loops.layout import Array, is_whole
-from sharedmem.kernels.loops.pieces import Share
+from sharedmem.kernels.machine_code import Share
 
 # The number of columns that are scanned side by side, row by row.
 COLUMNS = 512
@@ -224,16 +225,9 @@ def find(ufunc: Any, dtype: np.dtype[Any]) -> Scan | None:
 
 def scan_line(scan: Scan, x: Array, out: Array, p: int, n: int, grain: int, share: Share) -> None:
     """Scan the `n` elements from `p` in chunks of `grain`, in several threads."""
-    assert scan.line is not None
-    line = scan.line
     cursor = np.zeros(2 * _READY, np.int64)
     start = scan.start(out.dtype)
     starts = np.empty((2, -(-n // grain) + 1), start.dtype)
     starts[:, :1] = start
-    identity = starts[0, 0]
-
-    def work(is_caller: bool) -> bool:
-        line(x, out, p, n, grain, cursor, starts, identity)
-        return False
-
-    share(work)
+    code, block = cast(Kernel, scan.line).bind(x, out, p, n, grain, cursor, starts, starts[0, 0])
+    share(code, ctypes.addressof(block))

@@ -12,8 +12,9 @@ from numpy.typing import DTypeLike
 
 from sharedmem.kernels.loops.layout import Array, has_kernel, is_whole
 from sharedmem.kernels.loops.lines import Family, vector_family
-from sharedmem.kernels.loops.pieces import KernelSpec, Share, by_kernel, reduce_lines
+from sharedmem.kernels.loops.pieces import KernelSpec, by_kernel, reduce_lines
 from sharedmem.kernels.loops.vectors import Vector, tree_sum
+from sharedmem.kernels.machine_code import Share
 from sharedmem.kernels.reduction import LineReduction, State
 
 

@@ -18,13 +18,13 @@ from sharedmem.kernels.loops.lines import Family
 from sharedmem.kernels.loops.memory import Numbers, Table
 from sharedmem.kernels.loops.pieces import (
     KernelSpec,
-    Share,
     combine_states,
     finish_lines,
     reduce_lines,
 )
 from sharedmem.kernels.loops.vectors import Vector
 from sharedmem.kernels.loops.walks import walker
+from sharedmem.kernels.machine_code import Share
 from sharedmem.kernels.reduction import LineReduction, State
 from sharedmem.kernels.sums import two_sum
 

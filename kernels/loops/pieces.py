@@ -18,6 +18,7 @@ from sharedmem.kernels.loops.layout import Array, as_numbers, is_whole, strided
 from sharedmem.kernels.loops.lines import N_WORDS, WIDTH, Family, Form, emit_fold
 from sharedmem.kernels.loops.memory import kind_of
 from sharedmem.kernels.loops.rows import BATCH, emit_rows
+from sharedmem.kernels.machine_code import Share
 from sharedmem.kernels.reduction import LineReduction, State
 
 # The number of elements of a long line in a piece, which one thread reduces: threads end together.
@@ -25,10 +26,6 @@ PIECE = 1 << 15
 # The number of elements of long columns in a piece: at least HEIGHT per column, so that there are
 # few states, and at most WIDTH columns, so that memory is read in long runs.
 AREA, HEIGHT = 1 << 17, 256
-
-# Calls machine code with the address of a block in several threads at once: see
-# :data:`sharedmem.kernels.machine_code.Share`. Scans call a function, with True in the caller's.
-Share = Callable[..., None]
 
 
 class KernelSpec(NamedTuple):

@@ -14,7 +14,7 @@ from sharedmem.arrays.conversion import read_only
 from sharedmem.engine.operands import check_target
 from sharedmem.engine.runners import Run
 from sharedmem.kernels import scans
-from sharedmem.kernels.loops.pieces import Share
+from sharedmem.kernels.machine_code import Share
 from sharedmem.machine.tuning import tuning
 
 Array = NDArray[Any]
@@ -36,7 +36,7 @@ def accumulate(
     run : callable
         ``run(func, sequence)`` gives the list of ``func(item)``, from threads.
     share : callable
-        Calls a function in several threads: see `sharedmem.kernels.loops.pieces.Share`.
+        Calls a function in several threads: see `sharedmem.kernels.machine_code.Share`.
     ufunc, a, axis, dtype, out
         See :func:`sharedmem.accumulate`.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,12 +18,10 @@ from sharedmem.engine.reduce import State
 from sharedmem.engine.reduce_stored import ChunkTask
 from sharedmem.engine.regions import read
 from sharedmem.engine.runners import Run, Stream, run_serially
+from sharedmem.kernels.machine_code import alone
 from sharedmem.kernels.reduction import LineReduction
-from sharedmem.machine.helper_threads import in_concert
 
 Array = NDArray[Any]
-
-_alone = partial(in_concert, n_threads=1)
 
 
 def accumulate_stored(
@@ -122,7 +119,7 @@ class _ScanTask:
         # The sum of a start and a scanned element is rounded once.
         is_summed = self.ufunc is np.add and self.result_type.char in "fdFD"
         dtype = np.result_type(self.result_type, np.float64) if is_summed else self.result_type
-        scanned = accumulate.accumulate(run_serially, _alone, self.ufunc, values, self.axis, dtype)
+        scanned = accumulate.accumulate(run_serially, alone, self.ufunc, values, self.axis, dtype)
         if start is not None and is_summed:
             scanned = _added(start, scanned)
         elif start is not None:

@@ -51,7 +51,7 @@ def reduce(
     n_workers : int
         How many workers there are; each gets a few tasks.
     share : callable, optional
-        Calls a function in several threads; see `kernels.pieces.Share`.
+        Calls a function in several threads; see `kernels.machine_code.Share`.
 
     Returns
     -------

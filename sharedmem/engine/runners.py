@@ -7,20 +7,18 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from sharedmem.engine.operands import as_tuple, check_outs
 from sharedmem.engine.regions import reads_dask
 from sharedmem.engine.user_kernels import releases_gil, warn_of_gil
+from sharedmem.kernels.machine_code import Code, Share
 from sharedmem.machine import blas, native_threads
 from sharedmem.machine.freeing import exhaust
-from sharedmem.machine.helper_threads import in_concert, in_threads
+from sharedmem.machine.helper_threads import in_threads
 from sharedmem.machine.tuning import tuning
-
-if TYPE_CHECKING:  # which would import numba
-    from sharedmem.kernels.loops.pieces import Share
 
 # ``run(func, sequence)`` returns the list of ``func(item)``.
 Run = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
@@ -29,7 +27,7 @@ Stream = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
 Bar = Callable[[int], AbstractContextManager[Callable[[int], object]]]
 Arrays = tuple[Any, ...]
 # ``together(share, inputs, out)`` computes all of `out` by a kernel, and returns whether it could.
-Together = Callable[["Share", Sequence[Any], Any], bool]
+Together = Callable[[Share, Sequence[Any], Any], bool]
 
 
 @dataclass(slots=True)
@@ -102,12 +100,9 @@ class ArrayRunner:
         """Return a function that calls a kernel in threads of the caller, which share its work."""
         n_threads = self.n_threads(nbytes)
 
-        def share(work: Any, block: int | None = None) -> None:
+        def share(code: Code, block: int) -> None:
             with self.bar(1) as advance:
-                if block is None:
-                    in_concert(work, n_threads)
-                else:
-                    native_threads.run(work, block, n_threads)
+                native_threads.run(code, block, n_threads)
                 advance(1)
 
         return share

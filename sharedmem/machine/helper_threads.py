@@ -130,32 +130,13 @@ def in_threads(function: Callable[[Any], object], items: Iterable[Any], n_thread
     for the next call.
     """
     job = _Job(function, items)
-    _run(job, n_threads, job.work)
-
-
-def in_concert(work: Callable[[bool], bool], n_threads: int) -> None:
-    """Call `work` in at most `n_threads` threads at the same time; in this one with True.
-
-    Where the call of this thread returns True, all work is done, and this function returns without
-    waiting for the other threads, which only have to notice that.
-    """
-    if n_threads == 1:
-        work(True)
-    else:
-        _run(_Job(work, [False] * (n_threads - 1)), n_threads, partial(work, True))
-
-
-def _run(job: _Job, n_threads: int, own_part: Callable[[], bool | None]) -> None:
-    """Call `own_part` while other threads work; wait for them unless it returns True."""
-    is_done: bool | None = False
     try:
         if n_threads > 1:
             _helpers.call(job, n_threads - 1)
-        is_done = own_part()
+        job.work()
     finally:
         job.is_closed = True
-        if not is_done:
-            exhaust(job.departures)
+        exhaust(job.departures)
         errors = job.clear()
     if errors:
         first = errors[0]

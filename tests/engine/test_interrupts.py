@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-import weakref
 from pathlib import Path
 
 import numba
@@ -98,26 +97,16 @@ class Helpers:
         self.n_calls += n_threads > 1
         helper_threads.in_threads(watched, items, n_threads)
 
-    def in_concert(self, work, n_threads):
-        def watched(is_caller):
-            nonlocal is_done
-            if is_caller:
-                is_done = work(True)
-                return is_done
-            token = object()
-            working.add(token)
-            work(False)
-            working.discard(token)
-            return False
-
-        working: set[object] = set()
-        is_done = False
+    def run(self, code, block, n_threads):
         self.n_calls += n_threads > 1
-        try:
-            helper_threads.in_concert(watched, n_threads)
-        finally:
-            # Threads that find nothing left to do are not waited for.
-            self.working = set() if is_done else working
+        RUN(code, block, n_threads)
+
+    def helpers(self, n_threads):
+        self.n_calls += n_threads > 0
+        return HELPERS(n_threads)
+
+
+RUN, HELPERS = native_threads.run, native_threads.helpers
 
     def run(self, code, block, n_threads):
         self.n_calls += n_threads > 1
@@ -132,7 +121,8 @@ def helpers(monkeypatch):
     watch = Helpers()
     monkeypatch.setattr(native_threads, "run", watch.run)
     monkeypatch.setattr(runners, "in_threads", watch.in_threads)
-    monkeypatch.setattr(runners, "in_concert", watch.in_concert)
+    monkeypatch.setattr(native_threads, "run", watch.run)
+    monkeypatch.setattr(native_threads, "helpers", watch.helpers)
     monkeypatch.setattr(fill, "in_threads", watch.in_threads)
     return watch
 
@@ -337,33 +327,3 @@ def test_an_exception_at_any_moment_ends_work_in_threads(helpers):
         assert sorted(done) == list(range(8))
         done.clear()
     assert n_strikes > 40
-
-
-def test_an_exception_at_any_moment_ends_work_in_concert(helpers):
-    n_strikes = 0
-    for _ in strike_at_each_moment(
-        lambda: helpers.in_concert(lambda is_caller: is_caller, 3), helpers, step=1
-    ):
-        n_strikes += 1
-    assert n_strikes > 10
-
-
-def test_arrays_live_as_long_as_a_thread_uses_them(monkeypatch):
-    """Kernels of expressions get addresses; here a thread comes when the call has ended."""
-    kept = []
-
-    def interrupted(work, n_threads):
-        kept.append(weakref.ref(work))
-        kept.append(work)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(runners, "in_concert", interrupted)
-    out = sharedmem.full(N, 0.0)
-    with sharedmem.MapReduce(np=2), pytest.raises(KeyboardInterrupt):
-        sharedmem.evaluate("a + 1", a=A, out=out)
-    gone = weakref.ref(sharedmem.memory.segments.find_segment(out.ctypes.data, out.nbytes))
-    del out
-    assert gone() is not None
-    kept.pop()(False)
-    kept.clear()
-    assert gone() is None

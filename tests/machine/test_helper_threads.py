@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import sharedmem
-from sharedmem.machine.helper_threads import in_concert, in_threads
+from sharedmem.machine.helper_threads import in_threads
 
 # What loops of Python, of queues, of files and of sequences end with.
 KINDS = [
@@ -73,9 +73,6 @@ def test_an_exception_that_ends_loops_is_raised(kind, fails_in_caller):
 
     with pytest.raises(kind, match="here"):
         in_threads(fail, itertools.count(), 2)
-    other_is_in.clear()
-    with pytest.raises(kind, match="here"):
-        in_concert(fail, 2)
 
 
 @numba.njit(nogil=True)

@@ -88,6 +88,17 @@ def test_idle_threads_take_no_processor_time(code):
     assert time.process_time() - before < 0.02
 
 
+def test_no_thread_works_after_the_call(code):
+    for _ in range(300):
+        block = np.array([0, 100, 10, 0, 0, 0], np.int64)
+        native_threads.run(code, block.ctypes.data, 3)
+        after = block.copy()
+        block[:] = 0, 1 << 40, 0, 0, 0, 0  # work enough for any thread that comes late
+        assert after[3] == 4950
+        time.sleep(0.0003)
+        assert block[0] == block[3] == block[4] == 0
+
+
 def test_a_lack_of_memory_is_an_error(code):
     for n_threads in 1, 2:
         with pytest.raises(MemoryError, match="intermediate results"):

@@ -108,18 +108,10 @@ class Helpers:
 
 RUN, HELPERS = native_threads.run, native_threads.helpers
 
-    def run(self, code, block, n_threads):
-        self.n_calls += n_threads > 1
-        run_natively(code, block, n_threads)
-
-
-run_natively = native_threads.run
-
 
 @pytest.fixture
 def helpers(monkeypatch):
     watch = Helpers()
-    monkeypatch.setattr(native_threads, "run", watch.run)
     monkeypatch.setattr(runners, "in_threads", watch.in_threads)
     monkeypatch.setattr(native_threads, "run", watch.run)
     monkeypatch.setattr(native_threads, "helpers", watch.helpers)

@@ -10,6 +10,7 @@ import numba.core.registry
 import pytest
 from numba.np.ufunc import parallel
 
+from sharedmem.kernels import machine_code
 from sharedmem.machine import numba_internals
 
 RLOCK = type(threading.RLock())
@@ -18,6 +19,7 @@ RLOCK = type(threading.RLock())
 def test_the_locks_of_numba_and_llvm_are_found():
     found = list(numba_internals.compiler_locks())
     assert found == [
+        machine_code.lock,
         numba.core.compiler_lock.global_compiler_lock,
         llvmlite.binding.ffi.lib._lock,
     ], "numba's global_compiler_lock, or llvmlite.binding.ffi.lib._lock, is gone"

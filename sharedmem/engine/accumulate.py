@@ -13,8 +13,9 @@ from sharedmem.arrays.chunks import Chunk, bytes_a_chunk, chunks
 from sharedmem.arrays.conversion import read_only
 from sharedmem.engine.operands import check_target
 from sharedmem.engine.runners import Run
+from sharedmem.engine.small_arrays import PLAIN
 from sharedmem.kernels import scans
-from sharedmem.kernels.machine_code import Share
+from sharedmem.kernels.machine_code import Share, alone
 from sharedmem.machine.tuning import tuning
 
 Array = NDArray[Any]
@@ -66,6 +67,21 @@ def accumulate(
         if dense is not result:
             np.copyto(result, dense)
     return result if out is None else out
+
+
+def sum_small(a: Array) -> Array | None:
+    """Return the cumulative sum of a short line of floats; None if it has to be looked at closer.
+
+    It may not be contiguous, or may need a warning.
+    """
+    is_plain = type(a) in PLAIN and a.ndim == 1 and a.dtype.char in "fd" and a.dtype.isnative
+    if not (is_plain and a.flags.carray and 0 < a.nbytes <= tuning.scan_chunk_bytes):
+        return None
+    result = np.empty(a.size, a.dtype)
+    grain = tuning.scan_chunk_bytes // a.itemsize
+    scan: Any = scans.find(np.add, a.dtype)
+    scans.scan_line(scan, read_only(a), result, 0, a.size, grain, alone)
+    return result if math.isfinite(result[-1]) else None
 
 
 def _check(ufunc: Any, a: Array, axis: int, dtype: DTypeLike | None, out: Any) -> np.dtype[Any]:

@@ -15,7 +15,8 @@ from sharedmem.arrays.shared_array import SharedArray, allocate
 from sharedmem.machine.float_flags import warned_at_caller
 from sharedmem.machine.tuning import tuning
 
-_PLAIN = frozenset({np.ndarray, SharedArray})
+# The types of arrays that have no rules of their own.
+PLAIN = frozenset({np.ndarray, SharedArray})
 _WEAK = frozenset({int, float, complex})
 
 
@@ -27,7 +28,7 @@ def common_form(arrays: Any) -> tuple[int, ...] | None:
     shape = None
     for a in arrays:
         if (
-            type(a) not in _PLAIN
+            type(a) not in PLAIN
             or (type(a) is np.ndarray and a.base is not None)  # it may be a part of a file
             or a.dtype.kind not in "biufc"
             or not a.flags.c_contiguous

@@ -267,6 +267,10 @@ def nancumprod(
 def _cumulate(
     ufunc: Any, a: Array, axis: int | None, dtype: Any, out: Any, given: Array | None = None
 ) -> Any:
+    if ufunc is np.add and axis is None and dtype is None and out is None and given is None:
+        small = engine.sum_small(a)
+        if small is not None:
+            return small
     if dtype is not None:  # NumPy's functions take a byte order or a unit, which ufuncs refuse
         natural = _NUMPYS[ufunc][0](np.empty(0, a.dtype), dtype=dtype).dtype
         dtype = None if natural.kind in "mM" else natural

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from sharedmem.arrays.conversion import has_rules
-from sharedmem.arrays.shared_array import SharedArray
 from sharedmem.engine.derived_arrays import masked
 from sharedmem.engine.operands import as_array, as_operand, check_disk, in_memory
 from sharedmem.engine.plans import NumberPlan
 from sharedmem.engine.reduce import Axis
+from sharedmem.engine.small_arrays import PLAIN
 from sharedmem.errors import warn_caller
 from sharedmem.functions.chunkwise import any_chunk, reduce, threads_of_caller
 from sharedmem.functions.nonfinite import warn_nonfinite
@@ -44,7 +44,6 @@ class Options(NamedTuple):
     mean: Any = None
 
 
-PLAIN = frozenset({np.ndarray, SharedArray})
 MAX_PLANS = 256
 # The states of larger arrays do not fit on the stack.
 MAX_PLANNED_BYTES = 64 << 20

@@ -22,6 +22,7 @@ def children() -> set[str]:
 
 
 def descriptors() -> set[str]:
+    free_kept_memory()
     kept = resource_tracker._resource_tracker._fd
     found = set()
     for fd in os.listdir("/proc/self/fd"):
@@ -32,6 +33,12 @@ def descriptors() -> set[str]:
         if int(fd) != kept:
             found.add(f"{fd} -> {target}")
     return found
+
+
+def free_kept_memory() -> None:
+    """Free the memory of dropped arrays, which is kept for later ones."""
+    if spare_memory := sys.modules.get("sharedmem.memory.spare_memory"):
+        spare_memory.release()
 
 
 def threads() -> set[str]:
@@ -45,6 +52,7 @@ def threads() -> set[str]:
 
 def segments() -> set[str]:
     """Return the mappings of anonymous shared memory."""
+    free_kept_memory()
     maps = Path("/proc/self/maps").read_text().splitlines()
     return {line for line in maps if "memfd:" in line or "/dev/zero" in line}
 
@@ -74,9 +82,7 @@ KINDS: dict[str, Callable[[], set[str]]] = {
 
 
 def look() -> dict[str, set[str]]:
-    """Return what exists of each kind, apart from memory that is kept for later arrays."""
-    if spare_memory := sys.modules.get("sharedmem.memory.spare_memory"):
-        spare_memory.release()
+    """Return what exists of each kind."""
     return {kind: look_for() for kind, look_for in KINDS.items()}
 
 

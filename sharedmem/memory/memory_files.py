@@ -8,12 +8,14 @@ import functools
 import mmap
 import os
 import time
-from collections.abc import Iterator
-from itertools import compress, count, starmap
+import weakref
+from collections.abc import Callable, Iterator
+from itertools import compress, count, repeat, starmap
 from typing import Any
 
 import numpy as np
 
+from sharedmem.machine.cpython import remove_if_dead
 from sharedmem.machine.descriptors import descriptor_limit, more_descriptors, with_descriptors
 from sharedmem.machine.freeing import free_with
 from sharedmem.memory.syscalls import Mappings, byte_interface, map_memory, memory_error, unmap
@@ -24,6 +26,13 @@ _MFD_NOEXEC_SEAL = 8
 _READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
 # The system allows several memory files of one name; the number makes a name unique.
 _counter = count()
+
+# The live memory of segments, by identity, and by the address of each page (each 2 MiB of memory
+# that has as much), so that a look-up takes two steps. Entries change at any moment and in any
+# thread: each step must be a single operation on a dict.
+by_identity: dict[tuple[int, int], weakref.ref[Memory]] = {}
+by_page: dict[int, weakref.ref[Memory]] = {}
+
 # The addresses of the mappings that `map_privately` has made.
 _mapped: set[int] = set()
 
@@ -82,6 +91,8 @@ class Memory:
         Device and inode of the file; without a file, the process and the time of the mapping.
     populated : bytearray
         Whether each huge page has been allocated as one; empty if `length` < 2 MiB.
+    segment : callable
+        Returns the live segment that has the memory, or None.
     """
 
     fd: int
@@ -89,6 +100,7 @@ class Memory:
     length: int
     identity: tuple[int, int]
     populated: bytearray
+    segment: Callable[[], Any]
 
     def __init__(self, descriptors: list[int]) -> None:
         """Arrange that descriptors, and what will be mapped, are freed with this object.
@@ -116,8 +128,19 @@ class Memory:
         self.address = map_file(self._mappings, fd, length)
         self.populated = bytearray(length // HUGE_PAGE)
         self.identity = identify(os.fstat(fd)) if fd >= 0 else (-os.getpid(), time.monotonic_ns())
-        if fd >= 0:
-            self._ending[:] = starmap(unmap, self._mappings), closing(fd)
+        step = HUGE_PAGE if self.populated else mmap.PAGESIZE
+        pages = range(self.address, self.address + length, step)
+        # Unlisted first: the kernel may give the address to another mapping immediately.
+        self._ending[:] = (
+            map(remove_if_dead, repeat(by_page), pages),
+            map(remove_if_dead, (by_identity,), (self.identity,)),
+            starmap(unmap, self._mappings),
+            *((closing(fd),) if fd >= 0 else ()),
+        )
+        reference = weakref.ref(self)
+        self.segment = _no_segment
+        by_identity[self.identity] = reference
+        by_page.update(dict.fromkeys(pages, reference))
 
     def has_its_file(self) -> bool:
         """Return whether the descriptor is still that of the file: user code may have closed it."""
@@ -125,6 +148,10 @@ class Memory:
             return self.fd < 0 or identify(os.fstat(self.fd)) == self.identity
         except OSError:
             return False
+
+
+def _no_segment() -> None:
+    """Return the segment of memory that has none."""
 
 
 def identify(status: os.stat_result) -> tuple[int, int]:

@@ -8,18 +8,23 @@ import operator
 import os
 import sys
 import weakref
-from collections.abc import Iterator
-from itertools import repeat
 from typing import Any
 
 import numpy as np
 
-from sharedmem.machine.cpython import remove_if_dead
 from sharedmem.machine.freeing import free_with
 from sharedmem.machine.limits import total_memory
 from sharedmem.machine.proc import mappings
 from sharedmem.memory import spare_memory
-from sharedmem.memory.memory_files import HUGE_PAGE, Memory, check_file, identify, mapped_bytes
+from sharedmem.memory.memory_files import (
+    HUGE_PAGE,
+    Memory,
+    by_identity,
+    by_page,
+    check_file,
+    identify,
+    mapped_bytes,
+)
 from sharedmem.memory.spare_memory import keepers
 from sharedmem.memory.syscalls import advise, byte_interface
 
@@ -27,12 +32,6 @@ from sharedmem.memory.syscalls import advise, byte_interface
 _COLLAPSE_BYTES = 16 << 20
 _MADV_COLLAPSE = 25
 _call: Any = operator.call
-
-# The live segments of this process, by identity, and by the address of each page (each 2 MiB in
-# segments >= 1 MiB), so that a look-up takes two steps. Entries change at any moment and in any
-# thread: each step must be a single operation on a dict.
-_by_identity: dict[tuple[int, int], weakref.ref[Segment]] = {}
-_by_page: dict[int, weakref.ref[Segment]] = {}
 
 
 def _check_limit(nbytes: int) -> None:
@@ -115,22 +114,12 @@ class Segment:
         return segment
 
     def _use(self, memory: Memory, nbytes: int, key: object) -> None:
-        """List the segment, whose memory this is, and which has this key in `keepers` or none."""
+        """Take this memory; the segment has this key in `keepers`, or no entry."""
         self._memory, self.nbytes, self.address = memory, nbytes, memory.address
         self._populated, self._key = memory.populated, key
-        step = HUGE_PAGE if memory.populated else mmap.PAGESIZE
-        pages = range(memory.address, memory.address + memory.length, step)
-        # Unlisted first: the next segment at this address lists itself.
-        ending: list[Iterator[Any]] = [
-            map(remove_if_dead, repeat(_by_page), pages),
-            map(remove_if_dead, (_by_identity,), (memory.identity,)),
-            # Without a keeper a call without effect: memory is freed with its last reference.
-            map(_call, map(keepers.pop, (key,), (id,)), (memory,)),
-        ]
-        free_with(self, ending)
-        reference = weakref.ref(self)
-        _by_identity[memory.identity] = reference
-        _by_page.update(dict.fromkeys(pages, reference))
+        # Without a keeper a call without effect: memory is freed with its last reference.
+        free_with(self, [map(_call, map(keepers.pop, (key,), (id,)), (memory,))])
+        memory.segment = weakref.ref(self)
 
     @property
     def fd(self) -> int:
@@ -138,10 +127,10 @@ class Segment:
 
         Whoever asks for it may give it to another process, so that the memory is not kept for
         another segment. There is no file if the system has no memfd, or this process no descriptors
-        to spare.
+        to spare, or has closed this one.
         """
         keepers.pop(self._key, None)
-        return self._memory.fd
+        return self._memory.fd if self._memory.has_its_file() else -1
 
     @property
     def identity(self) -> tuple[int, int]:
@@ -191,8 +180,9 @@ class Segment:
 def find_segment(address: int, nbytes: int) -> Segment | None:
     """Return the live segment that contains `nbytes` bytes from `address`, or None."""
     for page in (HUGE_PAGE, mmap.PAGESIZE):
-        reference = _by_page.get(address - address % page)
-        segment = reference and reference()
+        reference = by_page.get(address - address % page)
+        memory = reference and reference()
+        segment: Segment | None = memory.segment() if memory else None
         if segment and segment.address <= address <= segment.address + segment.nbytes - nbytes:
             return segment
     return None
@@ -200,15 +190,15 @@ def find_segment(address: int, nbytes: int) -> Segment | None:
 
 def find_identity(identity: tuple[int, int]) -> Segment | None:
     """Return the live segment of this process that has an identity, or None."""
-    reference = _by_identity.get(identity)
-    return None if reference is None else reference()
+    reference = by_identity.get(identity)
+    memory = reference and reference()
+    return memory.segment() if memory else None
 
 
 def segment_descriptors() -> set[int]:
-    """Return the descriptors of all live segments."""
-    segments = (reference() for reference in list(_by_identity.values()))
-    memories = (vars(segment)["_memory"] for segment in segments if segment is not None)
-    return {memory.fd for memory in memories}
+    """Return the descriptors of all segments, and of what is kept for others."""
+    memories = (reference() for reference in list(by_identity.values()))
+    return {memory.fd for memory in memories if memory is not None}
 
 
 def is_mapped_shared(start: int, stop: int) -> bool:

@@ -58,8 +58,7 @@ def take(shelf: Shelf, length: int) -> Memory | None:
                 shelf.remove(memory)
             except ValueError:  # another thread has it
                 continue
-            if memory.has_its_file():
-                return memory
+            return memory
     return None
 
 

@@ -337,7 +337,7 @@ def test_a_thousand_segments_are_freed():
     spare_memory.release()
     assert descriptors() == before[0]
     assert len(MAPS.read_text().splitlines()) <= before[1] + 5
-    assert all(ref() for ref in segments._by_page.values())
+    assert all(ref() for ref in memory_files.by_page.values())
 
 
 def test_is_mapped_shared():

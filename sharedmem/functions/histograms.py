@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from sharedmem.arrays.conversion import as_ndarray, check_plain
 from sharedmem.engine.operands import as_array, in_memory, is_store
+from sharedmem.engine.small_arrays import PLAIN
 from sharedmem.functions.binning import can_weigh, in_cells
 from sharedmem.functions.chunkwise import reduce
 from sharedmem.functions.extrema import minmax
 from sharedmem.kernels import histograms
+from sharedmem.kernels.reduction import LineReduction
 from sharedmem.machine.tuning import tuning
 
 Array = NDArray[Any]
@@ -66,6 +69,11 @@ def histogram(
     >>> hist.tolist(), edges.tolist()
     ([1, 2, 1], [1.0, 2.0, 3.0, 4.0])
     """
+    if type(bins) is int and weights is None and not density and type(a) in PLAIN:
+        ends: Any = range
+        found = _even_bins(a.dtype, bins, *ends) if _are_numbers(ends) else None
+        if found is not None and a.size:
+            return reduce(found[1], a), found[0].copy()
     by_rule = isinstance(bins, str)
     a = as_array(a) if weights is None and not by_rule else in_memory(a)
     bins = bins if np.isscalar(bins) else in_memory(bins)
@@ -99,6 +107,26 @@ def histogram(
     if density:
         return hist / np.diff(edges).astype(float) / hist.sum(), edges
     return hist, edges
+
+
+def _are_numbers(ends: Any) -> bool:
+    return type(ends) is tuple and len(ends) == 2 and {*map(type, ends)} <= {int, float}
+
+
+@functools.lru_cache(64, typed=True)
+def _even_bins(
+    dtype: np.dtype[Any], bins: int, first: float, last: float
+) -> tuple[Array, LineReduction] | None:
+    """Return edges of bins of equal width, and the reduction that counts elements in them.
+
+    None if NumPy has to count, or there are so many bins that elements are counted otherwise.
+    """
+    if dtype.kind not in "iuf" or not 0 < bins < tuning.histogram_bins:
+        return None
+    edges = np.histogram_bin_edges(np.empty(0, dtype), bins, (first, last))
+    if histograms.search_type(dtype, edges, True, (first, last)) is None:
+        return None
+    return edges, histograms.histogram(dtype, edges, True, (first, last))
 
 
 def histogram2d(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 from collections.abc import Sequence
-
-import numpy as np
 
 from sharedmem.kernels import machine_code
 from sharedmem.kernels.extrema import greater, lesser
 from sharedmem.kernels.loops.emit import Block, entry
-from sharedmem.kernels.loops.layout import Array
+from sharedmem.kernels.loops.layout import Array, address_of
 from sharedmem.kernels.loops.lines import vector_family
 from sharedmem.kernels.loops.memory import DOUBLE
 from sharedmem.kernels.loops.vectors import Vector
@@ -108,8 +107,9 @@ def multiply_complex(x: Array, product: Array, exponent: Array) -> None:
     code = machine_code.load(
         "complex-product", (), lambda: machine_code.compile_text(_emit_complex(), unrolls=False)
     )
-    block = np.array([*(a.ctypes.data for a in (x, product, exponent)), *x.shape], np.int64)
-    machine_code.alone(code, block.ctypes.data)
+    addresses = map(address_of, (x, product, exponent))
+    block = (ctypes.c_int64 * 6)(*addresses, *x.shape)
+    machine_code.alone(code, ctypes.addressof(block))
 
 
 def _emit_complex() -> str:

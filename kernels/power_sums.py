@@ -73,7 +73,7 @@ _CENTER, _P1, _P2, _P3, _P4, _LOW, _HIGH = range(7)
 
 # The number of rows that are added to a vector of lanes at once, and the widths of vectors: the
 # sums of the first one stay in registers meanwhile.
-_GROUP, _WIDTHS = 8, (8, 4, 1)
+_GROUP, _WIDTHS = 8, (4, 1)
 
 
 def _step(state: Sequence[Vector], rows: Sequence[Vector]) -> Sequence[Vector]:

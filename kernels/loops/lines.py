@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from sharedmem.kernels.loops.emit import CACHE_LINE, Block, Emitter, entry
@@ -46,7 +47,8 @@ def _first_part(state: Sequence[Vector], setting: Vector) -> Vector:
     return state[0]
 
 
-class Family(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Family:
     """The formulas of a reduction.
 
     Attributes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike
 from sharedmem.kernels import machine_code
 from sharedmem.kernels.loops.columns import emit_columns
 from sharedmem.kernels.loops.lanes import LANES
-from sharedmem.kernels.loops.layout import Array, as_numbers, is_whole, strided
+from sharedmem.kernels.loops.layout import Array, address_of, as_numbers, is_whole, strided
 from sharedmem.kernels.loops.lines import N_WORDS, WIDTH, Family, Form, emit_fold
 from sharedmem.kernels.loops.memory import kind_of
 from sharedmem.kernels.loops.rows import BATCH, emit_rows
@@ -151,7 +151,7 @@ def combine_states(spec: KernelSpec, a: Sequence[Array], b: Sequence[Array]) -> 
     n, shape = a[0].size, a[0].shape
     pairs = [[*pair] for pair in zip(a, b, strict=True)]
     state = np.array(pairs, spec.dtype).reshape(len(a), -1)
-    block = _block((0, n, 0, 0, 0, 1, 0, 0, 0, 0, 0, 2, _address(state)))
+    block = _block((0, n, 0, 0, 0, 1, 0, 0, 0, 0, 0, 2, address_of(state)))
     code = _code(emit_fold, spec.family, spec.identity, *3 * (state.dtype,))
     machine_code.alone(code, ctypes.addressof(block))
     return tuple(part[:n].reshape(shape) for part in state)
@@ -173,8 +173,8 @@ def _reduce(spec: KernelSpec, x: Array, share: Share | None, finishes: bool) -> 
     out = np.empty(n_lines if finishes else 0, result or dtype)
     code = _code(emit, family, identity, x.dtype, state.dtype, out.dtype)
     words = (
-        _address(x), n_outer, outer_stride, n, stride, n_inner, *cut, grain, n_tasks, n_pieces,
-        0 if is_direct else _address(state), _address(out) if finishes else 0, _bits(setting),
+        address_of(x), n_outer, outer_stride, n, stride, n_inner, *cut, grain, n_tasks, n_pieces,
+        0 if is_direct else address_of(state), address_of(out) if finishes else 0, _bits(setting),
     )  # fmt: skip
     block = _block(words)
     (share or machine_code.alone)(code, ctypes.addressof(block))
@@ -215,11 +215,7 @@ def _bits(number: float) -> int:
     return int(bits)
 
 
-def _address(x: Array) -> int:
-    return int(x.__array_interface__["data"][0])
-
-
-@lru_cache
+@cache
 def _code(
     emit: Callable[[Form], str],
     family: Family,

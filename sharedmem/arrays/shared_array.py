@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, SupportsIndex
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from sharedmem.arrays.strides import address_of, byte_bounds, root_of
+from sharedmem.arrays.strides import byte_bounds, root_of
+from sharedmem.kernels.loops.layout import address_of
 from sharedmem.machine.arguments import check_shape
 from sharedmem.memory.segment_keys import SegmentKey, key_of, open_segment
 from sharedmem.memory.segments import Segment, find_segment, is_mapped_shared

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-# An array object begins with what every object has, and the address of its first element: NumPy's
-# binary interface for C. To read it there takes a quarter of the time of ``array.ctypes.data``.
-_ADDRESS = object.__basicsize__
-
-
-def address_of(array: NDArray[Any]) -> int:
-    """Return the address of the first element of an array."""
-    return ctypes.c_size_t.from_address(id(array) + _ADDRESS).value
 
 
 def root_of(array: NDArray[Any]) -> Any:

@@ -12,8 +12,8 @@ from sharedmem.arrays.chunks import Grid, has_chunks
 from sharedmem.arrays.conversion import as_ndarray, check_plain, has_rules, read_only, unwrapped
 from sharedmem.arrays.mapped_files import reserve
 from sharedmem.arrays.shared_array import is_shared
-from sharedmem.arrays.strides import address_of
 from sharedmem.kernels import Reduction
+from sharedmem.kernels.loops.layout import address_of
 
 Array = NDArray[Any]
 

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.arrays.shared_array import is_present
-from sharedmem.arrays.strides import address_of
 from sharedmem.engine.line_view import memory_order
 from sharedmem.expressions.lowering import Dtype
 from sharedmem.expressions.numpy_loops import NumpyLoop
 from sharedmem.expressions.strips import LINE
+from sharedmem.kernels.loops.layout import address_of
 from sharedmem.kernels.machine_code import Code, Share, alone
 from sharedmem.machine.tuning import tuning
 

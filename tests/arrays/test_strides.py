@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import sharedmem
-from sharedmem.arrays.strides import address_of
+from sharedmem.kernels.loops.layout import address_of
 
 
 @pytest.mark.parametrize(

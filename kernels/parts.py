@@ -18,9 +18,10 @@ import llvmlite.binding as llvm
 import numba
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils, compiler_lock
+from numba.core import cgutils, compiler_lock, typed_passes, untyped_passes
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
+from numba.core.compiler_machinery import PassManager
 from numba.core.registry import CPUDispatcher, cpu_target
 from numba.np.arrayobj import populate_array
 
@@ -89,6 +90,23 @@ class _PartCompiler(Compiler):
         library = library or _PartLibrary(target.codegen(), "part of kernels")
         super().__init__(typing, target, library, *others)
 
+    def define_pipelines(self) -> list[Any]:
+        """Return the passes of numba but for those that change nothing in kernels."""
+        (whole,) = super().define_pipelines()
+        lean = PassManager("kernels")
+        lean.passes = [each for each in whole.passes if each[0] not in _IDLE]
+        lean.finalize()
+        return [lean]
+
+
+# Comprehensions and inner functions, expressions of whole arrays, and inlining by numba.
+_IDLE = {
+    untyped_passes.InlineClosureLikes,
+    untyped_passes.InlineInlinables,
+    typed_passes.InlineOverloads,
+    typed_passes.NopythonRewrites,
+}
+
 
 class _PartLibrary(JITCodeLibrary):
     """Code that is linked into that of its callers, and never runs by itself."""
@@ -139,7 +157,8 @@ def object_code(function: Any, arguments: tuple[Any, ...]) -> bytes:
             each.name = each.name.removeprefix("numba_")  # the same as in the C library
         elif each.name != "entry":
             each.linkage = "internal"
-    code = machine_code.compile_module(module)
+    # Unrolled loops take as long to compile as all else; the loops that matter have wide bodies.
+    code = machine_code.compile_module(module, unrolls=False)
     _check_references(module)
     return code
 

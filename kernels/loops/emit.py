@@ -155,6 +155,10 @@ class Emitter:
             inner.builder.ret_void()
         self.builder.call(parts[function], values)
 
+    def call_c(self, name: str) -> None:
+        """Call a function of the C library that takes nothing and returns an int."""
+        self.builder.call(self._extern(name, _STATUS), [])
+
     def claim(self, counter: Numbers, n: Int | int) -> Int:
         """Add to a number that threads share, at once; return what it was before."""
         value = self._int(n).value

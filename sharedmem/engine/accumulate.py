@@ -15,6 +15,7 @@ from sharedmem.engine.operands import check_target
 from sharedmem.engine.runners import Run
 from sharedmem.engine.small_arrays import PLAIN
 from sharedmem.kernels import scans
+from sharedmem.kernels.loops.scan_kernels import COLUMNS
 from sharedmem.kernels.machine_code import Share, alone
 from sharedmem.machine.tuning import tuning
 
@@ -57,7 +58,7 @@ def accumulate(
     is_same = a.__array_interface__ == result.__array_interface__
     if out is not None and not is_same and np.may_share_memory(a, result):
         a = a.copy()
-    is_line = scan is not None and scan.line is None and a.size == a.shape[axis]
+    is_line = scan is not None and not scan.has_line and a.size == a.shape[axis]
     if scan is None or is_line:
         _by_lines(run, ufunc, a, axis, dtype, result)
     else:
@@ -80,7 +81,7 @@ def sum_small(a: Array) -> Array | None:
     result = np.empty(a.size, a.dtype)
     grain = tuning.scan_chunk_bytes // a.itemsize
     scan: Any = scans.find(np.add, a.dtype)
-    scans.scan_line(scan, read_only(a), result, 0, a.size, grain, alone)
+    scan.line(a, result, 0, a.size, grain, alone)
     return result if math.isfinite(result[-1]) else None
 
 
@@ -130,34 +131,30 @@ def _scan(run: Run, share: Share, scan: scans.Scan, a: Array, axis: int, result:
     n = target.shape[at]
     if n_inner > 1:
         _scan_columns(run, scan, x, out, n, n_inner)
-    elif scan.line is not None and (n * out.itemsize >= tuning.scan_line_bytes or n == out.size):
+    elif scan.has_line and (n * out.itemsize >= tuning.scan_line_bytes or n == out.size):
         grain = max(1, tuning.scan_chunk_bytes // out.itemsize)
         for p in range(0, out.size, n):
-            scans.scan_line(scan, x, out, p, n, grain, share)
+            scan.line(x, out, p, n, grain, share)
     else:
         _scan_rows(run, scan, x, out, n)
 
 
 def _scan_rows(run: Run, scan: scans.Scan, x: Array, out: Array, n: int) -> None:
-    start = scan.start(out.dtype)
-
     def do(chunk: Chunk) -> None:
         (lines,) = chunk
-        scan.rows(x, out, lines.start * n, n, lines.stop - lines.start, start)
+        scan.rows(x, out, lines.start * n, n, lines.stop - lines.start)
 
     size = max(1, bytes_a_chunk(out.nbytes) // (n * out.itemsize))
     run(do, chunks(out.size // n, size=size))
 
 
 def _scan_columns(run: Run, scan: scans.Scan, x: Array, out: Array, n: int, n_inner: int) -> None:
-    start = scan.start(out.dtype)
-
     def do(chunk: Chunk) -> None:
         outer, columns = chunk
         p = outer.start * n * n_inner + columns.start
         n_outer, width = outer.stop - outer.start, columns.stop - columns.start
-        scan.columns(x, out, p, n_outer, n, n_inner, width, start)
+        scan.columns(x, out, p, n_outer, n, n_inner, width)
 
-    n_columns = max(scans.COLUMNS, tuning.scan_chunk_bytes // (n * out.itemsize))
+    n_columns = max(COLUMNS, tuning.scan_chunk_bytes // (n * out.itemsize))
     n_outer = max(1, tuning.scan_chunk_bytes // (n * min(n_columns, n_inner) * out.itemsize))
     run(do, chunks((out.size // (n * n_inner), n_inner), (0, 1), size=(n_outer, n_columns)))

@@ -75,7 +75,8 @@ class SharedArray(np.ndarray[Any, np.dtype[Any]]):
 
     Notes
     -----
-    Contents are undefined. The memory is freed when the last process drops its last view.
+    Contents are undefined. The memory is freed when the last process drops its last view, or kept
+    for another array of this process if no other process knows it.
 
     A SharedArray is pickled by reference. While the process that pickled it lives, any process of
     the same user on the same machine that loads the pickle gets the same memory. To send or keep

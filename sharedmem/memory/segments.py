@@ -79,8 +79,7 @@ class Segment:
         memory = None
         try:
             if shelf is not None:
-                # Before there is memory: a fork removes the entry.
-                keepers[key] = shelf.append
+                spare_memory.may_be_kept(key, shelf)
                 memory = spare_memory.take(shelf, length)
             self.is_zero = memory is None
             if memory is None:

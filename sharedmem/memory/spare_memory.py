@@ -11,6 +11,7 @@ import functools
 import os
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from sharedmem.machine.descriptors import closed_at_lack
 from sharedmem.machine.limits import total_memory
@@ -29,6 +30,8 @@ keepers: dict[object, Callable[[Memory], object]] = {}
 """How the memory of a live segment is kept when it is freed, by a key of the segment. A segment
 without an entry may be known to another process."""
 
+# An entry for each thread that is forking.
+_forking: list[None] = []
 _first_process = os.getpid()
 
 
@@ -48,6 +51,16 @@ def shelf_of(length: int) -> Shelf | None:
 def largest_kept() -> int:
     """Return the size of the largest memory that is kept, a small part of what the machine has."""
     return min(tuning.spare_bytes, total_memory() // tuning.spare_share)
+
+
+def may_be_kept(key: object, shelf: Shelf) -> None:
+    """Keep memory on a shelf when the segment of this key is freed, unless a process is forked.
+
+    To be called before the segment has memory: a fork removes the entry.
+    """
+    keepers[key] = shelf.append
+    if _forking:
+        keepers.pop(key, None)
 
 
 def take(shelf: Shelf, length: int) -> Memory | None:
@@ -84,3 +97,9 @@ closed_at_lack.append(release)
 # Afterwards, too: other threads may have run between the hook and the fork.
 for _forget in (keepers.clear, *(shelf.clear for shelf in _shelves)):
     os.register_at_fork(before=_forget, after_in_parent=_forget, after_in_child=_forget)
+# Registered last: called first before a fork, and last afterwards.
+os.register_at_fork(
+    before=partial(_forking.append, None),
+    after_in_parent=partial(_forking.__delitem__, slice(-1, None)),
+    after_in_child=_forking.clear,
+)

@@ -161,6 +161,16 @@ def test_a_fork_frees_what_is_kept_before_and_afterwards():
     assert len(kept()) >= 5
     assert in_child(lambda: not kept())
     assert not kept()
+    assert not spare_memory._forking
+    sharedmem.ones(5000, "u1")
+    assert kept()
+
+
+def test_what_is_made_while_another_thread_forks_is_not_kept(monkeypatch):
+    """The array may be dropped after the fork, and before the hooks that follow it."""
+    monkeypatch.setattr(spare_memory, "_forking", [None])
+    sharedmem.ones(5000, "u1")
+    assert not kept()
 
 
 def test_forked_processes_keep_small_memory_only():

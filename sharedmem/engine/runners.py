@@ -74,7 +74,7 @@ class ArrayRunner:
         blas_threads : int, optional
             Threads of BLAS libraries in each of several threads; by default no limit.
         """
-        n_threads = self._n_threads(nbytes)
+        n_threads = self.n_threads(nbytes)
 
         def run(func: Callable[[Any], Any], sequence: Sequence[Any]) -> list[Any]:
             results: list[Any] = [None] * len(sequence)
@@ -98,7 +98,7 @@ class ArrayRunner:
 
     def share(self, nbytes: int) -> Share:
         """Return a function that calls a kernel in threads of the caller, which share its work."""
-        n_threads = self.kernel_threads(nbytes)
+        n_threads = self.n_threads(nbytes)
 
         def share(code: Code, block: int) -> None:
             with self.bar(1) as advance:
@@ -107,11 +107,8 @@ class ArrayRunner:
 
         return share
 
-    def kernel_threads(self, nbytes: int) -> int:
-        """Return how many threads of compiled code share a kernel that reads so many bytes."""
-        return self._n_threads(nbytes * tuning.native_gain)
-
-    def _n_threads(self, nbytes: int | None) -> int:
+    def n_threads(self, nbytes: int | None) -> int:
+        """Return in how many threads of the caller tasks run that read so many bytes together."""
         n_threads = self.n_workers
         if nbytes is not None:
             n_threads = min(n_threads, nbytes // tuning.thread_bytes)

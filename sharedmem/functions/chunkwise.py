@@ -43,11 +43,11 @@ def threads_of_caller(a: NDArray[Any]) -> int:
 
     The pool shows the progress of its calls, or has workers that open the array themselves.
     """
-    if a.nbytes * tuning.native_gain < 2 * tuning.thread_bytes and innermost() is None:
+    if a.nbytes < 2 * tuning.thread_bytes and innermost() is None:
         return 1
     runner = current_pool().runner
     is_local = type(runner) is ArrayRunner and runner.bar is no_bar
-    return runner.kernel_threads(a.nbytes) if is_local else 0
+    return runner.n_threads(a.nbytes) if is_local else 0
 
 
 def any_chunk(a: NDArray[Any], test: Callable[[NDArray[Any]], Any]) -> bool:

@@ -51,8 +51,6 @@ class Tuning:
 
     # Threads. Waking one takes as long as a core needs for this much: see `sharedmem info`.
     thread_bytes: int = _number(2 * MIB, "bytes", "growth/sum-4194304")
-    # Threads of compiled code begin sooner, and pay with so many times fewer bytes.
-    native_gain: int = _number(4, "times", "reductions/sum-1MiB")
     # More tasks than workers, so that workers end together though some are slower.
     tasks_per_worker: int = _number(4, "tasks", "reductions/sum-1GiB")
 

@@ -126,6 +126,7 @@ def small_pieces(monkeypatch, tuned):
     tuned(
         thread_bytes=1 << 12,
         chunk_bytes=1 << 14,
+        scan_chunk_bytes=1 << 14,
         sort_run_bytes=1 << 14,
         sort_bytes=1,
         sort_line_bytes=1,

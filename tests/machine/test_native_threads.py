@@ -192,6 +192,7 @@ def test_exit_does_not_wait_for_threads(n_rounds):
 def test_threads_block_signals():
     program = PROGRAM + (
         "signal.signal(signal.SIGUSR1, lambda *_: print('handled'))\n"
+        "time.sleep(0.1)  # the C library blocks all signals while a thread begins\n"
         "for task in os.listdir('/proc/self/task'):\n"
         "    status = open(f'/proc/self/task/{task}/status').read()\n"
         "    if status.split()[1] == 'sharedmem':\n"

@@ -16,7 +16,7 @@ from sharedmem.engine.long_lines import (
     natural_runs,
     pieces_of,
 )
-from sharedmem.engine.nearly_sorted_lines import find_displaced
+from sharedmem.engine.nearly_sorted_lines import Displaced, find_displaced
 from sharedmem.engine.runners import Run
 from sharedmem.engine.sort_lines import merge_runs, sort_unordered
 from sharedmem.kernels import merging, sorting
@@ -113,32 +113,26 @@ def _argsort_ordered(run: Run, a: Array, n_workers: int) -> Array | None:
     numbers = a.view(np.int64) if a.dtype.kind in "mM" else a
     if not is_comparable(numbers):
         return None
-    out = np.empty(len(a), np.intp)
     runs = natural_runs(run, numbers, tuning.natural_runs)
+    moved = None if runs is not None else find_displaced(run, numbers)
     if runs is not None:
-        _merge_natural(run, numbers, out, runs)
+        out = _merge_natural(run, numbers, runs)
+    elif moved is not None:
+        out = _put_back(run, numbers, moved, n_workers)
     else:
-        moved = find_displaced(run, numbers)
-        if moved is None:
-            return None
-        values = numbers[moved.places]
-        if values.nbytes < tuning.sort_run_bytes:
-            order = np.argsort(values, kind="stable")
-        else:
-            order = argsort_line(run, values, n_workers)
-        places = moved.places[order]
-        moved.put_back(run, numbers, values[order], places, out, gives_places=True)
+        return None
     if a.dtype.kind in "mM":  # NaT is the smallest number, and comes last
         n_nat = int(np.searchsorted(numbers, NAT, "right", sorter=out))
         out = np.roll(out, -n_nat) if n_nat else out
     return out
 
 
-def _merge_natural(run: Run, a: Array, out: Array, runs: NaturalRuns) -> None:
-    """Write the indices that sort a line to `out`, from its natural runs."""
+def _merge_natural(run: Run, a: Array, runs: NaturalRuns) -> Array:
+    """Return the indices that sort a line, from its natural runs."""
+    out = np.empty(len(a), np.intp)
     if runs.n_levels == 0:
         runs.indices(run, out)
-        return
+        return out
     x, scratch = read_only(a), np.empty_like(out) if runs.n_levels > 1 else out
 
     def merge_positions(_: Array, *task: Any) -> None:
@@ -148,3 +142,15 @@ def _merge_natural(run: Run, a: Array, out: Array, runs: NaturalRuns) -> None:
         merging.merge_indices(x, read_only(source), *task)
 
     merge_runs(run, runs, scratch, out, scratch, merge_indices, merge_positions)
+    return out
+
+
+def _put_back(run: Run, a: Array, moved: Displaced, n_workers: int) -> Array:
+    """Return the indices that sort a line, from the elements that are out of order."""
+    values, out = a[moved.places], np.empty(len(a), np.intp)
+    if values.nbytes < tuning.sort_run_bytes:
+        order = np.argsort(values, kind="stable")
+    else:
+        order = argsort_line(run, values, n_workers)
+    moved.put_back(run, a, values[order], moved.places[order], out, gives_places=True)
+    return out

@@ -1,4 +1,4 @@
-"""Kernels: numba functions that work on one chunk, and the reductions made of them."""
+"""Kernels: machine code that works on one chunk, and the reductions made of it."""
 
 from sharedmem.kernels.reduction import Reduction
 

@@ -156,7 +156,7 @@ def _has_kernel(dtype: np.dtype[Any], summed: np.dtype[Any]) -> bool:
             and has_kernel(summed, "fc")
             and (dtype.kind != "c" or summed.kind == "c")
         )
-    # numba would add int64 to uint64 in float64.
+    # NumPy adds signed numbers as unsigned ones.
     return (summed == np.int64 and np.can_cast(dtype, np.int64)) or (
         summed == np.uint64 and dtype.kind == "u"
     )

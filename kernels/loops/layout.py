@@ -21,7 +21,7 @@ def address_of(array: Array) -> int:
 
 
 def has_kernel(dtype: np.dtype[Any], kinds: str) -> bool:
-    """Return whether `dtype` is of one of the kinds, and numba supports it once converted."""
+    """Return whether `dtype` is of one of the kinds, and kernels support it once converted."""
     return dtype.kind in kinds and dtype.char not in "gG"
 
 
@@ -31,7 +31,7 @@ def is_whole(dtype: np.dtype[Any]) -> bool:
 
 
 def as_numbers(x: Array) -> Array:
-    """Return `x` as real numbers of a dtype that numba supports; a complex one is two neighbors."""
+    """Return `x` as real numbers of a dtype that kernels support; a complex one is two neighbors."""
     if x.dtype.kind == "b":
         return x.view(np.uint8)
     if x.dtype.char == "e":

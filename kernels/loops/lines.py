@@ -138,7 +138,6 @@ class Lines:
         self._code, self._form = code, form
         self.block = block = Block(code)
         self.x = block.numbers(X, form.x)
-        self.family, self.identity = form.family, form.identity
         self.fold = folder(form.family.fold, form.family.widths)
         self._n_lines = block.integer(N_OUTER) * block.integer(N_INNER)
         self._out = block.numbers(OUT, form.out)

@@ -113,7 +113,7 @@ def reduce_lines(spec: KernelSpec, x: Array, share: Share | None = None) -> Stat
     ----------
     spec : KernelSpec
     x : ndarray, shape (n_outer, n, n_inner)
-        Of a dtype that numba supports, and any strides. `n` is at least one. A complex element
+        Of a dtype that kernels support, and any strides. `n` is at least one. A complex element
         counts as two neighbors.
     share : callable, optional
         Calls the kernel in several threads, which share the work.

@@ -94,7 +94,7 @@ def _finish(state: Sequence[Vector], setting: Vector) -> Vector:
     return _times_power(is_alone.choose(product, product + lost), exponent)
 
 
-FLOATS = vector_family("product-of-floats", _step, 3, _fold, _finish)
+FLOATS = vector_family("product-of-floats", _step, 3, _fold, _finish, in_order=True)
 IDENTITY = (1, 0, 0)
 
 

@@ -31,7 +31,7 @@ def is_whole(dtype: np.dtype[Any]) -> bool:
 
 
 def as_numbers(x: Array) -> Array:
-    """Return `x` as real numbers of a dtype that kernels support; a complex one is two neighbors."""
+    """Return `x` as real numbers of a dtype that kernels take; a complex one is two neighbors."""
     if x.dtype.kind == "b":
         return x.view(np.uint8)
     if x.dtype.char == "e":

@@ -93,9 +93,10 @@ def vector_family(
     n_parts: int,
     fold: Fold,
     finish: Callable[[Sequence[Vector], Vector], Vector] = _first_part,
+    in_order: bool = False,
 ) -> Family:
-    """Return a family whose rows are added by a formula."""
-    walk = walker(step)
+    """Return a family whose rows are added by a formula, and possibly one after the other."""
+    walk = walker(step, in_order=in_order)
 
     def add_rows(
         code: Emitter, x: Numbers, n: Int, stride: Int, state: Table, at: Int, width: Int,

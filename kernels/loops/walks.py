@@ -20,14 +20,18 @@ _NARROW = (4, 1)
 Walk = Callable[[Emitter, Numbers, Int, Int, Table, Int, Int], None]
 
 
-def walker(step: Step, step_narrow: Step | None = None) -> Walk:
-    """Return the walk by a formula, and by another one for columns that do not fill a vector."""
+def walker(step: Step, step_narrow: Step | None = None, in_order: bool = False) -> Walk:
+    """Return the walk by a formula, and by another one for columns that do not fill a vector.
+
+    These get row after row, or, if the formula adds the rows of a group `in_order`, groups of them.
+    """
+    narrow = step_narrow or step
 
     def walk(
         code: Emitter, x: Numbers, n: Int, stride: Int, state: Table, at: Int, width: Int
     ) -> None:
         in_vectors, n_groups = width // VECTOR * VECTOR, n // GROUP
-        distance = n_groups * stride
+        distance, zero = n_groups * stride, code.constant(0)
         # A single vector stays in registers from group to group.
         together = width.equals(VECTOR).choose(n_groups, 1)
         with (
@@ -38,13 +42,15 @@ def walker(step: Step, step_narrow: Step | None = None) -> Walk:
             add_groups(code, step, rows, together, stride, GROUP, distance, state, at + j, VECTOR)
         rest = x.start(distance * GROUP)
         with code.loop(0, in_vectors, VECTOR) as j:
-            one, left = code.constant(0), n % GROUP
-            add_groups(code, step, rest.start(j), left, stride, 1, one, state, at + j, VECTOR)
+            add_groups(code, step, rest.start(j), n % GROUP, stride, 1, zero, state, at + j, VECTOR)
 
         def add_narrow(j: Int, some: int) -> None:
-            rows = x.start(in_vectors + j)
-            zero, formula = code.constant(0), step_narrow or step
-            add_groups(code, formula, rows, n, stride, 1, zero, state, at + in_vectors + j, some)
+            rows, to, done = x.start(in_vectors + j), at + in_vectors + j, zero
+            if in_order:
+                advance, done = stride * GROUP, n_groups * GROUP
+                add_groups(code, narrow, rows, n_groups, advance, GROUP, stride, state, to, some)
+            rest = rows.start(done * stride)
+            add_groups(code, narrow, rest, n - done, stride, 1, zero, state, to, some)
 
         code.in_vectors(width - in_vectors, add_narrow, _NARROW)
 

@@ -10,7 +10,7 @@ import numpy as np
 from sharedmem.kernels.loops.emit import Emitter
 from sharedmem.kernels.loops.integers import Int
 from sharedmem.kernels.loops.memory import Numbers, Table
-from sharedmem.kernels.loops.vectors import Vector
+from sharedmem.kernels.loops.vectors import Vector, transposed
 
 # A long line of contiguous elements is reduced in so many lanes, which are folded at its end:
 # enough to fill the vector units of any machine and to hide the latency of additions.
@@ -18,6 +18,9 @@ LANES = 64
 
 # Widths of the vectors that lanes are set, folded, and finished in: fewer of them compile faster.
 WIDTHS = (8, 1)
+
+# Lines are transposed in squares of this width.
+_SQUARE = 4
 
 # In kernels of numba: an index of this type is never negative, so that the compiler need not test
 # whether it counts from the end, which costs time both to run and to compile.
@@ -46,12 +49,27 @@ def copy_lanes(code: Emitter, lanes: Table, n: Int, state: Table) -> None:
     code.in_vectors(n, lambda at, width: state.store(lanes.load(at, width), at), WIDTHS)
 
 
-def turn(
-    code: Emitter, x: Numbers, stride: Int, n: Int, n_lines: Int, turned: Numbers, pitch: Int
-) -> None:
-    """Transpose lines of `n` numbers, `stride` apart, to rows that are `pitch` apart."""
-    with code.loop(0, n) as i, code.loop(0, n_lines) as line:
-        turned.store(x.load(line * stride + i, 1), i * pitch + line)
+def turner() -> Callable[[Emitter, Numbers, Int, Int, Int, Numbers, Int], None]:
+    """Return what transposes lines of `n` numbers, `stride` apart, to rows that are `pitch` apart.
+
+    The same one serves numbers of one kind only.
+    """
+
+    def turn(
+        code: Emitter, x: Numbers, stride: Int, n: Int, n_lines: Int, turned: Numbers, pitch: Int
+    ) -> None:
+        def turn_rows(i: Int, width: int) -> None:
+            def turn_some(line: Int, some: int) -> None:
+                lines = [x.load((line + k) * stride + i, width) for k in range(some)]
+                rows = transposed(lines) if some > 1 else [lines[0].lane(k) for k in range(width)]
+                for k, row in enumerate(rows):
+                    turned.store(row, (i + k) * pitch + line)
+
+            code.in_vectors(n_lines, turn_some, (_SQUARE, 1) if width > 1 else (1,))
+
+        code.in_vectors(n, turn_rows, (_SQUARE, 1))
+
+    return turn
 
 
 def folder(fold: Fold, widths: Sequence[int]) -> Callable[[Emitter, Table, Int], None]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from sharedmem.kernels.loops import lines
 from sharedmem.kernels.loops.emit import Emitter, entry
 from sharedmem.kernels.loops.integers import Int
-from sharedmem.kernels.loops.lanes import LANES, copy_lanes, starter, turn
+from sharedmem.kernels.loops.lanes import LANES, copy_lanes, starter, turner
 from sharedmem.kernels.loops.lines import Form, Lines, fold_lanes
 from sharedmem.kernels.loops.memory import Numbers, Table
 from sharedmem.kernels.loops.vectors import VECTOR
@@ -57,6 +57,7 @@ def _batch_reducer(form: Form, fold: Callable[..., None]) -> Callable[..., None]
     """Return what reduces a few lines of contiguous elements to the states in `sides`."""
     family, start_lanes, clear = form.family, starter(form.identity), starter([0])
     reduce_line = _line_reducer(form, fold, start_lanes)
+    turn_lanes, turn_elements = turner(), turner()
 
     def reduce_batch(
         code: Emitter, x: Numbers, outer_stride: Int, n: Int, n_lines: Int, wide: Table,
@@ -77,7 +78,7 @@ def _batch_reducer(form: Form, fold: Callable[..., None]) -> Callable[..., None]
                 row = x.start(line * outer_stride)
                 code.call(reduce_line, row, n_wide, n_narrow, lanes, line * NARROW, wide, scratch)
             for lane, side in zip(lanes.rows(), sides.rows(), strict=True):
-                turn(code, lane, narrow, narrow, n_lines, side, n_lines)
+                code.call(turn_lanes, lane, narrow, narrow, n_lines, side, n_lines)
             fold_lanes(code, fold, sides, n_lines * NARROW, n_lines)
         with code.unless(in_lanes > 0):
             code.call(start_lanes, sides, pitch)
@@ -86,7 +87,7 @@ def _batch_reducer(form: Form, fold: Callable[..., None]) -> Callable[..., None]
             with code.when(n_lines < pitch):  # no lane adds what is in the memory by chance
                 code.call(clear, turned, rest * pitch)
             (row,) = turned.rows()
-            turn(code, x.start(in_lanes), outer_stride, rest, n_lines, row, pitch)
+            code.call(turn_elements, x.start(in_lanes), outer_stride, rest, n_lines, row, pitch)
             code.call(family.add_rows, row, rest, pitch, sides, zero, pitch, scratch)
 
     return reduce_batch

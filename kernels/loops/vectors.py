@@ -168,8 +168,16 @@ class Vector:
 
     def repeat(self, width: int) -> Vector:
         """Return a vector with the first of these numbers in all lanes."""
-        lanes = ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)
-        return self.like(self.builder.shuffle_vector(self.value, self.value, lanes))
+        return self.pick(self, [0] * width)
+
+    def lane(self, place: int) -> Vector:
+        """Return one of these numbers, as a vector of one."""
+        return self.pick(self, [place])
+
+    def pick(self, other: Vector, places: Sequence[int]) -> Vector:
+        """Return numbers of these and of another vector, whose places follow on these."""
+        lanes = ir.Constant(ir.VectorType(ir.IntType(32), len(places)), list(places))
+        return self.like(self.builder.shuffle_vector(self.value, other.value, lanes))
 
     def like(self, value: Any) -> Vector:
         """Return a value of LLVM as a vector of the same kind."""
@@ -207,3 +215,12 @@ def tree_sum(vectors: Sequence[Vector]) -> Vector:
             functools.reduce(operator.add, vectors[at : at + 2]) for at in range(0, len(vectors), 2)
         ]
     return vectors[0]
+
+
+def transposed(rows: Sequence[Vector]) -> list[Vector]:
+    """Transpose four vectors of four numbers."""
+    pairs = rows[:2], rows[2:]
+    even = [a.pick(b, [0, 4, 2, 6]) for a, b in pairs]
+    odd = [a.pick(b, [1, 5, 3, 7]) for a, b in pairs]
+    left = [a.pick(b, [0, 1, 4, 5]) for a, b in (even, odd)]
+    return left + [a.pick(b, [2, 3, 6, 7]) for a, b in (even, odd)]

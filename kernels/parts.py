@@ -157,8 +157,7 @@ def object_code(function: Any, arguments: tuple[Any, ...]) -> bytes:
             each.name = each.name.removeprefix("numba_")  # the same as in the C library
         elif each.name != "entry":
             each.linkage = "internal"
-    # Unrolled loops take as long to compile as all else; the loops that matter have wide bodies.
-    code = machine_code.compile_module(module, unrolls=False)
+    code = machine_code.compile_module(module)
     _check_references(module)
     return code
 

@@ -29,6 +29,10 @@ Array = NDArray[Any]
 Merge = Callable[[Array, Rising, Rising, Array, int, int], None]
 
 
+# Elements that tell whether a line falls.
+HEAD = 512
+
+
 def _merging(kernel: Callable[..., None]) -> Merge:
     """Return a function that merges values by a kernel."""
 
@@ -75,10 +79,14 @@ def _sort_numbers(run: Run, a: Array, out: Array, n_workers: int) -> None:
     if runs is not None:
         _merge_natural(run, a, out, runs)
         return
-    moved = find_displaced(run, a)
+    backwards = _backwards(run, a)
+    moved = find_displaced(run, a) if backwards is None else None
     values = None if moved is None else a[moved.places]
     twins = _twins(run, a, values) if out.dtype.kind == "f" else None
-    if moved is None or values is None:
+    if backwards is not None:
+        line, runs = backwards
+        _merge_natural(run, line, out, runs)
+    elif moved is None or values is None:
         sort_unordered(run, a, out, n_workers)
     else:
         sort_line(run, values, values, n_workers)
@@ -89,6 +97,16 @@ def _sort_numbers(run: Run, a: Array, out: Array, n_workers: int) -> None:
         first = np.searchsorted(out, 0)
         out[first : first + len(zeros)] = zeros
         out[len(out) - len(nans) :] = nans
+
+
+def _backwards(run: Run, a: Array) -> tuple[Array, NaturalRuns] | None:
+    """Return a line in reverse and its runs, if it falls, with equal elements, in a few runs."""
+    head = natural_runs(run, a[:HEAD][::-1].copy(), limit=1)
+    if head is None or head.falls[0]:
+        return None
+    line = a[::-1].copy()
+    runs = natural_runs(run, line, tuning.natural_runs)
+    return None if runs is None else (line, runs)
 
 
 def sort_unordered(run: Run, a: Array, out: Array, n_workers: int) -> None:

@@ -100,7 +100,7 @@ def _environment() -> tuple[Any, ...]:
 def folders() -> Iterator[Path]:
     """Yield the folders that code is looked up in; it is written to the first that is writable."""
     if chosen := os.environ.get("NUMBA_CACHE_DIR"):
-        yield Path(chosen) / "sharedmem"
+        yield Path(chosen) / "sharedmem-kernels"  # no name that Python would import
     yield Path(__file__).resolve().parent / "__pycache__"
     with contextlib.suppress(RuntimeError):  # there may be no home
         yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sharedmem"

@@ -37,7 +37,7 @@ def test_later_processes_compile_nothing_and_do_without_numba(tmp_path):
     names = ["bincount", "argsort", "random.uniform"]
     done = run("-m", "sharedmem", "warm", *names, "--dtype", "int32,f4", **environment)
     assert done.returncode == 0, done.stderr
-    folder = tmp_path / "sharedmem"
+    folder = tmp_path / "sharedmem-kernels"
     n_files = len([*folder.glob("*.code")])
     assert done.stdout == f"compiled {n_files} kernels, which are kept in {folder}\n"
     done = run("-c", LATER, **environment)

@@ -78,8 +78,8 @@ def test_folders_of_code(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     assert [*machine_code.folders()] == [beside, tmp_path / "home/sharedmem"]
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    assert [*machine_code.folders()][:2] == [tmp_path / "sharedmem", beside]
-    assert machine_code.writable_folder() == tmp_path / "sharedmem"
+    assert [*machine_code.folders()][:2] == [tmp_path / "sharedmem-kernels", beside]
+    assert machine_code.writable_folder() == tmp_path / "sharedmem-kernels"
 
 
 ALIKE = """

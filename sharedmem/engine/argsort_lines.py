@@ -18,7 +18,7 @@ from sharedmem.engine.long_lines import (
 )
 from sharedmem.engine.nearly_sorted_lines import Displaced, find_displaced
 from sharedmem.engine.runners import Run
-from sharedmem.engine.sort_lines import merge_runs, sort_unordered
+from sharedmem.engine.sort_lines import merge_runs, reversed_runs, sort_unordered
 from sharedmem.kernels import merging, sorting
 from sharedmem.kernels.sorting import FLOATING, SIGNED, TIME, UNSIGNED
 from sharedmem.machine.tuning import tuning
@@ -114,9 +114,12 @@ def _argsort_ordered(run: Run, a: Array, n_workers: int) -> Array | None:
     if not is_comparable(numbers):
         return None
     runs = natural_runs(run, numbers, tuning.natural_runs)
-    moved = None if runs is not None else find_displaced(run, numbers)
+    backwards = reversed_runs(run, numbers) if runs is None else None
+    moved = find_displaced(run, numbers) if runs is None and backwards is None else None
     if runs is not None:
         out = _merge_natural(run, numbers, runs)
+    elif backwards is not None and backwards[1].n_levels == 0:
+        out = _turn(run, backwards[0])
     elif moved is not None:
         out = _put_back(run, numbers, moved, n_workers)
     else:
@@ -142,6 +145,27 @@ def _merge_natural(run: Run, a: Array, runs: NaturalRuns) -> Array:
         merging.merge_indices(x, read_only(source), *task)
 
     merge_runs(run, runs, scratch, out, scratch, merge_indices, merge_positions)
+    return out
+
+
+def _turn(run: Run, line: Array) -> Array:
+    """Return the indices that sort the reverse of a sorted line: equal elements are in order."""
+    out = np.empty(len(line), np.intp)
+
+    def turn(piece: slice) -> None:
+        # Of the groups of equal elements, those that begin in the piece.
+        start, stop = (
+            int(np.searchsorted(line, line[at - 1], "right")) if at else 0
+            for at in (piece.start, piece.stop)
+        )
+        part = line[start:stop]
+        a, b = part[:-1], part[1:]
+        starts = np.insert(1 + np.flatnonzero((a < b) | ((a == a) & (b != b))), 0, 0)
+        stops = np.append(starts[1:], len(part))
+        first = np.repeat(len(line) - start - starts - stops, stops - starts)
+        out[start:stop] = first + np.arange(len(part))
+
+    run(turn, pieces_of(len(line), line.itemsize))
     return out
 
 

@@ -79,7 +79,7 @@ def _sort_numbers(run: Run, a: Array, out: Array, n_workers: int) -> None:
     if runs is not None:
         _merge_natural(run, a, out, runs)
         return
-    backwards = _backwards(run, a)
+    backwards = reversed_runs(run, a)
     moved = find_displaced(run, a) if backwards is None else None
     values = None if moved is None else a[moved.places]
     twins = _twins(run, a, values) if out.dtype.kind == "f" else None
@@ -99,7 +99,7 @@ def _sort_numbers(run: Run, a: Array, out: Array, n_workers: int) -> None:
         out[len(out) - len(nans) :] = nans
 
 
-def _backwards(run: Run, a: Array) -> tuple[Array, NaturalRuns] | None:
+def reversed_runs(run: Run, a: Array) -> tuple[Array, NaturalRuns] | None:
     """Return a line in reverse and its runs, if it falls, with equal elements, in a few runs."""
     head = natural_runs(run, a[:HEAD][::-1].copy(), limit=1)
     if head is None or head.falls[0]:

@@ -204,6 +204,19 @@ def test_nearly_sorted_lines(tuned, dtype, data, n_workers, limit):
         np.testing.assert_array_equal(middle, np.quantile(a, 0.5, method="lower"))
 
 
+@pytest.mark.parametrize("dtype", ["f8", "i2", "M8[s]"])
+@pytest.mark.parametrize("n_values", [2, 40, 1000])
+def test_descending_lines_with_ties(dtype, n_values):
+    a = np.random.default_rng(0).integers(0, n_values, 1000).astype("i8").astype(dtype)
+    if dtype == "f8":
+        a[::7], a[1::9], a[2::9] = np.nan, 0.0, -0.0
+    a = np.sort(a, kind="stable")[::-1].copy()
+    orders = results_of_workers(lambda: sharedmem.argsort(a))
+    lines = results_of_workers(lambda: sharedmem.sort(a))
+    assert same_bits([*orders, np.argsort(a, kind="stable")])
+    assert same_bits([*lines, np.sort(a, kind="stable")])
+
+
 @pytest.mark.parametrize("dtype", ["?", "u1", "i1"])
 @pytest.mark.parametrize("n", [1, 127, 128, 129, 1001])
 def test_sort_of_bytes(dtype, n):

@@ -174,10 +174,11 @@ def test_the_timeout_applies_while_reduce_waits_for_critical(backend, is_file, m
 def test_an_exception_of_a_handler_while_reduce_waits_for_critical_loses_no_result(monkeypatch):
     n_struck = 0
     is_waiting = False
-    is_held = sharedmem.zeros(1, "?")
+    is_held, is_struck = sharedmem.zeros(1, "?"), sharedmem.zeros(1, "?")
     receive = Channel.receive
 
     def handler(*_):
+        is_struck[0] = True
         raise StrikeError
 
     def receive_and_strike(self, *, block):
@@ -190,9 +191,12 @@ def test_an_exception_of_a_handler_while_reduce_waits_for_critical_loses_no_resu
         if i == 1:
             with pool.critical:
                 is_held[0] = True
-                time.sleep(0.5)
+                deadline = time.monotonic() + 10
+                while not is_struck[0] and time.monotonic() < deadline:
+                    time.sleep(0.001)
         while not is_held[0]:
             time.sleep(0.001)
+        time.sleep(0.05)  # each result is a message of its own
         return i
 
     def reduce(i):

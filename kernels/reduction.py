@@ -102,14 +102,14 @@ class LineReduction(Reduction):
         True.
     whole : bool, optional
         Whether ``chunk(x, share)`` takes an array of any size that is contiguous along its last
-        axis of more than one element, and lets threads share the work: see
-        :data:`sharedmem.kernels.machine_code.Share`. By default False.
+        axis of more than one element. ``share(code, block)`` calls machine code with the address of
+        a block in several threads, which share the work. By default False.
     direct : callable, optional
         With `whole`, ``direct(x, share)`` returns what ``finalize(chunk(x, share))`` does, and
         writes no states where lines are short.
     spec : callable, optional
-        With `direct`, ``spec(n)`` is the :class:`~sharedmem.kernels.loops.pieces.KernelSpec` of the
-        kernel that alone does so for a line of `n` elements.
+        With `direct`, ``spec(n)`` describes the kernel that alone does so for a line of `n`
+        elements.
 
     See Also
     --------

@@ -2,132 +2,65 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from sharedmem.kernels.compile import kernel, part
-from sharedmem.kernels.loops.layout import Array
+from sharedmem.kernels import machine_code
+from sharedmem.kernels.loops.emit import Block, Emitter, Variable, entry
+from sharedmem.kernels.loops.integers import Flag, Int
+from sharedmem.kernels.loops.layout import Array, address_of
+from sharedmem.kernels.loops.memory import WORD, Numbers, kind_of
+from sharedmem.kernels.loops.vectors import Vector
 
-Function = Callable[..., Any]
-
-# A run of a source: its first index or, if it falls, its stop; 0 or -1; and its length. The element
-# of a rank is at ``first + (rank ^ falls)``: no multiplication delays the next comparison. Of an
-# unsigned index numba does not ask whether it is negative.
+# A run of a source: its first index or, if it falls, its stop; 0 or -1; and its length.
 Rising = tuple[int, int, int]
 
+# The words of the block that a kernel gets: the arguments of `Merge`.
+X, SOURCE, LEFT, RIGHT, OUT, START, STOP, N_WORDS = 0, 1, 2, 5, 8, 9, 10, 11
 
-@part
-def _rising(source: Array, run: Rising, rank: int) -> Any:
-    return source[np.uint64(run[0] + rank)]
-
-
-@part
-def _rising_or_falling(source: Array, run: Rising, rank: int) -> Any:
-    return source[np.uint64(run[0] + (rank ^ run[1]))]
+# Merges advance side by side, because each step of one waits for the comparison before it.
+_N_MERGES = 4
 
 
-@part
-def _index(source: Array, run: Rising, rank: int) -> Any:
-    return run[0] + (rank ^ run[1])
+@dataclass(frozen=True)
+class Merge:
+    """A kernel that merges the elements of a source, ordered by the value of each.
 
+    Equal elements of the left run come first. The runs are cut where the outputs are of equal
+    length (the merge path).
 
-@part
-def _itself(values: Array, element: Any) -> Any:
-    return element
+    Attributes
+    ----------
+    elements : str
+        What is merged: ``"values"``, ``"indices"`` of values in the source, or ``"positions"``,
+        the indices themselves, without a source.
+    may_fall : bool
+        Whether runs may fall.
 
+    References
+    ----------
+    O. Green, R. McColl, D. A. Bader, GPU merge path, ICS 2012, doi:10.1145/2304576.2304621
+    """
 
-@part
-def _at(values: Array, element: Any) -> Any:
-    return values[element]
+    elements: str
+    may_fall: bool
 
-
-def _number_counter(get: Function, value: Function) -> Function:
-    @part
-    def n_numbers(x: Array, source: Array, run: Rising) -> int:
-        """Return the number of elements of a run before the first NaN."""
-        low, high = 0, run[2]
-        while low < high:
-            middle = (low + high) // 2
-            number = value(x, get(source, run, middle))
-            if number == number:
-                low = middle + 1
-            else:
-                high = middle
-        return low
-
-    return n_numbers
-
-
-def _cutter(get: Function, value: Function) -> Function:
-    @part
-    def from_left(x: Array, source: Array, left: Rising, right: Rising, n: int) -> int:
-        """Return how many of the first `n` elements of the merged runs come from the left one."""
-        low, high = max(0, n - right[2]), min(n, left[2])
-        while low < high:
-            middle = (low + high) // 2
-            a, b = get(source, left, middle), get(source, right, n - middle - 1)
-            if value(x, b) < value(x, a):
-                high = middle
-            else:
-                low = middle + 1
-        return low
-
-    return from_left
-
-
-def _stepper(get: Function, value: Function) -> Function:
-    @part
-    def merge_one(
-        x: Array, source: Array, left: Rising, right: Rising, out: Array, i: int, j: int, at: int
-    ) -> tuple[int, int]:
-        """Write the next element of two merged runs, of rank `i` or `j`, to ``out[at]``.
-
-        Returns the ranks of the elements after it.
-        """
-        a, b = get(source, left, i), get(source, right, j)
-        takes_right = value(x, b) < value(x, a)
-        out[at] = b if takes_right else a
-        return i + 1 - takes_right, j + takes_right
-
-    return merge_one
-
-
-def _finisher(get: Function, merge_one: Function) -> Function:
-    @part
-    def merge_rest(
-        x: Array, source: Array, left: Rising, right: Rising, out: Array, i: int, at: int, stop: int
-    ) -> None:
-        """Merge from rank `i` of the left run on to ``out[at:stop]``."""
-        j = at - i
-        while i < left[2] and j < right[2] and at < stop:
-            i, j = merge_one(x, source, left, right, out, i, j, at)
-            at += 1
-        for k in range(stop - at):
-            if i < left[2]:
-                out[at + k] = get(source, left, i + k)
-            else:
-                out[at + k] = get(source, right, j + k)
-
-    return merge_rest
-
-
-def _merger(get: Function, value: Function) -> Function:
-    """Return a kernel that merges the elements of a source, ordered by the value of each."""
-    n_numbers, from_left = _number_counter(get, value), _cutter(get, value)
-    merge_one = _stepper(get, value)
-    merge_rest = _finisher(get, merge_one)
-
-    @kernel
-    def merge(
-        x: Array, source: Array, left: Rising, right: Rising, out: Array, start: int, stop: int
+    def __call__(
+        self,
+        x: Array,
+        source: Array,
+        left: Rising,
+        right: Rising,
+        out: Array,
+        start: int,
+        stop: int,
     ) -> None:
         """Write elements `start` to `stop` of two merged runs.
-
-        Equal elements of the left run come first. The runs are cut where the outputs are of equal
-        length (the merge path). Four merges advance side by side, because each step of one waits
-        for the comparison before it.
 
         Parameters
         ----------
@@ -141,49 +74,175 @@ def _merger(get: Function, value: Function) -> Function:
             Room for both.
         start, stop : int
             The part of `out` to write.
-
-        References
-        ----------
-        O. Green, R. McColl, D. A. Bader, GPU merge path, ICS 2012, doi:10.1145/2304576.2304621
         """
-        n_left, n_right = n_numbers(x, source, left), n_numbers(x, source, right)
-        for k in range(max(start, n_left + n_right), stop):
-            if k - n_right < left[2]:
-                out[k] = get(source, left, k - n_right)
-            else:
-                out[k] = get(source, right, k - left[2])
-        left, right = (left[0], left[1], n_left), (right[0], right[1], n_right)
-        stop = min(stop, n_left + n_right)
-        if start >= stop:
-            return
-        length = (stop - start) // 4
-        at0, at1, at2, at3 = start, start + length, start + 2 * length, start + 3 * length
-        i0 = from_left(x, source, left, right, at0)
-        i1 = from_left(x, source, left, right, at1)
-        i2 = from_left(x, source, left, right, at2)
-        i3 = from_left(x, source, left, right, at3)
-        j0, j1, j2, j3 = at0 - i0, at1 - i1, at2 - i2, at3 - i3
-        done, steps = 0, length
-        while steps > 0:
-            steps = min(n_left - max(i0, i1, i2, i3), n_right - max(j0, j1, j2, j3))
-            steps = min(steps, length - done)
-            for k in range(done, done + steps):
-                i0, j0 = merge_one(x, source, left, right, out, i0, j0, at0 + k)
-                i1, j1 = merge_one(x, source, left, right, out, i1, j1, at1 + k)
-                i2, j2 = merge_one(x, source, left, right, out, i2, j2, at2 + k)
-                i3, j3 = merge_one(x, source, left, right, out, i3, j3, at3 + k)
-            done += steps
-        ranks, starts, stops = (i0, i1, i2, i3), (at0, at1, at2, at3), (at1, at2, at3, stop)
-        for quarter in range(4):
-            i, at = ranks[quarter], starts[quarter] + done
-            merge_rest(x, source, left, right, out, i, at, stops[quarter])
-
-    return merge
+        inputs = address_of(x), address_of(source), *left, *right
+        block = (ctypes.c_int64 * N_WORDS)(*inputs, address_of(out), start, stop)
+        machine_code.alone(_code(self, x.dtype), ctypes.addressof(block))
 
 
-# Each is compiled when it is first called, for a second: falling runs are rare, and there are
-# indices to merge only where some have been merged before.
-merge_values = _merger(_rising, _itself)
-merge_falling_values = _merger(_rising_or_falling, _itself)
-merge_positions = _merger(_index, _at)
-merge_indices = _merger(_rising, _at)
+merge_values = Merge("values", may_fall=False)
+merge_falling_values = Merge("values", may_fall=True)
+merge_positions = Merge("positions", may_fall=True)
+merge_indices = Merge("indices", may_fall=False)
+
+
+@lru_cache
+def _code(merge: Merge, dtype: np.dtype[Any]) -> machine_code.Code:
+    """Return the machine code of a merge, compiled now if it is in no file."""
+
+    def make() -> bytes:
+        return machine_code.compile_text(_emit(merge, dtype), unrolls=False)
+
+    name = f"merge-{'falling-' if merge.may_fall else ''}{merge.elements}"
+    return machine_code.load(name, (name, dtype.str), make)
+
+
+class _Run(NamedTuple):
+    """A run, as the kernel sees it."""
+
+    first: Int
+    falls: Int
+    length: Int
+
+    def or_other(self, flag: Flag, other: _Run) -> _Run:
+        """Return this run if `flag` holds, and else another one."""
+        return _Run(*(flag.choose(a, b) for a, b in zip(self, other, strict=True)))
+
+
+class _Source:
+    """The elements that are merged."""
+
+    def __init__(self, code: Emitter, block: Block, merge: Merge, dtype: np.dtype[Any]) -> None:
+        kind = kind_of(dtype)
+        self._code, self._merge = code, merge
+        self.kind = kind if merge.elements == "values" else WORD
+        self._x, self._elements = block.numbers(X, kind), block.numbers(SOURCE, self.kind)
+
+    def element(self, run: _Run, rank: Int) -> Vector:
+        """Return the element of a rank in a run."""
+        # No multiplication delays the next comparison.
+        place = run.first + (rank ^ run.falls if self._merge.may_fall else rank)
+        is_place = self._merge.elements == "positions"
+        return place.as_vector() if is_place else self._elements.load(place, 1)
+
+    def value(self, element: Vector) -> Vector:
+        """Return the value that an element is ordered by."""
+        if self._merge.elements == "values":
+            return element
+        return self._x.load(self._code.integer(element), 1)
+
+    def n_numbers(self, run: _Run) -> Int:
+        """Return the number of elements of a run before the first NaN."""
+
+        def is_nan(rank: Int) -> Flag:
+            value = self.value(self.element(run, rank))
+            return self._code.any(value.differs(value))
+
+        return _first(self._code, self._code.constant(0), run.length, is_nan)
+
+    def from_left(self, left: _Run, right: _Run, n: Int) -> Int:
+        """Return how many of the first `n` elements of the merged runs come from the left one."""
+
+        def is_after(rank: Int) -> Flag:
+            a, b = self.element(left, rank), self.element(right, n - rank - 1)
+            return self._code.any(self.value(b) < self.value(a))
+
+        low, high = (n - right.length).greatest(0), n.least(left.length)
+        return _first(self._code, low, high, is_after)
+
+
+def _first(code: Emitter, start: Int, stop: Int, holds: Callable[[Int], Flag]) -> Int:
+    """Return the first number of a range for which something holds, which does for all after it."""
+    low, high = code.variable(start), code.variable(stop)
+    with code.repeat() as search:
+        a, b = low.get(), high.get()
+        search.leave_if(a >= b)
+        middle = (a + b) // 2
+        is_here = holds(middle)
+        low.set(is_here.choose(a, middle + 1))
+        high.set(is_here.choose(middle, b))
+    found: Int = low.get()
+    return found
+
+
+class _Ranks(NamedTuple):
+    """The ranks of the elements that a merge goes on with."""
+
+    left: Variable
+    right: Variable
+
+
+def _emit(merge: Merge, dtype: np.dtype[Any]) -> str:
+    code = entry()
+    block = Block(code)
+    source = _Source(code, block, merge, dtype)
+    out = block.numbers(OUT, source.kind)
+    left, right = (_Run(*map(block.integer, range(at, at + 3))) for at in (LEFT, RIGHT))
+    start, stop = block.integer(START), block.integer(STOP)
+    n_left, n_right = source.n_numbers(left), source.n_numbers(right)
+    with code.loop(start.greatest(n_left + n_right), stop) as at:  # NaN
+        is_left = at - n_right < left.length
+        rank = is_left.choose(at - n_right, at - left.length)
+        out.store(source.element(left.or_other(is_left, right), rank), at)
+    left, right = left._replace(length=n_left), right._replace(length=n_right)
+    stop = stop.least(n_left + n_right).greatest(start)
+    length = (stop - start) // _N_MERGES
+    starts = [start + length * k for k in range(_N_MERGES)]
+    all_ranks = []
+    for at in starts:
+        i = source.from_left(left, right, at)
+        all_ranks.append(_Ranks(code.variable(i), code.variable(at - i)))
+    done = code.variable(code.constant(0))
+    with code.repeat() as rounds:
+        steps = length - done.get()
+        for ranks in all_ranks:  # no run ends before
+            steps = steps.least(n_left - ranks.left.get()).least(n_right - ranks.right.get())
+        rounds.leave_if(steps < 1)
+        upto = done.get() + steps
+        with code.loop(done.get(), upto) as k:
+            for at, ranks in zip(starts, all_ranks, strict=True):
+                _merge_one(code, source, left, right, out, ranks, at + k)
+        done.set(upto)
+    for at, end, ranks in zip(starts, [*starts[1:], stop], all_ranks, strict=True):
+        _merge_rest(code, source, left, right, out, ranks, at + done.get(), end)
+    code.leave()
+    return str(code.module)
+
+
+def _merge_one(
+    code: Emitter, source: _Source, left: _Run, right: _Run, out: Numbers, ranks: _Ranks, at: Int
+) -> None:
+    """Write the next element of two merged runs."""
+    i, j = ranks.left.get(), ranks.right.get()
+    a, b = source.element(left, i), source.element(right, j)
+    is_right = source.value(b) < source.value(a)
+    out.store(is_right.choose(b, a), at)
+    takes_right = code.any(is_right).choose(1, 0)
+    ranks.left.set(i + 1 - takes_right)
+    ranks.right.set(j + takes_right)
+
+
+def _merge_rest(
+    code: Emitter,
+    source: _Source,
+    left: _Run,
+    right: _Run,
+    out: Numbers,
+    ranks: _Ranks,
+    start: Int,
+    stop: Int,
+) -> None:
+    """Write the elements of two merged runs from `start` to `stop`."""
+    next_one = code.variable(start)
+    with code.repeat() as rest:
+        at = next_one.get()
+        rest.leave_if(at >= stop)
+        rest.leave_if(ranks.left.get() >= left.length)
+        rest.leave_if(ranks.right.get() >= right.length)
+        _merge_one(code, source, left, right, out, ranks, at)
+        next_one.set(at + 1)
+    is_left = ranks.left.get() < left.length
+    run, rank = left.or_other(is_left, right), is_left.choose(ranks.left.get(), ranks.right.get())
+    first = next_one.get()
+    with code.loop(first, stop) as at:
+        out.store(source.element(run, rank + (at - first)), at)

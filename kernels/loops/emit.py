@@ -121,6 +121,10 @@ class Emitter:
         """Return a variable, set to a number, a vector, or a flag."""
         return Variable(self, start)
 
+    def integer(self, vector: Vector) -> Int:
+        """Return a vector of one integer of 64 bits as an integer."""
+        return Int(self.builder, self.builder.bitcast(vector.value, _INT))
+
     def any(self, holds: Vector) -> Flag:
         """Return whether a comparison holds in any lane."""
         bits = ir.IntType(holds.value.type.count)

@@ -60,6 +60,9 @@ class Int:
     def __and__(self, other: Int | int) -> Int:
         return self._calculate(self.builder.and_, other)
 
+    def __xor__(self, other: Int | int) -> Int:
+        return self._calculate(self.builder.xor, other)
+
     def __lt__(self, other: Int | int) -> Flag:
         return self._compare("<", other)
 
@@ -77,9 +80,17 @@ class Int:
         """Return the smaller of two numbers."""
         return (self < other).choose(self, other)
 
+    def greatest(self, other: Int | int) -> Int:
+        """Return the larger of two numbers."""
+        return (self > other).choose(self, other)
+
     def up_to(self, unit: int) -> Int:
         """Return the next multiple of a number."""
         return (self + (unit - 1)) // unit * unit
+
+    def as_vector(self) -> Vector:
+        """Return this as a vector of one integer."""
+        return Vector(self.builder, self.builder.bitcast(self.value, ir.VectorType(_INT, 1)))
 
     def as_float(self) -> Vector:
         """Return this as a vector of one float64."""

@@ -60,6 +60,10 @@ class Vector:
         """Return a vector of the same type, with one number in all lanes."""
         return self.like(Splat(self.value.type, number))
 
+    def places(self) -> Vector:
+        """Return the number of each lane, of the same type."""
+        return self.like(ir.Constant(self.value.type, list(range(self.width))))
+
     def __add__(self, other: Vector) -> Vector:
         return self._calculate("add", other)
 
@@ -97,11 +101,16 @@ class Vector:
         other = mask if isinstance(mask, Vector) else self.full(mask)
         return self.like(self.builder.or_(self.value, other.value))
 
-    def __rshift__(self, count: int) -> Vector:
-        return self.like(self.builder.lshr(self.value, self.full(count).value))
+    def __xor__(self, other: Vector) -> Vector:
+        return self.like(self.builder.xor(self.value, other.value))
 
-    def __lshift__(self, count: int) -> Vector:
-        return self.like(self.builder.shl(self.value, self.full(count).value))
+    def __rshift__(self, count: int | Vector) -> Vector:
+        other = count if isinstance(count, Vector) else self.full(count)
+        return self.like(self.builder.lshr(self.value, other.value))
+
+    def __lshift__(self, count: int | Vector) -> Vector:
+        other = count if isinstance(count, Vector) else self.full(count)
+        return self.like(self.builder.shl(self.value, other.value))
 
     def __abs__(self) -> Vector:
         return self._call("fabs")

@@ -19,8 +19,8 @@ from sharedmem.engine.long_lines import (
 from sharedmem.engine.nearly_sorted_lines import Displaced, find_displaced
 from sharedmem.engine.runners import Run
 from sharedmem.engine.sort_lines import merge_runs, reversed_runs, sort_unordered
-from sharedmem.kernels import merging, sorting
-from sharedmem.kernels.sorting import FLOATING, SIGNED, TIME, UNSIGNED
+from sharedmem.kernels import merging, packing
+from sharedmem.kernels.packing import FLOATING, SIGNED, TIME, UNSIGNED
 from sharedmem.machine.tuning import tuning
 
 Array = NDArray[Any]
@@ -64,35 +64,37 @@ def argsort_line(run: Run, a: Array, n_workers: int) -> Array:
     if indices is not None:
         return indices
     pieces = pieces_of(len(a), WORD // 8)
-    keys, rules = read_only(a.view(f"u{a.itemsize}")), _rules_of(a.dtype)
+    keys, kind = read_only(a.view(f"u{a.itemsize}")), KINDS[a.dtype.kind]
 
     def differing(piece: slice) -> int:
-        return int(sorting.varying_bits(keys[piece], keys[0], rules))
+        return packing.varying_bits(keys[piece], keys[0], kind)
 
     varying = int(np.bitwise_or.reduce(np.array(run(differing, pieces), np.uint64)))
     lowest = max(0, (varying & -varying).bit_length() - 1)
     width = varying.bit_length() - lowest
     n_bits = max(1, (len(a) - 1).bit_length())
     upper = max(0, width - (WORD - n_bits))
-    bits = np.uint64(n_bits)
     packed, order = np.empty(len(a), np.uint64), np.empty(0, np.intp)
 
     def sort_by(shift: int, n_key_bits: int) -> None:
-        digit = np.uint64(shift), np.uint64((1 << n_key_bits) - 1), bits
+        digit = shift, (1 << n_key_bits) - 1, n_bits
 
         def pack(piece: slice) -> None:
-            sorting.pack(keys, order, packed, piece.start, piece.stop, digit, rules)
+            packing.pack(keys, order, packed, piece.start, piece.stop, digit, kind)
 
         run(pack, pieces)
         sort_unordered(run, packed, packed, n_workers)
 
     def positions() -> Array:
         out = np.empty(len(a), np.intp)
-        run(lambda piece: sorting.unpack(packed, order, piece.start, piece.stop, bits, out), pieces)
+        run(
+            lambda piece: packing.unpack(packed, order, piece.start, piece.stop, n_bits, out),
+            pieces,
+        )
         return out
 
     def settle(piece: slice) -> bool:
-        return sorting.settle(packed, keys, piece.start, piece.stop, bits, rules)
+        return packing.settle(packed, keys, piece.start, piece.stop, n_bits, kind)
 
     sort_by(lowest + upper, width - upper)
     if upper and not all(run(settle, pieces)):
@@ -100,12 +102,6 @@ def argsort_line(run: Run, a: Array, n_workers: int) -> Array:
         order = positions()
         sort_by(lowest + upper, width - upper)
     return positions()
-
-
-def _rules_of(dtype: np.dtype[Any]) -> tuple[Any, ...]:
-    """Return the rules of keys: the kind of elements, the bit of the sign, the bits of infinity."""
-    infinity = np.array(np.inf, dtype).view(f"u{dtype.itemsize}") if dtype.kind == "f" else 0
-    return KINDS[dtype.kind], np.uint64(1 << (8 * dtype.itemsize - 1)), np.uint64(infinity)
 
 
 def _argsort_ordered(run: Run, a: Array, n_workers: int) -> Array | None:

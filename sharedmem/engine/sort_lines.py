@@ -224,12 +224,12 @@ def _twins(run: Run, a: Array, values: Array | None) -> list[Array] | None:
     NumPy's vectorized sorts do not keep these bits: they may make two zeros of one sign. None if
     only some `values` are sorted, and none of them is a zero or NaN.
     """
-    if values is not None and not sorting.n_twins(read_only(values)):
+    if values is not None and not sorting.has_twins(read_only(values)):
         return None
 
     def find(piece: slice) -> tuple[Array, Array]:
         chunk = read_only(a[piece])
-        if not sorting.n_twins(chunk):
+        if not sorting.has_twins(chunk):
             chunk = chunk[:0]
         return chunk[chunk == 0], chunk[np.isnan(chunk)]
 

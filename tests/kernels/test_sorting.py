@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
-from sharedmem.kernels import merging, sorting
+from sharedmem.kernels import merging, packing, sorting
 
 several = settings(max_examples=100)
 # Few values, so that many are equal.
@@ -64,31 +64,50 @@ def test_selection_between_limits(x, limits):
 
 @given(x=LINES)
 @several
-def test_zeros_and_nans_are_counted(x):
-    assert sorting.n_twins(x) == np.count_nonzero((x == 0) | np.isnan(x))
+def test_zeros_and_nans_are_found(x):
+    assert sorting.has_twins(x) == ((x == 0) | np.isnan(x)).any()
 
 
 def test_settle_stops_after_too_many_moves():
-    n_bits = np.uint64(10)
     x = np.arange(1000, dtype=np.uint64)[::-1].copy()
-    rules = (sorting.UNSIGNED, np.uint64(1 << 63), np.uint64(0))
     packed = np.arange(1000, dtype=np.uint64)  # all of them in one run
-    assert not sorting.settle(packed, x, 0, 1000, n_bits, rules)
+    assert not packing.settle(packed, x, 0, 1000, 10, packing.UNSIGNED)
     packed = np.arange(1000, dtype=np.uint64)
     x[:2] = x[1::-1]
     x[2:] = 2000
-    assert sorting.settle(packed, x, 0, 1000, n_bits, rules)
+    assert packing.settle(packed, x, 0, 1000, 10, packing.UNSIGNED)
     np.testing.assert_array_equal(packed, np.argsort(x, kind="stable"))
 
 
 @pytest.mark.parametrize("dtype", ["f8", "f4", "f2"])
 def test_the_order_of_packed_floats(dtype):
-    x = np.array([np.nan, 1, -np.inf, 0.0, -0.0, np.inf, -2, -np.nan], dtype)
-    sign, infinity = 1 << (8 * x.itemsize - 1), np.array(np.inf, dtype).view(f"u{x.itemsize}")
-    packed = np.empty(len(x), np.uint64)
-    shift = max(0, 8 * x.itemsize - 60)
-    digit = tuple(map(np.uint64, (shift, 2**60 - 1, 4)))
-    rules = sorting.FLOATING, np.uint64(sign), np.uint64(infinity)
-    order = np.empty(0, np.intp)
-    sorting.pack(x.view(f"u{x.itemsize}"), order, packed, 0, len(x), digit, rules)
-    assert (np.sort(packed) & np.uint64(15)).tolist() == np.argsort(x, kind="stable").tolist()
+    x = np.array([np.nan, 1, -np.inf, 0.0, -0.0, np.inf, -2, -np.nan] * 4, dtype)
+    keys = x.view(f"u{x.itemsize}")
+    packed, order = np.empty(len(x), np.uint64), np.empty(0, np.intp)
+    digit = max(0, 8 * x.itemsize - 59), 2**59 - 1, 5
+    packing.pack(keys, order, packed, 0, len(x), digit, packing.FLOATING)
+    assert (np.sort(packed) & np.uint64(31)).tolist() == np.argsort(x, kind="stable").tolist()
+
+
+@several
+@given(x=hnp.arrays("u2", st.integers(1, 60)), data=st.data())
+def test_packed_and_unpacked_positions(x, data):
+    order = data.draw(st.permutations(range(len(x))).map(np.array))
+    start = data.draw(st.integers(0, len(x)))
+    stop = data.draw(st.integers(start, len(x)))
+    for given_order, expected in ((np.empty(0, np.intp), np.arange(len(x))), (order, order)):
+        packed, out = np.zeros(len(x), np.uint64), np.full(len(x), -1)
+        packing.pack(x, given_order, packed, start, stop, (3, 0xFF, 6), packing.UNSIGNED)
+        np.testing.assert_array_equal(
+            packed[start:stop] >> np.uint64(6), (x[expected] >> 3 & 0xFF)[start:stop]
+        )
+        packing.unpack(packed, given_order, start, stop, 6, out)
+        np.testing.assert_array_equal(out[start:stop], expected[start:stop])
+        assert (np.delete(out, range(start, stop)) == -1).all()
+
+
+@given(x=hnp.arrays("i4", st.integers(1, 60)))
+@several
+def test_bits_that_vary(x):
+    expected = int(np.bitwise_or.reduce(x ^ x[0]).view("u4"))
+    assert packing.varying_bits(x.view("u4"), x.view("u4")[0], packing.SIGNED) == expected

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
-from sharedmem.kernels.compile import kernel, part
-from sharedmem.kernels.loops.layout import Array
+import numpy as np
+
+from sharedmem.kernels import machine_code
+from sharedmem.kernels.loops.emit import Block, Emitter, Variable, entry
+from sharedmem.kernels.loops.integers import Flag, Int
+from sharedmem.kernels.loops.layout import Array, address_of
+from sharedmem.kernels.loops.memory import WORD, Kind, Numbers, kind_of
+from sharedmem.kernels.loops.vectors import VECTOR, Vector
 from sharedmem.kernels.natural_runs import end_of_run, less
 
 # A line from which more than a quarter of the elements would be taken is not nearly sorted. So
@@ -13,31 +22,10 @@ from sharedmem.kernels.natural_runs import end_of_run, less
 SOME = 32
 # Kept elements that are skipped by one comparison.
 SKIP = 16
+# The word of the block that a kernel gets which is replaced by its result.
+_RESULT = 0
 
 
-@part
-def _keep(x: Array, firsts: Array, stops: Array, n: int, first: int, stop: int) -> tuple[int, int]:
-    """Keep the elements from `first` to `stop`, which rise, beside the `n` runs kept before.
-
-    Where two neighbors are in the wrong order, either may be the displaced one: both are taken.
-
-    Returns the number of runs, and the first of the elements that is kept.
-    """
-    while n > 0 and first < stop and less(x[first], x[stops[n - 1] - 1]):
-        first += 1
-        stops[n - 1] -= 1
-        if firsts[n - 1] == stops[n - 1]:
-            n -= 1
-    if first < stop:
-        if n > 0 and stops[n - 1] == first:
-            stops[n - 1] = stop
-        else:
-            firsts[n], stops[n] = first, stop
-            n += 1
-    return n, first
-
-
-@kernel
 def keep_rising(x: Array, start: int, stop: int, firsts: Array, stops: Array, share: int) -> int:
     """Find runs of elements, from `start` to `stop`, that are sorted without the others.
 
@@ -63,18 +51,10 @@ def keep_rising(x: Array, start: int, stop: int, firsts: Array, stops: Array, sh
     C. R. Cook, D. J. Kim, Best sorting algorithm for nearly sorted lists, Communications of the
     ACM 23(11), 1980, doi:10.1145/359024.359026
     """
-    n, at, n_out = 0, start, 0
-    while at < stop:
-        end = end_of_run(x, at, stop, False)
-        n, first = _keep(x, firsts, stops, n, at, end)
-        n_out += 2 * (first - at)
-        at = end
-        if n_out > SOME + (at - start) // share:
-            return -1
-    return n
+    arrays = address_of(x), address_of(firsts), address_of(stops)
+    return _run(_emit_keep, x.dtype, 0, *arrays, start, stop, share)
 
 
-@kernel
 def join_rising(x: Array, firsts: Array, stops: Array, counts: Array) -> int:
     """Join what `keep_rising` found in consecutive parts of a line.
 
@@ -91,68 +71,10 @@ def join_rising(x: Array, firsts: Array, stops: Array, counts: Array) -> int:
     int
         The number of runs.
     """
-    n = k = 0
-    for at in range(len(counts)):
-        last = k + counts[at]
-        is_sorted = False
-        while k < last:
-            first, stop = firsts[k], stops[k]
-            k += 1
-            if is_sorted:  # like the runs after it
-                firsts[n], stops[n] = first, stop
-                n += 1
-            else:
-                n, first = _keep(x, firsts, stops, n, first, stop)
-                is_sorted = first < stop
-    return n
+    arrays = address_of(x), address_of(firsts), address_of(stops), address_of(counts)
+    return _run(_emit_join, x.dtype, len(counts), *arrays)
 
 
-@part
-def _precedes(value: Any, place: int, other: Any, i: int) -> bool:
-    """Return whether an element from `place` sorts before another one from `i`."""
-    return bool(less(value, other) or (place < i and not less(other, value)))
-
-
-@part
-def _place(places: Array, k: int, x: Array) -> int:
-    """Return where an element was; after all others, if there are no places."""
-    return places[k] if len(places) > 0 else len(x)
-
-
-@part
-def _n_before(values: Array, places: Array, x: Array, i: int) -> int:
-    """Return how many of the elements that were taken out sort before ``x[i]``."""
-    low, high = 0, len(values)
-    while low < high:
-        middle = (low + high) // 2
-        if _precedes(values[middle], _place(places, middle, x), x[i], i):
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-@part
-def _upto(x: Array, at: int, stop: int, value: Any, place: int) -> int:
-    """Return where the first of some kept elements is that an element sorts before."""
-    while at + SKIP <= stop and not _precedes(value, place, x[at + SKIP - 1], at + SKIP - 1):
-        at += SKIP
-    near = x[at : min(at + SKIP, stop)]
-    n = 0
-    for i in range(len(near)):  # without branches, which could not be predicted
-        n += not _precedes(value, place, near[i], at + i)
-    return at + n
-
-
-@part
-def _write(values: Array, places: Array, k: int, out: Array, to: int, gives_places: bool) -> None:
-    if gives_places:
-        out[to] = places[k]
-    else:
-        out[to] = values[k]
-
-
-@kernel
 def put_back(
     x: Array,
     firsts: Array,
@@ -180,36 +102,227 @@ def put_back(
     gives_places : bool
         Whether `out` gets the indices of the elements.
     """
-    start, stop, run, n_before = part
-    n = len(values)
-    last = 0
-    if run < len(firsts) and firsts[run] < start:
-        last = start - 1
-    elif run > 0:
-        last = stops[run - 1] - 1
+    lines = address_of(x), address_of(firsts), address_of(stops)
+    taken = address_of(values), address_of(places), address_of(out)
+    lengths = len(x), len(firsts), len(values), len(places)
+    emit = _emit_put_back_places if gives_places else _emit_put_back
+    _run(emit, x.dtype, 0, *lines, *taken, *lengths, *part)
+
+
+# Emits a kernel for numbers of a type.
+Emit = Callable[[Emitter, Block, Kind], None]
+
+
+def _run(emit: Emit, dtype: np.dtype[Any], *words: int) -> int:
+    """Run a kernel on a block of words; return its result, or the first of them."""
+    block = (ctypes.c_int64 * len(words))(*words)
+    machine_code.alone(_code(emit, dtype), ctypes.addressof(block))
+    return block[_RESULT]
+
+
+@lru_cache
+def _code(emit: Emit, dtype: np.dtype[Any]) -> machine_code.Code:
+    """Return the machine code of a kernel, compiled now if it is in no file."""
+
+    def make() -> bytes:
+        code = entry()
+        emit(code, Block(code), kind_of(dtype))
+        code.leave()
+        return machine_code.compile_text(str(code.module), unrolls=False)
+
+    name = f"displaced-{emit.__name__.removeprefix('_emit_')}"
+    return machine_code.load(name, (name, dtype.str), make)
+
+
+class _Runs:
+    """The runs that are kept."""
+
+    def __init__(self, code: Emitter, block: Block, kind: Kind) -> None:
+        self._code = code
+        self.x = block.numbers(1, kind)
+        self.firsts, self.stops = block.numbers(2, WORD), block.numbers(3, WORD)
+        self.n = code.variable(code.constant(0))
+
+    def get(self, numbers: Numbers, at: Int) -> Int:
+        """Return an integer in memory."""
+        return self._code.integer(numbers.load(at, 1))
+
+    def add(self, first: Int, stop: Int) -> None:
+        """Add a run."""
+        n = self.n.get()
+        self.firsts.store(first.as_vector(), n)
+        self.stops.store(stop.as_vector(), n)
+        self.n.set(n + 1)
+
+    def keep(self, first: Variable, stop: Int) -> None:
+        """Keep the elements from `first` to `stop`, which rise, beside the runs kept before.
+
+        Where two neighbors are in the wrong order, either may be the displaced one: both are taken.
+        `first` is moved to the first of the elements that is kept.
+        """
+        code, n = self._code, self.n
+        with code.repeat() as pairs:
+            at, last = first.get(), n.get() - 1
+            pairs.leave_if(last < 0)
+            pairs.leave_if(at >= stop)
+            end = self.get(self.stops, last) - 1
+            pairs.leave_if(~code.any(less(self.x.load(at, 1), self.x.load(end, 1))))
+            first.set(at + 1)
+            self.stops.store(end.as_vector(), last)
+            n.set(self.get(self.firsts, last).equals(end).choose(last, n.get()))
+        at = first.get()
+        with code.when(at < stop):
+            last = (n.get() - 1).greatest(0)
+            goes_on = (n.get() > 0) & self.get(self.stops, last).equals(at)
+            with code.when(goes_on):
+                self.stops.store(stop.as_vector(), last)
+            with code.unless(goes_on):
+                self.add(at, stop)
+
+
+def _emit_keep(code: Emitter, block: Block, kind: Kind) -> None:
+    runs = _Runs(code, block, kind)
+    start, stop, share = (block.integer(word) for word in range(4, 7))
+    place, n_out = code.variable(start), code.variable(code.constant(0))
+    with code.repeat() as parts:
+        at = place.get()
+        parts.leave_if(at >= stop)
+        end = end_of_run(code, runs.x, at, stop, code.flag(holds=False))
+        first = code.variable(at)
+        runs.keep(first, end)
+        n_out.set(n_out.get() + (first.get() - at) * 2)
+        place.set(end)
+        is_unsorted = n_out.get() > (at - start) // share + SOME
+        runs.n.set(is_unsorted.choose(-1, runs.n.get()))
+        parts.leave_if(is_unsorted)
+    block.counter(_RESULT).store(runs.n.get().as_vector(), code.constant(0))
+
+
+def _emit_join(code: Emitter, block: Block, kind: Kind) -> None:
+    runs = _Runs(code, block, kind)
+    n_parts, counts = block.integer(0), block.numbers(4, WORD)
+    place = code.variable(code.constant(0))
+    with code.loop(0, n_parts) as part:
+        last = place.get() + runs.get(counts, part)
+        is_sorted = code.variable(code.flag(holds=False))
+        with code.repeat() as those:
+            at = place.get()
+            those.leave_if(at >= last)
+            start, stop = runs.get(runs.firsts, at), runs.get(runs.stops, at)
+            place.set(at + 1)
+            with code.when(is_sorted.get()):
+                runs.add(start, stop)
+            with code.unless(is_sorted.get()):
+                first = code.variable(start)
+                runs.keep(first, stop)
+                is_sorted.set(first.get() < stop)  # so are the runs after it
+    block.counter(_RESULT).store(runs.n.get().as_vector(), code.constant(0))
+
+
+class _Taken:
+    """The elements that were taken out."""
+
+    def __init__(self, code: Emitter, block: Block, kind: Kind) -> None:
+        self._code = code
+        self._values, self._places = block.numbers(4, kind), block.numbers(5, WORD)
+        self._length, self.n, self._n_places = (block.integer(word) for word in (7, 9, 10))
+
+    def value(self, k: Int) -> Vector:
+        """Return an element."""
+        return self._values.load(k, 1)
+
+    def place(self, k: Int) -> Int:
+        """Return where an element was; after all others, if there are no places."""
+        place = self._code.variable(self._length)
+        with self._code.when(self._n_places > 0):
+            place.set(self._code.integer(self._places.load(k, 1)))
+        found: Int = place.get()
+        return found
+
+    def precedes(self, value: Vector, place: Int, other: Vector, i: Int) -> Flag:
+        """Return whether an element from `place` sorts before another one from `i`."""
+        is_less = self._code.any(less(value, other))
+        return is_less | ((place < i) & ~self._code.any(less(other, value)))
+
+    def n_before(self, other: Vector, i: Int) -> Int:
+        """Return how many of these elements sort before one from `i`."""
+        return self._code.search(
+            self._code.constant(0),
+            self.n,
+            lambda k: ~self.precedes(self.value(k), self.place(k), other, i),
+        )
+
+    def upto(self, x: Numbers, start: Int, stop: Int, k: Int) -> Int:
+        """Return where the first of some kept elements is that an element sorts before."""
+        code, value, place = self._code, self.value(k), self.place(k)
+
+        def is_after(at: Int) -> Flag:
+            return self.precedes(value, place, x.load(at, 1), at)
+
+        first = code.variable(start)
+        with code.repeat() as skips:
+            at = first.get()
+            skips.leave_if(at + SKIP > stop)
+            skips.leave_if(is_after(at + (SKIP - 1)))
+            first.set(at + SKIP)
+        return code.search(first.get(), stop.least(first.get() + SKIP), is_after)
+
+
+def _emit_put_back(code: Emitter, block: Block, kind: Kind) -> None:
+    _emit_line(code, block, kind, gives_places=False)
+
+
+def _emit_put_back_places(code: Emitter, block: Block, kind: Kind) -> None:
+    _emit_line(code, block, kind, gives_places=True)
+
+
+def _emit_line(code: Emitter, block: Block, kind: Kind, gives_places: bool) -> None:
+    runs, taken = _Runs(code, block, kind), _Taken(code, block, kind)
+    x, out = runs.x, block.numbers(6, WORD if gives_places else kind)
+    length, n_runs = block.integer(7), block.integer(8)
+    start, stop, first_run, n_before = (block.integer(word) for word in range(11, 15))
+    run, last = code.variable(first_run), code.variable(code.constant(0))
+    with code.when(first_run > 0):
+        last.set(runs.get(runs.stops, first_run - 1) - 1)
+    with code.when(first_run < n_runs), code.when(runs.get(runs.firsts, first_run) < start):
+        last.set(start - 1)
+    next_one = code.variable(code.constant(0))
     # Those that belong before the last kept element of another part are put back there.
-    k = _n_before(values, places, x, last) if n_before > 0 else 0
-    to = n_before + k
-    while run < len(firsts) and firsts[run] < stop:
-        at, end = max(firsts[run], start), min(stops[run], stop)
-        while at < end:
-            upto = end
-            if k < n:
-                upto = _upto(x, at, end, values[k], _place(places, k, x))
-            target = out[to : to + upto - at]
-            if gives_places:
-                for i in range(len(target)):
-                    target[i] = at + i
-            else:
-                kept = x[at:upto]
-                for i in range(len(target)):
-                    target[i] = kept[i]
-            to += upto - at
-            at = upto
-            if at < end:
-                _write(values, places, k, out, to, gives_places)
-                to, k = to + 1, k + 1
-        run += 1
-    if stop == len(x):
-        for i in range(k, n):
-            _write(values, places, i, out, to + i - k, gives_places)
+    with code.when(n_before > 0):
+        next_one.set(taken.n_before(x.load(last.get(), 1), last.get()))
+    target = code.variable(n_before + next_one.get())
+
+    def write(k: Int, to: Int) -> None:
+        out.store(taken.place(k).as_vector() if gives_places else taken.value(k), to)
+
+    def copy(at: Int, to: Int, n: Int) -> None:
+        def copy_some(i: Int, width: int) -> None:
+            first = (at + i).as_vector().repeat(width)
+            kept = first + first.places() if gives_places else x.load(at + i, width)
+            out.store(kept, to + i)
+
+        code.in_vectors(n, copy_some, (VECTOR, 4, 1))
+
+    with code.repeat() as those:
+        those.leave_if(run.get() >= n_runs)
+        first = runs.get(runs.firsts, run.get())
+        those.leave_if(first >= stop)
+        place = code.variable(first.greatest(start))
+        end = runs.get(runs.stops, run.get()).least(stop)
+        with code.repeat() as parts:
+            at, to, k = place.get(), target.get(), next_one.get()
+            parts.leave_if(at >= end)
+            upto = code.variable(end)
+            with code.when(k < taken.n):
+                upto.set(taken.upto(x, at, end, k))
+            n = upto.get() - at
+            copy(at, to, n)
+            place.set(upto.get())
+            target.set(to + n)
+            with code.when(upto.get() < end):
+                write(k, to + n)
+                target.set(to + n + 1)
+                next_one.set(k + 1)
+        run.set(run.get() + 1)
+    with code.when(stop.equals(length)), code.loop(next_one.get(), taken.n) as i:
+        write(i, target.get() + (i - next_one.get()))

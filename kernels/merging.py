@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -138,7 +137,7 @@ class _Source:
             value = self.value(self.element(run, rank))
             return self._code.any(value.differs(value))
 
-        return _first(self._code, self._code.constant(0), run.length, is_nan)
+        return self._code.search(self._code.constant(0), run.length, is_nan)
 
     def from_left(self, left: _Run, right: _Run, n: Int) -> Int:
         """Return how many of the first `n` elements of the merged runs come from the left one."""
@@ -148,21 +147,7 @@ class _Source:
             return self._code.any(self.value(b) < self.value(a))
 
         low, high = (n - right.length).greatest(0), n.least(left.length)
-        return _first(self._code, low, high, is_after)
-
-
-def _first(code: Emitter, start: Int, stop: Int, holds: Callable[[Int], Flag]) -> Int:
-    """Return the first number of a range for which something holds, which does for all after it."""
-    low, high = code.variable(start), code.variable(stop)
-    with code.repeat() as search:
-        a, b = low.get(), high.get()
-        search.leave_if(a >= b)
-        middle = (a + b) // 2
-        is_here = holds(middle)
-        low.set(is_here.choose(a, middle + 1))
-        high.set(is_here.choose(middle, b))
-    found: Int = low.get()
-    return found
+        return self._code.search(low, high, is_after)
 
 
 class _Ranks(NamedTuple):

@@ -2,43 +2,23 @@
 
 from __future__ import annotations
 
+import ctypes
+from functools import lru_cache
 from typing import Any
 
-from sharedmem.kernels.compile import kernel, part
-from sharedmem.kernels.loops.layout import Array
+import numpy as np
 
-# Neighbors that are compared in one loop, which is vectorized.
+from sharedmem.kernels import machine_code
+from sharedmem.kernels.loops.emit import Block, Emitter, entry
+from sharedmem.kernels.loops.integers import Flag, Int
+from sharedmem.kernels.loops.layout import Array, address_of
+from sharedmem.kernels.loops.memory import BYTE, WORD, Numbers, kind_of
+from sharedmem.kernels.loops.vectors import Vector
+
+# Neighbors that are compared at once.
 STEP = 32
 
 
-@part
-def less(a: Any, b: Any) -> bool:
-    """Return whether `a` sorts before `b`; NaN is the largest."""
-    return bool(a < b or (a == a and b != b))
-
-
-@part
-def _n_falls(x: Array, first: int, stop: int) -> int:
-    """Return how many elements from `first` to `stop` are less than the one before."""
-    elements, before = x[first:stop], x[first - 1 : stop - 1]
-    n = 0
-    for i in range(len(elements)):
-        n += less(elements[i], before[i])
-    return n
-
-
-@part
-def end_of_run(x: Array, at: int, stop: int, falls: bool) -> int:
-    """Return where a run from `at` ends, at most at `stop`."""
-    n, end = STEP if falls else 0, at + 1
-    while end + STEP <= stop and _n_falls(x, end, end + STEP) == n:
-        end += STEP
-    while end < stop and less(x[end], x[end - 1]) == falls:
-        end += 1
-    return end
-
-
-@kernel
 def find_runs(x: Array, start: int, stop: int, starts: Array, falls: Array) -> int:
     """Find the natural runs of a part of a line: nondecreasing or strictly decreasing ones.
 
@@ -63,11 +43,61 @@ def find_runs(x: Array, start: int, stop: int, starts: Array, falls: Array) -> i
     ----------
     T. Peters, listsort.txt, in CPython's Objects folder, 2002.
     """
-    n, at = 0, start
-    while at < stop:
-        if n == len(starts):
-            return n + 1
-        starts[n], falls[n] = at, at + 1 < stop and less(x[at + 1], x[at])
-        at = end_of_run(x, at, stop, falls[n])
-        n += 1
-    return n
+    arrays = address_of(x), address_of(starts), address_of(falls)
+    block = (ctypes.c_int64 * 6)(len(starts), *arrays, start, stop)
+    machine_code.alone(_code(x.dtype), ctypes.addressof(block))
+    return block[0]
+
+
+@lru_cache
+def _code(dtype: np.dtype[Any]) -> machine_code.Code:
+    def make() -> bytes:
+        return machine_code.compile_text(_emit(dtype), unrolls=False)
+
+    return machine_code.load("find-runs", (dtype.str,), make)
+
+
+def less(a: Vector, b: Vector) -> Vector:
+    """Return where `a` sorts before `b`; NaN is the largest."""
+    is_number = a.equals(a)
+    return (b <= a).choose(is_number.full(0), is_number)
+
+
+def end_of_run(code: Emitter, x: Numbers, at: Int, stop: Int, falls: Flag) -> Int:
+    """Return where a run from `at` ends, at most at `stop`."""
+
+    def goes_on(end: Int, width: int) -> Flag:
+        fall = less(x.load(end, width), x.load(end - 1, width))
+        return code.lanes(fall).equals(falls.choose((1 << width) - 1, 0))
+
+    end = code.variable(at + 1)
+    for width in (STEP, 1):
+        with code.repeat() as steps:
+            steps.leave_if(end.get() + width > stop)
+            steps.leave_if(~goes_on(end.get(), width))
+            end.set(end.get() + width)
+    found: Int = end.get()
+    return found
+
+
+def _emit(dtype: np.dtype[Any]) -> str:
+    code = entry()
+    block = Block(code)
+    limit, start, stop = (block.integer(word) for word in (0, 4, 5))
+    x, starts, falls = (
+        block.numbers(word, kind) for word, kind in ((1, kind_of(dtype)), (2, WORD), (3, BYTE))
+    )
+    n, at = code.variable(code.constant(0)), code.variable(start)
+    with code.repeat() as runs:
+        first, count = at.get(), n.get()
+        runs.leave_if(first >= stop)
+        n.set(count + 1)
+        runs.leave_if(count >= limit)
+        second = (first + 1).least(stop - 1)  # no element falls from itself
+        fall = less(x.load(second, 1), x.load(first, 1))
+        starts.store(first.as_vector(), count)
+        falls.store(fall.ones(falls.full(0, 1)), count)
+        at.set(end_of_run(code, x, first, stop, code.any(fall)))
+    block.counter(0).store(n.get().as_vector(), code.constant(0))
+    code.leave()
+    return str(code.module)

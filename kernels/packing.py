@@ -192,7 +192,7 @@ def _emit_settle(code: Emitter, block: Block, kind: int, dtype: np.dtype[Any]) -
         at = first.get()
         before.leave_if(at < 1)
         before.leave_if(at >= stop)
-        before.leave_if(are_equal(at, at - 1).choose(1, 0) < 1)
+        before.leave_if(~are_equal(at, at - 1))
         first.set(at + 1)
     place = code.variable(first.get() + 1)
     with code.repeat() as words:

@@ -131,9 +131,27 @@ class Emitter:
         value = self.builder.bitcast(holds.value, bits)
         return Flag(self.builder, self.builder.icmp_unsigned("!=", value, bits(0)))
 
+    def lanes(self, holds: Vector) -> Int:
+        """Return the lanes in which a comparison holds, as the bits of an integer."""
+        bits = self.builder.bitcast(holds.value, ir.IntType(holds.width))
+        return Int(self.builder, self.builder.zext(bits, _INT))
+
     def flag(self, holds: bool) -> Flag:
         """Return a constant flag."""
         return Flag(self.builder, ir.IntType(1)(holds))
+
+    def search(self, start: Int, stop: Int, holds: Callable[[Int], Flag]) -> Int:
+        """Return the first number for which something holds, as it does for all after it."""
+        low, high = self.variable(start), self.variable(stop)
+        with self.repeat() as search:
+            a, b = low.get(), high.get()
+            search.leave_if(a >= b)
+            middle = (a + b) // 2
+            is_here = holds(middle)
+            low.set(is_here.choose(a, middle + 1))
+            high.set(is_here.choose(middle, b))
+        found: Int = low.get()
+        return found
 
     def in_vectors(self, n: Int, body: Callable[[Int, int], None], widths: Sequence[int]) -> None:
         """Emit ``body(at, width)`` for vectors of the first width, and less for what is left."""

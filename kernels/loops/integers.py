@@ -23,6 +23,12 @@ class Flag:
     def __or__(self, other: Flag) -> Flag:
         return Flag(self.builder, self.builder.or_(self.value, other.value))
 
+    def __and__(self, other: Flag) -> Flag:
+        return Flag(self.builder, self.builder.and_(self.value, other.value))
+
+    def __invert__(self) -> Flag:
+        return Flag(self.builder, self.builder.not_(self.value))
+
     def choose(self, a: Int | int, b: Int | int) -> Int:
         """Return `a` if this holds, and else `b`."""
         values = [one.value if isinstance(one, Int) else _INT(one) for one in (a, b)]

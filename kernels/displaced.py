@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from sharedmem.kernels import machine_code
-from sharedmem.kernels.loops.emit import Block, Emitter, Variable, entry
+from sharedmem.kernels.emitted import RESULT, call
+from sharedmem.kernels.loops.emit import Block, Emitter, Variable
 from sharedmem.kernels.loops.integers import Flag, Int
 from sharedmem.kernels.loops.layout import Array, address_of
 from sharedmem.kernels.loops.memory import WORD, Kind, Numbers, kind_of
 from sharedmem.kernels.loops.vectors import VECTOR, Vector
 from sharedmem.kernels.natural_runs import end_of_run, less
 
+DType = np.dtype[Any]
+
 # A line from which more than a quarter of the elements would be taken is not nearly sorted. So
 # many are taken before that is judged.
 SOME = 32
 # Kept elements that are skipped by one comparison.
 SKIP = 16
-# The word of the block that a kernel gets which is replaced by its result.
-_RESULT = 0
 
 
 def keep_rising(x: Array, start: int, stop: int, firsts: Array, stops: Array, share: int) -> int:
@@ -52,7 +49,7 @@ def keep_rising(x: Array, start: int, stop: int, firsts: Array, stops: Array, sh
     ACM 23(11), 1980, doi:10.1145/359024.359026
     """
     arrays = address_of(x), address_of(firsts), address_of(stops)
-    return _run(_emit_keep, x.dtype, 0, *arrays, start, stop, share)
+    return call(_emit_keep, (x.dtype,), 0, *arrays, start, stop, share)
 
 
 def join_rising(x: Array, firsts: Array, stops: Array, counts: Array) -> int:
@@ -72,7 +69,7 @@ def join_rising(x: Array, firsts: Array, stops: Array, counts: Array) -> int:
         The number of runs.
     """
     arrays = address_of(x), address_of(firsts), address_of(stops), address_of(counts)
-    return _run(_emit_join, x.dtype, len(counts), *arrays)
+    return call(_emit_join, (x.dtype,), len(counts), *arrays)
 
 
 def put_back(
@@ -105,33 +102,7 @@ def put_back(
     lines = address_of(x), address_of(firsts), address_of(stops)
     taken = address_of(values), address_of(places), address_of(out)
     lengths = len(x), len(firsts), len(values), len(places)
-    emit = _emit_put_back_places if gives_places else _emit_put_back
-    _run(emit, x.dtype, 0, *lines, *taken, *lengths, *part)
-
-
-# Emits a kernel for numbers of a type.
-Emit = Callable[[Emitter, Block, Kind], None]
-
-
-def _run(emit: Emit, dtype: np.dtype[Any], *words: int) -> int:
-    """Run a kernel on a block of words; return its result, or the first of them."""
-    block = (ctypes.c_int64 * len(words))(*words)
-    machine_code.alone(_code(emit, dtype), ctypes.addressof(block))
-    return block[_RESULT]
-
-
-@lru_cache
-def _code(emit: Emit, dtype: np.dtype[Any]) -> machine_code.Code:
-    """Return the machine code of a kernel, compiled now if it is in no file."""
-
-    def make() -> bytes:
-        code = entry()
-        emit(code, Block(code), kind_of(dtype))
-        code.leave()
-        return machine_code.compile_text(str(code.module), unrolls=False)
-
-    name = f"displaced-{emit.__name__.removeprefix('_emit_')}"
-    return machine_code.load(name, (name, dtype.str), make)
+    call(_emit_put_back, (x.dtype, gives_places), 0, *lines, *taken, *lengths, *part)
 
 
 class _Runs:
@@ -180,8 +151,8 @@ class _Runs:
                 self.add(at, stop)
 
 
-def _emit_keep(code: Emitter, block: Block, kind: Kind) -> None:
-    runs = _Runs(code, block, kind)
+def _emit_keep(code: Emitter, block: Block, dtype: DType) -> None:
+    runs = _Runs(code, block, kind_of(dtype))
     start, stop, share = (block.integer(word) for word in range(4, 7))
     place, n_out = code.variable(start), code.variable(code.constant(0))
     with code.repeat() as parts:
@@ -195,11 +166,11 @@ def _emit_keep(code: Emitter, block: Block, kind: Kind) -> None:
         is_unsorted = n_out.get() > (at - start) // share + SOME
         runs.n.set(is_unsorted.choose(-1, runs.n.get()))
         parts.leave_if(is_unsorted)
-    block.counter(_RESULT).store(runs.n.get().as_vector(), code.constant(0))
+    block.counter(RESULT).store(runs.n.get().as_vector(), code.constant(0))
 
 
-def _emit_join(code: Emitter, block: Block, kind: Kind) -> None:
-    runs = _Runs(code, block, kind)
+def _emit_join(code: Emitter, block: Block, dtype: DType) -> None:
+    runs = _Runs(code, block, kind_of(dtype))
     n_parts, counts = block.integer(0), block.numbers(4, WORD)
     place = code.variable(code.constant(0))
     with code.loop(0, n_parts) as part:
@@ -216,7 +187,7 @@ def _emit_join(code: Emitter, block: Block, kind: Kind) -> None:
                 first = code.variable(start)
                 runs.keep(first, stop)
                 is_sorted.set(first.get() < stop)  # so are the runs after it
-    block.counter(_RESULT).store(runs.n.get().as_vector(), code.constant(0))
+    block.counter(RESULT).store(runs.n.get().as_vector(), code.constant(0))
 
 
 class _Taken:
@@ -268,17 +239,9 @@ class _Taken:
         return code.search(first.get(), stop.least(first.get() + SKIP), is_after)
 
 
-def _emit_put_back(code: Emitter, block: Block, kind: Kind) -> None:
-    _emit_line(code, block, kind, gives_places=False)
-
-
-def _emit_put_back_places(code: Emitter, block: Block, kind: Kind) -> None:
-    _emit_line(code, block, kind, gives_places=True)
-
-
-def _emit_line(code: Emitter, block: Block, kind: Kind, gives_places: bool) -> None:
-    runs, taken = _Runs(code, block, kind), _Taken(code, block, kind)
-    x, out = runs.x, block.numbers(6, WORD if gives_places else kind)
+def _emit_put_back(code: Emitter, block: Block, dtype: DType, gives_places: bool) -> None:
+    runs, taken = _Runs(code, block, kind_of(dtype)), _Taken(code, block, kind_of(dtype))
+    x, out = runs.x, block.numbers(6, WORD if gives_places else kind_of(dtype))
     length, n_runs = block.integer(7), block.integer(8)
     start, stop, first_run, n_before = (block.integer(word) for word in range(11, 15))
     run, last = code.variable(first_run), code.variable(code.constant(0))

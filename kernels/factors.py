@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 from collections.abc import Sequence
 
-from sharedmem.kernels import machine_code
+from sharedmem.kernels.emitted import call
 from sharedmem.kernels.extrema import greater, lesser
-from sharedmem.kernels.loops.emit import Block, entry
+from sharedmem.kernels.loops.emit import Block, Emitter
 from sharedmem.kernels.loops.layout import Array, address_of
 from sharedmem.kernels.loops.lines import vector_family
 from sharedmem.kernels.loops.memory import DOUBLE
@@ -104,17 +103,10 @@ def multiply_complex(x: Array, product: Array, exponent: Array) -> None:
     Both are scaled only where the product would be too large or too small, so that parts of very
     different size stay as they are.
     """
-    code = machine_code.load(
-        "complex-product", (), lambda: machine_code.compile_text(_emit_complex(), unrolls=False)
-    )
-    addresses = map(address_of, (x, product, exponent))
-    block = (ctypes.c_int64 * 6)(*addresses, *x.shape)
-    machine_code.alone(code, ctypes.addressof(block))
+    call(_emit_complex, (), *map(address_of, (x, product, exponent)), *x.shape)
 
 
-def _emit_complex() -> str:
-    code = entry()
-    block = Block(code)
+def _emit_complex(code: Emitter, block: Block) -> None:
     x, product, exponent = (block.numbers(place, DOUBLE) for place in range(3))
     n_outer, n, n_inner = (block.integer(place) for place in range(3, 6))
     with code.loop(0, n_outer) as outer, code.loop(0, n) as i, code.loop(0, n_inner) as j:
@@ -133,8 +125,6 @@ def _emit_complex() -> str:
             exponent.store(exponent.load(at, 1) + (p + q), at)
         for place, part in enumerate(parts):
             product.store(part.get(), at * 2 + place)
-    code.leave()
-    return str(code.module)
 
 
 def _times(a: Sequence[Vector], b: Sequence[Vector]) -> tuple[Vector, Vector]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from sharedmem.kernels import machine_code
-from sharedmem.kernels.loops.emit import Block, Emitter, Variable, entry
+from sharedmem.kernels.emitted import call
+from sharedmem.kernels.loops.emit import Block, Emitter, Variable
 from sharedmem.kernels.loops.integers import Flag, Int
 from sharedmem.kernels.loops.layout import Array, address_of
 from sharedmem.kernels.loops.memory import WORD, Numbers, kind_of
@@ -20,7 +18,7 @@ from sharedmem.kernels.loops.vectors import Vector
 Rising = tuple[int, int, int]
 
 # The words of the block that a kernel gets: the arguments of `Merge`.
-X, SOURCE, LEFT, RIGHT, OUT, START, STOP, N_WORDS = 0, 1, 2, 5, 8, 9, 10, 11
+X, SOURCE, LEFT, RIGHT, OUT, START, STOP = 0, 1, 2, 5, 8, 9, 10
 
 # Merges advance side by side, because each step of one waits for the comparison before it.
 _N_MERGES = 4
@@ -75,25 +73,13 @@ class Merge:
             The part of `out` to write.
         """
         inputs = address_of(x), address_of(source), *left, *right
-        block = (ctypes.c_int64 * N_WORDS)(*inputs, address_of(out), start, stop)
-        machine_code.alone(_code(self, x.dtype), ctypes.addressof(block))
+        call(_emit_merge, (x.dtype, self), *inputs, address_of(out), start, stop)
 
 
 merge_values = Merge("values", may_fall=False)
 merge_falling_values = Merge("values", may_fall=True)
 merge_positions = Merge("positions", may_fall=True)
 merge_indices = Merge("indices", may_fall=False)
-
-
-@lru_cache
-def _code(merge: Merge, dtype: np.dtype[Any]) -> machine_code.Code:
-    """Return the machine code of a merge, compiled now if it is in no file."""
-
-    def make() -> bytes:
-        return machine_code.compile_text(_emit(merge, dtype), unrolls=False)
-
-    name = f"merge-{'falling-' if merge.may_fall else ''}{merge.elements}"
-    return machine_code.load(name, (name, dtype.str), make)
 
 
 class _Run(NamedTuple):
@@ -157,9 +143,7 @@ class _Ranks(NamedTuple):
     right: Variable
 
 
-def _emit(merge: Merge, dtype: np.dtype[Any]) -> str:
-    code = entry()
-    block = Block(code)
+def _emit_merge(code: Emitter, block: Block, dtype: np.dtype[Any], merge: Merge) -> None:
     source = _Source(code, block, merge, dtype)
     out = block.numbers(OUT, source.kind)
     left, right = (_Run(*map(block.integer, range(at, at + 3))) for at in (LEFT, RIGHT))
@@ -190,8 +174,6 @@ def _emit(merge: Merge, dtype: np.dtype[Any]) -> str:
         done.set(upto)
     for at, end, ranks in zip(starts, [*starts[1:], stop], all_ranks, strict=True):
         _merge_rest(code, source, left, right, out, ranks, at + done.get(), end)
-    code.leave()
-    return str(code.module)
 
 
 def _merge_one(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from sharedmem.kernels import machine_code
-from sharedmem.kernels.loops.emit import Block, Emitter, entry
+from sharedmem.kernels.emitted import RESULT, call
+from sharedmem.kernels.loops.emit import Block, Emitter
 from sharedmem.kernels.loops.integers import Flag, Int
 from sharedmem.kernels.loops.layout import Array, address_of
 from sharedmem.kernels.loops.memory import BYTE, WORD, Numbers, kind_of
@@ -44,17 +42,7 @@ def find_runs(x: Array, start: int, stop: int, starts: Array, falls: Array) -> i
     T. Peters, listsort.txt, in CPython's Objects folder, 2002.
     """
     arrays = address_of(x), address_of(starts), address_of(falls)
-    block = (ctypes.c_int64 * 6)(len(starts), *arrays, start, stop)
-    machine_code.alone(_code(x.dtype), ctypes.addressof(block))
-    return block[0]
-
-
-@lru_cache
-def _code(dtype: np.dtype[Any]) -> machine_code.Code:
-    def make() -> bytes:
-        return machine_code.compile_text(_emit(dtype), unrolls=False)
-
-    return machine_code.load("find-runs", (dtype.str,), make)
+    return call(_emit_runs, (x.dtype,), len(starts), *arrays, start, stop)
 
 
 def less(a: Vector, b: Vector) -> Vector:
@@ -80,9 +68,7 @@ def end_of_run(code: Emitter, x: Numbers, at: Int, stop: Int, falls: Flag) -> In
     return found
 
 
-def _emit(dtype: np.dtype[Any]) -> str:
-    code = entry()
-    block = Block(code)
+def _emit_runs(code: Emitter, block: Block, dtype: np.dtype[Any]) -> None:
     limit, start, stop = (block.integer(word) for word in (0, 4, 5))
     x, starts, falls = (
         block.numbers(word, kind) for word, kind in ((1, kind_of(dtype)), (2, WORD), (3, BYTE))
@@ -98,6 +84,4 @@ def _emit(dtype: np.dtype[Any]) -> str:
         starts.store(first.as_vector(), count)
         falls.store(fall.ones(falls.full(0, 1)), count)
         at.set(end_of_run(code, x, first, stop, code.any(fall)))
-    block.counter(0).store(n.get().as_vector(), code.constant(0))
-    code.leave()
-    return str(code.module)
+    block.counter(RESULT).store(n.get().as_vector(), code.constant(0))

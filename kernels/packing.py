@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from sharedmem.kernels import machine_code
-from sharedmem.kernels.loops.emit import Block, Emitter, entry
+from sharedmem.kernels.emitted import RESULT, call
+from sharedmem.kernels.loops.emit import Block, Emitter
 from sharedmem.kernels.loops.integers import Flag, Int
 from sharedmem.kernels.loops.layout import Array, address_of
 from sharedmem.kernels.loops.memory import WORD, Numbers, kind_of
@@ -22,13 +19,12 @@ UNSIGNED, SIGNED, FLOATING, TIME = range(4)
 # The bits of infinity, by the size of floating-point numbers.
 _INFINITY = {2: 0x1F << 10, 4: 0xFF << 23, 8: 0x7FF << 52}
 _PACKED = kind_of(np.dtype(np.uint64))
-# The word of the block that a kernel gets which is replaced by its result.
-_RESULT = 0
 
 
 def varying_bits(x: Array, first: Any, kind: int) -> int:
     """Return the bits in which the keys of `x`, unsigned integers, differ from that of `first`."""
-    return _run(_emit_varying, kind, x.dtype, int(first), address_of(x), len(x))
+    bits = call(_emit_varying, (x.dtype, kind), int(first), address_of(x), len(x))
+    return bits % 2**64
 
 
 def pack(
@@ -55,14 +51,14 @@ def pack(
         The kind of the elements whose bits `x` are.
     """
     arrays = address_of(x), address_of(order), address_of(out)
-    _run(_emit_pack, kind, x.dtype, len(order), *arrays, start, stop, *digit)
+    call(_emit_pack, (x.dtype, kind), len(order), *arrays, start, stop, *digit)
 
 
 def unpack(packed: Array, order: Array, start: int, stop: int, n_bits: int, out: Array) -> None:
     """Write the packed positions, or, if `order` is not empty, ``order[positions]``."""
     arrays = address_of(packed), address_of(order), address_of(out)
     mask = (1 << n_bits) - 1
-    _run(_emit_unpack, UNSIGNED, packed.dtype, len(order), *arrays, start, stop, mask)
+    call(_emit_unpack, (), len(order), *arrays, start, stop, mask)
 
 
 def settle(packed: Array, x: Array, start: int, stop: int, n_bits: int, kind: int) -> bool:
@@ -71,32 +67,7 @@ def settle(packed: Array, x: Array, start: int, stop: int, n_bits: int, kind: in
     The runs are those that begin between `start` and `stop`.
     """
     arrays = address_of(x), address_of(packed)
-    return bool(_run(_emit_settle, kind, x.dtype, len(packed), *arrays, start, stop, n_bits))
-
-
-# Emits a kernel for elements of a kind, whose bits are integers of a dtype.
-Emit = Callable[[Emitter, Block, int, np.dtype[Any]], None]
-
-
-def _run(emit: Emit, kind: int, dtype: np.dtype[Any], *words: int) -> int:
-    """Run a kernel on a block of words; return its result, or the first of them."""
-    block = (ctypes.c_uint64 * len(words))(*words)
-    machine_code.alone(_code(emit, kind, dtype), ctypes.addressof(block))
-    return block[_RESULT]
-
-
-@lru_cache
-def _code(emit: Emit, kind: int, dtype: np.dtype[Any]) -> machine_code.Code:
-    """Return the machine code of a kernel, compiled now if it is in no file."""
-
-    def make() -> bytes:
-        code = entry()
-        emit(code, Block(code), kind, dtype)
-        code.leave()
-        return machine_code.compile_text(str(code.module), unrolls=False)
-
-    name = f"keys-{emit.__name__.removeprefix('_emit_')}"
-    return machine_code.load(name, (name, str(kind), dtype.str), make)
+    return bool(call(_emit_settle, (x.dtype, kind), len(packed), *arrays, start, stop, n_bits))
 
 
 def _keys(x: Numbers, at: Int, width: int, kind: int) -> Vector:
@@ -120,9 +91,9 @@ def _key(bits: Vector, size: int, kind: int) -> Vector:
     return is_nan.choose(largest, is_negative.choose(sign - turned, bits | sign))
 
 
-def _emit_varying(code: Emitter, block: Block, kind: int, dtype: np.dtype[Any]) -> None:
+def _emit_varying(code: Emitter, block: Block, dtype: np.dtype[Any], kind: int) -> None:
     x, n = block.numbers(1, kind_of(dtype)), block.integer(2)
-    reference = _key(block.integer(_RESULT).as_vector(), dtype.itemsize, kind)
+    reference = _key(block.integer(RESULT).as_vector(), dtype.itemsize, kind)
     widths = VECTOR, 1
     varying = {width: code.variable(reference.repeat(width).full(0)) for width in widths}
 
@@ -134,10 +105,10 @@ def _emit_varying(code: Emitter, block: Block, kind: int, dtype: np.dtype[Any]) 
     total = varying[1].get()
     for lane in range(VECTOR):
         total = total | varying[VECTOR].get().lane(lane)
-    block.counter(_RESULT).store(total, code.constant(0))
+    block.counter(RESULT).store(total, code.constant(0))
 
 
-def _emit_pack(code: Emitter, block: Block, kind: int, dtype: np.dtype[Any]) -> None:
+def _emit_pack(code: Emitter, block: Block, dtype: np.dtype[Any], kind: int) -> None:
     n_order, start, stop = block.integer(0), block.integer(4), block.integer(5)
     x, order = block.numbers(1, kind_of(dtype)), block.numbers(2, WORD)
     out = block.numbers(3, _PACKED)
@@ -156,7 +127,7 @@ def _emit_pack(code: Emitter, block: Block, kind: int, dtype: np.dtype[Any]) -> 
         )
 
 
-def _emit_unpack(code: Emitter, block: Block, kind: int, dtype: np.dtype[Any]) -> None:
+def _emit_unpack(code: Emitter, block: Block) -> None:
     n_order, start, stop = block.integer(0), block.integer(4), block.integer(5)
     packed, order, out = (
         block.numbers(word, kind) for word, kind in ((1, _PACKED), (2, WORD), (3, WORD))
@@ -172,7 +143,7 @@ def _emit_unpack(code: Emitter, block: Block, kind: int, dtype: np.dtype[Any]) -
         code.in_vectors(stop - start, unpack_one, (VECTOR, 1))
 
 
-def _emit_settle(code: Emitter, block: Block, kind: int, dtype: np.dtype[Any]) -> None:
+def _emit_settle(code: Emitter, block: Block, dtype: np.dtype[Any], kind: int) -> None:
     n, start, stop = (block.integer(word) for word in (0, 3, 4))
     x, packed = block.numbers(1, kind_of(dtype)), block.numbers(2, _PACKED)
     n_bits = block.integer(5).as_vector()
@@ -217,4 +188,4 @@ def _emit_settle(code: Emitter, block: Block, kind: int, dtype: np.dtype[Any]) -
             first.set(at)
         words.leave_if(moves_left.get() < 0)
         place.set(at + 1)
-    block.counter(_RESULT).store((moves_left.get() < 0).choose(0, 1).as_vector(), code.constant(0))
+    block.counter(RESULT).store((moves_left.get() < 0).choose(0, 1).as_vector(), code.constant(0))

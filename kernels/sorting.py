@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from sharedmem.kernels import machine_code
 from sharedmem.kernels.compile import kernel
-from sharedmem.kernels.loops.emit import Block, entry
+from sharedmem.kernels.emitted import RESULT, call
+from sharedmem.kernels.loops.emit import Block, Emitter
 from sharedmem.kernels.loops.integers import Int
 from sharedmem.kernels.loops.layout import Array, address_of
 from sharedmem.kernels.loops.memory import kind_of
@@ -22,23 +20,11 @@ RUN = 512
 
 def has_twins(x: Array) -> bool:
     """Return whether there are zeros or NaNs, whose bits may differ though they are equal."""
-    block = (ctypes.c_int64 * 3)(address_of(x), len(x))
-    machine_code.alone(_twins(x.dtype), ctypes.addressof(block))
-    return bool(block[2])
+    return bool(call(_emit_twins, (x.dtype,), len(x), address_of(x)))
 
 
-@lru_cache
-def _twins(dtype: np.dtype[Any]) -> machine_code.Code:
-    def make() -> bytes:
-        return machine_code.compile_text(_emit_twins(dtype), unrolls=False)
-
-    return machine_code.load("twins", (dtype.str,), make)
-
-
-def _emit_twins(dtype: np.dtype[Any]) -> str:
-    code = entry()
-    block = Block(code)
-    x = block.numbers(0, kind_of(dtype))
+def _emit_twins(code: Emitter, block: Block, dtype: np.dtype[Any]) -> None:
+    n, x = block.integer(0), block.numbers(1, kind_of(dtype))
     found = code.variable(code.flag(holds=False))
 
     def look(at: Int, width: int) -> None:
@@ -46,10 +32,8 @@ def _emit_twins(dtype: np.dtype[Any]) -> str:
         are_twins = numbers.equals(numbers.full(0)) | numbers.differs(numbers)
         found.set(found.get() | code.any(are_twins))
 
-    code.in_vectors(block.integer(1), look, (VECTOR, 1))
-    block.counter(2).store(found.get().choose(1, 0).as_vector(), code.constant(0))
-    code.leave()
-    return str(code.module)
+    code.in_vectors(n, look, (VECTOR, 1))
+    block.counter(RESULT).store(found.get().choose(1, 0).as_vector(), code.constant(0))
 
 
 @kernel

@@ -1,5 +1,9 @@
 """Merges, keys, and selections against sorts of whole lines."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -111,3 +115,20 @@ def test_packed_and_unpacked_positions(x, data):
 def test_bits_that_vary(x):
     expected = int(np.bitwise_or.reduce(x ^ x[0]).view("u4"))
     assert packing.varying_bits(x.view("u4"), x.view("u4")[0], packing.SIGNED) == expected
+
+
+def test_kernels_of_sorts_are_compiled_without_numba(tmp_path):
+    program = """
+import os, pathlib, sys
+import numpy as np, sharedmem
+from sharedmem.kernels import machine_code
+machine_code.folders = lambda: [pathlib.Path(os.environ["NUMBA_CACHE_DIR"])]
+a = np.random.default_rng(0).random(1 << 18)
+for values in (a, np.sort(a)):
+    for function in (sharedmem.sort, sharedmem.argsort, sharedmem.unique):
+        function(values)
+assert len(os.listdir(os.environ["NUMBA_CACHE_DIR"])) > 5
+assert "numba" not in sys.modules
+"""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)

@@ -27,14 +27,18 @@ _SYSTEM = sys.platform, platform.machine()
 _FUTEX = {("linux", "x86_64"): 202, ("linux", "aarch64"): 98}.get(_SYSTEM)
 _PAUSE = {"x86_64": ("llvm.x86.sse2.pause", ""), "aarch64": ("llvm.aarch64.hint", "i32 1")}
 
-# A team is an array of words on cache lines of their own:
-#   0 bell      changes with each kernel; threads sleep on it
-#   1 tickets   how many threads may still join
-#   2 left      how many have joined and left; the caller sleeps on it
-#   3 function, 4 block, 5 status
-#   6 owner     1 while a caller has the team
-#   7 sleepers  8 whether the caller sleeps  9 how long to spin
-_TEAM_WORDS = 10 * 8
+# The words of a team, on cache lines of their own: one that changes with each kernel, on which
+# threads sleep; how many may still join, and how many have joined and left, on which the caller
+# sleeps; the kernel, its block, and its status; whether a caller has the team; how many threads
+# sleep, and whether the caller does; how long to look for the next kernel.
+_WORDS = (
+    "bell", "tickets", "left", "function.at", "block.at", "status.at", "owner", "sleepers",
+    "waits.at", "spin.at",
+)  # fmt: skip
+_LINE = 64
+_POINTERS = "\n".join(
+    f"  %{name} = getelementptr i8, ptr %team, i64 {_LINE * at}" for at, name in enumerate(_WORDS)
+)
 _TEXT = """
 @name = internal constant [10 x i8] c"sharedmem\\00"
 declare i64 @syscall(i64, ...)
@@ -47,12 +51,6 @@ declare i32 @pthread_create(ptr, ptr, ptr, ptr)
 declare i32 @pthread_setname_np(i64, ptr)
 declare i32 @pthread_sigmask(i32, ptr, ptr)
 declare void @{pause_name}({pause_type})
-
-define internal ptr @word(ptr %team, i64 %n) alwaysinline {{
-  %at = mul i64 %n, 64
-  %p = getelementptr i8, ptr %team, i64 %at
-  ret ptr %p
-}}
 
 define internal i64 @now() {{
   %time = alloca [2 x i64]
@@ -77,15 +75,7 @@ define internal void @wake(ptr %at, i32 %n) {{
 
 define internal ptr @serve(ptr %team) {{
 entry:
-  %bell = call ptr @word(ptr %team, i64 0)
-  %tickets = call ptr @word(ptr %team, i64 1)
-  %left = call ptr @word(ptr %team, i64 2)
-  %function.at = call ptr @word(ptr %team, i64 3)
-  %block.at = call ptr @word(ptr %team, i64 4)
-  %status.at = call ptr @word(ptr %team, i64 5)
-  %sleepers = call ptr @word(ptr %team, i64 7)
-  %waits.at = call ptr @word(ptr %team, i64 8)
-  %spin.at = call ptr @word(ptr %team, i64 9)
+{pointers}
   br label %idle
 idle:
   %spin = load i64, ptr %spin.at
@@ -153,7 +143,7 @@ end:
 
 define i32 @run(ptr %team, ptr %function, ptr %block, i32 %n) {{
 entry:
-  %owner = call ptr @word(ptr %team, i64 6)
+{pointers}
   %pair = cmpxchg ptr %owner, i32 0, i32 1 seq_cst seq_cst
   %is.mine = extractvalue {{ i32, i1 }} %pair, 1
   br i1 %is.mine, label %ring, label %alone
@@ -161,14 +151,6 @@ alone:
   %single = call i32 %function(ptr %block)
   ret i32 %single
 ring:
-  %bell = call ptr @word(ptr %team, i64 0)
-  %tickets = call ptr @word(ptr %team, i64 1)
-  %left = call ptr @word(ptr %team, i64 2)
-  %function.at = call ptr @word(ptr %team, i64 3)
-  %block.at = call ptr @word(ptr %team, i64 4)
-  %status.at = call ptr @word(ptr %team, i64 5)
-  %sleepers = call ptr @word(ptr %team, i64 7)
-  %waits.at = call ptr @word(ptr %team, i64 8)
   store ptr %function, ptr %function.at
   store ptr %block, ptr %block.at
   store i32 0, ptr %status.at
@@ -221,6 +203,7 @@ class _Team:
     def __init__(self) -> None:
         name, value = _PAUSE[platform.machine()]
         text = _TEXT.format(
+            pointers=_POINTERS,
             futex=_FUTEX,
             stack=_STACK_BYTES,
             setmask=int(signal.SIG_SETMASK),
@@ -235,9 +218,9 @@ class _Team:
         self.run_address = find("run")
         self.run = ctypes.CFUNCTYPE(number, address, address, address, number)(self.run_address)
         # Threads use this memory until the process ends: it is never freed.
-        memory = (ctypes.c_int64 * (_TEAM_WORDS + 8))()
+        memory = (ctypes.c_char * (_LINE * (len(_WORDS) + 1)))()
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(memory))
-        self.address = -(-ctypes.addressof(memory) // 64) * 64
+        self.address = -(-ctypes.addressof(memory) // _LINE) * _LINE
         self._n_threads = 0
         self._lock = new_lock()
 
@@ -250,7 +233,8 @@ class _Team:
                 while self._n_threads < n_threads and not self._start(self.address, mask):
                     self._n_threads += 1
             spin = _SPIN_NANOSECONDS if self._n_threads < cpu_count() else 0
-            ctypes.c_int64.from_address(self.address + 9 * 64).value = spin
+            place = self.address + _LINE * _WORDS.index("spin.at")
+            ctypes.c_int64.from_address(place).value = spin
         return min(n_threads, self._n_threads)
 
 

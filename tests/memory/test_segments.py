@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import sharedmem
+from forks import in_child
 from sharedmem.memory import memory_files, segments, spare_memory
 from sharedmem.memory.segments import HUGE_PAGE, Segment, find_segment
 
@@ -25,18 +26,6 @@ def no_memfd(monkeypatch):
 
 def descriptors():
     return len(os.listdir("/proc/self/fd"))
-
-
-def in_child(function):
-    """Call a function in a forked process and return whether it gave True."""
-    pid = os.fork()
-    if not pid:
-        code = 1
-        try:
-            code = 0 if function() else 1
-        finally:
-            os._exit(code)
-    return os.waitpid(pid, 0)[1] == 0
 
 
 def python(program, **options):

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import sharedmem
+from forks import in_child
 from sharedmem.memory import memory_files, segments, spare_memory
 from sharedmem.memory.memory_files import HUGE_PAGE
 from sharedmem.memory.segments import Segment, find_segment
@@ -34,18 +35,6 @@ def memory_of(array):
 
 def kept():
     return [memory for shelf in spare_memory._shelves for memory in shelf]
-
-
-def in_child(function):
-    """Call a function in a forked process and return whether it gave True."""
-    pid = os.fork()
-    if not pid:
-        code = 1
-        try:
-            code = 0 if function() else 1
-        finally:
-            os._exit(code)
-    return os.waitpid(pid, 0)[1] == 0
 
 
 @pytest.mark.parametrize("nbytes", SIZES)

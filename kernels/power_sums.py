@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from sharedmem.kernels.centers import SPAN, in_spans, sum_about_centers
 from sharedmem.kernels.extrema import greater, lesser
 from sharedmem.kernels.loops.emit import Emitter, Variable
 from sharedmem.kernels.loops.integers import Int
@@ -14,7 +15,7 @@ from sharedmem.kernels.loops.memory import Numbers, Table
 from sharedmem.kernels.loops.vectors import Vector
 from sharedmem.kernels.loops.walks import add_groups
 from sharedmem.kernels.sums import two_sum
-from sharedmem.kernels.variances import SPAN, exact_product, mean_difference, mean_of_four
+from sharedmem.kernels.variances import exact_product, mean_difference
 
 
 def merge_powers(
@@ -133,34 +134,9 @@ def _add_powers(code: Emitter, x: Numbers, n: Int, stride: Int, width: Int, scra
     code.in_vectors(width, add_rest, _WIDTHS)
 
 
-def _add_rows(
-    code: Emitter, x: Numbers, n: Int, stride: Int, state: Table, at: Int, width: Int,
-    scratch: Table,
-) -> None:  # fmt: skip
-    """Add rows to the summaries of lanes.
-
-    Powers are summed about a center, which is chosen as in :mod:`sharedmem.kernels.variances`.
-    """
-    with code.loop(0, n, SPAN) as first:
-        n_rows = (n - first).least(SPAN)
-        _add_span(code, x.start(first * stride), n_rows, stride, state.start(at), width, scratch)
-
-
 def _add_span(
     code: Emitter, x: Numbers, n: Int, stride: Int, state: Table, width: Int, scratch: Table
 ) -> None:
-    centers, any_is_far = scratch.row(_CENTER), code.variable(code.flag(False))
-
-    def start(j: Int, width: int) -> None:
-        centers.store(mean_of_four(x, n, stride, j, width), j)
-
-    def move_if_far(j: Int, width: int) -> None:
-        center, total, square = scratch.first(3).load(j, width)
-        mean = total / n.as_float().repeat(width)
-        far = square > mean.full(4) * (square - total * mean)
-        centers.store(center + far.choose(mean, mean.full(0)), j)
-        any_is_far.set(any_is_far.get() | code.any(far))
-
     def merge(j: Int, width: int) -> None:
         total = scratch.row(_P1).load(j, width)
         odd = (total - total).differs(total.full(0))
@@ -172,11 +148,7 @@ def _add_span(
         after = _merge(before, _centered(count.get(), sums))
         state.store([*after, lesser(low, before[MIN]), greater(high, before[MAX])], j)
 
-    code.in_vectors(width, start, _WIDTHS)
-    code.call(_add_powers, x, n, stride, width, scratch)
-    code.in_vectors(width, move_if_far, _WIDTHS)
-    with code.when(any_is_far.get()):
-        code.call(_add_powers, x, n, stride, width, scratch)
+    sum_about_centers(code, _add_powers, x, n, stride, width, scratch, _WIDTHS)
     code.in_vectors(width, merge, _WIDTHS)
 
 
@@ -244,6 +216,6 @@ def _fold(a: Sequence[Vector], b: Sequence[Vector]) -> Sequence[Vector]:
 
 
 SUMMARY = Family(
-    "summary", 11, _add_rows, _fold, n_scratch=7, n_rows=SPAN, n_lanes=LANES, width=LANES,
+    "summary", 11, in_spans(_add_span), _fold, n_scratch=7, n_rows=SPAN, n_lanes=LANES, width=LANES,
     widths=_WIDTHS,
 )  # fmt: skip

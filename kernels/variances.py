@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from sharedmem.kernels.centers import SPAN, SQUARES, SUM, in_spans, sum_about_centers
 from sharedmem.kernels.loops.emit import Emitter
 from sharedmem.kernels.loops.integers import Int
 from sharedmem.kernels.loops.lanes import LANES, WIDTHS
@@ -27,9 +28,6 @@ from sharedmem.kernels.loops.walks import walker
 from sharedmem.kernels.machine_code import Share
 from sharedmem.kernels.reduction import LineReduction, State
 from sharedmem.kernels.sums import two_sum
-
-# The number of rows whose deviations are taken from one number near the mean of each lane.
-SPAN = 256
 
 
 def exact_product(n: Vector, x: Vector) -> tuple[Vector, Vector]:
@@ -67,17 +65,6 @@ def merge_squares(n_a: Vector, m2_a: Vector, n_b: Vector, m2_b: Vector, delta: V
     return m2_a + m2_b + between.or_infinity()
 
 
-def mean_of_four(x: Numbers, n: Int, stride: Int, at: Int, width: int) -> Vector:
-    """Return the means of four elements of lanes of `n` rows, as far apart as possible."""
-    third, last = n // 3 * stride, (n - 1) * stride
-    double = x.full_float(0.25, width)
-    a, b, c, d = (
-        x.load(at + distance, width).widen(double) * double
-        for distance in (third * 0, third, last - third, last)
-    )
-    return (a + d) + (b + c)
-
-
 # A state: the center, the sum of deviations from it, and the sum of their squares.
 def _step(state: Sequence[Vector], rows: Sequence[Vector]) -> Sequence[Vector]:
     center, part, part_squares = state
@@ -104,7 +91,7 @@ def _add_squares(
 
     def clear(at: Int, width: int) -> None:
         zero = scratch.numbers.full(0, width)
-        for row in (_PART, _SQUARES):
+        for row in (SUM, SQUARES):
             scratch.row(row).store(zero, at)
 
     code.in_vectors(width, clear, WIDTHS)
@@ -127,41 +114,12 @@ def _tell_apart(
     code.in_vectors(width, tell, WIDTHS)
 
 
-# The rows of scratch space.
-_CENTER, _PART, _SQUARES = range(3)
-
-
 # A state: count, sum, rounding error of the sum, sum of squares about the mean.
-def _add_rows(
-    code: Emitter, x: Numbers, n: Int, stride: Int, state: Table, at: Int, width: Int,
-    scratch: Table,
-) -> None:  # fmt: skip
-    """Add the squares of rows to lanes.
-
-    Squares are summed about the mean of four elements of a lane. Where that is so far from the
-    mean of the lane that more than two bits would be lost, they are summed again, about the latter.
-    """
-    with code.loop(0, n, SPAN) as first:
-        n_rows = (n - first).least(SPAN)
-        _add_span(code, x.start(first * stride), n_rows, stride, state.start(at), width, scratch)
-
-
 def _add_span(
     code: Emitter, x: Numbers, n: Int, stride: Int, state: Table, width: Int, scratch: Table
 ) -> None:
-    centers, squares = scratch.row(_CENTER), scratch.row(_SQUARES)
-    any_is_far, any_is_odd = code.variable(code.flag(False)), code.variable(code.flag(False))
+    squares, any_is_odd = scratch.row(SQUARES), code.variable(code.flag(False))
     rows = n.as_float()
-
-    def start(j: Int, width: int) -> None:
-        centers.store(mean_of_four(x, n, stride, j, width), j)
-
-    def move_if_far(j: Int, width: int) -> None:
-        center, part, part_squares = scratch.first(3).load(j, width)
-        mean = part / rows.repeat(width)
-        far = part_squares > mean.full(4) * (part_squares - part * mean)
-        centers.store(center + far.choose(mean, mean.full(0)), j)
-        any_is_far.set(any_is_far.get() | code.any(far))
 
     def about_mean(j: Int, width: int) -> None:
         center, part, part_squares = scratch.first(3).load(j, width)
@@ -171,11 +129,7 @@ def _add_span(
         scratch.store([total, part + error, (found < zero).choose(zero, found)], j)
         any_is_odd.set(any_is_odd.get() | code.any((found - found).differs(zero)))
 
-    code.in_vectors(width, start, WIDTHS)
-    code.call(_add_squares, x, n, stride, width, scratch)
-    code.in_vectors(width, move_if_far, WIDTHS)
-    with code.when(any_is_far.get()):
-        code.call(_add_squares, x, n, stride, width, scratch)
+    sum_about_centers(code, _add_squares, x, n, stride, width, scratch, WIDTHS)
     code.in_vectors(width, about_mean, WIDTHS)
     with code.when(any_is_odd.get()):
         code.call(_tell_apart, x, n, stride, width, squares)
@@ -212,7 +166,9 @@ def _finish(state: Sequence[Vector], degrees: Vector) -> Vector:
     return state[3] / degrees
 
 
-_family = Family("variance", 4, _add_rows, _fold, _finish, n_scratch=3, n_rows=SPAN, n_lanes=LANES)
+_family = Family(
+    "variance", 4, in_spans(_add_span), _fold, _finish, n_scratch=3, n_rows=SPAN, n_lanes=LANES
+)
 
 
 @lru_cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import struct
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -35,3 +36,8 @@ def _code(emit: Emit, form: tuple[Any, ...]) -> machine_code.Code:
 
     name = f"{emit.__module__.rpartition('.')[2]}-{emit.__name__.removeprefix('_emit_')}"
     return machine_code.load(name, (name, *map(str, form)), make)
+
+
+def bits(number: float) -> int:
+    """Return a float64 as a word of a block."""
+    return int(struct.unpack("q", struct.pack("d", number))[0])

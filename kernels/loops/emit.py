@@ -122,8 +122,8 @@ class Emitter:
         return Variable(self, start)
 
     def integer(self, vector: Vector) -> Int:
-        """Return a vector of one integer of 64 bits as an integer."""
-        return Int(self.builder, self.builder.bitcast(vector.value, _INT))
+        """Return a vector of one integer as an integer."""
+        return Int(self.builder, self.builder.bitcast(vector.convert(_INT).value, _INT))
 
     def any(self, holds: Vector) -> Flag:
         """Return whether a comparison holds in any lane."""
@@ -196,6 +196,13 @@ class Emitter:
         self._memory = block
         address = Int(self.builder, self.builder.ptrtoint(block, _INT))
         return Numbers(self.builder, block, BYTE).start(address.up_to(CACHE_LINE) - address)
+
+    def on_stack(self, kind: Kind, n: int) -> Numbers:
+        """Return memory for `n` numbers that ends with the function."""
+        with self.builder.goto_entry_block():
+            room = self.builder.alloca(ir.ArrayType(kind.type, n))
+        room.align, room.type = CACHE_LINE, _POINTER
+        return Numbers(self.builder, room, kind)
 
     def leave(self) -> None:
         """Free the memory, and return 0."""

@@ -55,6 +55,14 @@ class Numbers:
         value = self.builder.load(pointer, align=self.kind.size, typ=form)
         return Vector(self.builder, value, self.kind.is_signed)
 
+    def gather(self, places: Sequence[Int]) -> Vector:
+        """Return the numbers at some places, whose number is a power of two."""
+        found = [self.load(place, 1) for place in places]
+        while len(found) > 1:
+            pairs = zip(found[::2], found[1::2], strict=True)
+            found = [a.pick(b, range(2 * a.width)) for a, b in pairs]
+        return found[0]
+
     def store(self, numbers: Vector, place: Int) -> None:
         """Replace numbers from a place."""
         value = numbers.convert(self.kind.type).value

@@ -161,12 +161,17 @@ class Vector:
         return like.like(self.convert(like.value.type.element).value)
 
     def convert(self, element: Any) -> Vector:
-        """Convert to a type of LLVM, rounding floating-point numbers."""
+        """Convert to a type of LLVM, rounding floating-point numbers; to integers toward zero."""
         before, kind = self.value.type.element, ir.VectorType(element, self.value.type.count)
         if before == element:
             return self
         if isinstance(element, ir.IntType):
-            instruction = self.builder.sext if self.is_signed else self.builder.zext
+            if self.is_float:
+                return Vector(self.builder, self.builder.fptosi(self.value, kind))
+            if element.width < before.width:
+                instruction = self.builder.trunc
+            else:
+                instruction = self.builder.sext if self.is_signed else self.builder.zext
         elif not self.is_float:
             instruction = self.builder.sitofp if self.is_signed else self.builder.uitofp
         elif isinstance(element, ir.DoubleType):

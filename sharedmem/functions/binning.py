@@ -106,7 +106,7 @@ def in_cells(
             for column, side, limits in axes:
                 bins = np.empty_like(cells)
                 numbers = histograms.native(as_numbers(column[part]))
-                histograms.find_bins(numbers, side, *limits, bins)
+                histograms.find_bins(numbers, side, limits, bins)
                 histograms.join(cells, n, bins, len(side) - 1)
                 n *= len(side) - 1
             _count(cells, weights, part, table)

@@ -1,9 +1,8 @@
-"""Kernels are compiled once, kept in files, and called by address."""
+"""Kernels that numba compiles."""
 
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numba
 import numpy as np
@@ -11,116 +10,9 @@ import pytest
 from numba.core.codegen import JITCodeLibrary
 from numba.core.registry import CPUDispatcher
 
-from sharedmem.kernels import histograms, machine_code
-from sharedmem.kernels.compile import Kernel, kernel, part
+from sharedmem.kernels.compile import kernel, part
 from sharedmem.kernels.dots import two_sum
 from sharedmem.kernels.loops.intrinsics import on_stack
-
-CHILD = """
-import os, pathlib, sys
-import numpy as np
-from sharedmem.kernels import histograms, machine_code
-machine_code.folders = lambda: [pathlib.Path(os.environ["NUMBA_CACHE_DIR"])]
-assert not histograms.tally.forms, "importing has compiled a kernel"
-counts = np.zeros(3, int)
-histograms.tally(np.array([1, 1, 2]), counts)
-assert counts.tolist() == [0, 2, 1]
-print("numba" in sys.modules)
-"""
-
-
-def run(code, *args, **env):
-    return subprocess.run(
-        [sys.executable, "-c", code, *args], capture_output=True, text=True, check=True, env=env
-    ).stdout.strip()
-
-
-def is_compiled(**env):
-    """Return whether a process compiles the kernel, which is the same as to import numba."""
-    return run(CHILD, PYTHONPATH=".", **env) == "True"
-
-
-def test_code_in_files_is_called_without_numba(tmp_path):
-    env = {"NUMBA_CACHE_DIR": str(tmp_path)}
-    assert is_compiled(**env)
-    assert not is_compiled(**env)
-    (file,) = tmp_path.rglob("*.code")
-    for damaged in (b"", b"damaged", file.read_bytes()[:-1], file.read_bytes() + b"more"):
-        file.write_bytes(damaged)
-        assert is_compiled(**env)
-        assert not is_compiled(**env)
-
-
-def test_code_for_processors_of_several_kinds_is_side_by_side(tmp_path):
-    env = {"NUMBA_CACHE_DIR": str(tmp_path)}
-    assert is_compiled(**env)
-    generic = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
-    assert is_compiled(**env, **generic)
-    assert not is_compiled(**env, **generic)
-    assert not is_compiled(**env)
-    assert len([*tmp_path.rglob("*.code")]) == 2
-
-
-def test_code_of_another_key_is_not_taken(tmp_path):
-    env = {"NUMBA_CACHE_DIR": str(tmp_path)}
-    assert is_compiled(**env)
-    (ours,) = tmp_path.rglob("*.code")
-    assert is_compiled(**env, NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="")
-    (others,) = {*tmp_path.rglob("*.code")} - {ours}
-    ours.write_bytes(others.read_bytes())
-    assert is_compiled(**env)
-    assert not is_compiled(**env)
-
-
-def test_folders_of_code(monkeypatch, tmp_path):
-    beside = Path(machine_code.__file__).resolve().parent / "__pycache__"
-    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
-    assert [*machine_code.folders()] == [beside, tmp_path / "home/sharedmem"]
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    assert [*machine_code.folders()][:2] == [tmp_path / "sharedmem-kernels", beside]
-    assert machine_code.writable_folder() == tmp_path / "sharedmem-kernels"
-
-
-ALIKE = """
-import sys
-import numpy as np
-from sharedmem.kernels import extrema, nan_reductions
-x = np.arange(300.0).reshape(1, 300, 1)
-f8 = np.dtype("f8")
-x[0, 7] = np.nan
-reductions = {"extrema": extrema.minmax(f8), "nan extrema": nan_reductions._minmax(f8)}
-for name in sys.argv[1:]:
-    print(name, *(float(part[0, 0]) for part in reductions[name].chunk(x)))
-"""
-
-
-def test_kernels_of_one_name_cached_by_several_processes_are_told_apart(tmp_path):
-    env = {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": "."}
-    names = ["extrema", "nan extrema"]
-    alone = [run(ALIKE, name, **env) for name in names]
-    assert alone == ["extrema nan nan", "nan extrema 0.0 299.0"]
-    assert run(ALIKE, *names, **env).splitlines() == alone
-    assert run(ALIKE, *reversed(names), **env).splitlines() == alone[::-1]
-
-
-@pytest.mark.parametrize("where", ["full", "no folder"])
-def test_kernels_work_without_a_writable_cache(where, monkeypatch, tmp_path):
-    def fail(*args):
-        raise OSError(28, "No space left on device")
-
-    if where == "full":
-        monkeypatch.setattr(machine_code.Path, "write_bytes", fail)
-    else:
-        (tmp_path / "file").touch()
-    folder = tmp_path / "file"
-    monkeypatch.setattr(machine_code, "folders", lambda: [folder])
-    monkeypatch.setattr(machine_code, "_loaded", {})
-    again = Kernel(histograms.tally.py_func)
-    counts = np.zeros(2, int)
-    again(np.array([0, 1, 1]), counts)
-    assert counts.tolist() == [1, 2]
-    assert not [*tmp_path.rglob("*.code")]
 
 
 def test_arguments_are_those_that_numba_would_be_given():
@@ -152,8 +44,12 @@ def test_arguments_are_those_that_numba_would_be_given():
 
 
 def test_kernels_refuse_what_is_no_array_and_no_number():
+    @kernel
+    def two_sum_of(x):
+        return two_sum(x, x)
+
     with pytest.raises(TypeError, match="arrays, numbers, and tuples, got a str"):
-        histograms.tally("text", np.zeros(3, int))
+        two_sum_of("text")
 
 
 def test_arrays_on_the_stack_are_apart():
@@ -196,10 +92,17 @@ def test_kernels_divide_as_numpy_does():
     assert np.isinf(divide(1.0, 0.0))
 
 
+DISABLED = """
+import numba
+from sharedmem.kernels.random.generators import philox
+assert numba.config.DISABLE_JIT
+philox(*[0] * 6)
+"""
+
+
 def test_kernels_are_compiled_where_numba_is_disabled():
-    code = "\n".join([CHILD, "import numba; assert numba.config.DISABLE_JIT"])
     env = {"NUMBA_DISABLE_JIT": "1", "NUMBA_CACHE_DIR": os.devnull, "PYTHONPATH": "."}
-    assert run(code, **env)
+    subprocess.run([sys.executable, "-c", DISABLED], check=True, env=env)
 
 
 def test_parts_cannot_be_called_from_python():

@@ -9,8 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from sharedmem.kernels.compile import kernel, part
-from sharedmem.kernels.loops.layout import Array, has_kernel, read_only_view
+from sharedmem.kernels.emitted import call
+from sharedmem.kernels.loops.emit import Block, Emitter
+from sharedmem.kernels.loops.integers import Int
+from sharedmem.kernels.loops.layout import Array, address_of, has_kernel
+from sharedmem.kernels.loops.memory import WORD, kind_of
+from sharedmem.kernels.loops.vectors import VECTOR, Vector
 from sharedmem.kernels.reduction import LineReduction, State
 
 # Columns are searched in panels of this width, so that their states stay in the L1 cache.
@@ -19,42 +23,50 @@ PANEL = 1024
 SHORT = 16
 
 
-@part
-def _precedes(a: Any, b: Any) -> Any:
-    """Return whether `a` is smaller than `b`, or the first NaN."""
-    return (a < b) | ((a != a) & (b == b))
+# Widths of the vectors of columns.
+WIDTHS = (VECTOR, 4, 1)
+# Rows that are compared with elements that stay in registers.
+GROUP = 8
 
 
-@part
-def _follows(a: Any, b: Any) -> Any:
-    """Return whether `a` is larger than `b`, or the first NaN."""
-    return (a > b) | ((a != a) & (b == b))
+def _is_better(a: Vector, b: Vector, finds_least: bool) -> Vector:
+    """Return where `a` is smaller, or larger, than `b`, or the first NaN."""
+    if not a.is_float:
+        return a < b if finds_least else a > b
+    is_number = b.equals(b)
+    is_no_better = a >= b if finds_least else a <= b
+    return is_no_better.choose(is_number.full(0), is_number)
 
 
-# A state: the element, its index, and the number of elements.
-def _locator(is_better: Callable[[Any, Any], Any]) -> Callable[..., None]:
-    @kernel
-    def locate(x: Array, values: Array, places: Array) -> None:
-        n_outer, n, n_inner = x.shape
-        for outer in range(n_outer):
-            for column in range(0, n_inner, PANEL):
-                stop = min(n_inner, column + PANEL)
-                value = values[outer, column:stop]
-                place = places[outer, column:stop]
-                for j in range(len(value)):
-                    value[j] = x[outer, 0, column + j]
-                    place[j] = 0
-                for i in range(1, n):
-                    row = x[outer, i, column:stop]
-                    for j in range(len(value)):
-                        better = is_better(row[j], value[j])
-                        place[j] = i if better else place[j]
-                        value[j] = row[j] if better else value[j]
+def _emit_locate(code: Emitter, block: Block, dtype: np.dtype[Any], finds_least: bool) -> None:
+    """Find the element of each column that is better than all before it, and its index."""
+    n_outer, n, n_inner = (block.integer(word) for word in range(3))
+    x, values = (block.numbers(word, kind_of(dtype)) for word in (3, 4))
+    places, one = block.numbers(5, WORD), code.constant(1)
+    with code.loop(0, n_outer) as outer, code.loop(0, n_inner, PANEL) as first:
+        at, width = outer * n_inner + first, (n_inner - first).least(PANEL)
+        rows = x.start(outer * n * n_inner + first)
+        value, place = values.start(at), places.start(at)
 
-    return locate
+        def start(j: Int, some: int) -> None:
+            value.store(rows.load(j, some), j)
+            place.store(place.full(0, some), j)
 
+        def compare(i: Int, n_rows: int) -> None:
+            def compare_some(j: Int, some: int) -> None:
+                best, where = value.load(j, some), place.load(j, some)
+                for row in range(1, n_rows + 1):
+                    element = rows.load((i + row) * n_inner + j, some)
+                    is_better = _is_better(element, best, finds_least)
+                    best = is_better.choose(element, best)
+                    where = is_better.choose((i + row).as_vector().repeat(some), where)
+                value.store(best, j)
+                place.store(where, j)
 
-_LOCATORS = {np.argmin: _locator(_precedes), np.argmax: _locator(_follows)}
+            code.in_vectors(width, compare_some, WIDTHS)
+
+        code.in_vectors(width, start, WIDTHS)
+        code.in_vectors(n - one, compare, (GROUP, 1))
 
 
 @lru_cache
@@ -94,10 +106,11 @@ def _chunk(x: Array, find: Callable[..., Any], has_locator: bool) -> State:
         values = np.take_along_axis(x, places[:, None], axis=1)[:, 0]
     else:
         turned = x.transpose(2, 1, 0) if n_inner == 1 else x  # short lines side by side
-        turned = read_only_view(np.ascontiguousarray(turned, x.dtype.newbyteorder("=")))
+        turned = np.ascontiguousarray(turned, x.dtype.newbyteorder("="))
         values = np.empty((turned.shape[0], turned.shape[2]), turned.dtype)
         places = np.empty(values.shape, np.intp)
-        _LOCATORS[find](turned, values, places)
+        arrays = (address_of(each) for each in (turned, values, places))
+        call(_emit_locate, (turned.dtype, find is np.argmin), *turned.shape, *arrays)
         values, places = (part.reshape(n_outer, n_inner) for part in (values, places))
     return values, places, np.full(places.shape, n, np.intp)
 

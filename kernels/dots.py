@@ -6,19 +6,22 @@ from typing import Any
 
 import numpy as np
 
-from sharedmem.kernels import sums
-from sharedmem.kernels.compile import kernel, part
-from sharedmem.kernels.loops.intrinsics import fma, on_stack
+from sharedmem.kernels.emitted import call
+from sharedmem.kernels.loops.emit import Block, Emitter
+from sharedmem.kernels.loops.integers import Int
 from sharedmem.kernels.loops.lanes import LANES
-from sharedmem.kernels.loops.layout import Array, read_only_view
+from sharedmem.kernels.loops.layout import Array, address_of
+from sharedmem.kernels.loops.memory import DOUBLE, Table, kind_of
+from sharedmem.kernels.loops.vectors import Vector
 from sharedmem.kernels.reduction import State
-from sharedmem.kernels.sums import compensated
+from sharedmem.kernels.sums import compensated, two_sum
 
-two_sum: Any = part(sums.two_sum)
+# Rows of LANES elements whose products are added to lanes that stay in registers.
+_GROUP = 4
+_WIDTH = 8
 
 
-@part
-def two_product(a: float, b: float) -> tuple[float, float]:
+def two_product(a: Vector, b: Vector) -> tuple[Vector, Vector]:
     """Return the rounded product of `a` and `b`, and its rounding error, exact without underflow.
 
     References
@@ -27,48 +30,41 @@ def two_product(a: float, b: float) -> tuple[float, float]:
     algorithm 3.5.
     """
     product = a * b
-    return product, fma(a, b, -product)
+    return product, a.fma(b, -product)
 
 
-@part
-def _add_products(x: Array, y: Array, width: int, total: Array, lost: Array) -> None:
-    for j in range(width):
-        product, rest = two_product(np.float64(x[j]), np.float64(y[j]))
-        total[j], error = two_sum(total[j], product)
-        lost[j] += error + rest
+def _emit_dot(code: Emitter, block: Block, dtype: np.dtype[Any], n_kinds: int) -> None:
+    """Add the products of elements to the lanes of a sum, and rounding errors to those of another.
 
-
-@kernel
-def _dot(x: Array, y: Array, total: Array, lost: Array) -> None:
-    """Add the products of elements to the lanes of `total`, and rounding errors to `lost`."""
-    whole = len(x) // LANES * LANES
-    for first in range(0, whole, LANES):
-        _add_products(x[first : first + LANES], y[first : first + LANES], LANES, total, lost)
-    _add_products(x[whole:], y[whole:], len(x) - whole, total, lost)
-
-
-_lanes = on_stack(LANES)
-
-
-@kernel
-def _complex_dot(x: Array, y: Array, total: Array, lost: Array) -> None:
-    """Add the products of real and imaginary parts, which are neighbors.
-
-    The first LANES are for parts of the same kind, and the others for those of different kinds.
+    The real and imaginary parts of complex numbers are neighbors. They have lanes for products of
+    parts of the same kind, and others for those of different kinds.
     """
-    crossed = _lanes(y)
-    for first in range(0, len(x), LANES):
-        width = min(LANES, len(x) - first)
-        row, other = x[first : first + width], y[first : first + width]
-        for j in range(0, width, 2):
-            crossed[j] = other[j + 1]
-            crossed[j + 1] = other[j]
-        if width == LANES:
-            _add_products(row, other, LANES, total, lost)
-            _add_products(row, crossed, LANES, total[LANES:], lost[LANES:])
-        else:
-            _add_products(row, other, width, total, lost)
-            _add_products(row, crossed, width, total[LANES:], lost[LANES:])
+    n, lanes = block.integer(2), block.numbers(3, DOUBLE)
+    x, y = (block.numbers(word, kind_of(dtype)) for word in (0, 1))
+    states = Table(lanes, code.constant(n_kinds * LANES), 2)
+
+    def add(first: Int, lane: Int, n_rows: int, width: int) -> None:
+        crossed = [place ^ 1 for place in range(width)]
+        kinds = [states.start(lane + kind * LANES) for kind in range(n_kinds)]
+        sums = [each.load(code.constant(0), width) for each in kinds]
+        for row in range(n_rows):
+            at = first + lane + row * LANES
+            a, b = (side.load(at, width).convert(DOUBLE.type) for side in (x, y))
+            for kind, other in zip(range(n_kinds), (b, b.pick(b, crossed)), strict=False):
+                product, rest = two_product(a, other)
+                total, error = two_sum(sums[kind][0], product)
+                sums[kind] = [total, sums[kind][1] + (error + rest)]
+        for each, vectors in zip(kinds, sums, strict=True):
+            each.store(vectors, code.constant(0))
+
+    def add_rows(row: Int, n_rows: int) -> None:
+        with code.loop(0, LANES, _WIDTH) as lane:
+            add(row * LANES, lane, n_rows, _WIDTH)
+
+    n_rows = n // LANES
+    code.in_vectors(n_rows, add_rows, (_GROUP, 1))
+    first = n_rows * LANES
+    code.in_vectors(n - first, lambda lane, width: add(first, lane, 1, width), (_WIDTH, n_kinds))
 
 
 def has_dot(dtype: np.dtype[Any]) -> bool:
@@ -84,9 +80,9 @@ def dot(x: Array, y: Array) -> State:
     other parts of `y`.
     """
     n_kinds = 2 if x.dtype.kind == "c" else 1
-    kernel = _complex_dot if n_kinds == 2 else _dot
     lanes = np.zeros((2, n_kinds * LANES))
-    kernel(_as_real(x), _as_real(y), *lanes)
+    arrays, n = (address_of(x), address_of(y)), n_kinds * len(x)
+    call(_emit_dot, (x.real.dtype, n_kinds), *arrays, n, address_of(lanes))
     if n_kinds == 1:
         return combine(tuple(lanes))
     return combine(tuple(lanes.reshape(2, 2, LANES // 2, 2).transpose(0, 2, 3, 1)))
@@ -98,7 +94,7 @@ def combine(states: State) -> State:
     with np.errstate(all="ignore"):
         while len(total) > 1:
             even = len(total) // 2 * 2
-            pairs, error = sums.two_sum(total[0:even:2], total[1:even:2])
+            pairs, error = two_sum(total[0:even:2], total[1:even:2])
             total = np.concatenate([pairs, total[even:]])
             lost = np.concatenate([lost[0:even:2] + lost[1:even:2] + error, lost[even:]])
     return total[0], lost[0]
@@ -113,7 +109,3 @@ def value(state: State, conjugate: bool) -> Array:
     parts = compensated(*combine((state[0] * signs, state[1] * signs)))
     number: Array = parts.view(np.complex128)[0]
     return number
-
-
-def _as_real(x: Array) -> Array:
-    return read_only_view(x.view(x.real.dtype))

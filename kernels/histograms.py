@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from sharedmem.kernels.emitted import bits, call
-from sharedmem.kernels.loops.emit import Block, Emitter
+from sharedmem.kernels.loops.emit import Block, Emitter, add_one
 from sharedmem.kernels.loops.integers import Int
 from sharedmem.kernels.loops.layout import Array, address_of, as_numbers, has_kernel
 from sharedmem.kernels.loops.memory import DOUBLE, WORD, Numbers, Table, kind_of
@@ -266,16 +266,10 @@ def _emit_join(code: Emitter, block: Block) -> None:
     code.in_vectors(block.integer(4), join_some, (4, 1))
 
 
-def _add_one(code: Emitter, counts: Numbers, bin: Vector) -> None:
-    """Count an element in a bin."""
-    at = code.integer(bin)
-    counts.store(counts.load(at, 1) + counts.full(1, 1), at)
-
-
 def _emit_tally(code: Emitter, block: Block, dtype: np.dtype[Any]) -> None:
     bins, n, counts = block.numbers(0, kind_of(dtype)), block.integer(1), block.numbers(2, WORD)
     with code.loop(0, n) as at:
-        _add_one(code, counts, bins.load(at, 1))
+        add_one(code, counts, code.integer(bins.load(at, 1)))
 
 
 def _emit_weigh(code: Emitter, block: Block, dtype: np.dtype[Any], summed: np.dtype[Any]) -> None:
@@ -298,7 +292,7 @@ def _emit_count(code: Emitter, block: Block, *form: Any) -> None:
 
     def count(at: Int, width: int) -> None:
         for lane in range(width):
-            _add_one(code, tables.row(lane), found.load(at + lane, 1))
+            add_one(code, tables.row(lane), code.integer(found.load(at + lane, 1)))
 
     with code.loop(0, n_lines) as line:
         code.in_vectors(search.n + 1, clear, (4, 1))

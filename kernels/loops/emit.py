@@ -250,6 +250,13 @@ def entry() -> Emitter:
     return Emitter(ir.Module("kernel"), {}, "entry", [_POINTER], _STATUS)
 
 
+def add_one(code: Emitter, counts: Numbers, place: Int) -> Int:
+    """Add one to a count; return what it was before."""
+    before = counts.load(place, 1)
+    counts.store(before + counts.full(1, 1), place)
+    return code.integer(before)
+
+
 def _values(argument: Any) -> list[Any]:
     if isinstance(argument, Table):
         return [argument.numbers.pointer, argument.length.value]

@@ -94,6 +94,10 @@ class Int:
         """Return the next multiple of a number."""
         return (self + (unit - 1)) // unit * unit
 
+    def count_bits(self) -> Int:
+        """Return how many bits are set."""
+        return Int(self.builder, self.builder.ctpop(self.value))
+
     def as_vector(self) -> Vector:
         """Return this as a vector of one integer."""
         return Vector(self.builder, self.builder.bitcast(self.value, ir.VectorType(_INT, 1)))

@@ -201,12 +201,11 @@ def nonzero(a: ArrayLike) -> tuple[Array, ...]:
         return np.nonzero(data)
     mask = _mask(data)
     grid, starts = _places(mask)
-    shape = np.array(data.shape)
     indices = np.empty((data.ndim, starts[-1]), np.intp)
 
     def locate_chunk(chunk: Chunk) -> None:
         target = indices[:, starts[chunk.index] : starts[chunk.index + 1]]
-        mask_selection.locate(mask[chunk], chunk.start, shape, target)
+        mask_selection.locate(mask[chunk], chunk.start, data.shape, target)
 
     _run(locate_chunk, grid, mask.nbytes + indices.nbytes)
     return tuple(indices)

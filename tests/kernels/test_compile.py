@@ -10,9 +10,11 @@ import pytest
 from numba.core.codegen import JITCodeLibrary
 from numba.core.registry import CPUDispatcher
 
+from sharedmem.kernels import sums
 from sharedmem.kernels.compile import kernel, part
-from sharedmem.kernels.dots import two_sum
 from sharedmem.kernels.loops.intrinsics import on_stack
+
+two_sum = part(sums.two_sum)
 
 
 def test_arguments_are_those_that_numba_would_be_given():

@@ -1,7 +1,6 @@
 """Dot products and norms equal NumPy's, or are more accurate."""
 
 import math
-from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 
 import sharedmem
 from tests.functions.comparing import assert_like, with_workers
-from tests.kernels.oracles import ulps
+from tests.kernels.oracles import exact_dot, ulps
 from tests.kernels.strategies import DTYPES, arrays, arrays_and_axes, dtypes
 
 several = settings(max_examples=15)
@@ -19,12 +18,6 @@ INEXACT = dtypes("f8", "i2", "c16", "f2", "g", ">f8", others=("f4", "c8"))
 @pytest.fixture(autouse=True)
 def small_chunks(tuned):
     tuned(chunk_bytes=256)
-
-
-def exact_dot(a, b):
-    return float(
-        sum(Fraction(x) * Fraction(y) for x, y in zip(a.tolist(), b.tolist(), strict=True))
-    )
 
 
 @several
@@ -40,7 +33,8 @@ def test_dot_and_vdot(a, dtype, seed):
 
 
 @pytest.mark.parametrize("n", [1, 10, 1000, 30_000])
-def test_dot_products_are_within_one_ulp(n):
+def test_dot_products_are_within_one_ulp(n, tuned):
+    tuned(chunk_bytes=1 << 12)
     rng = np.random.default_rng(n)
     for a, b in (
         (rng.random(n), rng.random(n)),
@@ -139,7 +133,8 @@ def test_norms_of_vectors(case, order, keepdims):
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_norms_of_many_elements(order):
+def test_norms_of_many_elements(order, tuned):
+    tuned(chunk_bytes=1 << 12)
     a = np.random.default_rng(0).normal(size=(1100, 70))
     for axis in (0, 1):
         assert_like(sharedmem.norm(a, order, axis), wide_norm(a, order, axis), 1e-12)
@@ -202,7 +197,8 @@ def test_norms_of_empty_arrays():
     assert sharedmem.norm(np.ones((0, 3)), 1, axis=0).tolist() == [0, 0, 0]
 
 
-def test_sums_of_float16_do_not_overflow():
+def test_dot_products_of_float16_do_not_overflow(tuned):
+    tuned(chunk_bytes=1 << 16)
     h = np.full(4_400_000, 0.3, "f2")
     k = h.copy()
     k[2_200_000:] = -0.3
@@ -210,6 +206,10 @@ def test_sums_of_float16_do_not_overflow():
     assert abs(sharedmem.vdot(h, k)) < 1
     x, y = np.random.default_rng(0).standard_normal((2, 4_400_000)).astype("f2")
     assert sharedmem.dot(x, y) == np.float16(np.dot(x.astype(float), y.astype(float)))
+
+
+def test_averages_of_float16_do_not_overflow(tuned):
+    tuned(chunk_bytes=1 << 12)
     for axis in (None, 0, 1):
         a = np.full((300, 300), 3, "f2")
         average, total = sharedmem.average(a, axis, weights=np.full_like(a, 0.5), returned=True)

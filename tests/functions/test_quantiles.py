@@ -167,7 +167,7 @@ def test_all_nan_slices_warn_once():
     assert np.isnan(np.delete(result, 7)).all()
 
 
-@pytest.mark.parametrize("n", [10, 300_000])
+@pytest.mark.parametrize("n", [10, 3000])
 @pytest.mark.parametrize("name", ["median", "quantile", "percentile", "nanmedian", "nanquantile"])
 def test_out_is_checked_for_shape_and_dtype(name, n):
     a = np.arange(float(n)).reshape(2, -1) + 0.75

@@ -10,6 +10,16 @@ def exact_sum(values):
     return math.fsum(values.ravel().tolist())
 
 
+def exact_dot(a, b):
+    """Return the sum of products, which are counted in units of the smallest one of doubles."""
+    unit = 2 * 1074
+    products = 0
+    for x, y in zip(a.tolist(), b.tolist(), strict=True):
+        (p, q), (r, s) = x.as_integer_ratio(), y.as_integer_ratio()
+        products += (p * r << unit) // (q * s)
+    return float(Fraction(products, 1 << unit))
+
+
 def exact_variance(values):
     numbers = [Fraction(value) for value in values.ravel().tolist()]
     mean = sum(numbers) / len(numbers)

@@ -32,7 +32,7 @@ def _code(emit: Emit, form: tuple[Any, ...]) -> machine_code.Code:
         code = entry()
         emit(code, Block(code), *form)
         code.leave()
-        return machine_code.compile_text(str(code.module), unrolls=False)
+        return machine_code.compile_text(str(code.module))
 
     name = f"{emit.__module__.rpartition('.')[2]}-{emit.__name__.removeprefix('_emit_')}"
     return machine_code.load(name, (name, *map(str, form)), make)

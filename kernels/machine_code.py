@@ -166,16 +166,16 @@ def _machine() -> Any:
     )
 
 
-def compile_text(text: str, unrolls: bool = True) -> bytes:
-    """Return the object code of a module in LLVM's language: see :func:`compile_module`."""
-    return compile_module(_llvm().parse_assembly(text), unrolls)
+def compile_text(text: str) -> bytes:
+    """Return the object code of a module in LLVM's language, whose loops are not unrolled.
+
+    They are written as they shall run, and unrolling takes more than half of the time to compile.
+    """
+    return compile_module(_llvm().parse_assembly(text), unrolls=False)
 
 
 def compile_module(module: Any, unrolls: bool = True) -> bytes:
-    """Return the object code of a module of llvmlite, which is optimized.
-
-    Where loops are written as they shall run, it takes half the time not to unroll them.
-    """
+    """Return the object code of a module of llvmlite, which is optimized."""
     llvm = _llvm()
     machine = _machine()
     module.triple, module.data_layout = llvm.get_process_triple(), str(machine.target_data)

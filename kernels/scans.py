@@ -69,7 +69,7 @@ def _code(emit: Callable[..., str], scan: Scan) -> machine_code.Code:
     """Return the machine code of a scan, compiled now if it is in no file."""
 
     def make() -> bytes:
-        return machine_code.compile_text(emit(scan.step, scan.dtype), unrolls=False)
+        return machine_code.compile_text(emit(scan.step, scan.dtype))
 
     name = f"scan-{emit.__name__.removeprefix('emit_')}-{scan.step.name}"
     return machine_code.load(name, (name, scan.dtype.str), make)

@@ -228,7 +228,7 @@ def _code(
 
     def make() -> bytes:
         form = Form(family, identity, *map(kind_of, dtypes))
-        return machine_code.compile_text(emit(form), unrolls=False)
+        return machine_code.compile_text(emit(form))
 
     dtypes = x, state, result
     name = f"{emit.__name__.removeprefix('emit_')}-{family.name}"

@@ -27,6 +27,9 @@ OLD := $(VENV)-0.3.8
 pip = $(1)/pip install --quiet --disable-pip-version-check --no-compile
 install = { $(pip) uv && $(1)/uv pip install --quiet --python $(1)/python $(2); } || $(pip) $(2)
 
+# Tests start Python a thousand times: without bytecode, each time would compile NumPy.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Parts of a target run side by side, and each prints when it has ended.
 ifeq (0,$(MAKELEVEL)$(filter -j% --jobs%,$(MAKEFLAGS)))
 MAKEFLAGS += --jobs=2 --output-sync=target

@@ -1,5 +1,6 @@
 """A cluster of two processes for all tests; a test that leaves anything on it fails."""
 
+import contextlib
 import gc
 import logging
 import time
@@ -82,14 +83,18 @@ def left_on(cluster, client):
 
 def bring_back_both_workers(cluster, client):
     """Wait for the workers: an earlier test may have killed one, which Dask may not restart."""
+    with contextlib.suppress(TimeoutError):
+        client.wait_for_workers(2, timeout=15)
+        return
+    cluster.scale(0)
+    deadline = time.monotonic() + 15
+    while cluster.scheduler.workers and time.monotonic() < deadline:
+        time.sleep(0.05)
+    cluster.scale(2)
     try:
         client.wait_for_workers(2, timeout=15)
     except TimeoutError:
-        cluster.scale(0)
-        while cluster.scheduler.workers:
-            time.sleep(0.05)
-        cluster.scale(2)
-        client.wait_for_workers(2, timeout=30)
+        pytest.fail(f"Dask has not started two workers again: {[*cluster.scheduler.workers]}")
 
 
 @pytest.fixture(autouse=True)

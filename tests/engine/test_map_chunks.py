@@ -110,7 +110,8 @@ def test_a_kernel_that_lets_go_of_the_gil_runs_in_the_process_of_the_caller(opti
 @numba.njit(parallel=True)
 def double_in_parallel(x):
     for i in numba.prange(x.shape[0]):
-        x[i] *= 2
+        for j in range(x.shape[1]):
+            x[i, j] *= 2
 
 
 @pytest.mark.parametrize("make_pool", TEAMS.values(), ids=TEAMS)

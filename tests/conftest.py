@@ -76,6 +76,22 @@ def tuned(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     forget()
 
 
+@pytest.fixture
+def without_kernels() -> Iterator[None]:
+    """Forget compiled expressions, before and after a test that changes what they are made of."""
+    from sharedmem.expressions import fusion, whole_ufuncs
+    from sharedmem.functions.evaluate import _functions
+
+    def forget() -> None:
+        fusion._fuse.cache_clear()
+        whole_ufuncs._forms.clear()
+        _functions.clear()
+
+    forget()
+    yield
+    forget()
+
+
 @pytest.fixture(autouse=True, scope="module")
 def compiled_code_is_frozen() -> Iterator[None]:
     """Exclude the objects that numba keeps from garbage collection, which they slow down."""

@@ -19,7 +19,7 @@ from sharedmem.engine.operands import (
     is_store,
 )
 from sharedmem.engine.regions import Derived, is_same_store
-from sharedmem.engine.runners import ArrayRunner, Arrays, Run, Stream, Together
+from sharedmem.engine.runners import ArrayRunner, Arrays, Run, Stream
 
 if TYPE_CHECKING:
     from sharedmem.cluster.backend import DaskBackend
@@ -66,14 +66,14 @@ class ClusterRunner(ArrayRunner):
         return self.map, seen, targets, True
 
     def ufunc_call(
-        self, ufunc: Any, inputs: Arrays, outs: Arrays
-    ) -> tuple[Together | None, Callable[[int], Run], Arrays, Arrays]:
+        self, inputs: Arrays, outs: Arrays
+    ) -> tuple[bool, Callable[[int], Run], Arrays, Arrays]:
         """Check the arrays that a ufunc writes, and return how it runs."""
         if not self.sees(*inputs, *outs):
-            return super().ufunc_call(ufunc, inputs, outs)
+            return super().ufunc_call(inputs, outs)
         seen, targets = self._sent(inputs, outs)
         self._check(targets, seen)
-        return None, lambda _: self.map, seen, targets
+        return False, lambda _: self.map, seen, targets
 
     def _sent(self, *arrays: Any) -> Any:
         return _as_sent(arrays, self._backend.client)

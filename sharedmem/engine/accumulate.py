@@ -11,9 +11,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.arrays.chunks import Chunk, bytes_a_chunk, chunks
 from sharedmem.arrays.conversion import read_only
-from sharedmem.engine.operands import check_target
+from sharedmem.engine.operands import PLAIN, check_target
 from sharedmem.engine.runners import Run
-from sharedmem.engine.small_arrays import PLAIN
 from sharedmem.kernels import scans
 from sharedmem.kernels.loops.scan_kernels import COLUMNS
 from sharedmem.kernels.machine_code import Share, alone

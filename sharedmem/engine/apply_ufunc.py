@@ -35,7 +35,7 @@ from sharedmem.engine.regions import (
     write,
 )
 from sharedmem.engine.runners import ArrayRunner, run_serially
-from sharedmem.engine.small_arrays import apply_small
+from sharedmem.engine.whole_arrays import apply_whole
 from sharedmem.machine.float_flags import warned_at_caller
 from sharedmem.machine.tuning import tuning
 
@@ -130,9 +130,9 @@ def apply_ufunc(
     [[3.0, 4.0, 5.0], [3.0, 4.0, 5.0]]
     """
     if where is True and order == "K" and not options and type(runner) is ArrayRunner:
-        result = apply_small(ufunc, inputs, out)
-        if result is not None:
-            return result
+        out, is_done = apply_whole(runner, ufunc, inputs, out)
+        if is_done:
+            return out
     n_core_axes = _core_axes(ufunc)
     name = str(getattr(ufunc, "__name__", ufunc))
     if len(inputs) != ufunc.nin:
@@ -141,7 +141,7 @@ def apply_ufunc(
     targets = as_tuple(out)
     if targets and len(targets) != ufunc.nout:
         raise TypeError(f"{name} has {ufunc.nout} outputs, got {len(targets)} in out")
-    together, run, inputs, given = runner.ufunc_call(ufunc, inputs, targets)
+    is_local, run, inputs, given = runner.ufunc_call(inputs, targets)
     given = tuple(map(as_array, given))
     inputs = tuple(x if isinstance(x, Number) else as_array(x) for x in inputs)
     operands, loop = _broadcast(inputs, given, n_core_axes)
@@ -167,8 +167,13 @@ def apply_ufunc(
         # Broadcast operands count as often as they are read: rows and columns make large tables.
         total = sum(part.nbytes for part in arrays)
         has_files = any(map(is_store, arrays))
-        is_plain = not (options or mask is not None or has_files)
-        if not (together and is_plain and together(runner.share(total), task.inputs, outs[0])):
+        is_plain = is_local and not (options or mask is not None or has_files)
+        form = runner.form_of(ufunc, task.inputs) if is_plain else None
+        if (
+            form is None
+            or form.is_small(outs[0])
+            or not form.together(runner.share(total), task.inputs, outs[0])
+        ):
             is_small = total <= tuning.chunk_bytes and not has_files
             grid = [(slice(None),) * len(loop)] if is_small else _cut(arrays, outs, len(loop))
             warned_at_caller(name, run(total) if len(grid) > 1 else run_serially, task, grid)

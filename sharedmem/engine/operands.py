@@ -11,11 +11,15 @@ from numpy.typing import NDArray
 from sharedmem.arrays.chunks import Grid, has_chunks
 from sharedmem.arrays.conversion import as_ndarray, check_plain, has_rules, read_only, unwrapped
 from sharedmem.arrays.mapped_files import reserve
-from sharedmem.arrays.shared_array import is_shared
+from sharedmem.arrays.shared_array import SharedArray, is_shared
 from sharedmem.kernels import Reduction
 from sharedmem.kernels.loops.layout import address_of
 
 Array = NDArray[Any]
+
+# The types of arrays that have no rules of their own.
+PLAIN = frozenset({np.ndarray, SharedArray})
+_PYTHON_NUMBERS = frozenset({bool, int, float, complex})
 
 
 def is_store(a: Any) -> bool:
@@ -42,6 +46,12 @@ def as_array(a: Any) -> Array:
     check_plain(a)
     array: Array = a
     return array
+
+
+def is_number(x: Any) -> bool:
+    """Return whether `x` is a number of Python's or NumPy's, and of no type derived from these."""
+    is_numpys = isinstance(x, np.number | np.bool_) and not isinstance(x, np.timedelta64)
+    return type(x) in _PYTHON_NUMBERS or is_numpys
 
 
 def as_operand(a: Any) -> Array:

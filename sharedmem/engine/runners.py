@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -26,8 +26,24 @@ Run = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
 Stream = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
 Bar = Callable[[int], AbstractContextManager[Callable[[int], object]]]
 Arrays = tuple[Any, ...]
-# ``together(share, inputs, out)`` computes all of `out` by a kernel, and returns whether it could.
-Together = Callable[[Share, Sequence[Any], Any], bool]
+
+
+class Form(Protocol):
+    """A ufunc, or an expression, for inputs of certain types: worked out once."""
+
+    dtype: np.dtype[Any]
+
+    def is_small(self, out: Any) -> bool:
+        """Return whether NumPy computes `out` in less time than threads."""
+        ...
+
+    def by_numpy(self, inputs: Sequence[Any], out: Any) -> None:
+        """Compute all of `out` by NumPy."""
+        ...
+
+    def together(self, share: Share, inputs: Sequence[Any], out: Any) -> bool:
+        """Compute all of `out` by a kernel, if there is one for this; return whether it did."""
+        ...
 
 
 @dataclass(slots=True)
@@ -49,8 +65,8 @@ class ArrayRunner:
         Whether the workers of the pool share all memory with the caller.
     blas_threads : int or None
         Threads of BLAS libraries in each thread that runs ufuncs.
-    together_of : callable
-        Returns the `Together` of a ufunc, or None.
+    form_of : callable
+        ``form_of(ufunc, inputs)`` returns the `Form` of a ufunc, or None.
     """
 
     n_workers: int
@@ -59,7 +75,7 @@ class ArrayRunner:
     imap: Stream
     shares_memory: bool
     blas_threads: int | None
-    together_of: Callable[[Any], Together | None]
+    form_of: Callable[[Any, Sequence[Any]], Form | None]
 
     def run(self, nbytes: int | None, blas_threads: int | None = None) -> Run:
         """Return a function that runs tasks, which release the GIL, in threads of the caller.
@@ -200,14 +216,14 @@ class ArrayRunner:
         return self.run(None) if is_free else self.map, inputs, outs, private_ok
 
     def ufunc_call(
-        self, ufunc: Any, inputs: Arrays, outs: Arrays
-    ) -> tuple[Together | None, Callable[[int], Run], Arrays, Arrays]:
+        self, inputs: Arrays, outs: Arrays
+    ) -> tuple[bool, Callable[[int], Run], Arrays, Arrays]:
         """Check the arrays that a ufunc writes, if they are given, and return how it runs.
 
         Returns
         -------
-        together : callable or None
-            Computes all of an output by one kernel.
+        is_local : bool
+            Whether threads of the caller may compute all of an output together.
         run : callable
             ``run(nbytes)`` returns what runs tasks that read so many bytes together.
         inputs, outs : tuple of array
@@ -216,7 +232,7 @@ class ArrayRunner:
         self.sees(*inputs, *outs)
         check_outs(outs, "out", private_ok=True)
         run = partial(self.run, blas_threads=self.blas_threads)
-        return self.together_of(ufunc), run, inputs, outs
+        return True, run, inputs, outs
 
 
 def run_serially(func: Callable[[Any], Any], sequence: Sequence[Any]) -> list[Any]:

@@ -57,17 +57,20 @@ class Kernel:
         It is not cut if all arrays are as the machine code needs them. Returned are exceptions, as
         by :meth:`__call__`.
         """
-        axes = memory_order(out.strides)
-        *operands, out = parts = [x.transpose(axes) for x in (*operands, out)]
+        parts = [*operands, out]
+        if not all(x.flags.c_contiguous for x in parts):
+            axes = memory_order(out.strides)
+            *operands, out = parts = [x.transpose(axes) for x in parts]
         if out.dtype != self.dtype or not all(map(is_plain, parts)):
             return None
         if share is not None and not is_present(out):
             return None
         is_apart = not any(np.may_share_memory(out, x) for x in operands)
-        return self(operands, out, is_apart and size * out.itemsize >= tuning.streamed_bytes, share)
+        streams = is_apart and size * out.itemsize >= tuning.streamed_bytes
+        return self(operands, out, streams, share or alone)
 
     def __call__(
-        self, operands: Sequence[Any], out: Any, streams: bool, share: Share | None = None
+        self, operands: Sequence[Array], out: Array, streams: bool, share: Share = alone
     ) -> int:
         """Compute `out` from operands of its shape; all are C-contiguous, aligned and native.
 
@@ -84,19 +87,22 @@ class Kernel:
         int
             Exceptions for `float_flags.tell`.
         """
-        noted = 0
-        *operands, out = (part.reshape(-1) for part in (*operands, out))
-        first = -address_of(out) % LINE // self.dtype.itemsize if streams else 0
-        if first:
-            noted = self([x[:first] for x in operands], out[:first], streams=False)
-            operands, out = [x[first:] for x in operands], out[first:]
-        streams = streams and address_of(out) % LINE == 0
-        addresses = [address_of(a) for a in (out, *operands)]
+        parts = out, *operands
+        addresses = [address_of(a) for a in parts]
+        noted = first = 0
+        if streams:
+            first = min(-addresses[0] % LINE // self.dtype.itemsize, out.size)
+            noted = self._compute(addresses, first, False, alone) if first else 0
+            addresses = [at + first * a.itemsize for at, a in zip(addresses, parts, strict=True)]
+            streams = addresses[0] % LINE == 0
+        return noted | self._compute(addresses, out.size - first, streams, share)
+
+    def _compute(self, addresses: Sequence[int], size: int, streams: bool, share: Share) -> int:
         numbers = [address_of(a) for a in self.numbers]
-        head = [0] * 8 + [out.size, streams, tuning.expression_claim_length, 0]
+        head = [0] * 8 + [size, streams, tuning.expression_claim_length, 0]
         block = _words(*head, *addresses, 0, *numbers)
-        (share or alone)(self.code, ctypes.addressof(block))
-        return noted | block[_NOTED]
+        share(self.code, ctypes.addressof(block))
+        return block[_NOTED]
 
 
 def _words(*values: int) -> ctypes.Array[ctypes.c_int64]:

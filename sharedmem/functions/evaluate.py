@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,14 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.arrays.chunks import chunks
-from sharedmem.arrays.shared_array import allocate
 from sharedmem.engine.line_view import memory_order
 from sharedmem.engine.operands import as_array, common_shape
-from sharedmem.engine.runners import ArrayRunner
-from sharedmem.engine.small_arrays import common_form
 from sharedmem.expressions.binding import Computation, bind
 from sharedmem.expressions.fusion import fuse
+from sharedmem.expressions.kernel import Kernel
 from sharedmem.expressions.language import CONSTANTS, Steps, names_in, parse
+from sharedmem.expressions.whole_ufuncs import kind_of
 from sharedmem.kernels.machine_code import Share
 from sharedmem.machine.tuning import tuning
 from sharedmem.pool.mapreduce import current_pool
@@ -102,56 +100,42 @@ def evaluate(
     >>> sharedmem.evaluate("out / in_", {"out": a, "in_": 2}).tolist()
     [0.0, 0.125, 0.25, 0.375, 0.5]
     """
-    if arrays is None and type(expression) is str:
-        result = _evaluate_small(expression, named, out)
-        if result is not None:
-            return result
-    steps = parse(expression)
-    given = _given({*names_in(steps)}, {} if arrays is None else arrays, named)
-    values = {name: _as_operand(value) for name, value in given.items()}
     with np.errstate(all="ignore"):
-        bound, names, scalars = bind(steps, values)
-        operands = [values[name] for name in names]
-        size = math.prod(common_shape([x.shape for x in operands]))
-        dtypes = tuple(np.dtype(x.dtype) for x in operands)
-        function = _Function(expression, bound, dtypes, tuple(scalars), size)
+        function, operands = _bound(expression, arrays, named)
         return current_pool().apply_ufunc(function, *operands, out=out)
 
 
-def _evaluate_small(expression: str, named: dict[str, Any], out: Any) -> Any:
-    """Return the value of an expression of small arrays of one shape; None of others."""
-    operands = named.values()
-    shape = common_form(operands if out is None else (*operands, out))
-    if shape is None or not named or type(current_pool().runner) is not ArrayRunner:
-        return None
-    function, names, dtype = _function_of(expression, *((k, a.dtype) for k, a in named.items()))
-    if out is not None and (out.dtype != dtype or not out.flags.writeable):
-        return None
-    if math.prod(shape) > tuning.expression_piece_length:
-        return None
-    with np.errstate(all="ignore"):
-        result = function.compute([named[name] for name in names], function.scalars)
-    if out is None:
-        out = allocate(shape, dtype, range(len(shape)))
-    out[...] = result
-    return out
+MAX_FUNCTIONS = 256
+_functions: dict[Any, tuple[_Function, list[str]]] = {}
 
 
-@functools.lru_cache(256)
-def _function_of(
-    expression: str, *operands: tuple[str, np.dtype[Any]]
-) -> tuple[_Function, list[str], np.dtype[Any]]:
-    """Return the function of an expression, its operands, and its dtype, for arrays of dtypes."""
+def _bound(expression: str, arrays: Any, named: dict[str, Any]) -> tuple[_Function, list[Any]]:
+    """Return an expression for these types, which is worked out once, and its arrays."""
+    key = _key(expression, named) if arrays is None else None
+    if key in _functions:
+        function, names = _functions[key]
+        return function, [named[name] for name in names]
     steps = parse(expression)
-    examples = _given(
-        {*names_in(steps)}, {}, {name: np.empty(1, dtype) for name, dtype in operands}
-    )
-    with np.errstate(all="ignore"):
-        bound, names, scalars = bind(steps, examples)
-        dtypes = tuple(examples[name].dtype for name in names)
-        function = _Function(expression, bound, dtypes, tuple(scalars), 1)
-        nothing = [examples[name][:0] for name in names]
-        return function, names, np.asarray(function.compute(nothing, scalars)).dtype
+    given = _given({*names_in(steps)}, {} if arrays is None else arrays, named)
+    values = {name: _as_operand(value) for name, value in given.items()}
+    bound, names, scalars = bind(steps, values)
+    operands = [values[name] for name in names]
+    size = math.prod(common_shape([x.shape for x in operands]))
+    dtypes = tuple(np.dtype(x.dtype) for x in operands)
+    function = _Function(expression, bound, dtypes, tuple(scalars), size)
+    if key is not None:
+        if len(_functions) >= MAX_FUNCTIONS:
+            _functions.clear()
+        _functions[key] = function, names
+    return function, operands
+
+
+def _key(expression: str, named: dict[str, Any]) -> Any:
+    """Return what the function of an expression depends on; None if it is not only of arrays."""
+    kinds = [(kind_of(x), np.shape(x)) for x in named.values()]
+    if type(expression) is not str or any(kind is None for kind, _ in kinds):
+        return None
+    return expression, *named, *kinds
 
 
 def _as_operand(value: Any) -> Any:
@@ -184,6 +168,9 @@ def _given(used: set[str], arrays: Any, named: dict[str, Any]) -> dict[str, Any]
     return found
 
 
+_UNKNOWN = object()
+
+
 @dataclass(eq=False)
 class _Function:
     """An expression that can be called like a ufunc, on a chunk of each operand."""
@@ -196,12 +183,37 @@ class _Function:
     nout = 1
 
     def __post_init__(self) -> None:
-        """Compile the expression for arrays that are not small."""
+        """Compile nothing before it is known that it is needed."""
         self.__name__, self.nin = self.text, len(self.dtypes)
-        is_long = self.size > tuning.expression_piece_length
-        made_from = self.steps, self.dtypes, self.scalars
-        self.kernel = fuse(*made_from, is_exact=False) if is_long else None
         self.compute = Computation(self.steps)
+        self.form = self
+        self._kernel: Any = _UNKNOWN
+        self._dtype: Any = None
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of results."""
+        if self._dtype is None:
+            nothing = [np.empty(0, dtype) for dtype in self.dtypes]
+            self._dtype = np.asarray(self.compute(nothing, self.scalars)).dtype
+        return self._dtype  # type: ignore[no-any-return]
+
+    @property
+    def kernel(self) -> Kernel | None:
+        """The machine code; None of small arrays, and if NumPy has to compute."""
+        if self.is_small():
+            return None
+        if self._kernel is _UNKNOWN:
+            self._kernel = fuse(self.steps, self.dtypes, self.scalars, is_exact=False)
+        return self._kernel  # type: ignore[no-any-return]
+
+    def is_small(self, _: Any = None) -> bool:
+        """Return whether NumPy computes all in less time than threads."""
+        return self.size <= tuning.expression_piece_length
+
+    def by_numpy(self, operands: Sequence[Any], out: Array) -> None:
+        """Compute all of `out`, which may be an operand."""
+        out[...] = self.compute(operands, self.scalars)
 
     def __reduce__(self) -> Any:
         """Pickle without the machine code: another process compiles its own."""
@@ -226,9 +238,10 @@ class _Function:
 
         If not, the arrays have to be cut into pieces first.
         """
-        if self.kernel is None:
-            return False
-        return self.kernel.compute_whole(operands, out, self.size, share) is not None
+        kernel = self.kernel
+        return kernel is not None and (
+            kernel.compute_whole(operands, out, self.size, share) is not None
+        )
 
     def _empty_result(self, operands: tuple[Array, ...], out: tuple[Array, ...]) -> Any:
         if self.kernel is None:

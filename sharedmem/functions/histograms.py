@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sharedmem.arrays.conversion import as_ndarray, check_plain
-from sharedmem.engine.operands import as_array, in_memory, is_store
-from sharedmem.engine.small_arrays import PLAIN
+from sharedmem.engine.operands import PLAIN, as_array, in_memory, is_store
 from sharedmem.functions.binning import can_weigh, in_cells
 from sharedmem.functions.chunkwise import reduce
 from sharedmem.functions.extrema import minmax

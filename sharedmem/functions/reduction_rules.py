@@ -14,10 +14,9 @@ from numpy.lib.array_utils import normalize_axis_index
 
 from sharedmem.arrays.conversion import has_rules
 from sharedmem.engine.derived_arrays import masked
-from sharedmem.engine.operands import as_array, as_operand, check_disk, in_memory
+from sharedmem.engine.operands import PLAIN, as_array, as_operand, check_disk, in_memory
 from sharedmem.engine.plans import NumberPlan
 from sharedmem.engine.reduce import Axis
-from sharedmem.engine.small_arrays import PLAIN
 from sharedmem.errors import warn_caller
 from sharedmem.functions.chunkwise import any_chunk, reduce, threads_of_caller
 from sharedmem.functions.nonfinite import warn_nonfinite

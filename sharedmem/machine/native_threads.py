@@ -49,6 +49,7 @@ declare i32 @pthread_attr_setdetachstate(ptr, i32)
 declare i32 @pthread_attr_destroy(ptr)
 declare i32 @pthread_create(ptr, ptr, ptr, ptr)
 declare i32 @pthread_setname_np(i64, ptr)
+declare i32 @pthread_setschedparam(i64, i32, ptr)
 declare i32 @pthread_sigmask(i32, ptr, ptr)
 declare void @{pause_name}({pause_type})
 
@@ -120,10 +121,12 @@ down:
   br label %idle
 }}
 
-define i32 @start(ptr %team, ptr %mask) {{
+define i32 @start(ptr %team, ptr %mask, i32 %policy) {{
   %attributes = alloca [8 x i64]
   %thread = alloca i64
   %before = alloca [16 x i64]
+  %priority = alloca i32
+  store i32 0, ptr %priority
   %1 = call i32 @pthread_attr_init(ptr %attributes)
   %2 = call i32 @pthread_attr_setstacksize(ptr %attributes, i64 {stack})
   %3 = call i32 @pthread_attr_setdetachstate(ptr %attributes, i32 1)
@@ -136,6 +139,7 @@ define i32 @start(ptr %team, ptr %mask) {{
 name:
   %number = load i64, ptr %thread
   %7 = call i32 @pthread_setname_np(i64 %number, ptr @name)
+  %8 = call i32 @pthread_setschedparam(i64 %number, i32 %policy, ptr %priority)
   br label %end
 end:
   ret i32 %failed
@@ -214,7 +218,7 @@ class _Team:
         )
         find = load_functions("threads", (text,), lambda: compile_text(text))
         address, number = ctypes.c_void_p, ctypes.c_int32
-        self._start = ctypes.CFUNCTYPE(number, address, address)(find("start"))
+        self._start = ctypes.CFUNCTYPE(number, address, address, number)(find("start"))
         self.run_address = find("run")
         self.run = ctypes.CFUNCTYPE(number, address, address, address, number)(self.run_address)
         # Threads use this memory until the process ends: it is never freed.
@@ -229,8 +233,11 @@ class _Team:
         if self._n_threads < n_threads:
             blocked = sum(1 << (number - 1) for number in signal.valid_signals() - SYNCHRONOUS)
             mask = (ctypes.c_uint64 * 16)(blocked)
+            policy = os.sched_getscheduler(0)
+            # A thread that wakes on the core of its caller would else take it from the caller.
+            policy = os.SCHED_BATCH if policy == os.SCHED_OTHER else policy
             with self._lock:
-                while self._n_threads < n_threads and not self._start(self.address, mask):
+                while self._n_threads < n_threads and not self._start(self.address, mask, policy):
                     self._n_threads += 1
             spin = _SPIN_NANOSECONDS if self._n_threads < cpu_count() else 0
             place = self.address + _LINE * _WORDS.index("spin.at")

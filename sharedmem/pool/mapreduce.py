@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Self
 
 from sharedmem.engine.apply_ufunc import apply_ufunc
@@ -331,7 +331,7 @@ class MapReduce(PoolState):
         shares = not backend.uses_processes
         return backend.array_runner(
             ArrayRunner(
-                n_workers, self._bar, self.map, self.imap, shares, self._blas_threads, _together_of
+                n_workers, self._bar, self.map, self.imap, shares, self._blas_threads, _form_of
             )
         )
 
@@ -352,10 +352,10 @@ class MapReduce(PoolState):
         return reduce_array(self.runner, *args, **options)
 
 
-def _together_of(ufunc: Any) -> Any:
-    from sharedmem.expressions.whole_ufuncs import together_of  # which few programs need
+def _form_of(ufunc: Any, inputs: Sequence[Any]) -> Any:
+    from sharedmem.expressions.whole_ufuncs import form_of  # which few programs need
 
-    return together_of(ufunc)
+    return form_of(ufunc, inputs)
 
 
 def MapReduceByThread(np: int | None = None) -> MapReduce:  # noqa: N802 - the name is 0.3.8's

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import sharedmem
-from sharedmem.expressions import fusion, libmvec
+from sharedmem.expressions import libmvec
 from tables import vector_functions
 
 ULPS = 4
@@ -18,13 +18,11 @@ def small_pieces(tuned):
 
 
 @pytest.fixture
-def without_vectors(monkeypatch):
+def without_vectors(monkeypatch, without_kernels):
     monkeypatch.setattr(libmvec, "_library", lambda: None)
     libmvec._address.cache_clear()
-    fusion._fuse.cache_clear()
     yield
     libmvec._address.cache_clear()
-    fusion._fuse.cache_clear()
 
 
 def evaluate(name, *arguments):

@@ -206,6 +206,20 @@ def test_threads_block_signals():
     assert ended.returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("own", "theirs"), [("SCHED_OTHER", "SCHED_BATCH"), ("SCHED_IDLE", "SCHED_IDLE")]
+)
+def test_threads_that_wake_take_no_core_from_others(own, theirs):
+    program = (f"import os; os.sched_setscheduler(0, os.{own}, os.sched_param(0))\n" + PROGRAM) + (
+        "time.sleep(0.1)\n"
+        "for task in os.listdir('/proc/self/task'):\n"
+        "    if open(f'/proc/self/task/{task}/comm').read() == 'sharedmem\\n':\n"
+        f"        print(os.sched_getscheduler(int(task)) == os.{theirs})\n"
+    )
+    ended = run_python(program, capture_output=True, text=True)
+    assert ended.stdout == "True\n", ended.stderr
+
+
 def test_a_crash_in_a_thread_is_reported():
     # The other thread reads at address 0; the caller counts until then.
     crash = TEXT.replace(

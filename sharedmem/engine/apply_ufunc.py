@@ -35,7 +35,7 @@ from sharedmem.engine.regions import (
     write,
 )
 from sharedmem.engine.runners import ArrayRunner, run_serially
-from sharedmem.engine.whole_arrays import apply_whole
+from sharedmem.engine.whole_arrays import apply_whole, compute_together
 from sharedmem.machine.float_flags import warned_at_caller
 from sharedmem.machine.tuning import tuning
 
@@ -168,12 +168,7 @@ def apply_ufunc(
         total = sum(part.nbytes for part in arrays)
         has_files = any(map(is_store, arrays))
         is_plain = is_local and not (options or mask is not None or has_files)
-        form = runner.form_of(ufunc, task.inputs) if is_plain else None
-        if (
-            form is None
-            or form.is_small(outs[0])
-            or not form.together(runner.share(total), task.inputs, outs[0])
-        ):
+        if not (is_plain and compute_together(runner, ufunc, total, task.inputs, outs[0])):
             is_small = total <= tuning.chunk_bytes and not has_files
             grid = [(slice(None),) * len(loop)] if is_small else _cut(arrays, outs, len(loop))
             warned_at_caller(name, run(total) if len(grid) > 1 else run_serially, task, grid)

@@ -57,6 +57,19 @@ def apply_whole(
     return out, form.together(share, inputs, out)
 
 
+def compute_together(
+    runner: ArrayRunner, ufunc: Any, nbytes: int, inputs: Sequence[Any], out: Any
+) -> bool:
+    """Compute all of a large `out` by one kernel, if there is one for it; return whether it did.
+
+    All inputs are broadcast to its shape, and `nbytes` are read and written.
+    """
+    form = runner.form_of(ufunc, inputs)
+    if form is None or form.is_small(out):
+        return False
+    return form.together(runner.share(nbytes), inputs, out)
+
+
 def _can_write(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], arrays: list[Array]) -> bool:
     """Return whether a result can be written to `out` while the arrays are read."""
     if type(out) not in PLAIN or out.shape != shape or out.dtype != dtype:

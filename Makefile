@@ -46,7 +46,8 @@ docs: $(VENV)/with-test $(VENV)/with-docs
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --nitpicky --quiet docs build/docs/html
 	$(BIN)/pytest -q tests/docs
 
-test: kernels pools unit callers doctests lint types
+# The longest first.
+test: unit kernels callers pools types doctests lint
 
 # Tests that compile many kernels, for minutes. They have a process of their own: it grows to more
 # than a gigabyte, which would make every fork in the other tests slow.

@@ -181,6 +181,13 @@ class Emitter:
         """Call a function of the C library that takes nothing and returns an int."""
         self.builder.call(self._extern(name, _STATUS), [])
 
+    def of_c(self, name: str, x: Vector) -> Vector:
+        """Return a function of the C library of a vector of one float64."""
+        double = DOUBLE.type
+        number = self.builder.bitcast(x.value, double)
+        result = self.builder.call(self._extern(name, double, double), [number])
+        return x.like(self.builder.bitcast(result, x.value.type))
+
     def claim(self, counter: Numbers, n: Int | int) -> Int:
         """Add to a number that threads share, at once; return what it was before."""
         value = self._int(n).value

@@ -63,6 +63,9 @@ class Int:
     def __mod__(self, other: Int | int) -> Int:
         return self._calculate(self.builder.urem, other)
 
+    def __rshift__(self, other: Int | int) -> Int:
+        return self._calculate(self.builder.lshr, other)
+
     def __and__(self, other: Int | int) -> Int:
         return self._calculate(self.builder.and_, other)
 

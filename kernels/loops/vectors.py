@@ -81,7 +81,7 @@ class Vector:
 
     def fma(self, factor: Vector, summand: Vector) -> Vector:
         """Return ``self * factor + summand``, rounded once."""
-        return self._call("fma", factor, summand)
+        return self.apply("fma", factor, summand)
 
     def bits(self) -> Vector:
         """Return the bits of float64 as integers."""
@@ -112,8 +112,16 @@ class Vector:
         other = count if isinstance(count, Vector) else self.full(count)
         return self.like(self.builder.shl(self.value, other.value))
 
+    def shift_signed(self, count: int) -> Vector:
+        """Return these integers shifted to the right, with copies of the sign from the left."""
+        return Vector(self.builder, self.builder.ashr(self.value, self.full(count).value))
+
+    def signed(self) -> Vector:
+        """Return these integers as signed ones."""
+        return Vector(self.builder, self.value)
+
     def __abs__(self) -> Vector:
-        return self._call("fabs")
+        return self.apply("fabs")
 
     def __lt__(self, other: Vector) -> Vector:
         return self._compare("<", other)
@@ -201,7 +209,8 @@ class Vector:
         instruction = getattr(self.builder, "f" + name if self.is_float else name)
         return self.like(instruction(self.value, other.value))
 
-    def _call(self, name: str, *others: Vector) -> Vector:
+    def apply(self, name: str, *others: Vector) -> Vector:
+        """Return a function of these numbers, and of others, that LLVM has by this name."""
         kind = self.value.type
         values = [self.value, *(other.value for other in others)]
         signature = ir.FunctionType(kind, [kind] * len(values))

@@ -2,138 +2,175 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from sharedmem.kernels.compile import kernel, part
-from sharedmem.kernels.loops.intrinsics import on_stack
-from sharedmem.kernels.loops.layout import Array
-
-Word = Any  # an unsigned number of 64 bits
-Key = tuple[Word, Word, Word]
+from sharedmem.kernels.emitted import bits, call
+from sharedmem.kernels.loops.emit import Block, Emitter
+from sharedmem.kernels.loops.integers import Int
+from sharedmem.kernels.loops.layout import Array, address_of
+from sharedmem.kernels.loops.memory import DOUBLE, WORD, Numbers, Table, kind_of
+from sharedmem.kernels.loops.vectors import Vector
 
 # The number of counters in a group, whose words stay in the L1 cache.
 WIDTH = 256
+# Counters whose words are computed side by side, and elements that are made of them so.
+LANES = 8
 
-_MULTIPLIER_0, _MULTIPLIER_1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
-_WEYL_0, _WEYL_1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
-LOW_HALF, HALF, ONE = np.uint64(0xFFFFFFFF), np.uint64(32), np.uint64(1)
-_NOT_IN_53_BITS = np.uint64(11)
+_MULTIPLIERS, _WEYL = (0xD2511F53, 0xCD9E8D57), (0x9E3779B9, 0xBB67AE85)
+LOW_HALF, HALF = 0xFFFFFFFF, 32
+SHORT = kind_of(np.dtype(np.uint32))
 
-# The words of a group of counters.
-counter_words = on_stack(4, WIDTH)
+# The words of the block of a filler; its parameters follow.
+OUT, N, FIRST, KEY, PARAMETERS = 0, 1, 2, 3, 6
 
 
-@kernel
-def philox(c0: Word, c1: Word, c2: Word, c3: Word, k0: Word, k1: Word) -> tuple[Word, ...]:
+class Key(NamedTuple):
+    """The key of a stream: two words of a key of Philox, and a word of its counter."""
+
+    k0: Int
+    k1: Int
+    stream: Int
+
+
+def key_of(block: Block, word: int) -> Key:
+    """Return the key that begins at a word of a block."""
+    return Key(*(block.integer(at) for at in range(word, word + 3)))
+
+
+def philox(counter: Sequence[Vector], key: Sequence[Vector]) -> list[Vector]:
     """Return the four words of 32 bits of a counter and a key, which are such words, too.
+
+    All of them are in 64 bits.
 
     References
     ----------
     J. K. Salmon, M. A. Moraes, R. O. Dror, D. E. Shaw, Parallel random numbers: as easy as 1, 2, 3,
     SC11 (2011), Philox4x32-10.
     """
+    (c0, c1, c2, c3), (k0, k1) = counter, key
     for _ in range(10):
-        p0, p1 = c0 * _MULTIPLIER_0, c2 * _MULTIPLIER_1
-        c0, c1, c2, c3 = (
-            (p1 >> HALF) ^ c1 ^ k0, p1 & LOW_HALF, (p0 >> HALF) ^ c3 ^ k1, p0 & LOW_HALF
-        )  # fmt: skip
-        k0, k1 = (k0 + _WEYL_0) & LOW_HALF, (k1 + _WEYL_1) & LOW_HALF
-    return c0, c1, c2, c3
+        p0, p1 = (c * c.full(by) for c, by in zip((c0, c2), _MULTIPLIERS, strict=True))
+        c0, c1 = (p1 >> HALF) ^ c1 ^ k0, p1 & LOW_HALF
+        c2, c3 = (p0 >> HALF) ^ c3 ^ k1, p0 & LOW_HALF
+        k0, k1 = ((k + k.full(by)) & LOW_HALF for k, by in zip((k0, k1), _WEYL, strict=True))
+    return [c0, c1, c2, c3]
 
 
-@kernel
-def fill_words(first: Word, key: Key, words: Array) -> None:
-    """Fill `words`, of shape (4, WIDTH), from the counters ``first, first + 1, ...``."""
-    k0, k1, stream = key
-    for j in range(WIDTH):
-        counter = first + np.uint64(j)
-        words[0, j], words[1, j], words[2, j], words[3, j] = philox(
-            counter & LOW_HALF, counter >> HALF, np.uint64(0), stream, k0, k1
-        )
+def write_words(code: Emitter, first: Int, k0: Int, k1: Int, stream: Int, words: Numbers) -> None:
+    """Write four rows of WIDTH words, from the counters ``first, first + 1, ...``."""
+    k0, k1, stream = (number & LOW_HALF for number in (k0, k1, stream))
+    key = [number.as_vector().repeat(LANES) for number in (k0, k1)]
+    with code.loop(0, WIDTH, LANES) as j:
+        lanes = (first + j).as_vector().repeat(LANES)
+        counter = lanes + lanes.places()
+        last = stream.as_vector().repeat(LANES)
+        found = philox([counter & LOW_HALF, counter >> HALF, lanes.full(0), last], key)
+        for row, numbers in enumerate(found):
+            words.store(numbers, j + row * WIDTH)
 
 
-@kernel
-def further_words(element: Word, attempt: Word, key: Key) -> tuple[Word, Word]:
+def further_words(code: Emitter, element: Int, attempt: Int, key: Key) -> tuple[Vector, Vector]:
     """Return two words of 64 bits that no other element and no other attempt gets."""
-    k0, k1, stream = key
-    a, b, c, d = philox(element & LOW_HALF, element >> HALF, attempt, stream, k0, k1)
-    return (a << HALF) | b, (c << HALF) | d
+    words = code.on_stack(WORD, 2)
+    code.call(_write_further_words, element, attempt, *key, words)
+    a, b = (words.load(code.constant(at), 1) for at in (0, 1))
+    return unsigned(a), unsigned(b)
 
 
-@part
-def join(high: Any, low: Any) -> Word:
-    """Join two words of 32 bits to one of 64."""
-    return (np.uint64(high) << HALF) | np.uint64(low)
+def _write_further_words(
+    code: Emitter, element: Int, attempt: Int, k0: Int, k1: Int, stream: Int, words: Numbers
+) -> None:
+    counter = [element & LOW_HALF, element >> HALF, attempt, stream]
+    a, b, c, d = philox([each.as_vector() for each in counter], [k0.as_vector(), k1.as_vector()])
+    words.store((a << HALF) | b, code.constant(0))
+    words.store((c << HALF) | d, code.constant(1))
 
 
-@part
-def unit(word: Word) -> Any:
+def unsigned(words: Vector) -> Vector:
+    """Return words as unsigned ones."""
+    return Vector(words.builder, words.value, is_signed=False)
+
+
+def join(halves: Sequence[Numbers], at: Int, width: int) -> Vector:
+    """Return words of 64 bits, joined of upper and lower halves."""
+    first, second = (half.load(at, width).convert(WORD.type) for half in halves)
+    return (first << HALF) | second
+
+
+def unit(word: Vector) -> Vector:
     """Return a number in [0, 1) from the upper 53 bits of a word."""
-    return np.float64(np.int64(word >> _NOT_IN_53_BITS)) * 2.0**-53
+    number = (word >> 11).signed().convert(DOUBLE.type)
+    return number * number.full(2.0**-53)
 
 
-@part
-def open_unit(word: Word) -> Any:
+def open_unit(word: Vector) -> Vector:
     """Return a number in (0, 1), whose logarithm is finite."""
-    return unit(word) + 2.0**-54
+    number = unit(word)
+    return number + number.full(2.0**-54)
 
 
-def filler(fill_group: Callable[..., None], n_values: int) -> Callable[..., None]:
-    """Make the kernel that fills part of an array; an element depends on its number alone.
+# ``make(out, number, words)`` makes WIDTH elements of rows of words of as many counters; `number`
+# is that of the first element.
+Make = Callable[[Numbers, Int, list[Numbers]], None]
+
+
+@dataclass(frozen=True)
+class Filler:
+    """A kernel that fills part of an array; an element depends on its number alone.
 
     Elements are numbered in C order, and made in groups of ``n_values * WIDTH``: counter j of a
     group gives its elements j, WIDTH + j, and so on.
 
-    Parameters
+    Attributes
     ----------
-    fill_group : callable
-        ``fill_group(values, first, words, key, parameters)`` makes one group, from the words of
-        its counters and the number of its first element.
+    name : str
+        Under which its machine code is kept: no other filler has it.
     n_values : int
         The number of elements made from one counter.
-
-    Returns
-    -------
-    callable
-        ``fill(out, first, key, parameters)``.
-    """
-    length = n_values * WIDTH
-    group = on_stack(length)
-
-    @kernel
-    def fill(out: Array, first: int, key: Key, parameters: Any) -> None:
-        words, values = counter_words(np.uint32), group(out)
-        start = -(first % length)
-        while start < len(out):
-            number = np.uint64(first + start)
-            fill_words(number // np.uint64(n_values), key, words)
-            if start >= 0 and start + length <= len(out):
-                fill_group(out[start : start + length], number, words, key, parameters)
-            else:
-                fill_group(values, number, words, key, parameters)
-                for at in range(max(start, 0), min(start + length, len(out))):
-                    out[at] = values[at - start]
-            start += length
-
-    return fill
-
-
-def pair_filler(fill_half: Callable[..., None]) -> Callable[..., None]:
-    """Make the filler whose elements are made from two words each.
-
-    Parameters
-    ----------
-    fill_half : callable
-        ``fill_half(values, first, high, low, key, parameters)`` makes WIDTH elements.
+    emit : callable
+        ``emit(code, block)`` reads the parameters from a block, and returns :data:`Make`.
     """
 
-    @part
-    def fill_group(values: Array, first: Word, words: Array, key: Key, parameters: Any) -> None:
-        fill_half(values[:WIDTH], first, words[0], words[1], key, parameters)
-        second = first + np.uint64(WIDTH)
-        fill_half(values[WIDTH:], second, words[2], words[3], key, parameters)
+    name: str
+    n_values: int
+    emit: Callable[[Emitter, Block], Make]
 
-    return filler(fill_group, 2)
+    def __call__(self, out: Array, first: int, key: Any, parameters: Sequence[Any]) -> None:
+        """Fill a contiguous line, whose first element is number `first` of its array."""
+        words = [*map(int, key), *map(_word, parameters)]
+        call(_emit_fill, (out.dtype, self), address_of(out), len(out), first, *words)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def _word(parameter: Any) -> int:
+    if isinstance(parameter, np.ndarray):
+        return address_of(parameter)
+    return bits(float(parameter)) if isinstance(parameter, (float, np.floating)) else int(parameter)
+
+
+def _emit_fill(code: Emitter, block: Block, dtype: np.dtype[Any], filler: Filler) -> None:
+    kind, key, make = kind_of(dtype), key_of(block, KEY), filler.emit(code, block)
+    out, n, first = block.numbers(OUT, kind), block.integer(N), block.integer(FIRST)
+    length, n_rows = filler.n_values * WIDTH, 4 // filler.n_values
+    words, room = code.on_stack(SHORT, 4 * WIDTH), code.on_stack(kind, length)
+    start = code.variable(code.constant(0) - first % length)
+    with code.repeat() as groups:
+        at = start.get()
+        groups.leave_if(at >= n)
+        number = first + at
+        code.call(write_words, number // filler.n_values, *key, words)
+        is_whole = (at >= 0) & (at + (length - 1) < n)
+        target, other = (Table(each, n, 1) for each in (out.start(at), room))
+        values = target.where(is_whole, other).numbers
+        with code.loop(0, filler.n_values) as value:
+            rows = [words.start((value * n_rows + row) * WIDTH) for row in range(n_rows)]
+            make(values.start(value * WIDTH), number + value * WIDTH, rows)
+        with code.unless(is_whole), code.loop(at.greatest(0), n.least(at + length)) as i:
+            out.store(room.load(i - at, 1), i)
+        start.set(at + length)

@@ -1,6 +1,6 @@
 """Machine code: made from LLVM's language, kept in files, and called by address.
 
-Code that is in a file is loaded without numba, whose import takes longer than most calls.
+It does without numba, whose import takes longer than most calls.
 """
 
 # mypy: allow-untyped-calls
@@ -171,16 +171,11 @@ def compile_text(text: str) -> bytes:
 
     They are written as they shall run, and unrolling takes more than half of the time to compile.
     """
-    return compile_module(_llvm().parse_assembly(text), unrolls=False)
-
-
-def compile_module(module: Any, unrolls: bool = True) -> bytes:
-    """Return the object code of a module of llvmlite, which is optimized."""
-    llvm = _llvm()
-    machine = _machine()
+    llvm, machine = _llvm(), _machine()
+    module = llvm.parse_assembly(text)
     module.triple, module.data_layout = llvm.get_process_triple(), str(machine.target_data)
-    options = llvm.create_pipeline_tuning_options(speed_level=2 if unrolls else 1)
-    options.loop_unrolling = unrolls
+    options = llvm.create_pipeline_tuning_options(speed_level=1)
+    options.loop_unrolling = False
     passes = llvm.create_pass_builder(machine, options)
     passes.getModulePassManager().run(module, passes)
     return bytes(machine.emit_object(module))
@@ -188,13 +183,8 @@ def compile_module(module: Any, unrolls: bool = True) -> bytes:
 
 def assemble(text: str) -> Code:
     """Return the function ``entry`` of a module in LLVM's language; its code is in no file."""
-    return link(compile_text(text))
-
-
-def link(object_code: bytes) -> Code:
-    """Return the function ``entry`` of object code that is in no file."""
     with lock:
-        engine = _link(object_code)
+        engine = _link(compile_text(text))
     address = engine.get_function_address("entry")
     call: Any = _PROTOTYPE(address)
     call.engine = engine  # which owns the code

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from sharedmem.kernels import factors
-from sharedmem.kernels.loops.layout import Array, has_kernel, is_whole, read_only_view
+from sharedmem.kernels.loops.layout import Array, has_kernel, is_whole
 from sharedmem.kernels.loops.lines import vector_family
 from sharedmem.kernels.loops.pieces import KernelSpec, by_kernel, combine_states
 from sharedmem.kernels.loops.vectors import Vector
@@ -118,7 +118,7 @@ def _scaled(chunk: Callable[..., State], result: np.dtype[Any]) -> LineReduction
 
 
 def _complex_chunk(x: Array, result: np.dtype[Any]) -> State:
-    x = read_only_view(np.ascontiguousarray(x, np.complex128))
+    x = np.ascontiguousarray(x, np.complex128)
     product = np.ones((x.shape[0], x.shape[2]), np.complex128)
     exponent = np.zeros(product.shape)
     factors.multiply_complex(x, product, exponent)

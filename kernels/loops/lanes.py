@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
-
-import numpy as np
 
 from sharedmem.kernels.loops.emit import Emitter
 from sharedmem.kernels.loops.integers import Int
@@ -21,12 +18,6 @@ WIDTHS = (8, 1)
 
 # Lines are transposed in squares of this width.
 _SQUARE = 4
-
-# In kernels of numba: an index of this type is never negative, so that the compiler need not test
-# whether it counts from the end, which costs time both to run and to compile.
-index = np.uint64
-# For a literal as an argument, numba would compile a part again.
-number: Any = np.int64
 
 # Combines two states, of as many vectors as a state has parts.
 Fold = Callable[[Sequence[Vector], Sequence[Vector]], Sequence[Vector]]

@@ -59,10 +59,3 @@ def strided(x: Array) -> tuple[Array, int, int]:
     if x.flags.c_contiguous:
         return x, x.shape[1] * x.shape[2], x.shape[2]
     return x, x.strides[0] // itemsize, x.strides[1] // itemsize
-
-
-def read_only_view(x: Array) -> Array:
-    """Return a view that cannot be written to, which is the one form that kernels compile for."""
-    view = x.view()
-    view.flags.writeable = False
-    return view

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.arrays.conversion import read_only
 from sharedmem.engine.long_lines import as_plain, pieces_of
 from sharedmem.engine.runners import Run
 from sharedmem.kernels import counting
@@ -62,4 +61,4 @@ def argsort_bytes(run: Run, a: Array) -> Array:
 
 def _keys(run: Run, a: Array) -> tuple[Array, np.uint8]:
     """Return elements as unsigned bytes, and the bit of their sign, by which they are ordered."""
-    return read_only(as_plain(run, a).view(np.uint8)), np.uint8(0x80 if a.dtype.kind == "i" else 0)
+    return as_plain(run, a).view(np.uint8), np.uint8(0x80 if a.dtype.kind == "i" else 0)

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.arrays.chunks import Chunk, chunks
-from sharedmem.arrays.conversion import read_only
 from sharedmem.engine.long_lines import as_plain, natural_runs, pieces_of
 from sharedmem.engine.operands import is_store
 from sharedmem.engine.regions import read
@@ -98,7 +97,7 @@ def order_statistics(run: Run, a: Array, ranks: Sequence[int]) -> Array:
     """
     if len(ranks) > tuning.quantile_ranks:
         return np.partition(a, ranks)[ranks]
-    a = read_only(as_plain(run, a))
+    a = as_plain(run, a)
     runs = natural_runs(run, a, limit=1)
     if runs is not None:
         return a[::-1][ranks] if runs.falls[0] else a[ranks]
@@ -206,7 +205,7 @@ class OfStored:
         """Read a chunk, as kernels take it."""
         values = read(self.store, chunk)
         native = values.dtype.newbyteorder("=")
-        return read_only(np.ascontiguousarray(values, native).reshape(-1))
+        return np.ascontiguousarray(values, native).reshape(-1)
 
 
 @dataclass(frozen=True)

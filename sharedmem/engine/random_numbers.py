@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.arrays.chunks import bytes_a_chunk, chunks
-from sharedmem.arrays.conversion import read_only
 from sharedmem.arrays.shared_array import populate
 from sharedmem.engine.runners import Run
 from sharedmem.kernels.random import permutations
@@ -79,7 +78,7 @@ def permute(
 
     def scatter(index: int) -> None:
         (part,) = grid[index]
-        some = read_only(np.ascontiguousarray(items(part)))
+        some = np.ascontiguousarray(items(part))
         permutations.scatter(some, part.start, shift, buckets_key, places[index].copy(), out)
 
     def shuffle(bucket: int) -> None:

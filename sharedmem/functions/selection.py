@@ -11,7 +11,6 @@ from numpy.lib.array_utils import normalize_axis_index
 from numpy.typing import ArrayLike, NDArray
 
 from sharedmem.arrays.chunks import Chunk, Grid, bytes_a_chunk, chunks
-from sharedmem.arrays.conversion import read_only
 from sharedmem.arrays.shared_array import populate
 from sharedmem.engine.line_view import memory_order
 from sharedmem.engine.operands import check_disk, in_memory
@@ -160,7 +159,9 @@ def compress(
         if word is None or data.dtype.hasobject:
             target[...] = part[mask[chunk].view(bool)]
         else:
-            mask_selection.keep(mask[chunk], _read_only(part).view(word), target.view(word))
+            mask_selection.keep(
+                mask[chunk], np.require(part, requirements=["C", "A"]).view(word), target.view(word)
+            )
 
     _run(keep_chunk, grid, line.nbytes)
     return result
@@ -266,7 +267,7 @@ def _mask(a: Array) -> Array:
         mask = np.empty(a.shape, bool)
         grid = chunks(a, memory_order(a.strides), nbytes=bytes_a_chunk(a.nbytes))
         _run(lambda chunk: np.not_equal(a[chunk], 0, out=mask[chunk]), grid, a.nbytes)
-    return _read_only(mask.reshape(-1)).view(np.uint8)
+    return mask.reshape(-1).view(np.uint8)
 
 
 def _places(mask: Array) -> tuple[Grid, list[int]]:
@@ -274,11 +275,6 @@ def _places(mask: Array) -> tuple[Grid, list[int]]:
     grid = chunks(mask, nbytes=bytes_a_chunk(8 * mask.nbytes) // 8)
     counts: list[int] = _run(lambda chunk: mask_selection.count(mask[chunk]), grid, mask.nbytes)
     return grid, [0, *np.cumsum(counts).tolist()]
-
-
-def _read_only(x: Array) -> Array:
-    """Return a view or copy in the only layout that kernels are compiled for."""
-    return read_only(np.require(x, requirements=["C", "A"]))
 
 
 def _run(task: Callable[[Chunk], Any], grid: Grid, nbytes: int) -> list[Any]:

@@ -66,9 +66,9 @@ def test_the_architecture_page_follows_the_layers():
 
 
 @pytest.mark.parametrize("path", KERNELS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_kernels_import_numpy_and_numba_only(path):
+def test_kernels_import_numpy_and_llvmlite_only(path):
     roots = {name.partition(".")[0] for name in imports(path)}
-    assert roots - {*sys.stdlib_module_names} <= {"numpy", "numba", "llvmlite", "sharedmem"}
+    assert roots - {*sys.stdlib_module_names} <= {"numpy", "llvmlite", "sharedmem"}
     assert "multiprocessing" not in roots
 
 

@@ -1,8 +1,9 @@
 """Print how long the first calls of functions take: ever, and in a new process.
 
-``python benchmarks/tables/cold_starts.py [FUNCTION...]`` prints seconds. Each call is the first one
-of a process, after the imports of NumPy and of this package; it imports whatever else it needs. It
-is made with an empty cache, and again in new processes, which find the kernels on disk.
+``python benchmarks/tables/cold_starts.py [FUNCTION...] [--dtype DTYPE]`` prints seconds. Each call
+is the first one of a process, after the imports of NumPy and of this package; it imports whatever
+else it needs. It is made with an empty cache, and again in new processes, which find the kernels on
+disk.
 """
 
 from __future__ import annotations
@@ -16,18 +17,23 @@ import tempfile
 
 from sharedmem.cli import warming
 
-# Functions that take integers only; all others are called with half a million float64.
+# Functions that take integers only, or floats only, whatever dtype is asked for.
 OF_INTEGERS = {"bincount", "random.integers"}
+OF_FLOATS = {"random.exponential", "random.normal", "random.uniform"}
+# Functions that compile in each process, and how they are called.
+COMPILED_ANEW = {
+    "apply_ufunc": "sharedmem.apply_ufunc(numpy.add, a, a)",
+    "evaluate": "sharedmem.evaluate('a * a + 1', a=a)",
+}
 CALL = """
 import os, pathlib, sys, time
 import numpy, sharedmem
 from sharedmem.cli import warming
 from sharedmem.kernels import machine_code
 machine_code.folders = lambda: [pathlib.Path(os.environ["NUMBA_CACHE_DIR"])]  # and no others
-task = warming.Task({name!r}, {dtype!r})
 a = warming.values({dtype!r})
 start = time.perf_counter()
-warming.call(task, a)
+{call}
 print(time.perf_counter() - start)
 """
 # What others cost: numba itself, and a plain parallel loop of it.
@@ -77,12 +83,17 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("functions", nargs="*", metavar="FUNCTION")
-    names = parser.parse_args().functions or warming.functions()
+    parser.add_argument("--dtype", default="float64")
+    options = parser.parse_args()
+    names = options.functions or [*warming.functions(), *COMPILED_ANEW]
     print("| first call | nothing on disk | new process |\n| --- | --- | --- |")
     rows = {"`import numba`": IMPORT, "numba, sum by `prange`": LOOP}
     for name in names:
-        dtype = "int64" if name in OF_INTEGERS else "float64"
-        rows[f"`{name}`"] = CALL.format(name=name, dtype=dtype)
+        dtype = "int64" if name in OF_INTEGERS else options.dtype
+        if name in OF_FLOATS and not dtype.startswith("float"):
+            continue
+        call = f"warming.call(warming.Task({name!r}, {dtype!r}), a)"
+        rows[f"`{name}`"] = CALL.format(dtype=dtype, call=COMPILED_ANEW.get(name, call))
     for title, code in rows.items():
         first, later = first_and_later(code)
         print(f"| {title} | {first:.2f} s | {later:.2f} s |", flush=True)

@@ -87,7 +87,7 @@ def _print_info(_: Namespace) -> int:
 
 def _print_stats(options: Namespace) -> int:
     check(options)
-    from sharedmem.cli import report  # which imports numba
+    from sharedmem.cli import report
 
     parts = open_arrays(options)
     if options.plot is not None and len(parts) > MAX_PANELS:
@@ -139,7 +139,7 @@ def _warm(options: Namespace) -> int:
     names = options.functions or functions
     tasks = [warming.Task(name, dtype) for name in names for dtype in options.dtype]
     before = set(folder.glob("*.code"))
-    importlib.import_module("numba")  # once, before the fork
+    importlib.import_module("llvmlite.binding")  # once, before the fork
     with _local_pool(options) as pool:
         pool.map(warming.warm, tasks)
     n_new = len(set(folder.glob("*.code")) - before)

@@ -62,7 +62,7 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "random.uniform": lambda a: random.uniform(size=a.size, dtype=a.dtype),
 }
 # These run a function of the user, or compile in each process.
-_OTHERS = {"apply_ufunc", "evaluate", "map_chunks", "map_overlap", "reduce"}
+OTHERS = {"apply_ufunc", "evaluate", "map_chunks", "map_overlap", "reduce"}
 
 
 class Task(NamedTuple):
@@ -79,7 +79,12 @@ def functions() -> list[str]:
         for name in dir(sharedmem)
         if getattr(getattr(sharedmem, name), "__module__", "").startswith("sharedmem.functions")
     }
-    return sorted(found - _OTHERS | _CALLS.keys())
+    drawn = {
+        f"random.{name}"
+        for name, function in inspect.getmembers(random, inspect.isfunction)
+        if function.__module__ == random.__name__ and not name.startswith("_")
+    }
+    return sorted(found - OTHERS | drawn)
 
 
 def values(dtype: str) -> Array:

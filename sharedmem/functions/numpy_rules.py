@@ -9,7 +9,15 @@ import numpy as np
 
 from sharedmem.functions.average_rules import Average, NanAverage, masked_variance
 from sharedmem.functions.reduction_rules import Extremum, Position, Rule, Total, Truth
-from sharedmem.kernels import counts, extrema, nan_reductions, products, sums, variances
+from sharedmem.kernels import (
+    arg_extrema,
+    counts,
+    extrema,
+    nan_reductions,
+    products,
+    sums,
+    variances,
+)
 
 
 def _minmax(a: Any, **options: Any) -> Any:
@@ -18,15 +26,6 @@ def _minmax(a: Any, **options: Any) -> Any:
 
 def _range(ends: tuple[Any, Any]) -> Any:
     return np.subtract(ends[1], ends[0])
-
-
-def _position(name: str) -> Any:
-    def kernel(dtype: Any) -> Any:
-        from sharedmem.kernels import arg_extrema  # takes long, and only these functions need it
-
-        return getattr(arg_extrema, name)(dtype)
-
-    return kernel
 
 
 _EMPTY = "Mean of empty slice"
@@ -55,8 +54,8 @@ STD  = Average(numpy=np.std, warning=_SHORT, typed_by=np.var,
                of_masked=functools.partial(masked_variance, takes_root=True),
                kernel=lambda dtype, result, _, ddof: variances.deviation(dtype, result, ddof))
 
-ARGMIN = Position(numpy=np.argmin, kernel=_position("argmin"))
-ARGMAX = Position(numpy=np.argmax, kernel=_position("argmax"))
+ARGMIN = Position(numpy=np.argmin, kernel=arg_extrema.argmin)
+ARGMAX = Position(numpy=np.argmax, kernel=arg_extrema.argmax)
 
 # Those that skip NaN. To nanmin and nanmax, NaT is NaN, too; to all others, only floats have it.
 NANSUM  = Total(numpy=np.nansum,  kernel=nan_reductions.add,      ufunc=np.add,      plain=SUM)
@@ -73,6 +72,6 @@ NANVAR  = NanAverage(numpy=np.nanvar, plain=VAR, warning=f"{_SHORT}.", inputs="f
 NANSTD  = NanAverage(numpy=np.nanstd, plain=STD, warning=f"{_SHORT}.", inputs="f", results="f",
                      longdouble=False, typed_by=np.var, finish=np.sqrt,
                      kernel=lambda dtype, _, ddof: nan_reductions.variance(dtype, ddof))
-NANARGMIN = Position(numpy=np.nanargmin, kernel=_position("nanargmin"), plain=ARGMIN)
-NANARGMAX = Position(numpy=np.nanargmax, kernel=_position("nanargmax"), plain=ARGMAX)
+NANARGMIN = Position(numpy=np.nanargmin, kernel=arg_extrema.nanargmin, plain=ARGMIN)
+NANARGMAX = Position(numpy=np.nanargmax, kernel=arg_extrema.nanargmax, plain=ARGMAX)
 # fmt: on

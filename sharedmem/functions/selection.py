@@ -159,9 +159,8 @@ def compress(
         if word is None or data.dtype.hasobject:
             target[...] = part[mask[chunk].view(bool)]
         else:
-            mask_selection.keep(
-                mask[chunk], np.require(part, requirements=["C", "A"]).view(word), target.view(word)
-            )
+            words = np.require(part, requirements=["C", "A"]).view(word)
+            mask_selection.keep(mask[chunk], words, target.view(word))
 
     _run(keep_chunk, grid, line.nbytes)
     return result
@@ -267,7 +266,7 @@ def _mask(a: Array) -> Array:
         mask = np.empty(a.shape, bool)
         grid = chunks(a, memory_order(a.strides), nbytes=bytes_a_chunk(a.nbytes))
         _run(lambda chunk: np.not_equal(a[chunk], 0, out=mask[chunk]), grid, a.nbytes)
-    return mask.reshape(-1).view(np.uint8)
+    return mask.reshape(-1).view(np.uint8, np.ndarray)
 
 
 def _places(mask: Array) -> tuple[Grid, list[int]]:

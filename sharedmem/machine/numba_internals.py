@@ -22,7 +22,7 @@ def compiler_locks() -> Iterator[AbstractContextManager[Any]]:
     llvm = getattr(sys.modules.get("llvmlite.binding.ffi"), "lib", None)
     ours = sys.modules.get("sharedmem.kernels.machine_code")
     for lock in (
-        getattr(ours, "lock", None),  # the first: numba compiles while it is held
+        getattr(ours, "lock", None),
         getattr(numba, "global_compiler_lock", None),
         getattr(llvm, "_lock", None),
     ):

@@ -12,7 +12,7 @@ from sharedmem.kernels.loops.integers import Flag, Int
 from sharedmem.kernels.loops.layout import Array, address_of
 from sharedmem.kernels.loops.memory import WORD, Kind, Numbers, kind_of
 from sharedmem.kernels.loops.vectors import VECTOR, Vector
-from sharedmem.kernels.natural_runs import end_of_run, less
+from sharedmem.kernels.natural_runs import Neighbors, less
 
 DType = np.dtype[Any]
 
@@ -152,13 +152,13 @@ class _Runs:
 
 
 def _emit_keep(code: Emitter, block: Block, dtype: DType) -> None:
-    runs = _Runs(code, block, kind_of(dtype))
+    runs, line = _Runs(code, block, kind_of(dtype)), Neighbors(code, block, 1, dtype)
     start, stop, share = (block.integer(word) for word in range(4, 7))
     place, n_out = code.variable(start), code.variable(code.constant(0))
     with code.repeat() as parts:
         at = place.get()
         parts.leave_if(at >= stop)
-        end = end_of_run(code, runs.x, at, stop, code.flag(holds=False))
+        end = line.end(at, stop, line.rises)
         first = code.variable(at)
         runs.keep(first, end)
         n_out.set(n_out.get() + (first.get() - at) * 2)

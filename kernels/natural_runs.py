@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,17 +11,21 @@ from sharedmem.kernels.emitted import RESULT, call
 from sharedmem.kernels.loops.emit import Block, Emitter
 from sharedmem.kernels.loops.integers import Flag, Int
 from sharedmem.kernels.loops.layout import Array, address_of
-from sharedmem.kernels.loops.memory import BYTE, WORD, Numbers, kind_of
+from sharedmem.kernels.loops.memory import BYTE, WORD, kind_of
 from sharedmem.kernels.loops.vectors import Vector
 
 # Neighbors that are compared at once.
 STEP = 32
+# The ways of runs. Flat ones, which go on as rising and as falling ones, are those of one element
+# and, if falling runs may have ties, of elements with the same bits.
+FLAT, RISES, FALLS = range(3)
 
 
-def find_runs(x: Array, start: int, stop: int, starts: Array, falls: Array) -> int:
-    """Find the natural runs of a part of a line: nondecreasing or strictly decreasing ones.
+def find_runs(x: Array, start: int, stop: int, starts: Array, ways: Array, ties: bool) -> int:
+    """Find the natural runs of a part of a line: nondecreasing ones, and decreasing ones.
 
-    A strictly falling run has no equal elements, so reversing it keeps a sort stable.
+    A strictly decreasing run has no equal elements, so reversing it keeps a sort stable. Where
+    equal elements have the same bits, a sort of values does not show that they were reversed.
 
     Parameters
     ----------
@@ -29,8 +34,10 @@ def find_runs(x: Array, start: int, stop: int, starts: Array, falls: Array) -> i
         The bounds of the part, which is not empty.
     starts : ndarray of intp, shape (m,)
         Filled with the first index of each run.
-    falls : ndarray of bool, shape (m,)
-        Filled with whether each run is decreasing.
+    ways : ndarray of uint8, shape (m,)
+        Filled with the way of each run.
+    ties : bool
+        Whether falling runs may have neighbors with the same bits.
 
     Returns
     -------
@@ -41,8 +48,22 @@ def find_runs(x: Array, start: int, stop: int, starts: Array, falls: Array) -> i
     ----------
     T. Peters, listsort.txt, in CPython's Objects folder, 2002.
     """
-    arrays = address_of(x), address_of(starts), address_of(falls)
-    return call(_emit_runs, (x.dtype,), len(starts), *arrays, start, stop)
+    arrays = address_of(x), address_of(starts), address_of(ways)
+    return call(_emit_runs, (x.dtype, ties), len(starts), *arrays, start, stop)
+
+
+def turn_run(x: Array, run: tuple[int, int], part: tuple[int, int], out: Array) -> None:
+    """Write the indices that sort a falling run stably, of elements whose first tie is in a part.
+
+    Parameters
+    ----------
+    x : ndarray of numbers, shape (n,), C-contiguous
+    run, part : (start, stop)
+        The bounds of the run, and those of the part of it.
+    out : ndarray of intp, shape (n,)
+        The indices come to the places of the run.
+    """
+    call(_emit_turn, (x.dtype,), address_of(x), *run, *part, address_of(out))
 
 
 def less(a: Vector, b: Vector) -> Vector:
@@ -51,37 +72,90 @@ def less(a: Vector, b: Vector) -> Vector:
     return (b <= a).choose(is_number.full(0), is_number)
 
 
-def end_of_run(code: Emitter, x: Numbers, at: Int, stop: Int, falls: Flag) -> Int:
-    """Return where a run from `at` ends, at most at `stop`."""
+class Neighbors:
+    """Elements of a line, compared with the ones before them."""
 
-    def goes_on(end: Int, width: int) -> Flag:
-        fall = less(x.load(end, width), x.load(end - 1, width))
-        return code.lanes(fall).equals(falls.choose((1 << width) - 1, 0))
+    def __init__(self, code: Emitter, block: Block, word: int, dtype: np.dtype[Any]) -> None:
+        self._code, self.x = code, block.numbers(word, kind_of(dtype))
+        self._bits = block.numbers(word, kind_of(np.dtype(f"u{dtype.itemsize}")))
 
-    end = code.variable(at + 1)
-    for width in (STEP, 1):
-        with code.repeat() as steps:
-            steps.leave_if(end.get() + width > stop)
-            steps.leave_if(~goes_on(end.get(), width))
-            end.set(end.get() + width)
-    found: Int = end.get()
-    return found
+    def rises(self, at: Int, width: int) -> Flag:
+        """Return whether no element sorts before the one before it."""
+        return ~self._code.any(less(self.x.load(at, width), self.x.load(at - 1, width)))
+
+    def falls(self, at: Int, width: int) -> Flag:
+        """Return whether each element sorts before the one before it."""
+        return self._in_all(less(self.x.load(at, width), self.x.load(at - 1, width)))
+
+    def sinks(self, at: Int, width: int) -> Flag:
+        """Return whether each element sorts before the one before it, or has the same bits."""
+        falls = less(self.x.load(at, width), self.x.load(at - 1, width))
+        return self._in_all(falls | self._same(at, width))
+
+    def stays(self, at: Int, width: int) -> Flag:
+        """Return whether each element has the same bits as the one before it."""
+        return self._in_all(self._same(at, width))
+
+    def end(
+        self,
+        at: Int,
+        stop: Int,
+        goes_on: Callable[[Int, int], Flag],
+        widths: Sequence[int] = (STEP, 1),
+    ) -> Int:
+        """Return the first place after `at` where a run does not go on, or `stop`.
+
+        So many neighbors as `widths` are compared at once.
+        """
+        end = self._code.variable(at + 1)
+        for width in widths:
+            with self._code.repeat() as steps:
+                steps.leave_if(end.get() + width > stop)
+                steps.leave_if(~goes_on(end.get(), width))
+                end.set(end.get() + width)
+        found: Int = end.get()
+        return found
+
+    def _same(self, at: Int, width: int) -> Vector:
+        return self._bits.load(at, width).equals(self._bits.load(at - 1, width))
+
+    def _in_all(self, holds: Vector) -> Flag:
+        return self._code.lanes(holds).equals((1 << holds.width) - 1)
 
 
-def _emit_runs(code: Emitter, block: Block, dtype: np.dtype[Any]) -> None:
+def _emit_runs(code: Emitter, block: Block, dtype: np.dtype[Any], ties: bool) -> None:
     limit, start, stop = (block.integer(word) for word in (0, 4, 5))
-    x, starts, falls = (
-        block.numbers(word, kind) for word, kind in ((1, kind_of(dtype)), (2, WORD), (3, BYTE))
-    )
+    line = Neighbors(code, block, 1, dtype)
+    starts, ways = block.numbers(2, WORD), block.numbers(3, BYTE)
     n, at = code.variable(code.constant(0)), code.variable(start)
     with code.repeat() as runs:
         first, count = at.get(), n.get()
         runs.leave_if(first >= stop)
         n.set(count + 1)
         runs.leave_if(count >= limit)
-        second = (first + 1).least(stop - 1)  # no element falls from itself
-        fall = less(x.load(second, 1), x.load(first, 1))
+        second = line.end(first, stop, line.stays) if ties else first + 1
+        last = second.least(stop - 1)  # no element falls from itself
+        falls = code.any(less(line.x.load(last, 1), line.x.load(first, 1)))
         starts.store(first.as_vector(), count)
-        falls.store(fall.ones(falls.full(0, 1)), count)
-        at.set(end_of_run(code, x, first, stop, code.any(fall)))
+        way = falls.choose(FALLS, (second >= stop).choose(FLAT, RISES))
+        ways.store(way.as_vector(), count)
+        with code.when(falls):
+            at.set(line.end(last, stop, line.sinks if ties else line.falls))
+        with code.unless(falls):
+            at.set(line.end(last, stop, line.rises))
     block.counter(RESULT).store(n.get().as_vector(), code.constant(0))
+
+
+def _emit_turn(code: Emitter, block: Block, dtype: np.dtype[Any]) -> None:
+    line, out = Neighbors(code, block, 0, dtype), block.numbers(5, WORD)
+    start, stop, first, last = (block.integer(word) for word in range(1, 5))
+    place = code.variable(first)
+    with code.when(first > start):
+        place.set(line.end(first - 1, stop, line.stays, (1,)))
+    with code.repeat() as ties:
+        at = place.get()
+        ties.leave_if(at >= last)
+        end = line.end(at, stop, line.stays, (1,))
+        with code.loop(at, end) as i:
+            out.store(i.as_vector(), start + stop - end + (i - at))
+        place.set(end)

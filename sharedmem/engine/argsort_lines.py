@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.arrays.conversion import read_only
-from sharedmem.engine.byte_sorting import argsort_bytes
+from sharedmem.engine.counting_sort import argsort_bytes
 from sharedmem.engine.long_lines import (
     NaturalRuns,
     as_plain,
@@ -18,7 +18,7 @@ from sharedmem.engine.long_lines import (
 )
 from sharedmem.engine.nearly_sorted_lines import Displaced, find_displaced
 from sharedmem.engine.runners import Run
-from sharedmem.engine.sort_lines import merge_runs, reversed_runs, sort_unordered
+from sharedmem.engine.sort_lines import merge_runs, sort_unordered
 from sharedmem.kernels import merging, packing
 from sharedmem.kernels.packing import FLOATING, SIGNED, TIME, UNSIGNED
 from sharedmem.machine.tuning import tuning
@@ -109,30 +109,30 @@ def _argsort_ordered(run: Run, a: Array, n_workers: int) -> Array | None:
     numbers = a.view(np.int64) if a.dtype.kind in "mM" else a
     if not is_comparable(numbers):
         return None
-    runs = natural_runs(run, numbers, tuning.natural_runs)
-    backwards = reversed_runs(run, numbers) if runs is None else None
-    moved = find_displaced(run, numbers) if runs is None and backwards is None else None
-    if runs is not None:
-        out = _merge_natural(run, numbers, runs)
-    elif backwards is not None and backwards[1].n_levels == 0:
-        out = _turn(run, backwards[0])
-    elif moved is not None:
-        out = _put_back(run, numbers, moved, n_workers)
+    for ties in (False, True):
+        runs = natural_runs(run, numbers, tuning.natural_runs, ties)
+        if runs is not None:
+            out = _merge_natural(run, numbers, runs, ties)
+            break
     else:
-        return None
+        moved = find_displaced(run, numbers)
+        if moved is None:
+            return None
+        out = _put_back(run, numbers, moved, n_workers)
     if a.dtype.kind in "mM":  # NaT is the smallest number, and comes last
         n_nat = int(np.searchsorted(numbers, NAT, "right", sorter=out))
         out = np.roll(out, -n_nat) if n_nat else out
     return out
 
 
-def _merge_natural(run: Run, a: Array, runs: NaturalRuns) -> Array:
-    """Return the indices that sort a line, from its natural runs."""
+def _merge_natural(run: Run, a: Array, runs: NaturalRuns, ties: bool) -> Array:
+    """Return the indices that sort a line, from its natural runs, whose falls may have ties."""
+    bounds, falls = runs.bounds, runs.falls
+    if len(falls) == 1:  # the other run is empty
+        runs = NaturalRuns([*bounds, len(a)], [*falls, False])
     out = np.empty(len(a), np.intp)
-    if runs.n_levels == 0:
-        runs.indices(run, out)
-        return out
-    x, scratch = read_only(a), np.empty_like(out) if runs.n_levels > 1 else out
+    scratch = np.empty_like(out) if runs.n_levels > 1 or ties else out
+    x = read_only(a)
 
     def merge_positions(_: Array, *task: Any) -> None:
         merging.merge_positions(x, x, *task)
@@ -140,28 +140,13 @@ def _merge_natural(run: Run, a: Array, runs: NaturalRuns) -> Array:
     def merge_indices(source: Array, *task: Any) -> None:
         merging.merge_indices(x, read_only(source), *task)
 
-    merge_runs(run, runs, scratch, out, scratch, merge_indices, merge_positions)
-    return out
-
-
-def _turn(run: Run, line: Array) -> Array:
-    """Return the indices that sort the reverse of a sorted line: equal elements are in order."""
-    out = np.empty(len(line), np.intp)
-
-    def turn(piece: slice) -> None:
-        # Of the groups of equal elements, those that begin in the piece.
-        start, stop = (
-            int(np.searchsorted(line, line[at - 1], "right")) if at else 0
-            for at in (piece.start, piece.stop)
-        )
-        part = line[start:stop]
-        a, b = part[:-1], part[1:]
-        starts = np.insert(1 + np.flatnonzero((a < b) | ((a == a) & (b != b))), 0, 0)
-        stops = np.append(starts[1:], len(part))
-        first = np.repeat(len(line) - start - starts - stops, stops - starts)
-        out[start:stop] = first + np.arange(len(part))
-
-    run(turn, pieces_of(len(line), line.itemsize))
+    if ties:
+        source = scratch if runs.n_levels % 2 else out
+        runs.indices(run, x, source)
+        runs = NaturalRuns(runs.bounds, [False] * len(runs.falls))
+        merge_runs(run, runs, source, out, scratch, merge_indices, merge_indices)
+    else:
+        merge_runs(run, runs, x, out, scratch, merge_indices, merge_positions)
     return out
 
 

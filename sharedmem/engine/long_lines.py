@@ -42,7 +42,7 @@ def as_plain(run: Run, a: Array, out: Array | None = None) -> Array:
 
 @dataclass(frozen=True)
 class NaturalRuns:
-    """Runs that are ascending, or strictly descending.
+    """Runs that are ascending, or descending.
 
     Attributes
     ----------
@@ -71,20 +71,21 @@ class NaturalRuns:
             rising = a[start:stop][::-1] if falls else a[start:stop]
             out[part] = rising[part.start - start : part.stop - start]
 
-        self._each(run, pieces_of(len(a), a.itemsize), copy_part)
+        self._each(run, a, copy_part)
 
-    def indices(self, run: Run, out: Array) -> None:
-        """Write the indices of the elements, with falling runs reversed."""
+    def indices(self, run: Run, a: Array, out: Array) -> None:
+        """Write the indices of the elements, with falling runs reversed, but not their ties."""
+        x = read_only(a)
 
         def write_part(start: int, stop: int, part: slice, falls: bool) -> None:
-            first, step = (start + stop - 1 - part.start, -1) if falls else (part.start, 1)
-            out[part] = np.arange(first, first + step * (part.stop - part.start), step)
+            if falls:
+                kernels.turn_run(x, (start, stop), (part.start, part.stop), out)
+            else:
+                out[part] = np.arange(part.start, part.stop)
 
-        self._each(run, pieces_of(len(out), out.itemsize), write_part)
+        self._each(run, out, write_part)
 
-    def _each(
-        self, run: Run, pieces: list[slice], func: Callable[[int, int, slice, bool], None]
-    ) -> None:
+    def _each(self, run: Run, line: Array, func: Callable[[int, int, slice, bool], None]) -> None:
         """Call a function on the bounds of each run, the part of it in a piece, and its fall."""
 
         def do(piece: slice) -> None:
@@ -93,10 +94,45 @@ class NaturalRuns:
                 if first < last:
                     func(start, stop, slice(first, last), falls)
 
-        run(do, pieces)
+        run(do, pieces_of(len(line), line.itemsize))
 
 
-def natural_runs(run: Run, a: Array, limit: int) -> NaturalRuns | None:
+def look_at_pieces(
+    run: Run, look: Callable[[slice], tuple[int, Any]], pieces: list[slice], most: int
+) -> list[Any] | None:
+    """Look at each piece of a line, unless there is too much to see.
+
+    Parameters
+    ----------
+    run : callable
+        ``run(func, sequence)`` gives the list of ``func(item)``, from threads.
+    look : callable
+        Returns a count, and what is found in a piece.
+    pieces : list of slice
+    most : int
+
+    Returns
+    -------
+    list or None
+        What is found in each piece, or None if the counts add up to more than `most`.
+    """
+    counts: list[int] = []
+
+    def look_and_count(piece: slice) -> Any:
+        if sum(counts) > most:
+            return None
+        count, found = look(piece)
+        counts.append(count)
+        return found
+
+    # Where the first piece is unsorted, which is usual, no thread is woken.
+    found = [look_and_count(pieces[0])]
+    if counts[0] <= most:
+        found += run(look_and_count, pieces[1:])
+    return found if sum(counts) <= most else None
+
+
+def natural_runs(run: Run, a: Array, limit: int, ties: bool) -> NaturalRuns | None:
     """Find the natural runs of a line.
 
     Parameters
@@ -107,6 +143,8 @@ def natural_runs(run: Run, a: Array, limit: int) -> NaturalRuns | None:
         Plain, and of a type that `is_comparable`.
     limit : int
         Most runs that are looked for.
+    ties : bool
+        Whether falling runs may have neighbors with the same bits.
 
     Returns
     -------
@@ -114,27 +152,26 @@ def natural_runs(run: Run, a: Array, limit: int) -> NaturalRuns | None:
         None if there are more than `limit`.
     """
     x, pieces = read_only(a), pieces_of(len(a), a.itemsize)
-    more: list[int] = []  # runs of a piece after its first one, which may go on from before
 
-    def look(piece: slice) -> list[tuple[int, bool]]:
-        if sum(more) > limit:
-            return []
-        starts, falls = np.empty(limit, np.intp), np.empty(limit, bool)
-        n = kernels.find_runs(x, piece.start, piece.stop, starts, falls)
-        more.append(n - 1 if n <= limit else limit + 1)
-        return list(zip(starts[:n].tolist(), falls[:n].tolist(), strict=True))
+    def look(piece: slice) -> tuple[int, list[tuple[int, int]]]:
+        starts, ways = np.empty(limit, np.intp), np.empty(limit, np.uint8)
+        n = kernels.find_runs(x, piece.start, piece.stop, starts, ways, ties)
+        runs = list(zip(starts[:n].tolist(), ways[:n].tolist(), strict=True))
+        return n - 1, runs  # the first one may go on from before
 
-    # Where the first piece is unsorted, which is usual, no thread is woken.
-    found = look(pieces[0])
-    others = run(look, pieces[1:]) if sum(more) <= limit else []
-    if sum(more) > limit:
+    found = look_at_pieces(run, look, pieces, limit - 1)
+    if found is None:
         return None
-    for piece, runs in zip(pieces[1:], others, strict=True):
-        across = look(slice(piece.start - 1, piece.start + 1))
-        if found[-1][1] == across[0][1] == runs[0][1]:
+    line = found[0]
+    for piece, runs in zip(pieces[1:], found[1:], strict=True):
+        _, [(_, across)] = look(slice(piece.start - 1, piece.start + 1))
+        start, way = line[-1]
+        directions = {way, across, runs[0][1]} - {kernels.FLAT}
+        if len(directions) <= 1:
+            line[-1] = start, max(directions, default=kernels.FLAT)
             del runs[0]
-        found += runs
-    if len(found) > limit:
+        line += runs
+    if len(line) > limit:
         return None
-    starts, falls = zip(*found, strict=True)
-    return NaturalRuns([*starts, len(a)], falls)
+    starts, ways = zip(*line, strict=True)
+    return NaturalRuns([*starts, len(a)], [way == kernels.FALLS for way in ways])

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.arrays.conversion import read_only
-from sharedmem.engine.long_lines import pieces_of
+from sharedmem.engine.long_lines import look_at_pieces, pieces_of
 from sharedmem.engine.runners import Run
 from sharedmem.kernels import displaced as kernels
 
@@ -81,23 +81,16 @@ def find_displaced(run: Run, a: Array) -> Displaced | None:
     """
     x, pieces = read_only(a), pieces_of(len(a), a.itemsize)
     most = kernels.SOME + len(a) // SHARE
-    n_out: list[int] = []  # of each piece that has been read
 
-    def look(piece: slice) -> tuple[Array, Array]:
+    def look(piece: slice) -> tuple[int, tuple[Array, Array]]:
         length, share = piece.stop - piece.start, 1 if piece.start else FIRST_SHARE
         firsts, stops = np.empty((2, length // 2 + 1), np.intp)
-        if sum(n_out) > most:
-            return firsts[:0], stops[:0]
         n = kernels.keep_rising(x, piece.start, piece.stop, firsts, stops, share)
         firsts, stops = firsts[: max(n, 0)].copy(), stops[: max(n, 0)].copy()
-        n_out.append(length - int((stops - firsts).sum()) if n >= 0 else len(a))
-        return firsts, stops
+        return length - int((stops - firsts).sum()) if n >= 0 else len(a), (firsts, stops)
 
-    # Where the first piece is unsorted, which is usual, no thread is woken.
-    found = [look(pieces[0])]
-    if n_out[0] <= most:
-        found += run(look, pieces[1:])
-    if sum(n_out) > most:
+    found = look_at_pieces(run, look, pieces, most)
+    if found is None:
         return None
     firsts, stops = map(np.concatenate, zip(*found, strict=True))
     n = kernels.join_rising(x, firsts, stops, np.array([len(part) for part, _ in found]))

@@ -98,7 +98,7 @@ def order_statistics(run: Run, a: Array, ranks: Sequence[int]) -> Array:
     if len(ranks) > tuning.quantile_ranks:
         return np.partition(a, ranks)[ranks]
     a = as_plain(run, a)
-    runs = natural_runs(run, a, limit=1)
+    runs = natural_runs(run, a, limit=1, ties=True)
     if runs is not None:
         return a[::-1][ranks] if runs.falls[0] else a[ranks]
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.arrays.conversion import read_only
-from sharedmem.engine.byte_sorting import sort_bytes
+from sharedmem.engine.counting_sort import sort_small_keys
 from sharedmem.engine.long_lines import (
     NaturalRuns,
     as_plain,
@@ -27,10 +27,6 @@ from sharedmem.machine.tuning import tuning
 Array = NDArray[Any]
 # ``merge(source, left, right, target, start, stop)`` writes a part of two merged runs of a source.
 Merge = Callable[[Array, Rising, Rising, Array, int, int], None]
-
-
-# Elements that tell whether a line falls.
-HEAD = 512
 
 
 def _merging(kernel: Callable[..., None]) -> Merge:
@@ -62,7 +58,7 @@ def sort_line(run: Run, a: Array, out: Array, n_workers: int) -> None:
         number of them.
     """
     if out.itemsize == 1 and out.dtype.kind in "biu":
-        sort_bytes(run, a, out)
+        sort_small_keys(run, a, out)
     elif out.dtype.kind in "mM":
         _sort_numbers(run, a.view(np.int64), out.view(np.int64), n_workers)
         _move_nat(out)
@@ -75,18 +71,21 @@ def sort_line(run: Run, a: Array, out: Array, n_workers: int) -> None:
 def _sort_numbers(run: Run, a: Array, out: Array, n_workers: int) -> None:
     """Sort numbers; equal ones have the same bits, except for zeros and NaNs."""
     a = as_plain(run, a, out)
-    runs = natural_runs(run, a, tuning.natural_runs)
+    runs = natural_runs(run, a, tuning.natural_runs, ties=True)
     if runs is not None:
         _merge_natural(run, a, out, runs)
-        return
-    backwards = reversed_runs(run, a)
-    moved = find_displaced(run, a) if backwards is None else None
+    elif out.itemsize == 2:
+        sort_small_keys(run, a, out)
+    else:
+        _sort_displaced(run, a, out, n_workers)
+
+
+def _sort_displaced(run: Run, a: Array, out: Array, n_workers: int) -> None:
+    """Sort numbers of which few or many are out of order."""
+    moved = find_displaced(run, a)
     values = None if moved is None else a[moved.places]
     twins = _twins(run, a, values) if out.dtype.kind == "f" else None
-    if backwards is not None:
-        line, runs = backwards
-        _merge_natural(run, line, out, runs)
-    elif moved is None or values is None:
+    if moved is None or values is None:
         sort_unordered(run, a, out, n_workers)
     else:
         sort_line(run, values, values, n_workers)
@@ -97,16 +96,6 @@ def _sort_numbers(run: Run, a: Array, out: Array, n_workers: int) -> None:
         first = np.searchsorted(out, 0)
         out[first : first + len(zeros)] = zeros
         out[len(out) - len(nans) :] = nans
-
-
-def reversed_runs(run: Run, a: Array) -> tuple[Array, NaturalRuns] | None:
-    """Return a line in reverse and its runs, if it falls, with equal elements, in a few runs."""
-    head = natural_runs(run, a[:HEAD][::-1].copy(), limit=1)
-    if head is None or head.falls[0]:
-        return None
-    line = a[::-1].copy()
-    runs = natural_runs(run, line, tuning.natural_runs)
-    return None if runs is None else (line, runs)
 
 
 def sort_unordered(run: Run, a: Array, out: Array, n_workers: int) -> None:

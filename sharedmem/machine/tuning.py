@@ -71,8 +71,8 @@ class Tuning:
     sort_run_bytes: int = _number(256 * KIB, "bytes", "orders/sort-8MiB")
     # Of several lines, those as long as this are cut; a task takes many of shorter ones.
     sort_line_bytes: int = _number(4 * MIB, "bytes", "orders/columns-128MiB")
-    # Bytes that a task merges, packs, or unpacks.
-    sort_piece_bytes: int = _number(1 * MIB, "bytes", "orders/sort-128MiB")
+    # Bytes that a task merges, packs, or unpacks: a huge page, which two threads would both fault.
+    sort_piece_bytes: int = _number(2 * MIB, "bytes", "orders/sort-128MiB")
     # A sort takes as long as so many reads of its elements: threads pay so much sooner.
     sort_reads: int = _number(8, "reads", "orders/sort-8MiB")
     # Runs of a line that are sorted already, and only need merging, in five rounds.

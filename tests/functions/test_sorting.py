@@ -177,10 +177,11 @@ def nearly_sorted(draw, dtype):
     return a
 
 
-@pytest.mark.parametrize("dtype", [np.dtype("f8"), np.dtype("i2"), np.dtype("M8[s]")])
+@pytest.mark.parametrize("dtype", dtypes("f8", "i2", "M8[s]", others=("f4", "u8")))
 @settings(max_examples=60)
 @given(data=st.data(), n_workers=st.sampled_from([1, 3]), limit=st.sampled_from([1, 3, 32]))
 def test_nearly_sorted_lines(tuned, dtype, data, n_workers, limit):
+    dtype = np.dtype(dtype)
     a = data.draw(nearly_sorted(np.dtype("i8") if dtype.kind == "M" else dtype)).astype(dtype)
     if dtype.kind == "M":
         a[a == np.datetime64(-3, "s")] = "NaT"
@@ -215,6 +216,29 @@ def test_descending_lines_with_ties(dtype, n_values):
     lines = results_of_workers(lambda: sharedmem.sort(a))
     assert same_bits([*orders, np.argsort(a, kind="stable")])
     assert same_bits([*lines, np.sort(a, kind="stable")])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_lines_that_rise_and_fall_with_ties(dtype):
+    line = np.sort(hard_line(dtype), kind="stable")
+    half, steps = line[::2], np.repeat(line[::50], 40)
+    lines = [
+        line,
+        steps[::-1],
+        np.concatenate([half, half[::-1]]),
+        np.concatenate([half[::-1], half]),
+        np.concatenate([steps, steps[::-1], steps]),
+        np.concatenate([line[at::8] for at in range(8)]),
+        np.full_like(line, line[0]),
+        np.full_like(line, line[-1]),
+    ]
+    for a in lines:
+        orders = results_of_workers(lambda a=a: sharedmem.argsort(a))
+        assert same_bits([*orders, np.argsort(a, kind="stable")])
+        results = results_of_workers(lambda a=a: sharedmem.sort(a))
+        np.testing.assert_array_equal(results[0], np.sort(a, kind="stable"))
+        if dtype != "g":  # whose padding is undefined
+            assert same_bits([*results, np.sort(a, kind="stable")])
 
 
 @pytest.mark.parametrize("dtype", ["?", "u1", "i1"])

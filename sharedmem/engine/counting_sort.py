@@ -1,7 +1,8 @@
-"""Sorts of one-byte elements, by counting."""
+"""Sorts of elements of one or two bytes, by counting."""
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -14,36 +15,33 @@ from sharedmem.kernels import counting
 Array = NDArray[Any]
 
 
-def sort_bytes(run: Run, a: Array, out: Array) -> None:
-    """Sort a line of one-byte elements into `out`, or in place.
+def sort_small_keys(run: Run, a: Array, out: Array) -> None:
+    """Sort a line of bools, or of integers of one or two bytes, into `out`, or in place.
 
     Parameters
     ----------
     run : callable
         ``run(func, sequence)`` gives the list of ``func(item)``, from threads.
-    a : ndarray of bool, int8 or uint8, shape (n,)
+    a : ndarray, shape (n,)
     out : ndarray, shape (n,)
         Contiguous; `a` itself, or memory apart from it.
     """
     bits, sign = _keys(run, a)
-    pieces = pieces_of(len(a), 1)
-    counts = run(lambda piece: counting.count_keys(bits[piece], sign), pieces)
-    ends = np.cumsum(np.sum(counts, axis=0))
-    target, values = out.view(np.uint8), np.arange(counting.N_KEYS, dtype=np.uint8) ^ sign
+    pieces = pieces_of(len(a), a.itemsize)
+    counts, lock = np.zeros(counting.n_keys(bits.dtype), np.intp), Lock()
 
-    def fill(piece: slice) -> None:
-        at = piece.start
-        first, last = np.searchsorted(ends, [at, piece.stop - 1], "right")
-        for key in range(first, last + 1):
-            stop = min(int(ends[key]), piece.stop)
-            target[at:stop] = values[key]
-            at = stop
+    def count(piece: slice) -> None:
+        found = counting.count_keys(bits[piece], sign)
+        with lock:
+            counts[:] += found
 
-    run(fill, pieces)
+    run(count, pieces)
+    ends, target = counts.cumsum(), out.view(bits.dtype)
+    run(lambda piece: counting.write_keys(ends, sign, piece.start, piece.stop, target), pieces)
 
 
 def argsort_bytes(run: Run, a: Array) -> Array:
-    """Return the indices that sort a line of one-byte elements stably; see :func:`sort_bytes`."""
+    """Return the indices that sort a line of one-byte elements stably; see `sort_small_keys`."""
     bits, sign = _keys(run, a)
     pieces = pieces_of(len(a), np.dtype(np.intp).itemsize)
     counts = np.array(run(lambda piece: counting.count_keys(bits[piece], sign), pieces))
@@ -59,6 +57,7 @@ def argsort_bytes(run: Run, a: Array) -> Array:
     return out
 
 
-def _keys(run: Run, a: Array) -> tuple[Array, np.uint8]:
-    """Return elements as unsigned bytes, and the bit of their sign, by which they are ordered."""
-    return as_plain(run, a).view(np.uint8), np.uint8(0x80 if a.dtype.kind == "i" else 0)
+def _keys(run: Run, a: Array) -> tuple[Array, int]:
+    """Return elements as unsigned integers, and the bit of their sign, which is turned in keys."""
+    bits = as_plain(run, a).view(f"u{a.itemsize}")
+    return bits, 1 << (8 * a.itemsize - 1) if a.dtype.kind == "i" else 0

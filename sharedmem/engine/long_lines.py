@@ -28,12 +28,16 @@ def is_comparable(a: Any) -> bool:
     return a.dtype.kind in "iu" or a.dtype.char in "fd"
 
 
+def _is_plain(a: Array) -> bool:
+    return a.flags.c_contiguous and a.flags.aligned and bool(a.dtype.isnative)
+
+
 def as_plain(run: Run, a: Array, out: Array | None = None) -> Array:
     """Return a line that is contiguous, aligned, and in native byte order: `a`, or a copy in `out`.
 
     Threads make the copy.
     """
-    if a.flags.c_contiguous and a.flags.aligned and a.dtype.isnative:
+    if _is_plain(a):
         return a
     plain = np.empty(len(a), a.dtype.newbyteorder("=")) if out is None else out
     run(lambda piece: np.copyto(plain[piece], a[piece]), pieces_of(len(a), a.itemsize))
@@ -175,3 +179,17 @@ def natural_runs(run: Run, a: Array, limit: int, ties: bool) -> NaturalRuns | No
         return None
     starts, ways = zip(*line, strict=True)
     return NaturalRuns([*starts, len(a)], [way == kernels.FALLS for way in ways])
+
+
+def is_sorted(run: Run, a: Array) -> bool:
+    """Return whether a line, of at least one element, is sorted; False where kernels cannot tell.
+
+    `run` is that of :func:`natural_runs`.
+    """
+    if not _is_plain(a) or a[0] != a[0]:  # NaT is the smallest integer
+        return False
+    numbers = a.view(np.int64) if a.dtype.kind in "mM" else a
+    if not is_comparable(numbers):
+        return False
+    runs = natural_runs(run, numbers, limit=1, ties=False)
+    return runs is not None and not runs.falls[0]

@@ -9,9 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.arrays.conversion import read_only
-from sharedmem.engine.long_lines import look_at_pieces, pieces_of
+from sharedmem.engine.long_lines import (
+    as_plain,
+    is_comparable,
+    look_at_pieces,
+    natural_runs,
+    pieces_of,
+)
 from sharedmem.engine.runners import Run
 from sharedmem.kernels import displaced as kernels
+from sharedmem.machine.tuning import tuning
 
 Array = NDArray[Any]
 
@@ -102,3 +109,15 @@ def find_displaced(run: Run, a: Array) -> Displaced | None:
     # Each place is its rank, and the number of kept elements before it.
     n_kept = np.concatenate([[0], np.cumsum(stops - firsts)])
     return Displaced(np.arange(n_places) + np.repeat(n_kept, gaps), firsts, stops)
+
+
+def is_nearly_sorted(run: Run, a: Array) -> bool:
+    """Return whether a line consists of a few runs, or few elements are out of order.
+
+    False where kernels cannot tell. `run` is that of :func:`find_displaced`.
+    """
+    if not is_comparable(a):
+        return False
+    a = as_plain(run, a)
+    runs = natural_runs(run, a, tuning.natural_runs, ties=True)
+    return runs is not None or find_displaced(run, a) is not None

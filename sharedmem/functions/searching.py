@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from sharedmem.arrays.chunks import chunks
 from sharedmem.engine.argsort_lines import argsort_line, has_keys
+from sharedmem.engine.nearly_sorted_lines import is_nearly_sorted
 from sharedmem.engine.operands import in_memory
 from sharedmem.engine.runners import run_serially
 from sharedmem.functions.sorting import PARALLEL, threads_for
@@ -64,8 +65,11 @@ def searchsorted(a: ArrayLike, v: ArrayLike, side: Any = "left", sorter: Any = N
         nbytes = max(nbytes, min(tuning.sort_line_bytes, v.nbytes // 4))
 
     def search(part: slice) -> None:
-        order = argsort_line(run_serially, wanted[part], 1) if in_order else slice(None)
-        found[part][order] = np.searchsorted(a, wanted[part][order], side, sorter)
+        values: Any = wanted[part]
+        order: Any = slice(None)
+        if in_order and not is_nearly_sorted(run_serially, values):
+            order = argsort_line(run_serially, values, 1)
+        found[part][order] = np.searchsorted(a, values[order], side, sorter)
 
     run, _ = threads_for(v)
     run(search, [part[0] for part in chunks(v.size, nbytes=nbytes)])

@@ -103,17 +103,26 @@ def _topk_of_line(run: Run, line: Array, k: int, largest: bool, n_workers: int) 
 
 
 def _candidates(run: Run, line: Array, k: int, largest: bool) -> Array:
-    """Return the indices of all elements up to the `k`-th one, in ascending order."""
+    """Return the indices of the top `k` elements, the first ones of those equal to the last.
+
+    They are in ascending order.
+    """
     at = len(line) - k if largest else k - 1
     if line.nbytes < tuning.topk_bytes:
         limit = np.partition(line, at)[at]
     else:
         (limit,) = order_statistics(run, line, [at])
 
-    def find(part: slice) -> Any:
+    def find(part: slice) -> list[Any]:
         chunk = line[part]
         if limit != limit:
-            return part.start + np.flatnonzero(np.isnan(chunk) | (not largest))
-        return part.start + np.flatnonzero(~(chunk < limit) if largest else chunk <= limit)
+            is_last = np.isnan(chunk)
+            is_before = np.zeros_like(is_last) if largest else ~is_last
+        else:
+            is_last = chunk == limit
+            is_before = ~(chunk <= limit) if largest else chunk < limit
+        return [part.start + np.flatnonzero(is_before), part.start + np.flatnonzero(is_last)[:k]]
 
-    return np.concatenate(run(find, pieces_of(len(line), line.itemsize)))
+    found = run(find, pieces_of(len(line), line.itemsize))
+    before, last = map(np.concatenate, zip(*found, strict=True))
+    return np.sort(np.concatenate([before, last[: k - len(before)]]))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sharedmem.engine.long_lines import pieces_of
+from sharedmem.engine.long_lines import is_sorted, pieces_of
 from sharedmem.engine.operands import in_memory
 from sharedmem.engine.runners import Run
 from sharedmem.functions.selection import take
@@ -80,25 +80,37 @@ def unique(
         return find(a, return_index, return_inverse, return_counts, axis, equal_nan=equal_nan)
     flat = a.reshape(-1)
     run, _ = threads_for(a)
-    perm = argsort(flat, stable=True) if return_index or return_inverse else None
-    line = sort(flat) if perm is None else take(flat, perm, mode="clip")
+    perm = None
+    if is_sorted(run, flat):
+        line = flat
+    elif return_index or return_inverse:
+        perm = argsort(flat, stable=True)
+        line = take(flat, perm, mode="clip")
+    else:
+        line = sort(flat)
     starts = _starts_of_values(run, line, equal_nan)
     counts = np.diff(starts, append=len(line))
     results = [line[starts]]
-    if return_index and perm is not None:
-        results.append(perm[starts])
-    if return_inverse and perm is not None:
-        inverse = np.empty(len(line), np.intp)
+    if return_index:
+        results.append(starts if perm is None else perm[starts])
+    if return_inverse:
         ranks = np.repeat(np.arange(len(starts)), counts)
-
-        def scatter(part: slice) -> None:
-            inverse[perm[part]] = ranks[part]
-
-        run(scatter, pieces_of(len(line), inverse.itemsize))
+        inverse = ranks if perm is None else _scattered(run, ranks, perm)
         results.append(inverse.reshape(a.shape))
     if return_counts:
         results.append(counts)
     return results[0] if len(results) == 1 else tuple(results)
+
+
+def _scattered(run: Run, numbers: Array, places: Array) -> Array:
+    """Return numbers put to their places, which are all different."""
+    out = np.empty_like(numbers)
+
+    def scatter(part: slice) -> None:
+        out[places[part]] = numbers[part]
+
+    run(scatter, pieces_of(len(out), out.itemsize))
+    return out
 
 
 def _starts_of_values(run: Run, line: Array, equal_nan: bool) -> Array:

@@ -157,7 +157,7 @@ def test_partition(a, data):
 @st.composite
 def nearly_sorted(draw, dtype):
     """Draw a line of ascending and descending runs, with ties, zeros of both signs, and NaN."""
-    values = [-3, -1, 0, 1, 2, 5]
+    values = [0, 1, 2, 5] if dtype.kind == "u" else [-3, -1, 0, 1, 2, 5]
     if dtype.kind == "f":
         values += [-0.0, np.nan, np.inf]
     pool = st.lists(st.sampled_from(values), max_size=40)

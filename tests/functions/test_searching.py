@@ -27,6 +27,17 @@ def test_searchsorted(tuned, side, table, a, v):
     np.testing.assert_array_equal(in_order, np.searchsorted(a[sorter], v, side))
 
 
+@pytest.mark.parametrize("dtype", ["f8", ">f8", "i2", "M8[s]", "f2"])
+def test_searches_of_ordered_values(tuned, dtype):
+    tuned(sorted_search_length=1)
+    a = np.arange(0, 20000, 3).astype("i8").astype(dtype)
+    values = np.arange(20000).astype("i8").astype(dtype)
+    moved = values.copy()
+    moved[::500] = values[7]
+    for v in (values, values[::-1], moved, np.concatenate([values[::2], values[::-2]])):
+        np.testing.assert_array_equal(sharedmem.searchsorted(a, v), np.searchsorted(a, v))
+
+
 def test_invalid_searches_raise():
     for arguments in (([1, 2], [1], "middle"), ([[1]], [1]), ([1, 2], [1], "left", [0])):
         with pytest.raises(ValueError):

@@ -35,6 +35,19 @@ def test_topk_of_long_lines(dtype, k, largest, by_workers, tuned):
     np.testing.assert_array_equal(values[:, 1], a[order[:k]])
 
 
+@pytest.mark.parametrize("largest", [True, False])
+@pytest.mark.parametrize("value", [2.0, np.nan])
+def test_topk_of_equal_elements(value, largest):
+    a = np.full(1000, value)
+    a[500:510] = [0, 3, 3, 0, np.nan, 3, 0, 0, np.nan, 1]
+    for k in (3, 9, 300):
+        _, indices = sharedmem.topk(a, k, largest=largest)
+        order = np.argsort(a, kind="stable")
+        if largest:
+            order = len(a) - 1 - np.argsort(a[::-1], kind="stable")[::-1]
+        np.testing.assert_array_equal(indices, order[:k])
+
+
 def test_topk_of_short_lines():
     a = np.random.default_rng(0).integers(0, 9, (20, 5, 6))
     for axis in (0, 1, -1):

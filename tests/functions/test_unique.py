@@ -15,14 +15,17 @@ def small_pieces(tuned):
 @pytest.mark.parametrize("equal_nan", [True, False])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_unique(dtype, equal_nan):
-    a = hard_line(dtype).reshape(7, -1).T
+    a = hard_line(dtype)
     options = {"return_index": True, "return_inverse": True, "return_counts": True}
-    results = sharedmem.unique(a, **options, equal_nan=equal_nan)
-    expected = np.unique(a, **options, equal_nan=equal_nan)
-    for result, other in zip(results, expected, strict=True):
-        np.testing.assert_array_equal(result, other)
-        assert result.dtype == other.dtype
-    np.testing.assert_array_equal(sharedmem.unique(a, equal_nan=equal_nan), results[0])
+    for values in (a.reshape(7, -1).T, np.sort(a), np.sort(a)[:900], np.sort(a)[::-1]):
+        results = sharedmem.unique(values, **options, equal_nan=equal_nan)
+        expected = np.unique(values, **options, equal_nan=equal_nan)
+        for result, other in zip(results, expected, strict=True):
+            np.testing.assert_array_equal(result, other)
+            assert result.dtype == other.dtype
+        alone = sharedmem.unique(values, equal_nan=equal_nan)
+        np.testing.assert_array_equal(alone, results[0])
+        assert not np.may_share_memory(alone, values)
 
 
 def test_unique_of_rows_and_of_empty_arrays():

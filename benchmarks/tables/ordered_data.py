@@ -74,24 +74,28 @@ def swapped(n: int, n_pairs: int, distance: int) -> Array:
     return ranks
 
 
-def ranks_of(n: int) -> dict[str, Array]:
-    """Return lines of ranks, from 0 to `n` - 1."""
-    ranks, rng = np.arange(n), np.random.default_rng(0)
-    pipe = np.minimum(ranks, ranks[::-1]) * 2
-    tail = ranks.copy()
-    tail[n - n // 100 :] = rng.integers(0, n, n // 100)
-    return {
-        "sorted": ranks,
-        "reversed": ranks[::-1],
-        "constant": np.full(n, n // 2),
-        "8 runs": np.sort(rng.permutation(n)[: n // 8 * 8].reshape(8, -1), 1).ravel(),
-        "organ pipe": pipe + (ranks > n // 2),
-        "organ pipe with ties": pipe // 64 * 64,
-        "0.1 % swapped": swapped(n, n // 2000, n),
-        "1 % moved locally": swapped(n, n // 200, 8),
-        "1 % random tail": tail,
-        "random": rng.permutation(n),
-    }
+def permuted(n: int) -> Array:
+    return np.random.default_rng(0).permutation(n)
+
+
+def organ_pipe(n: int) -> Array:
+    ranks = np.arange(n)
+    return 2 * np.minimum(ranks, ranks[::-1]) + (ranks > n // 2)
+
+
+# Lines of ranks from 0 to n - 1.
+DATA: dict[str, Callable[[int], Array]] = {
+    "sorted": np.arange,
+    "reversed": lambda n: np.arange(n)[::-1],
+    "constant": lambda n: np.full(n, n // 2),
+    "8 runs": lambda n: np.concatenate([np.sort(run) for run in np.split(permuted(n), 8)]),
+    "organ pipe": organ_pipe,
+    "organ pipe with ties": lambda n: organ_pipe(n) // 64 * 64,
+    "0.1 % swapped": lambda n: swapped(n, n // 2000, n),
+    "1 % moved locally": lambda n: swapped(n, n // 200, 8),
+    "1 % random tail": lambda n: np.append(np.arange(n - n // 100), permuted(n)[: n // 100]),
+    "random": permuted,
+}
 
 
 def as_dtype(ranks: Array, dtype: np.dtype[Any]) -> Array:
@@ -121,16 +125,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("functions", nargs="*", metavar="FUNCTION", help=", ".join(ROWS))
     parser.add_argument("--dtypes", nargs="+", default=DTYPES)
-    parser.add_argument("--data", nargs="+", help="all by default")
+    parser.add_argument("--data", nargs="+", choices=DATA, default=list(DATA))
     parser.add_argument("--mib", type=int, default=32, help="of each array")
     options = parser.parse_args()
     print(f"| function | data | {' | '.join(options.dtypes)} |")
     print("| --- " * (len(options.dtypes) + 2) + "|")
     for name in options.functions or ROWS:
-        for data in options.data or ranks_of(100):
+        for data in options.data:
             cells = []
             for dtype in map(np.dtype, options.dtypes):
-                ranks = ranks_of((options.mib << 20) // dtype.itemsize)[data]
+                ranks = DATA[data]((options.mib << 20) // dtype.itemsize)
                 if dtype.kind in "cmM" and name in ("median", "quantile", "topk"):
                     cells.append("")
                     continue

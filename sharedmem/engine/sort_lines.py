@@ -15,6 +15,7 @@ from sharedmem.engine.long_lines import (
     NaturalRuns,
     as_plain,
     is_comparable,
+    look_at_pieces,
     natural_runs,
     pieces_of,
 )
@@ -65,7 +66,24 @@ def sort_line(run: Run, a: Array, out: Array, n_workers: int) -> None:
     elif is_comparable(out):
         _sort_numbers(run, a, out, n_workers)
     else:
-        _sort_runs(run, a, out, n_workers, "stable", _merge_by_numpy)
+        runs = _one_run(run, a)
+        if runs is not None:
+            runs.copy(run, a, out)
+        else:
+            _sort_runs(run, a, out, n_workers, "stable", _merge_by_numpy)
+
+
+def _one_run(run: Run, a: Array) -> NaturalRuns | None:
+    """Return a line of any dtype as one run, or None if it is not; one with NaN is not."""
+    for falls, compare in ((False, np.less_equal), (True, np.greater)):
+
+        def look(piece: slice, compare: np.ufunc = compare) -> tuple[int, None]:
+            x = a[max(piece.start - 1, 0) : piece.stop]
+            return int(not compare(x[:-1], x[1:]).all()), None
+
+        if look_at_pieces(run, look, pieces_of(len(a), a.itemsize), 0) is not None:
+            return NaturalRuns([0, len(a)], [falls])
+    return None
 
 
 def _sort_numbers(run: Run, a: Array, out: Array, n_workers: int) -> None:
@@ -194,7 +212,8 @@ def _merge_by_numpy(
     i, k = _from_left(a, b, start), _from_left(a, b, stop)
     target[start : start + k - i] = a[i:k]
     target[start + k - i : stop] = b[start - i : stop - k]
-    target[start:stop].sort(kind="stable")  # which finds the two runs, and merges them
+    if start + k - i not in (start, stop):
+        target[start:stop].sort(kind="stable")  # which finds the two runs, and merges them
 
 
 def _from_left(left: Array, right: Array, n: int) -> int:

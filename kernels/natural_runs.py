@@ -9,7 +9,7 @@ import numpy as np
 
 from sharedmem.kernels.emitted import RESULT, call
 from sharedmem.kernels.loops.emit import Block, Emitter
-from sharedmem.kernels.loops.integers import Flag, Int
+from sharedmem.kernels.loops.integers import Int
 from sharedmem.kernels.loops.layout import Array, address_of
 from sharedmem.kernels.loops.memory import BYTE, WORD, kind_of
 from sharedmem.kernels.loops.vectors import Vector
@@ -76,31 +76,31 @@ class Neighbors:
     """Elements of a line, compared with the ones before them."""
 
     def __init__(self, code: Emitter, block: Block, word: int, dtype: np.dtype[Any]) -> None:
-        self._code, self.x = code, block.numbers(word, kind_of(dtype))
+        self._code, self._lanes = code, code.lanes
+        self.x = block.numbers(word, kind_of(dtype))
         self._bits = block.numbers(word, kind_of(np.dtype(f"u{dtype.itemsize}")))
 
-    def rises(self, at: Int, width: int) -> Flag:
-        """Return whether no element sorts before the one before it."""
-        return ~self._code.any(less(self.x.load(at, width), self.x.load(at - 1, width)))
+    def rises(self, at: Int, width: int) -> Int:
+        """Return the lanes of elements that do not sort before the one before them."""
+        return self._lanes(self._less(at, width)) ^ ((1 << width) - 1)
 
-    def falls(self, at: Int, width: int) -> Flag:
-        """Return whether each element sorts before the one before it."""
-        return self._in_all(less(self.x.load(at, width), self.x.load(at - 1, width)))
+    def falls(self, at: Int, width: int) -> Int:
+        """Return the lanes of elements that sort before the one before them."""
+        return self._lanes(self._less(at, width))
 
-    def sinks(self, at: Int, width: int) -> Flag:
-        """Return whether each element sorts before the one before it, or has the same bits."""
-        falls = less(self.x.load(at, width), self.x.load(at - 1, width))
-        return self._in_all(falls | self._same(at, width))
+    def sinks(self, at: Int, width: int) -> Int:
+        """Return the lanes of elements that sort before the one before them, or have its bits."""
+        return self._lanes(self._less(at, width) | self._same(at, width))
 
-    def stays(self, at: Int, width: int) -> Flag:
-        """Return whether each element has the same bits as the one before it."""
-        return self._in_all(self._same(at, width))
+    def stays(self, at: Int, width: int) -> Int:
+        """Return the lanes of elements that have the same bits as the one before them."""
+        return self._lanes(self._same(at, width))
 
     def end(
         self,
         at: Int,
         stop: Int,
-        goes_on: Callable[[Int, int], Flag],
+        goes_on: Callable[[Int, int], Int],
         widths: Sequence[int] = (STEP, 1),
     ) -> Int:
         """Return the first place after `at` where a run does not go on, or `stop`.
@@ -111,16 +111,18 @@ class Neighbors:
         for width in widths:
             with self._code.repeat() as steps:
                 steps.leave_if(end.get() + width > stop)
-                steps.leave_if(~goes_on(end.get(), width))
+                steps.leave_if(~goes_on(end.get(), width).equals((1 << width) - 1))
                 end.set(end.get() + width)
+            with self._code.when(~(end.get() + width > stop)):
+                end.set(end.get() + goes_on(end.get(), width).count_ones())
         found: Int = end.get()
         return found
 
+    def _less(self, at: Int, width: int) -> Vector:
+        return less(self.x.load(at, width), self.x.load(at - 1, width))
+
     def _same(self, at: Int, width: int) -> Vector:
         return self._bits.load(at, width).equals(self._bits.load(at - 1, width))
-
-    def _in_all(self, holds: Vector) -> Flag:
-        return self._code.lanes(holds).equals((1 << holds.width) - 1)
 
 
 def _emit_runs(code: Emitter, block: Block, dtype: np.dtype[Any], ties: bool) -> None:

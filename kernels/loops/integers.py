@@ -101,6 +101,11 @@ class Int:
         """Return how many bits are set."""
         return Int(self.builder, self.builder.ctpop(self.value))
 
+    def count_ones(self) -> Int:
+        """Return how many of the lowest bits are set, up to the first one that is not."""
+        inverse = self.builder.not_(self.value)
+        return Int(self.builder, self.builder.cttz(inverse, ir.IntType(1)(0)))
+
     def as_vector(self) -> Vector:
         """Return this as a vector of one integer."""
         return Vector(self.builder, self.builder.bitcast(self.value, ir.VectorType(_INT, 1)))

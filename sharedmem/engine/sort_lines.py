@@ -79,7 +79,8 @@ def _one_run(run: Run, a: Array) -> NaturalRuns | None:
 
         def look(piece: slice, compare: np.ufunc = compare) -> tuple[int, None]:
             x = a[max(piece.start - 1, 0) : piece.stop]
-            return int(not compare(x[:-1], x[1:]).all()), None
+            with np.errstate(invalid="ignore"):  # of NaN
+                return int(not compare(x[:-1], x[1:]).all()), None
 
         if look_at_pieces(run, look, pieces_of(len(a), a.itemsize), 0) is not None:
             return NaturalRuns([0, len(a)], [falls])

@@ -53,13 +53,15 @@ def find_runs(x: Array, start: int, stop: int, starts: Array, ways: Array, ties:
 
 
 def turn_run(x: Array, run: tuple[int, int], part: tuple[int, int], out: Array) -> None:
-    """Write the indices that sort a falling run stably, of elements whose first tie is in a part.
+    """Write the indices that sort a falling run stably, for the ties that begin in a part of it.
+
+    Each tie, of neighbors with the same bits, keeps its order.
 
     Parameters
     ----------
     x : ndarray of numbers, shape (n,), C-contiguous
     run, part : (start, stop)
-        The bounds of the run, and those of the part of it.
+        The bounds of the run, and of the part.
     out : ndarray of intp, shape (n,)
         The indices come to the places of the run.
     """

@@ -127,11 +127,10 @@ def _argsort_ordered(run: Run, a: Array, n_workers: int) -> Array | None:
 
 def _merge_natural(run: Run, a: Array, runs: NaturalRuns, ties: bool) -> Array:
     """Return the indices that sort a line, from its natural runs, whose falls may have ties."""
-    bounds, falls = runs.bounds, runs.falls
-    if len(falls) == 1:  # the other run is empty
-        runs = NaturalRuns([*bounds, len(a)], [*falls, False])
+    if runs.n_levels == 0 and not ties:  # it is merged with an empty run
+        runs = NaturalRuns([*runs.bounds, len(a)], [*runs.falls, False])
     out = np.empty(len(a), np.intp)
-    scratch = np.empty_like(out) if runs.n_levels > 1 or ties else out
+    scratch = np.empty_like(out) if runs.n_levels + ties > 1 else out
     x = read_only(a)
 
     def merge_positions(_: Array, *task: Any) -> None:

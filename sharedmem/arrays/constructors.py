@@ -381,17 +381,14 @@ def _clear(array: SharedArray) -> SharedArray:
 
 def filled(array: SharedArray, value: Any) -> SharedArray:
     """Copy values, broadcast, to a new array, and return it."""
-    check_plain(value)
-    if array.dtype.names is not None:  # a tuple is one element of a structured type
-        value = np.asarray(value) if isinstance(value, np.ndarray) else np.array(value, array.dtype)
-    segment = segment_of(array)
-    axes = memory_order(array, "K")
-    target = array.view(np.ndarray).transpose(axes)
-    if np.ndim(value) == 0:
-        fill.fill_value(segment, target, value)
-    else:
-        source = as_ndarray(value)
-        if source.shape != array.shape:
-            source = np.broadcast_to(source, array.shape)
-        fill.fill(segment, target, source.transpose(axes))
+    if array.dtype.names is not None and not isinstance(value, np.ndarray):
+        check_plain(value)
+        value = np.array(value, array.dtype)  # a tuple is one element of a structured type
+    source, target = as_ndarray(value), np.asarray(array)
+    if source.ndim and source.shape != target.shape:
+        source = np.broadcast_to(source, target.shape)
+    if not target.flags.c_contiguous:
+        axes = memory_order(target, "K")
+        target, source = target.transpose(axes), source.transpose(axes) if source.ndim else source
+    fill.fill(segment_of(array), target, source)
     return array

@@ -107,7 +107,8 @@ class SharedArray(np.ndarray[Any, np.dtype[Any]]):
         return allocate(sizes, dtype, axes if order == "C" else axes[::-1])
 
     def __array_finalize__(self, obj: object) -> None:
-        if type(self.base) is not SharedArray and _segment_of(self) is None:
+        kind = type(self.base)
+        if kind is not SharedArray and kind is not Segment and _segment_of(self) is None:
             self.__class__ = _PrivateArray  # type: ignore[assignment]
 
     __array_wrap__ = _PrivateArray.__array_wrap__
@@ -245,9 +246,9 @@ def _segment_of(array: NDArray[Any]) -> Segment | None:
     # NumPy checks that a view lies inside of its base. Otherwise the address decides.
     base: Any = array.base
     while isinstance(base, np.ndarray):
+        if type(base) is Segment:
+            return base
         base = base.base
-    if type(base) is Segment:
-        return base
     address = address_of(array)
     low, high = byte_bounds(array.shape, array.strides, array.dtype.itemsize)
     segment = find_segment(address + low, high - low)
@@ -277,8 +278,8 @@ def allocate(shape: tuple[int, ...], dtype: DTypeLike | None, axes: Sequence[int
         shape, dtype = shape + template.shape[1:], template.dtype
     nbytes = math.prod(shape) * dtype.itemsize
     try:
-        memory: Any = np.asarray(Segment(nbytes))
-        if len(axes) < 2:
+        memory: Any = Segment(nbytes)
+        if len(axes) < 2 or axes == range(len(axes)):
             return np.ndarray.__new__(SharedArray, shape, dtype, memory)
         sizes = [shape[axis] for axis in axes]
         array = np.ndarray.__new__(SharedArray, sizes, dtype, memory)

@@ -20,8 +20,10 @@ def check_count(name: str, value: Any, smallest: int) -> int:
 
 def check_shape(shape: Any) -> tuple[int, ...]:
     """Return a shape, an integer or several, as a tuple of nonnegative integers."""
+    if type(shape) is int and shape >= 0:
+        return (shape,)
     try:
-        is_one = type(shape) is int or not isinstance(shape, Iterable)
+        is_one = not isinstance(shape, Iterable)
         sizes = tuple(map(operator.index, (shape,) if is_one else shape))
     except TypeError:
         raise TypeError(f"shape must be an integer or integers, got {shape!r}") from None

@@ -12,7 +12,9 @@ import itertools
 import weakref
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
+
+_Owner = TypeVar("_Owner")
 
 exhaust = collections.deque[Any](maxlen=0).extend
 """Run an iterator to its end, in one call of a C function."""
@@ -33,6 +35,14 @@ def free_with(owner: object, steps: list[Iterator[Any]]) -> None:
         Iterators that call C functions only, and do not refer to `owner`. The list may be changed
         while `owner` lives; assign to all of it (``steps[:]``) to exchange it in one step.
     """
-    everything = filter(_is_in_nothing, itertools.chain.from_iterable(steps))
+    step_with(owner, filter(_is_in_nothing, itertools.chain.from_iterable(steps)))
+
+
+def step_with(owner: _Owner, steps: Iterator[Any]) -> weakref.ref[_Owner]:
+    """Take one step of an iterator that calls C functions only, when `owner` is gone.
+
+    Return the reference to the owner whose callback does this.
+    """
     # The callback gets the reference, which `next` returns in the end.
-    _endings[id(owner)] = weakref.ref(owner, partial(next, everything))
+    reference = _endings[id(owner)] = weakref.ref(owner, partial(next, steps))
+    return reference

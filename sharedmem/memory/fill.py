@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -19,41 +19,50 @@ _Index = tuple[int | slice, ...]
 
 def clear(segment: Segment) -> None:
     """Fill a new segment with zeros."""
-    if not segment.is_zero:
-        _fill_with(segment, np.asarray(segment), np.uint8(0))
-        return
-    # The kernel clears the pages that it allocates.
-    step = tuning.clear_piece_bytes
-    starts = range(0, segment.nbytes, step)
-    n_threads = _n_threads(segment.nbytes // step)
-    in_threads(lambda start: segment.populate(start, start + step), starts, n_threads)
+    content, step = np.asarray(segment), tuning.clear_piece_bytes
+
+    def clear_piece(start: int) -> None:
+        segment.populate(start, start + step)
+        if not segment.is_zero:  # otherwise the kernel has cleared the pages
+            content[start : start + step].fill(0)
+
+    _on_pieces(clear_piece, range(0, segment.nbytes, step), segment.nbytes // step)
 
 
 def fill(segment: Segment, target: NDArray[Any], source: NDArray[Any]) -> None:
-    """Copy `source` to `target`, a C-contiguous array of the same shape in a new segment."""
+    """Copy `source` to `target`, a C-contiguous array in a new segment.
+
+    `source` is of the same shape, or of no dimensions: one value for all elements.
+    """
+    if not source.ndim and target.nbytes > tuning.fill_row_bytes:
+        _fill_value(segment, target.reshape(-1), source)
+    else:
+        _fill_pieces(segment, target, source)
+
+
+def _fill_value(segment: Segment, target: NDArray[Any], value: NDArray[Any]) -> None:
+    """Set all elements of `target` to one value."""
+    row = np.full(tuning.fill_row_bytes // target.itemsize or 1, value, target.dtype)
+    n_rows, rest = divmod(target.size, row.size)
+    rows = target[: target.size - rest].reshape(n_rows, row.size)
+    _fill_pieces(segment, rows, row)
+    target[target.size - rest :] = row[:rest]
+
+
+def _fill_pieces(segment: Segment, target: NDArray[Any], source: NDArray[Any]) -> None:
+    """Copy `source`, broadcast, to `target`."""
     if target.nbytes <= tuning.fill_piece_bytes:
         _fill_piece(segment, target, source)
         return
-    if source.flags.c_contiguous:
+    if source.shape != target.shape:
+        source = np.broadcast_to(source, target.shape)
+    elif source.flags.c_contiguous:
         target, source = target.reshape(-1), source.reshape(-1)
 
     def fill_piece(index: _Index) -> None:
         _fill_piece(segment, target[(*index, ...)], source[index])
 
-    in_threads(fill_piece, _pieces(target), _n_threads(target.nbytes // tuning.fill_piece_bytes))
-
-
-def fill_value(segment: Segment, target: NDArray[Any], value: Any) -> None:
-    """Set all elements of `target`, a C-contiguous array in a new segment, to one value."""
-    if target.nbytes <= tuning.fill_row_bytes:
-        _fill_piece(segment, target, value)
-        return
-    target = target.reshape(-1)
-    row = np.full(max(tuning.fill_row_bytes // target.itemsize, 1), value, target.dtype)
-    n_rows, rest = divmod(target.size, row.size)
-    rows = target[: n_rows * row.size].reshape(n_rows, row.size)
-    _fill_with(segment, rows, row)
-    target[target.size - rest :] = row[:rest]
+    _on_pieces(fill_piece, _pieces(target), target.nbytes // tuning.fill_piece_bytes)
 
 
 def read(segment: Segment, fd: int, offset: int) -> None:
@@ -72,15 +81,7 @@ def read(segment: Segment, fd: int, offset: int) -> None:
         read_into(fd, buffer[start:stop], offset + start)
 
     starts = range(0, segment.nbytes, tuning.fill_piece_bytes)
-    in_threads(read_piece, starts, _n_threads(len(starts)))
-
-
-def _fill_with(segment: Segment, target: NDArray[Any], value: Any) -> None:
-    """Set all elements, or all rows, of `target`."""
-    if target.nbytes <= tuning.fill_piece_bytes:
-        _fill_piece(segment, target, value)
-    else:
-        fill(segment, target, np.broadcast_to(value, target.shape))
+    _on_pieces(read_piece, starts, len(starts))
 
 
 def _fill_piece(segment: Segment, target: NDArray[Any], source: Any) -> None:
@@ -90,8 +91,13 @@ def _fill_piece(segment: Segment, target: NDArray[Any], source: Any) -> None:
     np.copyto(target, source, casting="unsafe")
 
 
-def _n_threads(n_pieces: int) -> int:
-    return min(n_pieces, cpu_count()) if n_pieces > 1 else 1
+def _on_pieces(function: Callable[[Any], None], pieces: Iterable[Any], n_threads: int) -> None:
+    """Call a function on pieces, in at most `n_threads` threads."""
+    if n_threads > 1:
+        in_threads(function, pieces, min(n_threads, cpu_count()))
+    else:
+        for piece in pieces:
+            function(piece)
 
 
 def _pieces(array: NDArray[Any]) -> Iterator[_Index]:

@@ -11,6 +11,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from itertools import compress, count, repeat, starmap
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,14 @@ def memfd_flags() -> int | None:
     return None
 
 
+class _Bytes(np.ndarray[Any, np.dtype[np.uint8]]):
+    """The bytes of a memory file.
+
+    NumPy makes a view of a view a view of the first array only if this has the type of the new
+    view: a type of its own keeps segments the bases of their views.
+    """
+
+
 class Memory:
     """A memory file and its mapping, freed with the last reference to it.
 
@@ -87,6 +96,8 @@ class Memory:
         Address of the first byte; a multiple of 2 MiB if the memory has 2 MiB or more.
     length : int
         Size in bytes, a multiple of the page size.
+    bytes : ndarray
+        The bytes, for views that live no longer than this object.
     identity : tuple of two ints
         Device and inode of the file; without a file, the process and the time of the mapping.
     populated : bytearray
@@ -98,6 +109,7 @@ class Memory:
     fd: int
     address: int
     length: int
+    bytes: _Bytes
     identity: tuple[int, int]
     populated: bytearray
     segment: Callable[[], Any]
@@ -126,6 +138,8 @@ class Memory:
         self.fd = fd = self._descriptors[0] if self._descriptors else -1
         self.length = length
         self.address = map_file(self._mappings, fd, length)
+        interface: Any = SimpleNamespace(__array_interface__=byte_interface(self.address, length))
+        self.bytes = np.asarray(interface).view(_Bytes)
         self.populated = bytearray(length // HUGE_PAGE)
         self.identity = identify(os.fstat(fd)) if fd >= 0 else (-os.getpid(), time.monotonic_ns())
         step = HUGE_PAGE if self.populated else mmap.PAGESIZE
@@ -162,7 +176,7 @@ def identify(status: os.stat_result) -> tuple[int, int]:
 def mapped_bytes(nbytes: int) -> int:
     """Return the size of a file and its mapping: whole huge pages if `nbytes` >= 1 MiB."""
     page = HUGE_PAGE if nbytes >= HUGE_PAGE // 2 else mmap.PAGESIZE
-    return max(-(-nbytes // page), 1) * page
+    return -(-nbytes // page) * page or page
 
 
 def create_file(descriptors: list[int], length: int) -> None:

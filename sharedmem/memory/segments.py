@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import functools
 import mmap
-import operator
 import os
 import sys
-import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from sharedmem.machine.freeing import free_with
+from sharedmem.machine.freeing import step_with
 from sharedmem.machine.limits import total_memory
 from sharedmem.machine.proc import mappings
 from sharedmem.memory import spare_memory
@@ -25,13 +24,11 @@ from sharedmem.memory.memory_files import (
     identify,
     mapped_bytes,
 )
-from sharedmem.memory.spare_memory import keepers
-from sharedmem.memory.syscalls import advise, byte_interface
+from sharedmem.memory.syscalls import advise
 
 # Per call of MADV_COLLAPSE: the kernel drains its page lists once in each, so few calls are faster.
 _COLLAPSE_BYTES = 16 << 20
 _MADV_COLLAPSE = 25
-_call: Any = operator.call
 
 
 def _check_limit(nbytes: int) -> None:
@@ -44,8 +41,8 @@ def _check_limit(nbytes: int) -> None:
         )
 
 
-class Segment:
-    """A piece of anonymous shared memory, freed with the last reference to it.
+class Segment(np.ndarray[Any, np.dtype[np.uint8]]):
+    """The bytes of a piece of anonymous shared memory, freed with the last view of them.
 
     Parameters
     ----------
@@ -68,29 +65,34 @@ class Segment:
 
     Notes
     -----
-    A forked process inherits all segments at the same addresses. By the array interface a segment
-    is the base of each array on it, so that the last array frees the memory.
+    A forked process inherits all segments at the same addresses. A segment is the base of each
+    array on it, so that the last array frees the memory.
     """
 
-    def __init__(self, nbytes: int) -> None:
+    __slots__ = ("_memory", "_unseen", "address", "is_zero")
+
+    _memory: Memory
+    # The memory, if it is kept when the segment is freed; empty if others may know it.
+    _unseen: list[Memory]
+    address: int
+    is_zero: bool
+
+    def __new__(cls, nbytes: int) -> Segment:
+        """Return a segment with memory that was kept, or else with new memory."""
         length = mapped_bytes(nbytes)
         shelf = spare_memory.shelf_of(length)
-        key = object()
-        memory = None
-        try:
-            if shelf is not None:
-                spare_memory.may_be_kept(key, shelf)
-                memory = spare_memory.take(shelf, length)
-            self.is_zero = memory is None
-            if memory is None:
-                if length >= HUGE_PAGE and length > spare_memory.largest_kept():
-                    _check_limit(nbytes)
-                    spare_memory.release()
-                memory = spare_memory.create(length)
-            self._use(memory, nbytes, key)
-        except BaseException:
-            keepers.pop(key, None)
-            raise
+        # Before there is memory, which a process forked from now on may see.
+        moment = spare_memory.moment()
+        memory = spare_memory.take(shelf, length) if shelf is not None else None
+        is_zero = memory is None
+        if memory is None:
+            if length >= HUGE_PAGE and length > spare_memory.largest_kept():
+                _check_limit(nbytes)
+                spare_memory.release()
+            memory = spare_memory.create(length)
+        unseen = [memory] if shelf is not None else []
+        keeping = iter(()) if shelf is None else spare_memory.keeping(unseen, shelf, moment)
+        return cls._on(memory, nbytes, is_zero, unseen, keeping)
 
     @classmethod
     def attach(cls, fd: int, nbytes: int) -> Segment:
@@ -107,18 +109,22 @@ class Segment:
         if known is not None:
             return known
         memory.map(mapped_bytes(nbytes))
-        segment = cls.__new__(cls)
-        segment.is_zero = False
-        cls._use(segment, memory, nbytes, object())
-        return segment
+        return cls._on(memory, nbytes, False, [], iter(()))
 
-    def _use(self, memory: Memory, nbytes: int, key: object) -> None:
-        """Take this memory; the segment has this key in `keepers`, or no entry."""
-        self._memory, self.nbytes, self.address = memory, nbytes, memory.address
-        self._populated, self._key = memory.populated, key
-        # Without a keeper a call without effect: memory is freed with its last reference.
-        free_with(self, [map(_call, map(keepers.pop, (key,), (id,)), (memory,))])
-        memory.segment = weakref.ref(self)
+    @classmethod
+    def _on(
+        cls,
+        memory: Memory,
+        nbytes: int,
+        is_zero: bool,
+        unseen: list[Memory],
+        keeping: Iterator[Any],
+    ) -> Segment:
+        segment = super().__new__(cls, nbytes, np.uint8, memory.bytes)
+        segment.address, segment.is_zero = memory.address, is_zero
+        segment._memory, segment._unseen = memory, unseen
+        memory.segment = step_with(segment, keeping)
+        return segment
 
     @property
     def fd(self) -> int:
@@ -128,7 +134,7 @@ class Segment:
         another segment. There is no file if the system has no memfd, or this process no descriptors
         to spare, or has closed this one.
         """
-        keepers.pop(self._key, None)
+        self._unseen.clear()
         return self._memory.fd if self._memory.has_its_file() else -1
 
     @property
@@ -138,23 +144,20 @@ class Segment:
         Device and inode of the memory file; without a file, the process and the time at which it
         was made. Memory whose identity is known is not kept for another segment.
         """
-        keepers.pop(self._key, None)
+        self._unseen.clear()
         return self._memory.identity
-
-    @property
-    def __array_interface__(self) -> dict[str, Any]:
-        return byte_interface(self.address, self.nbytes)
 
     @property
     def buffer(self) -> memoryview:
         """The bytes, writable; the memoryview keeps the segment alive."""
-        return np.asarray(self).data
+        return self.data
 
     def lacks_pages(self, start: int, stop: int) -> bool:
         """Return whether :meth:`populate` has something to do."""
-        if not self._populated or not supports_collapse():  # it is empty in segments < 1 MiB
+        populated = self._memory.populated
+        if not populated or not supports_collapse():  # it is empty in segments < 1 MiB
             return False
-        return 0 in self._populated[start // HUGE_PAGE : -(-stop // HUGE_PAGE)]
+        return 0 in populated[start // HUGE_PAGE : -(-stop // HUGE_PAGE)]
 
     def populate(self, start: int, stop: int) -> None:
         """Allocate the pages of bytes `start` to `stop`, as huge pages; keep their contents.
@@ -173,7 +176,7 @@ class Segment:
             pages[first:last:HUGE_PAGE].max()
             if advise(self.address + first, last - first, _MADV_COLLAPSE):
                 done = slice(first // HUGE_PAGE, last // HUGE_PAGE)
-                self._populated[done] = b"\1" * (done.stop - done.start)
+                self._memory.populated[done] = b"\1" * (done.stop - done.start)
 
 
 def find_segment(address: int, nbytes: int) -> Segment | None:
@@ -182,8 +185,10 @@ def find_segment(address: int, nbytes: int) -> Segment | None:
         reference = by_page.get(address - address % page)
         memory = reference and reference()
         segment: Segment | None = memory.segment() if memory else None
-        if segment and segment.address <= address <= segment.address + segment.nbytes - nbytes:
-            return segment
+        if segment is not None:
+            start = address - segment.address
+            if 0 <= start <= segment.nbytes - nbytes:
+                return segment
     return None
 
 

@@ -8,10 +8,12 @@ fork. Segments are freed at any moment and in any thread, so memory is kept by C
 from __future__ import annotations
 
 import functools
+import operator
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import compress, count, repeat
 
 from sharedmem.machine.descriptors import closed_at_lack
 from sharedmem.machine.limits import total_memory
@@ -26,12 +28,11 @@ _medium: Shelf = deque(maxlen=tuning.spare_medium)
 _large: Shelf = deque(maxlen=tuning.spare_large)
 _shelves = _small, _medium, _large
 
-keepers: dict[object, Callable[[Memory], object]] = {}
-"""How the memory of a live segment is kept when it is freed, by a key of the segment. A segment
-without an entry may be known to another process."""
-
 # An entry for each thread that is forking.
 _forking: list[None] = []
+# The number of the moment between two forks, which hooks change before a fork and after it.
+_moment = [0]
+_next_moment = map(_moment.__setitem__, repeat(0), count(1))
 _first_process = os.getpid()
 
 
@@ -53,14 +54,24 @@ def largest_kept() -> int:
     return min(tuning.spare_bytes, total_memory() // tuning.spare_share)
 
 
-def may_be_kept(key: object, shelf: Shelf) -> None:
-    """Keep memory on a shelf when the segment of this key is freed, unless a process is forked.
+def moment() -> int:
+    """Return the moment between two forks that it is; -1 while a thread is forking."""
+    number = _moment[0]
+    return -1 if _forking else number
 
-    To be called before the segment has memory: a fork removes the entry.
+
+def keeping(unseen: list[Memory], shelf: Shelf, moment: int) -> Iterator[None]:
+    """Return an iterator whose step keeps the memory of a freed segment, unless others may see it.
+
+    Parameters
+    ----------
+    unseen : list of Memory
+        The memory; to be cleared where its identity is asked for.
+    shelf : deque
+    moment : int
+        The moment before the segment had the memory.
     """
-    keepers[key] = shelf.append
-    if _forking:
-        keepers.pop(key, None)
+    return map(shelf.append, compress(unseen, map(operator.eq, (moment,), _moment)))
 
 
 def take(shelf: Shelf, length: int) -> Memory | None:
@@ -95,7 +106,8 @@ def release() -> bool:
 
 closed_at_lack.append(release)
 # Afterwards, too: other threads may have run between the hook and the fork.
-for _forget in (keepers.clear, *(shelf.clear for shelf in _shelves)):
+_forgetting: list[Callable[[], object]] = [partial(next, _next_moment)]
+for _forget in _forgetting + [shelf.clear for shelf in _shelves]:
     os.register_at_fork(before=_forget, after_in_parent=_forget, after_in_child=_forget)
 # Registered last: called first before a fork, and last afterwards.
 os.register_at_fork(

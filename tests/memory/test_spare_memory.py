@@ -30,7 +30,7 @@ def nothing_is_kept():
 
 def memory_of(array):
     """Return a weak reference to the memory of an array, without asking for its descriptor."""
-    return weakref.ref(vars(find_segment(array.__array_interface__["data"][0], 1))["_memory"])
+    return weakref.ref(find_segment(array.__array_interface__["data"][0], 1)._memory)
 
 
 def kept():

@@ -384,11 +384,14 @@ def filled(array: SharedArray, value: Any) -> SharedArray:
     if array.dtype.names is not None and not isinstance(value, np.ndarray):
         check_plain(value)
         value = np.array(value, array.dtype)  # a tuple is one element of a structured type
-    source, target = as_ndarray(value), np.asarray(array)
+    source, target, segment = as_ndarray(value), np.asarray(array), segment_of(array)
     if source.ndim and source.shape != target.shape:
         source = np.broadcast_to(source, target.shape)
     if not target.flags.c_contiguous:
         axes = memory_order(target, "K")
         target, source = target.transpose(axes), source.transpose(axes) if source.ndim else source
-    fill.fill(segment_of(array), target, source)
+    if source.ndim:
+        fill.fill(segment, target, source)
+    else:  # given as it is: NumPy refuses a Python integer that does not fit
+        fill.fill_value(segment, target, value)
     return array

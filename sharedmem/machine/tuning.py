@@ -37,7 +37,9 @@ class Tuning:
     # collapse into huge pages waits for all cores. Where only the kernel writes, pieces are larger.
     fill_piece_bytes: int = _number(8 * MIB, "bytes", "foundation/full-1GiB")
     clear_piece_bytes: int = _number(16 * MIB, "bytes", "foundation/zeros-1GiB")
-    # A value is copied from a row of this size.
+    # Where the pages exist, smaller pieces let threads end together.
+    spare_piece_bytes: int = _number(2 * MIB, "bytes", "foundation/full-128MiB")
+    # A value of another size than numbers have is copied from a row of this size.
     fill_row_bytes: int = _number(16 * KIB, "bytes", "foundation/full-1GiB")
 
     # Spare memory: so many freed segments wait for the next ones of their size: of less than 1 MiB,

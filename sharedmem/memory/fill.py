@@ -15,6 +15,8 @@ from sharedmem.memory.memory_files import read_into
 from sharedmem.memory.segments import Segment
 
 _Index = tuple[int | slice, ...]
+# NumPy sets elements of these sizes as fast as memory takes them, and others one by one.
+_NUMBER_SIZES = 1, 2, 4, 8, 16
 
 
 def clear(segment: Segment) -> None:
@@ -30,27 +32,7 @@ def clear(segment: Segment) -> None:
 
 
 def fill(segment: Segment, target: NDArray[Any], source: NDArray[Any]) -> None:
-    """Copy `source` to `target`, a C-contiguous array in a new segment.
-
-    `source` is of the same shape, or of no dimensions: one value for all elements.
-    """
-    if not source.ndim and target.nbytes > tuning.fill_row_bytes:
-        _fill_value(segment, target.reshape(-1), source)
-    else:
-        _fill_pieces(segment, target, source)
-
-
-def _fill_value(segment: Segment, target: NDArray[Any], value: NDArray[Any]) -> None:
-    """Set all elements of `target` to one value."""
-    row = np.full(tuning.fill_row_bytes // target.itemsize or 1, value, target.dtype)
-    n_rows, rest = divmod(target.size, row.size)
-    rows = target[: target.size - rest].reshape(n_rows, row.size)
-    _fill_pieces(segment, rows, row)
-    target[target.size - rest :] = row[:rest]
-
-
-def _fill_pieces(segment: Segment, target: NDArray[Any], source: NDArray[Any]) -> None:
-    """Copy `source`, broadcast, to `target`."""
+    """Copy `source`, broadcast, to `target`, a C-contiguous array in a new segment."""
     if target.nbytes <= tuning.fill_piece_bytes:
         _fill_piece(segment, target, source)
         return
@@ -62,7 +44,25 @@ def _fill_pieces(segment: Segment, target: NDArray[Any], source: NDArray[Any]) -
     def fill_piece(index: _Index) -> None:
         _fill_piece(segment, target[(*index, ...)], source[index])
 
-    _on_pieces(fill_piece, _pieces(target), target.nbytes // tuning.fill_piece_bytes)
+    piece_bytes = tuning.fill_piece_bytes
+    n_threads = target.nbytes // piece_bytes
+    if not segment.lacks_pages(0, segment.nbytes):
+        piece_bytes = tuning.spare_piece_bytes
+    _on_pieces(fill_piece, _pieces(target, piece_bytes), n_threads)
+
+
+def fill_value(segment: Segment, target: NDArray[Any], value: Any) -> None:
+    """Set all elements of `target`, a C-contiguous array in a new segment, to one value."""
+    is_number = target.itemsize in _NUMBER_SIZES
+    if target.nbytes <= (tuning.fill_piece_bytes if is_number else tuning.fill_row_bytes):
+        _fill_piece(segment, target, value)
+        return
+    target = target.reshape(-1)
+    length = 1 if is_number else max(tuning.fill_row_bytes // target.itemsize, 1)
+    row = np.full(length, value, target.dtype)
+    n_rows, rest = divmod(target.size, length)
+    fill(segment, target[: target.size - rest].reshape(n_rows, length), row)
+    target[target.size - rest :] = row[:rest]
 
 
 def read(segment: Segment, fd: int, offset: int) -> None:
@@ -100,15 +100,15 @@ def _on_pieces(function: Callable[[Any], None], pieces: Iterable[Any], n_threads
             function(piece)
 
 
-def _pieces(array: NDArray[Any]) -> Iterator[_Index]:
-    """Yield the indices of pieces of a C-contiguous array, each contiguous in memory."""
+def _pieces(array: NDArray[Any], nbytes: int) -> Iterator[_Index]:
+    """Yield the indices of pieces of a C-contiguous array, each contiguous and of `nbytes`."""
     axis = 0
-    while axis < array.ndim and array.strides[axis] > tuning.fill_piece_bytes:
+    while axis < array.ndim and array.strides[axis] > nbytes:
         axis += 1
     if axis == array.ndim:
         yield from np.ndindex(array.shape)
         return
-    step = tuning.fill_piece_bytes // max(array.strides[axis], 1)
+    step = nbytes // max(array.strides[axis], 1)
     for index in np.ndindex(array.shape[:axis]):
         for start in range(0, array.shape[axis], step):
             yield (*index, slice(start, start + step))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import mmap
 import os
 import sys
@@ -29,6 +28,8 @@ from sharedmem.memory.syscalls import advise
 # Per call of MADV_COLLAPSE: the kernel drains its page lists once in each, so few calls are faster.
 _COLLAPSE_BYTES = 16 << 20
 _MADV_COLLAPSE = 25
+# Whether that works; None until it is first tried. The number has another meaning elsewhere.
+_collapse_works = None if sys.platform == "linux" else False
 
 
 def _check_limit(nbytes: int) -> None:
@@ -155,7 +156,7 @@ class Segment(np.ndarray[Any, np.dtype[np.uint8]]):
     def lacks_pages(self, start: int, stop: int) -> bool:
         """Return whether :meth:`populate` has something to do."""
         populated = self._memory.populated
-        if not populated or not supports_collapse():  # it is empty in segments < 1 MiB
+        if not populated or _collapse_works is False:  # it is empty in segments < 1 MiB
             return False
         return 0 in populated[start // HUGE_PAGE : -(-stop // HUGE_PAGE)]
 
@@ -165,6 +166,7 @@ class Segment(np.ndarray[Any, np.dtype[np.uint8]]):
         Do nothing where the system has no huge pages, and in segments < 1 MiB: their pages are
         allocated one by one when they are touched.
         """
+        global _collapse_works
         # Tested first, since the system call waits for all cores.
         if not self.lacks_pages(start, stop):
             return
@@ -175,8 +177,11 @@ class Segment(np.ndarray[Any, np.dtype[np.uint8]]):
             # The kernel refuses a range without any page; reading allocates one.
             pages[first:last:HUGE_PAGE].max()
             if advise(self.address + first, last - first, _MADV_COLLAPSE):
+                _collapse_works = True
                 done = slice(first // HUGE_PAGE, last // HUGE_PAGE)
                 self._memory.populated[done] = b"\1" * (done.stop - done.start)
+            elif not supports_collapse():
+                return
 
 
 def find_segment(address: int, nbytes: int) -> Segment | None:
@@ -217,11 +222,11 @@ def is_mapped_shared(start: int, stop: int) -> bool:
     return False
 
 
-@functools.cache
 def supports_collapse() -> bool:
     """Return whether the system puts shared memory on huge pages by MADV_COLLAPSE."""
-    if sys.platform != "linux":  # the number has another meaning there
-        return False
-    segment = Segment(HUGE_PAGE)
-    np.asarray(segment)[0] = 0
-    return advise(segment.address, HUGE_PAGE, _MADV_COLLAPSE)
+    global _collapse_works
+    if _collapse_works is None:
+        segment = Segment(HUGE_PAGE)
+        np.asarray(segment)[0] = 0
+        _collapse_works = advise(segment.address, HUGE_PAGE, _MADV_COLLAPSE)
+    return _collapse_works

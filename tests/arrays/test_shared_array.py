@@ -26,7 +26,7 @@ def assert_invariant(result):
     elif isinstance(result, np.ndarray):
         if type(result) is SharedArray:
             low, high = np.lib.array_utils.byte_bounds(result)
-            assert not result.size or find_segment(low, high - low)
+            assert not result.size or find_segment(low, high - low) is not None
         if not result.dtype.hasobject:
             loaded = pickle.loads(pickle.dumps(result))
             assert loaded.tobytes() == result.tobytes()

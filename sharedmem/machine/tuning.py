@@ -34,11 +34,10 @@ class Tuning:
     chunks_per_worker: int = _number(8, "chunks")
 
     # Fresh memory. What a thread fills at a time: smaller pieces would stay in cache, but each
-    # collapse into huge pages waits for all cores. Where only the kernel writes, pieces are larger.
+    # collapse into huge pages waits for all cores. Where pages exist, or only the kernel writes,
+    # pieces are larger.
     fill_piece_bytes: int = _number(8 * MIB, "bytes", "foundation/full-1GiB")
     clear_piece_bytes: int = _number(16 * MIB, "bytes", "foundation/zeros-1GiB")
-    # Where the pages exist, smaller pieces let threads end together.
-    spare_piece_bytes: int = _number(2 * MIB, "bytes", "foundation/full-128MiB")
     # A value of another size than numbers have is copied from a row of this size.
     fill_row_bytes: int = _number(16 * KIB, "bytes", "foundation/full-1GiB")
 

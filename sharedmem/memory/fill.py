@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -21,19 +21,20 @@ _NUMBER_SIZES = 1, 2, 4, 8, 16
 
 def clear(segment: Segment) -> None:
     """Fill a new segment with zeros."""
-    content, step = np.asarray(segment), tuning.clear_piece_bytes
-
-    def clear_piece(start: int) -> None:
-        segment.populate(start, start + step)
-        if not segment.is_zero:  # otherwise the kernel has cleared the pages
-            content[start : start + step].fill(0)
-
-    _on_pieces(clear_piece, range(0, segment.nbytes, step), segment.nbytes // step)
+    step = tuning.clear_piece_bytes
+    if segment.nbytes <= step:
+        _clear_piece(segment, 0, segment.nbytes)
+        return
+    starts = range(0, segment.nbytes, step)
+    n_threads = _n_threads(segment.nbytes // step)
+    in_threads(lambda start: _clear_piece(segment, start, start + step), starts, n_threads)
 
 
 def fill(segment: Segment, target: NDArray[Any], source: NDArray[Any]) -> None:
     """Copy `source`, broadcast, to `target`, a C-contiguous array in a new segment."""
-    if target.nbytes <= tuning.fill_piece_bytes:
+    is_new = segment.lacks_pages(0, segment.nbytes)
+    piece_bytes = tuning.fill_piece_bytes if is_new else tuning.clear_piece_bytes
+    if target.nbytes <= piece_bytes:
         _fill_piece(segment, target, source)
         return
     if source.shape != target.shape:
@@ -44,11 +45,8 @@ def fill(segment: Segment, target: NDArray[Any], source: NDArray[Any]) -> None:
     def fill_piece(index: _Index) -> None:
         _fill_piece(segment, target[(*index, ...)], source[index])
 
-    piece_bytes = tuning.fill_piece_bytes
-    n_threads = target.nbytes // piece_bytes
-    if not segment.lacks_pages(0, segment.nbytes):
-        piece_bytes = tuning.spare_piece_bytes
-    _on_pieces(fill_piece, _pieces(target, piece_bytes), n_threads)
+    n_threads = _n_threads(target.nbytes // piece_bytes)
+    in_threads(fill_piece, _pieces(target, piece_bytes), n_threads)
 
 
 def fill_value(segment: Segment, target: NDArray[Any], value: Any) -> None:
@@ -81,7 +79,13 @@ def read(segment: Segment, fd: int, offset: int) -> None:
         read_into(fd, buffer[start:stop], offset + start)
 
     starts = range(0, segment.nbytes, tuning.fill_piece_bytes)
-    _on_pieces(read_piece, starts, len(starts))
+    in_threads(read_piece, starts, _n_threads(len(starts)))
+
+
+def _clear_piece(segment: Segment, start: int, stop: int) -> None:
+    segment.populate(start, stop)
+    if not segment.is_zero:  # otherwise the kernel has cleared the pages
+        np.asarray(segment)[start:stop].fill(0)
 
 
 def _fill_piece(segment: Segment, target: NDArray[Any], source: Any) -> None:
@@ -91,13 +95,8 @@ def _fill_piece(segment: Segment, target: NDArray[Any], source: Any) -> None:
     np.copyto(target, source, casting="unsafe")
 
 
-def _on_pieces(function: Callable[[Any], None], pieces: Iterable[Any], n_threads: int) -> None:
-    """Call a function on pieces, in at most `n_threads` threads."""
-    if n_threads > 1:
-        in_threads(function, pieces, min(n_threads, cpu_count()))
-    else:
-        for piece in pieces:
-            function(piece)
+def _n_threads(n_pieces: int) -> int:
+    return min(n_pieces, cpu_count()) if n_pieces > 1 else 1
 
 
 def _pieces(array: NDArray[Any], nbytes: int) -> Iterator[_Index]:

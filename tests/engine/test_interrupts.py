@@ -132,7 +132,7 @@ def small_pieces(monkeypatch, tuned):
         sort_line_bytes=1,
         sort_piece_bytes=1 << 14,
         fill_piece_bytes=1 << 14,
-        spare_piece_bytes=1 << 14,
+        clear_piece_bytes=1 << 14,
         permutation_chunk_bytes=1 << 14,
         compiled_ufunc_bytes=1,
         expression_piece_length=1 << 10,

@@ -34,6 +34,17 @@ def test_pieces_are_contiguous_and_cover_an_array_once(shape, nbytes):
     assert (visits == 1).all()
 
 
+@pytest.mark.parametrize("dtype", ["u1", "f4", "c16", "S3", "U5", "i4, f8"])
+def test_a_value_fills_arrays_that_are_cut(tuned, dtype):
+    tuned(fill_piece_bytes=1 << 12, clear_piece_bytes=1 << 13, fill_row_bytes=1 << 8)
+    value = np.ones(1, dtype)[0]
+    for _ in range(2):  # in new memory, and in memory that was kept
+        for shape in (5001, (70, 71)):
+            assert (sharedmem.full(shape, value, dtype) == value).all()
+            assert (sharedmem.zeros(shape, dtype) == np.zeros((), dtype)).all()
+            assert (sharedmem.copy(np.full(shape, value, dtype)) == value).all()
+
+
 def test_a_file_that_shrinks_while_it_is_read_raises(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(bytes(100))

@@ -192,7 +192,7 @@ def test_arrays_are_filled_without_huge_pages(monkeypatch):
     monkeypatch.setattr(segments, "advise", lambda *call: bool(calls.append(call)))
     monkeypatch.setattr(segments, "_collapse_works", None)
     for _ in range(2):
-        assert (sharedmem.full(3 << 20, 1.0) == 1).all()
+        assert (sharedmem.full(1 << 20, 1.0) == 1).all()
         spare_memory.release()
     assert not segments.supports_collapse()
     assert len(calls) == 2  # for the array, and for one page

@@ -43,7 +43,7 @@ def as_ndarray(a: Any, dtype: DTypeLike | None = None) -> Array:
 
 
 def read_only(a: Array) -> Array:
-    """Return a read-only view of an array; numba compiles a kernel once for all such views."""
+    """Return a read-only view of an array; users' kernels are compiled once for all such views."""
     view = a.view(np.ndarray)
     view.flags.writeable = False
     return view

@@ -10,7 +10,6 @@ from numpy.lib.array_utils import normalize_axis_index
 from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.arrays.chunks import Chunk, bytes_a_chunk, chunks
-from sharedmem.arrays.conversion import read_only
 from sharedmem.engine.operands import PLAIN, check_target
 from sharedmem.engine.runners import Run
 from sharedmem.kernels import scans
@@ -126,7 +125,6 @@ def _scan(run: Run, share: Share, scan: scans.Scan, a: Array, axis: int, result:
     n_inner = math.prod(target.shape[at + 1 :])
     if out.dtype.kind == "c":
         x, out, n_inner = x.view(x.real.dtype), out.view(out.real.dtype), 2 * n_inner
-    x = read_only(x)
     n = target.shape[at]
     if n_inner > 1:
         _scan_columns(run, scan, x, out, n, n_inner)

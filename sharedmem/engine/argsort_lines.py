@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.arrays.conversion import read_only
 from sharedmem.engine.counting_sort import argsort_bytes
 from sharedmem.engine.long_lines import (
     NaturalRuns,
@@ -64,7 +63,7 @@ def argsort_line(run: Run, a: Array, n_workers: int) -> Array:
     if indices is not None:
         return indices
     pieces = pieces_of(len(a), WORD // 8)
-    keys, kind = read_only(a.view(f"u{a.itemsize}")), KINDS[a.dtype.kind]
+    keys, kind = a.view(f"u{a.itemsize}"), KINDS[a.dtype.kind]
 
     def differing(piece: slice) -> int:
         return packing.varying_bits(keys[piece], keys[0], kind)
@@ -131,21 +130,20 @@ def _merge_natural(run: Run, a: Array, runs: NaturalRuns, ties: bool) -> Array:
         runs = NaturalRuns([*runs.bounds, len(a)], [*runs.falls, False])
     out = np.empty(len(a), np.intp)
     scratch = np.empty_like(out) if runs.n_levels + ties > 1 else out
-    x = read_only(a)
 
     def merge_positions(_: Array, *task: Any) -> None:
-        merging.merge_positions(x, x, *task)
+        merging.merge_positions(a, a, *task)
 
     def merge_indices(source: Array, *task: Any) -> None:
-        merging.merge_indices(x, read_only(source), *task)
+        merging.merge_indices(a, source, *task)
 
     if ties:
         source = scratch if runs.n_levels % 2 else out
-        runs.indices(run, x, source)
+        runs.indices(run, a, source)
         runs = NaturalRuns(runs.bounds, [False] * len(runs.falls))
         merge_runs(run, runs, source, out, scratch, merge_indices, merge_indices)
     else:
-        merge_runs(run, runs, x, out, scratch, merge_indices, merge_positions)
+        merge_runs(run, runs, a, out, scratch, merge_indices, merge_positions)
     return out
 
 

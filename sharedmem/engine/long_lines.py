@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.arrays.conversion import read_only
 from sharedmem.engine.runners import Run
 from sharedmem.kernels import natural_runs as kernels
 from sharedmem.machine.tuning import tuning
@@ -79,11 +78,10 @@ class NaturalRuns:
 
     def indices(self, run: Run, a: Array, out: Array) -> None:
         """Write the indices of the elements, with falling runs reversed, but not their ties."""
-        x = read_only(a)
 
         def write_part(start: int, stop: int, part: slice, falls: bool) -> None:
             if falls:
-                kernels.turn_run(x, (start, stop), (part.start, part.stop), out)
+                kernels.turn_run(a, (start, stop), (part.start, part.stop), out)
             else:
                 out[part] = np.arange(part.start, part.stop)
 
@@ -155,11 +153,11 @@ def natural_runs(run: Run, a: Array, limit: int, ties: bool) -> NaturalRuns | No
     NaturalRuns or None
         None if there are more than `limit`.
     """
-    x, pieces = read_only(a), pieces_of(len(a), a.itemsize)
+    pieces = pieces_of(len(a), a.itemsize)
 
     def look(piece: slice) -> tuple[int, list[tuple[int, int]]]:
         starts, ways = np.empty(limit, np.intp), np.empty(limit, np.uint8)
-        n = kernels.find_runs(x, piece.start, piece.stop, starts, ways, ties)
+        n = kernels.find_runs(a, piece.start, piece.stop, starts, ways, ties)
         runs = list(zip(starts[:n].tolist(), ways[:n].tolist(), strict=True))
         return n - 1, runs  # the first one may go on from before
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.arrays.conversion import read_only
 from sharedmem.engine.long_lines import (
     as_plain,
     is_comparable,
@@ -62,7 +61,7 @@ class Displaced:
         gives_places : bool
             Whether the results are indices.
         """
-        x, line = read_only(a), (self.firsts, self.stops, values, places)
+        line = self.firsts, self.stops, values, places
         n_kept = np.concatenate([[0], np.cumsum(self.stops - self.firsts)])
 
         def put_back(piece: slice) -> None:
@@ -71,7 +70,7 @@ class Displaced:
             if first < len(self.firsts):
                 n_before += max(0, piece.start - int(self.firsts[first]))
             part = piece.start, piece.stop, first, n_before
-            kernels.put_back(x, *line, part, out, gives_places)
+            kernels.put_back(a, *line, part, out, gives_places)
 
         run(put_back, pieces_of(len(a), a.itemsize))
 
@@ -86,13 +85,13 @@ def find_displaced(run: Run, a: Array) -> Displaced | None:
     a : ndarray, shape (n,), n > 0
         Plain, and of a type that `is_comparable`.
     """
-    x, pieces = read_only(a), pieces_of(len(a), a.itemsize)
+    pieces = pieces_of(len(a), a.itemsize)
     most = kernels.SOME + len(a) // SHARE
 
     def look(piece: slice) -> tuple[int, tuple[Array, Array]]:
         length, share = piece.stop - piece.start, 1 if piece.start else FIRST_SHARE
         firsts, stops = np.empty((2, length // 2 + 1), np.intp)
-        n = kernels.keep_rising(x, piece.start, piece.stop, firsts, stops, share)
+        n = kernels.keep_rising(a, piece.start, piece.stop, firsts, stops, share)
         firsts, stops = firsts[: max(n, 0)].copy(), stops[: max(n, 0)].copy()
         return length - int((stops - firsts).sum()) if n >= 0 else len(a), (firsts, stops)
 
@@ -100,7 +99,7 @@ def find_displaced(run: Run, a: Array) -> Displaced | None:
     if found is None:
         return None
     firsts, stops = map(np.concatenate, zip(*found, strict=True))
-    n = kernels.join_rising(x, firsts, stops, np.array([len(part) for part, _ in found]))
+    n = kernels.join_rising(a, firsts, stops, np.array([len(part) for part, _ in found]))
     firsts, stops = firsts[:n], stops[:n]
     gaps = np.append(firsts, len(a)) - np.insert(stops, 0, 0)
     n_places = int(gaps.sum())

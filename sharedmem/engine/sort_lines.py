@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.arrays.conversion import read_only
 from sharedmem.engine.counting_sort import sort_small_keys
 from sharedmem.engine.long_lines import (
     NaturalRuns,
@@ -34,8 +33,7 @@ def _merging(kernel: Callable[..., None]) -> Merge:
     """Return a function that merges values by a kernel."""
 
     def merge(source: Array, *task: Any) -> None:
-        x = read_only(source)
-        kernel(x, x, *task)
+        kernel(source, source, *task)
 
     return merge
 
@@ -233,11 +231,11 @@ def _twins(run: Run, a: Array, values: Array | None) -> list[Array] | None:
     NumPy's vectorized sorts do not keep these bits: they may make two zeros of one sign. None if
     only some `values` are sorted, and none of them is a zero or NaN.
     """
-    if values is not None and not sorting.has_twins(read_only(values)):
+    if values is not None and not sorting.has_twins(values):
         return None
 
     def find(piece: slice) -> tuple[Array, Array]:
-        chunk = read_only(a[piece])
+        chunk = a[piece]
         if not sorting.has_twins(chunk):
             chunk = chunk[:0]
         return chunk[chunk == 0], chunk[np.isnan(chunk)]

@@ -13,6 +13,7 @@ from sharedmem.kernels.loops.lanes import LANES
 from sharedmem.kernels.loops.layout import Array, address_of
 from sharedmem.kernels.loops.memory import DOUBLE, Table, kind_of
 from sharedmem.kernels.loops.vectors import Vector
+from sharedmem.kernels.quiet import quiet
 from sharedmem.kernels.reduction import State
 from sharedmem.kernels.sums import compensated, two_sum
 
@@ -88,15 +89,15 @@ def dot(x: Array, y: Array) -> State:
     return combine(tuple(lanes.reshape(2, 2, LANES // 2, 2).transpose(0, 2, 3, 1)))
 
 
+@quiet
 def combine(states: State) -> State:
     """Combine states in pairs, along the first axis, until one state is left."""
     total, lost = states
-    with np.errstate(all="ignore"):
-        while len(total) > 1:
-            even = len(total) // 2 * 2
-            pairs, error = two_sum(total[0:even:2], total[1:even:2])
-            total = np.concatenate([pairs, total[even:]])
-            lost = np.concatenate([lost[0:even:2] + lost[1:even:2] + error, lost[even:]])
+    while len(total) > 1:
+        even = len(total) // 2 * 2
+        pairs, error = two_sum(total[0:even:2], total[1:even:2])
+        total = np.concatenate([pairs, total[even:]])
+        lost = np.concatenate([lost[0:even:2] + lost[1:even:2] + error, lost[even:]])
     return total[0], lost[0]
 
 

@@ -14,6 +14,7 @@ from sharedmem.kernels.loops.integers import Int
 from sharedmem.kernels.loops.layout import Array, address_of, as_numbers, has_kernel
 from sharedmem.kernels.loops.memory import DOUBLE, WORD, Numbers, Table, kind_of
 from sharedmem.kernels.loops.vectors import VECTOR, Vector, tree_sum
+from sharedmem.kernels.quiet import quiet
 from sharedmem.kernels.reduction import LineReduction, State, add_counts, only_part
 
 # The lower and upper limit of bins of equal width: numbers of Python or NumPy, as given.
@@ -31,6 +32,7 @@ _LARGEST_ERROR = 0.95
 _WHOLE, _LONG = 2.0**53, 8
 
 
+@quiet
 def slack_of(edges: Array) -> float:
     """Return the largest error of the multiplication that finds an edge, in widths of a bin.
 
@@ -39,9 +41,8 @@ def slack_of(edges: Array) -> float:
     """
     numbers = edges.astype(np.float64)
     n_bins = len(edges) - 1
-    with np.errstate(all="ignore"):
-        places = (numbers - numbers[0]) * (n_bins / (numbers[-1] - numbers[0]))
-        slack = float(np.abs(places - np.arange(n_bins + 1)).max()) + 2.0**-50
+    places = (numbers - numbers[0]) * (n_bins / (numbers[-1] - numbers[0]))
+    slack = float(np.abs(places - np.arange(n_bins + 1)).max()) + 2.0**-50
     return slack if slack < 0.25 and n_bins < 2**31 else np.inf
 
 
@@ -105,6 +106,7 @@ def search_type(
     return np.dtype("i8" if common.kind == "i" else "u8" if common.kind == "u" else "f8")
 
 
+@quiet
 def _are_bins_exact(dtype: np.dtype[Any], edges: Array, ends: Ends | None) -> bool:
     """Return whether NumPy puts each element into the bin of equal width that its edges give."""
     if edges.dtype.kind != "f" or slack_of(edges) == np.inf:
@@ -118,9 +120,8 @@ def _are_bins_exact(dtype: np.dtype[Any], edges: Array, ends: Ends | None) -> bo
             return False
     n_bins = len(edges) - 1
     numbers = edges.astype(np.float64)
-    with np.errstate(all="ignore"):
-        places = (numbers - numbers[0]) * (n_bins / (float(last) - float(first)))
-        error = np.abs(places - np.arange(n_bins + 1)).max()
+    places = (numbers - numbers[0]) * (n_bins / (float(last) - float(first)))
+    error = np.abs(places - np.arange(n_bins + 1)).max()
     # The difference, the quotient and the product are rounded.
     return bool(error + 1.5 * n_bins * np.finfo(edges.dtype).eps < _LARGEST_ERROR)
 

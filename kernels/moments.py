@@ -12,6 +12,7 @@ from sharedmem.kernels.loops.layout import Array, as_numbers, has_kernel, is_who
 from sharedmem.kernels.loops.pieces import KernelSpec, combine_states, reduce_lines
 from sharedmem.kernels.machine_code import Share
 from sharedmem.kernels.power_sums import IDENTITY, SUMMARY
+from sharedmem.kernels.quiet import quiet, quietly
 from sharedmem.kernels.reduction import LineReduction, State
 from sharedmem.kernels.sums import compensated
 
@@ -114,8 +115,7 @@ def _reduction(dtype: np.dtype[Any], finalize: Any, power: int = 0) -> LineReduc
 def _chunk(x: Array, share: Share | None = None, *, power: int = 0) -> Any:
     numbers = x if has_kernel(x.dtype, "biuf") else x.astype(np.float64)
     if power:
-        with np.errstate(all="ignore"):
-            numbers = np.ldexp(as_numbers(numbers), power)
+        numbers = quietly(np.ldexp, as_numbers(numbers), power)
     return reduce_lines(_summarizing, numbers, share)
 
 
@@ -132,25 +132,25 @@ def _finite_moments(state: State) -> tuple[Array, ...]:
     return mean, var, m3 / count / spread**1.5, m4 / count / spread**2 - 3
 
 
+@quiet
 def _extended(state: State, power: int = 0) -> Extended:
     *_, low, high, n_nan, n_plus, n_minus = state
-    with np.errstate(all="ignore"):
-        # The mean is NaN with a NaN or infinities of both signs, and infinite with one sign alone.
-        special = np.where(n_nan > 0, np.nan, 0.0)
-        special = np.where(n_plus > 0, special + np.inf, special)
-        special = np.where(n_minus > 0, special - np.inf, special)
-        mean, *others = _finite_moments(state)
-        mean = np.where(special == 0, np.ldexp(mean, -power), special)
-        var, skew, kurtosis = (np.where(special == 0, other, np.nan) for other in others)
-        return Extended(mean, np.ldexp(var, -2 * power), skew, kurtosis, high - low)
+    # The mean is NaN with a NaN or infinities of both signs, and infinite with one sign alone.
+    special = np.where(n_nan > 0, np.nan, 0.0)
+    special = np.where(n_plus > 0, special + np.inf, special)
+    special = np.where(n_minus > 0, special - np.inf, special)
+    mean, *others = _finite_moments(state)
+    mean = np.where(special == 0, np.ldexp(mean, -power), special)
+    var, skew, kurtosis = (np.where(special == 0, other, np.nan) for other in others)
+    return Extended(mean, np.ldexp(var, -2 * power), skew, kurtosis, high - low)
 
 
+@quiet
 def _summary(state: State, power: int = 0) -> Summary:
     _, _, count, _, _, _, low, high, n_nan, n_plus, n_minus = state
-    with np.errstate(all="ignore"):
-        mean, var, skew, kurtosis = _finite_moments(state)
-        mean, std = np.ldexp(mean, -power), np.ldexp(np.sqrt(var), -power)
-        low, high = (np.where(count > 0, np.ldexp(end, -power), np.nan) for end in (low, high))
-        n_finite, n_nan, n_inf = (n.astype(np.int64) for n in (count, n_nan, n_plus + n_minus))
-        n = n_finite + n_nan + n_inf
-        return Summary(n, n_nan, n_inf, low, high, mean, std, skew, kurtosis)
+    mean, var, skew, kurtosis = _finite_moments(state)
+    mean, std = np.ldexp(mean, -power), np.ldexp(np.sqrt(var), -power)
+    low, high = (np.where(count > 0, np.ldexp(end, -power), np.nan) for end in (low, high))
+    n_finite, n_nan, n_inf = (n.astype(np.int64) for n in (count, n_nan, n_plus + n_minus))
+    n = n_finite + n_nan + n_inf
+    return Summary(n, n_nan, n_inf, low, high, mean, std, skew, kurtosis)

@@ -19,6 +19,7 @@ from sharedmem.kernels.loops.pieces import (
 )
 from sharedmem.kernels.loops.vectors import Step, Vector, tree_sum
 from sharedmem.kernels.machine_code import Share
+from sharedmem.kernels.quiet import quiet, quietly
 from sharedmem.kernels.reduction import LineReduction, State
 
 
@@ -94,10 +95,10 @@ def mean(dtype: np.dtype[Any], result: np.dtype[Any]) -> LineReduction:
     def combine(a: State, b: State) -> State:
         return (*total.combine(a[:2], b[:2]), a[2] + b[2])
 
+    @quiet
     def finalize(state: State) -> State:
-        with np.errstate(all="ignore"):
-            means = np.true_divide(sums.compensated(*state[:2]), state[2])
-            return means.astype(result), state[2]
+        means = np.true_divide(sums.compensated(*state[:2]), state[2])
+        return means.astype(result), state[2]
 
     return LineReduction(chunk, combine, finalize, whole=has_kernel and is_whole(dtype))
 
@@ -138,8 +139,7 @@ def _squares_chunk(x: Array, chunk: Callable[[Array], State]) -> State:
     if not np.isnan(squares[3]).any():  # neither NaN nor infinities
         return squares
     total, lost, count = reduce_lines(_count_spec(True), x)
-    with np.errstate(all="ignore"):
-        mean = sums.compensated(total, lost) / count
+    mean = quietly(np.true_divide, sums.compensated(total, lost), count)
     # An element equal to the mean adds nothing to the squares of deviations.
     filled = np.where(np.isnan(x), np.where(count, mean, 0)[:, None], x)
     squares_about_mean = chunk(filled)[3]
@@ -158,10 +158,10 @@ def _combine_squares(a: State, b: State, combine: Callable[[State, State], State
     )
 
 
+@quiet
 def _variance(state: State, ddof: float) -> State:
     count, _, _, squares = state
-    with np.errstate(all="ignore"):
-        return np.where(count > ddof, squares / (count - ddof), np.nan), count
+    return np.where(count > ddof, squares / (count - ddof), np.nan), count
 
 
 @lru_cache

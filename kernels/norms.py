@@ -13,6 +13,7 @@ from sharedmem.kernels.loops.layout import Array, as_numbers, has_kernel
 from sharedmem.kernels.loops.pieces import KernelSpec, reduce_lines
 from sharedmem.kernels.loops.vectors import Vector
 from sharedmem.kernels.machine_code import Share
+from sharedmem.kernels.quiet import quiet
 from sharedmem.kernels.reduction import LineReduction, State
 
 
@@ -68,11 +69,11 @@ def after(function: Callable[[Array], Array], reduction: LineReduction) -> LineR
     return LineReduction(chunk, reduction.combine, reduction.finalize, reduction.identity)
 
 
+@quiet
 def _chunk_after(
     x: Array, function: Callable[[Array], Array], chunk: Callable[[Array], State]
 ) -> State:
-    with np.errstate(all="ignore"):
-        return chunk(function(x))
+    return chunk(function(x))
 
 
 def _sum(chunk: Callable[[Array], State], result: np.dtype[Any]) -> LineReduction:
@@ -92,9 +93,9 @@ def _chunk(
     return parts
 
 
+@quiet
 def _total(state: State, result: np.dtype[Any]) -> Array:
-    with np.errstate(all="ignore"):
-        return sums.compensated(*state).astype(result)
+    return sums.compensated(*state).astype(result)
 
 
 def _largest(state: State) -> Array:

@@ -16,6 +16,7 @@ from sharedmem.kernels.loops.layout import Array, has_kernel, is_whole
 from sharedmem.kernels.loops.lines import vector_family
 from sharedmem.kernels.loops.pieces import KernelSpec, by_kernel, combine_states
 from sharedmem.kernels.loops.vectors import Vector
+from sharedmem.kernels.quiet import quiet
 from sharedmem.kernels.reduction import LineReduction, State, only_part
 
 # Beyond this exponent, all mantissas give infinity; below the negative one, zero.
@@ -86,11 +87,11 @@ def _combine(a: State, b: State) -> State:
     return combine_states(_float_spec(None), a, b)
 
 
+@quiet
 def _finalize(state: State, result: np.dtype[Any]) -> Array:
     product, lost, exponent = state
-    with np.errstate(all="ignore"):
-        best = np.where((product == 0) | ~np.isfinite(lost), product, product + lost)
-        return _times_power(best, exponent).astype(result)
+    best = np.where((product == 0) | ~np.isfinite(lost), product, product + lost)
+    return _times_power(best, exponent).astype(result)
 
 
 def _numpy_chunk(x: Array, dtype: np.dtype[Any]) -> State:
@@ -104,14 +105,14 @@ def _combine_numbers(a: State, b: State) -> State:
 def _scaled(chunk: Callable[..., State], result: np.dtype[Any]) -> LineReduction:
     """Return the product as a reduction whose states are a number and an exponent."""
 
+    @quiet
     def combine(a: State, b: State) -> State:
-        with np.errstate(all="ignore"):
-            (x, p), (y, q) = _rescaled(*a), _rescaled(*b)
-            return x * y, p + q
+        (x, p), (y, q) = _rescaled(*a), _rescaled(*b)
+        return x * y, p + q
 
+    @quiet
     def finalize(state: State) -> Array:
-        with np.errstate(all="ignore"):
-            return _times_power(*state).astype(result)
+        return _times_power(*state).astype(result)
 
     one = np.ones((), result)[()]
     return LineReduction(partial(chunk, result=result), combine, finalize, (one, 0))
@@ -125,17 +126,17 @@ def _complex_chunk(x: Array, result: np.dtype[Any]) -> State:
     return product, exponent
 
 
+@quiet
 def _scaled_chunk(x: Array, result: np.dtype[Any]) -> State:
     """Multiply the halves of lines until one element is left."""
-    with np.errstate(all="ignore"):
-        product, exponent = _rescaled(x.astype(result), np.zeros(x.shape))
-        while product.shape[1] > 1:
-            half = product.shape[1] // 2
-            parts = product[:, :half] * product[:, half : 2 * half]
-            powers = exponent[:, :half] + exponent[:, half : 2 * half]
-            parts, powers = _rescaled(parts, powers)
-            product = np.concatenate([parts, product[:, 2 * half :]], axis=1)
-            exponent = np.concatenate([powers, exponent[:, 2 * half :]], axis=1)
+    product, exponent = _rescaled(x.astype(result), np.zeros(x.shape))
+    while product.shape[1] > 1:
+        half = product.shape[1] // 2
+        parts = product[:, :half] * product[:, half : 2 * half]
+        powers = exponent[:, :half] + exponent[:, half : 2 * half]
+        parts, powers = _rescaled(parts, powers)
+        product = np.concatenate([parts, product[:, 2 * half :]], axis=1)
+        exponent = np.concatenate([powers, exponent[:, 2 * half :]], axis=1)
     return product[:, 0], exponent[:, 0]
 
 

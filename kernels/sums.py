@@ -15,6 +15,7 @@ from sharedmem.kernels.loops.lines import Family, vector_family
 from sharedmem.kernels.loops.pieces import KernelSpec, by_kernel, reduce_lines
 from sharedmem.kernels.loops.vectors import Vector, tree_sum
 from sharedmem.kernels.machine_code import Share
+from sharedmem.kernels.quiet import quiet, quietly
 from sharedmem.kernels.reduction import LineReduction, State
 
 
@@ -180,11 +181,11 @@ def _numpy_chunk(x: Array, summed: np.dtype[Any]) -> State:
     return total, np.zeros_like(total)
 
 
+@quiet
 def combine(a: State, b: State) -> State:
     """Combine the states of two sums."""
-    with np.errstate(all="ignore"):
-        total, error = two_sum(a[0], b[0])
-        return total, a[1] + b[1] + error
+    total, error = two_sum(a[0], b[0])
+    return total, a[1] + b[1] + error
 
 
 def compensated(total: Array, lost: Array) -> Array:
@@ -197,15 +198,19 @@ def compensated(total: Array, lost: Array) -> Array:
         return parts.view(total.dtype)[..., 0]
     if total.dtype.kind in "iu":
         return total
-    if total.size == 1 and total.dtype == np.float64:  # without np.errstate, which takes long
+    if total.size == 1 and total.dtype == np.float64:  # numbers of Python are quiet, and fast
         plain, rest = total.item(), lost.item()
         best = np.asarray(plain + rest if math.isfinite(rest) else plain)
         return best.reshape(total.shape)
-    with np.errstate(all="ignore"):
-        best = total + lost
-        if not np.isfinite(best.sum()):
-            best = np.where(np.isfinite(lost), best, total)
-        return best
+    return _settled_floats(total, lost)
+
+
+@quiet
+def _settled_floats(total: Array, lost: Array) -> Array:
+    best = total + lost
+    if not np.isfinite(best.sum()):
+        best = np.where(np.isfinite(lost), best, total)
+    return best
 
 
 def _real_parts(x: Array) -> Array:
@@ -223,5 +228,4 @@ def _mean(state: State, result: np.dtype[Any], count: int) -> Array:
 def _as_type(values: Array, result: np.dtype[Any]) -> Array:
     if values.dtype == result:
         return values
-    with np.errstate(all="ignore"):
-        return values.astype(result)
+    return quietly(values.astype, result)

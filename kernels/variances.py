@@ -26,6 +26,7 @@ from sharedmem.kernels.loops.pieces import (
 from sharedmem.kernels.loops.vectors import Vector
 from sharedmem.kernels.loops.walks import walker
 from sharedmem.kernels.machine_code import Share
+from sharedmem.kernels.quiet import quiet
 from sharedmem.kernels.reduction import LineReduction, State
 from sharedmem.kernels.sums import two_sum
 
@@ -223,9 +224,7 @@ def _chunk(
 
 def _direct(x: Array, share: Share | None = None, *, ddof: float, **how: Any) -> Array:
     degrees = max(x.shape[1] - ddof, 0)
-    variance = finish_lines(_squares(degrees), x, share)
-    with np.errstate(all="ignore"):
-        return _as_result(variance, **how)
+    return _as_result(finish_lines(_squares(degrees), x, share), **how)
 
 
 @lru_cache
@@ -243,21 +242,22 @@ def _combine(a: State, b: State) -> State:
     return combine_states(_squares(1), a, b)
 
 
+@quiet
 def _combine_numpys(a: State, b: State) -> State:
-    with np.errstate(all="ignore"):
-        delta = b[1] / b[0] - a[1] / a[0]
-        squares = a[3] + b[3] + delta * delta * (a[0] * (b[0] / (a[0] + b[0])))
-        return a[0] + b[0], a[1] + b[1], a[2] + b[2], squares
+    delta = b[1] / b[0] - a[1] / a[0]
+    squares = a[3] + b[3] + delta * delta * (a[0] * (b[0] / (a[0] + b[0])))
+    return a[0] + b[0], a[1] + b[1], a[2] + b[2], squares
 
 
+@quiet
 def _finalize(state: State, ddof: float, **how: Any) -> Array:
     count, _, _, squares = state
     if squares.ndim > 2:
         count, squares = count[..., 0], squares.sum(axis=-1)
-    with np.errstate(all="ignore"):
-        return _as_result(squares / np.maximum(count - ddof, 0), **how)
+    return _as_result(squares / np.maximum(count - ddof, 0), **how)
 
 
+@quiet
 def _as_result(
     variance: Array, result: np.dtype[Any], of_variance: Callable[[Array], Array]
 ) -> Array:

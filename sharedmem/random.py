@@ -14,6 +14,7 @@ from sharedmem.arrays.conversion import check_plain
 from sharedmem.arrays.shared_array import check_dtype
 from sharedmem.engine.operands import check_target, in_memory
 from sharedmem.engine.random_numbers import Kernel, Key, fill, permute
+from sharedmem.kernels.quiet import quietly
 from sharedmem.kernels.random import distributions, poisson as poisson_kernels
 from sharedmem.machine.tuning import tuning
 from sharedmem.pool.mapreduce import current_pool
@@ -97,9 +98,8 @@ def uniform(
     """
     target = _target(size, dtype, out, np.float64, "f")
     number = target.dtype.type
-    with np.errstate(all="ignore"):
-        first, stop = number(_number("low", low)), number(_number("high", high))
-        width = stop - first
+    first, stop = quietly(number, _number("low", low)), quietly(number, _number("high", high))
+    width = quietly(np.subtract, stop, first)
     if not math.isfinite(width):
         raise OverflowError(f"high - low is not finite: low={low}, high={high}; give closer bounds")
     if width < 0:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 import sharedmem
 from sharedmem import random
+from sharedmem.kernels.quiet import quiet
 
 Array = NDArray[Any]
 
@@ -100,16 +101,13 @@ def call(task: Task, a: Array, **axis: int) -> None:
     run(a, **axis)
 
 
+@quiet
 def warm(task: Task) -> None:
     """Compile the kernels of a task, or load them; there are none for a dtype that is refused."""
     function = random if task.name.startswith("random.") else sharedmem
     parameters = inspect.signature(getattr(function, task.name.split(".")[-1])).parameters
     a = values(task.dtype)
-    with (
-        sharedmem.MapReduceByThread(np=2),
-        warnings.catch_warnings(),
-        np.errstate(all="ignore"),
-    ):
+    with sharedmem.MapReduceByThread(np=2), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for shape in _SHAPES if "axis" in parameters else _SHAPES[:1]:
             field = a[: a.size // 10240 * 10240].reshape(shape)

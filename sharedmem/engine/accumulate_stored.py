@@ -19,6 +19,7 @@ from sharedmem.engine.reduce_stored import ChunkTask
 from sharedmem.engine.regions import read
 from sharedmem.engine.runners import Run, Stream, run_serially
 from sharedmem.kernels.machine_code import alone
+from sharedmem.kernels.quiet import quiet
 from sharedmem.kernels.reduction import LineReduction
 
 Array = NDArray[Any]
@@ -127,10 +128,10 @@ class _ScanTask:
         self.out[tuple(chunk)] = np.asarray(scanned, self.out.dtype)
 
 
+@quiet
 def _added(start: State, scanned: Array) -> Array:
     total, lost = start
-    with np.errstate(all="ignore"):
-        plain = total + scanned
-        back = plain - total
-        error = (total - (plain - back)) + (scanned - back) + lost
-        return np.where(np.isfinite(error), plain + error, plain)
+    plain = total + scanned
+    back = plain - total
+    error = (total - (plain - back)) + (scanned - back) + lost
+    return np.where(np.isfinite(error), plain + error, plain)

@@ -15,6 +15,7 @@ from sharedmem.functions.nonfinite import warn_nonfinite
 from sharedmem.functions.outputs import kept_shape, line_length
 from sharedmem.functions.reduction_rules import DType, Options, Rule
 from sharedmem.kernels import counts, sums
+from sharedmem.kernels.quiet import quietly
 from sharedmem.kernels.reduction import LineReduction
 
 
@@ -23,8 +24,7 @@ def masked_mean(a: Any, result: DType, options: Options, count: Any) -> Any:
     wide = np.promote_types(result, np.float64)
     selected = masked(a, options.where, 0)
     total = reduce(sums.add(a.dtype, wide), selected, options.axis, keepdims=options.keepdims)
-    with np.errstate(invalid="ignore"):
-        return np.true_divide(total, count).astype(result)[()]
+    return quietly(np.true_divide, total, count).astype(result)[()]
 
 
 def masked_variance(
@@ -37,10 +37,13 @@ def masked_variance(
     kept = options._replace(keepdims=True)
     mean = masked_mean(a, np.promote_types(wide, a.dtype), kept, count_each)
     selected = masked(squares(a, np.broadcast_to(mean, a.shape)), options.where, 0)
-    with np.errstate(all="ignore"):
+
+    def variance() -> Any:
         total = reduce(sums.add(selected.dtype, wide), selected, axis, keepdims=keepdims)
-        variance = np.true_divide(total, np.maximum(count - options.ddof, 0))
-        return (np.sqrt(variance) if takes_root else variance).astype(result)[()]
+        squares = np.true_divide(total, np.maximum(count - options.ddof, 0))
+        return (np.sqrt(squares) if takes_root else squares).astype(result)[()]
+
+    return quietly(variance)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -19,6 +19,7 @@ from sharedmem.expressions.kernel import Kernel
 from sharedmem.expressions.language import CONSTANTS, Steps, names_in, parse
 from sharedmem.expressions.whole_ufuncs import kind_of
 from sharedmem.kernels.machine_code import Share
+from sharedmem.kernels.quiet import quiet
 from sharedmem.machine.tuning import tuning
 from sharedmem.pool.mapreduce import current_pool
 
@@ -100,9 +101,13 @@ def evaluate(
     >>> sharedmem.evaluate("out / in_", {"out": a, "in_": 2}).tolist()
     [0.0, 0.125, 0.25, 0.375, 0.5]
     """
-    with np.errstate(all="ignore"):
-        function, operands = _bound(expression, arrays, named)
-        return current_pool().apply_ufunc(function, *operands, out=out)
+    return _evaluate(expression, arrays, named, out)
+
+
+@quiet
+def _evaluate(expression: str, arrays: Any, named: dict[str, Any], out: Any) -> Any:
+    function, operands = _bound(expression, arrays, named)
+    return current_pool().apply_ufunc(function, *operands, out=out)
 
 
 MAX_FUNCTIONS = 256

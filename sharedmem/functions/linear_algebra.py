@@ -17,6 +17,7 @@ from sharedmem.functions.chunkwise import reduce
 from sharedmem.functions.nonfinite import warn_nonfinite
 from sharedmem.functions.outputs import store
 from sharedmem.kernels import counts, dots, norms
+from sharedmem.kernels.quiet import quiet, quietly
 from sharedmem.machine.tuning import tuning
 from sharedmem.pool.mapreduce import current_pool
 
@@ -140,8 +141,7 @@ def line_dot(a: Array, b: Array, conjugate: bool) -> Any:
     if not has_kernel:
         return np.add.reduce(np.array(parts, dtype), dtype=dtype)
     total, lost = (np.stack(part) for part in zip(*parts, strict=True))
-    with np.errstate(all="ignore"):
-        value = dots.value(dots.combine((total, lost)), conjugate).astype(dtype)[()]
+    value = quietly(dots.value(dots.combine((total, lost)), conjugate).astype, dtype)[()]
     return value if conjugate else warn_nonfinite(value, "dot", a, b)  # NumPy's vdot never warns
 
 
@@ -211,16 +211,19 @@ def norm(
 
 
 def _euclidean(x: Array, reduce_x: Callable[..., Any], axes: Axis) -> Any:
-    squares = reduce_x(norms.sum_of_squares(x.dtype))
-    with np.errstate(all="ignore"):
-        values = np.sqrt(squares)
-        if x.dtype.char in "dD":
-            for beyond, scale in ((squares == np.inf, 1 / _SCALE), (squares < _TINY, _SCALE)):
-                if np.any(beyond):
-                    scaled = np.sqrt(reduce_x(norms.sum_of_squares(x.dtype, scale))) / scale
-                    values = np.where(beyond, scaled, values)
-        values = values.astype(norms.real_type(x.dtype))[()]
+    values = _root(reduce_x(norms.sum_of_squares(x.dtype)), x, reduce_x)
     return warn_nonfinite(values, "dot", x, axis=axes)
+
+
+@quiet
+def _root(squares: Any, x: Array, reduce_x: Callable[..., Any]) -> Any:
+    values = np.sqrt(squares)
+    if x.dtype.char in "dD":
+        for beyond, scale in ((squares == np.inf, 1 / _SCALE), (squares < _TINY, _SCALE)):
+            if np.any(beyond):
+                scaled = np.sqrt(reduce_x(norms.sum_of_squares(x.dtype, scale))) / scale
+                values = np.where(beyond, scaled, values)
+    return values.astype(norms.real_type(x.dtype))[()]
 
 
 def _vector_norm(x: Array, reduce_x: Callable[..., Any], axes: Axis, order: Any) -> Any:

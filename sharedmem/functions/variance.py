@@ -18,6 +18,7 @@ from sharedmem.functions.outputs import Out
 from sharedmem.functions.reduction_rules import Options
 from sharedmem.kernels import Reduction, moments as four_moments
 from sharedmem.kernels.moments import Moments, Summary
+from sharedmem.kernels.quiet import quietly
 
 
 def var(
@@ -398,8 +399,7 @@ def summary(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Summa
     """
     a = as_array(a)
     result: Summary = reduce(four_moments.summary(a.dtype), a, axis, keepdims=keepdims)
-    with np.errstate(over="ignore"):
-        extent = result.max - result.min
+    extent = quietly(np.subtract, result.max, result.min)
     return _rescaled(result, extent, four_moments.summary, a, axis, keepdims)  # type: ignore[no-any-return]
 
 

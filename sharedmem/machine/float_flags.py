@@ -7,11 +7,13 @@ import functools
 import platform
 import sys
 from collections.abc import Callable, Set
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import numpy as np
 
 from sharedmem.errors import warn_caller
+from sharedmem.kernels.quiet import called_in, error_state
 
 T = TypeVar("T")
 
@@ -78,14 +80,17 @@ def tell_kinds(kinds: Set[str], name: str) -> None:
             receiver.write(f"Warning: {text}\n")
 
 
+_words: ContextVar[set[str]] = ContextVar("words")
+_noting = error_state("call", lambda word, _: _words.get().add(word))
+
+
 def warned_at_caller(name: str, function: Callable[..., T], *args: Any) -> T:
     """Call a function; tell of the exceptions of a ufunc in it as :func:`tell` does, and once.
 
     NumPy would warn in each thread, and name the line that applies the ufunc to a chunk.
     """
     words: set[str] = set()
-    with np.errstate(all="call", call=lambda word, _: words.add(word)):
-        result = function(*args)
+    result = called_in((*_noting, (_words, words)), function, *args)
     if words:
         tell_kinds({kind for kind, word in _WORDS.items() if word in words}, name)
     return result

@@ -19,7 +19,8 @@ import pytest
 import sharedmem
 from leftovers import left_since, look
 from sharedmem.engine import plans, runners
-from sharedmem.machine import blas, freeing, helper_threads, native_threads
+from sharedmem.kernels import quiet
+from sharedmem.machine import blas, float_flags, freeing, helper_threads, native_threads
 from sharedmem.machine.freeing import exhaust
 from sharedmem.memory import fill, memory_files, segments, spare_memory, syscalls
 from sharedmem.memory.memory_files import map_privately
@@ -41,17 +42,18 @@ SIGNALS = [(signal.SIGINT,), (signal.SIGALRM,), (signal.SIGINT, signal.SIGALRM)]
 ROOT = Path(__file__).parents[2]
 RAISED = {signal.SIGINT: KeyboardInterrupt, signal.SIGALRM: AlarmError}
 MODULES = (
-    *(blas, helper_threads, runners, freeing),
+    *(blas, helper_threads, runners, freeing, quiet, float_flags),
     *(fill, memory_files, native_threads, plans, segments, spare_memory, syscalls),
 )
-SOURCES = {module.__file__ for module in MODULES}
+SOURCES = {module.__file__ for module in MODULES} | {np.seterr.__code__.co_filename}
 
 
 class Strike:
     """Sends signals at a function call, or after a call of a function written in C.
 
     These are the moments at which Python looks whether there was a signal. All in the modules
-    that start and end the work of threads count, and each `step`-th of the others.
+    that start and end the work of threads, and that set NumPy's error state, count, and each
+    `step`-th of the others.
     """
 
     def __init__(self, at: int, step: int, signals: tuple[int, ...]) -> None:
@@ -186,8 +188,32 @@ CALLS = {
 }
 
 
+# Calls whose results NumPy finishes, quietly.
+FINISHED_CALLS = {
+    "average": lambda: sharedmem.average(A, weights=A),
+    "clip": lambda: sharedmem.clip(A, 1, 2000),
+    "dot": lambda: sharedmem.dot(A, A),
+    "evaluate_small": lambda: sharedmem.evaluate("a / 2", a=A[:100].copy()),
+    "histogram_2d": lambda: sharedmem.histogram2d(A, A, bins=4)[0],
+    "mean_of_some": lambda: sharedmem.mean(B, axis=0, where=B > 5),
+    "moments": lambda: sharedmem.moments(B, axis=1),
+    "nanmax": lambda: sharedmem.nanmax(A),
+    "nanmean": lambda: sharedmem.nanmean(B, axis=0),
+    "nanvar": lambda: sharedmem.nanvar(B, axis=0),
+    "norm": lambda: sharedmem.norm(B, axis=1),
+    "prod": lambda: sharedmem.prod(A),
+    "prod_of_complex": lambda: sharedmem.prod(A * 1j / 3000),
+    "quantile": lambda: sharedmem.quantile(A, [0.1, 0.7]),
+    "sqrt_of_small": lambda: sharedmem.apply_ufunc(np.sqrt, A[:100].copy()),
+    "std_of_float32": lambda: sharedmem.std(A.astype(np.float32)),
+    "var": lambda: sharedmem.var(A),
+    "var_of_some": lambda: sharedmem.var(B, axis=0, where=B > 5),
+}
+
+
 def strike_at_each_moment(call, helpers, step):
     """Call until a strike would come too late; return how many came."""
+    error_state = np.geterr(), np.geterrcall()
     for at in itertools.count():
         strike = Strike(at, step, SIGNALS[at % len(SIGNALS)])
         raised = None
@@ -201,6 +227,7 @@ def strike_at_each_moment(call, helpers, step):
             raised = type(error)
         assert not helpers.working
         assert (blas._limits, blas._unlimited) == (set(), [])
+        assert (np.geterr(), np.geterrcall()) == error_state, at
         if strike.n_left >= 0:
             return at
         assert raised is RAISED[strike.signals[-1]], at
@@ -211,7 +238,7 @@ def strike_at_each_moment(call, helpers, step):
 @pytest.mark.parametrize("name", CALLS)
 def test_an_exception_at_any_moment_ends_the_call(name, helpers):
     call = CALLS[name]
-    with sharedmem.MapReduce(np=3):
+    with sharedmem.MapReduce(np=3), np.errstate(all="raise", call=ring):
         expected = np.array(call())
         assert helpers.n_calls
         n_strikes = 0
@@ -219,6 +246,16 @@ def test_an_exception_at_any_moment_ends_the_call(name, helpers):
             n_strikes += 1
             np.testing.assert_array_equal(call(), expected)
     assert n_strikes > 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FINISHED_CALLS)
+def test_an_exception_at_any_moment_leaves_the_error_state(name, helpers):
+    call = FINISHED_CALLS[name]
+    with sharedmem.MapReduce(np=3), np.errstate(all="raise", call=ring):
+        call()
+        for _ in strike_at_each_moment(call, helpers, step=53):
+            pass
 
 
 MAKE = {

@@ -14,7 +14,7 @@ from sharedmem.arrays.conversion import check_plain
 from sharedmem.arrays.shared_array import check_dtype
 from sharedmem.engine.operands import check_target, in_memory
 from sharedmem.engine.random_numbers import Kernel, Key, fill, permute
-from sharedmem.kernels.quiet import quietly
+from sharedmem.kernels.quiet import quiet, quietly
 from sharedmem.kernels.random import distributions, poisson as poisson_kernels
 from sharedmem.machine.tuning import tuning
 from sharedmem.pool.mapreduce import current_pool
@@ -477,6 +477,7 @@ def _sequence(seed: Seed) -> np.random.SeedSequence:
     return seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
 
 
+@quiet
 def _key(seed: Seed, stream: int) -> Key:
     """Return the key of a stream of random bits."""
     k0, k1, nonce = (int(word) for word in _sequence(seed).generate_state(3))

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from sharedmem.kernels.quiet import quietly
 from sharedmem.machine.fork_locks import new_lock
 from sharedmem.workers.process import assigned
 from sharedmem.workers.sections import Sections
@@ -41,7 +42,8 @@ class Call(NamedTuple):
         """Return the seeds of NumPy's global generator, one row per worker."""
         # The key is shorter than that of a task, so that the two never meet.
         seeds = np.random.SeedSequence(self.entropy, spawn_key=(self.number,))
-        return seeds.generate_state(8 * n_workers).reshape(n_workers, 8)
+        # NumPy's seeds do that by `numpy.errstate`, which an interrupt may leave.
+        return quietly(seeds.generate_state, 8 * n_workers).reshape(n_workers, 8)
 
 
 class Context:
@@ -77,7 +79,7 @@ class Context:
                 "numpy.random.default_rng() elsewhere"
             )
         if self._rng is None or index != self._rng_index:
-            self._rng = np.random.default_rng(self._call.task_seeds(index))
+            self._rng = quietly(np.random.default_rng, self._call.task_seeds(index))
             self._rng_index = index
         return self._rng
 

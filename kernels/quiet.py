@@ -22,7 +22,9 @@ def error_state(mode: Any, receiver: Any = None) -> ErrorState:
     return tuple(context.items())
 
 
-def called_in(state: ErrorState, function: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+def called_in(
+    state: ErrorState, function: Callable[P, T], /, *args: P.args, **named: P.kwargs
+) -> T:
     """Call a function in an error state.
 
     No exception can leave the caller's state changed, since it is not touched: the function runs in
@@ -38,7 +40,7 @@ def called_in(state: ErrorState, function: Callable[P, T], *args: P.args, **name
 _quiet = error_state("ignore")
 
 
-def quietly(function: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+def quietly(function: Callable[P, T], /, *args: P.args, **named: P.kwargs) -> T:
     """Call a function in which NumPy ignores floating-point errors."""
     return called_in(_quiet, function, *args, **named)
 

@@ -22,6 +22,7 @@ from sharedmem.engine.nearly_sorted_lines import find_displaced
 from sharedmem.engine.runners import Run
 from sharedmem.kernels import merging, sorting
 from sharedmem.kernels.merging import Rising
+from sharedmem.kernels.quiet import quietly
 from sharedmem.machine.tuning import tuning
 
 Array = NDArray[Any]
@@ -77,8 +78,7 @@ def _one_run(run: Run, a: Array) -> NaturalRuns | None:
 
         def look(piece: slice, compare: np.ufunc = compare) -> tuple[int, None]:
             x = a[max(piece.start - 1, 0) : piece.stop]
-            with np.errstate(invalid="ignore"):  # of NaN
-                return int(not compare(x[:-1], x[1:]).all()), None
+            return int(not quietly(compare, x[:-1], x[1:]).all()), None  # also of NaN
 
         if look_at_pieces(run, look, pieces_of(len(a), a.itemsize), 0) is not None:
             return NaturalRuns([0, len(a)], [falls])

@@ -252,10 +252,12 @@ class DaskBackend:
 def _environment_kept() -> Iterator[None]:
     """Undo the environment variables that Dask sets for its workers, OMP_NUM_THREADS among them."""
     before = dict(os.environ)
-    yield
-    for name in os.environ.keys() - before.keys():
-        del os.environ[name]
-    os.environ.update(before)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
 
 
 def _natural(name: Any) -> tuple[int, str]:

@@ -20,8 +20,14 @@ _entered = ContextVar("entered", default=())
 
 
 def enter(pool: Any) -> None:
-    """Make a pool the innermost."""
-    _entered.set((*_entered.get(), (_place(), weakref.ref(pool))))
+    """Make a pool the innermost, or raise what a signal's handler raises."""
+    before = _entered.get()
+    entered = (*before, (_place(), weakref.ref(pool)))
+    try:
+        _entered.set(entered)
+    except BaseException:
+        _entered.set(before)
+        raise
 
 
 def leave(pool: Any) -> None:

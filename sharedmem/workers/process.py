@@ -37,8 +37,8 @@ def in_worker() -> bool:
 def assigned(owner: object, name: str, value: object) -> Iterator[None]:
     """Give an attribute another value within the block."""
     before = getattr(owner, name)
-    setattr(owner, name, value)
     try:
+        setattr(owner, name, value)  # after which an interrupt may come at once
         yield
     finally:
         setattr(owner, name, before)

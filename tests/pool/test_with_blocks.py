@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import os
+import sys
 import threading
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 import sharedmem
+from interrupts import Strike
 from sharedmem import MapReduce, MapReduceByThread, ProcessBackend, ThreadBackend, background
 from sharedmem.pool.mapreduce import current_pool
 
@@ -183,3 +185,32 @@ def test_error_state_holds_where_array_calls_run_in_threads():
                 call()
             with np.errstate(divide="raise"), pytest.raises(Exception, match="divide by zero"):
                 call()
+
+
+def interrupted(at, function, *args):
+    """Interrupt a call at a moment; return whether it came."""
+    try:
+        sys.setprofile(Strike(at))
+        function(*args)
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.setprofile(None)
+    return False
+
+
+def test_a_pool_whose_block_was_interrupted_at_its_start_is_not_in_use():
+    outside, pool, n_interrupts = current_pool(), MapReduce(np=2), 0
+    while interrupted(n_interrupts, pool.__enter__):
+        assert current_pool() is outside
+        n_interrupts += 1
+    pool.__exit__(None, None, None)
+    assert n_interrupts > 5
+
+
+def test_no_task_is_left_running_where_a_serial_pool_is_interrupted():
+    pool, n_interrupts = MapReduce(np=0), 0
+    while interrupted(n_interrupts, pool.map, abs, range(2)):
+        assert pool._contexts.of_thread.context is None
+        n_interrupts += 1
+    assert n_interrupts > 50

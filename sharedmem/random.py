@@ -14,7 +14,7 @@ from sharedmem.arrays.conversion import check_plain
 from sharedmem.arrays.shared_array import check_dtype
 from sharedmem.engine.operands import check_target, in_memory
 from sharedmem.engine.random_numbers import Kernel, Key, fill, permute
-from sharedmem.kernels.quiet import quiet, quietly
+from sharedmem.kernels.quiet import quiet
 from sharedmem.kernels.random import distributions, poisson as poisson_kernels
 from sharedmem.machine.tuning import tuning
 from sharedmem.pool.mapreduce import current_pool
@@ -98,8 +98,7 @@ def uniform(
     """
     target = _target(size, dtype, out, np.float64, "f")
     number = target.dtype.type
-    first, stop = quietly(number, _number("low", low)), quietly(number, _number("high", high))
-    width = quietly(np.subtract, stop, first)
+    first, stop, width = _range(number, _number("low", low), _number("high", high))
     if not math.isfinite(width):
         raise OverflowError(f"high - low is not finite: low={low}, high={high}; give closer bounds")
     if width < 0:
@@ -457,6 +456,12 @@ def _number(name: str, value: Any) -> float:
     if np.ndim(value):
         raise TypeError(f"{name} must be one number, got an array of shape {np.shape(value)}")
     return float(value)
+
+
+@quiet
+def _range(number: type[Any], low: float, high: float) -> tuple[Any, Any, Any]:
+    first, stop = number(low), number(high)
+    return first, stop, stop - first
 
 
 def _scale(value: Any) -> float:

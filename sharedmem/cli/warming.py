@@ -30,12 +30,27 @@ def _small(a: Array) -> Array:
     return (np.arange(len(a)) % 100).astype(a.dtype)
 
 
+def _orders(a: Array) -> list[Array]:
+    """Return a line in the orders for which sorts have kernels of their own; fields as they are."""
+    if a.ndim > 1:
+        return [a]
+    rising, twins = np.sort(a), a.copy()
+    halves = [np.append(rising[::2], rising[::-2]), np.append(rising[::2], rising[1::2])]
+    nearly = rising.copy()
+    nearly[::1000] = a[::1000]
+    if a.dtype.kind == "f":
+        twins[::2] = np.nan
+        twins[::4] *= -1
+    return [a, twins, rising, rising[::-1], *halves, nearly]
+
+
 # Functions of a line that take more than one argument; all others are called with an array, and
 # those that have an axis with arrays of two.
 _CALLS: dict[str, Callable[..., Any]] = {
     "accumulate": lambda a, **axis: sharedmem.accumulate(np.add, a, **axis),
     "all": lambda a, **axis: sharedmem.all(np.ones_like(a), **axis),
     "any": lambda a, **axis: sharedmem.any(np.zeros_like(a), **axis),
+    "argsort": lambda a, **axis: [sharedmem.argsort(line, **axis) for line in _orders(a)],
     "average": lambda a, **axis: sharedmem.average(a, weights=np.ones(a.shape), **axis),
     "bincount": lambda a: sharedmem.bincount(_small(a)),
     "clip": lambda a: sharedmem.clip(a, a[0], a[1]),
@@ -51,6 +66,7 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "percentile": lambda a, **axis: sharedmem.percentile(a, 30, **axis),
     "quantile": lambda a, **axis: sharedmem.quantile(a, 0.3, **axis),
     "searchsorted": lambda a: sharedmem.searchsorted(np.sort(a[:1000]), a),
+    "sort": lambda a, **axis: [sharedmem.sort(line, **axis) for line in _orders(a)],
     "take": lambda a: sharedmem.take(a, np.arange(len(a))[::-1]),
     "topk": lambda a, **axis: sharedmem.topk(a, 10, **axis),
     "vdot": lambda a: sharedmem.vdot(a, a),

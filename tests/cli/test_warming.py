@@ -18,8 +18,19 @@ import sys
 import numpy as np, sharedmem
 from sharedmem.kernels import machine_code
 machine_code._write = lambda *args: sys.exit(f"{args[0]} was not compiled ahead")
-numbers = np.arange(2**20, dtype=np.int32)[::-1].copy()
-assert (sharedmem.argsort(numbers)[:3] == [2**20 - 1, 2**20 - 2, 2**20 - 3]).all()
+numbers = np.arange(2**20, dtype=np.int32)
+rng = np.random.default_rng(0)
+mixed, ties = rng.permutation(numbers), numbers // 3
+nearly, twins = numbers.copy(), mixed.astype("f4")
+nearly[::999] = mixed[::999]
+twins[:1000], twins[1000:2000], twins[2000:3000] = np.nan, 0.0, -0.0
+for line in (
+    numbers, mixed, ties, numbers[::-1], ties[::-1], nearly, twins, nearly.astype("f4"),
+    np.append(numbers[::2], numbers[::-2]), np.append(ties[::2], ties[::-2]),
+    np.append(numbers[:99], mixed), np.append(numbers, mixed[:99]),
+):
+    assert (sharedmem.sort(line) == np.sort(line))[~np.isnan(np.sort(line))].all()
+    assert (sharedmem.argsort(line, kind="stable") == np.argsort(line, kind="stable")).all()
 assert sharedmem.random.uniform(size=10, dtype="f4", seed=1).max() < 1
 assert "numba" not in sys.modules
 assert (sharedmem.bincount(numbers % 7) > 0).all()
@@ -34,7 +45,7 @@ def run(*command, **environment):
 
 def test_later_processes_compile_nothing_and_do_without_numba(tmp_path):
     environment = {"NUMBA_CACHE_DIR": str(tmp_path)}
-    names = ["bincount", "argsort", "random.uniform"]
+    names = ["bincount", "sort", "argsort", "random.uniform"]
     done = run("-m", "sharedmem", "warm", *names, "--dtype", "int32,f4", **environment)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "sharedmem-kernels"

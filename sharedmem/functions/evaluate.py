@@ -117,8 +117,9 @@ _functions: dict[Any, tuple[_Function, list[str]]] = {}
 def _bound(expression: str, arrays: Any, named: dict[str, Any]) -> tuple[_Function, list[Any]]:
     """Return an expression for these types, which is worked out once, and its arrays."""
     key = _key(expression, named) if arrays is None else None
-    if key in _functions:
-        function, names = _functions[key]
+    known = _functions.get(key)
+    if known is not None:
+        function, names = known
         return function, [named[name] for name in names]
     steps = parse(expression)
     given = _given({*names_in(steps)}, {} if arrays is None else arrays, named)
@@ -137,10 +138,10 @@ def _bound(expression: str, arrays: Any, named: dict[str, Any]) -> tuple[_Functi
 
 def _key(expression: str, named: dict[str, Any]) -> Any:
     """Return what the function of an expression depends on; None if it is not only of arrays."""
-    kinds = [(kind_of(x), np.shape(x)) for x in named.values()]
-    if type(expression) is not str or any(kind is None for kind, _ in kinds):
+    kinds = [kind_of(x) for x in named.values()]
+    if type(expression) is not str or any(kind is None for kind in kinds):
         return None
-    return expression, *named, *kinds
+    return expression, *named, *kinds, *(np.shape(x) for x in named.values())
 
 
 def _as_operand(value: Any) -> Any:
@@ -191,7 +192,6 @@ class _Function:
         """Compile nothing before it is known that it is needed."""
         self.__name__, self.nin = self.text, len(self.dtypes)
         self.compute = Computation(self.steps)
-        self.form = self
         self._kernel: Any = _UNKNOWN
         self._dtype: Any = None
 
@@ -211,6 +211,11 @@ class _Function:
         if self._kernel is _UNKNOWN:
             self._kernel = fuse(self.steps, self.dtypes, self.scalars, is_exact=False)
         return self._kernel  # type: ignore[no-any-return]
+
+    @property
+    def form(self) -> _Function:
+        """The expression itself, which is made for the types of its operands."""
+        return self
 
     def is_small(self, _: Any = None) -> bool:
         """Return whether NumPy computes all in less time than threads."""

@@ -76,4 +76,5 @@ def _can_write(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], arrays: l
         return False
     if not out.flags.carray or (type(out) is np.ndarray and out.base is not None):
         return False  # memory of another object may be a file, which has to be asked for room
-    return all(is_same_view(a, out) or not np.may_share_memory(a, out) for a in arrays)
+    others = [a for a in arrays if a is not out]
+    return all(is_same_view(a, out) or not np.may_share_memory(a, out) for a in others)

@@ -353,9 +353,14 @@ class MapReduce(PoolState):
 
 
 def _form_of(ufunc: Any, inputs: Sequence[Any]) -> Any:
+    return _forms()(ufunc, inputs)
+
+
+@functools.cache
+def _forms() -> Callable[..., Any]:
     from sharedmem.expressions.whole_ufuncs import form_of  # which few programs need
 
-    return form_of(ufunc, inputs)
+    return form_of
 
 
 def MapReduceByThread(np: int | None = None) -> MapReduce:  # noqa: N802 - the name is 0.3.8's

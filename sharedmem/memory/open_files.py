@@ -18,6 +18,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache, partial
+from itertools import compress
 from typing import Any, NoReturn
 
 from sharedmem.machine.signals import is_from_handler, signals_held, suppressed
@@ -107,7 +108,7 @@ def enter_worker() -> None:
     _watch(_writers.unchanged())
     for writer in _writers.alive():
         for kind, method in _stateful_classes().items():
-            if isinstance(writer, kind) and _writes(writer):
+            if _derives(type(writer), kind) and _writes(writer):
                 setattr(writer, method, partial(_refuse, writer))
 
 
@@ -145,10 +146,14 @@ class _Writers:
             found = [self.alive(), gc.get_objects()]
         self._n_collections = n_collections
         classes = (*_WRITERS, *_stateful_classes())
-        writers = {
-            id(each): each for objects in found for each in objects
-            if issubclass(type(each), classes) and _is_over_file(each)  # isinstance asks proxies
-        }  # fmt: skip
+        # By types, which are few, and not by isinstance, which would ask proxies.
+        writers: dict[int, Any] = {}
+        for objects in found:
+            types = [*map(type, objects)]
+            kinds = dict(zip(map(id, types), types, strict=True))
+            wanted = {key for key, kind in kinds.items() if _derives(kind, *classes)}
+            chosen = compress(objects, map(wanted.__contains__, map(id, types)))
+            writers.update((id(each), each) for each in chosen if _is_over_file(each))
         self._references = [weakref.ref(writer) for writer in writers.values()]
         return self.unchanged()
 
@@ -175,6 +180,18 @@ def _stateful_classes() -> dict[type, str]:
         for module, name, method in _STATEFUL
         if hasattr(sys.modules.get(module), name)
     }
+
+
+_mro_of: Any = type.__dict__["__mro__"].__get__
+
+
+def _derives(kind: type, *classes: type) -> bool:
+    """Return whether a class derives from one of others, none of which is asked.
+
+    An abstract one would keep the class in a set, and fail if it has no hash.
+    """
+    wanted = {*map(id, classes)}
+    return any(id(base) in wanted for base in _mro_of(kind))
 
 
 def _is_unchanged(writer: Any) -> bool:

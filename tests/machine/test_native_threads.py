@@ -210,8 +210,10 @@ def test_threads_block_signals():
     ("own", "theirs"), [("SCHED_OTHER", "SCHED_BATCH"), ("SCHED_IDLE", "SCHED_IDLE")]
 )
 def test_threads_that_wake_take_no_core_from_others(own, theirs):
-    program = (f"import os; os.sched_setscheduler(0, os.{own}, os.sched_param(0))\n" + PROGRAM) + (
-        "time.sleep(0.1)\n"
+    # A process that is idle may wait for long: it becomes so at the last moment.
+    run = "native_threads.run("
+    change = f"os.sched_setscheduler(0, os.{own}, os.sched_param(0))\n"
+    program = PROGRAM.replace(run, change + run) + (
         "for task in os.listdir('/proc/self/task'):\n"
         "    if open(f'/proc/self/task/{task}/comm').read() == 'sharedmem\\n':\n"
         f"        print(os.sched_getscheduler(int(task)) == os.{theirs})\n"

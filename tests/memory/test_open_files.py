@@ -106,6 +106,29 @@ def test_output_of_tasks_without_sections_is_written_once(tmp_path, pool, opened
     assert text == b"0123456789" + b"abcdefghij" * (1 if call == "background" else N_TASKS)
 
 
+class Unhashable(type):
+    """The type of classes that are neither hashed nor compared."""
+
+    def __eq__(cls, other):
+        raise TypeError
+
+    __hash__ = None
+
+
+class Logger(io.TextIOWrapper, metaclass=type("Meta", (Unhashable, type(io.TextIOWrapper)), {})):
+    """A user's writer."""
+
+
+def test_writers_are_found_among_objects_of_any_type(tmp_path, pool):
+    others = [Unhashable("Other", (), {})() for _ in range(3)]
+    with open(tmp_path / "out", "wb") as file, Logger(file) as out:
+        out.write("before\n")
+        pool.map(lambda i: out.write(f"{i}\n"), range(3))
+    assert len(others) == 3
+    lines = (tmp_path / "out").read_text().splitlines()
+    assert (lines[0], sorted(lines[1:])) == ("before", ["0", "1", "2"])
+
+
 def test_lines_are_in_order_in_a_file_of_the_initializer(tmp_path):
     def enter():
         pool.local.out = open(tmp_path / "out", "a")

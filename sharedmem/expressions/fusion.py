@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from sharedmem.expressions import libmvec, lowering
+from sharedmem.expressions.binding import bind
 from sharedmem.expressions.kernel import Kernel
-from sharedmem.expressions.language import UFUNCS, WIDENED, Call, Operand, Scalar, Steps
+from sharedmem.expressions.language import UFUNCS, WIDENED, Call, Name, Operand, Scalar, Steps
 from sharedmem.expressions.lowering import Dtype, Emit, Parts
 from sharedmem.expressions.numpy_loops import NumpyLoop, find_loop
 from sharedmem.expressions.strips import STEP_BYTES, STRIP, Room, Source, Stage, write_kernel
@@ -24,6 +25,8 @@ from sharedmem.machine.fork_locks import new_lock
 class _Unfused(Exception):  # noqa: N818 - no error: NumPy computes it
     """Raised if there is no kernel for an expression of these types."""
 
+
+NAMES = {ufunc: name for name, ufunc in UFUNCS.items()}
 
 # Otherwise threads that start with the same expression would all compile it.
 _compiling = new_lock()
@@ -59,6 +62,18 @@ def fuse(
     except OverflowError:
         return None
     return replace(kernel, numbers=numbers)
+
+
+def fuse_ufunc(ufunc: np.ufunc, values: Sequence[Any]) -> Kernel | None:
+    """Compile a ufunc for the types of arrays, and for numbers; None if NumPy computes it."""
+    arrays = [x for x in values if isinstance(x, np.ndarray)]
+    if ufunc not in NAMES or not arrays:
+        return None
+    names = [str(at) for at in range(len(values))]
+    call = Call(NAMES[ufunc], tuple(range(len(values))))
+    named = dict(zip(names, values, strict=True))
+    steps, _, scalars = bind((*map(Name, names), call), named)
+    return fuse(steps, tuple(x.dtype for x in arrays), scalars, is_exact=True)
 
 
 @functools.lru_cache(256)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,27 +11,23 @@ from numpy.typing import NDArray
 
 from sharedmem.engine.operands import PLAIN, is_number
 from sharedmem.engine.runners import Form
-from sharedmem.expressions.binding import bind
-from sharedmem.expressions.fusion import fuse
-from sharedmem.expressions.kernel import Kernel
-from sharedmem.expressions.language import UFUNCS, Call, Name
 from sharedmem.kernels.machine_code import Share
 from sharedmem.machine import float_flags
 from sharedmem.machine.tuning import tuning
 
-NAMES = {ufunc: name for name, ufunc in UFUNCS.items()}
 MAX_FORMS = 512
 
 _forms: dict[Any, UfuncForm | None] = {}
+_UNKNOWN = object()
 
 
 def form_of(ufunc: Any, inputs: Sequence[Any]) -> Form | None:
     """Return the form of a ufunc or an expression for inputs of these types."""
     if not isinstance(ufunc, np.ufunc):
-        return getattr(ufunc, "form", None)
+        return ufunc if hasattr(ufunc, "together") else None
     key = ufunc, *map(kind_of, inputs)
-    form: Any = _forms.get(key, _forms)
-    if form is _forms:
+    form: Any = _forms.get(key, _UNKNOWN)
+    if form is _UNKNOWN:
         if len(_forms) >= MAX_FORMS:
             _forms.clear()
         is_known = all(kind is not None for kind in key)
@@ -78,9 +75,8 @@ class UfuncForm:
     def __init__(self, ufunc: np.ufunc, dtype: np.dtype[Any], values: Sequence[Any]) -> None:
         self.dtype = dtype
         self._ufunc, self._name = ufunc, ufunc.__name__
-        self._values = {str(at): x for at, x in enumerate(values)}
-        self._kernel: Kernel | None = None
-        self._may_have_kernel = ufunc in NAMES
+        self._values = values
+        self._kernel: Any = _UNKNOWN
 
     def is_small(self, out: NDArray[Any]) -> bool:
         """Return whether NumPy computes `out` in less time than threads."""
@@ -92,9 +88,8 @@ class UfuncForm:
 
     def together(self, share: Share, inputs: Sequence[Any], out: NDArray[Any]) -> bool:
         """Compute all of `out`, with NumPy's bits and warnings; return whether it can be done."""
-        if self._may_have_kernel and self._kernel is None:
-            self._kernel = self._new_kernel()
-            self._may_have_kernel = self._kernel is not None
+        if self._kernel is _UNKNOWN:
+            self._kernel = _compiler()(self._ufunc, self._values)
         if self._kernel is None or not float_flags.addresses():
             return False
         noted = self._kernel.compute_whole(list(filter(_is_array, inputs)), out, out.size, share)
@@ -104,10 +99,9 @@ class UfuncForm:
             float_flags.tell(noted, self._name)
         return True
 
-    def _new_kernel(self) -> Kernel | None:
-        arrays = [x for x in self._values.values() if isinstance(x, np.ndarray)]
-        if not arrays:
-            return None
-        call = Call(NAMES[self._ufunc], tuple(range(len(self._values))))
-        steps, _, scalars = bind((*map(Name, self._values), call), self._values)
-        return fuse(steps, tuple(x.dtype for x in arrays), scalars, is_exact=True)
+
+@functools.cache
+def _compiler() -> Callable[..., Any]:
+    from sharedmem.expressions.fusion import fuse_ufunc  # which small arrays do not need
+
+    return fuse_ufunc

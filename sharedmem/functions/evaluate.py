@@ -212,11 +212,6 @@ class _Function:
             self._kernel = fuse(self.steps, self.dtypes, self.scalars, is_exact=False)
         return self._kernel  # type: ignore[no-any-return]
 
-    @property
-    def form(self) -> _Function:
-        """The expression itself, which is made for the types of its operands."""
-        return self
-
     def is_small(self, _: Any = None) -> bool:
         """Return whether NumPy computes all in less time than threads."""
         return self.size <= tuning.expression_piece_length

@@ -7,8 +7,8 @@ import pytest
 
 import sharedmem
 from sharedmem.expressions import fusion
+from sharedmem.expressions.fusion import NAMES
 from sharedmem.expressions.kernel import Kernel
-from sharedmem.expressions.whole_ufuncs import NAMES
 from sharedmem.machine import float_flags
 from tests.kernels.strategies import dtypes
 

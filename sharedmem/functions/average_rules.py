@@ -63,9 +63,14 @@ class Average(Rule):
     results: str = "fcmM"
     warns: bool = True
 
-    def whole(self, a: Any, result: DType) -> LineReduction | None:
-        """Return the reduction of all elements to a value."""
-        return self.kernel(a.dtype, result, a.size, 0)
+    def reduction(self, a: Any, result: DType, options: Options) -> LineReduction:
+        """Return what averages as many elements as a line has."""
+        return self.kernel(a.dtype, result, line_length(a, options.axis), options.ddof)
+
+    def finished(self, value: Any, a: Any, result: DType, options: Options) -> Any:
+        """Return averages in the dtype of the result."""
+        value = super().finished(value, a, result, options)
+        return value if value.dtype == result else value.astype(result)
 
     def value(self, a: Any, result: DType, options: Options) -> Any:
         """Return averages; warn of too few elements."""
@@ -75,15 +80,14 @@ class Average(Rule):
             warn_caller(self.warning)
         skips_nan = self.plain is not None
         warn_nonfinite(value, "reduce", a, axis=options.axis, skips_nan=skips_nan, excused=is_short)
-        value = self.finish(value) if self.finish else value
-        return value if value.dtype == result else value.astype(result)
+        return Average.finished(self, value, a, result, options)
 
     def counted(self, a: Any, result: DType, options: Options) -> tuple[Any, Any, Any]:
         """Return averages, the number of elements of each, and the array that these are from."""
         axis, keepdims, where = options.axis, options.keepdims, options.where
         if where is True:
             count = line_length(a, axis)
-            reduction = self.kernel(a.dtype, result, count, options.ddof)
+            reduction = self.reduction(a, result, options)
             return reduce(reduction, a, axis, keepdims=keepdims), count, a
         mask = as_mask(where, a.shape)
         count = reduce(counts.count_nonzero(mask.dtype), mask, axis, keepdims=keepdims)
@@ -100,8 +104,16 @@ class NanAverage(Average):
         """Return None: the elements are counted."""
         return None
 
+    def reduction(self, a: Any, result: DType, options: Options) -> LineReduction:
+        """Return what averages elements, and counts them."""
+        return self.kernel(a.dtype, result, options.ddof)
+
+    def finished(self, value: Any, a: Any, result: DType, options: Options) -> Any:
+        """Return averages without the counts."""
+        return super().finished(value[0], a, result, options)
+
     def counted(self, a: Any, result: DType, options: Options) -> tuple[Any, Any, Any]:
         """Return averages, the number of elements of each, and the array that these are from."""
         a = masked(a, options.where, np.nan)
-        reduction = self.kernel(a.dtype, result, options.ddof)
+        reduction = self.reduction(a, result, options)
         return *reduce(reduction, a, options.axis, keepdims=options.keepdims), a

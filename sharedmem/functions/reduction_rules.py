@@ -169,7 +169,7 @@ class Rule:
 
     def whole(self, a: Any, result: DType) -> LineReduction | None:
         """Return the reduction of all elements to a value; None if more has to be done."""
-        return self.kernel(a.dtype)
+        return self.reduction(a, result, Options())
 
     def covers(self, a: Any, result: DType, options: Options) -> bool:
         """Return whether kernels compute this, for dtypes that they take and return.
@@ -198,7 +198,16 @@ class Rule:
 
     def value(self, a: Any, result: DType, options: Options) -> Any:
         """Return the value of a call that kernels compute, in the dtype `result`."""
-        value = reduce(self.kernel(a.dtype), a, options.axis, keepdims=options.keepdims)
+        reduction = self.reduction(a, result, options)
+        value = reduce(reduction, a, options.axis, keepdims=options.keepdims)
+        return self.finished(value, a, result, options)
+
+    def reduction(self, a: Any, result: DType, options: Options) -> LineReduction:
+        """Return what reduces arrays of this shape and dtype, without a mask or `initial`."""
+        return self.kernel(a.dtype)
+
+    def finished(self, value: Any, a: Any, result: DType, options: Options) -> Any:
+        """Return the value of a call, without warnings, from the result of its reduction."""
         return self.finish(value) if self.finish else value
 
 
@@ -231,15 +240,15 @@ class Total(Rule):
     results: str = "iufcmM"
     warns: bool = True
 
-    def whole(self, a: Any, result: DType) -> LineReduction | None:
-        """Return the reduction of all elements to a value."""
+    def reduction(self, a: Any, result: DType, options: Options) -> LineReduction:
+        """Return what adds or multiplies in the dtype of the result."""
         return self.kernel(a.dtype, result)
 
     def value(self, a: Any, result: DType, options: Options) -> Any:
         """Return totals of `initial` and elements."""
         axis, initial = options.axis, options.initial
         a = masked(a, options.where, self.ufunc.identity)
-        reduction, excused = self.kernel(a.dtype, result), False
+        reduction, excused = self.reduction(a, result, options), False
         if initial is not None and self.ufunc is np.multiply and result.kind in "fc":
             # The product alone may overflow where that with `initial` does not.
             reduction = products.starting_from(initial, reduction, result)
@@ -285,7 +294,7 @@ class Extremum(Rule):
             return self.of_truth.value(a, result, options)
         a = masked(a, where, initial if self.plain is None else np.nan)
         keepdims = options.keepdims or initial is not None
-        value = reduce(self.kernel(a.dtype), a, options.axis, keepdims=keepdims)
+        value = reduce(self.reduction(a, result, options), a, options.axis, keepdims=keepdims)
         if initial is not None:
             value = _combine(self.ufunc, initial, value, options)
         if self.plain is not None and np.any(np.isnan(value)):
@@ -325,13 +334,15 @@ class Truth(Rule):
         """Return truth values; of one line, stop at the first chunk that decides."""
         axis, keepdims = options.axis, options.keepdims
         a = masked(a, options.where, self.neutral)
-        length = line_length(a, axis)
-        if isinstance(a, np.ndarray) and length == a.size:
+        if isinstance(a, np.ndarray) and line_length(a, axis) == a.size:
             decides = (lambda chunk: not np.all(chunk)) if self.neutral else np.any
             value = any_chunk(a, decides) != self.neutral
             return np.reshape(value, kept_shape(a, axis, keepdims))[()]
-        count = reduce(self.kernel(a.dtype), a, axis, keepdims=keepdims)
-        return count == length if self.neutral else count > 0
+        return super().value(a, result, options)
+
+    def finished(self, value: Any, a: Any, result: DType, options: Options) -> Any:
+        """Return truth values, from counts of true elements."""
+        return value == line_length(a, options.axis) if self.neutral else value > 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -352,11 +363,18 @@ class Position(Rule):
         along = normalize_axis_index(operator.index(axis), line.ndim)  # type: ignore[arg-type]
         if line.strides[along] < 0:  # reductions see elements in the order of memory
             line = np.ascontiguousarray(line)
-        value = reduce(self.kernel(a.dtype), line, along, keepdims=options.keepdims)
-        if self.plain is not None:
-            value, is_nan = value
-            if np.any(is_nan):
-                raise ValueError("All-NaN slice encountered")
+        reduction = self.reduction(a, result, options)
+        value = reduce(reduction, line, along, keepdims=options.keepdims)
+        value = self.finished(value, a, result, options)
         if options.axis is None and options.keepdims:
             return np.reshape(value, (1,) * a.ndim)
+        return value
+
+    def finished(self, value: Any, a: Any, result: DType, options: Options) -> Any:
+        """Return indices; raise where all elements are NaN."""
+        if self.plain is None:
+            return value
+        value, is_nan = value
+        if np.any(is_nan):
+            raise ValueError("All-NaN slice encountered")
         return value

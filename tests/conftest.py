@@ -62,7 +62,7 @@ def tuned(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     from sharedmem.machine.tuning import tuning
 
     def forget() -> None:
-        line_view._layout.cache_clear()
+        line_view.layout.cache_clear()
         cuts._grid.cache_clear()
 
     def tune(**numbers: int) -> None:

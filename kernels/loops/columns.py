@@ -73,8 +73,8 @@ def _few_reducer(
         code: Emitter, x: Numbers, n: Int, n_inner: Int, n_groups: Int, lanes: Table, scratch: Table
     ) -> None:
         groups = code.variable(n_groups)
-        with code.repeat() as loop:  # of the last piece, which may be short: no lane stays empty
-            loop.leave_if(n >= groups.get())
+        with code.repeat() as loop:  # of the last piece, which may be short, as of a line so long
+            loop.leave_if((n // 8).greatest(1) >= groups.get())
             groups.set(groups.get() // 2)
         zero, width = code.constant(0), groups.get() * n_inner
         rows = n // groups.get()

@@ -235,12 +235,19 @@ def _code(
     return machine_code.load(name, (name, repr(identity), *(one.str for one in dtypes)), make)
 
 
+def piece_length(n: int, n_inner: int) -> int:
+    """Return the number of elements of a line in a piece; the last one of a line may be shorter."""
+    if n_inner == 1:
+        return min(n, PIECE)
+    return min(n, max(HEIGHT, AREA // min(n_inner, WIDTH)))
+
+
 Cut = tuple[tuple[int, int, int], int, int, int]
 
 
 def _cut_rows(n_outer: int, n: int) -> Cut:
     """Return ``(length, side, groups)``, the pieces per line, and the tasks, with their grain."""
-    longest = min(n, PIECE)
+    longest = piece_length(n, 1)
     n_pieces = -(-n // longest)
     grain = 1 if n_pieces > 1 else max(1, AREA // n)
     batch = min(BATCH, grain)
@@ -252,8 +259,7 @@ def _cut_columns(n_outer: int, n: int, n_inner: int, is_contiguous: bool) -> Cut
     groups = 1
     while is_contiguous and 2 * groups * n_inner <= LANES and 16 * groups <= n:
         groups *= 2
-    block = min(n_inner, WIDTH)
-    height = min(n, max(HEIGHT, AREA // block))
+    block, height = min(n_inner, WIDTH), piece_length(n, n_inner)
     n_pieces = -(-n // height)
     n_tasks = n_outer * n_pieces * -(-n_inner // block)
     return (height, block, groups), n_pieces, n_tasks, max(1, AREA // (height * block))

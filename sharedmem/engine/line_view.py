@@ -62,20 +62,36 @@ class Lines:
     @property
     def n_lines(self) -> tuple[int, int]:
         """The canonical (n_outer, n_inner)."""
-        n_outer, _, n_inner = self._lengths(self.view.shape)
+        n_outer, _, n_inner = self.lengths
         return n_outer, n_inner
+
+    @property
+    def lengths(self) -> tuple[int, int, int]:
+        """The canonical (n_outer, n, n_inner)."""
+        n_outer, n, n_inner = self._lengths(self.view.shape)
+        return n_outer, n, n_inner
 
     @property
     def length(self) -> int:
         """Number of elements per line."""
-        return self._lengths(self.view.shape)[1]
+        return self.lengths[1]
+
+    def is_canonical(self) -> bool:
+        """Return whether no more than one axis is outer, reduced, or inner."""
+        return max(map(len, self._split(self.view.shape))) <= 1
+
+    def read(self, region: tuple[slice, slice, slice]) -> Array:
+        """Return a region of canonical lines, in the shape (n_outer, n, n_inner)."""
+        n_each = map(len, self._split(self.view.shape))
+        part = self.view[tuple(one for one, n in zip(region, n_each, strict=True) if n)]
+        return part.reshape(self._lengths(part.shape))
 
     def together(self) -> Array | None:
         """Return all of the array in the shape (n_outer, n, n_inner); None if that is a copy."""
         itemsize, strides = self.view.itemsize, self.view.strides
         is_plain = self.view.flags.aligned and all(stride % itemsize == 0 for stride in strides)
         is_dense = strides[-1:] == (itemsize,)
-        if max(map(len, self._split(strides))) > 1 or not (is_plain and is_dense):
+        if not (self.is_canonical() and is_plain and is_dense):
             return None
         return self.view.reshape(self._lengths(self.view.shape))
 
@@ -110,7 +126,7 @@ def memory_order(strides: Sequence[int]) -> list[int]:
 
 def as_lines(a: Array, axes: frozenset[int]) -> Lines:
     """View `a`, which is not empty, as lines along the reduced `axes`."""
-    shape, strides, n_outer, n_reduced, grid = _layout(a.shape, a.strides, a.itemsize, axes)
+    shape, strides, n_outer, n_reduced, grid = layout(a.shape, a.strides, a.itemsize, axes)
     if min(a.strides, default=0) < 0:
         a = a[tuple(slice(None, None, -1 if stride < 0 else 1) for stride in a.strides)]
     return Lines(as_strided(a, shape, strides), n_outer, n_reduced, grid)
@@ -118,9 +134,10 @@ def as_lines(a: Array, axes: frozenset[int]) -> Lines:
 
 # Otherwise computing it takes a large part of a small sum.
 @functools.lru_cache(256)
-def _layout(
+def layout(
     shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int, axes: frozenset[int]
 ) -> tuple[list[int], list[int], int, int, Grid]:
+    """Return the shape and the strides of lines, and their other attributes: see :class:`Lines`."""
     groups: list[Group] = []
     for axis in memory_order(strides):
         length, stride, is_reduced = shape[axis], abs(strides[axis]), axis in axes

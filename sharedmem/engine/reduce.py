@@ -74,7 +74,7 @@ def reduce(
         return map_parts(lambda part: part.reshape(shape)[()], of_lines.finalize(state))
 
     def restored(result: Any) -> Any:
-        return map_parts(lambda part: _restore(part, a, axes, keepdims), result)
+        return map_parts(lambda part: restore(part, a, axes, keepdims), result)
 
     if a.size == 0:
         state = _state_of_nothing(of_lines, a, axes)
@@ -86,17 +86,28 @@ def reduce(
             return restored(direct(together, share))
         if together is not None:
             state = of_lines.chunk(together, share)
-        elif len(lines.grid) == 1:
-            state = of_lines.chunk(lines.chunk(0))
-        elif of_lines is reduction and lines.n_pieces == 1:
-            return restored(_reduce_whole_lines(run, of_lines, lines))
-        elif lines.view.ndim == 1:
-            state = _reduce_line(run, of_lines, lines, n_workers)
+        elif of_lines is reduction:
+            return restored(reduce_lines(run, of_lines, lines, n_workers))
         else:
-            state = _reduce_pieces(run, of_lines, lines)
+            state = _reduce_chunks(run, of_lines, lines, n_workers)
     if of_lines is not reduction and len(axes) == a.ndim and not keepdims:
         return reduction.finalize(state[0].item())
     return restored(of_lines.finalize(state))
+
+
+def reduce_lines(run: Run, reduction: LineReduction, lines: Lines, n_workers: int) -> Any:
+    """Return the results of lines, of shape (n_outer, n_inner, ...), reduced chunk by chunk."""
+    if len(lines.grid) > 1 and lines.n_pieces == 1:
+        return _reduce_whole_lines(run, reduction, lines)
+    return reduction.finalize(_reduce_chunks(run, reduction, lines, n_workers))
+
+
+def _reduce_chunks(run: Run, reduction: LineReduction, lines: Lines, n_workers: int) -> State:
+    if len(lines.grid) == 1:
+        return reduction.chunk(lines.chunk(0))  # type: ignore[no-any-return]
+    if lines.view.ndim == 1:
+        return _reduce_line(run, reduction, lines, n_workers)
+    return _reduce_pieces(run, reduction, lines)
 
 
 def _reduce_whole_lines(run: Run, reduction: Reduction, lines: Lines) -> Any:
@@ -145,12 +156,17 @@ def _reduce_line(run: Run, reduction: Reduction, lines: Lines, n_workers: int) -
     line = lines.view
     length = -(-line.size // len(lines.grid))
     n_whole, rest = divmod(line.size, length)
-    pieces = line[: line.size - rest].reshape(n_whole, length, 1)
+
+    def reduce_some(pieces: slice) -> State:
+        part = line[pieces.start * length : pieces.stop * length]
+        n = length if part.size % length == 0 else part.size
+        return reduction.chunk(part.reshape(-1, n, 1))  # type: ignore[no-any-return]
+
     n_tasks = max(1, tuning.tasks_per_worker * n_workers)
-    tasks = [pieces[run_of_pieces] for run_of_pieces in chunks(n_whole, n=n_tasks)]
+    tasks = [run_of_pieces[0] for run_of_pieces in chunks(n_whole, n=n_tasks)]
     if rest:
-        tasks.append(line[line.size - rest :].reshape(1, rest, 1))
-    return _combine_line(reduction, run(reduction.chunk, tasks))
+        tasks.append(slice(n_whole, n_whole + 1))
+    return _combine_line(reduction, run(reduce_some, tasks))
 
 
 def _combine_line(reduction: Reduction, states: list[State]) -> State:
@@ -186,7 +202,7 @@ def _state_of_nothing(reduction: Reduction, a: Array, axes: frozenset[int]) -> S
     return state
 
 
-def _restore(part: Array, a: Array, axes: frozenset[int], keepdims: bool) -> Any:
+def restore(part: Array, a: Array, axes: frozenset[int], keepdims: bool) -> Any:
     """Return a result, of shape (n_outer, n_inner, ...) in memory order, with the axes of `a`."""
     kept = [axis for axis in memory_order(a.strides) if axis not in axes]
     part = part.reshape([a.shape[axis] for axis in kept] + list(part.shape[2:]))

@@ -1,0 +1,165 @@
+"""Reductions of arrays that are computed as they are read: all of one shape in one pass."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
+from numpy.typing import NDArray
+
+from sharedmem.arrays.chunks import chunks
+from sharedmem.engine.computed import Computed
+from sharedmem.engine.line_view import Lines
+from sharedmem.engine.reduce import Axis, State, map_parts, reduce_lines, restore
+from sharedmem.engine.runners import ArrayRunner, Run
+from sharedmem.kernels.loops.lines import WIDTH
+from sharedmem.kernels.loops.pieces import AREA, piece_length
+from sharedmem.kernels.machine_code import alone
+from sharedmem.kernels.reduction import LineReduction
+from sharedmem.machine.tuning import tuning
+
+Array = NDArray[Any]
+
+
+class Request(NamedTuple):
+    """A reduction of a computed array, over some of its axes; by default all."""
+
+    reduction: LineReduction
+    a: Computed
+    axis: Axis = None
+    keepdims: bool = False
+
+
+def reduce_computed(runner: ArrayRunner, requests: Sequence[Request]) -> list[Any]:
+    """Reduce computed arrays, which are not empty.
+
+    Those of one shape and order in memory that are reduced over the same axes are computed in one
+    pass. Each result has the bits of that of an array in memory.
+
+    Returns
+    -------
+    list
+        The result of each reduction; see :func:`~sharedmem.engine.reduce.reduce`.
+    """
+    results: list[Any] = [None] * len(requests)
+    together: dict[Any, list[int]] = {}
+    for at, (reduction, a, axis, _) in enumerate(requests):
+        axes = frozenset(normalize_axis_tuple(range(a.ndim) if axis is None else axis, a.ndim))
+        lines = a.lines(axes)
+        key: Any = (a.shape, a.order, axes) if _has_pieces(reduction, lines) else at
+        together.setdefault(key, []).append(at)
+    for places in together.values():
+        some = [requests[at] for at in places]
+        for at, result in zip(places, _reduce_together(runner, some), strict=True):
+            results[at] = result
+    return results
+
+
+def _reduce_together(runner: ArrayRunner, requests: Sequence[Request]) -> list[Any]:
+    """Return the results of requests for the same axes."""
+    _, a, axis, _ = requests[0]
+    axes = frozenset(normalize_axis_tuple(range(a.ndim) if axis is None else axis, a.ndim))
+    lines = [request.a.lines(axes) for request in requests]
+    run = runner.run(max(request.a.nbytes for request in requests))
+    if _has_pieces(requests[0].reduction, lines[0]):
+        values = _reduce_tiles(run, requests, lines, tuning.tasks_per_worker * runner.n_workers)
+    else:
+        pairs = zip(requests, lines, strict=True)
+        values = [reduce_lines(run, one.reduction, of, len(of.grid)) for one, of in pairs]
+    return [
+        map_parts(lambda part, one=one: restore(part, one.a, axes, one.keepdims), value)
+        for one, value in zip(requests, values, strict=True)
+    ]
+
+
+def _has_pieces(reduction: LineReduction, lines: Lines) -> bool:
+    """Return whether a kernel would cut an array that is not computed into pieces of its own."""
+    n_chunks, is_long = len(lines.grid), lines.length >= tuning.shared_line_length
+    is_direct = reduction.direct is not None or n_chunks == 1 or is_long
+    return reduction.whole and lines.view.ndim <= 3 and lines.is_canonical() and is_direct
+
+
+class _Tile(NamedTuple):
+    """A part of lines, of shape (n_outer, n_pieces, n_inner)."""
+
+    outer: slice
+    pieces: slice
+    inner: slice
+
+
+def _tiles(n_outer: int, n: int, n_inner: int) -> list[_Tile]:
+    """Cut lines into tiles of pieces, or of short lines, that stay in the caches."""
+    length, block = piece_length(n, n_inner), min(n_inner, WIDTH)
+    n_whole, rest = divmod(n, length)
+    side = max(1, AREA // (length * block))
+    n_together, n_lines = (side, 1) if n_whole + bool(rest) > 1 else (1, side)
+    pieces = [*_steps(n_whole, n_together), *([slice(n_whole, n_whole + 1)] if rest else [])]
+    parts = itertools.product(pieces, _steps(n_outer, n_lines), _steps(n_inner, block))
+    return [_Tile(outer, piece, inner) for piece, outer, inner in parts]
+
+
+def _steps(n: int, step: int) -> Iterator[slice]:
+    return (slice(start, min(start + step, n)) for start in range(0, n, step))
+
+
+def _reduce_tiles(
+    run: Run, requests: Sequence[Request], lines: Sequence[Lines], n_tasks: int
+) -> list[Any]:
+    """Return the results of lines, of shape (n_outer, n_inner, ...), in the pieces of kernels."""
+    n_outer, n, n_inner = shape = lines[0].lengths
+    length = piece_length(n, n_inner)
+    n_pieces = -(-n // length)
+    states = [
+        tuple(
+            np.empty((n_pieces, n_outer, n_inner, *part.shape[2:]), part.dtype)
+            for part in request.reduction.chunk(np.zeros((1, 1, 1), request.a.dtype), alone)
+        )
+        for request in requests
+    ]
+    views = {request.a: of for request, of in zip(requests, lines, strict=True)}
+    tiles = _tiles(*shape)
+
+    def reduce_some(some: slice) -> None:
+        for tile in tiles[some]:
+            region = tile.outer, slice(tile.pieces.start * length, tile.pieces.stop * length)
+            values = {a: of.read((*region, tile.inner)) for a, of in views.items()}
+            for request, state in zip(requests, states, strict=True):
+                _reduce_tile(request.reduction, values[request.a], length, tile, state)
+
+    run(reduce_some, [task[0] for task in chunks(len(tiles), n=max(1, n_tasks))])
+    return [
+        request.reduction.finalize(_fold(request.reduction, state))
+        for request, state in zip(requests, states, strict=True)
+    ]
+
+
+def _reduce_tile(
+    reduction: LineReduction, values: Array, length: int, tile: _Tile, state: State
+) -> None:
+    if tile.pieces.stop - tile.pieces.start > 1:  # of a single line, side by side as lines
+        values = values.reshape(-1, length, 1)
+    parts = reduction.chunk(values, alone)
+    for whole, part in zip(state, parts, strict=True):
+        here = whole[tile.pieces, tile.outer, tile.inner]
+        here[...] = part.reshape(here.shape)
+
+
+def _fold(reduction: LineReduction, states: State) -> State:
+    """Combine the states of pieces as kernels do: all first ones with all second ones."""
+    while len(states[0]) > 1:
+        half = len(states[0]) // 2
+        shape = states[0].shape[1:3]
+
+        def some(start: int, half: int = half, states: State = states) -> State:
+            parts = (part[start : start + half] for part in states)
+            return tuple(part.reshape(-1, *part.shape[2:]) for part in parts)
+
+        folded = reduction.combine(some(0), some(half))
+        states = tuple(
+            np.concatenate([new.reshape(half, *shape, *new.shape[2:]), part[2 * half :]])
+            for new, part in zip(folded, states, strict=True)
+        )
+    return tuple(part[0] for part in states)

@@ -15,6 +15,7 @@ from sharedmem.engine.computed import Computed
 from sharedmem.engine.line_view import Lines
 from sharedmem.engine.reduce import Axis, State, map_parts, reduce_lines, restore
 from sharedmem.engine.runners import ArrayRunner, Run
+from sharedmem.kernels.loops.lanes import LANES
 from sharedmem.kernels.loops.lines import WIDTH
 from sharedmem.kernels.loops.pieces import AREA, piece_length
 from sharedmem.kernels.machine_code import alone
@@ -97,7 +98,10 @@ def _tiles(n_outer: int, n: int, n_inner: int) -> list[_Tile]:
     side = max(1, AREA // (length * block))
     n_together, n_lines = (side, 1) if n_whole + bool(rest) > 1 else (1, side)
     pieces = [*_steps(n_whole, n_together), *([slice(n_whole, n_whole + 1)] if rest else [])]
-    parts = itertools.product(pieces, _steps(n_outer, n_lines), _steps(n_inner, block))
+    columns = [*_steps(n_inner, block)]
+    if len(columns) > 1 and n_inner % block <= LANES:  # kernels reduce so few in another order
+        columns[-2:] = [slice(columns[-2].start, n_inner)]
+    parts = itertools.product(pieces, _steps(n_outer, n_lines), columns)
     return [_Tile(outer, piece, inner) for piece, outer, inner in parts]
 
 

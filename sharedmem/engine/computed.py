@@ -98,9 +98,7 @@ class Computed:
 
     def lines(self, axes: frozenset[int]) -> Lines:
         """Return the array, which is not empty, as lines along the reduced `axes`."""
-        _, _, n_outer, n_reduced, grid = layout(
-            self.shape, self.strides, self.dtype.itemsize, axes
-        )
+        _, _, n_outer, n_reduced, grid = layout(self.shape, self.strides, self.dtype.itemsize, axes)
         runs = [
             (is_reduced, [*run])
             for is_reduced, run in itertools.groupby(
@@ -149,18 +147,16 @@ class MergedAxes:
             for lengths, (start, stop, _) in zip(self._lengths, bounds, strict=True)
         ]
         for boxes in itertools.product(*cut):
-            place = tuple(
+            place: Any = tuple(
                 slice(first - start, last - start)
                 for (first, last, _), (start, _, _) in zip(boxes, bounds, strict=True)
             )
-            source = tuple(itertools.chain(*(box for _, _, box in boxes)))
+            source: Any = tuple(itertools.chain(*(box for _, _, box in boxes)))
             parts = [x[(*source, ...)] for x in self._operands]
             self._function.fill(parts, out[(*place, ...)].reshape(parts[0].shape))
 
 
-def _boxes(
-    lengths: Sequence[int], start: int, stop: int
-) -> Iterator[tuple[int, int, list[slice]]]:
+def _boxes(lengths: Sequence[int], start: int, stop: int) -> Iterator[tuple[int, int, list[slice]]]:
     """Cut a range of the elements of axes that are walked as one into regions of these axes.
 
     Yields

@@ -229,14 +229,22 @@ class _Function:
         if not out or not out[0].size:
             return self._empty_result(operands, out)
         operands = tuple(np.broadcast_to(x, out[0].shape) for x in operands)
-        if self.together(None, operands, out[0]):
-            return out[0]
-        axes = memory_order(out[0].strides)
-        parts = [x.transpose(axes) for x in (*operands, *out)]
-        size = tuning.expression_piece_length * parts[-1].itemsize
+        if not self.together(None, operands, out[0]):
+            self._compute_pieces(operands, out[0])
+        return out[0]
+
+    def fill(self, operands: Sequence[Array], out: Array) -> None:
+        """Compute all of `out`, a small part of the result, which stays in the caches."""
+        kernel = self.kernel
+        if kernel is None or kernel.compute_whole(operands, out, out.size) is None:
+            self._compute_pieces(operands, out)
+
+    def _compute_pieces(self, operands: Sequence[Array], out: Array) -> None:
+        axes = memory_order(out.strides)
+        parts = [x.transpose(axes) for x in (*operands, out)]
+        size = tuning.expression_piece_length * out.itemsize
         for piece in chunks(parts[-1], range(len(axes)), nbytes=size):
             self._compute([part[(*piece, ...)] for part in parts])
-        return out[0]
 
     def together(self, share: Share | None, operands: Sequence[Array], out: Array) -> bool:
         """Compute all of `out`, in threads if they share the work; return whether it was possible.

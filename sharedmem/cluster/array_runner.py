@@ -48,11 +48,11 @@ class ClusterRunner(ArrayRunner):
         self, a: Any, out: Any = None, *, gives_array: bool = False, holds_gil: bool = False
     ) -> tuple[Stream, Run, Any, Any]:
         """Return how tasks that read an array in a file run."""
-        if not self.sees(a, *as_tuple(out)):
+        if not self.sees(*as_tuple(a), *as_tuple(out)):
             return super().stored(a, out, gives_array=gives_array, holds_gil=holds_gil)
         seen, target = self._sent(a, out)
         if gives_array:
-            self._check(as_tuple(target), (seen,))
+            self._check(as_tuple(target), as_tuple(seen))
         return self.imap, self.map, seen, target
 
     def kernel_call(
@@ -76,7 +76,7 @@ class ClusterRunner(ArrayRunner):
         return False, lambda _: self.map, seen, targets
 
     def _sent(self, *arrays: Any) -> Any:
-        return _as_sent(arrays, self._backend.client)
+        return _as_sent(arrays, self._backend.client, {})
 
     def _check(self, outs: Sequence[Any], inputs: Sequence[Any], role: str = "out") -> None:
         """Raise an error for outputs that workers of a cluster cannot write, or not write twice.
@@ -137,15 +137,23 @@ def _is_seen(a: Any) -> bool:
     return is_store(a) or (isinstance(a, np.ndarray) and ArrayFile.of(a) is not None)
 
 
-def _as_sent(a: Any, client: Any) -> Any:
-    """Return an array, or each of a tuple, in the form that is sent to workers."""
+def _as_sent(a: Any, client: Any, known: dict[int, Any]) -> Any:
+    """Return an array, or each of a tuple, in the form that is sent to workers.
+
+    An array that is given several times is sent once: `known` has those that were found, by id.
+    """
     if isinstance(a, tuple):
-        return tuple(_as_sent(part, client) for part in a)
-    if isinstance(a, Derived):
-        return dataclasses.replace(a, sources=_as_sent(a.sources, client))
-    if is_dask(a):
-        return DaskArray(a, client)
-    return (ArrayFile.of(a) or a) if isinstance(a, np.ndarray) else a
+        return tuple(_as_sent(part, client, known) for part in a)
+    if id(a) not in known:
+        sent = a
+        if isinstance(a, Derived):
+            sent = dataclasses.replace(a, sources=_as_sent(a.sources, client, known))
+        elif is_dask(a):
+            sent = DaskArray(a, client)
+        elif isinstance(a, np.ndarray):
+            sent = ArrayFile.of(a) or a
+        known[id(a)] = sent
+    return known[id(a)]
 
 
 def _overlap(a: Any, out: Any) -> bool:

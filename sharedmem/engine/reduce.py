@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
@@ -22,6 +22,15 @@ from sharedmem.machine.tuning import tuning
 Array = NDArray[Any]
 State = tuple[Array, ...]
 Axis = int | tuple[int, ...] | None
+
+
+class Request(NamedTuple):
+    """A reduction of an array, or of a tuple of arrays together, over some of their axes."""
+
+    reduction: Reduction
+    a: Any
+    axis: Axis = None
+    keepdims: bool = False
 
 
 def reduce(

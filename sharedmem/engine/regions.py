@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,7 +74,11 @@ class Derived:
 
     def __getitem__(self, region: Region) -> Any:
         """Read a region."""
-        return self.func(*(read(a, own) for a, own in self.reads(region)))
+        return self.computed(region, [read(a, own) for a, own in self.reads(region)])
+
+    def computed(self, region: Region, values: Sequence[Array]) -> Any:
+        """Return a region, given what is read for it."""
+        return self.func(*values)
 
     def reads(self, region: Region) -> list[tuple[Any, Region]]:
         """Return the arrays that are read for a region, each with its region."""
@@ -100,9 +104,9 @@ class Derived:
 class Spread(Derived):
     """An array in a file, broadcast: each element is read from the file once."""
 
-    def __getitem__(self, region: Region) -> Array:
-        """Read a region."""
-        return np.broadcast_to(super().__getitem__(region), _lengths(self, region))
+    def computed(self, region: Region, values: Sequence[Array]) -> Array:
+        """Return a region, given what is read for it."""
+        return np.broadcast_to(super().computed(region, values), _lengths(self, region))
 
     def reads(self, region: Region) -> list[tuple[Any, Region]]:
         """Return the array in the file, and the region of it that is read for a region."""
@@ -110,6 +114,24 @@ class Spread(Derived):
         whole = (*region, *[slice(None)] * (self.ndim - len(region)))
         parts = zip(store.shape, whole[self.ndim - len(store.shape) :], strict=True)
         return [(store, tuple(slice(None) if n == 1 else part for n, part in parts))]
+
+
+class Reader:
+    """Reads regions of arrays, each region once, for a task that needs some several times."""
+
+    def __init__(self) -> None:
+        self._known: dict[Any, Any] = {}
+
+    def __call__(self, part: Any, region: Region) -> Any:
+        """Return a region of an array, which must live as long as this reader."""
+        key = id(part), *((where.start, where.stop, where.step) for where in region)
+        if key not in self._known:
+            if isinstance(part, Derived):
+                values = [self(source, own) for source, own in part.reads(region)]
+                self._known[key] = as_ndarray(part.computed(region, values))
+            else:
+                self._known[key] = read(part, region)
+        return self._known[key]
 
 
 def reads_dask(a: Any) -> bool:

@@ -155,8 +155,8 @@ class ArrayRunner:
 
         Parameters
         ----------
-        a : array
-            The array that the tasks read: in a file, or one that `sees` is true of.
+        a : array or tuple of array
+            What the tasks read: at least one array in a file, or one that `sees` is true of.
         out : array, optional
             The array that the results go to.
         gives_array : bool
@@ -173,9 +173,10 @@ class ArrayRunner:
         a, out : array
             The arrays as the tasks have to use them.
         """
-        self.sees(a, *as_tuple(out))
+        arrays = as_tuple(a)
+        self.sees(*arrays, *as_tuple(out))
         check_outs(as_tuple(out), "out", private_ok=True)
-        run = self.map if holds_gil else self.run(a.nbytes)
+        run = self.map if holds_gil else self.run(sum(part.nbytes for part in arrays))
         step = tuning.chunks_per_worker * max(self.n_workers, 1)
 
         def stream(func: Callable[[Any], Any], sequence: Sequence[Any]) -> Iterable[Any]:

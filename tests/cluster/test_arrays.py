@@ -12,7 +12,10 @@ import zarr
 
 import sharedmem
 from sharedmem import MapReduce, WorkerException
-from sharedmem.kernels import Reduction
+from sharedmem.engine.reduce import Request
+from sharedmem.engine.reduce_stored import reduce_stores
+from sharedmem.engine.regions import Derived
+from sharedmem.kernels import Reduction, sums
 
 # Without a cache, two workers compile the kernels.
 pytestmark = pytest.mark.timeout(300)
@@ -122,6 +125,25 @@ def test_a_custom_reduction(stored, pool):
 
     negative = Reduction(count_negative, operator.add, identity=0)
     assert sharedmem.reduce(negative, stored) == (VALUES < 0).sum()
+
+
+def test_tasks_read_a_region_of_a_dask_array_once_for_several_reductions(folder, pool):
+    array = dask.array.from_zarr(str(folder / "a.zarr"))
+    square = Derived(np.square, (array,), array.shape, array.dtype)
+    stream, _, (seen, square_seen), _ = pool.runner.stored((array, square))
+    assert square_seen.sources == (seen,)
+    requests = [
+        Request(sums.add("f8", "f8"), a, axis) for a in (seen, square_seen) for axis in (None, 0)
+    ]
+    found = reduce_stores(stream, requests)
+    with MapReduce(np=2) as local:
+        expected = [
+            local.reduce(sums.add("f8", "f8"), a, axis)
+            for a in (VALUES, VALUES**2)
+            for axis in (None, 0)
+        ]
+    for result, wanted in zip(found, expected, strict=True):
+        np.testing.assert_allclose(result, wanted, rtol=1e-12)
 
 
 @pytest.fixture

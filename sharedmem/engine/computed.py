@@ -140,8 +140,9 @@ class MergedAxes:
         return out
 
     def fill(self, region: Region, out: Array) -> None:
-        """Compute a region to `out`, which has its shape and is contiguous."""
+        """Compute a region to `out`, which has as many elements and is contiguous."""
         bounds = [part.indices(n) for part, n in zip(region, self.shape, strict=True)]
+        out = out.reshape([stop - start for start, stop, _ in bounds])
         cut = [
             [*_boxes(lengths, start, stop)]
             for lengths, (start, stop, _) in zip(self._lengths, bounds, strict=True)

@@ -80,12 +80,6 @@ class Lines:
         """Return whether no more than one axis is outer, reduced, or inner."""
         return max(map(len, self._split(self.view.shape))) <= 1
 
-    def read(self, region: tuple[slice, slice, slice]) -> Array:
-        """Return a region of canonical lines, in the shape (n_outer, n, n_inner)."""
-        n_each = map(len, self._split(self.view.shape))
-        part = self.view[tuple(one for one, n in zip(region, n_each, strict=True) if n)]
-        return part.reshape(self._lengths(part.shape))
-
     def together(self) -> Array | None:
         """Return all of the array in the shape (n_outer, n, n_inner); None if that is a copy."""
         itemsize, strides = self.view.itemsize, self.view.strides

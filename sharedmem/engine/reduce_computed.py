@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -84,11 +85,17 @@ def _has_pieces(reduction: LineReduction, lines: Lines) -> bool:
 
 
 class _Tile(NamedTuple):
-    """A part of lines, of shape (n_outer, n_pieces, n_inner)."""
+    """A region of lines, of shape (n_outer, n, n_inner), and the pieces of lines that it covers."""
 
     outer: slice
-    pieces: slice
+    along: slice
     inner: slice
+    pieces: slice
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The lengths of the region."""
+        return tuple(part.stop - part.start for part in self[:3])
 
 
 def _tiles(n_outer: int, n: int, n_inner: int) -> list[_Tile]:
@@ -101,8 +108,10 @@ def _tiles(n_outer: int, n: int, n_inner: int) -> list[_Tile]:
     columns = [*_steps(n_inner, block)]
     if len(columns) > 1 and n_inner % block <= LANES:  # kernels reduce so few in another order
         columns[-2:] = [slice(columns[-2].start, n_inner)]
-    parts = itertools.product(pieces, _steps(n_outer, n_lines), columns)
-    return [_Tile(outer, piece, inner) for piece, outer, inner in parts]
+    return [
+        _Tile(outer, slice(some.start * length, min(some.stop * length, n)), inner, some)
+        for some, outer, inner in itertools.product(pieces, _steps(n_outer, n_lines), columns)
+    ]
 
 
 def _steps(n: int, step: int) -> Iterator[slice]:
@@ -113,9 +122,9 @@ def _reduce_tiles(
     run: Run, requests: Sequence[Request], lines: Sequence[Lines], n_tasks: int
 ) -> list[Any]:
     """Return the results of lines, of shape (n_outer, n_inner, ...), in the pieces of kernels."""
-    n_outer, n, n_inner = shape = lines[0].lengths
-    length = piece_length(n, n_inner)
-    n_pieces = -(-n // length)
+    n_outer, n, n_inner = lines[0].lengths
+    tiles = _tiles(n_outer, n, n_inner)
+    n_pieces = tiles[-1].pieces.stop
     states = [
         tuple(
             np.empty((n_pieces, n_outer, n_inner, *part.shape[2:]), part.dtype)
@@ -124,14 +133,14 @@ def _reduce_tiles(
         for request in requests
     ]
     views = {request.a: of for request, of in zip(requests, lines, strict=True)}
-    tiles = _tiles(*shape)
+    largest = max(math.prod(tile.shape) for tile in tiles)
 
     def reduce_some(some: slice) -> None:
+        rooms = {a: np.empty(largest, a.dtype) for a in views}
         for tile in tiles[some]:
-            region = tile.outer, slice(tile.pieces.start * length, tile.pieces.stop * length)
-            values = {a: of.read((*region, tile.inner)) for a, of in views.items()}
+            values = {a: _compute(lines, tile, rooms[a]) for a, lines in views.items()}
             for request, state in zip(requests, states, strict=True):
-                _reduce_tile(request.reduction, values[request.a], length, tile, state)
+                _reduce_tile(request.reduction, values[request.a], tile, state)
 
     run(reduce_some, [task[0] for task in chunks(len(tiles), n=max(1, n_tasks))])
     return [
@@ -140,11 +149,20 @@ def _reduce_tiles(
     ]
 
 
-def _reduce_tile(
-    reduction: LineReduction, values: Array, length: int, tile: _Tile, state: State
-) -> None:
-    if tile.pieces.stop - tile.pieces.start > 1:  # of a single line, side by side as lines
-        values = values.reshape(-1, length, 1)
+def _compute(lines: Lines, tile: _Tile, room: Array) -> Array:
+    """Compute the elements of a tile."""
+    n_each = lines.n_outer, lines.n_reduced, lines.view.ndim - lines.n_outer - lines.n_reduced
+    region = tuple(part for part, n in zip(tile, n_each, strict=False) if n)
+    out = room[: math.prod(tile.shape)].reshape(tile.shape)
+    view: Any = lines.view
+    view.fill(region, out)
+    return out
+
+
+def _reduce_tile(reduction: LineReduction, values: Array, tile: _Tile, state: State) -> None:
+    n_pieces = tile.pieces.stop - tile.pieces.start
+    if n_pieces > 1:  # of a single line, side by side as lines
+        values = values.reshape(n_pieces, -1, 1)
     parts = reduction.chunk(values, alone)
     for whole, part in zip(state, parts, strict=True):
         here = whole[tile.pieces, tile.outer, tile.inner]

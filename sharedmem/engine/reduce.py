@@ -104,14 +104,14 @@ def reduce(
     return restored(of_lines.finalize(state))
 
 
-def reduce_lines(run: Run, reduction: LineReduction, lines: Lines, n_workers: int) -> Any:
+def reduce_lines(run: Run, reduction: Reduction, lines: Lines, n_workers: int) -> Any:
     """Return the results of lines, of shape (n_outer, n_inner, ...), reduced chunk by chunk."""
     if len(lines.grid) > 1 and lines.n_pieces == 1:
         return _reduce_whole_lines(run, reduction, lines)
     return reduction.finalize(_reduce_chunks(run, reduction, lines, n_workers))
 
 
-def _reduce_chunks(run: Run, reduction: LineReduction, lines: Lines, n_workers: int) -> State:
+def _reduce_chunks(run: Run, reduction: Reduction, lines: Lines, n_workers: int) -> State:
     if len(lines.grid) == 1:
         return reduction.chunk(lines.chunk(0))  # type: ignore[no-any-return]
     if lines.view.ndim == 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,34 +13,52 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.typing import NDArray
 
 from sharedmem.arrays.chunks import chunks
-from sharedmem.engine.computed import Computed
+from sharedmem.engine.computed import Computed, Elementwise
 from sharedmem.engine.line_view import Lines
-from sharedmem.engine.reduce import Axis, State, map_parts, reduce_lines, restore
+from sharedmem.engine.operands import common_shape, is_store
+from sharedmem.engine.reduce import Axis, Request, State, map_parts, reduce_lines, restore
+from sharedmem.engine.reduce_stored import reduce_stores
+from sharedmem.engine.regions import Derived, broadcast
 from sharedmem.engine.runners import ArrayRunner, Run
 from sharedmem.kernels.loops.lanes import LANES
 from sharedmem.kernels.loops.lines import WIDTH
 from sharedmem.kernels.loops.pieces import AREA, piece_length
 from sharedmem.kernels.machine_code import alone
-from sharedmem.kernels.reduction import LineReduction
+from sharedmem.kernels.reduction import LineReduction, Reduction
 from sharedmem.machine.tuning import tuning
 
 Array = NDArray[Any]
 
 
-class Request(NamedTuple):
-    """A reduction of a computed array, over some of its axes; by default all."""
+def computed(
+    runner: ArrayRunner, function: Elementwise, operands: Sequence[Any]
+) -> Computed | Derived:
+    """Return what a function gives of arrays, in memory or in files, to be reduced.
 
-    reduction: LineReduction
-    a: Computed
-    axis: Axis = None
-    keepdims: bool = False
+    Raises
+    ------
+    ValueError
+        If their shapes cannot be broadcast.
+    """
+    if not (runner.sees(*operands) or any(map(is_store, operands))):
+        return Computed.of(function, operands)
+    shape = common_shape([x.shape for x in operands])
+    sources = tuple(broadcast(x, shape) for x in operands)
+    return Derived(partial(_values, function), sources, shape, function.dtype)
+
+
+def _values(function: Elementwise, *operands: Array) -> Array:
+    out: Array = np.empty(operands[0].shape, function.dtype)
+    function.fill(operands, out)
+    return out
 
 
 def reduce_computed(runner: ArrayRunner, requests: Sequence[Request]) -> list[Any]:
-    """Reduce computed arrays, which are not empty.
+    """Reduce arrays, each returned by :func:`computed` and not empty.
 
-    Those of one shape and order in memory that are reduced over the same axes are computed in one
-    pass. Each result has the bits of that of an array in memory.
+    Those in memory of one shape and order that are reduced over the same axes are computed in one
+    pass. Each result has the bits of that of an array in memory. Those in files of one shape are
+    all read in one pass.
 
     Returns
     -------
@@ -49,21 +68,34 @@ def reduce_computed(runner: ArrayRunner, requests: Sequence[Request]) -> list[An
     results: list[Any] = [None] * len(requests)
     together: dict[Any, list[int]] = {}
     for at, (reduction, a, axis, _) in enumerate(requests):
-        axes = frozenset(normalize_axis_tuple(range(a.ndim) if axis is None else axis, a.ndim))
-        lines = a.lines(axes)
-        key: Any = (a.shape, a.order, axes) if _has_pieces(reduction, lines) else at
+        key: Any = a.shape
+        if isinstance(a, Computed):
+            axes = _axes(a, axis)
+            key = (a.shape, a.order, axes) if _has_pieces(reduction, a.lines(axes)) else at
         together.setdefault(key, []).append(at)
     for places in together.values():
         some = [requests[at] for at in places]
-        for at, result in zip(places, _reduce_together(runner, some), strict=True):
+        is_stored = isinstance(some[0].a, Derived)
+        found = (_reduce_stored if is_stored else _reduce_together)(runner, some)
+        for at, result in zip(places, found, strict=True):
             results[at] = result
     return results
 
 
+def _axes(a: Computed, axis: Axis) -> frozenset[int]:
+    every = range(a.ndim) if axis is None else axis
+    return frozenset(normalize_axis_tuple(every, a.ndim, "axis"))
+
+
+def _reduce_stored(runner: ArrayRunner, requests: Sequence[Request]) -> list[Any]:
+    stream, _, seen, _ = runner.stored(tuple(request.a for request in requests))
+    sent = [request._replace(a=a) for request, a in zip(requests, seen, strict=True)]
+    return reduce_stores(stream, sent)
+
+
 def _reduce_together(runner: ArrayRunner, requests: Sequence[Request]) -> list[Any]:
     """Return the results of requests for the same axes."""
-    _, a, axis, _ = requests[0]
-    axes = frozenset(normalize_axis_tuple(range(a.ndim) if axis is None else axis, a.ndim))
+    axes = _axes(requests[0].a, requests[0].axis)
     lines = [request.a.lines(axes) for request in requests]
     run = runner.run(max(request.a.nbytes for request in requests))
     if _has_pieces(requests[0].reduction, lines[0]):
@@ -77,11 +109,12 @@ def _reduce_together(runner: ArrayRunner, requests: Sequence[Request]) -> list[A
     ]
 
 
-def _has_pieces(reduction: LineReduction, lines: Lines) -> bool:
+def _has_pieces(reduction: Reduction, lines: Lines) -> bool:
     """Return whether a kernel would cut an array that is not computed into pieces of its own."""
     n_chunks, is_long = len(lines.grid), lines.length >= tuning.shared_line_length
-    is_direct = reduction.direct is not None or n_chunks == 1 or is_long
-    return reduction.whole and lines.view.ndim <= 3 and lines.is_canonical() and is_direct
+    if not (isinstance(reduction, LineReduction) and reduction.whole and lines.is_canonical()):
+        return False
+    return reduction.direct is not None or n_chunks == 1 or is_long
 
 
 class _Tile(NamedTuple):
@@ -159,7 +192,7 @@ def _compute(lines: Lines, tile: _Tile, room: Array) -> Array:
     return out
 
 
-def _reduce_tile(reduction: LineReduction, values: Array, tile: _Tile, state: State) -> None:
+def _reduce_tile(reduction: Reduction, values: Array, tile: _Tile, state: State) -> None:
     n_pieces = tile.pieces.stop - tile.pieces.start
     if n_pieces > 1:  # of a single line, side by side as lines
         values = values.reshape(n_pieces, -1, 1)
@@ -169,7 +202,7 @@ def _reduce_tile(reduction: LineReduction, values: Array, tile: _Tile, state: St
         here[...] = part.reshape(here.shape)
 
 
-def _fold(reduction: LineReduction, states: State) -> State:
+def _fold(reduction: Reduction, states: State) -> State:
     """Combine the states of pieces as kernels do: all first ones with all second ones."""
     while len(states[0]) > 1:
         half = len(states[0]) // 2

@@ -9,8 +9,8 @@ from hypothesis import given, strategies as st
 
 import sharedmem
 from sharedmem.engine.computed import Computed
-from sharedmem.engine.reduce import reduce
-from sharedmem.engine.reduce_computed import Request, reduce_computed
+from sharedmem.engine.reduce import Request, reduce
+from sharedmem.engine.reduce_computed import computed as as_computed, reduce_computed
 from sharedmem.kernels import (
     arg_extrema,
     counts,
@@ -131,3 +131,35 @@ def test_an_element_is_computed_once_for_all_reductions():
     wanted = [sums.add(a.dtype, a.dtype), extrema.maximum(a.dtype), counts.count_nonzero(a.dtype)]
     reduce_computed(current_pool().runner, [Request(one, array) for one in wanted])
     assert sum(computed) == a.size
+
+
+class Stored:
+    """An array that is read like one in a file, and notes how much of it is."""
+
+    chunks = (20, 30)
+
+    def __init__(self, values):
+        self.values, self.shape, self.dtype = values, values.shape, values.dtype
+        self.ndim, self.nbytes, self.n_read = values.ndim, values.nbytes, 0
+
+    def __getitem__(self, region):
+        part = self.values[region]
+        self.n_read += part.size
+        return part
+
+
+def test_files_are_read_in_one_pass():
+    values = np.random.default_rng(2).normal(size=(90, 70))
+    store, runner = Stored(values), current_pool().runner
+    product = as_computed(runner, Product(values.dtype), [store, values[0]])
+    requests = [
+        Request(sums.add(values.dtype, values.dtype), product),
+        Request(extrema.maximum(values.dtype), product, 0),
+        Request(arg_extrema.argmax(values.dtype), product, 1, True),
+    ]
+    total, largest, places = reduce_computed(runner, requests)
+    expected = values * values[0]
+    assert store.n_read == values.size
+    np.testing.assert_allclose(total, expected.sum(), rtol=1e-12)
+    np.testing.assert_array_equal(largest, expected.max(axis=0))
+    np.testing.assert_array_equal(places, expected.argmax(axis=1, keepdims=True))

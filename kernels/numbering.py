@@ -1,4 +1,4 @@
-"""The distinct elements of an array, numbered in the order in which they appear, by a hash table."""
+"""The distinct elements of an array, numbered in order of appearance, by a hash table."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def number_distinct(x: Array, codes: Array) -> Array:
 
 
 def _number(x: Array, codes: Array, slots: Array, found: Array, n_found: int) -> tuple[int, int]:
-    """Number elements until the table is half full; return how many, and how many are distinct."""
+    """Return how many elements are numbered until the table is half full, and how many differ."""
     counts = np.array([0, n_found])
     arrays = [address_of(each) for each in (x, codes, slots, found, counts)]
     shift = 65 - len(slots).bit_length()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sharedmem.engine.operands import is_plain
 from sharedmem.engine.runners import Run
 from sharedmem.kernels import natural_runs as kernels
 from sharedmem.machine.tuning import tuning
@@ -27,16 +28,12 @@ def is_comparable(a: Any) -> bool:
     return a.dtype.kind in "iu" or a.dtype.char in "fd"
 
 
-def _is_plain(a: Array) -> bool:
-    return a.flags.c_contiguous and a.flags.aligned and bool(a.dtype.isnative)
-
-
 def as_plain(run: Run, a: Array, out: Array | None = None) -> Array:
     """Return a line that is contiguous, aligned, and in native byte order: `a`, or a copy in `out`.
 
     Threads make the copy.
     """
-    if _is_plain(a):
+    if is_plain(a):
         return a
     plain = np.empty(len(a), a.dtype.newbyteorder("=")) if out is None else out
     run(lambda piece: np.copyto(plain[piece], a[piece]), pieces_of(len(a), a.itemsize))
@@ -184,7 +181,7 @@ def is_sorted(run: Run, a: Array) -> bool:
 
     `run` is that of :func:`natural_runs`.
     """
-    if not _is_plain(a) or a[0] != a[0]:  # NaT is the smallest integer
+    if not is_plain(a) or a[0] != a[0]:  # NaT is the smallest integer
         return False
     numbers = a.view(np.int64) if a.dtype.kind in "mM" else a
     if not is_comparable(numbers):

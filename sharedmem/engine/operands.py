@@ -48,6 +48,11 @@ def as_array(a: Any) -> Array:
     return array
 
 
+def is_plain(a: Array) -> bool:
+    """Return whether an array is C-contiguous, aligned, and native."""
+    return a.flags.c_contiguous and a.flags.aligned and bool(a.dtype.isnative)
+
+
 def is_number(x: Any) -> bool:
     """Return whether `x` is a number of Python's or NumPy's, and of no type derived from these."""
     is_numpys = isinstance(x, np.number | np.bool_) and not isinstance(x, np.timedelta64)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from sharedmem.arrays.shared_array import is_present
 from sharedmem.engine.line_view import memory_order
+from sharedmem.engine.operands import is_plain
 from sharedmem.expressions.lowering import Dtype
 from sharedmem.expressions.numpy_loops import NumpyLoop
 from sharedmem.expressions.strips import LINE
@@ -107,8 +108,3 @@ class Kernel:
 
 def _words(*values: int) -> ctypes.Array[ctypes.c_int64]:
     return (ctypes.c_int64 * len(values))(*values)
-
-
-def is_plain(a: Array) -> bool:
-    """Return whether an array is C-contiguous, aligned, and native."""
-    return a.flags.c_contiguous and a.flags.aligned and a.dtype.isnative

@@ -166,13 +166,16 @@ def _machine() -> Any:
     )
 
 
-def compile_text(text: str) -> bytes:
-    """Return the object code of a module in LLVM's language, whose loops are not unrolled.
+def compile_text(text: str, *others: str) -> bytes:
+    """Return the object code of a module in LLVM's language, with others that define what it calls.
 
-    They are written as they shall run, and unrolling takes more than half of the time to compile.
+    Its loops are not unrolled: they are written as they shall run, and unrolling takes more than
+    half of the time to compile.
     """
     llvm, machine = _llvm(), _machine()
     module = llvm.parse_assembly(text)
+    for other in others:
+        module.link_in(llvm.parse_assembly(other))
     module.triple, module.data_layout = llvm.get_process_triple(), str(machine.target_data)
     options = llvm.create_pipeline_tuning_options(speed_level=1)
     options.loop_unrolling = False
@@ -181,10 +184,10 @@ def compile_text(text: str) -> bytes:
     return bytes(machine.emit_object(module))
 
 
-def assemble(text: str) -> Code:
-    """Return the function ``entry`` of a module in LLVM's language; its code is in no file."""
+def assemble(*texts: str) -> Code:
+    """Return the function ``entry`` of modules in LLVM's language; its code is in no file."""
     with lock:
-        engine = _link(compile_text(text))
+        engine = _link(compile_text(*texts))
     address = engine.get_function_address("entry")
     call: Any = _PROTOTYPE(address)
     call.engine = engine  # which owns the code

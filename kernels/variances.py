@@ -24,7 +24,7 @@ from sharedmem.kernels.loops.pieces import (
     reduce_lines,
 )
 from sharedmem.kernels.loops.vectors import Vector
-from sharedmem.kernels.loops.walks import walker
+from sharedmem.kernels.loops.walks import Walk
 from sharedmem.kernels.machine_code import Share
 from sharedmem.kernels.quiet import quiet
 from sharedmem.kernels.reduction import LineReduction, State
@@ -82,7 +82,7 @@ def _step_narrow(state: Sequence[Vector], rows: Sequence[Vector]) -> Sequence[Ve
     return center, part + deviation, part_squares + deviation * deviation
 
 
-_walk = walker(_step, _step_narrow)
+_walk = Walk(_step, _step_narrow)
 
 
 def _add_squares(

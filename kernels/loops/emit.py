@@ -163,19 +163,21 @@ class Emitter:
             done = stop
 
     def call(self, function: Callable[..., None], *arguments: Any) -> None:
-        """Call a function that ``function(emitter, *arguments)`` emits, once per module."""
-        parts = self._parts
-        values = [value for argument in arguments for value in _values(argument)]
-        if function not in parts:
+        """Call a function that ``function(emitter, *arguments)`` emits.
+
+        It is emitted once per module and form of the numbers and tables among the arguments.
+        """
+        parts, key = self._parts, (function, _forms(arguments))
+        values = _values(arguments)
+        if key not in parts:
             kinds = [value.type for value in values]
             inner = Emitter(self.module, parts, f"part{len(parts)}", kinds, ir.VoidType())
             inner.function.linkage = "internal"
             inner.function.attributes.add("noinline")  # copies would take long to compile
-            parts[function] = inner.function
-            given = iter(inner.function.args)
-            function(inner, *(_received(inner.builder, one, given) for one in arguments))
+            parts[key] = inner.function
+            function(inner, *_received(inner.builder, arguments, iter(inner.function.args)))
             inner.builder.ret_void()
-        self.builder.call(parts[function], values)
+        self.builder.call(parts[key], values)
 
     def call_c(self, name: str) -> None:
         """Call a function of the C library that takes nothing and returns an int."""
@@ -226,11 +228,12 @@ class Emitter:
 
 
 class Block:
-    """The block of 64-bit words that an entry gets."""
+    """The block of 64-bit words that an entry gets, or one that begins at a word of it."""
 
-    def __init__(self, emitter: Emitter) -> None:
+    def __init__(self, emitter: Emitter, first: int = 0) -> None:
         self._builder = emitter.builder
-        self._words = Numbers(emitter.builder, emitter.function.args[0], WORD)
+        words = Numbers(emitter.builder, emitter.function.args[0], WORD)
+        self._words = words.start(emitter.constant(first)) if first else words
 
     def integer(self, place: int) -> Int:
         """Return a word as an integer."""
@@ -264,19 +267,33 @@ def add_one(code: Emitter, counts: Numbers, place: Int) -> Int:
     return code.integer(before)
 
 
-def _values(argument: Any) -> list[Any]:
+def _forms(argument: Any) -> Any:
+    """Return what the code of a function depends on of an argument, or of several."""
+    if isinstance(argument, tuple | list):
+        return tuple(map(_forms, argument))
     if isinstance(argument, Table):
-        return [argument.numbers.pointer, argument.length.value]
-    return [argument.pointer if isinstance(argument, Numbers) else argument.value]
+        return argument.numbers.form, argument.n_rows
+    return argument.form if isinstance(argument, Numbers) else None
+
+
+def _values(argument: Any) -> list[Any]:
+    """Return what a function gets for an argument, or for several."""
+    if isinstance(argument, tuple | list):
+        return [value for one in argument for value in _values(one)]
+    if isinstance(argument, Table):
+        return [*_values(argument.numbers), argument.length.value]
+    return argument.values() if isinstance(argument, Numbers) else [argument.value]
 
 
 def _received(builder: Any, argument: Any, values: Iterator[Any]) -> Any:
     """Return an argument as the function that gets it sees it."""
+    if isinstance(argument, tuple | list):
+        return [_received(builder, one, values) for one in argument]
     if isinstance(argument, Table):
         numbers = _received(builder, argument.numbers, values)
         return Table(numbers, Int(builder, next(values)), argument.n_rows)
     if isinstance(argument, Numbers):
-        return Numbers(builder, next(values), argument.kind)
+        return argument.received(builder, values)
     if isinstance(argument, Vector):
         return Vector(builder, next(values), argument.is_signed)
     return Int(builder, next(values))

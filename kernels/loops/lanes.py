@@ -40,27 +40,21 @@ def copy_lanes(code: Emitter, lanes: Table, n: Int, state: Table) -> None:
     code.in_vectors(n, lambda at, width: state.store(lanes.load(at, width), at), WIDTHS)
 
 
-def turner() -> Callable[[Emitter, Numbers, Int, Int, Int, Numbers, Int], None]:
-    """Return what transposes lines of `n` numbers, `stride` apart, to rows that are `pitch` apart.
+def turn(
+    code: Emitter, x: Numbers, stride: Int, n: Int, n_lines: Int, turned: Numbers, pitch: Int
+) -> None:
+    """Transpose lines of `n` numbers, `stride` apart, to rows that are `pitch` apart."""
 
-    The same one serves numbers of one kind only.
-    """
+    def turn_rows(i: Int, width: int) -> None:
+        def turn_some(line: Int, some: int) -> None:
+            lines = [x.load((line + k) * stride + i, width) for k in range(some)]
+            rows = transposed(lines) if some > 1 else [lines[0].lane(k) for k in range(width)]
+            for k, row in enumerate(rows):
+                turned.store(row, (i + k) * pitch + line)
 
-    def turn(
-        code: Emitter, x: Numbers, stride: Int, n: Int, n_lines: Int, turned: Numbers, pitch: Int
-    ) -> None:
-        def turn_rows(i: Int, width: int) -> None:
-            def turn_some(line: Int, some: int) -> None:
-                lines = [x.load((line + k) * stride + i, width) for k in range(some)]
-                rows = transposed(lines) if some > 1 else [lines[0].lane(k) for k in range(width)]
-                for k, row in enumerate(rows):
-                    turned.store(row, (i + k) * pitch + line)
+        code.in_vectors(n_lines, turn_some, (_SQUARE, 1) if width > 1 else (1,))
 
-            code.in_vectors(n_lines, turn_some, (_SQUARE, 1) if width > 1 else (1,))
-
-        code.in_vectors(n, turn_rows, (_SQUARE, 1))
-
-    return turn
+    code.in_vectors(n, turn_rows, (_SQUARE, 1))
 
 
 def folder(fold: Fold, widths: Sequence[int]) -> Callable[[Emitter, Table, Int], None]:

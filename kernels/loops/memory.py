@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,6 +48,8 @@ class Numbers:
 
     def __init__(self, builder: Any, pointer: Any, kind: Kind) -> None:
         self.builder, self.pointer, self.kind = builder, pointer, kind
+        # What the code that reads the numbers depends on.
+        self.form: Any = kind
 
     def load(self, place: Int, width: int) -> Vector:
         """Return `width` numbers from a place."""
@@ -85,6 +87,14 @@ class Numbers:
         """Return whether the pointer is not null."""
         value = self.builder.ptrtoint(self.pointer, _INT)
         return Flag(self.builder, self.builder.icmp_unsigned("!=", value, _INT(0)))
+
+    def values(self) -> list[Any]:
+        """Return what a function gets for these numbers."""
+        return [self.pointer]
+
+    def received(self, builder: Any, values: Iterator[Any]) -> Numbers:
+        """Return these numbers as the function that gets them sees them."""
+        return Numbers(builder, next(values), self.kind)
 
     def _at(self, place: Int) -> Any:
         return self.builder.gep(self.pointer, [place.value], source_etype=self.kind.type)

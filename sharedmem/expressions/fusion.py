@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,7 +18,17 @@ from sharedmem.expressions.kernel import Kernel
 from sharedmem.expressions.language import UFUNCS, WIDENED, Call, Name, Operand, Scalar, Steps
 from sharedmem.expressions.lowering import Dtype, Emit, Parts
 from sharedmem.expressions.numpy_loops import NumpyLoop, find_loop
-from sharedmem.expressions.strips import STEP_BYTES, STRIP, Room, Source, Stage, write_kernel
+from sharedmem.expressions.strips import (
+    FIRST,
+    SCRATCH,
+    STEP_BYTES,
+    STRIP,
+    Room,
+    Source,
+    Stage,
+    write_kernel,
+)
+from sharedmem.kernels.loops.formulas import Computed, Formula
 from sharedmem.kernels.machine_code import assemble
 from sharedmem.machine.fork_locks import new_lock
 
@@ -54,14 +65,17 @@ def fuse(
     """
     with _compiling:
         kernel = _fuse(steps, operand_dtypes, is_exact)
-    if kernel is None:
-        return None
-    typed = zip(scalars, kernel.scalar_dtypes, strict=True)
+    numbers = None if kernel is None else _repeated(scalars, kernel.scalar_dtypes)
+    return None if kernel is None or numbers is None else replace(kernel, numbers=numbers)
+
+
+def _repeated(scalars: Sequence[Any], dtypes: tuple[Dtype, ...]) -> list[Any] | None:
+    """Return arrays of each number, in its type, as kernels load them; None if one does not fit."""
+    typed = zip(scalars, dtypes, strict=True)
     try:
-        numbers = [np.array([value], dtype).repeat(STEP_BYTES) for value, dtype in typed]
+        return [np.array([value], dtype).repeat(STEP_BYTES) for value, dtype in typed]
     except OverflowError:
         return None
-    return replace(kernel, numbers=numbers)
 
 
 def fuse_ufunc(ufunc: np.ufunc, values: Sequence[Any]) -> Kernel | None:
@@ -85,8 +99,71 @@ def _fuse(steps: Steps, operand_dtypes: tuple[Dtype, ...], is_exact: bool) -> Ke
         code = assemble(lowering.declared(text))
     except _Unfused:
         return None
-    scalar_dtypes = tuple(kind for _, kind in sorted(program.scalars.items()))
-    return Kernel(code, dtype, scalar_dtypes, tuple(program.loops))
+    return Kernel(code, dtype, program.scalar_dtypes, tuple(program.loops))
+
+
+class Values(NamedTuple):
+    """The elements of an expression, which kernels compute in registers.
+
+    Attributes
+    ----------
+    formula : Formula
+    numbers : sequence of ndarray
+        Those of the expression, as they are loaded.
+    """
+
+    formula: Formula
+    numbers: Sequence[Any]
+
+    def of(self, operands: Sequence[Any]) -> Computed:
+        """Return the elements for operands of one shape, C-contiguous, aligned, and native."""
+        return Computed(self.formula, [*operands, *self.numbers])
+
+
+def fuse_values(
+    steps: Steps, operand_dtypes: tuple[Dtype, ...], scalars: Sequence[Any]
+) -> Values | None:
+    """Write the steps that `binding.bind` gave as a formula, which kernels compute in registers.
+
+    It gives the bits of ``fuse(steps, operand_dtypes, scalars, is_exact=False)``.
+
+    Parameters
+    ----------
+    steps, operand_dtypes, scalars
+        As for :func:`fuse`.
+
+    Returns
+    -------
+    Values or None
+        None where that is None, where it calls NumPy's loops, and for complex elements.
+    """
+    written = _fuse_values(steps, operand_dtypes)
+    numbers = None if written is None else _repeated(scalars, written[1])
+    return None if written is None or numbers is None else Values(written[0], numbers)
+
+
+@functools.lru_cache(256)
+def _fuse_values(
+    steps: Steps, operand_dtypes: tuple[Dtype, ...]
+) -> tuple[Formula, tuple[Dtype, ...]] | None:
+    program = _Program(operand_dtypes, is_exact=False)
+    try:
+        text, dtype = program.write_value(steps, _NAME)
+    except _Unfused:
+        return None
+    name = f"value-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+    write = partial(_write_formula, text.replace(_NAME, name))
+    formula = Formula(name, dtype, write, is_lasting=not libmvec.is_called(text))
+    return formula, program.scalar_dtypes
+
+
+# Stands for a name that depends on the text.
+_NAME = "NAME"
+
+
+def _write_formula(text: str, widths: Sequence[int]) -> str:
+    functions = "\n".join(lowering.at_width(text, width) for width in widths)
+    return lowering.declared("\n".join([*libmvec.definitions(functions), functions]))
 
 
 @dataclass
@@ -114,19 +191,35 @@ class _Program:
 
     def write(self, steps: Steps) -> tuple[str, Dtype]:
         """Return the text of the kernel that computes the steps, and the dtype of the last one."""
+        result = self._result(steps)
+        stages = self._stages[: result.stage + 1]
+        parts = self._use(result, stages[-1])
+        room = Room(FIRST + len(self._operand_dtypes) + len(self.scalars), self.scratch)
+        return write_kernel(stages, result.dtype, parts, self._widest, room), result.dtype
+
+    def write_value(self, steps: Steps, name: str) -> tuple[str, Dtype]:
+        """Return the text of a formula that computes the steps, and the dtype of the last one."""
+        result, stage = self._result(steps), self._stages[0]
+        if result.stage or result.dtype.kind == "c":
+            raise _Unfused
+        return stage.value(name, result.dtype, self._use(result, stage)), result.dtype
+
+    @property
+    def scalar_dtypes(self) -> tuple[Dtype, ...]:
+        """The dtypes of the numbers in the expression."""
+        return tuple(kind for _, kind in sorted(self.scalars.items()))
+
+    def _result(self, steps: Steps) -> _Value:
+        """Append what computes the steps, and return the value of the last one."""
         for step in steps:
             self._values.append(step if isinstance(step, Scalar) else self._new_value(step))
         result: _Value = self._values[-1]
-        stages = self._stages[: result.stage + 1]
-        parts = self._use(result, stages[-1])
-        n_operands = len(self._operand_dtypes)
-        room = Room(2 + n_operands + len(self.scalars), 1 + n_operands, self.scratch)
-        return write_kernel(stages, result.dtype, parts, self._widest, room), result.dtype
+        return result
 
     def _new_value(self, step: Operand | Call) -> _Value:
         if isinstance(step, Operand):
             dtype = self._known(self._operand_dtypes[step.index])
-            return _Value(dtype, 0, source=Source(1 + step.index, dtype))
+            return _Value(dtype, 0, source=Source(FIRST + step.index, dtype))
         if step.function == "where":
             return self._where(*step.arguments)
         if step.function in ("real", "imag"):
@@ -169,7 +262,7 @@ class _Program:
         if isinstance(value, _Value):
             return self._converted(value, dtype)
         self.scalars[value.index] = dtype
-        pointer = 2 + len(self._operand_dtypes) + value.index
+        pointer = FIRST + len(self._operand_dtypes) + value.index
         return _Value(dtype, 0, source=Source(pointer, dtype, is_scalar=True))
 
     def _converted(self, value: _Value, dtype: Dtype) -> _Value:
@@ -224,7 +317,7 @@ class _Program:
         return value.source
 
     def _new_strip(self, dtype: Dtype) -> Source:
-        strip = Source(1 + len(self._operand_dtypes), dtype, self.scratch)
+        strip = Source(SCRATCH, dtype, self.scratch)
         self.scratch += STRIP * dtype.itemsize
         return strip
 

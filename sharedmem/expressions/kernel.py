@@ -101,7 +101,7 @@ class Kernel:
     def _compute(self, addresses: Sequence[int], size: int, streams: bool, share: Share) -> int:
         numbers = [address_of(a) for a in self.numbers]
         head = [0] * 8 + [size, streams, tuning.expression_claim_length, 0]
-        block = _words(*head, *addresses, 0, *numbers)
+        block = _words(*head, addresses[0], 0, *addresses[1:], *numbers)
         share(self.code, ctypes.addressof(block))
         return block[_NOTED]
 

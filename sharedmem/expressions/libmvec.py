@@ -55,6 +55,11 @@ def apply(emit: Emit, function: str, dtype: Dtype, arguments: Sequence[Parts]) -
     return (emit(f"call {form} @vector.{name}.v#f{8 * dtype.itemsize}({given})"),)
 
 
+def is_called(text: str) -> bool:
+    """Return whether a text calls what :func:`definitions` defines."""
+    return "@vector." in text
+
+
 def definitions(text: str) -> Iterator[str]:
     """Yield the definitions of those functions of vectors that a text calls."""
     for called, name, width, bits in sorted(set(_CALL.findall(text))):

@@ -93,6 +93,10 @@ _NOTE = """%raised = call i32 inttoptr (i64 {0} to ptr)(i32 {1})
   %others = atomicrmw or ptr %noted, i64 %bits seq_cst"""
 
 
+# The places of addresses: of the result, of intermediate results, and of the first operand.
+RESULT, SCRATCH, FIRST = range(3)
+
+
 @dataclass(frozen=True)
 class Source:
     """Where elements are: the place of their address among the arguments, or an offset to it."""
@@ -122,14 +126,11 @@ class Room(NamedTuple):
     ----------
     n_addresses : int
         How many addresses there are in its block.
-    scratch_place : int
-        The place of the address of intermediate results, which are a thread's own.
     scratch : int
-        Their bytes.
+        The bytes of intermediate results, which are a thread's own.
     """
 
     n_addresses: int
-    scratch_place: int
     scratch: int
 
 
@@ -197,6 +198,25 @@ class Stage:
         ]
         return lowering.at_width("\n".join(lines), width)
 
+    def value(self, name: str, dtype: Dtype, parts: Parts) -> str:
+        """Return the text of functions of any width, for a `kernels.loops.formulas.Formula`.
+
+        Their addresses are those from FIRST.
+        """
+        form, (value,) = lowering.vector(dtype), parts
+        if dtype.kind == "b":
+            form, value = "<# x i8>", self.emit(f"zext {form} {value} to <# x i8>")
+        lines = [
+            f"define linkonce_odr {form} @{name}.#(ptr %addresses, i64 %j) alwaysinline {{",
+            f"%args = getelementptr ptr, ptr %addresses, i64 -{FIRST}",
+            "%start = add i64 0, 0",
+            *self._before.lines,
+            *self._body.lines,
+            f"ret {form} {value}",
+            "}",
+        ]
+        return "\n".join(lines)
+
 
 def write_kernel(
     stages: Sequence[Stage], dtype: Dtype, parts: Parts, widest: int, room: Room
@@ -210,7 +230,7 @@ def write_kernel(
     Parameters
     ----------
     stages : sequence of Stage
-        At the end of the last one the result is written, to place 0.
+        At the end of the last one the result is written.
     dtype : dtype
         Of the result.
     parts : tuple of str
@@ -221,7 +241,7 @@ def write_kernel(
         The memory that it needs.
     """
     last = stages[-1]
-    written = last.store(parts, Source(0, dtype))
+    written = last.store(parts, Source(RESULT, dtype))
     width = STEP_BYTES // widest
     natural, align = lowering.part_of(dtype).itemsize, min(LINE, width * dtype.itemsize)
     functions = [
@@ -247,6 +267,7 @@ def write_kernel(
         clear=clear,
         note=note,
         nbytes=8 * room.n_addresses,
+        scratch_place=SCRATCH,
         **room._asdict() | {"scratch": max(room.scratch, 1)},
     )
     return "\n".join([*functions, strips])

@@ -84,8 +84,8 @@ def test_integers_and_variables(n, quotient, rest, rounded):
 @pytest.mark.parametrize("emit", [emit_rows, emit_columns])
 def test_a_kernel_without_memory_for_its_lanes_fails(emit):
     kinds = [kind_of(np.dtype("f8"))] * 3
-    text = emit(Form(sums.sum_of("numbers", sums.itself)[True].sums, (0, 0), *kinds))
+    texts = emit([Form(sums.sum_of("numbers", sums.itself)[True].sums, (0, 0), *kinds)])
     block = (ctypes.c_int64 * lines.N_WORDS)()
     block[lines.SIDE] = 1 << 52
     with pytest.raises(MemoryError, match="no memory for the intermediate results"):
-        machine_code.alone(machine_code.assemble(text), ctypes.addressof(block))
+        machine_code.alone(machine_code.assemble(*texts), ctypes.addressof(block))

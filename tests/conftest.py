@@ -80,12 +80,12 @@ def tuned(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
 def without_kernels() -> Iterator[None]:
     """Forget compiled expressions, before and after a test that changes what they are made of."""
     from sharedmem.expressions import fusion, whole_ufuncs
-    from sharedmem.functions.evaluate import _functions
+    from sharedmem.functions.evaluate import _plans
 
     def forget() -> None:
         fusion._fuse.cache_clear()
         whole_ufuncs._forms.clear()
-        _functions.clear()
+        _plans.clear()
 
     forget()
     yield

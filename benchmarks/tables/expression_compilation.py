@@ -17,7 +17,7 @@ import numpy as np
 
 from sharedmem.expressions import fusion
 from sharedmem.expressions.binding import bind
-from sharedmem.expressions.language import parse
+from sharedmem.expressions.levels import plan
 
 EXPRESSIONS = ("a*a + b*0.5", "exp(-a*a) + b*0.5")
 ROUNDS = 9
@@ -37,7 +37,7 @@ def timed(call: Callable[[], Any]) -> float:
 def compile_text(expression: str) -> None:
     """Compile an expression that has not been compiled before."""
     fusion._fuse.cache_clear()
-    steps, _, scalars = bind(parse(expression), {"a": ONES, "b": ONES})
+    steps, _, scalars = bind(plan(expression).results[0], {"a": ONES, "b": ONES})
     fusion.fuse(steps, (ONES.dtype, ONES.dtype), scalars, is_exact=False)
 
 

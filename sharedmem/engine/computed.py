@@ -21,7 +21,10 @@ Region = tuple[slice, ...]
 class Elementwise(Protocol):
     """A function of arrays that computes each element of its result from those at its place."""
 
-    dtype: np.dtype[Any]
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the elements."""
+        ...
 
     def fill(self, operands: Sequence[Array], out: Array) -> None:
         """Compute all of `out`, from operands of its shape."""

@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sharedmem.arrays.chunks import chunks
-from sharedmem.engine.line_view import memory_order
-from sharedmem.engine.operands import as_array, common_shape
-from sharedmem.expressions.binding import Computation, bind
-from sharedmem.expressions.fusion import fuse
-from sharedmem.expressions.kernel import Kernel
-from sharedmem.expressions.language import CONSTANTS, Steps, names_in, parse
+from sharedmem.expressions.language import CONSTANTS
+from sharedmem.expressions.levels import plan
 from sharedmem.expressions.whole_ufuncs import kind_of
-from sharedmem.kernels.machine_code import Share
+from sharedmem.functions.expression_plans import BoundPlan, as_operand
 from sharedmem.kernels.quiet import quiet
-from sharedmem.machine.tuning import tuning
-from sharedmem.pool.mapreduce import current_pool
-
-Array = NDArray[Any]
 
 
 def evaluate(
-    expression: str, arrays: Mapping[str, Any] | None = None, /, *, out: Any = None, **named: Any
+    expression: str | Mapping[Any, str] | Sequence[str],
+    arrays: Mapping[str, Any] | None = None,
+    /,
+    *,
+    out: Any = None,
+    **named: Any,
 ) -> Any:
-    """Evaluate an expression of arrays in one pass, in parallel, without temporary arrays.
+    """Evaluate expressions of arrays in one pass, in parallel, without temporary arrays.
 
     Parameters
     ----------
-    expression : str
+    expression : str, or mapping or list of str
         An expression of names, numbers, the constants ``pi``, ``e``, ``inf`` and ``nan``,
-        parentheses, and
+        parentheses, and what follows; or several, of which equal parts are computed once.
 
         - ``+ - * / // % **``, ``& | ^ ~ << >>`` and ``< <= > >= == !=``; comparisons may be
           chained, and ``&``, ``|`` and ``~`` mean and, or, and not;
@@ -43,27 +36,33 @@ def evaluate(
         - ``abs conj real imag sign sqrt square reciprocal floor ceil trunc rint``;
         - ``exp expm1 log log10 log1p log2 power(x, y) hypot(x, y) fmod(x, y)``;
         - ``sin cos tan arcsin arccos arctan arctan2(x, y)``, and with ``h`` the hyperbolic ones;
-        - ``isnan isfinite isinf``.
+        - ``isnan isfinite isinf``;
+        - reductions: ``sum prod min max ptp mean var std any all count_nonzero argmin argmax``, and
+          those that ignore NaN: ``nansum nanprod nanmin nanmax nanmean nanvar nanstd nanargmin
+          nanargmax``. They take ``axis=`` (an integer, a tuple of integers, or None), also as the
+          second argument, and ``keepdims=`` (True or False); ``var`` and ``std`` take ``ddof=``.
     arrays : mapping, optional
         Arrays by name, in addition to `named`: for an array called ``out``, or the columns of a
         table. Names that are not in the expression are ignored.
     out : SharedArray, ndarray, or array in a file of zarr or h5py, optional
         Array for the result. By default a new shared array. It may overlap the other arrays, and
-        may have another dtype that NumPy's rule "same_kind" allows.
+        may have another dtype that NumPy's rule "same_kind" allows. Several expressions take none.
     **named : array_like, array in a file, or number
         Arrays by name, broadcast against each other. Files are read and written chunk by chunk.
 
     Returns
     -------
-    SharedArray or scalar
-        `out`, or the result, with the dtype that NumPy gives it.
+    SharedArray, scalar, or ndarray
+        `out`, or the result, with the dtype that NumPy gives it. Of a reduction along an axis, it
+        is an ndarray. Several expressions give a dict with the same keys, or a list.
 
     Raises
     ------
     ValueError
         If the expression contains anything else, is longer than 10,000 characters, is nested more
-        than 100 levels deep, or has integers beyond 64 bits; if no array is given for a name; or if
-        shapes cannot be broadcast. A chain such as ``a + b - c + d`` is one level.
+        than 100 levels deep, or has integers beyond 64 bits; if no array is given for a name; if
+        shapes cannot be broadcast, or lack the axis of a reduction; or as a reduction raises it,
+        such as of no elements. A chain such as ``a + b - c + d`` is one level.
     TypeError
         If NumPy has no such operation for these types, the result cannot be cast to the dtype of
         `out`, or a keyword is not in the expression.
@@ -72,6 +71,7 @@ def evaluate(
     --------
     apply_ufunc : Apply a ufunc of NumPy, SciPy, or numba.
     map_chunks : Call a compiled function on chunks.
+    reduce : Reduce an array by a custom reduction.
 
     Notes
     -----
@@ -88,6 +88,12 @@ def evaluate(
     :doc:`/guide/vector-functions` lists the functions. ``log10`` of powers of ten is exact.
     :func:`sharedmem.apply_ufunc` calls NumPy's own functions.
 
+    A reduction has the same bits as the function of that name of the array that its argument would
+    be: ``sum(a * b)`` those of ``sharedmem.sum(sharedmem.evaluate("a * b", ...))``, for any number
+    of workers. All reductions whose arguments contain no others are computed in one pass over the
+    arrays, those of their results in a second one, and so on: ``sum((a - mean(a))**2)`` reads `a`
+    twice. Write ``var(a)`` where one pass is enough.
+
     There are no warnings: division by zero and overflow give the values that NumPy gives.
 
     Examples
@@ -100,58 +106,74 @@ def evaluate(
     [False, True, True, True, False]
     >>> sharedmem.evaluate("out / in_", {"out": a, "in_": 2}).tolist()
     [0.0, 0.125, 0.25, 0.375, 0.5]
+
+    Reductions, of which the first three read the arrays once:
+
+    >>> b = a**2
+    >>> float(sharedmem.evaluate("sum(a*b) / sqrt(sum(a*a) * sum(b*b))", a=a, b=b).round(3))
+    0.97
+    >>> sharedmem.evaluate("a - mean(a)", a=a).tolist()
+    [-0.5, -0.25, 0.0, 0.25, 0.5]
+    >>> results = sharedmem.evaluate({"mean": "mean(a*b)", "top": "max(a - b)"}, a=a, b=b)
+    >>> float(results["mean"]), float(results["top"])
+    (0.3125, 0.25)
     """
     return _evaluate(expression, arrays, named, out)
 
 
 @quiet
-def _evaluate(expression: str, arrays: Any, named: dict[str, Any], out: Any) -> Any:
-    function, operands = _bound(expression, arrays, named)
-    return current_pool().apply_ufunc(function, *operands, out=out)
+def _evaluate(expression: Any, arrays: Any, named: dict[str, Any], out: Any) -> Any:
+    texts = _texts_of(expression)
+    key = _key(texts, named) if arrays is None else None
+    bound, values = _plans.get(key), named
+    if bound is None:
+        planned = plan(*texts)
+        given = _given({*planned.names}, {} if arrays is None else arrays, named)
+        values = {name: as_operand(value) for name, value in given.items()}
+        bound = BoundPlan(planned, values)
+        if key is not None:
+            if len(_plans) >= MAX_PLANS:
+                _plans.clear()
+            _plans[key] = bound
+    if isinstance(expression, str):
+        return bound.results(values, out)[0]
+    if out is not None:
+        raise TypeError(
+            f"out is for the result of one expression, got {type(expression).__name__} of "
+            f"{len(texts)}; evaluate the one with out= alone"
+        )
+    results = bound.results(values, None)
+    return dict(zip(expression, results, strict=True)) if hasattr(expression, "keys") else results
 
 
-MAX_FUNCTIONS = 256
-_functions: dict[Any, tuple[_Function, list[str]]] = {}
+MAX_PLANS = 256
+_plans: dict[Any, BoundPlan] = {}
 
 
-def _bound(expression: str, arrays: Any, named: dict[str, Any]) -> tuple[_Function, list[Any]]:
-    """Return an expression for these types, which is worked out once, and its arrays."""
-    key = _key(expression, named) if arrays is None else None
-    known = _functions.get(key)
-    if known is not None:
-        function, names = known
-        return function, [named[name] for name in names]
-    steps = parse(expression)
-    given = _given({*names_in(steps)}, {} if arrays is None else arrays, named)
-    values = {name: _as_operand(value) for name, value in given.items()}
-    bound, names, scalars = bind(steps, values)
-    operands = [values[name] for name in names]
-    size = math.prod(common_shape([x.shape for x in operands]))
-    dtypes = tuple(np.dtype(x.dtype) for x in operands)
-    function = _Function(expression, bound, dtypes, tuple(scalars), size)
-    if key is not None:
-        if len(_functions) >= MAX_FUNCTIONS:
-            _functions.clear()
-        _functions[key] = function, names
-    return function, operands
+def _texts_of(expression: Any) -> tuple[str, ...]:
+    """Return the texts of an expression, or of several in a mapping, a list, or a tuple."""
+    if isinstance(expression, str):
+        return (expression,)
+    texts = expression.values() if isinstance(expression, Mapping) else expression
+    if not isinstance(expression, Mapping | list | tuple):
+        raise TypeError(
+            "the expression must be a str, or a mapping or a list of them, got "
+            f"{type(expression).__name__}"
+        )
+    for text in texts:
+        if not isinstance(text, str):
+            raise TypeError(f"an expression must be a str, got {type(text).__name__}")
+    if not texts:
+        raise ValueError("no expression is given: the mapping or list of them is empty")
+    return tuple(texts)
 
 
-def _key(expression: str, named: dict[str, Any]) -> Any:
-    """Return what the function of an expression depends on; None if it is not only of arrays."""
+def _key(texts: tuple[str, ...], named: dict[str, Any]) -> Any:
+    """Return what the plan of expressions depends on; None if it is not only of arrays."""
     kinds = [kind_of(x) for x in named.values()]
-    if type(expression) is not str or any(kind is None for kind in kinds):
+    if any(kind is None for kind in kinds):
         return None
-    return expression, *named, *kinds, *(np.shape(x) for x in named.values())
-
-
-def _as_operand(value: Any) -> Any:
-    """Return an array or a number; a Python number keeps its weak type."""
-    if isinstance(value, bool):
-        return np.bool_(value)
-    if type(value) in (int, float, complex):
-        return value
-    value = as_array(value)
-    return value if value.ndim else np.asarray(value[()])[()]
+    return texts, *named, *kinds, *(np.shape(x) for x in named.values())
 
 
 def _given(used: set[str], arrays: Any, named: dict[str, Any]) -> dict[str, Any]:
@@ -172,109 +194,3 @@ def _given(used: set[str], arrays: Any, named: dict[str, Any]) -> dict[str, Any]
         hint = hint if unknown == ["out"] else ""
         raise ValueError(f"no array is given for {', '.join(unknown)}; given: {told}{hint}")
     return found
-
-
-_UNKNOWN = object()
-
-
-@dataclass(eq=False)
-class _Function:
-    """An expression that can be called like a ufunc, on a chunk of each operand."""
-
-    text: str
-    steps: Steps
-    dtypes: tuple[np.dtype[Any], ...]
-    scalars: tuple[Any, ...]
-    size: int
-    nout = 1
-
-    def __post_init__(self) -> None:
-        """Compile nothing before it is known that it is needed."""
-        self.__name__, self.nin = self.text, len(self.dtypes)
-        self.compute = Computation(self.steps)
-        self._kernel: Any = _UNKNOWN
-        self._dtype: Any = None
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The dtype of results."""
-        if self._dtype is None:
-            nothing = [np.empty(0, dtype) for dtype in self.dtypes]
-            self._dtype = np.asarray(self.compute(nothing, self.scalars)).dtype
-        return self._dtype  # type: ignore[no-any-return]
-
-    @property
-    def kernel(self) -> Kernel | None:
-        """The machine code; None of small arrays, and if NumPy has to compute."""
-        if self.is_small():
-            return None
-        if self._kernel is _UNKNOWN:
-            self._kernel = fuse(self.steps, self.dtypes, self.scalars, is_exact=False)
-        return self._kernel  # type: ignore[no-any-return]
-
-    def is_small(self, _: Any = None) -> bool:
-        """Return whether NumPy computes all in less time than threads."""
-        return self.size <= tuning.expression_piece_length
-
-    def by_numpy(self, operands: Sequence[Any], out: Array) -> None:
-        """Compute all of `out`, which may be an operand."""
-        out[...] = self.compute(operands, self.scalars)
-
-    def __reduce__(self) -> Any:
-        """Pickle without the machine code: another process compiles its own."""
-        return _Function, (self.text, self.steps, self.dtypes, self.scalars, self.size)
-
-    def __call__(self, *operands: Array, out: tuple[Array, ...] = ()) -> Any:
-        """Compute a chunk; for a chunk without elements, return the dtype of results."""
-        if not out or not out[0].size:
-            return self._empty_result(operands, out)
-        operands = tuple(np.broadcast_to(x, out[0].shape) for x in operands)
-        if not self.together(None, operands, out[0]):
-            self._compute_pieces(operands, out[0])
-        return out[0]
-
-    def fill(self, operands: Sequence[Array], out: Array) -> None:
-        """Compute all of `out`, a small part of the result, which stays in the caches."""
-        kernel = self.kernel
-        if kernel is None or kernel.compute_whole(operands, out, out.size) is None:
-            self._compute_pieces(operands, out)
-
-    def _compute_pieces(self, operands: Sequence[Array], out: Array) -> None:
-        axes = memory_order(out.strides)
-        parts = [x.transpose(axes) for x in (*operands, out)]
-        size = tuning.expression_piece_length * out.itemsize
-        for piece in chunks(parts[-1], range(len(axes)), nbytes=size):
-            self._compute([part[(*piece, ...)] for part in parts])
-
-    def together(self, share: Share | None, operands: Sequence[Array], out: Array) -> bool:
-        """Compute all of `out`, in threads if they share the work; return whether it was possible.
-
-        If not, the arrays have to be cut into pieces first.
-        """
-        kernel = self.kernel
-        return kernel is not None and (
-            kernel.compute_whole(operands, out, self.size, share) is not None
-        )
-
-    def _empty_result(self, operands: tuple[Array, ...], out: tuple[Array, ...]) -> Any:
-        if self.kernel is None:
-            result = np.asarray(self.compute(operands, self.scalars))
-        else:
-            result = np.empty(operands[0].shape, self.kernel.dtype)
-        for target in out:
-            if not np.can_cast(result.dtype, target.dtype, "same_kind"):
-                raise TypeError(
-                    f"{self.__name__!r} is of dtype {result.dtype}, which cannot be cast to the "
-                    f"dtype of out, {target.dtype}, by the rule 'same_kind'"
-                )
-        return result[()]
-
-    def _compute(self, parts: list[Array]) -> None:
-        *operands, out = parts
-        if self.kernel is None:
-            result = self.compute(operands, self.scalars)
-        else:
-            result = np.empty(out.shape, self.kernel.dtype)
-            plain = [np.require(x, x.dtype.newbyteorder("="), ["C", "A"]) for x in operands]
-            self.kernel(plain, result, streams=False)
-        np.copyto(out, result, casting="unsafe")

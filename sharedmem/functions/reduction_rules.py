@@ -127,6 +127,11 @@ class Rule:
             return self.by_numpy(a, options)
         return store(self.value(a, result, options), options.out)
 
+    def of(self, dtype: DType) -> Rule:
+        """Return the rule with the same values for elements of a dtype, and the least to do."""
+        is_plain = self.plain is not None and dtype.kind in self.no_nan
+        return self.plain.of(dtype) if is_plain else self  # type: ignore[union-attr]
+
     def reduce(self, a: Any, axis: Axis, keepdims: bool) -> Any:
         """Return the value of a call of a function that has no other options, and is faster so."""
         if type(a) in PLAIN and axis is None and keepdims is False:
@@ -286,6 +291,10 @@ class Extremum(Rule):
     def whole(self, a: Any, result: DType) -> LineReduction | None:
         """Return the reduction of all elements to a value; None of booleans, and if NaN counts."""
         return None if a.dtype.kind == "b" or self.plain is not None else self.kernel(a.dtype)
+
+    def of(self, dtype: DType) -> Rule:
+        """Return the rule for elements of a dtype: that of truth values for booleans."""
+        return self.of_truth if dtype.kind == "b" else super().of(dtype)
 
     def value(self, a: Any, result: DType, options: Options) -> Any:
         """Return extrema of `initial` and elements; warn where there are none but NaN."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import sharedmem
-from sharedmem.functions import evaluate
+from sharedmem.expressions import expression as expressions
 from tests.kernels.strategies import arrays, dtypes
 
 several = settings(max_examples=3)
@@ -271,7 +271,7 @@ def test_bits_do_not_depend_on_the_pool(np_):
 
 def test_numpy_computes_small_arrays(monkeypatch, tuned):
     tuned(expression_piece_length=1 << 16)
-    monkeypatch.setattr(evaluate, "fuse", None)
+    monkeypatch.setattr(expressions, "fuse", None)
     check("exp(-a*a) + 1", a=numbers("f8"))
 
 

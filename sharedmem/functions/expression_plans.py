@@ -1,0 +1,193 @@
+"""Expressions bound to arrays, and computed level by level on the pool in use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sharedmem.engine.computed import Computed
+from sharedmem.engine.operands import as_array
+from sharedmem.engine.reduce import Request
+from sharedmem.engine.reduce_computed import computed, reduce_computed
+from sharedmem.engine.regions import Derived
+from sharedmem.expressions.expression import Bound, Expression, bound
+from sharedmem.expressions.language import REDUCTIONS, Name, Reduce, names_in
+from sharedmem.expressions.levels import Formula, Level, Plan
+from sharedmem.functions import numpy_rules
+from sharedmem.functions.average_rules import Average
+from sharedmem.functions.chunkwise import apply_ufunc, reduce
+from sharedmem.functions.outputs import kept_shape
+from sharedmem.functions.reduction_rules import (
+    Options,
+    Position,
+    Rule,
+    is_default,
+    result_dtype,
+)
+from sharedmem.pool.mapreduce import current_pool
+
+Values = Mapping[str, Any]
+
+_RULES: dict[str, Rule] = {name: getattr(numpy_rules, name.upper()) for name in REDUCTIONS}
+
+
+class BoundPlan:
+    """A plan for values of certain types and shapes.
+
+    Parameters
+    ----------
+    plan : Plan
+    values : mapping
+        An array or a number for each name.
+    """
+
+    def __init__(self, plan: Plan, values: Values) -> None:
+        self._plan = plan
+        plan.check_shapes({name: np.shape(value) for name, value in values.items()})
+        texts = [step.text for level in plan.levels for step, _ in level.reductions]
+        first = plan.levels[0].arguments if plan.levels else ()
+        self._reduced = frozenset(texts)
+        self._first = [bound(texts[0], formula, values) for formula in first]
+        self._results = [
+            (text, formula, None if self._needs_results(formula) else bound(text, formula, values))
+            for text, formula in zip(plan.texts, plan.results, strict=True)
+        ]
+
+    def results(self, values: Values, out: Any) -> list[Any]:
+        """Return the result of each expression; that of a single one in `out`, if it is given."""
+        if self._plan.levels:
+            values = {name: as_operand(value) for name, value in values.items()}
+        for at, level in enumerate(self._plan.levels):
+            arguments = self._first if at == 0 else _bound_all(level, values)
+            values = {**values, **_reduced(level, arguments, values)}
+        results: list[Any] = []
+        for text, formula, known in self._results:
+            if known is None and out is None and isinstance(formula[-1], Name):
+                results.append(values[formula[-1].name])
+                continue
+            expression, names = known or bound(text, formula, values)
+            if names or out is not None:
+                operands = [values[name] for name in names]
+                results.append(apply_ufunc(expression, *operands, out=out))
+            else:
+                results.append(expression.number())
+        return results
+
+    def _needs_results(self, formula: Formula) -> bool:
+        return not self._reduced.isdisjoint(names_in(formula))
+
+
+def as_operand(value: Any) -> Any:
+    """Return an array or a number; a Python number keeps its weak type."""
+    if isinstance(value, bool):
+        return np.bool_(value)
+    if type(value) in (int, float, complex):
+        return value
+    value = as_array(value)
+    return value if value.ndim else np.asarray(value[()])[()]
+
+
+def _bound_all(level: Level, values: Values) -> list[Bound]:
+    texts = {at: step.text for step, at in level.reductions}
+    return [bound(texts[at], formula, values) for at, formula in enumerate(level.arguments)]
+
+
+def _rule_for(function: str, a: Any) -> Rule:
+    """Return the rule for an array; no element of one without elements is NaN."""
+    rule = _RULES[function]
+    is_empty = isinstance(a, np.ndarray) and not a.size
+    return (rule.plain or rule) if is_empty else rule.of(a.dtype)
+
+
+def _value(rule: Rule, a: NDArray[Any], options: Options) -> Any:
+    """Return the value of a rule for an array; NumPy may warn of what kernels do not take."""
+    if isinstance(rule, Position):
+        return rule.apply(a, options)
+    value = rule.planned(a) if is_default(options) else None
+    if value is not None:
+        return value
+    if a.ndim == 0 and options.axis is None:
+        a, options = a.reshape(1), options._replace(keepdims=False)
+    result = result_dtype(rule, a.dtype, None)
+    if isinstance(rule, Average) and result is not None and not a.size:
+        shape = kept_shape(a, options.axis, options.keepdims)
+        return np.true_divide(np.zeros(shape, result), 0)[()]
+    if result is None or not (a.ndim and a.size):
+        return rule.by_numpy(a, options)
+    reduction = rule.reduction(a, result, options)
+    value = reduce(reduction, a, options.axis, keepdims=options.keepdims)
+    return rule.finished(value, a, result, options)
+
+
+class _Pending(NamedTuple):
+    """A reduction by kernels, and what is done to its result."""
+
+    text: str
+    rule: Rule
+    a: Any
+    result: np.dtype[Any]
+    options: Options
+
+    def request(self) -> Request:
+        """Return what kernels have to do."""
+        reduction = self.rule.reduction(self.a, self.result, self.options)
+        return Request(reduction, self.a, self.options.axis, self.options.keepdims)
+
+    def finished(self, value: Any) -> Any:
+        """Return the result, from that of kernels."""
+        return self.rule.finished(value, self.a, self.result, self.options)
+
+
+def _reduced(level: Level, arguments: Sequence[Bound], values: Values) -> dict[str, Any]:
+    """Return the results of the reductions of a level, by their texts."""
+    is_only = len(level.reductions) == 1
+    operands = [[values[name] for name in names] for _, names in arguments]
+    arrays = [
+        _argument(expression, given, is_only)
+        for (expression, _), given in zip(arguments, operands, strict=True)
+    ]
+    results: dict[str, Any] = {}
+    pending: list[_Pending] = []
+    for step, at in level.reductions:
+        options = Options(axis=step.axis, keepdims=step.keepdims, ddof=step.ddof)
+        rule = _rule_for(step.function, arrays[at])
+        result = result_dtype(rule, arrays[at].dtype, None)
+        if isinstance(arrays[at], Computed) and not _covers(step, result, arrays[at]):
+            arrays[at] = apply_ufunc(arguments[at][0], *operands[at])
+        a = arrays[at]
+        if isinstance(a, np.ndarray):
+            results[step.text] = _value(rule, a, options)
+        elif result is None or not _covers(step, result, a):
+            results[step.text] = rule.by_numpy(a, options)
+        else:
+            pending.append(_Pending(step.text, rule, a, result, options))
+    requests = [one.request() for one in pending]
+    reduced = reduce_computed(current_pool().runner, requests) if requests else []
+    for one, value in zip(pending, reduced, strict=True):
+        results[one.text] = one.finished(value)
+    return results
+
+
+def _argument(expression: Expression, operands: list[Any], is_only: bool) -> Any:
+    """Return what is reduced: an array, or one that is computed as it is read."""
+    if not operands:
+        return np.asarray(expression.number())
+    if all(isinstance(x, np.ndarray) for x in operands):
+        is_plain = all(x.flags.c_contiguous and x.shape == operands[0].shape for x in operands)
+        if is_plain and (expression.is_small() or (is_only and expression.is_name())):
+            return np.asarray(expression.compute(operands, expression.scalars))
+        if expression.is_small():
+            return apply_ufunc(expression, *operands)
+    a = computed(current_pool().runner, expression, operands)
+    return np.empty(a.shape, a.dtype) if 0 in a.shape else a
+
+
+def _covers(step: Reduce, result: Any, a: Computed | Derived) -> bool:
+    """Return whether kernels reduce an array as it is computed."""
+    if result is None or "arg" not in step.function:
+        return result is not None
+    # Positions among all elements are counted in C order.
+    return isinstance(a, Computed) and (step.axis is not None or a.order == (*range(a.ndim),))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +24,8 @@ _WORD, _DOUBLE = np.dtype(np.int64), np.dtype(np.float64)
 _VIEWS: dict[str, np.dtype[Any]] = {"b": np.dtype(np.uint8), "m": _WORD, "M": _WORD}
 # Integers in a range longer than this, and than their number, are found by hash tables.
 _SHORT_RANGE = 4096
+# Of others, one of so many elements is looked at first: are there many that are distinct?
+_SAMPLE = 16
 
 
 class Distinct(NamedTuple):
@@ -113,25 +116,33 @@ def _of_range(run: Run, a: Array, lowest: int, highest: int) -> Distinct:
 
 
 def _by_hash(run: Run, a: Array) -> Distinct:
-    """Find integers by hash tables, one for each worker; the labels are in order of appearance."""
+    """Find integers, or rows of words, by a hash table per worker; labels are in order."""
     words = a if a.dtype == _WORD else _in_pieces(run, len(a), lambda piece: a[piece])
-    places = np.empty(len(a), np.intp)
-    step = max(1, math.ceil(len(a) / max(current_pool().runner.n_workers, 1)))
-    parts = [slice(start, min(start + step, len(a))) for start in range(0, max(len(a), 1), step)]
-    found = run(lambda part: number_distinct(words[part], places[part]), parts)
-    every = np.concatenate([words[:0], *found])
-    numbers_of_every = np.empty(len(every), np.intp)
-    labels = number_distinct(every, numbers_of_every)
+    codes = np.empty(len(a), np.intp)
 
-    def codes(numbers: Codes) -> Codes:
-        stops = np.cumsum([len(each) for each in found])
-        for part, own in zip(parts, np.split(numbers_of_every, stops[:-1]), strict=True):
-            line, table = places[part], numbers[own]
+    def number(part: slice) -> Array:
+        return words[part][number_distinct(words[part], codes[part])]
+
+    sample = slice(len(a) // _SAMPLE)
+    n_parts = max(1, current_pool().runner.n_workers)
+    if 2 * len(number(sample)) >= sample.stop:  # tables would be joined for longer than made
+        n_parts = 1
+    stops = [len(a) * part // n_parts for part in range(n_parts + 1)]
+    parts = [slice(*pair) for pair in pairwise(stops)]
+    of_parts = run(number, parts)
+    every = np.concatenate(of_parts)
+    joined = np.empty(len(every), np.intp)
+    labels = every[number_distinct(every, joined)]
+
+    def codes_of(numbers: Codes) -> Codes:
+        ends = np.cumsum([len(each) for each in of_parts])
+        for part, own in zip(parts, np.split(joined, ends[:-1]), strict=True):
+            line, table = codes[part], numbers[own]
             if not np.array_equal(table, np.arange(len(table))):
                 _in_pieces(run, len(line), partial(_taken, table, line), out=line)
-        return places
+        return codes
 
-    return Distinct(labels, codes)
+    return Distinct(labels, codes_of)
 
 
 def _taken(table: Codes, line: Codes, piece: slice) -> Codes:
@@ -139,28 +150,13 @@ def _taken(table: Codes, line: Codes, piece: slice) -> Codes:
 
 
 def _of_strings(run: Run, a: Array) -> Distinct:
-    """Find strings word by word: a word's number is joined with that of all words before it."""
+    """Find strings as rows of words."""
     char = np.dtype(f"{a.dtype.kind}1").itemsize
     n_words = max(1, math.ceil(a.itemsize / _WORD.itemsize))
     dtype = np.dtype(f"{a.dtype.kind}{n_words * _WORD.itemsize // char}")
     wide = a if a.dtype == dtype else _in_pieces(run, len(a), lambda piece: a[piece], dtype)
-    words = wide.view(_WORD).reshape(len(a), n_words)
-    found = _by_hash(run, words[:, 0].copy())
-    rows = found.labels[:, np.newaxis]
-    for column in range(1, n_words):
-        word = _by_hash(run, words[:, column].copy())
-        n, ends = len(word.labels), np.zeros(len(rows), np.intp)
-        if n > 1:
-            heads, tails = (each.codes(np.arange(len(each.labels))) for each in (found, word))
-            found = _by_hash(run, _in_pieces(run, len(a), partial(_joined, heads, n, tails)))
-            rows, ends = rows[found.labels // n], found.labels % n
-        rows = np.column_stack([rows, word.labels[ends]])
-    labels = np.ascontiguousarray(rows).view(dtype)[:, 0]
-    return found._replace(labels=labels.astype(a.dtype))
-
-
-def _joined(heads: Codes, n: int, tails: Codes, piece: slice) -> Codes:
-    return heads[piece] * n + tails[piece]
+    found = _by_hash(run, wide.view(_WORD).reshape(len(a), n_words))
+    return found._replace(labels=found.labels.view(dtype)[:, 0].astype(a.dtype))
 
 
 def _of_objects(a: Array) -> Distinct:

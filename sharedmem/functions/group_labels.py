@@ -17,6 +17,8 @@ from sharedmem.engine.operands import common_shape, in_memory
 from sharedmem.functions.distinct import distinct
 from sharedmem.functions.searching import searchsorted
 from sharedmem.functions.sorting import argsort
+from sharedmem.kernels import histograms
+from sharedmem.kernels.loops.layout import as_numbers
 from sharedmem.machine.arguments import check_count
 from sharedmem.machine.limits import available_memory
 from sharedmem.pool.mapreduce import current_pool
@@ -191,19 +193,46 @@ def _in_categories(held: Any, wanted: Array | None, sort: bool) -> _Numbered:
 
 def _in_bins(line: Array, bins: _Bins) -> Codes:
     """Return the bin of each element."""
-    left, right, closed = bins
-    side: Any = "right" if closed in ("left", "both") else "left"
-    is_before = operator.le if closed in ("right", "both") else operator.lt
+    edges = np.stack(bins[:2], axis=1)
+    if line.dtype.kind in "mM":
+        edges = _as_labels(edges, line.dtype)
+        dtype = np.result_type(line, edges)
+        line, edges = line.astype(dtype, copy=False).view(np.int64), edges.astype(dtype)
+        edges = edges.view(np.int64)  # NaT is the smallest integer, in no bin
+    searched = histograms.search_type(line.dtype, edges)
+    if searched is None:
+        raise TypeError(
+            f"labels of dtype {line.dtype} cannot be put into bins with edges of dtype "
+            f"{edges.dtype}: give numbers, or datetimes, for both"
+        )
+    starts = _starts(edges.astype(searched), bins.closed)
+    limits = histograms.limits(starts, False)
+    bin_of = np.full(len(starts), MISSING)
+    bin_of[: 2 * len(edges) : 2] = np.arange(len(edges))
     codes = np.empty(len(line), np.intp)
 
     def find(piece: slice) -> None:
-        values, part = line[piece], codes[piece]
-        part[:] = np.searchsorted(left, values, side)
-        part -= 1
-        part[~is_before(values, right.take(part, mode="wrap"))] = MISSING
+        part = codes[piece]
+        histograms.find_bins(histograms.native(as_numbers(line[piece])), starts, limits, part)
+        part[...] = bin_of[part]
 
-    current_pool().runner.run(codes.nbytes)(find, pieces_of(len(line), line.itemsize))
+    current_pool().runner.run(codes.nbytes)(find, pieces_of(len(line), codes.itemsize))
     return codes
+
+
+def _starts(edges: Array, closed: str) -> Array:
+    """Return where each bin and the gap after it start, and where the last gap ends."""
+    is_float = edges.dtype.kind == "f"
+    top = np.array(np.inf if is_float else np.iinfo(edges.dtype).max, edges.dtype)
+    left, right = edges.T
+    after_left, after_right = np.nextafter(edges.T, top) if is_float else edges.T + 1
+    firsts = left if closed in ("left", "both") else after_left
+    stops = right if closed in ("left", "neither") else after_right
+    starts = np.stack([firsts, np.maximum(firsts, stops)], axis=1).reshape(-1)
+    if closed in ("right", "both") and right[-1] == top:
+        starts[-1] = top  # there is nothing after it
+        return starts
+    return np.append(starts, top)
 
 
 def _numbers(found: Array, sort: bool) -> tuple[Codes, Array]:

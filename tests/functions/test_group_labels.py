@@ -107,6 +107,21 @@ def test_bins_of_times_and_of_integers():
     assert group_labels(([-1, 0, 1],), [-2, -1, 0], True, True).codes.tolist() == [0, 1, -1]
 
 
+def test_bins_end_with_the_largest_numbers():
+    largest = np.iinfo(np.int64).max
+    assert group_labels(([3, largest],), [0, 3, largest], True, True).codes.tolist() == [0, 1]
+    x = [-np.inf, 0.0, np.inf, np.nan]
+    assert group_labels((x,), [-np.inf, 0, np.inf], True, True).codes.tolist() == [-1, 0, 1, -1]
+
+
+@pytest.mark.parametrize("dtype", [bool, "f2", ">f4", "u1", "u8", ">i4"])
+def test_bins_of_all_numbers(dtype):
+    by = np.array([0, 1, 3, 4, 9]).astype(dtype)
+    edges = [0, 1.5, 4]
+    expected = [-1 if not 0 < x <= 4 else int(x > 1.5) for x in by]
+    assert group_labels((by,), edges, True, True).codes.tolist() == expected
+
+
 class Intervals:
     def __init__(self, left, right, closed):
         self.left, self.right, self.closed = left, right, closed
@@ -123,6 +138,14 @@ def test_intervals(closed):
 
     assert codes.tolist() == [0 if is_in(v, 0, 1) else 1 if is_in(v, 2, 3) else -1 for v in x]
     assert labels.tolist() == [[0, 1], [2, 3]]
+
+
+@pytest.mark.parametrize("dtype", [int, float])
+def test_intervals_without_elements(dtype):
+    for left, right in ([3], [3]), ([2], [3]):
+        bins = Intervals(np.array(left, dtype), np.array(right, dtype), "neither")
+        codes = group_labels((np.array([2, 3, 4]),), bins, False, True).codes
+        assert codes.tolist() == [-1] * 3
 
 
 class Categories:
@@ -165,10 +188,15 @@ def test_labels_that_are_codes_are_not_copied():
     assert group_labels((by,), 2, False, True).codes.tolist() == [[0, -1, 1], [1, -1, 0]]
 
 
-def test_large_labels_keep_their_order_of_appearance():
-    by = np.random.default_rng(0).permutation(np.repeat(np.arange(9000) * 10**9, 2))
-    codes, (labels,), _ = group_labels((by,), None, False, False)
-    np.testing.assert_array_equal(labels, list(dict.fromkeys(by.tolist())))
+@pytest.mark.parametrize("sort", [True, False])
+@pytest.mark.parametrize("n_labels", [50, 9000])
+@pytest.mark.parametrize("n_workers", [1, 3])
+def test_large_labels(n_labels, n_workers, sort):
+    by = np.random.default_rng(0).permutation(np.arange(18000) % n_labels * 10**9)
+    with sharedmem.MapReduce(np=n_workers):
+        codes, (labels,), _ = group_labels((by,), None, False, sort)
+    in_order = list(dict.fromkeys(by.tolist()))
+    np.testing.assert_array_equal(labels, sorted(in_order) if sort else in_order)
     np.testing.assert_array_equal(labels[codes], by)
 
 
@@ -197,6 +225,7 @@ def test_views_and_lists():
         (([0, 1],), ["a"], False, TypeError, "cannot equal labels of dtype int64"),
         (([0, 1],), None, True, TypeError, "edges"),
         (([0, 1],), 3, True, ValueError, "edges"),
+        ((["a"],), [0, 1], True, TypeError, "<U1 cannot be put into bins"),
         (([0, 1],), [0, 2, 1], True, ValueError, "ascending order, got 2 before 1"),
         (([0, 1],), [0, np.nan], True, ValueError, "ascending order"),
         (([0, 1],) * 3, (10**6,) * 3, False, MemoryError, "1000000 x 1000000 x 1000000"),

@@ -50,6 +50,6 @@ def quiet(function: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(function)
     def call(*args: P.args, **named: P.kwargs) -> T:
-        return called_in(_quiet, function, *args, **named)
+        return quietly(function, *args, **named)  # no global that cannot be pickled
 
     return call

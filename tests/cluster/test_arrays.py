@@ -186,6 +186,16 @@ def test_ufuncs_and_expressions(stored, out, pool, runs_far):
     assert len(runs_far) == 3
 
 
+def test_expressions_reduce(any_stored, pool, runs_far):
+    row = np.arange(SHAPE[1], dtype=float)
+    wanted = ["nansum(a * b)", "nanmax(a - b, axis=0)", "count_nonzero(a > 0) / 2"]
+    total, largest, half = sharedmem.evaluate(wanted, {"a": any_stored, "b": row})
+    np.testing.assert_allclose(total, np.nansum(VALUES * row), rtol=1e-12)
+    np.testing.assert_array_equal(largest, np.nanmax(VALUES - row, axis=0))
+    assert half == (VALUES > 0).sum() / 2
+    assert len(runs_far) == 1  # which reads the array once
+
+
 def test_stencils(any_stored, out, pool, runs_far):
     def differ(x, y):
         y[:] = x[2:, 1:-1] - x[1:-1, :-2]
@@ -312,6 +322,10 @@ def test_dask_arrays(dask_array, folder, out, pool):
         np.testing.assert_allclose(result, expected, rtol=0 if is_even else 1e-14)
     sharedmem.evaluate("a + b", a=dask_array, b=stored, out=out)
     np.testing.assert_array_equal(out[...], 2 * VALUES)
+    spread = sharedmem.evaluate(
+        "nanvar(a - nanmean(a, axis=0)) + 0 * nanmin(b)", a=dask_array, b=stored
+    )
+    np.testing.assert_allclose(spread, np.nanvar(VALUES - np.nanmean(VALUES, axis=0)), rtol=1e-12)
 
     def differ(x, y):
         y[:] = x[2:, 1:-1] - x[1:-1, :-2]

@@ -2,10 +2,13 @@
 
 import warnings
 
+import cloudpickle
 import numpy as np
 import pytest
 
 import sharedmem
+from sharedmem.functions import numpy_rules
+from sharedmem.functions.reduction_rules import Options, Rule, result_dtype
 
 BUILTIN = (TypeError, ValueError, IndexError, ZeroDivisionError, OverflowError)
 RECORD = np.dtype([("x", "i4"), ("y", "f8")])
@@ -166,3 +169,12 @@ def test_arguments_match_numpy(name):
             assert_same(name, a, *args)
         if name == "dot":
             assert_same(name, a.ravel(), a.ravel())
+
+
+@pytest.mark.parametrize("rule", [x for x in vars(numpy_rules).values() if isinstance(x, Rule)])
+def test_reductions_can_be_sent_to_a_cluster(rule):
+    for dtype in ("f8", "f4", "i4", "c16", "?", "f2"):
+        a = np.zeros((3, 4), dtype)
+        own = rule.of(a.dtype)
+        if (result := result_dtype(own, a.dtype, None)) is not None:
+            cloudpickle.dumps(own.reduction(a, result, Options(axis=0)))

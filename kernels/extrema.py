@@ -47,7 +47,10 @@ def greater(a: Vector, b: Vector) -> Vector:
 
 
 def extrema_of(name: str, skips_nan: bool = False, place: int = 0) -> Family:
-    """Return the family that finds both extrema of lines; the result is the one at `place`."""
+    """Return the family that finds both extrema of lines; the result is the one at `place`.
+
+    If it skips NaN, the result is NaN where there is nothing else.
+    """
 
     def step(state: Sequence[Vector], rows: Sequence[Vector]) -> Sequence[Vector]:
         smallest, largest = state
@@ -62,7 +65,10 @@ def extrema_of(name: str, skips_nan: bool = False, place: int = 0) -> Family:
         return smallest, largest
 
     def finish(state: Sequence[Vector], setting: Vector) -> Vector:
-        return state[place]
+        if not skips_nan:
+            return state[place]
+        smallest, largest = state
+        return (smallest > largest).choose(largest.full(math.nan), state[place])
 
     return vector_family(name, step, 2, _fold, finish)
 
@@ -97,8 +103,7 @@ def minmax(dtype: DTypeLike) -> LineReduction:
 def _one_of(dtype: np.dtype[Any], ufunc: Any, place: int) -> LineReduction:
     both = minmax(dtype)
     direct = partial(_direct, dtype=dtype, place=place) if both.whole else None
-    is_number = both.whole and dtype.kind != "b"
-    spec = partial(spec_of, _spec, (dtype, place)) if is_number else None
+    spec = partial(spec_of, _spec, (dtype, place)) if both.whole else None
     return one_of(both, ufunc, place, direct, spec)
 
 
@@ -135,14 +140,14 @@ def _chunk(x: Array, share: Share | None = None, *, dtype: np.dtype[Any]) -> Sta
 
 
 def _direct(x: Array, share: Share | None = None, *, dtype: np.dtype[Any], place: int) -> Array:
-    numbers = as_numbers(x)
-    return finish_lines(_spec(numbers.dtype, place), numbers, share).astype(dtype, copy=False)
+    return finish_lines(_spec(dtype, place), x, share)
 
 
 @lru_cache
 def _spec(dtype: np.dtype[Any], place: int) -> KernelSpec:
-    kind = dtype.newbyteorder("=")
-    return KernelSpec(_FAMILIES[place], identity_of(kind), kind)
+    result = dtype.newbyteorder("=")
+    number = np.dtype(np.uint8) if dtype.kind == "b" else result
+    return KernelSpec(_FAMILIES[place], identity_of(number), number, result)
 
 
 def identity_of(dtype: np.dtype[Any]) -> tuple[float, float]:

@@ -16,6 +16,7 @@ from sharedmem.kernels.loops.pieces import (
     by_kernel,
     reduce_chunk,
     reduce_lines,
+    spec_of,
 )
 from sharedmem.kernels.loops.vectors import Step, Vector, tree_sum
 from sharedmem.kernels.machine_code import Share
@@ -50,7 +51,10 @@ _counting = {
     for is_precise, step in ((one, _counter(add)) for one, add in sums.ADDITIONS.items())
 }
 _adding = sums.sum_of("numbers-not-nan", _or_zero)
-_extrema = extrema.extrema_of("nan-extrema", skips_nan=True)
+_extrema = [
+    extrema.extrema_of(f"nan-{name}", skips_nan=True, place=place)
+    for place, name in enumerate(("minimum", "maximum"))
+]
 
 
 @lru_cache
@@ -167,13 +171,25 @@ def _variance(state: State, ddof: float) -> State:
 @lru_cache
 def minimum(dtype: np.dtype[Any]) -> LineReduction:
     """Return the smallest element that is not NaN, or NaN."""
-    return extrema.one_of(_minmax(dtype), np.fmin, 0)
+    return _one_of(dtype, np.fmin, 0)
 
 
 @lru_cache
 def maximum(dtype: np.dtype[Any]) -> LineReduction:
     """Return the largest element that is not NaN, or NaN."""
-    return extrema.one_of(_minmax(dtype), np.fmax, 1)
+    return _one_of(dtype, np.fmax, 1)
+
+
+def _one_of(dtype: np.dtype[Any], ufunc: Any, place: int) -> LineReduction:
+    both = _minmax(dtype)
+    spec = partial(spec_of, _extremum_spec, (dtype, place)) if both.whole else None
+    return extrema.one_of(both, ufunc, place, spec=spec)
+
+
+@lru_cache
+def _extremum_spec(dtype: np.dtype[Any], place: int) -> KernelSpec:
+    kind = dtype.newbyteorder("=")
+    return KernelSpec(_extrema[place], extrema.identity_of(kind), kind)
 
 
 def _minmax(dtype: np.dtype[Any]) -> LineReduction:
@@ -181,9 +197,7 @@ def _minmax(dtype: np.dtype[Any]) -> LineReduction:
         if not has_kernel(dtype, "f"):
             return np.fmin.reduce(x, axis=1), np.fmax.reduce(x, axis=1)
         numbers = as_numbers(x)
-        kind = numbers.dtype.newbyteorder("=")
-        spec = KernelSpec(_extrema, extrema.identity_of(kind), kind)
-        smallest, largest = reduce_lines(spec, numbers, share)
+        smallest, largest = reduce_lines(_extremum_spec(numbers.dtype, 0), numbers, share)
         is_nan = smallest > largest
         return tuple(
             np.where(is_nan, np.nan, part).astype(dtype.newbyteorder("="))

@@ -108,7 +108,7 @@ class LineReduction(Reduction):
         With `whole`, ``direct(x, share)`` returns what ``finalize(chunk(x, share))`` does, and
         writes no states where lines are short.
     spec : callable, optional
-        With `direct`, ``spec(n)`` describes the kernel that alone does so for a line of `n`
+        With `whole`, ``spec(n)`` describes the kernel that alone gives the results of lines of `n`
         elements.
 
     See Also

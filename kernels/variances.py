@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -167,46 +168,50 @@ def _finish(state: Sequence[Vector], degrees: Vector) -> Vector:
     return state[3] / degrees
 
 
-_family = Family(
+def _finish_root(state: Sequence[Vector], degrees: Vector) -> Vector:
+    return _finish(state, degrees).apply("sqrt")
+
+
+_variance = Family(
     "variance", 4, in_spans(_add_span), _fold, _finish, n_scratch=3, n_rows=SPAN, n_lanes=LANES
 )
+_deviation = replace(_variance, name="deviation", finish=_finish_root)
+_STATES = KernelSpec(_variance, (0, 0, 0, 0), np.float64)
 
 
 @lru_cache
 def variance(dtype: DTypeLike, result: DTypeLike, ddof: float = 0) -> LineReduction:
     """Return the variance of elements of `dtype`, as `result`."""
-    return _reduction(np.dtype(dtype), np.dtype(result), ddof, _itself)
+    return _reduction(np.dtype(dtype), np.dtype(result), ddof, takes_root=False)
 
 
 @lru_cache
 def deviation(dtype: DTypeLike, result: DTypeLike, ddof: float = 0) -> LineReduction:
     """Return the standard deviation of elements of `dtype`, as `result`."""
-    return _reduction(np.dtype(dtype), np.dtype(result), ddof, np.sqrt)
-
-
-def _itself(variance: Array) -> Array:
-    return variance
+    return _reduction(np.dtype(dtype), np.dtype(result), ddof, takes_root=True)
 
 
 def _reduction(
-    dtype: np.dtype[Any], result: np.dtype[Any], ddof: float, of_variance: Callable[[Array], Array]
+    dtype: np.dtype[Any], result: np.dtype[Any], ddof: float, takes_root: bool
 ) -> LineReduction:
-    how: dict[str, Any] = {"result": result, "ddof": ddof, "of_variance": of_variance}
+    how: dict[str, Any] = {"result": result, "ddof": ddof, "takes_root": takes_root}
     finalize, identity = partial(_finalize, **how), (0, 0, 0, 0)
     if not (has_kernel(dtype, "biufc") and has_kernel(result, "f")):
         chunk = partial(_chunk, reduce_numbers=partial(_numpy_chunk, result=result))
         return LineReduction(chunk, _combine_numpys, finalize, identity)
     whole = is_whole(dtype)
-    direct = partial(_direct, **how) if whole else None
-    is_result = whole and of_variance is _itself and result == np.float64
-    spec = partial(_spec, ddof) if is_result else None
+    finishes = whole and is_whole(result)
+    direct, spec = partial(_direct, **how), partial(_spec, **how)
     return LineReduction(
-        _chunk, _combine, finalize, identity, whole=whole, direct=direct, spec=spec
-    )
+        _chunk, _combine, finalize, identity, whole=whole,
+        direct=direct if finishes else None, spec=spec if finishes else None,
+    )  # fmt: skip
 
 
-def _spec(ddof: float, n: int) -> KernelSpec:
-    return _squares(max(n - ddof, 0))
+@lru_cache
+def _spec(n: int, result: np.dtype[Any], ddof: float, takes_root: bool) -> KernelSpec:
+    family, degrees = _deviation if takes_root else _variance, max(n - ddof, 0)
+    return KernelSpec(family, (0, 0, 0, 0), np.float64, result, float(degrees))
 
 
 def _chunk(
@@ -214,7 +219,7 @@ def _chunk(
 ) -> State:
     numbers = as_numbers(x)
     if reduce_numbers is None:
-        parts = reduce_lines(_squares(1), numbers, share)
+        parts = reduce_lines(_STATES, numbers, share)
     else:
         parts = reduce_numbers(numbers)
     if x.dtype.kind == "c":  # the real and the imaginary part side by side
@@ -222,14 +227,8 @@ def _chunk(
     return parts
 
 
-def _direct(x: Array, share: Share | None = None, *, ddof: float, **how: Any) -> Array:
-    degrees = max(x.shape[1] - ddof, 0)
-    return _as_result(finish_lines(_squares(degrees), x, share), **how)
-
-
-@lru_cache
-def _squares(degrees: float) -> KernelSpec:
-    return KernelSpec(_family, (0, 0, 0, 0), np.float64, setting=float(degrees))
+def _direct(x: Array, share: Share | None = None, **how: Any) -> Array:
+    return finish_lines(_spec(x.shape[1], **how), x, share)
 
 
 def _numpy_chunk(x: Array, result: np.dtype[Any]) -> State:
@@ -239,7 +238,7 @@ def _numpy_chunk(x: Array, result: np.dtype[Any]) -> State:
 
 
 def _combine(a: State, b: State) -> State:
-    return combine_states(_squares(1), a, b)
+    return combine_states(_STATES, a, b)
 
 
 @quiet
@@ -250,15 +249,9 @@ def _combine_numpys(a: State, b: State) -> State:
 
 
 @quiet
-def _finalize(state: State, ddof: float, **how: Any) -> Array:
+def _finalize(state: State, result: np.dtype[Any], ddof: float, takes_root: bool) -> Array:
     count, _, _, squares = state
     if squares.ndim > 2:
         count, squares = count[..., 0], squares.sum(axis=-1)
-    return _as_result(squares / np.maximum(count - ddof, 0), **how)
-
-
-@quiet
-def _as_result(
-    variance: Array, result: np.dtype[Any], of_variance: Callable[[Array], Array]
-) -> Array:
-    return of_variance(variance).astype(result, copy=False)
+    variance = squares / np.maximum(count - ddof, 0)
+    return np.asarray(np.sqrt(variance) if takes_root else variance).astype(result, copy=False)

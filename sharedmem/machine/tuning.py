@@ -102,6 +102,17 @@ class Tuning:
     # Tables of more bins than this, one per chunk, would take longer than reading.
     histogram_bins: int = _number(1 << 12, "bins")
 
+    # Groups. More words of states than this do not fit into a cache: elements are put into buckets of
+    # groups, and added bucket by bucket.
+    group_table_words: int = _number(1 << 17, "words", "groups/mean-1e6")
+    # The words of states of the groups of a bucket, and the elements that are in buckets at a time,
+    # put there by tasks with so many each.
+    group_bucket_words: int = _number(1 << 15, "words", "groups/mean-1e6")
+    group_slab_length: int = _number(1 << 24, "elements", "groups/mean-1e6")
+    group_piece_length: int = _number(1 << 18, "elements", "groups/mean-1e6")
+    # Several results are computed of so many elements at a time, which stay in a cache.
+    group_run_length: int = _number(1 << 16, "elements", "groups/mean-1e3")
+
     # Expressions. Intermediate results stay in cache, and threads do not wait for the GIL.
     # NumPy computes smaller arrays before numba would have begun to compile.
     expression_piece_length: int = _number(1 << 16, "elements", "elementwise/exp-1MiB")

@@ -15,9 +15,8 @@ from sharedmem.kernels.loops.integers import Int
 from sharedmem.kernels.loops.layout import Array, address_of
 from sharedmem.kernels.loops.memory import WORD, Numbers, kind_of
 from sharedmem.kernels.loops.vectors import Vector
-from sharedmem.kernels.quiet import quiet
 from sharedmem.kernels.reduction import State
-from sharedmem.kernels.sums import fold, two_sum
+from sharedmem.kernels.sums import two_sum
 from sharedmem.kernels.variances import variance
 
 # The words of the block of a kernel that adds elements to states.

@@ -17,7 +17,7 @@ Pools of workers
 Kernels and expressions
     Cut an array into a sequence of `Chunk`: `chunks`. Call a function on each chunk: `map_chunks`,
     `map_overlap`. Apply a ufunc: `apply_ufunc`. Evaluate an expression: `evaluate`. Reduce with a
-    custom `Reduction`: `reduce`.
+    custom `Reduction`: `reduce`. Reduce groups of equal labels: `group_reduce`.
 Sums and statistics
     `sum`, `prod`, `mean`, `average`, `var`, `std`, `moments`, `median`, `quantile`, `percentile`;
     ignoring NaN: `nansum`, `nanprod`, `nanmean`, `nanvar`, `nanstd`, `nanmedian`, `nanquantile`,

@@ -74,6 +74,9 @@ from .functions.extrema import (
     minmax as minmax,
     ptp as ptp,
 )
+from .functions.groups import (
+    group_reduce as group_reduce,
+)
 from .functions.histograms import (
     histogram as histogram,
     histogram2d as histogram2d,

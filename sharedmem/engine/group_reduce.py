@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.arrays.chunks import chunks
+from sharedmem.arrays.chunks import Chunk, chunks
 from sharedmem.engine.runners import Run
 from sharedmem.kernels.grouping import (
     GroupFamily,
@@ -27,6 +27,9 @@ from sharedmem.machine.tuning import tuning
 Array = NDArray[Any]
 # ``finish(states)`` returns the results of the states of each family, arrays of the same shape.
 Finish = Callable[[list[State]], list[Array]]
+
+# Elements in the order of buckets, their codes, and their places.
+Buckets = tuple[Array, Array, Array | None]
 
 # Columns are read in runs of a few cache lines.
 _COLUMNS = 64
@@ -105,7 +108,7 @@ class GroupReduction:
         n_pieces = 1 if len(lines) >= 16 else max(1, min(64, n // longest))
         pieces = chunks(n, n=n_pieces)
 
-        def reduce(index: int) -> list[State] | None:
+        def reduce_part(index: int) -> list[State] | None:
             outer, inner = lines[index // n_pieces]
             (piece,) = pieces[index % n_pieces]
             part = x[outer, piece, inner]
@@ -117,7 +120,7 @@ class GroupReduction:
             self._write(states, [out[outer, :, inner] for out in outs])
             return None
 
-        found = run(reduce, range(len(lines) * n_pieces))
+        found = run(reduce_part, range(len(lines) * n_pieces))
         if n_pieces == 1:
             return
         parts = chunks(self.n_groups, size=tuning.chunk_bytes // 64)
@@ -126,7 +129,7 @@ class GroupReduction:
             outer, inner = lines[index // len(parts)]
             (part,) = parts[index % len(parts)]
             first = index // len(parts) * n_pieces
-            states = functools.reduce(
+            states = reduce(
                 self._combined,
                 (
                     [tuple(word[:, part] for word in state) for state in piece]
@@ -169,44 +172,50 @@ class GroupReduction:
         n_buckets = (self.n_groups >> shift) + 1
         tables = self._tables(1, n_buckets << shift, 1)
         slab = max(tuning.group_slab_length, self.n_groups)
-        room = min(slab, len(x))
-        kind = as_numbers(x[:0, None, None]).dtype.newbyteorder("=")
-        out_x, out_codes = np.empty(room, kind), np.empty(room, np.int32)
-        out_places = np.empty(room, np.int64) if self.needs_places else None
-
+        n, kind = min(slab, len(x)), as_numbers(x[:0, None, None]).dtype.newbyteorder("=")
+        places = np.empty(n, np.int64) if self.needs_places else None
+        buckets = np.empty(n, kind), np.empty(n, np.int32), places
         for start in range(0, len(x), slab):
-            pieces = [
-                slice(at, min(at + tuning.group_piece_length, start + slab, len(x)))
-                for at in range(start, min(start + slab, len(x)), tuning.group_piece_length)
-            ]
-            counts = np.array(
-                run(lambda piece: count_buckets(codes[piece], shift, n_buckets), pieces)
-            )
-            ends = np.cumsum(counts.T).reshape(counts.T.shape).T - counts
-            bounds = np.append(0, np.cumsum(counts.sum(axis=0)))
+            part = slice(start, min(start + slab, len(x)))
+            bounds = _fill_buckets(run, x, codes, part, shift, n_buckets, buckets)
+            run(partial(self._add_bucket, buckets, bounds, tables), range(n_buckets))
 
-            def move(index: int) -> None:
-                piece = pieces[index]
-                numbers = _readable(x[None, piece, None])[0, :, 0]
-                out = out_x, out_codes, out_places
-                fill_buckets(numbers, codes[piece], shift, ends[index], out, piece.start)
-
-            def add(bucket: int) -> None:
-                part = slice(bounds[bucket], bounds[bucket + 1])
-                slots = slice(bucket << shift, (bucket + 1) << shift)
-                places = None if out_places is None else out_places[part]
-                some = [table[:, slots] for table in tables]
-                self._add(out_x[None, part, None], out_codes[part], some, 0, places)
-
-            run(move, range(len(pieces)))
-            run(add, range(n_buckets))
-
-        def write(part: Any) -> None:
-            slots = slice(part[0].start + 1, part[0].stop + 1)
+        def write(groups: Chunk) -> None:
+            slots = slice(groups[0].start + 1, groups[0].stop + 1)
             states = self._settled([table[:, slots] for table in tables])
-            self._write(states, [out[None, part[0], None] for out in outs])
+            self._write(states, [out[None, groups[0], None] for out in outs])
 
         run(write, chunks(self.n_groups, size=tuning.chunk_bytes // 64))
+
+    def _add_bucket(
+        self, buckets: Buckets, bounds: Array, tables: list[Array], bucket: int
+    ) -> None:
+        part, n_slots = slice(*bounds[bucket : bucket + 2]), tables[0].shape[1] // (len(bounds) - 1)
+        slots = slice(bucket * n_slots, (bucket + 1) * n_slots)
+        x, codes, all_places = buckets
+        places = None if all_places is None else all_places[part]
+        some = [table[:, slots] for table in tables]
+        self._add(x[None, part, None], codes[part], some, 0, places)
+
+
+def _fill_buckets(
+    run: Run, x: Array, codes: Array, part: slice, shift: int, n_buckets: int, buckets: Buckets
+) -> Array:
+    """Put a part of the elements into buckets, each in order; return the bounds of these."""
+    pieces = [
+        slice(start, min(start + tuning.group_piece_length, part.stop))
+        for start in range(part.start, part.stop, tuning.group_piece_length)
+    ]
+    counts = np.array(run(lambda piece: count_buckets(codes[piece], shift, n_buckets), pieces))
+    ends = np.cumsum(counts.T).reshape(counts.T.shape).T - counts
+
+    def move(index: int) -> None:
+        piece = pieces[index]
+        numbers = _readable(x[None, piece, None])[0, :, 0]
+        fill_buckets(numbers, codes[piece], shift, ends[index].copy(), buckets, piece.start)
+
+    run(move, range(len(pieces)))
+    return np.append(0, np.cumsum(counts.sum(axis=0)))
 
 
 def _readable(x: Array) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,14 +12,12 @@ from numpy.typing import NDArray
 
 from sharedmem.kernels import grouping
 from sharedmem.kernels.grouping import GroupFamily
+from sharedmem.kernels.loops.layout import has_kernel
 from sharedmem.kernels.reduction import State
 from sharedmem.kernels.sums import compensated
 
 Array = NDArray[Any]
 Type = np.dtype[Any]
-
-# The default of a group with no elements, whose result would be NaN, or the index -1.
-NO_VALUE = None
 
 
 class GroupRule(NamedTuple):
@@ -36,8 +35,12 @@ class GroupRule(NamedTuple):
         Whether elements are converted to the dtype of the result before they are reduced.
     empty : object
         The result of a group with no elements; None if it has none.
-    is_place : bool
+    is_mean : bool
+        Whether the result is a floating-point number.
+    is_index : bool
         Whether values are indices of elements.
+    is_element : bool
+        Whether values are indices of elements, and the results these elements.
     options : frozenset of str
         The keyword arguments of `value`.
     """
@@ -46,15 +49,27 @@ class GroupRule(NamedTuple):
     value: Callable[..., Array]
     result: Callable[[Type], Type]
     sums: bool = False
-    empty: Any = NO_VALUE
-    is_place: bool = False
+    empty: Any = None
+    is_mean: bool = False
+    is_index: bool = False
+    is_element: bool = False
     options: frozenset[str] = frozenset()
+
+    def has_kernel(self, dtype: Type, result: Type) -> bool:
+        """Return whether kernels compute results of `result` from elements of `dtype`."""
+        return has_kernel(dtype, "biuf") and has_kernel(result, "biuf")
+
+    @property
+    def gives_places(self) -> bool:
+        """Return whether values are indices of elements."""
+        return self.is_index or self.is_element
 
     def words(self, dtype: Type, result: Type) -> Type:
         """Return the dtype of the words of states."""
-        kind = (result if self.sums else dtype).kind
-        is_long = (result if self.sums else dtype) == np.uint64
-        return np.dtype(np.float64 if kind in "fc" else np.uint64 if is_long else np.int64)
+        words = result if self.sums else dtype
+        return np.dtype(
+            np.float64 if words.kind == "f" else np.uint64 if words == np.uint64 else np.int64
+        )
 
 
 def _same(dtype: Type) -> Type:
@@ -73,6 +88,10 @@ def _of_mean(dtype: Type) -> Type:
     return _same(dtype) if dtype.kind in "fc" else np.dtype(np.float64)
 
 
+def _of_variance(dtype: Type) -> Type:
+    return np.empty(0, _of_mean(dtype)).real.dtype
+
+
 def _second(state: State) -> Array:
     return state[1]
 
@@ -86,7 +105,7 @@ def _mean(state: State) -> Array:
 
 
 def _variance(state: State, ddof: float = 0) -> Array:
-    return state[3] / np.maximum(state[0] - ddof, 0)  # type: ignore[no-any-return]
+    return state[3] / np.maximum(state[0] - ddof, 0)
 
 
 def _deviation(state: State, ddof: float = 0) -> Array:
@@ -98,7 +117,7 @@ def _is_any(state: State) -> Array:
 
 
 def _are_all(state: State) -> Array:
-    return state[1] == state[0]
+    return np.equal(*state)
 
 
 def _place(state: State) -> Array:
@@ -111,7 +130,7 @@ def _extreme(finds_least: bool) -> GroupRule:
 
 def _located(finds_least: bool) -> GroupRule:
     family = partial(_ordered, grouping.locating, finds_least)
-    return GroupRule(family, _place, _of(np.intp), empty=-1, is_place=True)
+    return GroupRule(family, _place, _of(np.intp), is_index=True)
 
 
 def _ordered(make: Any, finds_least: bool, words: Type, skips_nan: bool) -> GroupFamily:
@@ -127,9 +146,13 @@ _DDOF = frozenset({"ddof"})
 RULES: Mapping[str, GroupRule] = {
     "sum": GroupRule(grouping.summing, _total, _of_sum, sums=True, empty=0),
     "prod": GroupRule(grouping.multiplying, _second, _of_sum, sums=True, empty=1),
-    "mean": GroupRule(grouping.summing, _mean, _of_mean, sums=True),
-    "var": GroupRule(grouping.squaring, _variance, _of_mean, sums=True, options=_DDOF),
-    "std": GroupRule(grouping.squaring, _deviation, _of_mean, sums=True, options=_DDOF),
+    "mean": GroupRule(grouping.summing, _mean, _of_mean, sums=True, is_mean=True),
+    "var": GroupRule(
+        grouping.squaring, _variance, _of_variance, sums=True, is_mean=True, options=_DDOF
+    ),
+    "std": GroupRule(
+        grouping.squaring, _deviation, _of_variance, sums=True, is_mean=True, options=_DDOF
+    ),
     "min": _extreme(finds_least=True),
     "max": _extreme(finds_least=False),
     "argmin": _located(finds_least=True),
@@ -137,6 +160,33 @@ RULES: Mapping[str, GroupRule] = {
     "any": GroupRule(_nonzero, _is_any, _of(bool), empty=False),
     "all": GroupRule(_nonzero, _are_all, _of(bool), empty=True),
     "count": GroupRule(grouping.counting, itemgetter(0), _of(np.intp), empty=0),
-    "first": GroupRule(grouping.first, _place, _same),
-    "last": GroupRule(grouping.last, _place, _same),
+    "first": GroupRule(grouping.first, _place, _same, is_element=True),
+    "last": GroupRule(grouping.last, _place, _same, is_element=True),
 }
+
+_QUANTILES = ("median", "quantile")
+# Those that treat NaN as the names say.
+_WITHOUT_PREFIX = frozenset({"any", "all", "count"})
+NAMES = (
+    *RULES,
+    *_QUANTILES,
+    *(f"nan{n}" for n in (*RULES, *_QUANTILES) if n not in _WITHOUT_PREFIX),
+)
+
+
+def by_numpy(
+    name: str, skips_nan: bool, dtype: Type, more: Mapping[str, Any]
+) -> Callable[[Array], Any]:
+    """Return the function of the elements of a group, for a dtype without kernels."""
+    takes_dtype = RULES[name].sums
+
+    def compute(x: Array) -> Any:
+        if skips_nan:
+            x = x[x == x]
+        if name == "count":
+            return len(x)
+        if name in ("first", "last"):
+            return x[0 if name == "first" else -1]
+        return getattr(np, name)(x, **({"dtype": dtype} if takes_dtype else {}), **more)
+
+    return compute

@@ -102,8 +102,8 @@ class Tuning:
     # Tables of more bins than this, one per chunk, would take longer than reading.
     histogram_bins: int = _number(1 << 12, "bins")
 
-    # Groups. More words of states than this do not fit into a cache: elements are put into buckets of
-    # groups, and added bucket by bucket.
+    # Groups. More words of states than this do not fit into a cache: elements are put into buckets
+    # of groups, and added bucket by bucket.
     group_table_words: int = _number(1 << 17, "words", "groups/mean-1e6")
     # The words of states of the groups of a bucket, and the elements that are in buckets at a time,
     # put there by tasks with so many each.

@@ -1,0 +1,384 @@
+"""Reductions of groups of elements that have equal labels, on the pool in use."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
+from numpy.typing import DTypeLike, NDArray
+
+from sharedmem.engine.group_reduce import GroupReduction
+from sharedmem.engine.groups import MISSING, Groups
+from sharedmem.engine.operands import common_shape, in_memory
+from sharedmem.engine.reduce import reduce
+from sharedmem.engine.runners import Run, run_serially
+from sharedmem.functions.group_labels import group_labels
+from sharedmem.functions.group_rules import NAMES, RULES, GroupRule, by_numpy
+from sharedmem.functions.sorted_groups import SortedGroups
+from sharedmem.kernels.reduction import Reduction, State
+from sharedmem.machine.limits import available_memory
+from sharedmem.pool.mapreduce import current_pool
+
+Array = NDArray[Any]
+Func = str | Reduction
+
+
+def group_reduce(
+    a: Any,
+    /,
+    *by: Any,
+    func: Func | Sequence[Func] | Mapping[str, Func],
+    expected_groups: Any = None,
+    sort: bool = True,
+    isbin: bool | tuple[bool, ...] = False,
+    axis: int | tuple[int, ...] | None = None,
+    fill_value: Any = None,
+    min_count: int | None = None,
+    dtype: DTypeLike | None = None,
+    finalize_kwargs: Mapping[str, Any] | None = None,
+) -> Any:
+    """Reduce the elements of each group: those that have equal labels.
+
+    The arguments are those of ``flox.groupby_reduce``.
+
+    Parameters
+    ----------
+    a : array_like, shape (..., *by_shape)
+        The array.
+    *by : array_like
+        The labels of the elements along the last axes of `a`: integers, bools, floats, strings,
+        datetimes, or objects. Several arrays are broadcast against each other; there is a group for
+        each combination of their labels. NaN, NaT, None, and among integers -1 are missing labels:
+        these elements are in no group.
+    func : str, Reduction, or sequence or mapping of these
+        ``"sum"``, ``"prod"``, ``"mean"``, ``"var"``, ``"std"``, ``"min"``, ``"max"``, ``"argmin"``,
+        ``"argmax"``, ``"first"``, ``"last"``, ``"median"``, or ``"quantile"``, each also with the
+        prefix ``"nan"``, by which NaN is ignored; ``"any"``, ``"all"``, or ``"count"``, the number
+        of elements that are not NaN; or a reduction, which gets the elements of a group in order.
+        The array is read once for several of them, but for quantiles and reductions.
+    expected_groups : array_like, or tuple of these, optional
+        For each `by`, the labels of the groups in their order, where other labels are missing; an
+        integer n for the labels 0 to n-1; or the edges of bins. By default, the labels found.
+    sort : bool, optional
+        Whether labels that are found are sorted, by default True. Else they are in order of
+        appearance.
+    isbin : bool or tuple of bool, optional
+        Whether `expected_groups` are the edges of bins, which include their right edge. By default
+        False.
+    axis : int or tuple of int, optional
+        The axes of `by` that are reduced, as axes of `a`. By default all of them.
+    fill_value : scalar, optional
+        The result of a group with no elements. By default it is that of NumPy for sums, products,
+        counts, and truth values, -1 for indices, and else NaN or NaT, for which integers are
+        converted to floats.
+    min_count : int, optional
+        A group with fewer elements has `fill_value`. By default 0 if `func` has a result for no
+        elements, and else 1.
+    dtype : dtype, optional
+        Type of the result. By default that of NumPy.
+    finalize_kwargs : mapping, optional
+        ``ddof`` for variances and standard deviations, by default 0, and ``q`` for quantiles.
+
+    Returns
+    -------
+    result : ndarray, shape (..., *n_groups), or list or dict of these
+        The results. Several quantiles are along a first axis of their own. For indices, the index
+        of the element in its line, or in the flattened axes of `by` if there are several.
+    *groups : ndarray
+        The labels of the groups, for each `by`; those of bins are their edges, of shape (n, 2).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `func` is unknown, or something else does not fit.
+    MemoryError
+        If memory has no room for the results.
+
+    See Also
+    --------
+    bincount : Count non-negative integers.
+    unique : Find the distinct elements of an array.
+    reduce : Reduce an array with a custom reduction.
+
+    Notes
+    -----
+    Sums, means, and variances are compensated. The result has the same bits for any number of
+    workers.
+
+    Examples
+    --------
+    >>> import sharedmem
+    >>> temperature = [[3.0, 5.0, 20.0, 24.0], [1.0, 1.0, 10.0, 30.0]]
+    >>> season = ["winter", "winter", "summer", "summer"]
+    >>> mean, seasons = sharedmem.group_reduce(temperature, season, func="mean")
+    >>> mean
+    array([[22.,  4.],
+           [20.,  1.]])
+    >>> seasons.tolist()
+    ['summer', 'winter']
+    """
+    array = in_memory(a)
+    is_one = isinstance(func, str | Reduction)
+    named: dict[Any, Any] = {"": func} if is_one else _named(func)
+    given = _Given(fill_value, min_count, dtype, dict(finalize_kwargs or {}))
+    requests = [_request(each, array.dtype, given) for each in named.values()]
+    unused = given.more.keys() - {name for request in requests for name in request.more}
+    if unused:
+        raise TypeError(f"func takes no {', '.join(sorted(unused))}: see finalize_kwargs")
+    _check_shapes(array.shape, by)
+    groups = group_labels(by, expected_groups, isbin, sort)
+    lines = _lines(array, groups, axis)
+    _check_room(lines, len(requests))
+    found = _reduce(lines, requests)
+    results: Any = dict(zip(named, found, strict=True))
+    if not isinstance(func, Mapping):
+        results = found[0] if is_one else found
+    return results, *groups.labels
+
+
+def _named(func: Any) -> dict[Any, Func]:
+    named = dict(func) if isinstance(func, Mapping) else dict(enumerate(func))
+    if not named:
+        raise ValueError("func is empty: give at least one name or Reduction")
+    return named
+
+
+class _Given(NamedTuple):
+    """The arguments for all functions."""
+
+    fill: Any
+    min_count: int | None
+    dtype: Any
+    more: dict[str, Any]
+
+
+class _Request(NamedTuple):
+    """A function of the elements of each group.
+
+    Attributes
+    ----------
+    func : str or Reduction
+        The name is without its prefix "nan".
+    rule : GroupRule or None
+        How kernels compute it; None if elements are sorted by group.
+    skips_nan : bool
+    dtype : dtype or None
+        Type of the result; None if only the result tells.
+    fill : object
+        The result of a group with few elements; None for NaN.
+    n_least : int
+        The number of elements of all other groups.
+    more : dict
+        Options of the function.
+    """
+
+    func: Func
+    rule: GroupRule | None
+    skips_nan: bool
+    dtype: Any
+    fill: Any
+    n_least: int
+    more: dict[str, Any]
+
+
+def _request(func: Any, dtype: np.dtype[Any], given: _Given) -> _Request:
+    wanted = None if given.dtype is None else np.dtype(given.dtype)
+    if isinstance(func, Reduction):
+        n_least = given.min_count or int(func.identity is None)
+        return _Request(func, None, False, wanted, given.fill, n_least, {})
+    name = str(func).removeprefix("nan")
+    if func not in NAMES:
+        raise ValueError(f"func must be a Reduction or one of {', '.join(NAMES)}; got {func!r}")
+    rule = RULES.get(name)
+    empty = None if rule is None else rule.empty
+    has_none = given.fill is not None or empty is None or bool(given.min_count)
+    fill = -1 if given.fill is None and rule is not None and rule.is_index else given.fill
+    options = {"q"} if name == "quantile" else set() if rule is None else rule.options
+    more = {key: value for key, value in given.more.items() if key in options}
+    if name == "quantile" and "q" not in more:
+        raise TypeError("quantiles need q: give finalize_kwargs={'q': ...}")
+    if rule is None:
+        result = wanted or RULES["mean"].result(dtype)
+        if dtype.kind not in "biuf":
+            raise TypeError(f"{func} needs real numbers, got an array of dtype {dtype}")
+    else:
+        result = wanted or rule.result(dtype)
+        if rule.is_mean and result.kind not in "fc":
+            raise TypeError(f"the dtype of {func} must be floating, got {result}")
+        if not rule.has_kernel(dtype, result):
+            rule = None
+    skips_nan = func != name or name == "count"
+    return _Request(name, rule, skips_nan, result, fill, (given.min_count or 1) * has_none, more)
+
+
+def _check_shapes(shape: tuple[int, ...], by: tuple[Any, ...]) -> None:
+    """Refuse labels whose shape is not that of the last axes of an array."""
+    of_by = common_shape([np.shape(labels) for labels in by])
+    if not of_by or shape[max(len(shape) - len(of_by), 0) :] != of_by:
+        raise ValueError(
+            f"the labels have the shape {of_by}, but must have that of the last axes of the array, "
+            f"whose shape is {shape}"
+        )
+
+
+class _Lines(NamedTuple):
+    """An array as lines whose elements are in groups.
+
+    Attributes
+    ----------
+    x : ndarray, shape (n_outer, n, n_inner)
+    codes : ndarray of intp, shape (n,)
+    n_groups : int
+    n_reduced : int
+        Of `n` elements, these are along axes that are reduced; each index of other axes of the
+        labels has groups of its own.
+    shape : tuple of int
+        Of the results, with the axes of outer, grouped, and inner lines.
+    axes : list of int
+        The order of these axes in the result.
+    """
+
+    x: Array
+    codes: NDArray[np.intp]
+    n_groups: int
+    n_reduced: int
+    shape: tuple[int, ...]
+    axes: list[int]
+
+    def shaped(self, found: Array) -> Array:
+        """Return results, of shape (..., n_outer, n_groups, n_inner), in their shape."""
+        more = found.shape[:-3]
+        n_more = len(more)
+        order = [*range(n_more), *(n_more + axis for axis in self.axes)]
+        return found.reshape(more + self.shape).transpose(order)
+
+
+def _lines(a: Array, groups: Groups, axis: Any) -> _Lines:
+    codes = groups.codes
+    n_lead = a.ndim - codes.ndim
+    reduced = [*range(n_lead, a.ndim)]
+    if axis is not None:
+        axes = normalize_axis_tuple(axis, a.ndim, "axis")
+        if min(axes, default=n_lead) < n_lead:
+            raise ValueError(
+                f"axis {axis} is not among the last {codes.ndim} axes, which have labels: give "
+                "labels for it, or transpose the array"
+            )
+        reduced = sorted(axes)
+    kept = [each for each in range(n_lead, a.ndim) if each not in reduced]
+    order = [*kept, *reduced]
+    codes = codes.transpose([each - n_lead for each in order])
+    n_kept = math.prod(a.shape[each] for each in kept)
+    n_groups = math.prod(groups.shape)
+    n_reduced = math.prod(a.shape[each] for each in reduced)
+    codes = codes.reshape(n_kept, n_reduced)
+    if n_kept > 1:  # groups of their own for each index of the axes that are kept
+        codes = np.where(codes == MISSING, MISSING, codes + n_groups * np.arange(n_kept)[:, None])
+    smallest = min((abs(a.strides[each]) for each in order), default=0)
+    inner = [each for each in range(n_lead) if abs(a.strides[each]) < smallest]
+    outer = [each for each in range(n_lead) if each not in inner]
+    lengths = [[a.shape[each] for each in part] for part in (outer, order, inner)]
+    x = a.transpose([*outer, *order, *inner]).reshape([math.prod(part) for part in lengths])
+    shape_of_groups = [*(a.shape[each] for each in kept), *groups.shape]
+    shape = (*lengths[0], *shape_of_groups, *lengths[2])
+    places = [*outer, *[n_lead] * len(shape_of_groups), *inner]
+    axes_out = sorted(range(len(shape)), key=lambda at: (places[at], at))
+    flat = np.ascontiguousarray(codes.reshape(-1))
+    return _Lines(x, flat, n_groups * n_kept, n_reduced, shape, axes_out)
+
+
+def _check_room(lines: _Lines, n_results: int) -> None:
+    n_outer, _, n_inner = lines.x.shape
+    needed = 8 * n_results * n_outer * n_inner * lines.n_groups
+    if needed > (available := available_memory()):
+        raise MemoryError(
+            f"{lines.n_groups} groups of {n_outer * n_inner} lines need {needed} bytes, but only "
+            f"{available} bytes of memory are available: name fewer groups by expected_groups"
+        )
+
+
+def _reduce(lines: _Lines, requests: list[_Request]) -> list[Array]:
+    """Return the result of each request: those of kernels in one pass."""
+    run = current_pool().runner.run(lines.x.nbytes + lines.codes.nbytes)
+    by_kernel = [request for request in requests if request.rule is not None]
+    found = iter(_by_kernels(run, lines, by_kernel) if by_kernel else ())
+    by_sorting = SortedGroups(run, lines.x, lines.codes, lines.n_groups)
+    return [
+        lines.shaped(next(found) if request.rule is not None else _by_sorting(by_sorting, request))
+        for request in requests
+    ]
+
+
+def _by_kernels(run: Run, lines: _Lines, requests: list[_Request]) -> list[Array]:
+    rules = [request.rule for request in requests if request.rule is not None]
+    pairs = [*zip(rules, requests, strict=True)]
+    all_families = [
+        rule.family(rule.words(lines.x.dtype, request.dtype), request.skips_nan)
+        for rule, request in pairs
+    ]
+    families = [*dict.fromkeys(all_families)]
+    states_of = [families.index(family) for family in all_families]
+
+    def finish(states: list[State]) -> list[Array]:
+        results = []
+        for at, (rule, request) in zip(states_of, pairs, strict=True):
+            found = rule.value(states[at], **request.more)
+            results.append(found.astype(np.intp if rule.gives_places else request.dtype))
+            results.append(np.asarray(states[at][0] < request.n_least))
+        return results
+
+    needs_places = any(rule.gives_places for rule in rules)
+    reduction = GroupReduction(families, finish, lines.n_groups, needs_places)
+    found = reduction(run, lines.x, lines.codes)
+    results = []
+    for (rule, request), values, is_missing in zip(pairs, found[::2], found[1::2], strict=True):
+        if rule.is_element:
+            values = _elements(lines.x, values).astype(request.dtype, copy=False)
+        elif rule.is_index:
+            values %= max(lines.n_reduced, 1)
+        results.append(_filled(values, is_missing, request))
+    return results
+
+
+def _elements(x: Array, places: Array) -> Array:
+    if not x.shape[1]:
+        return np.zeros(places.shape, x.dtype)
+    return np.take_along_axis(x, places, axis=1)
+
+
+def _filled(values: Array, is_missing: Array, request: _Request) -> Array:
+    """Return values with the result of groups that have few elements."""
+    if not is_missing.any():
+        return values
+    fill = request.fill
+    if fill is None:
+        if values.dtype.kind not in "biufcmM":
+            raise ValueError(f"groups without elements need a fill_value of {values.dtype}")
+        fill = np.array("NaT", values.dtype)[()] if values.dtype.kind in "mM" else np.nan
+    values = values.astype(np.result_type(values.dtype, fill), copy=False)
+    values[..., is_missing] = fill
+    return values
+
+
+def _by_sorting(groups: SortedGroups, request: _Request) -> Array:
+    func = request.func
+    if func in ("median", "quantile"):
+        q = np.asarray(request.more.get("q", 0.5), float)
+        if not ((q >= 0) & (q <= 1)).all():
+            raise ValueError(f"q must be between 0 and 1, got {request.more['q']}")
+        qs = q.reshape(-1)
+        found, counts = groups.quantiles(qs, request.dtype, request.skips_nan, func == "median")
+        found = found if q.ndim else found[0]
+        return _filled(found, counts < request.n_least, request)
+    if isinstance(func, Reduction):
+        call: Any = partial(reduce, run_serially, func)
+    else:
+        call = by_numpy(func, request.skips_nan, request.dtype, request.more)
+    values, is_missing = groups.each(call, request.n_least)
+    if request.dtype is not None:
+        values = values.astype(request.dtype)
+    return _filled(values, is_missing, request)

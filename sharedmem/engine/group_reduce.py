@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from sharedmem.arrays.chunks import Chunk, chunks
 from sharedmem.engine.runners import Run
+from sharedmem.kernels.group_families import GroupFamily
 from sharedmem.kernels.grouping import (
-    GroupFamily,
     add_to_groups,
     count_buckets,
     fill_buckets,

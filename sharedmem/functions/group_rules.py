@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.kernels import grouping
-from sharedmem.kernels.grouping import GroupFamily
+from sharedmem.kernels import group_families
+from sharedmem.kernels.group_families import GroupFamily
 from sharedmem.kernels.loops.layout import has_kernel
 from sharedmem.kernels.reduction import State
 from sharedmem.kernels.sums import compensated
@@ -125,11 +125,11 @@ def _place(state: State) -> Array:
 
 
 def _extreme(finds_least: bool) -> GroupRule:
-    return GroupRule(partial(_ordered, grouping.extreme, finds_least), _second, _same)
+    return GroupRule(partial(_ordered, group_families.extreme, finds_least), _second, _same)
 
 
 def _located(finds_least: bool) -> GroupRule:
-    family = partial(_ordered, grouping.locating, finds_least)
+    family = partial(_ordered, group_families.locating, finds_least)
     return GroupRule(family, _place, _of(np.intp), is_index=True)
 
 
@@ -138,20 +138,20 @@ def _ordered(make: Any, finds_least: bool, words: Type, skips_nan: bool) -> Grou
 
 
 def _nonzero(words: Type, skips_nan: bool) -> GroupFamily:
-    return grouping.counting_nonzero(words)
+    return group_families.counting_nonzero(words)
 
 
 _DDOF = frozenset({"ddof"})
 # By name, without the prefix "nan".
 RULES: Mapping[str, GroupRule] = {
-    "sum": GroupRule(grouping.summing, _total, _of_sum, sums=True, empty=0),
-    "prod": GroupRule(grouping.multiplying, _second, _of_sum, sums=True, empty=1),
-    "mean": GroupRule(grouping.summing, _mean, _of_mean, sums=True, is_mean=True),
+    "sum": GroupRule(group_families.summing, _total, _of_sum, sums=True, empty=0),
+    "prod": GroupRule(group_families.multiplying, _second, _of_sum, sums=True, empty=1),
+    "mean": GroupRule(group_families.summing, _mean, _of_mean, sums=True, is_mean=True),
     "var": GroupRule(
-        grouping.squaring, _variance, _of_variance, sums=True, is_mean=True, options=_DDOF
+        group_families.squaring, _variance, _of_variance, sums=True, is_mean=True, options=_DDOF
     ),
     "std": GroupRule(
-        grouping.squaring, _deviation, _of_variance, sums=True, is_mean=True, options=_DDOF
+        group_families.squaring, _deviation, _of_variance, sums=True, is_mean=True, options=_DDOF
     ),
     "min": _extreme(finds_least=True),
     "max": _extreme(finds_least=False),
@@ -159,9 +159,9 @@ RULES: Mapping[str, GroupRule] = {
     "argmax": _located(finds_least=False),
     "any": GroupRule(_nonzero, _is_any, _of(bool), empty=False),
     "all": GroupRule(_nonzero, _are_all, _of(bool), empty=True),
-    "count": GroupRule(grouping.counting, itemgetter(0), _of(np.intp), empty=0),
-    "first": GroupRule(grouping.first, _place, _same, is_element=True),
-    "last": GroupRule(grouping.last, _place, _same, is_element=True),
+    "count": GroupRule(group_families.counting, itemgetter(0), _of(np.intp), empty=0),
+    "first": GroupRule(group_families.first, _place, _same, is_element=True),
+    "last": GroupRule(group_families.last, _place, _same, is_element=True),
 }
 
 _QUANTILES = ("median", "quantile")

@@ -104,14 +104,14 @@ class Tuning:
 
     # Groups. More words of states than this do not fit into a cache: elements are put into buckets
     # of groups, and added bucket by bucket.
-    group_table_words: int = _number(1 << 17, "words", "groups/mean-1e6")
+    group_table_words: int = _number(1 << 17, "words")
     # The words of states of the groups of a bucket, and the elements that are in buckets at a time,
     # put there by tasks with so many each.
-    group_bucket_words: int = _number(1 << 15, "words", "groups/mean-1e6")
-    group_slab_length: int = _number(1 << 24, "elements", "groups/mean-1e6")
-    group_piece_length: int = _number(1 << 18, "elements", "groups/mean-1e6")
+    group_bucket_words: int = _number(1 << 15, "words")
+    group_slab_length: int = _number(1 << 24, "elements")
+    group_piece_length: int = _number(1 << 18, "elements")
     # Several results are computed of so many elements at a time, which stay in a cache.
-    group_run_length: int = _number(1 << 16, "elements", "groups/mean-1e3")
+    group_run_length: int = _number(1 << 16, "elements")
 
     # Expressions. Intermediate results stay in cache, and threads do not wait for the GIL.
     # NumPy computes smaller arrays before numba would have begun to compile.

@@ -14,8 +14,9 @@ from sharedmem.arrays.chunks import Chunk
 from sharedmem.arrays.constructors import empty
 from sharedmem.engine import accumulate
 from sharedmem.engine.cuts import cut
-from sharedmem.engine.reduce import State
-from sharedmem.engine.reduce_stored import ChunkTask, Part
+from sharedmem.engine.reduce import Request, State
+from sharedmem.engine.reduce_stored import ChunkTask
+from sharedmem.engine.reduce_together import Checked
 from sharedmem.engine.regions import read
 from sharedmem.engine.runners import Run, Stream, run_serially
 from sharedmem.kernels.machine_code import alone
@@ -73,7 +74,7 @@ def accumulate_stored(
     grid = cut(a, range(a.ndim), [out], [a])
     before: dict[tuple[int, ...], State] = {}
     starts: list[State | None] = []
-    reduce_chunk = ChunkTask([Part.of(reduction, a, axis)])
+    reduce_chunk = ChunkTask([Checked.of(Request(reduction, a, axis))])
     for chunk, (state,) in zip(grid, stream(reduce_chunk, grid), strict=True):
         place = tuple(part.start for part in (*chunk[:axis], *chunk[axis + 1 :]))
         start = before.get(place)

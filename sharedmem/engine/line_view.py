@@ -1,10 +1,11 @@
-"""An array as lines to reduce: its canonical view, and the grid of its chunks."""
+"""Arrays as lines to reduce: their canonical views, and the grid of their chunks."""
 
 from __future__ import annotations
 
 import functools
 import itertools
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -19,11 +20,18 @@ Array = NDArray[Any]
 
 
 class Group(NamedTuple):
-    """Axes of an array that are walked as one: of the same role, and evenly strided."""
+    """Axes of arrays that are walked as one: of the same role, and evenly strided in each array."""
 
     length: int
-    stride: int
+    strides: list[int]
     reduced: bool
+
+
+class Order(NamedTuple):
+    """The shape and the strides of an array, by which the axes of others are ordered."""
+
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -31,7 +39,7 @@ class Lines:
     """An array of shape (kept..., reduced..., kept...) after merging axes, and its chunks.
 
     Which element is in which chunk depends on the shape, the strides and the dtype of the
-    array, and on the axes, and on nothing else.
+    array, and on the axes, and on nothing else; of several arrays, on those of all.
 
     Attributes
     ----------
@@ -41,12 +49,15 @@ class Lines:
         Number of axes of `view` before the reduced ones, and number of these.
     grid : Grid
         The chunks of `view`, cut along all of its axes.
+    others : tuple of ndarray
+        Arrays that are reduced with it, viewed like it.
     """
 
     view: Array
     n_outer: int
     n_reduced: int
     grid: Grid
+    others: tuple[Array, ...] = ()
 
     @property
     def n_pieces(self) -> int:
@@ -94,6 +105,11 @@ class Lines:
         chunk = self.view[self.grid[index]]
         return chunk.reshape(self._lengths(chunk.shape))
 
+    def chunks(self, index: int) -> list[Array]:
+        """Return a chunk of each array, as :meth:`chunk` does."""
+        parts = [view[self.grid[index]] for view in (self.view, *self.others)]
+        return [part.reshape(self._lengths(part.shape)) for part in parts]
+
     def place(self, index: int) -> tuple[int, tuple[Any, ...]]:
         """Return the number of a chunk along its lines, and the region of these in `kept_shape`."""
         outer, _, inner = self._split(self.grid[index])
@@ -118,28 +134,62 @@ def memory_order(strides: Sequence[int]) -> list[int]:
     return sorted(range(len(strides)), key=lambda axis: -(abs(strides[axis]) or math.inf))
 
 
-def as_lines(a: Array, axes: frozenset[int]) -> Lines:
-    """View `a`, which is not empty, as lines along the reduced `axes`."""
-    shape, strides, n_outer, n_reduced, grid = layout(a.shape, a.strides, a.itemsize, axes)
-    if min(a.strides, default=0) < 0:
-        a = a[tuple(slice(None, None, -1 if stride < 0 else 1) for stride in a.strides)]
-    return Lines(as_strided(a, shape, strides), n_outer, n_reduced, grid)
+def order_of(arrays: Sequence[Array]) -> Array | Order:
+    """Return the first of arrays of one shape that repeats no elements; else C order."""
+    shape = arrays[0].shape
+    for a in arrays:
+        if all(stride or length <= 1 for stride, length in zip(a.strides, shape, strict=True)):
+            return a
+    steps = itertools.accumulate(shape[:0:-1], operator.mul, initial=1)
+    return Order(shape, tuple(steps)[::-1])
+
+
+def as_lines(a: Array, axes: frozenset[int], *others: Array) -> Lines:
+    """View `a`, which is not empty, as lines along the reduced `axes`, and `others` of its shape.
+
+    Several arrays are viewed in the order of :func:`order_of` them.
+    """
+    arrays = (a, *others)
+    order = order_of(arrays).strides if others else a.strides
+    if min(order, default=0) < 0:
+        forward = tuple(slice(None, None, -1 if stride < 0 else 1) for stride in order)
+        arrays = tuple(x[forward] for x in arrays)
+    itemsize = max(x.itemsize for x in arrays) if others else a.itemsize
+    walked = [x.strides for x in arrays] if others else ()
+    shape, steps, n_outer, n_reduced, grid = layout(a.shape, order, itemsize, axes, *walked)
+    view, *views = map(as_strided, arrays, itertools.repeat(shape), steps)
+    return Lines(view, n_outer, n_reduced, grid, tuple(views))
 
 
 # Otherwise computing it takes a large part of a small sum.
 @functools.lru_cache(256)
 def layout(
-    shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int, axes: frozenset[int]
-) -> tuple[list[int], list[int], int, int, Grid]:
-    """Return the shape and the strides of lines, and their other attributes: see :class:`Lines`."""
+    shape: tuple[int, ...],
+    order: tuple[int, ...],
+    itemsize: int,
+    axes: frozenset[int],
+    *walked: tuple[int, ...],
+) -> tuple[list[int], list[list[int]], int, int, Grid]:
+    """Return the shape and the strides of lines, and their other attributes: see :class:`Lines`.
+
+    Parameters
+    ----------
+    shape, itemsize, axes : tuple of int, int, frozenset of int
+        The shape of the arrays, the largest size of an element, and the axes to reduce.
+    order : tuple of int
+        The strides that order the axes.
+    *walked : tuple of int
+        The strides of each array, walked in this order; by default those of one, `order`.
+    """
+    each = walked or (tuple(map(abs, order)),)
     groups: list[Group] = []
-    for axis in memory_order(strides):
-        length, stride, is_reduced = shape[axis], abs(strides[axis]), axis in axes
+    for axis in memory_order(order):
+        length, strides, is_reduced = shape[axis], [own[axis] for own in each], axis in axes
         if length == 1:
             continue
-        if groups and groups[-1][1:] == (length * stride, is_reduced):
+        if groups and groups[-1][1:] == ([length * stride for stride in strides], is_reduced):
             length *= groups.pop().length
-        groups.append(Group(length, stride, is_reduced))
+        groups.append(Group(length, strides, is_reduced))
     kept = [group for group in groups if not group.reduced]
     reduced = [group for group in groups if group.reduced]
     # Lines of one element all lie side by side.
@@ -147,7 +197,8 @@ def layout(
     parts = kept[:n_outer], reduced, kept[n_outer:]
     lengths = [[group.length for group in part] for part in parts]
     whole = [*itertools.chain(*lengths)]
-    steps = [group.stride for group in itertools.chain(*parts)]
+    ordered = [*itertools.chain(*parts)]
+    steps = [[group.strides[at] for group in ordered] for at in range(len(each))]
     grid = chunks(whole, range(len(whole)), size=_chunk_shape(lengths, itemsize))
     return whole, steps, n_outer, len(reduced), grid
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -59,6 +60,15 @@ def is_number(x: Any) -> bool:
     return type(x) in _PYTHON_NUMBERS or is_numpys
 
 
+def as_arrays(a: Any) -> tuple[Array, ...]:
+    """Return the arrays of a tuple with at least one, else the only array, as `as_array` does.
+
+    A tuple of numbers, and each list, is one array_like.
+    """
+    is_several = isinstance(a, tuple) and any(getattr(part, "ndim", 0) for part in a)
+    return tuple(map(as_array, a if is_several else (a,)))
+
+
 def as_operand(a: Any) -> Array:
     """Return `a` as :func:`as_array` does, or unchanged if it overrides NumPy's functions.
 
@@ -97,8 +107,8 @@ def common_shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     except ValueError:
         given = ", ".join(map(str, shapes))
         raise ValueError(
-            f"the shapes {given} of the inputs (and of out) cannot be broadcast together: compared "
-            "from the last axis, lengths must be equal or 1"
+            f"the shapes {given} cannot be broadcast together: compared from the last axis, "
+            "lengths must be equal or 1"
         ) from None
 
 
@@ -214,22 +224,37 @@ def check_stored(target: Any, role: str, private_ok: bool) -> None:
         )
 
 
-def check_reduction(reduction: Any, axis: Any) -> None:
-    """Refuse an object that is not a reduction, and an array in the place of the axis."""
+def check_reduction(reduction: Any, n_arrays: int, rule: str) -> None:
+    """Refuse an object that is not a reduction, by a rule, or one of another number of arrays."""
     if not isinstance(reduction, Reduction):
         given = f"the ufunc {reduction!r}" if isinstance(reduction, np.ufunc) else repr(reduction)
         if isinstance(reduction, np.ndarray) or is_store(reduction):
             given = f"an array of shape {reduction.shape}"
         raise TypeError(
-            f"the first argument of reduce must be a sharedmem.Reduction, and the second the "
-            f"array; got {given}. Make a Reduction(chunk, combine) from two functions; instead of "
+            f"{rule}; got {given}. Make a Reduction(chunk, combine) from two functions; instead of "
             "a ufunc, use its function, such as sharedmem.sum for numpy.add"
         )
+    try:
+        signature = inspect.signature(getattr(reduction.chunk, "py_func", reduction.chunk))
+    except (TypeError, ValueError):  # as of some functions written in C
+        return
+    try:
+        signature.bind(*[None] * n_arrays)
+    except TypeError:
+        name = getattr(reduction.chunk, "__name__", "chunk")
+        raise TypeError(
+            f"the reduction's {name}{signature} would be called with {n_arrays} "
+            f"array{'s'[: n_arrays > 1]}: it must take a piece of each array that is reduced; "
+            "several arrays are given as a tuple, reduce(reduction, (x, w))"
+        ) from None
+
+
+def check_axis(axis: Any) -> None:
+    """Refuse an array in the place of the axis."""
     if isinstance(axis, np.ndarray) and axis.ndim:
         raise TypeError(
             f"axis must be an integer, a tuple of integers, or None, got an array of shape "
-            f"{axis.shape}; reduce takes one array: for several, see sharedmem.average, dot, and "
-            "evaluate, or give a structured array with a field for each"
+            f"{axis.shape}; several arrays are given as a tuple, reduce(reduction, (x, w))"
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from sharedmem.arrays.chunks import chunks
 from sharedmem.arrays.conversion import read_only
-from sharedmem.engine.line_view import Lines, as_lines, memory_order
+from sharedmem.engine.line_view import Lines, Order, as_lines, memory_order, order_of
 from sharedmem.engine.operands import as_tuple
+from sharedmem.engine.regions import broadcast_together
 from sharedmem.engine.runners import Run
 from sharedmem.engine.user_kernels import compile_for, serial_form, takes
+from sharedmem.kernels.quiet import quietly
 from sharedmem.kernels.reduction import LineReduction, Reduction
 from sharedmem.machine.tuning import tuning
 
@@ -51,8 +53,8 @@ def reduce(
         ``run(func, sequence)`` gives the list of ``func(item)``, from a team.
     reduction : Reduction
         How to reduce chunks to states, and how to combine the states.
-    a : array_like
-        The array.
+    a : array_like or tuple of ndarray
+        The array; or several, which are broadcast against each other.
     axis : int or tuple of int, optional
         Axes to reduce; by default all.
     keepdims : bool
@@ -74,23 +76,28 @@ def reduce(
     AxisError
         If an axis is out of bounds or repeated.
     """
-    a = np.asarray(a)
+    arrays = broadcast_together(a) if isinstance(a, tuple) else (np.asarray(a),)
+    a, is_alone = arrays[0], len(arrays) == 1
     axes = frozenset(range(a.ndim) if axis is None else normalize_axis_tuple(axis, a.ndim, "axis"))
-    of_lines = reduction if isinstance(reduction, LineReduction) else by_line(reduction, a.dtype)
-    if of_lines.whole and len(axes) == a.ndim and a.flags.forc and a.size:
+    of_lines = reduction
+    if not isinstance(of_lines, LineReduction):
+        of_lines = by_line(reduction, *(x.dtype for x in arrays))
+    is_whole = of_lines.whole and is_alone
+    if is_whole and len(axes) == a.ndim and a.flags.forc and a.size:
         state = of_lines.chunk(a.reshape((1, -1, 1), order="A"), share)
         shape = (1,) * a.ndim if keepdims else ()
         return map_parts(lambda part: part.reshape(shape)[()], of_lines.finalize(state))
+    order = a if is_alone else order_of(arrays)
 
     def restored(result: Any) -> Any:
-        return map_parts(lambda part: restore(part, a, axes, keepdims), result)
+        return map_parts(lambda part: restore(part, order, axes, keepdims), result)
 
     if a.size == 0:
-        state = _state_of_nothing(of_lines, a, axes)
+        state = _state_of_nothing(of_lines, arrays, axes)
     else:
-        lines, direct = as_lines(a, axes), of_lines.direct
+        lines, direct = as_lines(a, axes, *arrays[1:]), of_lines.direct
         is_long = direct is not None or lines.length >= tuning.shared_line_length
-        together = lines.together() if of_lines.whole and is_long and len(lines.grid) > 1 else None
+        together = lines.together() if is_whole and is_long and len(lines.grid) > 1 else None
         if together is not None and direct is not None:
             return restored(direct(together, share))
         if together is not None:
@@ -106,25 +113,27 @@ def reduce(
 
 def reduce_lines(run: Run, reduction: Reduction, lines: Lines, n_workers: int) -> Any:
     """Return the results of lines, of shape (n_outer, n_inner, ...), reduced chunk by chunk."""
-    if len(lines.grid) > 1 and lines.n_pieces == 1:
+    # Users' functions may run in processes, whose results have to be sent.
+    if len(lines.grid) > 1 and lines.n_pieces == 1 and not isinstance(reduction, ByLine):
         return _reduce_whole_lines(run, reduction, lines)
     return reduction.finalize(_reduce_chunks(run, reduction, lines, n_workers))
 
 
 def _reduce_chunks(run: Run, reduction: Reduction, lines: Lines, n_workers: int) -> State:
     if len(lines.grid) == 1:
-        return reduction.chunk(lines.chunk(0))  # type: ignore[no-any-return]
+        return reduction.chunk(*lines.chunks(0))  # type: ignore[no-any-return]
     if lines.view.ndim == 1:
         return _reduce_line(run, reduction, lines, n_workers)
     return _reduce_pieces(run, reduction, lines)
 
 
 def _reduce_whole_lines(run: Run, reduction: Reduction, lines: Lines) -> Any:
-    result = reduction.finalize(reduction.chunk(np.zeros((1, 1, 1), lines.view.dtype)))
+    trials = [np.zeros((1, 1, 1), view.dtype) for view in (lines.view, *lines.others)]
+    result = quietly(lambda: reduction.finalize(reduction.chunk(*trials)))
     outs = [np.empty(lines.kept_shape + part.shape[2:], part.dtype) for part in as_tuple(result)]
 
     def reduce_chunk(index: int) -> None:
-        parts = as_tuple(reduction.finalize(reduction.chunk(lines.chunk(index))))
+        parts = as_tuple(reduction.finalize(reduction.chunk(*lines.chunks(index))))
         _, place = lines.place(index)
         for out, part in zip(outs, parts, strict=True):
             here = out[place]
@@ -138,7 +147,7 @@ def _reduce_whole_lines(run: Run, reduction: Reduction, lines: Lines) -> Any:
 
 
 def _reduce_pieces(run: Run, reduction: Reduction, lines: Lines) -> State:
-    reduced = run(lambda index: reduction.chunk(lines.chunk(index)), range(len(lines.grid)))
+    reduced = run(lambda index: reduction.chunk(*lines.chunks(index)), range(len(lines.grid)))
     if not lines.kept_shape:
         return _combine_line(reduction, reduced)
     states = [
@@ -162,14 +171,15 @@ def _reduce_line(run: Run, reduction: Reduction, lines: Lines, n_workers: int) -
 
     For one small piece, the overhead of a task would take longer than the work.
     """
-    line = lines.view
-    length = -(-line.size // len(lines.grid))
-    n_whole, rest = divmod(line.size, length)
+    size = lines.view.size
+    length = -(-size // len(lines.grid))
+    n_whole, rest = divmod(size, length)
 
     def reduce_some(pieces: slice) -> State:
-        part = line[pieces.start * length : pieces.stop * length]
-        n = length if part.size % length == 0 else part.size
-        return reduction.chunk(part.reshape(-1, n, 1))  # type: ignore[no-any-return]
+        n = length if pieces.start < n_whole else rest
+        where = slice(pieces.start * length, pieces.stop * length)
+        parts = (view[where].reshape(-1, n, 1) for view in (lines.view, *lines.others))
+        return reduction.chunk(*parts)  # type: ignore[no-any-return]
 
     n_tasks = max(1, tuning.tasks_per_worker * n_workers)
     tasks = [run_of_pieces[0] for run_of_pieces in chunks(n_whole, n=n_tasks)]
@@ -197,21 +207,22 @@ def _combine_pieces(reduction: Reduction, states: State) -> State:
     return tuple(part[0] for part in states)
 
 
-def _state_of_nothing(reduction: Reduction, a: Array, axes: frozenset[int]) -> State:
+def _state_of_nothing(reduction: Reduction, arrays: Sequence[Array], axes: frozenset[int]) -> State:
+    a = arrays[0]
     n_lines = math.prod(length for axis, length in enumerate(a.shape) if axis not in axes)
     if reduction.identity is None and any(a.shape[axis] == 0 for axis in axes):
         raise ValueError(
             f"an array without elements cannot be reduced by a reduction that has no identity: "
             f"shape {a.shape}, axes {tuple(sorted(axes))}"
         )
-    trial = reduction.chunk(np.zeros((0, 1, 1), a.dtype))
+    trial = reduction.chunk(*(np.zeros((0, 1, 1), x.dtype) for x in arrays))
     state = tuple(np.empty((n_lines, 1, *part.shape[2:]), part.dtype) for part in trial)
     for part, value in zip(state, reduction.identity or (), strict=False):
-        part[...] = value
+        part.fill(value)  # also where an element is an object that is a sequence
     return state
 
 
-def restore(part: Array, a: Array, axes: frozenset[int], keepdims: bool) -> Any:
+def restore(part: Array, a: Array | Order, axes: frozenset[int], keepdims: bool) -> Any:
     """Return a result, of shape (n_outer, n_inner, ...) in memory order, with the axes of `a`."""
     kept = [axis for axis in memory_order(a.strides) if axis not in axes]
     part = part.reshape([a.shape[axis] for axis in kept] + list(part.shape[2:]))
@@ -230,22 +241,32 @@ def map_parts(func: Callable[..., Any], result: Any, *others: Any) -> Any:
     return type(result)._make(mapped) if hasattr(result, "_make") else tuple(mapped)
 
 
-def by_line(reduction: Reduction, dtype: np.dtype[Any]) -> LineReduction:
-    """Convert a user's reduction to one of lines with objects as states, compiled for `dtype`."""
-    nothing = read_only(np.empty(0, dtype))
+class ByLine(LineReduction):
+    """A user's reduction, called line by line: its states are objects."""
+
+
+def by_line(reduction: Reduction, *dtypes: np.dtype[Any]) -> ByLine:
+    """Convert a user's reduction to one of lines, compiled for arrays of these types."""
+    nothing = [read_only(np.empty(0, dtype)) for dtype in dtypes]
     chunk_of_user = serial_form(reduction.chunk)
     # Its signature may be one of arrays that can be written to: it gets copies.
-    is_copied = not takes(chunk_of_user, nothing) and takes(chunk_of_user, nothing.copy())
+    is_copied = not takes(chunk_of_user, *nothing) and takes(
+        chunk_of_user, *(x.copy() for x in nothing)
+    )
     if not is_copied:
-        compile_for(chunk_of_user, nothing)
+        compile_for(chunk_of_user, *nothing)
 
-    def chunk(x: Array) -> State:
-        states = np.empty((x.shape[0], x.shape[2]), object)
+    def as_given(line: Array) -> Array:
+        line = line.copy() if is_copied else np.ascontiguousarray(line)
+        line.flags.writeable = is_copied
+        return line
+
+    def chunk(*arrays: Array) -> State:
+        n_outer, _, n_inner = arrays[0].shape
+        states = np.empty((n_outer, n_inner), object)
         for outer, inner in np.ndindex(states.shape):
-            line = x[outer, :, inner]
-            line = line.copy() if is_copied else np.ascontiguousarray(line)
-            line.flags.writeable = is_copied
-            states[outer, inner] = chunk_of_user(line)
+            lines = [as_given(x[outer, :, inner]) for x in arrays]
+            states[outer, inner] = chunk_of_user(*lines)
         return (states,)
 
     def combine(a: State, b: State) -> State:
@@ -256,4 +277,4 @@ def by_line(reduction: Reduction, dtype: np.dtype[Any]) -> LineReduction:
         return results.reshape(state[0].shape + results.shape[1:])
 
     identity = None if reduction.identity is None else (reduction.identity,)
-    return LineReduction(chunk, combine, finalize, identity)
+    return ByLine(chunk, combine, finalize, identity)

@@ -1,14 +1,17 @@
-"""Reduce an array by a user's reduction, in memory or in a file."""
+"""Reduce arrays by users' reductions, in memory or in files."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from numpy.typing import ArrayLike
 
-from sharedmem.engine.operands import as_array, check_reduction, is_store
-from sharedmem.engine.reduce import Axis, reduce
-from sharedmem.engine.reduce_stored import reduce_store
+from sharedmem.engine.operands import as_arrays, check_axis, check_reduction, is_store
+from sharedmem.engine.reduce import Axis, Request, reduce
+from sharedmem.engine.reduce_stored import reduce_stores
+from sharedmem.engine.reduce_together import reduce_together
+from sharedmem.engine.regions import broadcast_together
 from sharedmem.engine.runners import ArrayRunner
 from sharedmem.engine.user_kernels import releases_gil
 from sharedmem.kernels.reduction import LineReduction, Reduction
@@ -17,19 +20,22 @@ from sharedmem.kernels.reduction import LineReduction, Reduction
 def reduce_array(
     runner: ArrayRunner,
     /,
-    reduction: Reduction,
-    a: ArrayLike,
+    reduction: Reduction | Mapping[Any, Reduction],
+    a: ArrayLike | tuple[Any, ...],
     axis: Axis = None,
     keepdims: bool = False,
 ) -> Any:
-    """Reduce an array over axes with a custom reduction.
+    """Reduce arrays over axes with custom reductions, in one pass.
 
     Parameters
     ----------
-    reduction : Reduction
-        See :class:`sharedmem.Reduction`. It gets the elements in memory order.
-    a : array_like, or array in a file of zarr or h5py
-        The array. One in a file is read chunk by chunk.
+    reduction : Reduction or mapping of Reduction
+        See :class:`sharedmem.Reduction`. Each of a mapping reduces the same chunks, which are read
+        once.
+    a : array_like, array in a file of zarr or h5py, or tuple of them
+        The array, or several, which are broadcast against each other: ``chunk(x, w)`` gets a piece
+        of each. A tuple with an array of at least one axis is several arrays; a tuple of numbers,
+        and every list, is one array_like. Arrays in files are read chunk by chunk.
     axis : int or tuple of int, optional
         Axes to reduce, by default all. With an axis, a reduction that is not made of lines is
         called from Python for each line.
@@ -39,12 +45,18 @@ def reduce_array(
     Returns
     -------
     object
-        The result of the reduction; an array of results if there are several lines.
+        The result of the reduction; an array of results if there are several lines. For a mapping,
+        a dict with the result of each.
 
     Raises
     ------
     ValueError
-        If there is nothing to reduce and the reduction has no identity.
+        If there is nothing to reduce and a reduction has no identity, the shapes cannot be
+        broadcast together, or the mapping is empty.
+    TypeError
+        If an argument is not a reduction, or takes another number of arrays.
+    AxisError
+        If an axis is out of bounds or repeated.
 
     See Also
     --------
@@ -53,30 +65,92 @@ def reduce_array(
 
     Notes
     -----
-    The result depends on the array and its strides, not on the number of workers.
+    The result depends on the arrays and their strides, not on the number of workers.
 
-    A reduction of a whole array whose `chunk` releases the GIL runs in threads of the calling
-    process, as does one made of lines; others run on the workers of the pool.
+    Elements are passed in memory order; those of several arrays in the order of the first one that
+    has all elements, none of them repeated, and in C order if all are broadcast. Arrays in files,
+    and what is reduced with them, are in C order chunk by chunk.
+
+    Reductions of whole arrays run in threads of the calling process if each `chunk` releases the
+    GIL, as do reductions of lines; others run on the workers of the pool.
 
     Examples
     --------
-    >>> import numba, operator, sharedmem
+    >>> import numba, numpy as np, operator, sharedmem
     >>> @numba.njit(nogil=True)
     ... def count_negative(x):
     ...     return (x < 0).sum()
     >>> negative = sharedmem.Reduction(count_negative, operator.add, identity=0)
     >>> int(sharedmem.reduce(negative, [3.0, -1.0, -2.0]))
     2
+
+    A weighted mean, of two arrays:
+
+    >>> @numba.njit(nogil=True)
+    ... def weighted_sum(x, w):
+    ...     return (w * x).sum(), w.sum()
+    >>> def add(a, b):
+    ...     return a[0] + b[0], a[1] + b[1]
+    >>> mean = sharedmem.Reduction(weighted_sum, add, lambda state: state[0] / state[1])
+    >>> x, w = np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([1.0, 3.0])
+    >>> float(sharedmem.reduce(mean, (x, w)))
+    2.75
+
+    Several results, which read the array once:
+
+    >>> largest = sharedmem.Reduction(np.max, max)
+    >>> found = sharedmem.reduce({"negative": negative, "largest": largest}, x, axis=0)
+    >>> found["negative"], found["largest"]
+    (array([0, 0]), array([3., 4.]))
     """
-    check_reduction(reduction, axis)
-    array = as_array(a)
-    is_of_lines = isinstance(reduction, LineReduction)
-    if runner.sees(array) or is_store(array):
-        stream, _, seen, _ = runner.stored(array, holds_gil=not is_of_lines)
-        return reduce_store(stream, reduction, seen, axis, keepdims)
+    is_mapping = isinstance(reduction, Mapping)
+    named = {**reduction} if isinstance(reduction, Mapping) else {"": reduction}
+    arrays = as_arrays(a)
+    _check(named, is_mapping, axis, len(arrays))
+    results = _reduce_all(runner, [*named.values()], broadcast_together(arrays), axis, keepdims)
+    return dict(zip(named, results, strict=True)) if is_mapping else results[0]
+
+
+def _check(named: Mapping[Any, Any], is_mapping: bool, axis: Any, n_arrays: int) -> None:
+    """Raise if an argument has not the type that `reduce` takes."""
+    if not named:
+        raise ValueError(
+            "the mapping of reductions is empty: give at least one, such as {'rms': reduction}"
+        )
+    rule = (
+        "the first argument of reduce must be a sharedmem.Reduction or a mapping of them, and the "
+        "second the array"
+    )
+    for name, reduction in named.items():
+        if is_mapping:
+            rule = f"the mapping of reductions has none under {name!r}"
+        check_reduction(reduction, n_arrays, rule)
+    check_axis(axis)
+
+
+def _reduce_all(
+    runner: ArrayRunner,
+    reductions: Sequence[Reduction],
+    arrays: tuple[Any, ...],
+    axis: Axis,
+    keepdims: bool,
+) -> list[Any]:
+    """Return the results of reductions of the same arrays, which are read once."""
+    are_of_lines = all(isinstance(reduction, LineReduction) for reduction in reductions)
+    if runner.sees(*arrays) or any(map(is_store, arrays)):
+        stream, _, arrays, _ = runner.stored(arrays, holds_gil=not are_of_lines)
+        requests = [Request(reduction, arrays, axis, keepdims) for reduction in reductions]
+        return reduce_stores(stream, requests)
     # For several lines a user's kernel is called in a loop of Python, which holds the GIL.
-    is_one_line = axis is None or array.ndim <= 1
-    is_free = is_of_lines or (is_one_line and releases_gil(reduction.chunk))
-    run = runner.run(array.nbytes) if is_free else runner.map
-    share = runner.share(array.nbytes)
-    return reduce(run, reduction, array, axis, keepdims, n_workers=runner.n_workers, share=share)
+    is_one_line = axis is None or arrays[0].ndim <= 1
+    is_free = all(
+        isinstance(reduction, LineReduction) or (is_one_line and releases_gil(reduction.chunk))
+        for reduction in reductions
+    )
+    nbytes = sum(a.nbytes for a in arrays)
+    run, n_workers = runner.run(nbytes) if is_free else runner.map, runner.n_workers
+    requests = [Request(reduction, arrays, axis, keepdims) for reduction in reductions]
+    if len(requests) > 1:
+        return reduce_together(run, requests, n_workers)
+    share = runner.share(nbytes)
+    return [reduce(run, *requests[0], n_workers=n_workers, share=share)]

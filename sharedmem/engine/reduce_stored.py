@@ -9,20 +9,17 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_tuple
 
 from sharedmem.arrays.chunks import Chunk, Grid, chunks, units_of
 from sharedmem.arrays.mapped_files import ArrayFile
 from sharedmem.engine.cuts import cut
 from sharedmem.engine.operands import is_store
-from sharedmem.engine.reduce import Array, Axis, Request, State, by_line, map_parts, reduce
+from sharedmem.engine.reduce import Axis, Request, State, map_parts, reduce
+from sharedmem.engine.reduce_together import Checked, Place
 from sharedmem.engine.regions import Derived, Reader, Spread, read
 from sharedmem.engine.runners import Stream, run_serially
-from sharedmem.kernels.reduction import LineReduction, Reduction
+from sharedmem.kernels.reduction import Reduction
 from sharedmem.machine.tuning import tuning
-
-# Where chunks begin and end along the axes that are kept.
-Place = tuple[tuple[int, int], ...]
 
 
 def reduce_store(
@@ -41,107 +38,63 @@ def reduce_stores(stream: Stream, requests: Sequence[Request]) -> list[Any]:
     without gaps that are reduced as a whole are lines, in chunks whose states are those that
     threads compute of arrays in memory: so the results have the same bits.
     """
-    shape = requests[0].a.shape
-    if not shape or 0 in shape:
-        nothing = (slice(None),) * len(shape)
+    parts = [Checked.of(request) for request in requests]
+    if not parts[0].shape or 0 in parts[0].shape:
+        nothing = (slice(None),) * len(parts[0].shape)
+        found = [tuple(read(store, nothing) for store in part.arrays) for part in parts]
         return [
-            reduce(run_serially, reduction, read(a, nothing), axis, keepdims)
-            for reduction, a, axis, keepdims in requests
+            reduce(run_serially, request.reduction, values, request.axis, request.keepdims)
+            for request, values in zip(requests, found, strict=True)
         ]
-    parts = [Part.of(*request) for request in requests]
-    lines = [part.line for part in parts]
-    if None not in lines and lines != [part.store for part in parts]:
+    lines = [_line(part) for part in parts]
+    if None not in lines and lines != [part.arrays[0] for part in parts]:
         whole = [Request(part.of_lines, line) for part, line in zip(parts, lines, strict=True)]
         results = reduce_stores(stream, whole)
-        return [part.restored(result) for part, result in zip(parts, results, strict=True)]
+        return [_restored(part, result) for part, result in zip(parts, results, strict=True)]
     trees: list[dict[Place, _Tree]] = [{} for _ in parts]
     grid = _grid(parts)
     for chunk, states in zip(grid, stream(ChunkTask(parts), grid), strict=True):
-        for part, found, state in zip(parts, trees, states, strict=True):
+        for part, tree, state in zip(parts, trees, states, strict=True):
             place = tuple((chunk[at].start, chunk[at].stop) for at in part.kept)
-            found.setdefault(place, _Tree(part.of_lines.combine)).add(state)
+            tree.setdefault(place, _Tree(part.of_lines.combine)).add(state)
     return [
-        part.result({place: tree.root() for place, tree in found.items()})
-        for part, found in zip(parts, trees, strict=True)
+        part.result({place: one.root() for place, one in tree.items()})
+        for part, tree in zip(parts, trees, strict=True)
     ]
 
 
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """A request, checked: how lines of an array are reduced, and over which axes."""
+def _line(part: Checked) -> ArrayFile | None:
+    """Return all of a file as a line, if it has no gaps and the reduction takes it so."""
+    store = part.arrays[0]
+    takes_lines = part.of_lines.whole and len(part.arrays) == 1 and not part.kept
+    if not (takes_lines and isinstance(store, ArrayFile)):
+        return None
+    return store.line(tuning.chunk_bytes // store.dtype.itemsize)
 
-    reduction: Reduction
-    of_lines: LineReduction
-    store: Any
-    axes: tuple[int, ...]
-    keepdims: bool
 
-    @classmethod
-    def of(
-        cls, reduction: Reduction, store: Any, axis: Axis = None, keepdims: bool = False
-    ) -> Part:
-        """Check a request, and compile the kernel of its reduction."""
-        axes = normalize_axis_tuple(range(store.ndim) if axis is None else axis, store.ndim, "axis")
-        of_lines = (
-            reduction if isinstance(reduction, LineReduction) else by_line(reduction, store.dtype)
-        )
-        return cls(reduction, of_lines, store, axes, keepdims)
-
-    @property
-    def kept(self) -> list[int]:
-        """The axes that are not reduced."""
-        return [at for at in range(self.store.ndim) if at not in self.axes]
-
-    @property
-    def line(self) -> ArrayFile | None:
-        """All of the file as a line, if it has no gaps and the reduction takes it so."""
-        if not (self.of_lines.whole and isinstance(self.store, ArrayFile)) or self.kept:
-            return None
-        return self.store.line(tuning.chunk_bytes // self.store.dtype.itemsize)
-
-    def restored(self, result: Any) -> Any:
-        """Return the result of a line as that of the array."""
-        shape = (1,) * self.store.ndim if self.keepdims else ()
-        return map_parts(lambda part: np.reshape(part, shape)[()], result)
-
-    def state(self, values: Array) -> State:
-        """Return the state of a chunk, of arrays with all axes."""
-        to_state = dataclasses.replace(self.of_lines, finalize=tuple, direct=None)
-        return reduce(run_serially, to_state, values, self.axes, keepdims=True)  # type: ignore[no-any-return]
-
-    def result(self, states: dict[Place, State]) -> Any:
-        """Return the result, given the states of all lines by their places."""
-        kept, ndim = self.kept, self.store.ndim
-        if not (self.of_lines is self.reduction or kept or self.keepdims):
-            return self.reduction.finalize(states[()][0].item())
-        results = {
-            place: _finalize(self.of_lines, state, place, ndim) for place, state in states.items()
-        }
-        kept_shape = [self.store.shape[at] for at in kept]
-
-        def join(*parts: Array) -> Any:
-            joined = np.empty([*kept_shape, *parts[0].shape[len(kept) :]], parts[0].dtype)
-            for place, part in zip(results, parts, strict=True):
-                joined[tuple(slice(*bounds) for bounds in place)] = part
-            return np.expand_dims(joined, self.axes)[()] if self.keepdims else joined[()]
-
-        return map_parts(join, *results.values())
+def _restored(part: Checked, result: Any) -> Any:
+    """Return the result of a line as that of the array."""
+    shape = (1,) * len(part.shape) if part.keepdims else ()
+    return map_parts(lambda one: np.reshape(one, shape)[()], result)
 
 
 @dataclasses.dataclass(frozen=True)
 class ChunkTask:
-    """A task that reads a chunk of each array, and reduces it to a state."""
+    """A task that reads a chunk of each array, and reduces it to the states of all requests."""
 
-    parts: Sequence[Part]
+    parts: Sequence[Checked]
 
     def reads(self, chunk: Chunk) -> list[tuple[Any, Chunk]]:
         """Return the arrays and regions that are read for a chunk."""
-        return [(part.store, chunk) for part in self.parts]
+        return [(store, chunk) for part in self.parts for store in part.arrays]
 
     def __call__(self, chunk: Chunk) -> list[State]:
         """Return the states of a chunk."""
-        reader = Reader()
-        return [part.state(reader(part.store, chunk)) for part in self.parts]
+        read_once = Reader()
+        return [
+            part.state(tuple(read_once(store, chunk) for store in part.arrays))
+            for part in self.parts
+        ]
 
 
 class _Tree:
@@ -165,9 +118,9 @@ class _Tree:
         return functools.reduce(lambda later, earlier: self._combine(earlier, later), states)
 
 
-def _grid(parts: Sequence[Part]) -> Grid:
+def _grid(parts: Sequence[Checked]) -> Grid:
     """Cut the arrays together, between the chunks of their files as far as that is possible."""
-    stores = [part.store for part in parts]
+    stores = [store for part in parts for store in part.arrays]
     guide = max(stores, key=lambda store: np.dtype(store.dtype).itemsize)
     orders = {tuple(_cutting_order(part)) for part in parts}
     order = orders.pop() if len(orders) == 1 else range(guide.ndim)
@@ -184,20 +137,15 @@ def _files(stores: Sequence[Any]) -> Iterator[Any]:
             yield from _files([source for source in store.sources if source.shape == store.shape])
 
 
-def _cutting_order(part: Part) -> Sequence[int]:
+def _cutting_order(part: Checked) -> Sequence[int]:
     """Return the axes in the order in which they are cut.
 
     In memory, lines stay whole where many of them fit into a chunk: nothing is left to combine.
     """
-    shape, axes = part.store.shape, range(part.store.ndim)
-    side_by_side = min(tuning.lines_per_chunk, math.prod(shape[at] for at in part.kept))
-    line_bytes = math.prod(shape[at] for at in part.axes) * part.store.dtype.itemsize
-    in_memory = max(units_of(part.store, shape)) == 1
+    shape = part.shape
+    side_by_side = min(tuning.lines_per_chunk, math.prod(part.kept_shape))
+    itemsize = max(store.dtype.itemsize for store in part.arrays)
+    line_bytes = math.prod(shape[at] for at in part.axes) * itemsize
+    in_memory = all(max(units_of(store, shape)) == 1 for store in part.arrays)
     fits = side_by_side * line_bytes <= tuning.chunk_bytes
-    return [*part.kept, *part.axes] if in_memory and fits else axes
-
-
-def _finalize(reduction: LineReduction, state: State, place: Place, ndim: int) -> Any:
-    lines = tuple(part.reshape([-1, 1, *part.shape[ndim:]]) for part in state)
-    kept = [stop - start for start, stop in place]
-    return map_parts(lambda part: part.reshape([*kept, *part.shape[2:]]), reduction.finalize(lines))
+    return [*part.kept, *part.axes] if in_memory and fits else range(len(shape))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sharedmem.arrays.chunks import units_of
 from sharedmem.arrays.conversion import as_ndarray
-from sharedmem.engine.operands import is_dask, is_store
+from sharedmem.engine.operands import common_shape, is_dask, is_store
 
 Array = NDArray[Any]
 Region = tuple[slice, ...]
@@ -144,6 +144,12 @@ def broadcast(a: Any, shape: tuple[int, ...]) -> Any:
     if is_store(a):
         return Spread(np.asarray, (a,), shape, np.dtype(a.dtype))
     return a if a.shape == shape else np.broadcast_to(a, shape)
+
+
+def broadcast_together(arrays: Sequence[Any]) -> tuple[Any, ...]:
+    """Return arrays, broadcast against each other; raise ValueError if their shapes differ."""
+    shape = common_shape([tuple(a.shape) for a in arrays])
+    return tuple(a if a.shape == shape else broadcast(a, shape) for a in arrays)
 
 
 def overlap(a: Any, b: Any) -> bool:

@@ -146,6 +146,29 @@ def test_tasks_read_a_region_of_a_dask_array_once_for_several_reductions(folder,
         np.testing.assert_allclose(result, wanted, rtol=1e-12)
 
 
+@pytest.mark.parametrize("axis", [None, 0])
+def test_a_custom_reduction_of_several_arrays_of_which_some_are_dask_arrays(
+    folder, pool, axis, runs_far
+):
+    def weighted_sum(x, w):
+        return np.nansum(x * w), len(x)
+
+    def add(a, b):
+        return a[0] + b[0], a[1] + b[1]
+
+    mean = Reduction(weighted_sum, add, lambda state: state[0] / state[1])
+    count = Reduction(lambda x, w: len(x), operator.add)
+    weights = np.arange(SHAPE[1])
+    array = dask.array.from_zarr(str(folder / "a.zarr"))
+    for arrays in ((array, weights), (opened(folder, "f.npy"), array[:1] * 0 + weights)):
+        n_far = len(runs_far)
+        found = pool.reduce({"mean": mean, "count": count}, arrays, axis)
+        assert len(runs_far) == n_far + 1
+        wanted = np.nansum(VALUES * weights, axis) / np.ones(SHAPE).sum(axis)
+        np.testing.assert_allclose(found["mean"], wanted, rtol=1e-10)
+        assert np.sum(found["count"]) == VALUES.size
+
+
 @pytest.fixture
 def out(request, tmp_path):
     """An output array in a file whose format differs from that of the input."""

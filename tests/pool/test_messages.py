@@ -21,6 +21,10 @@ def kernel(x, *outs):
     raise AssertionError("a mistake is found before work starts")
 
 
+def one_array(x):
+    raise AssertionError("a mistake is found before work starts")
+
+
 def open_for_reading():
     with tempfile.NamedTemporaryFile() as file:
         os.truncate(file.name, 80)
@@ -76,8 +80,8 @@ MISTAKES = {
     "shapes that differ": (
         lambda: sharedmem.evaluate("a + b", a=SHARED, b=np.ones((3, 9))),
         ValueError,
-        "the shapes (10,), (3, 9) of the inputs (and of out) cannot be broadcast together: "
-        "compared from the last axis, lengths must be equal or 1",
+        "the shapes (10,), (3, 9) cannot be broadcast together: compared from the last axis, "
+        "lengths must be equal or 1",
     ),
     "chunks of one's own": (
         lambda: POOL.map_chunks(kernel, SHARED, chunks=[slice(0, 5)]),
@@ -103,14 +107,16 @@ MISTAKES = {
     "ufunc for a reduction": (
         lambda: sharedmem.reduce(np.add, SHARED),
         TypeError,
-        "the first argument of reduce must be a sharedmem.Reduction, and the second the array; got "
+        "the first argument of reduce must be a sharedmem.Reduction or a mapping of them, and the "
+        "second the array; got "
         "the ufunc <ufunc 'add'>. Make a Reduction(chunk, combine) from two functions; instead of "
         "a ufunc, use its function, such as sharedmem.sum for numpy.add",
     ),
     "array before the reduction": (
         lambda: sharedmem.reduce(SHARED, sharedmem.Reduction(chunk=max, combine=max)),
         TypeError,
-        "the first argument of reduce must be a sharedmem.Reduction, and the second the array; got "
+        "the first argument of reduce must be a sharedmem.Reduction or a mapping of them, and the "
+        "second the array; got "
         "an array of shape (10,). Make a Reduction(chunk, combine) from two functions; instead of "
         "a ufunc, use its function, such as sharedmem.sum for numpy.add",
     ),
@@ -118,8 +124,25 @@ MISTAKES = {
         lambda: POOL.reduce(sharedmem.Reduction(chunk=max, combine=max), SHARED, SHARED),
         TypeError,
         "axis must be an integer, a tuple of integers, or None, got an array of shape (10,); "
-        "reduce takes one array: for several, see sharedmem.average, dot, and evaluate, or give a "
-        "structured array with a field for each",
+        "several arrays are given as a tuple, reduce(reduction, (x, w))",
+    ),
+    "arrays for a reduction of one": (
+        lambda: sharedmem.reduce(sharedmem.Reduction(one_array, max), (SHARED, SHARED)),
+        TypeError,
+        "the reduction's one_array(x) would be called with 2 arrays: it must take a piece of each "
+        "array that is reduced; several arrays are given as a tuple, reduce(reduction, (x, w))",
+    ),
+    "no reduction in a mapping": (
+        lambda: sharedmem.reduce({"total": np.add}, SHARED),
+        TypeError,
+        "the mapping of reductions has none under 'total'; got the ufunc <ufunc 'add'>. Make a "
+        "Reduction(chunk, combine) from two functions; instead of a ufunc, use its function, such "
+        "as sharedmem.sum for numpy.add",
+    ),
+    "no reductions": (
+        lambda: sharedmem.reduce({}, SHARED),
+        ValueError,
+        "the mapping of reductions is empty: give at least one, such as {'rms': reduction}",
     ),
     "array of objects": (
         lambda: sharedmem.array([None, 1]),

@@ -107,8 +107,9 @@ class Lines:
 
     def chunks(self, index: int) -> list[Array]:
         """Return a chunk of each array, as :meth:`chunk` does."""
-        parts = [view[self.grid[index]] for view in (self.view, *self.others)]
-        return [part.reshape(self._lengths(part.shape)) for part in parts]
+        first = self.chunk(index)
+        others = [view[self.grid[index]].reshape(first.shape) for view in self.others]
+        return [first, *others]
 
     def place(self, index: int) -> tuple[int, tuple[Any, ...]]:
         """Return the number of a chunk along its lines, and the region of these in `kept_shape`."""
@@ -150,11 +151,12 @@ def as_lines(a: Array, axes: frozenset[int], *others: Array) -> Lines:
     Several arrays are viewed in the order of :func:`order_of` them.
     """
     arrays = (a, *others)
-    order = order_of(arrays).strides if others else a.strides
+    order, itemsize = a.strides, a.itemsize
+    if others:
+        order, itemsize = order_of(arrays).strides, max(x.itemsize for x in arrays)
     if min(order, default=0) < 0:
         forward = tuple(slice(None, None, -1 if stride < 0 else 1) for stride in order)
         arrays = tuple(x[forward] for x in arrays)
-    itemsize = max(x.itemsize for x in arrays) if others else a.itemsize
     walked = [x.strides for x in arrays] if others else ()
     shape, steps, n_outer, n_reduced, grid = layout(a.shape, order, itemsize, axes, *walked)
     view, *views = map(as_strided, arrays, itertools.repeat(shape), steps)

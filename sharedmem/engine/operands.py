@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Sequence
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -65,8 +66,9 @@ def as_arrays(a: Any) -> tuple[Array, ...]:
 
     A tuple of numbers, and each list, is one array_like.
     """
-    is_several = isinstance(a, tuple) and any(getattr(part, "ndim", 0) for part in a)
-    return tuple(map(as_array, a if is_several else (a,)))
+    if isinstance(a, tuple) and any(getattr(part, "ndim", 0) for part in a):
+        return tuple(map(as_array, a))
+    return (as_array(a),)
 
 
 def as_operand(a: Any) -> Array:
@@ -234,14 +236,22 @@ def check_reduction(reduction: Any, n_arrays: int, rule: str) -> None:
             f"{rule}; got {given}. Make a Reduction(chunk, combine) from two functions; instead of "
             "a ufunc, use its function, such as sharedmem.sum for numpy.add"
         )
+    function = getattr(reduction.chunk, "py_func", reduction.chunk)
+    # A signature takes as long as a small reduction: it is not looked at where none is needed.
+    if isinstance(function, FunctionType):
+        most = function.__code__.co_argcount
+        if most - len(function.__defaults__ or ()) <= n_arrays <= most:
+            return
+    elif n_arrays == 1:  # as of the package's own, which are partial
+        return
     try:
-        signature = inspect.signature(getattr(reduction.chunk, "py_func", reduction.chunk))
+        signature = inspect.signature(function)
     except (TypeError, ValueError):  # as of some functions written in C
         return
     try:
         signature.bind(*[None] * n_arrays)
     except TypeError:
-        name = getattr(reduction.chunk, "__name__", "chunk")
+        name = getattr(function, "__name__", "chunk")
         raise TypeError(
             f"the reduction's {name}{signature} would be called with {n_arrays} "
             f"array{'s'[: n_arrays > 1]}: it must take a piece of each array that is reduced; "

@@ -103,29 +103,25 @@ def reduce_array(
     >>> found["negative"], found["largest"]
     (array([0, 0]), array([3., 4.]))
     """
-    is_mapping = isinstance(reduction, Mapping)
-    named = {**reduction} if isinstance(reduction, Mapping) else {"": reduction}
     arrays = as_arrays(a)
-    _check(named, is_mapping, axis, len(arrays))
-    results = _reduce_all(runner, [*named.values()], broadcast_together(arrays), axis, keepdims)
-    return dict(zip(named, results, strict=True)) if is_mapping else results[0]
-
-
-def _check(named: Mapping[Any, Any], is_mapping: bool, axis: Any, n_arrays: int) -> None:
-    """Raise if an argument has not the type that `reduce` takes."""
-    if not named:
+    check_axis(axis)
+    if not isinstance(reduction, Mapping):
+        check_reduction(reduction, len(arrays), _RULE)
+        return _reduce_all(runner, [reduction], arrays, axis, keepdims)[0]
+    if not reduction:
         raise ValueError(
             "the mapping of reductions is empty: give at least one, such as {'rms': reduction}"
         )
-    rule = (
-        "the first argument of reduce must be a sharedmem.Reduction or a mapping of them, and the "
-        "second the array"
-    )
-    for name, reduction in named.items():
-        if is_mapping:
-            rule = f"the mapping of reductions has none under {name!r}"
-        check_reduction(reduction, n_arrays, rule)
-    check_axis(axis)
+    for name, one in reduction.items():
+        check_reduction(one, len(arrays), f"the mapping of reductions has none under {name!r}")
+    results = _reduce_all(runner, [*reduction.values()], arrays, axis, keepdims)
+    return dict(zip(reduction, results, strict=True))
+
+
+_RULE = (
+    "the first argument of reduce must be a sharedmem.Reduction or a mapping of them, and the "
+    "second the array"
+)
 
 
 def _reduce_all(
@@ -136,20 +132,19 @@ def _reduce_all(
     keepdims: bool,
 ) -> list[Any]:
     """Return the results of reductions of the same arrays, which are read once."""
-    are_of_lines = all(isinstance(reduction, LineReduction) for reduction in reductions)
-    if runner.sees(*arrays) or any(map(is_store, arrays)):
-        stream, _, arrays, _ = runner.stored(arrays, holds_gil=not are_of_lines)
-        requests = [Request(reduction, arrays, axis, keepdims) for reduction in reductions]
+    arrays = broadcast_together(arrays)
+    users = [one.chunk for one in reductions if not isinstance(one, LineReduction)]
+    is_stored = runner.sees(*arrays) or any(map(is_store, arrays))
+    if is_stored:
+        stream, _, arrays, _ = runner.stored(arrays, holds_gil=bool(users))
+    a = arrays if len(arrays) > 1 else arrays[0]
+    requests = [Request(one, a, axis, keepdims) for one in reductions]
+    if is_stored:
         return reduce_stores(stream, requests)
     # For several lines a user's kernel is called in a loop of Python, which holds the GIL.
-    is_one_line = axis is None or arrays[0].ndim <= 1
-    is_free = all(
-        isinstance(reduction, LineReduction) or (is_one_line and releases_gil(reduction.chunk))
-        for reduction in reductions
-    )
-    nbytes = sum(a.nbytes for a in arrays)
+    is_free = not users or ((axis is None or arrays[0].ndim <= 1) and all(map(releases_gil, users)))
+    nbytes = sum([a.nbytes for a in arrays])
     run, n_workers = runner.run(nbytes) if is_free else runner.map, runner.n_workers
-    requests = [Request(reduction, arrays, axis, keepdims) for reduction in reductions]
     if len(requests) > 1:
         return reduce_together(run, requests, n_workers)
     share = runner.share(nbytes)

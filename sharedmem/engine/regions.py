@@ -148,6 +148,8 @@ def broadcast(a: Any, shape: tuple[int, ...]) -> Any:
 
 def broadcast_together(arrays: Sequence[Any]) -> tuple[Any, ...]:
     """Return arrays, broadcast against each other; raise ValueError if their shapes differ."""
+    if len(arrays) == 1:
+        return tuple(arrays)
     shape = common_shape([tuple(a.shape) for a in arrays])
     return tuple(a if a.shape == shape else broadcast(a, shape) for a in arrays)
 

@@ -38,7 +38,10 @@ MEMORY_SHARE = 0.5
 ROUNDS, QUICK_ROUNDS = 5, 3
 # Seconds; a contender whose turn takes longer runs once, and a row stops after three rounds.
 SLOW, QUICK_SLOW = 3.0, 1.0
-PEERS = "numpy numba numexpr Bottleneck blosc2 dask joblib mpire pymp-pypi scikit-learn scipy"
+PEERS = (
+    "numpy numba numexpr Bottleneck blosc2 dask flox joblib mpire pandas polars pymp-pypi "
+    "scikit-learn scipy"
+)
 # What a measured time depends on: the package, the rows, and how they are timed.
 TIMED = (
     "../sharedmem", "../kernels", "rows", "programs",

@@ -93,6 +93,10 @@ FAMILIES = {
         ("histogram-edges", "bincount"),
         {"*-bins": "", "histogram*": "read", "bincount*": "read", "clip*": "copy"}, True,
     ),
+    "groups": Family(
+        "Groups", "Of 1e8 float64, with labels of 8 bytes. The loop's sums are not compensated.",
+        ("mean-1000",), {"median": "", "*": "read of two"}, True,
+    ),
     "random_fill": Family(
         "Random numbers", "Into an existing array, if NumPy supports it.", ("normal",),
         {"*-f4": "", "*": "write"}, True,

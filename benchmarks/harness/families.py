@@ -79,6 +79,11 @@ FAMILIES = {
         {"*f4*": "", "exp*": "add", "compare*": "read of two", "add*": "copy", "sqrt*": "change"},
         True,
     ),
+    "one_pass": Family(
+        "Several results in one pass", "Each contender as its users write it: sums of the prange "
+        "loops have fast-math and are not compensated.", ("means",), {"[mcs]*": "read of two"},
+        True,
+    ),
     "scans": Family(
         "Cumulative functions", "Into an existing array, except diff.", ("cumsum-8MiB",),
         {"diff": "", "*": "copy"}, True,

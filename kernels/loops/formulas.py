@@ -40,7 +40,7 @@ class Formula:
     is_lasting: bool
 
 
-class Computed(NamedTuple):
+class Elements(NamedTuple):
     """Elements that a formula computes.
 
     Attributes

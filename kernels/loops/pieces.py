@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike
 
 from sharedmem.kernels import machine_code
 from sharedmem.kernels.loops.columns import emit_columns
-from sharedmem.kernels.loops.formulas import Computed, Formula
+from sharedmem.kernels.loops.formulas import Elements, Formula
 from sharedmem.kernels.loops.lanes import LANES
 from sharedmem.kernels.loops.layout import Array, address_of, as_numbers, is_whole, strided
 from sharedmem.kernels.loops.lines import N_WORDS, WIDTH, Family, Form, emit_fold
@@ -150,7 +150,7 @@ def finish_lines(spec: KernelSpec, x: Array, share: Share | None = None) -> Arra
 
 def reduce_together(
     specs: Sequence[KernelSpec],
-    values: Sequence[Computed | Array],
+    values: Sequence[Elements | Array],
     shape: tuple[int, int, int],
     share: Share | None = None,
 ) -> list[Array]:
@@ -159,7 +159,7 @@ def reduce_together(
     Parameters
     ----------
     specs : sequence of KernelSpec
-    values : sequence of Computed or ndarray
+    values : sequence of Elements or ndarray
         The elements that each of them reduces. All arrays that are read have as many elements, are
         C-contiguous, and of dtypes that kernels take as they are.
     shape : tuple of int
@@ -177,7 +177,7 @@ def reduce_together(
     forms, words, kept = [], [], []
     for spec, value in zip(specs, values, strict=True):
         state, out, ends = _room(spec, n_outer * n_inner, cut, finishes=True)
-        if isinstance(value, Computed):
+        if isinstance(value, Elements):
             formula, dtype = value.formula, value.formula.dtype
             x = np.array([address_of(array) for array in value.arrays], np.uintp)
         else:

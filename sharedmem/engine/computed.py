@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.engine.line_view import Lines, layout
-from sharedmem.engine.operands import common_shape, result_axes
+from sharedmem.engine.operands import common_shape, is_plain, result_axes
+from sharedmem.kernels.loops.formulas import Elements
 
 Array = NDArray[Any]
 Region = tuple[slice, ...]
@@ -28,6 +29,10 @@ class Elementwise(Protocol):
 
     def fill(self, operands: Sequence[Array], out: Array) -> None:
         """Compute all of `out`, from operands of its shape."""
+        ...
+
+    def in_registers(self, operands: Sequence[Array]) -> Elements | None:
+        """Return what kernels compute of contiguous operands of one shape, if they can."""
         ...
 
 
@@ -98,6 +103,13 @@ class Computed:
         out = out.transpose(np.argsort(self.order))
         self.function.fill(self.operands, out)
         return out
+
+    def elements(self) -> Elements | None:
+        """Return the elements in their order in memory, if kernels can compute them."""
+        operands = [x.transpose(self.order) for x in self.operands]
+        if not all(map(is_plain, operands)):
+            return None
+        return self.function.in_registers(operands)
 
     def lines(self, axes: frozenset[int]) -> Lines:
         """Return the array, which is not empty, as lines along the reduced `axes`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,13 +16,20 @@ from sharedmem.arrays.chunks import chunks
 from sharedmem.engine.computed import Computed, Elementwise
 from sharedmem.engine.line_view import Lines
 from sharedmem.engine.operands import common_shape, is_store
-from sharedmem.engine.reduce import Axis, Request, State, map_parts, reduce_lines, restore
+from sharedmem.engine.reduce import (
+    Axis,
+    Request,
+    State,
+    map_parts,
+    reduce_lines,
+    restore,
+)
 from sharedmem.engine.reduce_stored import reduce_stores
 from sharedmem.engine.regions import Derived, broadcast
-from sharedmem.engine.runners import ArrayRunner, Run
+from sharedmem.engine.runners import ArrayRunner
 from sharedmem.kernels.loops.lanes import LANES
 from sharedmem.kernels.loops.lines import WIDTH
-from sharedmem.kernels.loops.pieces import AREA, piece_length
+from sharedmem.kernels.loops.pieces import AREA, piece_length, reduce_together
 from sharedmem.kernels.machine_code import alone
 from sharedmem.kernels.reduction import LineReduction, Reduction
 from sharedmem.machine.tuning import tuning
@@ -67,19 +74,29 @@ def reduce_computed(runner: ArrayRunner, requests: Sequence[Request]) -> list[An
     """
     results: list[Any] = [None] * len(requests)
     together: dict[Any, list[int]] = {}
-    for at, (reduction, a, axis, _) in enumerate(requests):
-        key: Any = a.shape
-        if isinstance(a, Computed):
-            axes = _axes(a, axis)
-            key = (a.shape, a.order, axes) if _has_pieces(reduction, a.lines(axes)) else at
-        together.setdefault(key, []).append(at)
-    for places in together.values():
-        some = [requests[at] for at in places]
-        is_stored = isinstance(some[0].a, Derived)
-        found = (_reduce_stored if is_stored else _reduce_together)(runner, some)
+    for at, request in enumerate(requests):
+        way, key = _way(request)
+        together.setdefault((way, at if key is None else key), []).append(at)
+    for (way, _), places in together.items():
+        found = way(runner, [requests[at] for at in places])
         for at, result in zip(places, found, strict=True):
             results[at] = result
     return results
+
+
+Way = Callable[[ArrayRunner, Sequence[Request]], list[Any]]
+
+
+def _way(request: Request) -> tuple[Way, Any]:
+    """Return how a request is computed, and a key: those with the same one share a pass."""
+    reduction, a, axis, _ = request
+    if isinstance(a, Derived):
+        return _reduce_stored, a.shape
+    axes = _axes(a, axis)
+    if not _has_pieces(reduction, a.lines(axes)):
+        return _reduce_chunks, None
+    is_fused = getattr(reduction, "spec", None) is not None and a.elements() is not None
+    return _reduce_in_registers if is_fused else _reduce_tiles, (a.shape, a.order, axes)
 
 
 def _axes(a: Computed, axis: Axis) -> frozenset[int]:
@@ -93,18 +110,31 @@ def _reduce_stored(runner: ArrayRunner, requests: Sequence[Request]) -> list[Any
     return reduce_stores(stream, sent)
 
 
-def _reduce_together(runner: ArrayRunner, requests: Sequence[Request]) -> list[Any]:
-    """Return the results of requests for the same axes."""
-    axes = _axes(requests[0].a, requests[0].axis)
-    lines = [request.a.lines(axes) for request in requests]
-    run = runner.run(max(request.a.nbytes for request in requests))
-    if _has_pieces(requests[0].reduction, lines[0]):
-        values = _reduce_tiles(run, requests, lines, tuning.tasks_per_worker * runner.n_workers)
-    else:
-        pairs = zip(requests, lines, strict=True)
-        values = [reduce_lines(run, one.reduction, of, len(of.grid)) for one, of in pairs]
+def _reduce_chunks(runner: ArrayRunner, requests: Sequence[Request]) -> list[Any]:
+    """Return the result of a request, from chunks like those of an array in memory."""
+    (request,) = requests
+    lines, run = _lines(request), runner.run(request.a.nbytes)
+    return _restored(requests, [reduce_lines(run, request.reduction, lines, len(lines.grid))])
+
+
+def _reduce_in_registers(runner: ArrayRunner, requests: Sequence[Request]) -> list[Any]:
+    """Return the results of kernels that compute the elements in registers."""
+    lines = _lines(requests[0])
+    specs: Any = [request.reduction.spec(lines.length) for request in requests]  # type: ignore[attr-defined]
+    elements: Any = [request.a.elements() for request in requests]
+    share = runner.share(max(request.a.nbytes for request in requests))
+    return _restored(requests, reduce_together(specs, elements, lines.lengths, share))
+
+
+def _lines(request: Request) -> Lines:
+    lines: Lines = request.a.lines(_axes(request.a, request.axis))
+    return lines
+
+
+def _restored(requests: Sequence[Request], values: Sequence[Any]) -> list[Any]:
+    """Return results with the axes of the arrays."""
     return [
-        map_parts(lambda part, one=one: restore(part, one.a, axes, one.keepdims), value)
+        map_parts(lambda part, one=one: restore(part, one.a, _axes(*one[1:3]), one.keepdims), value)
         for one, value in zip(requests, values, strict=True)
     ]
 
@@ -151,10 +181,9 @@ def _steps(n: int, step: int) -> Iterator[slice]:
     return (slice(start, min(start + step, n)) for start in range(0, n, step))
 
 
-def _reduce_tiles(
-    run: Run, requests: Sequence[Request], lines: Sequence[Lines], n_tasks: int
-) -> list[Any]:
-    """Return the results of lines, of shape (n_outer, n_inner, ...), in the pieces of kernels."""
+def _reduce_tiles(runner: ArrayRunner, requests: Sequence[Request]) -> list[Any]:
+    """Return the results of pieces like those of kernels, computed in tiles."""
+    lines = [*map(_lines, requests)]
     n_outer, n, n_inner = lines[0].lengths
     tiles = _tiles(n_outer, n, n_inner)
     n_pieces = tiles[-1].pieces.stop
@@ -175,11 +204,12 @@ def _reduce_tiles(
             for request, state in zip(requests, states, strict=True):
                 _reduce_tile(request.reduction, values[request.a], tile, state)
 
-    run(reduce_some, [task[0] for task in chunks(len(tiles), n=max(1, n_tasks))])
-    return [
-        request.reduction.finalize(_fold(request.reduction, state))
-        for request, state in zip(requests, states, strict=True)
-    ]
+    run = runner.run(max(request.a.nbytes for request in requests))
+    tasks = chunks(len(tiles), n=max(1, tuning.tasks_per_worker * runner.n_workers))
+    run(reduce_some, [task[0] for task in tasks])
+    pairs = zip(requests, states, strict=True)
+    values = [one.reduction.finalize(_fold(one.reduction, state)) for one, state in pairs]
+    return _restored(requests, values)
 
 
 def _compute(lines: Lines, tile: _Tile, room: Array) -> Array:

@@ -14,9 +14,10 @@ from sharedmem.arrays.chunks import chunks
 from sharedmem.engine.line_view import memory_order
 from sharedmem.engine.operands import common_shape, is_store
 from sharedmem.expressions.binding import Computation, bind
-from sharedmem.expressions.fusion import fuse
+from sharedmem.expressions.fusion import fuse, fuse_values
 from sharedmem.expressions.kernel import Kernel
 from sharedmem.expressions.language import Operand, Steps, Written, names_in
+from sharedmem.kernels.loops.formulas import Elements
 from sharedmem.kernels.machine_code import Share
 from sharedmem.machine.tuning import tuning
 
@@ -76,6 +77,7 @@ class Expression:
         self.__name__, self.nin = self.text, len(self.dtypes)
         self.compute = Computation(self.steps)
         self._kernel: Any = _UNKNOWN
+        self._formula: Any = _UNKNOWN
         self._dtype: Any = None
 
     @property
@@ -121,6 +123,12 @@ class Expression:
         kernel = self.kernel
         if kernel is None or kernel.compute_whole(operands, out, out.size) is None:
             self._compute_pieces(operands, out)
+
+    def in_registers(self, operands: Sequence[Array]) -> Elements | None:
+        """Return what kernels compute of contiguous operands of one shape, if they can."""
+        if self._formula is _UNKNOWN:
+            self._formula = fuse_values(self.steps, self.dtypes, self.scalars)
+        return None if self._formula is None else self._formula.of(operands)
 
     def _compute_pieces(self, operands: Sequence[Array], out: Array) -> None:
         axes = memory_order(out.strides)

@@ -28,7 +28,7 @@ from sharedmem.expressions.strips import (
     Stage,
     write_kernel,
 )
-from sharedmem.kernels.loops.formulas import Computed, Formula
+from sharedmem.kernels.loops.formulas import Elements, Formula
 from sharedmem.kernels.machine_code import assemble
 from sharedmem.machine.fork_locks import new_lock
 
@@ -115,9 +115,9 @@ class Values(NamedTuple):
     formula: Formula
     numbers: Sequence[Any]
 
-    def of(self, operands: Sequence[Any]) -> Computed:
+    def of(self, operands: Sequence[Any]) -> Elements:
         """Return the elements for operands of one shape, C-contiguous, aligned, and native."""
-        return Computed(self.formula, [*operands, *self.numbers])
+        return Elements(self.formula, [*operands, *self.numbers])
 
 
 def fuse_values(

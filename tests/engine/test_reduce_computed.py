@@ -34,6 +34,10 @@ class Product:
         """Compute all of `out`."""
         np.multiply(*operands, out=out)
 
+    def in_registers(self, operands):
+        """Return None: NumPy computes it."""
+        return
+
 
 @functools.cache
 def reductions_of(dtype):

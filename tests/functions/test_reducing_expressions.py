@@ -35,6 +35,14 @@ def value_of(call, *args, **options):
         return type(error)
 
 
+def with_one_nan(result):
+    """Return a result whose NaN all have the same bits: their signs are undefined."""
+    result = np.array(result)
+    if result.dtype.kind in "fc":
+        result[np.isnan(result)] = np.nan
+    return result
+
+
 def text_of(name, part, **options):
     return f"{name}({', '.join([part, *(f'{key}={value}' for key, value in options.items())])})"
 
@@ -75,7 +83,7 @@ def test_results_are_those_of_the_functions_and_of_numpy(pieces, call):
     if isinstance(expected, type):
         assert issubclass(result, expected)
         return
-    assert same_bits([result, expected]) or not np.size(whole)  # where NaN has any sign
+    assert same_bits([*map(with_one_nan, (result, expected))])
     by_numpy = value_of(getattr(np, name), np.asarray(whole), **options)
     assert_like(result, by_numpy)
     assert isinstance(result, np.ndarray) is isinstance(by_numpy, np.ndarray)
@@ -123,6 +131,7 @@ def test_parts_are_computed_once(monkeypatch):
         compute(self, operands, out)
 
     monkeypatch.setattr(expressions.Expression, "fill", fill)
+    monkeypatch.setattr(expressions.Expression, "in_registers", lambda *_: None)
     means = {"su": "std(u*v)", "mu": "mean(u*v)", "z": "(mean(u*v) - mean(u)) / std(u*v)"}
     results = sharedmem.evaluate(means, u=A, v=A.T.copy().T + 1)
     assert list(results) == ["su", "mu", "z"]

@@ -52,7 +52,7 @@ axes/sum-columns axes/sum-tall-short elementwise/exp* elementwise/sqrt* elementw
 scans/cumsum* orders random_fill/normal random_fill/integers random_fill/permutation
 selection/histogram-?MiB selection/bincount selection/nonzero selection/take
 groups/mean-1000 groups/several
-files/sum files/expression files/zarr*
+one_pass files/sum files/expression files/zarr*
 cluster/tasks-100 cluster/histogram cluster/stencil
 """
 

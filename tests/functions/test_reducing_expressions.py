@@ -85,7 +85,9 @@ def test_results_are_those_of_the_functions_and_of_numpy(pieces, call):
         return
     assert same_bits([*map(with_one_nan, (result, expected))])
     by_numpy = value_of(getattr(np, name), np.asarray(whole), **options)
-    assert_like(result, by_numpy)
+    # Where a complex product overflows, the order of its factors counts.
+    if not (name.endswith("prod") and np.iscomplexobj(by_numpy)) or np.all(np.isfinite(by_numpy)):
+        assert_like(result, by_numpy)
     assert isinstance(result, np.ndarray) is isinstance(by_numpy, np.ndarray)
 
 

@@ -121,6 +121,35 @@ def _combine(a: State, b: State, find: Callable[..., Any]) -> State:
     return np.where(is_later, b[0], a[0]), places, a[2] + b[2]
 
 
+# Elements of chunks in any order, with their numbers.
+NUMBERED = "value", "number"
+
+
+@lru_cache
+def by_number(plain: LineReduction) -> LineReduction:
+    """Return the number of the element that `plain` finds, of structured elements with numbers.
+
+    Of equal ones it is that with the least number.
+    """
+
+    def chunk(x: Array) -> State:
+        values, places, _, *is_nan = plain.chunk(x[NUMBERED[0]])
+        numbers = np.take_along_axis(x[NUMBERED[1]], places[:, None], axis=1)[:, 0]
+        return values, numbers, np.ones(places.shape, np.intp), *is_nan
+
+    def combine(a: State, b: State) -> State:
+        # Places of elements are those in the pair: 0, and 1.
+        zeros = np.zeros(a[1].shape, np.intp)
+        first, second = ((one[0], zeros, *one[2:]) for one in (a, b))
+        _, is_later, _, *is_nan = plain.combine(first, second)
+        _, is_no_earlier, *_ = plain.combine(second, first)
+        is_tie = (is_later == 0) & (is_no_earlier == 0)
+        numbers = np.where(is_tie, np.minimum(a[1], b[1]), np.where(is_later == 1, b[1], a[1]))
+        return np.where(is_later == 1, b[0], a[0]), numbers, a[2], *is_nan
+
+    return LineReduction(chunk, combine, plain.finalize)
+
+
 def _nan_reduction(plain: LineReduction, dtype: np.dtype[Any], worst: float) -> LineReduction:
     """Return the reduction of the elements that are not NaN; its state has where all are NaN."""
     substitute = complex(worst, worst) if dtype.kind == "c" else worst

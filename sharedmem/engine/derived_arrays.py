@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from sharedmem.arrays.conversion import as_ndarray
 from sharedmem.engine.operands import is_store
-from sharedmem.engine.regions import Derived, broadcast
+from sharedmem.engine.regions import Derived, Region, broadcast
 
 Array = NDArray[Any]
 
@@ -45,6 +46,26 @@ def squares(a: Any, mean: Array) -> Any:
 def _squares(values: Array, mean: Array) -> Any:
     deviations = values - mean
     return (deviations * deviations.conj()).real
+
+
+class Numbered(Derived):
+    """Elements of an array with their numbers in C order, in fields of these names."""
+
+    @classmethod
+    def of(cls, a: Any, value: str, number: str) -> Numbered:
+        """Return the elements of `a`, numbered."""
+        return cls(np.asarray, (a,), a.shape, np.dtype([(value, a.dtype), (number, np.intp)]))
+
+    def computed(self, region: Region, values: Sequence[Array]) -> Array:
+        """Return a region, given the values of its elements."""
+        pairs = zip(region, self.shape, strict=True)
+        starts = [part.indices(n)[0] for part, n in pairs]
+        places = np.ogrid[tuple(map(slice, starts, np.add(starts, values[0].shape)))]
+        numbered = np.empty(values[0].shape, self.dtype)
+        value, number = self.dtype.names or ()
+        numbered[value] = values[0]
+        numbered[number] = np.ravel_multi_index(places, self.shape)
+        return numbered
 
 
 def as_mask(where: Any, shape: tuple[int, ...]) -> Any:

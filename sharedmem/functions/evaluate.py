@@ -90,9 +90,10 @@ def evaluate(
 
     A reduction has the same bits as the function of that name of the array that its argument would
     be: ``sum(a * b)`` those of ``sharedmem.sum(sharedmem.evaluate("a * b", ...))``, for any number
-    of workers. All reductions whose arguments contain no others are computed in one pass over the
-    arrays, those of their results in a second one, and so on: ``sum((a - mean(a))**2)`` reads `a`
-    twice. Write ``var(a)`` where one pass is enough.
+    of workers. All reductions whose arguments contain no others are computed in one pass over
+    arrays in files; in memory there is one for those over the same axes, and one for each of
+    ``argmin``, ``argmax``, and types without a kernel. What needs their results is a pass of its
+    own: ``sum((a - mean(a))**2)`` reads `a` twice. Write ``var(a)`` where one pass is enough.
 
     There are no warnings: division by zero and overflow give the values that NumPy gives.
 

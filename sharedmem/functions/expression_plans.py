@@ -133,8 +133,7 @@ class _Pending(NamedTuple):
 
     def request(self) -> Request:
         """Return what kernels have to do."""
-        reduction = self.rule.reduction(self.a, self.result, self.options)
-        return Request(reduction, self.a, self.options.axis, self.options.keepdims)
+        return self.rule.request(self.a, self.result, self.options)
 
     def finished(self, value: Any) -> Any:
         """Return the result, from that of kernels."""
@@ -190,4 +189,4 @@ def _covers(step: Reduce, result: Any, a: Computed | Derived) -> bool:
     if result is None or "arg" not in step.function:
         return result is not None
     # Positions among all elements are counted in C order.
-    return isinstance(a, Computed) and (step.axis is not None or a.order == (*range(a.ndim),))
+    return step.axis is not None or isinstance(a, Derived) or a.order == (*range(a.ndim),)

@@ -13,15 +13,15 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from sharedmem.arrays.conversion import has_rules
-from sharedmem.engine.derived_arrays import masked
-from sharedmem.engine.operands import PLAIN, as_array, as_operand, check_disk, in_memory
+from sharedmem.engine.derived_arrays import Numbered, masked
+from sharedmem.engine.operands import PLAIN, as_array, as_operand, check_disk, in_memory, is_store
 from sharedmem.engine.plans import NumberPlan
-from sharedmem.engine.reduce import Axis
+from sharedmem.engine.reduce import Axis, Request
 from sharedmem.errors import warn_caller
 from sharedmem.functions.chunkwise import any_chunk, reduce, threads_of_caller
 from sharedmem.functions.nonfinite import warn_nonfinite
 from sharedmem.functions.outputs import check_out, fits, kept_shape, line_length, store
-from sharedmem.kernels import counts, products
+from sharedmem.kernels import arg_extrema, counts, products
 from sharedmem.kernels.reduction import LineReduction
 
 DType = np.dtype[Any]
@@ -203,9 +203,13 @@ class Rule:
 
     def value(self, a: Any, result: DType, options: Options) -> Any:
         """Return the value of a call that kernels compute, in the dtype `result`."""
-        reduction = self.reduction(a, result, options)
-        value = reduce(reduction, a, options.axis, keepdims=options.keepdims)
+        value = reduce(*self.request(a, result, options))
         return self.finished(value, a, result, options)
+
+    def request(self, a: Any, result: DType, options: Options) -> Request:
+        """Return how an array is reduced, without a mask or `initial`."""
+        reduction = self.reduction(a, result, options)
+        return Request(reduction, a, options.axis, options.keepdims)
 
     def reduction(self, a: Any, result: DType, options: Options) -> LineReduction:
         """Return what reduces arrays of this shape and dtype, without a mask or `initial`."""
@@ -362,28 +366,26 @@ class Position(Rule):
         """Return None: indices count in C order."""
         return None
 
-    def covers(self, a: Any, result: DType, options: Options) -> bool:
-        """Return whether kernels compute this: of arrays in memory only."""
-        return isinstance(a, np.ndarray) and super().covers(a, result, options)
-
-    def value(self, a: Any, result: DType, options: Options) -> Any:
-        """Return indices along the axis, or in C order; raise where all elements are NaN."""
-        line, axis = (a.reshape(-1), 0) if options.axis is None else (a, options.axis)
-        along = normalize_axis_index(operator.index(axis), line.ndim)  # type: ignore[arg-type]
-        if line.strides[along] < 0:  # reductions see elements in the order of memory
-            line = np.ascontiguousarray(line)
-        reduction = self.reduction(a, result, options)
-        value = reduce(reduction, line, along, keepdims=options.keepdims)
-        value = self.finished(value, a, result, options)
-        if options.axis is None and options.keepdims:
-            return np.reshape(value, (1,) * a.ndim)
-        return value
+    def request(self, a: Any, result: DType, options: Options) -> Request:
+        """Return how an array is reduced along an axis, or in C order."""
+        reduction, axis = self.reduction(a, result, options), options.axis
+        if isinstance(a, np.ndarray):
+            line, axis = (a.reshape(-1), 0) if axis is None else (a, axis)
+            along = normalize_axis_index(operator.index(axis), line.ndim)  # type: ignore[arg-type]
+            if line.strides[along] < 0:  # reductions see elements in the order of memory
+                line = np.ascontiguousarray(line)
+            return Request(reduction, line, along, options.keepdims)
+        if axis is None and is_store(a):
+            numbered = Numbered.of(a, *arg_extrema.NUMBERED)
+            return Request(arg_extrema.by_number(reduction), numbered, axis, options.keepdims)
+        return Request(reduction, a, axis, options.keepdims)
 
     def finished(self, value: Any, a: Any, result: DType, options: Options) -> Any:
         """Return indices; raise where all elements are NaN."""
-        if self.plain is None:
-            return value
-        value, is_nan = value
-        if np.any(is_nan):
-            raise ValueError("All-NaN slice encountered")
+        if self.plain is not None:
+            value, is_nan = value
+            if np.any(is_nan):
+                raise ValueError("All-NaN slice encountered")
+        if options.axis is None and options.keepdims:
+            return np.reshape(value, (1,) * a.ndim)
         return value

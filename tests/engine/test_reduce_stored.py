@@ -93,6 +93,23 @@ def test_functions_take_arrays_in_files(store, name):
         )
 
 
+@pytest.mark.parametrize("name", ["argmin", "argmax", "nanargmin", "nanargmax"])
+def test_positions_are_found_in_files(store, name):
+    function, by_numpy = getattr(sharedmem, name), getattr(np, name)
+    for axis in (None, 0, -1):
+        np.testing.assert_array_equal(function(store, axis=axis), by_numpy(VALUES, axis=axis))
+        expected = by_numpy(np.rint(VALUES * 2), axis=axis, keepdims=True)  # the first of many
+        result = sharedmem.evaluate(f"{name}(rint(a * 2), axis={axis}, keepdims=True)", a=store)
+        np.testing.assert_array_equal(result, expected)
+
+
+def test_a_file_of_nan_has_no_position(tmp_path):
+    with stored("h5py", np.full((30, 20), np.nan), tmp_path, (7, 7)) as array:
+        assert sharedmem.argmax(array) == 0
+        with pytest.raises(ValueError, match="All-NaN slice"):
+            sharedmem.nanargmin(array)
+
+
 def test_several_results_and_those_with_axes_of_their_own(store):
     edges = np.linspace(-1, 1, 6)
     with MapReduce(np=2) as pool:

@@ -53,15 +53,20 @@ class Plan:
     levels: tuple[Level, ...]
     results: tuple[Formula, ...]
 
-    def check_shapes(self, shapes: Mapping[str, Shape]) -> None:
-        """Refuse arrays whose shapes do not fit together, or lack an axis that is reduced."""
+    def check_shapes(self, shapes: Mapping[str, Shape]) -> list[Shape]:
+        """Return the shapes of results.
+
+        Refuse arrays whose shapes do not fit together, or lack an axis that is reduced.
+        """
         shapes = {**dict.fromkeys(CONSTANTS, ()), **shapes}
         for level in self.levels:
             for step, at in level.reductions:
                 shape = _common_shape(step.text, level.arguments[at], shapes)
                 shapes[step.text] = _reduced_shape(step, shape)
-        for text, formula in zip(self.texts, self.results, strict=True):
+        return [
             _common_shape(text, formula, shapes)
+            for text, formula in zip(self.texts, self.results, strict=True)
+        ]
 
 
 @functools.lru_cache(256)

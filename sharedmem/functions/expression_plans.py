@@ -58,11 +58,7 @@ class BoundPlan:
 
     def results(self, values: Values, out: Any) -> list[Any]:
         """Return the result of each expression; that of a single one in `out`, if it is given."""
-        if self._plan.levels:
-            values = {name: as_operand(value) for name, value in values.items()}
-        for at, level in enumerate(self._plan.levels):
-            arguments = self._first if at == 0 else _bound_all(level, values)
-            values = {**values, **_reduced(level, arguments, values)}
+        values = self._with_reductions(values)
         results: list[Any] = []
         for text, formula, known in self._results:
             if known is None and out is None and isinstance(formula[-1], Name):
@@ -75,6 +71,22 @@ class BoundPlan:
             else:
                 results.append(expression.number())
         return results
+
+    def unread(self, values: Values) -> Any:
+        """Return the result of the only expression: an array, or what is computed as it is read."""
+        values = self._with_reductions(values)
+        ((text, formula, known),) = self._results
+        expression, names = known or bound(text, formula, values)
+        return _argument(expression, [values[name] for name in names], is_only=True)
+
+    def _with_reductions(self, values: Values) -> Values:
+        """Return values by name, with the results of reductions."""
+        if self._plan.levels:
+            values = {name: as_operand(value) for name, value in values.items()}
+        for at, level in enumerate(self._plan.levels):
+            arguments = self._first if at == 0 else _bound_all(level, values)
+            values = {**values, **_reduced(level, arguments, values)}
+        return values
 
     def _needs_results(self, formula: Formula) -> bool:
         return not self._reduced.isdisjoint(names_in(formula))

@@ -35,13 +35,15 @@ class StoredArray(NamedTuple):
     Attributes
     ----------
     name : str
-        The file, and in brackets the name of its member.
+        The file, and in brackets the name of its member; or an expression.
     shape : tuple of int
     dtype : dtype
     load : callable
         ``load()`` returns the array: mapped, or read in chunks, except for members of .npz files.
     is_fragile : bool
         Whether a damaged file may crash its reader, which then needs a process of its own.
+    reads : (int, int), optional
+        Of an expression: bytes that are read before it can be computed, and in each pass.
     """
 
     name: str
@@ -49,6 +51,12 @@ class StoredArray(NamedTuple):
     dtype: np.dtype[Any]
     load: Callable[[], Any]
     is_fragile: bool = False
+    reads: tuple[int, int] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all elements in bytes."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
 class Skipped(NamedTuple):
@@ -81,24 +89,35 @@ def open_arrays(options: Namespace) -> list[StoredArray | Skipped]:
     UsageError
         If a file does not exist or cannot be read; the message names it.
     """
-    selected = [_split(file) for file in options.files]
-    if options.dtype is not None and all(path.suffix.lower() in _SUFFIXES for path, _ in selected):
-        raise UsageError("--dtype and --shape apply to raw files only")
     found: list[StoredArray | Skipped] = []
-    for path, member in selected:
-        try:
-            path.stat()  # which raises OSError if there is none
-            if not (path.is_file() or path.is_dir()):  # a pipe, whose reader might wait forever
-                raise ValueError("not a regular file")
-            own = [_checked(part) for part in _open(path, member, options)]
-        except OSError as error:
-            raise UsageError(f"{path}: {text_of(error)}") from error
-        except Exception as error:  # a damaged file may raise anything
-            own = [Skipped(str(path), text_of(error), is_fault=True)]
+    for _, parts in open_files(options.files, options):
+        own = [checked(part) for part in parts]
         if not any(isinstance(part, StoredArray) for part in own):
             own = [part._replace(is_fault=True) for part in own if isinstance(part, Skipped)]
         found += own
     return found
+
+
+def open_files(
+    files: Sequence[str], options: Namespace
+) -> list[tuple[Path, list[StoredArray | Skipped]]]:
+    """Return the path and the arrays of each file; see :func:`open_arrays`."""
+    selected = [_split(file) for file in files]
+    if options.dtype is not None and all(path.suffix.lower() in _SUFFIXES for path, _ in selected):
+        raise UsageError("--dtype and --shape apply to raw files only")
+    return [(path, _parts(path, member, options)) for path, member in selected]
+
+
+def _parts(path: Path, member: str | None, options: Namespace) -> list[StoredArray | Skipped]:
+    try:
+        path.stat()  # which raises OSError if there is none
+        if not (path.is_file() or path.is_dir()):  # a pipe, whose reader might wait forever
+            raise ValueError("not a regular file")
+        return [*_open(path, member, options)]
+    except OSError as error:
+        raise UsageError(f"{path}: {text_of(error)}") from error
+    except Exception as error:  # a damaged file may raise anything
+        return [Skipped(str(path), text_of(error), is_fault=True)]
 
 
 def text_of(error: Exception) -> str:
@@ -137,9 +156,13 @@ def choose(names: Sequence[str], member: str | None) -> list[str]:
         return list(names)
     chosen = [name for name in names if name == member or name.startswith(f"{member}/")]
     if not chosen:
-        shown = ", ".join([*names[:10], *["..."][: len(names) - 10]])
-        raise ValueError(f"contains no array {member}; it contains {shown}")
+        raise ValueError(f"contains no array {member}; it contains {listed(names)}")
     return chosen
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the first of some names, for a message."""
+    return ", ".join([*names[:10], *["..."][: len(names) - 10]])
 
 
 def _split(file: str) -> tuple[Path, str | None]:
@@ -153,7 +176,8 @@ def _split(file: str) -> tuple[Path, str | None]:
     return Path(file), None
 
 
-def _checked(array: StoredArray | Skipped) -> StoredArray | Skipped:
+def checked(array: StoredArray | Skipped) -> StoredArray | Skipped:
+    """Return an array of real numbers; leave out others."""
     if isinstance(array, Skipped) or array.dtype.kind in "biuf":
         return array
     reason = f"dtype {array.dtype} is not supported; statistics need real numbers"

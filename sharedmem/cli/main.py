@@ -89,7 +89,12 @@ def _print_stats(options: Namespace) -> int:
     check(options)
     from sharedmem.cli import report
 
-    parts = open_arrays(options)
+    if options.expr is None:
+        parts: Sequence[StoredArray | Skipped] = open_arrays(options)
+    else:
+        from sharedmem.cli.expressions import open_expressions
+
+        parts = open_expressions(options)
     if options.plot is not None and len(parts) > MAX_PANELS:
         raise UsageError(f"--plot draws at most {MAX_PANELS} arrays, got {len(parts)}")
     described, skipped = [], []
@@ -121,8 +126,12 @@ def _describe(pool: sharedmem.MapReduce, array: StoredArray, options: Namespace)
         one = np.zeros((1,) * len(array.shape), array.dtype)
         first = array._replace(shape=one.shape, load=lambda: one)
         statistics(pool, first, options)  # compiles before the fork
-        numbers = in_isolation(lambda: statistics(pool, array, options)[1:])  # but for the array
-        return Statistics(array, *numbers)
+
+        def numbers() -> Any:
+            with pool:  # which the parent has entered, and this process has not
+                return statistics(pool, array, options)[1:]  # but for the array
+
+        return Statistics(array, *in_isolation(numbers))
     except Exception as error:  # a damaged file may raise anything
         return Skipped(array.name, text_of(error), is_fault=True)
 

@@ -43,6 +43,13 @@ def parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="sharedmem", description=summary)
     parser.add_argument("--version", action="version", version=f"sharedmem {sharedmem.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_stats(commands)
+    commands.add_parser("info", help="describe the machine")
+    _add_warm(commands)
+    return parser
+
+
+def _add_stats(commands: Any) -> None:
     stats = commands.add_parser(
         "stats",
         help="describe arrays in files",
@@ -54,10 +61,16 @@ def parser() -> argparse.ArgumentParser:
     add = stats.add_argument
     add(
         "files", nargs="+", metavar="FILE",
-        help=".npy, .npz, .h5, .zarr, or raw; file.npz[name] selects a member",
+        help=".npy, .npz, .h5, .zarr, or raw; file.npz[member] selects a member, and with --expr "
+        "u=FILE gives its array the name u",
     )  # fmt: skip
     add("--dtype", type=_dtype, help="dtype of raw files, such as float32 or >i2")
     add("--shape", type=_shape, help="shape of raw files, such as 100,200 (default: one axis)")
+    add(
+        "--expr", action="append", metavar="EXPRESSION",
+        help="describe an expression of the arrays, such as 'sqrt(u*u + v*v)', which is computed "
+        "as they are read; may be given more than once",
+    )  # fmt: skip
     add("--axis", type=int, help="print statistics along this axis")
     add("--bins", type=_bins, help=f"number of histogram bins (default: {DEFAULT_BINS})")
     add(
@@ -71,7 +84,9 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     add("--json", action="store_true", help="print JSON")
     add("--plot", type=Path, metavar="PICTURE", help="also draw a picture")
-    commands.add_parser("info", help="describe the machine")
+
+
+def _add_warm(commands: Any) -> None:
     warm = commands.add_parser(
         "warm",
         help="compile functions ahead",
@@ -88,7 +103,6 @@ def parser() -> argparse.ArgumentParser:
         help=f"dtypes of arrays (default: {','.join(DEFAULT_DTYPES)})",
     )  # fmt: skip
     warm.add_argument("--workers", type=int, help="number of processes; 0: serial")
-    return parser
 
 
 def check_warm(options: argparse.Namespace, functions: Sequence[str]) -> None:

@@ -29,7 +29,7 @@ _EIGHTHS = "▏▎▍▌▋▊▉█"
 def as_text(found: Statistics) -> str:
     """Return the statistics of one array as text."""
     array = found.array
-    rows = [["shape", _shape(found)], ["dtype", f"{array.dtype}, {_in_bytes(found.nbytes)}"]]
+    rows = [["shape", _shape(found)], ["dtype", f"{array.dtype}, {_in_bytes(array.nbytes)}"]]
     lines = [array.name]
     if found.axis is None:
         values = map(_number, found.summary)
@@ -43,8 +43,8 @@ def as_text(found: Statistics) -> str:
 
 def throughput(described: Sequence[Statistics]) -> str:
     """Return the closing line."""
-    nbytes = sum(found.nbytes for found in described)
-    nbytes_read = sum(found.nbytes * found.passes for found in described)
+    nbytes = sum(found.nbytes_read(1) for found in described)
+    nbytes_read = sum(found.nbytes_read(found.passes) for found in described)
     seconds = sum(found.seconds for found in described)
     twice = " twice (once with --range LO HI)" if nbytes_read > nbytes else ""
     speed = nbytes_read / seconds / 1e9
@@ -61,7 +61,7 @@ def as_json(described: Sequence[Statistics], skipped: Sequence[Skipped] = ()) ->
             "name": found.array.name,
             "shape": found.array.shape,
             "dtype": str(found.array.dtype),
-            "nbytes": found.nbytes,
+            "nbytes": found.array.nbytes,
             "axis": found.axis,
             **{name: _plain(value) for name, value in found.summary._asdict().items()},
             "histogram": histogram,
@@ -81,8 +81,10 @@ def save_picture(described: Sequence[Statistics], path: Path) -> None:
     figure = Figure(figsize=(8, 4.5 * len(described)), layout="constrained")
     panels = figure.subplots(len(described), squeeze=False)[:, 0]
     for panel, found in zip(panels, described, strict=True):
-        size = f"{_shape(found)} {found.array.dtype}, {_in_bytes(found.nbytes)}"
-        name = Path(found.array.name).name.encode("utf-8", "backslashreplace").decode()
+        array = found.array
+        size = f"{_shape(found)} {array.dtype}, {_in_bytes(array.nbytes)}"
+        name = Path(array.name).name if array.reads is None else array.name
+        name = name.encode("utf-8", "backslashreplace").decode()
         panel.set_title(f"{name}: {size}", loc="left", parse_math=False)
         panel.spines[["top", "right"]].set_visible(False)
         if found.axis is not None:

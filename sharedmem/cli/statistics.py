@@ -14,8 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.cli.inputs import StoredArray
+from sharedmem.engine.computed import Computed
+from sharedmem.engine.reduce import Request
+from sharedmem.engine.reduce_computed import reduce_computed
 from sharedmem.kernels import extrema, histograms, moments
 from sharedmem.kernels.moments import Summary
+from sharedmem.kernels.quiet import quiet
 from sharedmem.kernels.reduction import LineReduction, Reduction, State
 from sharedmem.pool.mapreduce import MapReduce
 
@@ -54,10 +58,10 @@ class Statistics(NamedTuple):
     passes: int
     seconds: float
 
-    @property
-    def nbytes(self) -> int:
-        """Size of the array in bytes."""
-        return math.prod(self.array.shape) * self.array.dtype.itemsize
+    def nbytes_read(self, passes: int) -> int:
+        """Return the bytes that are read in so many passes over the array."""
+        first, each = self.array.reads or (0, self.array.nbytes)
+        return first + passes * each
 
     @property
     def n_outside(self) -> int:
@@ -66,6 +70,7 @@ class Statistics(NamedTuple):
         return int(self.summary.count - self.summary.n_nan - self.summary.n_inf) - counted
 
 
+@quiet
 def statistics(pool: MapReduce, array: StoredArray, options: Namespace) -> Statistics:
     """Read an array and compute its statistics.
 
@@ -98,7 +103,7 @@ def statistics(pool: MapReduce, array: StoredArray, options: Namespace) -> Stati
     reduction = _together(parts, [len(part.chunk(one)) for part in parts])
     start = time.perf_counter()
     data = array.load()
-    results = list(pool.reduce(reduction, data, axis=axis))
+    results = list(_reduce(pool, reduction, data, axis))
     counts = None if edges is None else results.pop()
     n_fields = len(Summary._fields)
     summary = Summary(*results[:n_fields])
@@ -108,10 +113,17 @@ def statistics(pool: MapReduce, array: StoredArray, options: Namespace) -> Stati
     if axis is None and edges is None:
         edges, remark = _edges_of(summary, bins)
         if edges is not None:
-            counts = pool.reduce(histogram(edges=edges), data)
+            counts = _reduce(pool, histogram(edges=edges), data)
             passes = 2
     seconds = time.perf_counter() - start
     return Statistics(array, axis, summary, counts, edges, remark, passes, seconds)
+
+
+def _reduce(pool: MapReduce, reduction: LineReduction, data: Any, axis: int | None = None) -> Any:
+    if isinstance(data, Computed):
+        (result,) = reduce_computed(pool.runner, [Request(reduction, data, axis)])
+        return result
+    return pool.reduce(reduction, data, axis=axis)
 
 
 def _edges_of(summary: Summary, bins: int) -> tuple[Array | None, str]:

@@ -321,6 +321,13 @@ def test_stats_on_the_command_line(cluster, folder, capsys):
         for name in ("count", "n_nan", "min", "max", "histogram"):
             assert one[name] == other[name]
         assert other["mean"] == pytest.approx(one["mean"], rel=1e-14)
+    named = [f"{name}={file}" for name, file in zip("abc", files, strict=True)]
+    arguments = ["--dask", cluster.scheduler_address, *named, "--expr", "a + b*c - nanmax(b)"]
+    assert main(["stats", "--json", *arguments]) == 0
+    (computed,) = json.loads(capsys.readouterr().out)["arrays"]
+    expected = VALUES + VALUES * VALUES - np.nanmax(VALUES)
+    assert (computed["count"], computed["n_nan"]) == (expected.size, 1)
+    assert (computed["min"], computed["max"]) == (np.nanmin(expected), np.nanmax(expected))
     assert main(["stats", "--workers", "2", "--dask", "x", files[0]]) == 2
     assert "--workers cannot be combined with --dask" in capsys.readouterr().err
 

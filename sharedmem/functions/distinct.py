@@ -72,8 +72,9 @@ def distinct(a: Array, in_order: bool) -> Distinct:
     if kind in "SU":
         return _of_strings(run, line)
     if kind == "f":  # 0.0 is added since -0.0 equals it
-        words = _in_pieces(run, len(line), lambda piece: line[piece] + 0.0, _DOUBLE).view(_WORD)
-        found = _of_integers(run, words, in_order)
+        numbers = np.empty(len(line))
+        _in_pieces(run, numbers, lambda piece, part: np.add(line[piece], 0.0, out=part))
+        found = _of_integers(run, numbers.view(_WORD), in_order)
         return found._replace(labels=found.labels.view(_DOUBLE).astype(line.dtype))
     found = _of_integers(run, line.view(_VIEWS.get(kind, line.dtype)), in_order)
     return found._replace(labels=found.labels.astype(line.dtype))
@@ -92,32 +93,40 @@ def _of_range(run: Run, a: Array, lowest: int, highest: int) -> Distinct:
     """Find integers by a table of their range."""
     is_present, are_all = np.zeros(highest - lowest + 1, bool), False
 
-    def places(piece: slice) -> Codes:
-        part = a[piece].astype(np.intp, copy=False)
-        return part - lowest if lowest else part
-
     def mark(piece: slice) -> None:
         nonlocal are_all
         if not are_all:
-            is_present[places(piece)] = True
+            part = a[piece].astype(np.intp, copy=False)
+            is_present[part - lowest if lowest else part] = True
             are_all = bool(is_present.all())
 
     def codes(numbers: Codes) -> Codes:
         if np.array_equal(numbers, labels):
-            return a if a.dtype == np.intp else _in_pieces(run, len(a), lambda piece: a[piece])
-        table = np.full(len(is_present), -1)
-        table[present] = numbers
-        return _in_pieces(run, len(a), lambda piece: table.take(places(piece), mode="clip"))
+            return _as(run, a, np.dtype(np.intp))
+        start = 0 if 0 <= lowest <= _SHORT_RANGE else lowest
+        table = np.full(highest - start + 1, -1)
+        table[labels - start] = numbers
+
+        def look_up(piece: slice, part: Codes) -> None:
+            places = a[piece]
+            if start or a.dtype != np.intp:  # where the result goes: other memory takes longer
+                np.copyto(part, places)
+                part -= start
+                places = part
+            np.take(table, places, mode="clip", out=part)
+
+        found = np.empty(len(a), np.intp)
+        _in_pieces(run, found, look_up)
+        return found
 
     run(mark, pieces_of(len(a), _WORD.itemsize))
-    present = np.flatnonzero(is_present)
-    labels = present + lowest
+    labels = np.flatnonzero(is_present) + lowest
     return Distinct(labels, codes)
 
 
 def _by_hash(run: Run, a: Array) -> Distinct:
     """Find integers, or rows of words, by a hash table per worker; labels are in order."""
-    words = a if a.dtype == _WORD else _in_pieces(run, len(a), lambda piece: a[piece])
+    words = _as(run, a, _WORD)
     codes = np.empty(len(a), np.intp)
 
     def number(part: slice) -> Array:
@@ -137,16 +146,17 @@ def _by_hash(run: Run, a: Array) -> Distinct:
     def codes_of(numbers: Codes) -> Codes:
         ends = np.cumsum([len(each) for each in of_parts])
         for part, own in zip(parts, np.split(joined, ends[:-1]), strict=True):
-            line, table = codes[part], numbers[own]
+            table = numbers[own]
             if not np.array_equal(table, np.arange(len(table))):
-                _in_pieces(run, len(line), partial(_taken, table, line), out=line)
+                _in_pieces(run, codes[part], partial(_look_up, table))
         return codes
 
     return Distinct(labels, codes_of)
 
 
-def _taken(table: Codes, line: Codes, piece: slice) -> Codes:
-    return table.take(line[piece], mode="clip")
+def _look_up(table: Codes, _: slice, part: Codes) -> None:
+    """Replace numbers by those of a table."""
+    np.take(table, part, mode="clip", out=part)
 
 
 def _of_strings(run: Run, a: Array) -> Distinct:
@@ -154,8 +164,7 @@ def _of_strings(run: Run, a: Array) -> Distinct:
     char = np.dtype(f"{a.dtype.kind}1").itemsize
     n_words = max(1, math.ceil(a.itemsize / _WORD.itemsize))
     dtype = np.dtype(f"{a.dtype.kind}{n_words * _WORD.itemsize // char}")
-    wide = a if a.dtype == dtype else _in_pieces(run, len(a), lambda piece: a[piece], dtype)
-    found = _by_hash(run, wide.view(_WORD).reshape(len(a), n_words))
+    found = _by_hash(run, _as(run, a, dtype).view(_WORD).reshape(len(a), n_words))
     return found._replace(labels=found.labels.view(dtype)[:, 0].astype(a.dtype))
 
 
@@ -169,18 +178,15 @@ def _of_objects(a: Array) -> Distinct:
     return Distinct(labels, lambda numbers: numbers[places] if places else np.empty(0, np.intp))
 
 
-def _in_pieces(
-    run: Run,
-    n: int,
-    compute: Callable[[slice], Array],
-    dtype: np.dtype[Any] = _WORD,
-    out: Array | None = None,
-) -> Array:
-    """Return an array of `n` elements, of which threads compute pieces; they are put into `out`."""
-    target = np.empty(n, dtype) if out is None else out
+def _as(run: Run, a: Array, dtype: np.dtype[Any]) -> Array:
+    """Return a line in another dtype, or the line itself."""
+    if a.dtype == dtype:
+        return a
+    out = np.empty(len(a), dtype)
+    _in_pieces(run, out, lambda piece, part: np.copyto(part, a[piece]))
+    return out
 
-    def put(piece: slice) -> None:
-        target[piece] = compute(piece)
 
-    run(put, pieces_of(n, _WORD.itemsize))
-    return target
+def _in_pieces(run: Run, out: Array, put: Callable[[slice, Array], object]) -> None:
+    """Call a function on pieces, and their parts of `out`, in threads."""
+    run(lambda piece: put(piece, out[piece]), pieces_of(len(out), _WORD.itemsize))

@@ -214,7 +214,7 @@ def _in_bins(line: Array, bins: _Bins) -> Codes:
     def find(piece: slice) -> None:
         part = codes[piece]
         histograms.find_bins(histograms.native(as_numbers(line[piece])), starts, limits, part)
-        part[...] = bin_of[part]
+        np.take(bin_of, part, mode="clip", out=part)
 
     current_pool().runner.run(codes.nbytes)(find, pieces_of(len(line), codes.itemsize))
     return codes

@@ -105,7 +105,7 @@ def _expression(plan: Plan, given: _Given) -> StoredArray:
         return sum(a.nbytes for name, a in arrays.items() if name in names)
 
     is_fragile = any(a.is_fragile for a in arrays.values())
-    reads = sum(nbytes(*level.arguments) for level in plan.levels), nbytes(result)
+    reads = sum(nbytes(*(formula for formula, _ in level)) for level in plan.levels), nbytes(result)
     array = StoredArray(text, shape, dtype, partial(_load, plan, arrays), is_fragile, reads)
     refused = checked(array)
     if isinstance(refused, Skipped):

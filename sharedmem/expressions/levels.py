@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -19,19 +20,15 @@ Shape = tuple[int, ...]
 Formula = tuple[Written, ...]
 
 
-class Level(NamedTuple):
-    """Reductions that need no results but those of levels before.
+class Argument(NamedTuple):
+    """What is reduced, and all its reductions."""
 
-    Attributes
-    ----------
-    arguments : tuple of Formula
-        What is reduced.
-    reductions : tuple of (Reduce, int)
-        Each with the place of its argument in `arguments`.
-    """
+    formula: Formula
+    reductions: tuple[Reduce, ...]
 
-    arguments: tuple[Formula, ...]
-    reductions: tuple[tuple[Reduce, int], ...]
+
+# Reductions that need no results but those of levels before.
+Level = tuple[Argument, ...]
 
 
 @dataclass(frozen=True)
@@ -59,10 +56,9 @@ class Plan:
         Refuse arrays whose shapes do not fit together, or lack an axis that is reduced.
         """
         shapes = {**dict.fromkeys(CONSTANTS, ()), **shapes}
-        for level in self.levels:
-            for step, at in level.reductions:
-                shape = _common_shape(step.text, level.arguments[at], shapes)
-                shapes[step.text] = _reduced_shape(step, shape)
+        for formula, reductions in itertools.chain(*self.levels):
+            shape = _common_shape(reductions[0].text, formula, shapes)
+            shapes |= {step.text: _reduced_shape(step, shape) for step in reductions}
         return [
             _common_shape(text, formula, shapes)
             for text, formula in zip(self.texts, self.results, strict=True)
@@ -84,15 +80,10 @@ def plan(*expressions: str) -> Plan:
             of_arguments = by_depth.setdefault(depths[-1], {})
             of_arguments.setdefault(step.argument, []).append(step)
             depths[-1] += 1
-    levels = []
-    for depth in sorted(by_depth):
-        reductions = enumerate(by_depth[depth].values())
-        levels.append(
-            Level(
-                tuple(_formula(steps, place) for place in by_depth[depth]),
-                tuple((step, at) for at, some in reductions for step in some),
-            )
-        )
+    levels = [
+        tuple(Argument(_formula(steps, at), tuple(some)) for at, some in by_depth[depth].items())
+        for depth in sorted(by_depth)
+    ]
     formulas = tuple(_formula(steps, place) for place in results)
     return Plan(expressions, frozenset(names_in(steps)), tuple(levels), formulas)
 

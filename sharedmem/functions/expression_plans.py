@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.engine.computed import Computed
 from sharedmem.engine.operands import as_array
-from sharedmem.engine.reduce import Request
 from sharedmem.engine.reduce_computed import computed, reduce_computed
-from sharedmem.engine.regions import Derived
 from sharedmem.expressions.expression import Bound, Expression, bound
 from sharedmem.expressions.language import REDUCTIONS, Name, Reduce, names_in
-from sharedmem.expressions.levels import Formula, Level, Plan
+from sharedmem.expressions.levels import Level, Plan
 from sharedmem.functions import numpy_rules
 from sharedmem.functions.average_rules import Average
 from sharedmem.functions.chunkwise import apply_ufunc, reduce
@@ -45,14 +45,17 @@ class BoundPlan:
     """
 
     def __init__(self, plan: Plan, values: Values) -> None:
-        self._plan = plan
         plan.check_shapes({name: np.shape(value) for name, value in values.items()})
-        texts = [step.text for level in plan.levels for step, _ in level.reductions]
-        first = plan.levels[0].arguments if plan.levels else ()
-        self._reduced = frozenset(texts)
-        self._first = [bound(texts[0], formula, values) for formula in first]
+        arguments = [*itertools.chain(*plan.levels)]
+        reduced = {step.text for argument in arguments for step in argument.reductions}
+        self._levels = plan.levels
+        self._first = _bound_all(plan.levels[0], values) if plan.levels else []
         self._results = [
-            (text, formula, None if self._needs_results(formula) else bound(text, formula, values))
+            (
+                text,
+                formula,
+                bound(text, formula, values) if reduced.isdisjoint(names_in(formula)) else None,
+            )
             for text, formula in zip(plan.texts, plan.results, strict=True)
         ]
 
@@ -81,15 +84,12 @@ class BoundPlan:
 
     def _with_reductions(self, values: Values) -> Values:
         """Return values by name, with the results of reductions."""
-        if self._plan.levels:
+        if self._levels:
             values = {name: as_operand(value) for name, value in values.items()}
-        for at, level in enumerate(self._plan.levels):
-            arguments = self._first if at == 0 else _bound_all(level, values)
-            values = {**values, **_reduced(level, arguments, values)}
+        for at, level in enumerate(self._levels):
+            expressions = self._first if at == 0 else _bound_all(level, values)
+            values = {**values, **_reduced(level, expressions, values)}
         return values
-
-    def _needs_results(self, formula: Formula) -> bool:
-        return not self._reduced.isdisjoint(names_in(formula))
 
 
 def as_operand(value: Any) -> Any:
@@ -103,8 +103,7 @@ def as_operand(value: Any) -> Any:
 
 
 def _bound_all(level: Level, values: Values) -> list[Bound]:
-    texts = {at: step.text for step, at in level.reductions}
-    return [bound(texts[at], formula, values) for at, formula in enumerate(level.arguments)]
+    return [bound(reductions[0].text, formula, values) for formula, reductions in level]
 
 
 def _rule_for(function: str, a: Any) -> Rule:
@@ -134,51 +133,31 @@ def _value(rule: Rule, a: NDArray[Any], options: Options) -> Any:
     return rule.finished(value, a, result, options)
 
 
-class _Pending(NamedTuple):
-    """A reduction by kernels, and what is done to its result."""
-
-    text: str
-    rule: Rule
-    a: Any
-    result: np.dtype[Any]
-    options: Options
-
-    def request(self) -> Request:
-        """Return what kernels have to do."""
-        return self.rule.request(self.a, self.result, self.options)
-
-    def finished(self, value: Any) -> Any:
-        """Return the result, from that of kernels."""
-        return self.rule.finished(value, self.a, self.result, self.options)
-
-
-def _reduced(level: Level, arguments: Sequence[Bound], values: Values) -> dict[str, Any]:
+def _reduced(level: Level, expressions: Sequence[Bound], values: Values) -> dict[str, Any]:
     """Return the results of the reductions of a level, by their texts."""
-    is_only = len(level.reductions) == 1
-    operands = [[values[name] for name in names] for _, names in arguments]
-    arrays = [
-        _argument(expression, given, is_only)
-        for (expression, _), given in zip(arguments, operands, strict=True)
-    ]
+    is_only = len(level) == len(level[0].reductions) == 1
     results: dict[str, Any] = {}
-    pending: list[_Pending] = []
-    for step, at in level.reductions:
-        options = Options(axis=step.axis, keepdims=step.keepdims, ddof=step.ddof)
-        rule = _rule_for(step.function, arrays[at])
-        result = result_dtype(rule, arrays[at].dtype, None)
-        if isinstance(arrays[at], Computed) and not _covers(step, result, arrays[at]):
-            arrays[at] = apply_ufunc(arguments[at][0], *operands[at])
-        a = arrays[at]
-        if isinstance(a, np.ndarray):
-            results[step.text] = _value(rule, a, options)
-        elif result is None or not _covers(step, result, a):
-            results[step.text] = rule.by_numpy(a, options)
-        else:
-            pending.append(_Pending(step.text, rule, a, result, options))
-    requests = [one.request() for one in pending]
+    requests, finishes = [], []
+    for (_, reductions), (expression, names) in zip(level, expressions, strict=True):
+        operands = [values[name] for name in names]
+        a = _argument(expression, operands, is_only)
+        for step in reductions:
+            options = Options(axis=step.axis, keepdims=step.keepdims, ddof=step.ddof)
+            rule = _rule_for(step.function, a)
+            result = result_dtype(rule, a.dtype, None)
+            if isinstance(a, Computed) and (result is None or not _covers(step, a)):
+                a = apply_ufunc(expression, *operands)
+            if isinstance(a, np.ndarray):
+                results[step.text] = _value(rule, a, options)
+            elif result is None:
+                results[step.text] = rule.by_numpy(a, options)
+            else:
+                requests.append(rule.request(a, result, options))
+                finish = partial(rule.finished, a=a, result=result, options=options)
+                finishes.append((step.text, finish))
     reduced = reduce_computed(current_pool().runner, requests) if requests else []
-    for one, value in zip(pending, reduced, strict=True):
-        results[one.text] = one.finished(value)
+    for (text, finish), value in zip(finishes, reduced, strict=True):
+        results[text] = finish(value)
     return results
 
 
@@ -196,9 +175,6 @@ def _argument(expression: Expression, operands: list[Any], is_only: bool) -> Any
     return np.empty(a.shape, a.dtype) if 0 in a.shape else a
 
 
-def _covers(step: Reduce, result: Any, a: Computed | Derived) -> bool:
-    """Return whether kernels reduce an array as it is computed."""
-    if result is None or "arg" not in step.function:
-        return result is not None
-    # Positions among all elements are counted in C order.
-    return step.axis is not None or isinstance(a, Derived) or a.order == (*range(a.ndim),)
+def _covers(step: Reduce, a: Computed) -> bool:
+    """Return whether an array need not be stored: indices of all elements count in C order."""
+    return "arg" not in step.function or step.axis is not None or a.order == (*range(a.ndim),)

@@ -13,7 +13,7 @@ from sharedmem.kernels.loops.layout import Array
 from sharedmem.kernels.loops.vectors import Vector
 from sharedmem.kernels.reduction import State
 from sharedmem.kernels.sums import two_sum
-from sharedmem.kernels.variances import variance
+from sharedmem.kernels.variances import exact_product
 
 Words = Sequence[Vector]
 
@@ -85,8 +85,7 @@ def multiplying(dtype: np.dtype[Any], skips_nan: bool) -> GroupFamily:
 def squaring(dtype: np.dtype[Any], skips_nan: bool) -> GroupFamily:
     """Return the family of the sum of squares about the mean; it is the last part of a state."""
     start = (0,) * 6
-    combine = variance(dtype, dtype).combine
-    return GroupFamily("squares", dtype, start, _square, combine, skips_nan, _about_mean)
+    return GroupFamily("squares", dtype, start, _square, _combine_squares, skips_nan, _about_mean)
 
 
 @lru_cache
@@ -189,22 +188,31 @@ def _square(state: Words, x: Vector, place: Vector) -> Words:
     center = _is_empty(state).choose(x, center)
     deviation = x - center
     total, error = two_sum(total, deviation)
-    squares, more_error = two_sum(squares, deviation * deviation)
-    return [center, total, lost + error, squares, lost_squares + more_error]
+    square, square_error = exact_product(deviation, deviation)
+    squares, more_error = two_sum(squares, square)
+    return [center, total, lost + error, squares, lost_squares + (square_error + more_error)]
 
 
 def _about_mean(state: State) -> State:
-    """Return the count, the sum, its rounding error, and the sum of squares about the mean."""
+    """Return count, center, deviation of the mean from it, and sum of squares about the mean."""
     count, center, total, lost, squares, lost_squares = state
-    n = np.maximum(count, 1)
-    deviations = _settled(total, lost)
-    found = _settled(squares, lost_squares) - deviations * (deviations / n)
+    deviation = _settled(total, lost) / np.maximum(count, 1)
+    found = _settled(squares, lost_squares) - deviation * deviation * count
     found = np.where(squares == np.inf, np.where(np.isfinite(total), np.inf, np.nan), found)
-    return count, center * n, lost, found
+    return count, center, deviation.astype(count.dtype), found.astype(count.dtype)
+
+
+def _combine_squares(a: State, b: State) -> State:
+    count, weight = a[0] + b[0], b[0] / (a[0] + b[0])
+    delta = (b[1] - a[1]) + (b[2] - a[2])
+    between = delta * delta * (a[0] * weight)
+    squares = a[3] + b[3] + np.where(np.isnan(between), np.inf, between)
+    return count, a[1], a[2] + delta * weight, squares
 
 
 def _settled(total: Array, lost: Array) -> Array:
-    return np.where(np.isfinite(lost), total + lost, total)
+    """Return a sum plus its error in a precision beyond that of both."""
+    return np.where(np.isfinite(lost), total.astype(np.longdouble) + lost, total)
 
 
 def _first(state: Words, x: Vector, place: Vector) -> Words:

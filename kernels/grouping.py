@@ -29,9 +29,10 @@ _COLUMNS = 8
 
 def new_table(family: GroupFamily, n_outer: int, n_slots: int, n_inner: int) -> Array:
     """Return a table of states of no elements, of shape (n_outer, n_slots, n_words, n_inner)."""
-    start = np.array(family.start, family.dtype)
-    table = np.empty((n_outer, n_slots, len(start), n_inner), family.dtype)
-    table[...] = start[:, None]
+    table = np.zeros((n_outer, n_slots, len(family.start), n_inner), family.dtype)
+    for word, number in enumerate(family.start):
+        if number:
+            table[:, :, word] = number
     return table
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import reduce
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.arrays.chunks import Chunk, chunks
+from sharedmem.engine.long_lines import is_sorted
 from sharedmem.engine.runners import Run
 from sharedmem.kernels.group_families import GroupFamily
 from sharedmem.kernels.grouping import (
@@ -74,7 +75,9 @@ class GroupReduction:
         nothing = self._settled(self._tables(1, 0, 1))
         shape = n_outer, self.n_groups, n_inner
         outs = [np.empty(shape, found.dtype) for found in self.finish(nothing)]
-        if self._n_words * self.n_groups <= tuning.group_table_words or n_outer * n_inner >= 64:
+        if not x.size:
+            self._write(self._settled(self._tables(*shape)), outs)
+        elif self._n_words * self.n_groups <= tuning.group_table_words or n_outer * n_inner >= 64:
             self._in_pieces(run, x, codes, outs)
         else:
             for outer, inner in np.ndindex(n_outer, n_inner):
@@ -171,14 +174,16 @@ class GroupReduction:
         shift = (tuning.group_bucket_words // self._n_words).bit_length() - 1
         n_buckets = (self.n_groups >> shift) + 1
         tables = self._tables(1, n_buckets << shift, 1)
-        slab = max(tuning.group_slab_length, self.n_groups)
-        n, kind = min(slab, len(x)), as_numbers(x[:0, None, None]).dtype.newbyteorder("=")
-        places = np.empty(n, np.int64) if self.needs_places else None
-        buckets = np.empty(n, kind), np.empty(n, np.int32), places
-        for start in range(0, len(x), slab):
-            part = slice(start, min(start + slab, len(x)))
-            bounds = _fill_buckets(run, x, codes, part, shift, n_buckets, buckets)
-            run(partial(self._add_bucket, buckets, bounds, tables), range(n_buckets))
+        if is_sorted(run, codes):
+            bounds = np.searchsorted(codes, (np.arange(n_buckets + 1) << shift) - 1)
+
+            def add(bucket: int) -> None:
+                part = slice(*bounds[bucket : bucket + 2])
+                self._add(x[None, part, None], codes[part], tables, part.start)
+
+            run(add, range(n_buckets))
+        else:
+            self._add_slabs(run, x, codes, tables, shift)
 
         def write(groups: Chunk) -> None:
             slots = slice(groups[0].start + 1, groups[0].stop + 1)
@@ -187,15 +192,24 @@ class GroupReduction:
 
         run(write, chunks(self.n_groups, size=tuning.chunk_bytes // 64))
 
-    def _add_bucket(
-        self, buckets: Buckets, bounds: Array, tables: list[Array], bucket: int
-    ) -> None:
-        part, n_slots = slice(*bounds[bucket : bucket + 2]), tables[0].shape[1] // (len(bounds) - 1)
-        slots = slice(bucket * n_slots, (bucket + 1) * n_slots)
-        x, codes, all_places = buckets
-        places = None if all_places is None else all_places[part]
-        some = [table[:, slots] for table in tables]
-        self._add(x[None, part, None], codes[part], some, 0, places)
+    def _add_slabs(self, run: Run, x: Array, codes: Array, tables: list[Array], shift: int) -> None:
+        """Put elements into buckets, and add each bucket: a slab of the line at a time."""
+        n_buckets, slab = tables[0].shape[1] >> shift, max(tuning.group_slab_length, self.n_groups)
+        n, kind = min(slab, len(x)), as_numbers(x[:0, None, None]).dtype.newbyteorder("=")
+        numbers, relative = np.empty(n, kind), np.empty(n, np.int32)
+        places = np.empty(n, np.int64) if self.needs_places else None
+        for start in range(0, len(x), slab):
+            part = slice(start, min(start + slab, len(x)))
+            buckets = numbers, relative, places
+            bounds = _fill_buckets(run, x, codes, part, shift, n_buckets, buckets)
+
+            def add(bucket: int, bounds: Array = bounds) -> None:
+                part = slice(*bounds[bucket : bucket + 2])
+                some = [table[:, bucket << shift : (bucket + 1) << shift] for table in tables]
+                where = None if places is None else places[part]
+                self._add(numbers[None, part, None], relative[part], some, 0, where)
+
+            run(add, range(n_buckets))
 
 
 def _fill_buckets(

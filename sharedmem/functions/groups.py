@@ -218,7 +218,9 @@ def _request(func: Any, dtype: np.dtype[Any], given: _Given) -> _Request:
 def _check_shapes(shape: tuple[int, ...], by: tuple[Any, ...]) -> None:
     """Refuse labels whose shape is not that of the last axes of an array."""
     of_by = common_shape([np.shape(labels) for labels in by])
-    if not of_by or shape[max(len(shape) - len(of_by), 0) :] != of_by:
+    last = shape[max(len(shape) - len(of_by), 0) :]
+    pairs = zip(of_by, last, strict=False)
+    if len(of_by) != len(last) or not of_by or any(n not in (1, length) for n, length in pairs):
         raise ValueError(
             f"the labels have the shape {of_by}, but must have that of the last axes of the array, "
             f"whose shape is {shape}"
@@ -258,8 +260,8 @@ class _Lines(NamedTuple):
 
 
 def _lines(a: Array, groups: Groups, axis: Any) -> _Lines:
-    codes = groups.codes
-    n_lead = a.ndim - codes.ndim
+    n_lead = a.ndim - groups.codes.ndim
+    codes = np.broadcast_to(groups.codes, a.shape[n_lead:])
     reduced = [*range(n_lead, a.ndim)]
     if axis is not None:
         axes = normalize_axis_tuple(axis, a.ndim, "axis")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -128,3 +129,141 @@ def test_the_number_of_workers_changes_no_bit(tuned: Any, func: str, n_groups: i
         with sharedmem.MapReduceByThread(n_workers):
             found.append(sharedmem.group_reduce(a, labels, func=func)[0].tobytes())
     assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize("order", ["random", "sorted"])
+@pytest.mark.parametrize("func", ["sum", "argmax", "nanfirst", "var"])
+def test_many_groups(tuned: Any, func: str, order: str) -> None:
+    tuned(
+        group_table_words=1 << 8, group_bucket_words=1 << 7, group_slab_length=1 << 10,
+        group_piece_length=1 << 8, thread_bytes=1,
+    )  # fmt: skip
+    n, n_groups = 5000, 700
+    a, codes = SOME.normal(size=n)[::-1], SOME.integers(-1, n_groups, n)
+    if order == "sorted":
+        codes.sort()
+    found, _ = sharedmem.group_reduce(a, codes, func=func, expected_groups=n_groups + 1)
+    for group in range(n_groups):
+        places = np.flatnonzero(codes == group)
+        x = a[places]
+        expected = {
+            "sum": lambda x=x: x.sum(),
+            "argmax": lambda x=x, places=places: places[x.argmax()] if len(x) else -1,
+            "nanfirst": lambda x=x: x[0] if len(x) else np.nan,
+            "var": lambda x=x: x.var() if len(x) else np.nan,
+        }[func]()
+        np.testing.assert_allclose(found[group], expected, rtol=1e-12, atol=1e-14)
+
+
+def test_sums_are_compensated() -> None:
+    n = 200_000
+    a = SOME.normal(size=n) * 10.0 ** SOME.integers(-8, 8, n)
+    codes = SOME.integers(0, 5, n)
+    found, _ = sharedmem.group_reduce(a, codes, func="sum")
+    for group in range(5):
+        exact = math.fsum(a[codes == group])
+        assert abs(found[group] - exact) <= np.spacing(abs(exact))
+
+
+@pytest.mark.parametrize("center", [0.0, 1e9])
+@pytest.mark.parametrize("codes", [np.arange(300_000) % 3, np.arange(300_000) // 100_000])
+def test_variances_are_exact_far_from_zero(center: float, codes: Array) -> None:
+    a = SOME.normal(center, 1, 300_000)
+    a[:3] = center + 100  # where each group, or the first, has its center
+    found, _ = sharedmem.group_reduce(a, codes, func="var")
+    for group in range(3):
+        x = a[codes == group].astype(np.longdouble)
+        exact = ((x - x.mean()) ** 2).mean()
+        assert abs(found[group] - exact) < 1e-15 * exact
+
+
+def test_variances_of_what_is_not_finite() -> None:
+    a = [np.inf, 1, 2, 1e300, -1e300, 1, np.nan, 1]
+    found, _ = sharedmem.group_reduce(a, [0, 0, 0, 1, 1, 2, 3, 3], func="var")
+    np.testing.assert_array_equal(found, [np.nan, np.inf, 0, np.nan])
+    found, _ = sharedmem.group_reduce(a[3:6], [0, 0, 1], func="std", finalize_kwargs={"ddof": 1})
+    np.testing.assert_array_equal(found, [np.inf, np.nan])
+
+
+def test_several_functions_at_once() -> None:
+    a, codes = SOME.normal(size=(2, 30)), np.arange(30) % 3
+    span = sharedmem.Reduction(np.ptp, max)
+    named = {"mean": "mean", "sum": "sum", "span": span, "middle": "median"}
+    found, labels = sharedmem.group_reduce(a, codes, func=named)
+    assert [*found] == [*named]
+    assert labels.tolist() == [0, 1, 2]
+    for name, func in named.items():
+        alone, _ = sharedmem.group_reduce(a, codes, func=func)
+        np.testing.assert_array_equal(found[name], alone)
+    listed, _ = sharedmem.group_reduce(a, codes, func=[*named.values()])
+    for one, other in zip(listed, found.values(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(found["span"], by_loop(a, codes, 3, lambda x: np.ptp(x, axis=1)))
+
+
+def test_groups_without_elements() -> None:
+    a, codes = np.array([1, 2, 3]), [0, 0, 2]
+    empty = {"sum": 0, "prod": 1, "count": 0, "any": False, "all": True, "argmin": -1}
+    empty |= dict.fromkeys(["mean", "var", "min", "max", "first", "median"], np.nan)
+    for name, value in empty.items():
+        found, _ = sharedmem.group_reduce(a, codes, func=name, expected_groups=3)
+        np.testing.assert_array_equal(found[1], value)
+    for name in empty:
+        found, _ = sharedmem.group_reduce(a, codes, func=name, expected_groups=3, fill_value=-5)
+        assert found[1] == -5
+    found, _ = sharedmem.group_reduce([1.0, np.nan, 3], codes, func="nansum", min_count=2)
+    np.testing.assert_array_equal(found, [np.nan, np.nan])
+    for name in ("sum", "mean", "max", "first", "median"):
+        found, _ = sharedmem.group_reduce(np.empty((2, 0)), [], func=name, expected_groups=2)
+        assert found.shape == (2, 2)
+
+
+def test_elements_of_any_dtype() -> None:
+    codes = [1, 0, 1]
+    days = np.array(["2001-01-01", "1999-01-01", "NaT"], "M8[D]")
+    found, _ = sharedmem.group_reduce(days, codes, func="nanmax")
+    assert found.tolist() == days[[1, 0]].tolist()
+    found, _ = sharedmem.group_reduce(["a", "b", "c"], codes, func="last")
+    assert found.tolist() == ["b", "c"]
+    found, _ = sharedmem.group_reduce([1j, 2, 3], codes, func="sum")
+    assert found.tolist() == [2, 3 + 1j]
+    found, _ = sharedmem.group_reduce(days, codes, func="count")
+    assert found.tolist() == [1, 1]
+
+
+def test_several_labels() -> None:
+    a = SOME.normal(size=(4, 6))
+    rows, columns = np.array([[0], [1], [0], [1]]), np.array(["a", "b", "a", "b", "c", "c"])
+    found, *labels = sharedmem.group_reduce(a, rows, columns, func="sum")
+    assert [each.tolist() for each in labels] == [[0, 1], ["a", "b", "c"]]
+    for i, j in np.ndindex(found.shape):
+        of_group = a[(rows == i) & (columns == labels[1][j])]
+        np.testing.assert_allclose(found[i, j], of_group.sum())
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "arguments"),
+    [
+        (ValueError, "must be a Reduction or one of", {"func": "total"}),
+        (TypeError, "ddof", {"func": "sum", "finalize_kwargs": {"ddof": 1}}),
+        (TypeError, "need q", {"func": "quantile"}),
+        (ValueError, "between 0 and 1", {"func": "quantile", "finalize_kwargs": {"q": 2}}),
+        (ValueError, "is not among the last 1 axes", {"func": "sum", "axis": 0}),
+        (TypeError, "must be floating", {"func": "mean", "dtype": int}),
+        (ValueError, "func is empty", {"func": []}),
+    ],
+)
+def test_errors(error: type[Exception], message: str, arguments: dict[str, Any]) -> None:
+    with pytest.raises(error, match=message):
+        sharedmem.group_reduce(np.ones((2, 3)), [0, 1, 0], **arguments)
+
+
+def test_labels_have_the_shape_of_the_last_axes() -> None:
+    with pytest.raises(ValueError, match=r"the shape \(2,\).* whose shape is \(2, 3\)"):
+        sharedmem.group_reduce(np.ones((2, 3)), [0, 1], func="sum")
+
+
+def test_too_many_results_for_memory() -> None:
+    a = np.broadcast_to(1.0, (10**8, 2))
+    with pytest.raises(MemoryError, match="100000 groups of 100000000 lines need"):
+        sharedmem.group_reduce(a, [0, 1], func="sum", expected_groups=10**5)

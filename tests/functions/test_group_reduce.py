@@ -174,7 +174,7 @@ def test_variances_are_exact_far_from_zero(center: float, codes: Array) -> None:
     for group in range(3):
         x = a[codes == group].astype(np.longdouble)
         exact = ((x - x.mean()) ** 2).mean()
-        assert abs(found[group] - exact) < 1e-15 * exact
+        assert abs(found[group] - exact) < 5e-15 * exact
 
 
 def test_variances_of_what_is_not_finite() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.engine.computed import Computed
-from sharedmem.engine.operands import as_array
+from sharedmem.engine.operands import as_array, common_shape
 from sharedmem.engine.reduce_computed import computed, reduce_computed
 from sharedmem.expressions.expression import Bound, Expression, bound
 from sharedmem.expressions.language import REDUCTIONS, Name, Reduce, names_in
@@ -45,10 +45,10 @@ class BoundPlan:
     """
 
     def __init__(self, plan: Plan, values: Values) -> None:
-        plan.check_shapes({name: np.shape(value) for name, value in values.items()})
+        shapes = plan.check_shapes({name: np.shape(value) for name, value in values.items()})
         arguments = [*itertools.chain(*plan.levels)]
         reduced = {step.text for argument in arguments for step in argument.reductions}
-        self._levels = plan.levels
+        self._levels, self._shape = plan.levels, shapes[0]
         self._first = _bound_all(plan.levels[0], values) if plan.levels else []
         self._results = [
             (
@@ -61,6 +61,8 @@ class BoundPlan:
 
     def results(self, values: Values, out: Any) -> list[Any]:
         """Return the result of each expression; that of a single one in `out`, if it is given."""
+        if out is not None and self._levels:
+            common_shape([self._shape, np.shape(out)])
         values = self._with_reductions(values)
         results: list[Any] = []
         for text, formula, known in self._results:

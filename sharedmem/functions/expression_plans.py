@@ -168,8 +168,8 @@ def _argument(expression: Expression, operands: list[Any], is_only: bool) -> Any
     if not operands:
         return np.asarray(expression.number())
     if all(isinstance(x, np.ndarray) for x in operands):
-        is_plain = all(x.flags.c_contiguous and x.shape == operands[0].shape for x in operands)
-        if is_plain and (expression.is_small() or (is_only and expression.is_name())):
+        in_order = all(x.flags.c_contiguous for x in operands)  # so NumPy's result is, too
+        if in_order and (expression.is_small() or (is_only and expression.is_name())):
             return np.asarray(expression.compute(operands, expression.scalars))
         if expression.is_small():
             return apply_ufunc(expression, *operands)

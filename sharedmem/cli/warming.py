@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 import sharedmem
 from sharedmem import random
+from sharedmem.functions.group_rules import NAMES
 from sharedmem.kernels.quiet import quiet
 
 Array = NDArray[Any]
@@ -44,6 +45,16 @@ def _orders(a: Array) -> list[Array]:
     return [a, twins, rising, rising[::-1], *halves, nearly]
 
 
+def _by_groups(a: Array) -> None:
+    """Reduce groups, few and many, of labels that are close together, far apart, or words."""
+    few, many = np.arange(len(a)) % 100, np.arange(len(a))
+    for labels in few, many:
+        sharedmem.group_reduce(a, labels, func=NAMES, finalize_kwargs={"q": 0.5})
+    for others in few << 40, few.astype(str):
+        sharedmem.group_reduce(a, others, func="count")
+    sharedmem.group_reduce(a, a, func="count", expected_groups=np.unique(a[:10]), isbin=True)
+
+
 # Functions of a line that take more than one argument; all others are called with an array, and
 # those that have an axis with arrays of two.
 _CALLS: dict[str, Callable[..., Any]] = {
@@ -57,6 +68,7 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "compress": lambda a: sharedmem.compress(_is_low(a), a),
     "digitize": lambda a: sharedmem.digitize(a, np.sort(a[:10])),
     "dot": lambda a: sharedmem.dot(a, a),
+    "group_reduce": _by_groups,
     "histogram2d": lambda a: sharedmem.histogram2d(a, a),
     "histogramdd": lambda a: sharedmem.histogramdd([a, a]),
     "nanpercentile": lambda a, **axis: sharedmem.nanpercentile(a, 30, **axis),

@@ -109,7 +109,7 @@ class GroupReduction:
         lines = chunks((n_outer, n_inner), (0, 1), size=(height, width))
         longest = max(tuning.chunk_bytes // 8 // width, 4 * size)
         n_pieces = 1 if len(lines) >= 16 else max(1, min(64, n // longest))
-        pieces = chunks(n, n=n_pieces)
+        pieces = chunks(max(n, 1), n=n_pieces)  # one without elements fills what has none
 
         def reduce_part(index: int) -> list[State] | None:
             outer, inner = lines[index // n_pieces]

@@ -154,7 +154,8 @@ def _held(labels: Any) -> Any:
     if hasattr(held, "categories") and hasattr(held, "codes"):
         return held
     # Missing values, which arrays for other uses must not have, are left out here.
-    array = np.asarray(labels) if hasattr(labels, "isna") else in_memory(labels)
+    may_miss = hasattr(labels, "isna") or hasattr(labels, "null_count")
+    array = np.asarray(labels) if may_miss else in_memory(labels)
     if array.ndim == 0:
         raise TypeError(f"by must be arrays of labels, got {labels!r}")
     return array
@@ -168,7 +169,8 @@ def _numbered(held: Any, wanted: Array | _Bins | None, sort: bool) -> _Numbered:
         held = np.asarray(held)
     line = held.reshape(-1)
     if isinstance(wanted, _Bins):
-        return _Numbered(_in_bins(line, wanted).reshape(held.shape), np.stack(wanted[:2], axis=1))
+        edges = _as_labels(np.stack(wanted[:2], axis=1), line.dtype)
+        return _Numbered(_in_bins(line, edges, wanted.closed).reshape(held.shape), edges)
     found, codes_of = distinct(line, in_order=not sort and wanted is None)
     if wanted is None:
         numbers, labels = _numbers(found, sort)
@@ -191,11 +193,9 @@ def _in_categories(held: Any, wanted: Array | None, sort: bool) -> _Numbered:
     return _numbered(codes, places, sort)._replace(labels=labels)
 
 
-def _in_bins(line: Array, bins: _Bins) -> Codes:
+def _in_bins(line: Array, edges: Array, closed: str) -> Codes:
     """Return the bin of each element."""
-    edges = np.stack(bins[:2], axis=1)
     if line.dtype.kind in "mM":
-        edges = _as_labels(edges, line.dtype)
         dtype = np.result_type(line, edges)
         line, edges = line.astype(dtype, copy=False).view(np.int64), edges.astype(dtype)
         edges = edges.view(np.int64)  # NaT is the smallest integer, in no bin
@@ -205,7 +205,7 @@ def _in_bins(line: Array, bins: _Bins) -> Codes:
             f"labels of dtype {line.dtype} cannot be put into bins with edges of dtype "
             f"{edges.dtype}: give numbers, or datetimes, for both"
         )
-    starts = _starts(edges.astype(searched), bins.closed)
+    starts = _starts(edges.astype(searched), closed)
     limits = histograms.limits(starts, False)
     bin_of = np.full(len(starts), MISSING)
     bin_of[: 2 * len(edges) : 2] = np.arange(len(edges))
@@ -275,12 +275,13 @@ def _order(labels: Array) -> Codes:
 def _as_labels(wanted: Array, dtype: np.dtype[Any]) -> Array:
     """Return the expected labels, in a dtype whose elements can equal those of `dtype`."""
     if dtype.kind in "mM" and wanted.dtype.kind in "OU":
-        return wanted.astype(dtype)
+        return wanted.astype(f"{dtype.kind}8")  # in the unit that they are given in
     if "O" not in (dtype.kind, wanted.dtype.kind) and not any(
         dtype.kind in kinds and wanted.dtype.kind in kinds for kinds in _COMPARABLE
     ):
         raise TypeError(
-            f"expected_groups of dtype {wanted.dtype} cannot equal labels of dtype {dtype}"
+            f"expected_groups of dtype {wanted.dtype} cannot be compared with labels of dtype "
+            f"{dtype}"
         )
     return wanted
 

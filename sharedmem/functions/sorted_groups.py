@@ -104,7 +104,8 @@ class SortedGroups:
         out, counts = np.empty((len(qs), *shape), dtype), np.empty(shape, np.intp)
         bounds = self.bounds - self.bounds[0]
         cuts = np.arange(0, bounds[-1] + 1, tuning.chunk_bytes // 8)
-        firsts = np.unique(np.append(np.searchsorted(bounds, cuts, "right") - 1, self._n_groups))
+        inner_firsts = np.searchsorted(bounds, cuts[1:], "right") - 1
+        firsts = np.unique([0, *inner_firsts, self._n_groups])
 
         for outer, inner in np.ndindex(n_outer, n_inner):
             values = self._values(outer, inner)

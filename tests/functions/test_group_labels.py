@@ -122,6 +122,14 @@ def test_bins_of_all_numbers(dtype):
     assert group_labels((by,), edges, True, True).codes.tolist() == expected
 
 
+def test_texts_of_times():
+    days = np.array(["2000-01-01", "2000-01-31", "2000-02-02"], "M8[D]")
+    codes, (labels,), _ = group_labels((days,), ["2000-01-01", "2000-02-01T12"], True, True)
+    assert codes.tolist() == [-1, 0, -1]
+    assert labels.astype(str).tolist() == [["2000-01-01T00", "2000-02-01T12"]]
+    assert group_labels((days,), ["2000-01-31"], False, True).codes.tolist() == [-1, 0, -1]
+
+
 class Intervals:
     def __init__(self, left, right, closed):
         self.left, self.right, self.closed = left, right, closed
@@ -222,10 +230,11 @@ def test_views_and_lists():
         (([0, 1],), [], False, ValueError, r"\(0,\)"),
         (([0, 1],), 0, False, ValueError, "at least 1"),
         (([0, 1],), 2.5, False, TypeError, "2.5"),
-        (([0, 1],), ["a"], False, TypeError, "cannot equal labels of dtype int64"),
+        (([0, 1],), ["a"], False, TypeError, "cannot be compared with labels of dtype int64"),
         (([0, 1],), None, True, TypeError, "edges"),
         (([0, 1],), 3, True, ValueError, "edges"),
-        ((["a"],), [0, 1], True, TypeError, "<U1 cannot be put into bins"),
+        ((["a"],), ["a", "b"], True, TypeError, "<U1 cannot be put into bins"),
+        ((["a"],), [0, 1], True, TypeError, "int64 cannot be compared with labels of dtype <U1"),
         (([0, 1],), [0, 2, 1], True, ValueError, "ascending order, got 2 before 1"),
         (([0, 1],), [0, np.nan], True, ValueError, "ascending order"),
         (([0, 1],) * 3, (10**6,) * 3, False, MemoryError, "1000000 x 1000000 x 1000000"),

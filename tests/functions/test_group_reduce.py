@@ -267,3 +267,23 @@ def test_too_many_results_for_memory() -> None:
     a = np.broadcast_to(1.0, (10**8, 2))
     with pytest.raises(MemoryError, match="100000 groups of 100000000 lines need"):
         sharedmem.group_reduce(a, [0, 1], func="sum", expected_groups=10**5)
+
+
+@pytest.mark.parametrize("func", ["sum", "argmin", "median", "first"])
+@pytest.mark.parametrize("shape", [(0,), (0, 4), (3, 0)])
+def test_arrays_without_elements(func: str, shape: tuple[int, ...]) -> None:
+    labels = np.empty(shape[-1:], int)
+    found, _ = sharedmem.group_reduce(np.empty(shape), labels, func=func, expected_groups=2)
+    assert found.shape == (*shape[:-1], 2)
+    empty = {"sum": 0.0, "argmin": -1}.get(func, np.nan)
+    np.testing.assert_array_equal(found, np.full(found.shape, empty))
+    found, labels = sharedmem.group_reduce(np.empty(0), np.empty(0, int), func=func)
+    assert found.shape == labels.shape == (0,)
+
+
+@pytest.mark.parametrize("func", ["median", "nanmedian"])
+def test_quantiles_of_groups_without_elements(func: str) -> None:
+    found, _ = sharedmem.group_reduce(
+        [1.0, 5.0, 9.0], [1, 3, 1], func=func, expected_groups=6, fill_value=-1
+    )
+    assert found.tolist() == [-1, 5, -1, 5, -1, -1]

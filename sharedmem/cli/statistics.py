@@ -90,12 +90,13 @@ def statistics(pool: MapReduce, array: StoredArray, options: Namespace) -> Stati
         raise ValueError(f"axis {axis} is out of bounds for an array of dimension {n_axes}")
     histogram = partial(histograms.histogram, array.dtype, uniform=True)
     parts = [moments.summary(array.dtype)]
-    if array.dtype.kind in "biu" and 0 not in array.shape:
+    is_empty = 0 in array.shape
+    if array.dtype.kind in "biu" and not is_empty:
         parts.append(extrema.minmax(array.dtype))  # exact, where a summary has float64
     edges = None
     # A kernel is compiled with its first call, which is not to be counted as reading.
     one = np.zeros((1, 1, 1), array.dtype)
-    if axis is None and limits is not None:
+    if axis is None and limits is not None and not is_empty:
         edges = np.histogram_bin_edges([], bins, limits)
         parts.append(histogram(edges=edges))
     elif axis is None:

@@ -211,8 +211,20 @@ def _request(func: Any, dtype: np.dtype[Any], given: _Given) -> _Request:
             raise TypeError(f"the dtype of {func} must be floating, got {result}")
         if not rule.has_kernel(dtype, result):
             rule = None
+    if fill is not None:
+        _check_fill(fill, result)
     skips_nan = func != name or name == "count"
     return _Request(name, rule, skips_nan, result, fill, (given.min_count or 1) * has_none, more)
+
+
+def _check_fill(fill: Any, dtype: np.dtype[Any]) -> None:
+    try:
+        np.full((), fill, np.result_type(dtype, fill))
+    except OverflowError:
+        raise ValueError(
+            f"fill_value {fill} is out of bounds for results of dtype {dtype}: give a dtype that "
+            "has it"
+        ) from None
 
 
 def _check_shapes(shape: tuple[int, ...], by: tuple[Any, ...]) -> None:

@@ -287,3 +287,13 @@ def test_quantiles_of_groups_without_elements(func: str) -> None:
         [1.0, 5.0, 9.0], [1, 3, 1], func=func, expected_groups=6, fill_value=-1
     )
     assert found.tolist() == [-1, 5, -1, 5, -1, -1]
+
+
+def test_fill_values_have_to_fit() -> None:
+    a = np.array([7, 3], "u1")
+    with pytest.raises(ValueError, match=r"fill_value -3 is out of bounds .* dtype uint8"):
+        sharedmem.group_reduce(a, [0, 1], func="min", fill_value=-3)
+    found, _ = sharedmem.group_reduce(
+        a, [0, 0], func="min", fill_value=-3, expected_groups=2, dtype="i2"
+    )
+    assert found.tolist() == [3, -3]

@@ -108,8 +108,10 @@ class Lines:
     def chunks(self, index: int) -> list[Array]:
         """Return a chunk of each array, as :meth:`chunk` does."""
         first = self.chunk(index)
-        others = [view[self.grid[index]].reshape(first.shape) for view in self.others]
-        return [first, *others]
+        if not self.others:
+            return [first]
+        where = self.grid[index]
+        return [first, *(view[where].reshape(first.shape) for view in self.others)]
 
     def place(self, index: int) -> tuple[int, tuple[Any, ...]]:
         """Return the number of a chunk along its lines, and the region of these in `kept_shape`."""
@@ -150,17 +152,26 @@ def as_lines(a: Array, axes: frozenset[int], *others: Array) -> Lines:
 
     Several arrays are viewed in the order of :func:`order_of` them.
     """
-    arrays = (a, *others)
-    order, itemsize = a.strides, a.itemsize
     if others:
-        order, itemsize = order_of(arrays).strides, max(x.itemsize for x in arrays)
-    if min(order, default=0) < 0:
-        forward = tuple(slice(None, None, -1 if stride < 0 else 1) for stride in order)
-        arrays = tuple(x[forward] for x in arrays)
-    walked = [x.strides for x in arrays] if others else ()
-    shape, steps, n_outer, n_reduced, grid = layout(a.shape, order, itemsize, axes, *walked)
+        return _as_lines_together((a, *others), axes)
+    shape, (strides,), n_outer, n_reduced, grid = layout(a.shape, a.strides, a.itemsize, axes)
+    if min(a.strides, default=0) < 0:
+        a = _forward(a, a.strides)
+    return Lines(as_strided(a, shape, strides), n_outer, n_reduced, grid)
+
+
+def _as_lines_together(arrays: Sequence[Array], axes: frozenset[int]) -> Lines:
+    order, itemsize = order_of(arrays).strides, max(a.itemsize for a in arrays)
+    arrays = [_forward(a, order) for a in arrays]
+    walked = (a.strides for a in arrays)
+    shape, steps, n_outer, n_reduced, grid = layout(arrays[0].shape, order, itemsize, axes, *walked)
     view, *views = map(as_strided, arrays, itertools.repeat(shape), steps)
     return Lines(view, n_outer, n_reduced, grid, tuple(views))
+
+
+def _forward(a: Array, order: tuple[int, ...]) -> Array:
+    """Return an array with the axes reversed along which steps in memory are negative."""
+    return a[tuple(slice(None, None, -1 if stride < 0 else 1) for stride in order)]
 
 
 # Otherwise computing it takes a large part of a small sum.

@@ -12,7 +12,7 @@ from sharedmem.engine.reduce import Axis, Request, reduce
 from sharedmem.engine.reduce_stored import reduce_stores
 from sharedmem.engine.reduce_together import reduce_together
 from sharedmem.engine.regions import broadcast_together
-from sharedmem.engine.runners import ArrayRunner
+from sharedmem.engine.runners import ArrayRunner, Run
 from sharedmem.engine.user_kernels import releases_gil
 from sharedmem.kernels.reduction import LineReduction, Reduction
 
@@ -103,19 +103,23 @@ def reduce_array(
     >>> found["negative"], found["largest"]
     (array([0, 0]), array([3., 4.]))
     """
-    arrays = as_arrays(a)
     check_axis(axis)
-    if not isinstance(reduction, Mapping):
-        check_reduction(reduction, len(arrays), _RULE)
-        return _reduce_all(runner, [reduction], arrays, axis, keepdims)[0]
-    if not reduction:
-        raise ValueError(
-            "the mapping of reductions is empty: give at least one, such as {'rms': reduction}"
-        )
-    for name, one in reduction.items():
-        check_reduction(one, len(arrays), f"the mapping of reductions has none under {name!r}")
-    results = _reduce_all(runner, [*reduction.values()], arrays, axis, keepdims)
-    return dict(zip(reduction, results, strict=True))
+    arrays = as_arrays(a)
+    if isinstance(reduction, Mapping):
+        if not reduction:
+            raise ValueError(
+                "the mapping of reductions is empty: give at least one, such as {'rms': reduction}"
+            )
+        for name, one in reduction.items():
+            check_reduction(one, len(arrays), f"the mapping of reductions has none under {name!r}")
+        results = _reduce_several(runner, [*reduction.values()], arrays, axis, keepdims)
+        return dict(zip(reduction, results, strict=True))
+    check_reduction(reduction, len(arrays), _RULE)
+    if len(arrays) > 1 or runner.sees(*arrays) or is_store(arrays[0]):
+        return _reduce_several(runner, [reduction], arrays, axis, keepdims)[0]
+    (array,) = arrays
+    run, share = _run(runner, [reduction], arrays, axis), runner.share(array.nbytes)
+    return reduce(run, reduction, array, axis, keepdims, n_workers=runner.n_workers, share=share)
 
 
 _RULE = (
@@ -124,28 +128,33 @@ _RULE = (
 )
 
 
-def _reduce_all(
+def _reduce_several(
     runner: ArrayRunner,
     reductions: Sequence[Reduction],
     arrays: tuple[Any, ...],
     axis: Axis,
     keepdims: bool,
 ) -> list[Any]:
-    """Return the results of reductions of the same arrays, which are read once."""
+    """Return the results of reductions of the same arrays, in one pass over them."""
     arrays = broadcast_together(arrays)
-    users = [one.chunk for one in reductions if not isinstance(one, LineReduction)]
     is_stored = runner.sees(*arrays) or any(map(is_store, arrays))
     if is_stored:
-        stream, _, arrays, _ = runner.stored(arrays, holds_gil=bool(users))
-    a = arrays if len(arrays) > 1 else arrays[0]
-    requests = [Request(one, a, axis, keepdims) for one in reductions]
+        holds_gil = not all(isinstance(one, LineReduction) for one in reductions)
+        stream, _, arrays, _ = runner.stored(arrays, holds_gil=holds_gil)
+    requests = [Request(one, arrays, axis, keepdims) for one in reductions]
     if is_stored:
         return reduce_stores(stream, requests)
+    run = _run(runner, reductions, arrays, axis)
+    return reduce_together(run, requests, runner.n_workers)
+
+
+def _run(
+    runner: ArrayRunner, reductions: Sequence[Reduction], arrays: Sequence[Any], axis: Axis
+) -> Run:
+    """Return what runs the tasks: threads of the caller, or the workers of the pool."""
     # For several lines a user's kernel is called in a loop of Python, which holds the GIL.
-    is_free = not users or ((axis is None or arrays[0].ndim <= 1) and all(map(releases_gil, users)))
-    nbytes = sum([a.nbytes for a in arrays])
-    run, n_workers = runner.run(nbytes) if is_free else runner.map, runner.n_workers
-    if len(requests) > 1:
-        return reduce_together(run, requests, n_workers)
-    share = runner.share(nbytes)
-    return [reduce(run, *requests[0], n_workers=n_workers, share=share)]
+    is_one_line = axis is None or arrays[0].ndim <= 1
+    for one in reductions:
+        if not (isinstance(one, LineReduction) or (is_one_line and releases_gil(one.chunk))):
+            return runner.map
+    return runner.run(sum([a.nbytes for a in arrays]))

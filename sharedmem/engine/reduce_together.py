@@ -102,6 +102,8 @@ def reduce_together(run: Run, requests: Sequence[Request], n_workers: int) -> li
     What is returned and raised is otherwise as by :func:`engine.reduce.reduce`.
     """
     _, arrays, axis, _ = requests[0]
+    if len(requests) == 1 and len(arrays) > 1:
+        return [reduce(run, *requests[0], n_workers=n_workers)]
     parts = [Checked.of(request) for request in requests]
     if not parts[0].shape or 0 in parts[0].shape:
         return [reduce(run, *request) for request in requests]

@@ -26,7 +26,7 @@ class Reduction:
     chunk : callable
         ``chunk(x)`` reduces one chunk to a state; usually an ``@njit`` function. `x` is a
         C-contiguous, read-only array of one dimension. The state may be any object that can be
-        pickled.
+        pickled. Of several arrays, ``chunk(x, w)`` gets a piece of each, of the same length.
     combine : callable
         ``combine(state, state)`` is the state of two neighboring chunks, the earlier one first.
         It must be associative. States are combined in a tree whose shape depends on the number
@@ -91,7 +91,8 @@ class LineReduction(Reduction):
     """A reduction of lines: of the middle axis of arrays of shape (n_outer, n, n_inner).
 
     ``chunk(x)`` reduces the middle axis of `x`, which has any strides, to a tuple of arrays of
-    shape (n_outer, n_inner, ...). `combine` and `finalize` work elementwise on such tuples,
+    shape (n_outer, n_inner, ...). Of several arrays, ``chunk(x, w)`` gets a part of each, of the
+    same shape. `combine` and `finalize` work elementwise on such tuples,
     `identity` is a tuple of scalars, and `finalize` gives an array or a tuple of arrays.
 
     Parameters
@@ -101,9 +102,9 @@ class LineReduction(Reduction):
     lines : bool, optional
         True.
     whole : bool, optional
-        Whether ``chunk(x, share)`` takes an array of any size that is contiguous along its last
-        axis of more than one element. ``share(code, block)`` calls machine code with the address of
-        a block in several threads, which share the work. By default False.
+        Whether ``chunk(x, share)`` takes a single array of any size that is contiguous along its
+        last axis of more than one element. ``share(code, block)`` calls machine code with the
+        address of a block in several threads, which share the work. By default False.
     direct : callable, optional
         With `whole`, ``direct(x, share)`` returns what ``finalize(chunk(x, share))`` does, and
         writes no states where lines are short.

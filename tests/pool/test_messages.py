@@ -80,6 +80,12 @@ MISTAKES = {
     "shapes that differ": (
         lambda: sharedmem.evaluate("a + b", a=SHARED, b=np.ones((3, 9))),
         ValueError,
+        "'a + b' cannot be evaluated, since its shapes cannot be broadcast together: a has shape "
+        "(10,), b has shape (3, 9); compared from the last axis, lengths must be equal or 1",
+    ),
+    "shapes that differ in a reduction": (
+        lambda: sharedmem.reduce(sharedmem.Reduction(kernel, max), (SHARED, np.ones((3, 9)))),
+        ValueError,
         "the shapes (10,), (3, 9) cannot be broadcast together: compared from the last axis, "
         "lengths must be equal or 1",
     ),

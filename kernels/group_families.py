@@ -17,6 +17,9 @@ from sharedmem.kernels.variances import exact_product
 
 Words = Sequence[Vector]
 
+# Families whose states end with the place of an element that is wanted, or with one's place.
+ELEMENTS, PLACES = frozenset({"first", "last"}), frozenset({"place-of-least", "place-of-greatest"})
+
 
 class GroupFamily(NamedTuple):
     """The formulas by which elements are added to the state of their group.

@@ -21,7 +21,7 @@ from sharedmem.kernels.grouping import (
     new_table,
 )
 from sharedmem.kernels.loops.layout import as_numbers
-from sharedmem.kernels.quiet import quiet
+from sharedmem.kernels.quiet import quiet, quietly
 from sharedmem.kernels.reduction import State
 from sharedmem.machine.tuning import tuning
 
@@ -72,17 +72,26 @@ class GroupReduction:
             The group of each element, or -1.
         """
         n_outer, _, n_inner = x.shape
-        nothing = self._settled(self._tables(1, 0, 1))
         shape = n_outer, self.n_groups, n_inner
-        outs = [np.empty(shape, found.dtype) for found in self.finish(nothing)]
+        found = quietly(self.finish, self.nothing(1, 0, 1))
+        outs = [np.empty(shape, each.dtype) for each in found]
         if not x.size:
-            self._write(self._settled(self._tables(*shape)), outs)
+            self._write(self.nothing(*shape), outs)
         elif self._n_words * self.n_groups <= tuning.group_table_words or n_outer * n_inner >= 64:
             self._in_pieces(run, x, codes, outs)
         else:
             for outer, inner in np.ndindex(n_outer, n_inner):
                 self._in_buckets(run, x[outer, :, inner], codes, [o[outer, :, inner] for o in outs])
         return outs
+
+    def nothing(self, n_outer: int, n_groups: int, n_inner: int) -> list[State]:
+        """Return states of no elements."""
+        return self._settled(self._tables(n_outer, n_groups, n_inner))
+
+    @quiet
+    def combined(self, a: list[State], b: list[State]) -> list[State]:
+        """Return the states of two neighboring pieces."""
+        return [each.combined(*pair) for each, *pair in zip(self.families, a, b, strict=True)]
 
     @property
     def _n_words(self) -> int:
@@ -109,7 +118,7 @@ class GroupReduction:
         lines = chunks((n_outer, n_inner), (0, 1), size=(height, width))
         longest = max(tuning.chunk_bytes // 8 // width, 4 * size)
         n_pieces = 1 if len(lines) >= 16 else max(1, min(64, n // longest))
-        pieces = chunks(max(n, 1), n=n_pieces)  # one without elements fills what has none
+        pieces = chunks(n, n=n_pieces)
 
         def reduce_part(index: int) -> list[State] | None:
             outer, inner = lines[index // n_pieces]
@@ -133,7 +142,7 @@ class GroupReduction:
             (part,) = parts[index % len(parts)]
             first = index // len(parts) * n_pieces
             states = reduce(
-                self._combined,
+                self.combined,
                 (
                     [tuple(word[:, part] for word in state) for state in piece]
                     for piece in found[first : first + n_pieces]
@@ -142,10 +151,6 @@ class GroupReduction:
             self._write(states, [out[outer, part, inner] for out in outs])
 
         run(combine, range(len(lines) * len(parts)))
-
-    @quiet
-    def _combined(self, a: list[State], b: list[State]) -> list[State]:
-        return [each.combined(*pair) for each, *pair in zip(self.families, a, b, strict=True)]
 
     @quiet
     def _write(self, states: list[State], outs: list[Array]) -> None:

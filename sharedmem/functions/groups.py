@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.typing import DTypeLike, NDArray
 
 from sharedmem.engine.group_reduce import GroupReduction
-from sharedmem.engine.groups import MISSING, Groups
-from sharedmem.engine.operands import common_shape, in_memory
+from sharedmem.engine.operands import as_array, common_shape, in_memory, is_dask, is_store
 from sharedmem.engine.reduce import reduce
-from sharedmem.engine.runners import Run, run_serially
+from sharedmem.engine.runners import run_serially
+from sharedmem.engine.stored_groups import elements_at, reduce_stored_groups
 from sharedmem.functions.group_labels import group_labels
+from sharedmem.functions.group_lines import GroupedLines, grouped_lines
 from sharedmem.functions.group_rules import NAMES, RULES, GroupRule, by_numpy
 from sharedmem.functions.sorted_groups import SortedGroups
 from sharedmem.kernels.reduction import Reduction, State
@@ -47,8 +46,8 @@ def group_reduce(
 
     Parameters
     ----------
-    a : array_like, shape (..., *by_shape)
-        The array.
+    a : array_like, or array in a file of zarr or h5py, shape (..., *by_shape)
+        The array. One in a file is read chunk by chunk; quantiles and reductions need it in memory.
     *by : array_like
         The labels of the elements along the last axes of `a`: integers, bools, floats, strings,
         datetimes, or objects. Several arrays are broadcast against each other; there is a group for
@@ -121,7 +120,7 @@ def group_reduce(
     >>> seasons.tolist()
     ['summer', 'winter']
     """
-    array = in_memory(a)
+    array = as_array(a)
     is_one = isinstance(func, str | Reduction)
     named: dict[Any, Any] = {"": func} if is_one else _named(func)
     given = _Given(fill_value, min_count, dtype, dict(finalize_kwargs or {}))
@@ -129,11 +128,15 @@ def group_reduce(
     unused = given.more.keys() - {name for request in requests for name in request.more}
     if unused:
         raise TypeError(f"func takes no {', '.join(sorted(unused))}: see finalize_kwargs")
+    if is_dask(array) or (is_store(array) and any(each.rule is None for each in requests)):
+        in_memory(array)  # which refuses to read it
     _check_shapes(array.shape, by)
     groups = group_labels(by, expected_groups, isbin, sort)
-    lines = _lines(array, groups, axis)
+    lines = grouped_lines(_frame(array), groups, axis)
+    if is_store(array) and lines.n_reduced < len(lines.codes):
+        raise ValueError(f"axis {axis} of an array in a file must name all axes that have labels")
     _check_room(lines, len(requests))
-    found = _reduce(lines, requests)
+    found = _reduce(array, lines, requests)
     results: Any = dict(zip(named, found, strict=True))
     if not isinstance(func, Mapping):
         results = found[0] if is_one else found
@@ -239,73 +242,14 @@ def _check_shapes(shape: tuple[int, ...], by: tuple[Any, ...]) -> None:
         )
 
 
-class _Lines(NamedTuple):
-    """An array as lines whose elements are in groups.
-
-    Attributes
-    ----------
-    x : ndarray, shape (n_outer, n, n_inner)
-    codes : ndarray of intp, shape (n,)
-    n_groups : int
-    n_reduced : int
-        Of `n` elements, these are along axes that are reduced; each index of other axes of the
-        labels has groups of its own.
-    shape : tuple of int
-        Of the results, with the axes of outer, grouped, and inner lines.
-    axes : list of int
-        The order of these axes in the result.
-    """
-
-    x: Array
-    codes: NDArray[np.intp]
-    n_groups: int
-    n_reduced: int
-    shape: tuple[int, ...]
-    axes: list[int]
-
-    def shaped(self, found: Array) -> Array:
-        """Return results, of shape (..., n_outer, n_groups, n_inner), in their shape."""
-        more = found.shape[:-3]
-        n_more = len(more)
-        order = [*range(n_more), *(n_more + axis for axis in self.axes)]
-        return found.reshape(more + self.shape).transpose(order)
+def _frame(array: Array) -> Array:
+    """Return an array itself, or for one in a file an array of its shape without memory."""
+    if not is_store(array):
+        return array
+    return np.broadcast_to(np.empty((), array.dtype), array.shape)
 
 
-def _lines(a: Array, groups: Groups, axis: Any) -> _Lines:
-    n_lead = a.ndim - groups.codes.ndim
-    codes = np.broadcast_to(groups.codes, a.shape[n_lead:])
-    reduced = [*range(n_lead, a.ndim)]
-    if axis is not None:
-        axes = normalize_axis_tuple(axis, a.ndim, "axis")
-        if min(axes, default=n_lead) < n_lead:
-            raise ValueError(
-                f"axis {axis} is not among the last {codes.ndim} axes, which have labels: give "
-                "labels for it, or transpose the array"
-            )
-        reduced = sorted(axes)
-    kept = [each for each in range(n_lead, a.ndim) if each not in reduced]
-    order = [*kept, *reduced]
-    codes = codes.transpose([each - n_lead for each in order])
-    n_kept = math.prod(a.shape[each] for each in kept)
-    n_groups = math.prod(groups.shape)
-    n_reduced = math.prod(a.shape[each] for each in reduced)
-    codes = codes.reshape(n_kept, n_reduced)
-    if n_kept > 1:  # groups of their own for each index of the axes that are kept
-        codes = np.where(codes == MISSING, MISSING, codes + n_groups * np.arange(n_kept)[:, None])
-    smallest = min((abs(a.strides[each]) for each in order), default=0)
-    inner = [each for each in range(n_lead) if abs(a.strides[each]) < smallest]
-    outer = [each for each in range(n_lead) if each not in inner]
-    lengths = [[a.shape[each] for each in part] for part in (outer, order, inner)]
-    x = a.transpose([*outer, *order, *inner]).reshape([math.prod(part) for part in lengths])
-    shape_of_groups = [*(a.shape[each] for each in kept), *groups.shape]
-    shape = (*lengths[0], *shape_of_groups, *lengths[2])
-    places = [*outer, *[n_lead] * len(shape_of_groups), *inner]
-    axes_out = sorted(range(len(shape)), key=lambda at: (places[at], at))
-    flat = np.ascontiguousarray(codes.reshape(-1))
-    return _Lines(x, flat, n_groups * n_kept, n_reduced, shape, axes_out)
-
-
-def _check_room(lines: _Lines, n_results: int) -> None:
+def _check_room(lines: GroupedLines, n_results: int) -> None:
     n_outer, _, n_inner = lines.x.shape
     needed = 8 * n_results * n_outer * n_inner * lines.n_groups
     if needed > (available := available_memory()):
@@ -315,11 +259,11 @@ def _check_room(lines: _Lines, n_results: int) -> None:
         )
 
 
-def _reduce(lines: _Lines, requests: list[_Request]) -> list[Array]:
+def _reduce(array: Array, lines: GroupedLines, requests: list[_Request]) -> list[Array]:
     """Return the result of each request: those of kernels in one pass."""
+    rules = [(request.rule, request) for request in requests if request.rule is not None]
+    found = iter(_by_kernels(array, lines, rules) if rules else ())
     run = current_pool().runner.run(lines.x.nbytes + lines.codes.nbytes)
-    by_kernel = [request for request in requests if request.rule is not None]
-    found = iter(_by_kernels(run, lines, by_kernel) if by_kernel else ())
     by_sorting = SortedGroups(run, lines.x, lines.codes, lines.n_groups)
     return [
         lines.shaped(next(found) if request.rule is not None else _by_sorting(by_sorting, request))
@@ -327,41 +271,42 @@ def _reduce(lines: _Lines, requests: list[_Request]) -> list[Array]:
     ]
 
 
-def _by_kernels(run: Run, lines: _Lines, requests: list[_Request]) -> list[Array]:
-    rules = [request.rule for request in requests if request.rule is not None]
-    pairs = [*zip(rules, requests, strict=True)]
+def _by_kernels(
+    array: Array, lines: GroupedLines, rules: list[tuple[GroupRule, _Request]]
+) -> list[Array]:
     all_families = [
-        rule.family(rule.words(lines.x.dtype, request.dtype), request.skips_nan)
-        for rule, request in pairs
+        rule.family(rule.words(array.dtype, request.dtype), request.skips_nan)
+        for rule, request in rules
     ]
     families = [*dict.fromkeys(all_families)]
     states_of = [families.index(family) for family in all_families]
 
     def finish(states: list[State]) -> list[Array]:
         results = []
-        for at, (rule, request) in zip(states_of, pairs, strict=True):
+        for at, (rule, request) in zip(states_of, rules, strict=True):
             found = rule.value(states[at], **request.more)
-            results.append(found.astype(np.intp if rule.gives_places else request.dtype))
+            gives_places = rule.is_index or (rule.is_element and not is_store(array))
+            results.append(found.astype(np.intp if gives_places else request.dtype))
             results.append(np.asarray(states[at][0] < request.n_least))
         return results
 
-    needs_places = any(rule.gives_places for rule in rules)
+    needs_places = any(rule.gives_places for rule, _ in rules)
     reduction = GroupReduction(families, finish, lines.n_groups, needs_places)
-    found = reduction(run, lines.x, lines.codes)
+    runner = current_pool().runner
+    if is_store(array):
+        codes = lines.codes.reshape(array.shape[array.ndim - lines.n_labeled :])
+        found = reduce_stored_groups(runner, reduction, array, codes)
+    else:
+        run = runner.run(lines.x.nbytes + lines.codes.nbytes)
+        found = reduction(run, lines.x, lines.codes)
     results = []
-    for (rule, request), values, is_missing in zip(pairs, found[::2], found[1::2], strict=True):
-        if rule.is_element:
-            values = _elements(lines.x, values).astype(request.dtype, copy=False)
+    for (rule, request), values, is_missing in zip(rules, found[::2], found[1::2], strict=True):
+        if rule.is_element and not is_store(array):
+            values = elements_at(lines.x, values).astype(request.dtype, copy=False)
         elif rule.is_index:
             values %= max(lines.n_reduced, 1)
         results.append(_filled(values, is_missing, request))
     return results
-
-
-def _elements(x: Array, places: Array) -> Array:
-    if not x.shape[1]:
-        return np.zeros(places.shape, x.dtype)
-    return np.take_along_axis(x, places, axis=1)
 
 
 def _filled(values: Array, is_missing: Array, request: _Request) -> Array:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import h5py
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
+import zarr
 from hypothesis import given, settings, strategies as st
+from zarr.core.sync import cleanup_resources
 
 import sharedmem
 from sharedmem.functions.group_rules import NAMES
@@ -297,3 +301,32 @@ def test_fill_values_have_to_fit() -> None:
         a, [0, 0], func="min", fill_value=-3, expected_groups=2, dtype="i2"
     )
     assert found.tolist() == [3, -3]
+
+
+@pytest.fixture(params=["zarr", "h5py"])
+def stored(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Array, Any]]:
+    """Yield an array, and the same array in a file."""
+    a = SOME.normal(size=(3, 40, 50))
+    a[SOME.random(a.shape) < 0.1] = np.nan
+    if request.param == "zarr":
+        yield a, zarr.create_array(tmp_path / "a.zarr", data=a, chunks=(2, 7, 9))
+        cleanup_resources()  # zarr keeps its threads for the next call
+    else:
+        with h5py.File(tmp_path / "a.h5", "w") as file:
+            yield a, file.create_dataset("a", data=a, chunks=(2, 7, 9))
+
+
+def test_arrays_in_files(stored: tuple[Array, Any], tuned: Any) -> None:
+    tuned(chunk_bytes=1 << 12)
+    a, store = stored
+    labels = SOME.integers(-1, 4, (40, 50))
+    names = ["nanmean", "nanvar", "nanargmax", "last", "nanfirst", "count", "max", "argmin"]
+    found, _ = sharedmem.group_reduce(store, labels, func=names)
+    expected, _ = sharedmem.group_reduce(a, labels, func=names)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-13)
+        assert one.dtype == other.dtype
+    with pytest.raises(TypeError, match="read as a whole"):
+        sharedmem.group_reduce(store, labels, func="median")
+    with pytest.raises(ValueError, match="must name all axes"):
+        sharedmem.group_reduce(store, labels, func="mean", axis=-1)

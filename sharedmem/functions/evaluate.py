@@ -90,10 +90,12 @@ def evaluate(
 
     A reduction has the same bits as the function of that name of the array that its argument would
     be: ``sum(a * b)`` those of ``sharedmem.sum(sharedmem.evaluate("a * b", ...))``, for any number
-    of workers. All reductions whose arguments contain no others are computed in one pass over
-    arrays in files; in memory there is one for those over the same axes, and one for each of
-    ``argmin``, ``argmax``, and types without a kernel. What needs their results is a pass of its
-    own: ``sum((a - mean(a))**2)`` reads `a` twice. Write ``var(a)`` where one pass is enough.
+    of workers; of 0.0 and -0.0, minima and maxima may be either.
+
+    All reductions whose arguments contain no others are computed in one pass over arrays in files.
+    In memory there is a pass for those over the same axes, and one for each of ``argmin``,
+    ``argmax``, and types without a kernel. What needs their results is a pass of its own:
+    ``sum((a - mean(a))**2)`` reads `a` twice. Write ``var(a)`` where one pass is enough.
 
     There are no warnings: division by zero and overflow give the values that NumPy gives.
 

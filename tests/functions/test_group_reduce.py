@@ -135,6 +135,19 @@ def test_the_number_of_workers_changes_no_bit(tuned: Any, func: str, n_groups: i
     assert found[0] == found[1] == found[2]
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_the_number_of_workers_changes_no_bit_of_several_lines(tuned: Any, axis: int) -> None:
+    tuned(chunk_bytes=1 << 12, thread_bytes=1)
+    a = SOME.normal(size=(40, 50, 60)) * 10.0 ** SOME.integers(-8, 8, (40, 50, 60))
+    lines, labels = np.moveaxis(a, axis, -1), SOME.integers(-1, 3, a.shape[axis])
+    found = []
+    for n_workers in (0, 1, 3):
+        with sharedmem.MapReduceByThread(n_workers):
+            results, _ = sharedmem.group_reduce(lines, labels, func=["mean", "std", "argmin"])
+            found.append([result.tobytes() for result in results])
+    assert found[0] == found[1] == found[2]
+
+
 @pytest.mark.parametrize("order", ["random", "sorted"])
 @pytest.mark.parametrize("func", ["sum", "argmax", "nanfirst", "var"])
 def test_many_groups(tuned: Any, func: str, order: str) -> None:

@@ -99,7 +99,7 @@ FAMILIES = {
         {"*-bins": "", "histogram*": "read", "bincount*": "read", "clip*": "copy"}, True,
     ),
     "groups": Family(
-        "Groups", "Of 1e8 float64, with labels of 8 bytes. The loop's sums are not compensated.",
+        "Groups", "Of float64, with labels of 8 bytes. The loop's sums are not compensated.",
         ("mean-1000",), {"median": "", "*": "read of two"}, True,
     ),
     "random_fill": Family(

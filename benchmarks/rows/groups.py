@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numba
@@ -114,15 +114,17 @@ def by_prange(labels: Labels) -> SetUp:
     return set_up
 
 
-def row(title: str, labels: Labels, *funcs: str, **others: SetUp) -> Row:
+def row(
+    title: str, labels: Labels, *funcs: str, size: int = SIZE, others: Mapping[str, SetUp] = {}
+) -> Row:
     peers = {OURS: by_ours, FLOX: by_flox, PANDAS: by_pandas, POLARS: by_polars}
-    contenders = present({which: by(labels, *funcs) for which, by in peers.items()} | others)
-    needs = NEEDS * SIZE * len(contenders)
-    return Row(title, SIZE, SMALL_SIZE, contenders, "", warms_up=True, needs=needs)
+    contenders = present({which: by(labels, *funcs) for which, by in peers.items()} | {**others})
+    needs = NEEDS * size * len(contenders)
+    return Row(title, size, SMALL_SIZE, contenders, "", warms_up=True, needs=needs)
 
 
 ROWS = {
-    f"mean-{name}": row(f"means of 1e8 float64, {title}", labels, "mean", **by_hand)
+    f"mean-{name}": row(f"means of 1e8 float64, {title}", labels, "mean", others=by_hand)
     for name, title, labels, by_hand in [
         ("1000", "1000 random labels", of(1000), {PRANGE: by_prange(of(1000))}),
         ("1000000", "1e6 random labels", of(10**6), {PRANGE: by_prange(of(10**6))}),
@@ -134,5 +136,7 @@ ROWS = {
         "sum, min, max, and mean of 1e8 float64, 1000 random labels", of(1000),
         "sum", "min", "max", "mean",
     ),
-    "median": row("medians of 1e8 float64, 1000 random labels", of(1000), "median"),
+    "median": row(
+        "medians of 1e7 float64, 1000 random labels", of(1000), "median", size=10_000_000
+    ),
 }  # fmt: skip

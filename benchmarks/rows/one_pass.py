@@ -10,7 +10,7 @@ import numba
 import numpy as np
 
 import sharedmem
-from harness.contenders import DASK, NUMEXPR, PRANGE, present
+from harness.contenders import DASK, FLOX, NUMEXPR, PRANGE, present
 from harness.limits import loop
 from harness.timing import GIB, MIB, NUMPY, OURS, Call, Row, SetUp, in_bytes
 from rows.files import growth, path_of
@@ -156,13 +156,27 @@ def by_dask(u: Any, v: Any) -> Any:
     return [*dask.compute(*means, scheduler="threads")]
 
 
+def by_flox(u: Any, v: Any) -> Any:
+    """Reduce all steps as one group, which lies along the last axis for flox."""
+    dask, array = importlib.import_module("dask"), importlib.import_module("dask.array")
+    flox = importlib.import_module("flox")
+    x, y = (array.moveaxis(array.from_array(a, chunks=a.chunks), 0, -1) for a in (u, v))
+    steps = np.zeros(N_STEPS, np.intp)
+    means = [
+        flox.groupby_reduce(part, steps, func="mean", expected_groups=[0])[0][..., 0]
+        for part in (x, y, x * y)
+    ]
+    return [*dask.compute(*means, scheduler="threads")]
+
+
 def by_numpy(u: Any, v: Any) -> Any:
     x, y = u[...], v[...]
     return [x.mean(axis=0), y.mean(axis=0), (x * y).mean(axis=0)]
 
 
 climate = present({
-    OURS: over_time(in_one_pass(OVER_TIME)), DASK: over_time(by_dask), NUMPY: over_time(by_numpy),
+    OURS: over_time(in_one_pass(OVER_TIME)), DASK: over_time(by_dask), FLOX: over_time(by_flox),
+    NUMPY: over_time(by_numpy),
 })  # fmt: skip
 
 BOUND = "1.3 x the prange loop, 3 x faster than numexpr"

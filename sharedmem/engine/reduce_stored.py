@@ -14,19 +14,11 @@ from sharedmem.arrays.chunks import Chunk, Grid, chunks, units_of
 from sharedmem.arrays.mapped_files import ArrayFile
 from sharedmem.engine.cuts import cut
 from sharedmem.engine.operands import is_store
-from sharedmem.engine.reduce import Axis, Request, State, map_parts, reduce
+from sharedmem.engine.reduce import Request, State, map_parts, reduce
 from sharedmem.engine.reduce_together import Checked, Place
 from sharedmem.engine.regions import Derived, Reader, Spread, read
 from sharedmem.engine.runners import Stream, run_serially
-from sharedmem.kernels.reduction import Reduction
 from sharedmem.machine.tuning import tuning
-
-
-def reduce_store(
-    stream: Stream, reduction: Reduction, store: Any, axis: Axis = None, keepdims: bool = False
-) -> Any:
-    """Reduce an array in a file over some of its axes; see :func:`reduce_stores`."""
-    return reduce_stores(stream, [Request(reduction, store, axis, keepdims)])[0]
 
 
 def reduce_stores(stream: Stream, requests: Sequence[Request]) -> list[Any]:

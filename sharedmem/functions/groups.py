@@ -46,7 +46,7 @@ def group_reduce(
 
     Parameters
     ----------
-    a : array_like, or array in a file of zarr or h5py, shape (..., *by_shape)
+    a : array_like, or array in a file of zarr or h5py
         The array. One in a file is read chunk by chunk; quantiles and reductions need it in memory.
     *by : array_like
         The labels of the elements along the last axes of `a`: integers, bools, floats, strings,
@@ -84,9 +84,10 @@ def group_reduce(
 
     Returns
     -------
-    result : ndarray, shape (..., *n_groups), or list or dict of these
-        The results. Several quantiles are along a first axis of their own. For indices, the index
-        of the element in its line, or in the flattened axes of `by` if there are several.
+    result : ndarray, or list or dict of these
+        The results, with an axis of groups for each `by` in the place of their axes. Several
+        quantiles are along a first axis of their own. For indices, the index of the element in its
+        line, or in the flattened axes of `by` if there are several.
     *groups : ndarray
         The labels of the groups, for each `by`; those of bins are their edges, of shape (n, 2).
 
@@ -263,8 +264,9 @@ def _reduce(array: Array, lines: GroupedLines, requests: list[_Request]) -> list
     """Return the result of each request: those of kernels in one pass."""
     rules = [(request.rule, request) for request in requests if request.rule is not None]
     found = iter(_by_kernels(array, lines, rules) if rules else ())
-    run = current_pool().runner.run(lines.x.nbytes + lines.codes.nbytes)
-    by_sorting = SortedGroups(run, lines.x, lines.codes, lines.n_groups)
+    if len(rules) < len(requests):
+        run = current_pool().runner.run(lines.x.nbytes + lines.codes.nbytes)
+        by_sorting = SortedGroups(run, lines.x, lines.codes, lines.n_groups)
     return [
         lines.shaped(next(found) if request.rule is not None else _by_sorting(by_sorting, request))
         for request in requests

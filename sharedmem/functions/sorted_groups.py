@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -35,17 +34,10 @@ class SortedGroups:
     """
 
     def __init__(self, run: Run, x: Array, codes: NDArray[np.intp], n_groups: int) -> None:
-        self._run, self._x, self._codes, self._n_groups = run, x, codes, n_groups
-
-    @cached_property
-    def bounds(self) -> Array:
-        """Where the run of each group starts, and where the last one ends."""
-        counts = bincount(self._codes + 1, minlength=self._n_groups + 1)
-        return np.cumsum(counts)
-
-    @cached_property
-    def _order(self) -> Array:
-        return argsort(self._codes, stable=True)[self.bounds[0] :]
+        self._run, self._x, self._n_groups = run, x, n_groups
+        # Where the run of each group starts, and where the last one ends.
+        self._bounds = np.cumsum(bincount(codes + 1, minlength=n_groups + 1))
+        self._order = argsort(codes, stable=True)[self._bounds[0] :]
 
     def _values(self, outer: int, inner: int) -> Array:
         """Return the elements of a line, sorted by group."""
@@ -64,11 +56,11 @@ class SortedGroups:
         -------
         results, is_missing : ndarray, shape (n_outer, n_groups, n_inner)
         """
-        bounds = (self.bounds - self.bounds[0]).tolist()
+        bounds = (self._bounds - self._bounds[0]).tolist()
         runs = [slice(*pair) for pair in itertools.pairwise(bounds)]
         n_outer, _, n_inner = self._x.shape
         shape = n_outer, n_inner, self._n_groups
-        is_missing = np.broadcast_to(np.diff(self.bounds) < n_least, shape)
+        is_missing = np.broadcast_to(np.diff(self._bounds) < n_least, shape)
         found = [
             None if part.stop - part.start < n_least else func(values[part])
             for values in itertools.starmap(self._values, np.ndindex(n_outer, n_inner))
@@ -102,7 +94,7 @@ class SortedGroups:
         n_outer, _, n_inner = self._x.shape
         shape = n_outer, self._n_groups, n_inner
         out, counts = np.empty((len(qs), *shape), dtype), np.empty(shape, np.intp)
-        bounds = self.bounds - self.bounds[0]
+        bounds = self._bounds - self._bounds[0]
         cuts = np.arange(0, bounds[-1] + 1, tuning.chunk_bytes // 8)
         inner_firsts = np.searchsorted(bounds, cuts[1:], "right") - 1
         firsts = np.unique([0, *inner_firsts, self._n_groups])

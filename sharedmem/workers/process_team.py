@@ -80,6 +80,7 @@ class ProcessTeam:
         pairs: list[tuple[Channel, Channel]] = []
         self._lines: list[LifeLine] = []
         self._is_closed = False
+        self.__class__ = _OpenTeam
         try:
             self._lines += (LifeLine() for _ in range(n_workers))
             pairs += (Channel.pair(windowed=not fed) for _ in range(n_workers))
@@ -284,8 +285,11 @@ class ProcessTeam:
             for line in self._lines:
                 line.close()
             self._selector.close()
+            # Python drops an interrupt that comes during `__del__`, so this has none any more.
+            self.__class__ = ProcessTeam
 
+
+class _OpenTeam(ProcessTeam):
     def __del__(self) -> None:
         # An interrupt may come between the start of a team and the block that ends it.
-        if hasattr(self, "_is_closed"):
-            self.end(patient=False)
+        self.end(patient=False)

@@ -12,7 +12,7 @@ from hypothesis import given, settings, strategies as st
 import sharedmem
 from sharedmem import MapReduce, MapReduceByThread, Reduction
 from sharedmem.engine.reduce import Request
-from sharedmem.engine.reduce_stored import reduce_store, reduce_stores
+from sharedmem.engine.reduce_stored import reduce_stores
 from sharedmem.engine.regions import Derived
 from sharedmem.kernels import counts, extrema, sums, variances
 
@@ -111,7 +111,7 @@ def test_stores_are_read_once_for_all_reductions(store, n_workers):
     results = reduce_stores(stream_of(pool, store), requests)
     assert {*store.reads.values()} == {1}
     for request, result in zip(requests, results, strict=True):
-        alone = reduce_store(stream_of(pool, store), *request)
+        (alone,) = reduce_stores(stream_of(pool, store), [request])
         np.testing.assert_array_equal(np.asarray(result), np.asarray(alone))
 
 

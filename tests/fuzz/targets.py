@@ -16,7 +16,8 @@ import numpy as np
 
 import sharedmem
 from sharedmem.arrays.shared_array import Layout, _load, describe
-from sharedmem.expressions.language import names_in, parse
+from sharedmem.expressions.language import names_in
+from sharedmem.expressions.parsing import parse
 from sharedmem.memory.memory_files import anonymous_file
 from sharedmem.memory.segment_keys import SegmentKey, key_of
 from sharedmem.memory.segments import Segment
@@ -148,5 +149,5 @@ def evaluate(text: str) -> None:
     """Evaluate any text: it is computed as an expression, or refused."""
     values = {"a": np.arange(3.0), "b": np.arange(3), "n": 5}
     with contextlib.suppress(*EXPRESSION_ERRORS), np.errstate(all="ignore"):
-        names = set(names_in(parse(text)))
+        names = set(names_in(parse(text).steps))
         sharedmem.evaluate(text, **{name: values[name] for name in names & set(values)})

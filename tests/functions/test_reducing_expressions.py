@@ -95,7 +95,9 @@ def test_results_are_those_of_the_functions_and_of_numpy(pieces, call):
         return
     assert same_bits([*map(with_one_nan, (result, expected))])
     by_numpy = value_of(getattr(np, name), np.asarray(whole), **options)
-    if not (name.endswith("prod") and may_overflow(whole)):  # then the order of factors counts
+    # The order of factors counts where they may overflow, and NumPy adds squares in float16.
+    is_half = np.asarray(by_numpy).dtype == np.float16
+    if not (may_overflow(whole) if name.endswith("prod") else is_half and np.isinf(by_numpy).any()):
         assert_like(result, by_numpy)
     assert isinstance(result, np.ndarray) is isinstance(by_numpy, np.ndarray)
 

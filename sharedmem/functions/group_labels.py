@@ -77,8 +77,6 @@ def group_labels(by: Sequence[Any], expected: Any, is_bin: Any, sort: bool) -> G
     MemoryError
         If memory has no room for a number per group.
     """
-    if not by:
-        raise TypeError("by is missing: give one or several arrays of labels")
     pairs = zip(
         _per_array("expected_groups", expected, len(by)),
         _per_array("isbin", is_bin, len(by)),

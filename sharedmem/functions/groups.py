@@ -233,6 +233,8 @@ def _check_fill(fill: Any, dtype: np.dtype[Any]) -> None:
 
 def _check_shapes(shape: tuple[int, ...], by: tuple[Any, ...]) -> None:
     """Refuse labels whose shape is not that of the last axes of an array."""
+    if not by:
+        raise TypeError("labels are missing: give one or several arrays of them after the array")
     of_by = common_shape([np.shape(labels) for labels in by])
     last = shape[max(len(shape) - len(of_by), 0) :]
     pairs = zip(of_by, last, strict=False)

@@ -217,7 +217,6 @@ def test_views_and_lists():
 @pytest.mark.parametrize(
     ("by", "expected", "is_bin", "error", "match"),
     [
-        ((), None, False, TypeError, "by is missing"),
         ((3,), None, False, TypeError, "by must be arrays"),
         (([0, -5],), None, False, ValueError, "negative label -5"),
         (([1j],), None, False, TypeError, "complex128"),

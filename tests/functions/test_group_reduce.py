@@ -278,6 +278,8 @@ def test_errors(error: type[Exception], message: str, arguments: dict[str, Any])
 def test_labels_have_the_shape_of_the_last_axes() -> None:
     with pytest.raises(ValueError, match=r"the shape \(2,\).* whose shape is \(2, 3\)"):
         sharedmem.group_reduce(np.ones((2, 3)), [0, 1], func="sum")
+    with pytest.raises(TypeError, match="labels are missing"):
+        sharedmem.group_reduce(np.ones(3), func="sum")
 
 
 def test_too_many_results_for_memory() -> None:

@@ -20,7 +20,7 @@ from sharedmem.functions.sorting import argsort
 from sharedmem.kernels import histograms
 from sharedmem.kernels.loops.layout import as_numbers
 from sharedmem.machine.arguments import check_count
-from sharedmem.machine.limits import available_memory
+from sharedmem.machine.limits import NEGLIGIBLE_BYTES, available_memory
 from sharedmem.pool.mapreduce import current_pool
 
 Array = NDArray[Any]
@@ -298,8 +298,8 @@ def _places(labels: Array, among: Array) -> Codes:
 
 def _check_room(lengths: Sequence[int]) -> None:
     """Refuse more groups than memory has room for."""
-    n, room = math.prod(lengths), available_memory()
-    if n * np.dtype(np.intp).itemsize > room:
+    needed = math.prod(lengths) * np.dtype(np.intp).itemsize
+    if needed > NEGLIGIBLE_BYTES and needed > (room := available_memory()):
         raise MemoryError(
             f"{' x '.join(map(str, lengths))} groups, with 8 bytes for each, take more than the "
             f"{room} bytes of available memory: give fewer expected_groups, or one array of labels "

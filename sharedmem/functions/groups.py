@@ -19,7 +19,7 @@ from sharedmem.functions.group_lines import GroupedLines, grouped_lines
 from sharedmem.functions.group_rules import NAMES, RULES, GroupRule, by_numpy
 from sharedmem.functions.sorted_groups import SortedGroups
 from sharedmem.kernels.reduction import Reduction, State
-from sharedmem.machine.limits import available_memory
+from sharedmem.machine.limits import NEGLIGIBLE_BYTES, available_memory
 from sharedmem.pool.mapreduce import current_pool
 
 Array = NDArray[Any]
@@ -255,7 +255,7 @@ def _frame(array: Array) -> Array:
 def _check_room(lines: GroupedLines, n_results: int) -> None:
     n_outer, _, n_inner = lines.x.shape
     needed = 8 * n_results * n_outer * n_inner * lines.n_groups
-    if needed > (available := available_memory()):
+    if needed > NEGLIGIBLE_BYTES and needed > (available := available_memory()):
         raise MemoryError(
             f"{lines.n_groups} groups of {n_outer * n_inner} lines need {needed} bytes, but only "
             f"{available} bytes of memory are available: name fewer groups by expected_groups"

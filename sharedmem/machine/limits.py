@@ -81,6 +81,10 @@ def total_memory() -> int:
     return min([machine, *(limit for limit, _ in _memory_limits())])
 
 
+# Fewer bytes are not worth a look at the files of the system, which takes a millisecond.
+NEGLIGIBLE_BYTES = 16 << 20
+
+
 def available_memory() -> int:
     """Return the memory that can be used without swapping, in bytes.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import itertools
 import os
 import signal
@@ -48,6 +49,11 @@ MODULES = (
 SOURCES = {module.__file__ for module in MODULES} | {np.seterr.__code__.co_filename}
 
 
+def is_resumed(frame):
+    """Return whether a generator goes on, or is closed: Python looks for no signals then."""
+    return frame.f_code.co_flags & inspect.CO_GENERATOR and frame.f_lasti > 0
+
+
 class Strike:
     """Sends signals at a function call, or after a call of a function written in C.
 
@@ -61,7 +67,7 @@ class Strike:
         self.n_others = 0
 
     def __call__(self, frame, event, argument):
-        if event not in ("call", "c_return"):
+        if event not in ("call", "c_return") or (event == "call" and is_resumed(frame)):
             return
         if frame.f_code.co_filename not in SOURCES:
             self.n_others += 1
@@ -166,6 +172,7 @@ def increase(x, y):
 N = 1 << 14
 A = np.random.default_rng(0).permutation(N) / 7.0
 B = A.reshape(128, 128)
+GROUPS = A.astype(int) % 11
 OUT = sharedmem.full(N, 0.0)
 OUT_SEGMENT = find_segment(OUT.ctypes.data, OUT.nbytes)
 CALLS = {
@@ -178,6 +185,9 @@ CALLS = {
     "sort": lambda: sharedmem.sort(A),
     "median": lambda: sharedmem.median(A),
     "evaluate": lambda: sharedmem.evaluate("a * a + 1", a=A, out=OUT),
+    "evaluate_sums": lambda: sharedmem.evaluate(["sum(a * b)", "var(a - b)"], a=B, b=B),
+    "evaluate_rows": lambda: sharedmem.evaluate("mean(a * b, axis=0)", a=B, b=B[:, :1]),
+    "group_reduce": lambda: sharedmem.group_reduce(A, GROUPS, func=["mean", "max"])[0],
     "apply_ufunc": lambda: sharedmem.apply_ufunc(np.sqrt, A, out=OUT),
     "apply_ufunc_by_chunks": lambda: sharedmem.apply_ufunc(np.arctan, A, out=OUT),
     "map_chunks": lambda: sharedmem.map_chunks(increase, A, out=OUT),

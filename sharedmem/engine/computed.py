@@ -97,13 +97,6 @@ class Computed:
             step *= self.shape[axis]
         return tuple(steps)
 
-    def stored(self) -> Array:
-        """Return an array of all elements."""
-        out: Array = np.empty([self.shape[axis] for axis in self.order], self.dtype)
-        out = out.transpose(np.argsort(self.order))
-        self.function.fill(self.operands, out)
-        return out
-
     def elements(self) -> Elements | None:
         """Return the elements in their order in memory, if kernels can compute them."""
         operands = [x.transpose(self.order) for x in self.operands]
@@ -148,16 +141,14 @@ class MergedAxes:
 
     def __getitem__(self, region: Region | slice) -> Array:
         """Compute a region."""
-        region = region if isinstance(region, tuple) else (region,)
-        bounds = [part.indices(n) for part, n in zip(region, self.shape, strict=True)]
-        out: Array = np.empty([stop - start for start, stop, _ in bounds], self.dtype)
-        self.fill(region, out)
-        return out
+        return self.computed(region if isinstance(region, tuple) else (region,))
 
-    def fill(self, region: Region, out: Array) -> None:
-        """Compute a region to `out`, which has as many elements and is contiguous."""
+    def computed(self, region: Region, room: Array | None = None) -> Array:
+        """Compute a region, in the first elements of `room` if it is given."""
         bounds = [part.indices(n) for part, n in zip(region, self.shape, strict=True)]
-        out = out.reshape([stop - start for start, stop, _ in bounds])
+        shape = [stop - start for start, stop, _ in bounds]
+        flat = np.empty(math.prod(shape), self.dtype) if room is None else room
+        out: Array = flat[: math.prod(shape)].reshape(shape)
         cut = [
             [*_boxes(lengths, start, stop)]
             for lengths, (start, stop, _) in zip(self._lengths, bounds, strict=True)
@@ -170,6 +161,7 @@ class MergedAxes:
             source: Any = tuple(itertools.chain(*(box for _, _, box in boxes)))
             parts = [x[(*source, ...)] for x in self._operands]
             self._function.fill(parts, out[(*place, ...)].reshape(parts[0].shape))
+        return out
 
 
 def _boxes(lengths: Sequence[int], start: int, stop: int) -> Iterator[tuple[int, int, list[slice]]]:

@@ -216,10 +216,9 @@ def _compute(lines: Lines, tile: _Tile, room: Array) -> Array:
     """Compute the elements of a tile."""
     n_each = lines.n_outer, lines.n_reduced, lines.view.ndim - lines.n_outer - lines.n_reduced
     region = tuple(part for part, n in zip(tile, n_each, strict=False) if n)
-    out = room[: math.prod(tile.shape)].reshape(tile.shape)
     view: Any = lines.view
-    view.fill(region, out)
-    return out
+    values: Array = view.computed(region, room)
+    return values.reshape(tile.shape)
 
 
 def _reduce_tile(reduction: Reduction, values: Array, tile: _Tile, state: State) -> None:

@@ -130,9 +130,7 @@ def _value(rule: Rule, a: NDArray[Any], options: Options) -> Any:
         return np.true_divide(np.zeros(shape, result), 0)[()]
     if result is None or not (a.ndim and a.size):
         return rule.by_numpy(a, options)
-    reduction = rule.reduction(a, result, options)
-    value = reduce(reduction, a, options.axis, keepdims=options.keepdims)
-    return rule.finished(value, a, result, options)
+    return rule.finished(reduce(*rule.request(a, result, options)), a, result, options)
 
 
 def _reduced(level: Level, expressions: Sequence[Bound], values: Values) -> dict[str, Any]:

@@ -36,6 +36,8 @@ class Kind:
     FINISHED = 3
     SEGMENTS = 4
     ALL = range(5)
+    # Not sent: a team tells it of a worker.
+    DIED = -1
 
 
 class Message(NamedTuple):

@@ -25,10 +25,11 @@ class LifeLine:
         _open_lines.add(self)
 
     def close(self) -> None:
-        """Close both ends; a worker that is left is killed."""
-        _open_lines.discard(self)
-        os.close(self._read_end)
-        os.close(self._write_end)
+        """Close both ends, once; a worker that is left is killed."""
+        if self in _open_lines:
+            _open_lines.remove(self)
+            os.close(self._read_end)
+            os.close(self._write_end)
 
     def close_in_child(self) -> None:
         """Close the write end in a child, and the read end unless it is for this child."""

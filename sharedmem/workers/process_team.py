@@ -8,35 +8,20 @@ import os
 import selectors
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from itertools import islice
 from typing import Any, TypeAlias
 
-from sharedmem.errors import DeadWorkerError, WorkerException
+from sharedmem.errors import WorkerException
 from sharedmem.machine.descriptors import with_descriptors
 from sharedmem.machine.signals import handled_signals, signals_held
 from sharedmem.workers.batches import ATOMIC_TYPES, Batch, entry_of
-from sharedmem.workers.channel import Channel, Kind, Message
+from sharedmem.workers.channel import Kind, Message
 from sharedmem.workers.deadlines import OverdueError, is_over, remaining
 from sharedmem.workers.failures import exception_of
-from sharedmem.workers.life_line import LifeLine
+from sharedmem.workers.member import Member, Work
 from sharedmem.workers.pickling import UnpackingError
-from sharedmem.workers.process import WorkerProcess
-from sharedmem.workers.process_port import ProcessPort
 
-_Work: TypeAlias = Callable[[int, ProcessPort], None]
 _Events: TypeAlias = list[tuple[selectors.SelectorKey, int]]
-
-
-class _Member:
-    """One worker as the coordinator sees it."""
-
-    def __init__(self, rank: int, process: WorkerProcess, channel: Channel) -> None:
-        self.rank = rank
-        self.process = process
-        self.channel = channel
-        self.has_finished = False
-        self.has_ended = False
 
 
 class ProcessTeam:
@@ -55,6 +40,8 @@ class ProcessTeam:
         Returns what the worker of a rank was doing, for the error that reports its end.
     fed : bool
         Whether tasks come from the coordinator, which then limits the results itself.
+    tolerant : bool
+        Whether `receive` returns failures and deaths of workers instead of raising them.
 
     Raises
     ------
@@ -63,7 +50,13 @@ class ProcessTeam:
     """
 
     def __init__(
-        self, n_workers: int, work: _Work, whereabouts: Callable[[int], str], *, fed: bool
+        self,
+        n_workers: int,
+        work: Work,
+        whereabouts: Callable[[int], str],
+        *,
+        fed: bool,
+        tolerant: bool = False,
     ) -> None:
         if sys.platform != "linux":
             raise OSError(
@@ -72,46 +65,67 @@ class ProcessTeam:
                 "use ThreadBackend, or np=0",
             )
         self.size = n_workers
+        self._work = work
         self._whereabouts = whereabouts
-        self._members: list[_Member] = []
+        self._fed = fed
+        self._tolerant = tolerant
+        self._members: list[Member] = []
         self._heard: list[tuple[int, Message]] = []
         self._selector = with_descriptors(selectors.DefaultSelector)
         self._owner = os.getpid()
-        pairs: list[tuple[Channel, Channel]] = []
-        self._lines: list[LifeLine] = []
         self._is_closed = False
         self.__class__ = _OpenTeam
         try:
-            self._lines += (LifeLine() for _ in range(n_workers))
-            pairs += (Channel.pair(windowed=not fed) for _ in range(n_workers))
-            mains = [partial(work, rank, ProcessPort(pairs[rank][1])) for rank in range(n_workers)]
-            self._fork(mains, [ours for ours, _ in pairs])
-            for member in self._members:
-                self._selector.register(member.channel.socket, selectors.EVENT_READ, member)
-                self._selector.register(member.process.watch(), selectors.EVENT_READ, member)
+            self._start(range(n_workers))
         except BaseException:
             self.end(patient=False)
-            for ours, _ in pairs:
-                ours.close()
             raise
-        finally:
-            for _, theirs in pairs:
-                theirs.close()
 
-    def _fork(self, mains: Sequence[Callable[[], None]], channels: Sequence[Channel]) -> None:
+    def _start(self, ranks: Sequence[int]) -> None:
+        """Start workers, and listen to them."""
+        members: list[Member] = []
+        try:
+            members += (Member(rank, self._work, windowed=not self._fed) for rank in ranks)
+            self._fork(members)
+        finally:
+            for member in members:
+                member.close_other_end()
+                if member not in self._members:
+                    member.close()
+        for member in members:
+            self._selector.register(member.channel.socket, selectors.EVENT_READ, member)
+            self._selector.register(member.process.watch(), selectors.EVENT_READ, member)
+
+    def _fork(self, members: Sequence[Member]) -> None:
         handled = handled_signals()
         # Each fork write-protects all memory, and the next write to each page is slow. So no other
         # work is done between the first fork and the last.
         try:
-            for main, line, channel in zip(mains, self._lines, channels, strict=True):
-                process = WorkerProcess(main, line, handled)
-                self._members.append(_Member(len(self._members), process, channel))
+            for member in members:
+                member.start(handled)
+                self._members[member.rank : member.rank + 1] = [member]
         except OSError as error:
             error.add_note(
-                f"Worker {len(self._members)} of {self.size} could not be started. See `ulimit -u` "
+                f"Worker {member.rank} of {self.size} could not be started. See `ulimit -u` "
                 "and `ulimit -n` for the limits on processes and descriptors, or use a smaller np."
             )
             raise
+
+    def replace(self, rank: int) -> None:
+        """Start another worker in place of one that has died, or that is killed now.
+
+        What the old one has sent, and `receive` has not returned, is lost.
+
+        Raises
+        ------
+        OSError
+            If the system refuses a process or a descriptor; the old worker has ended then.
+        """
+        with signals_held():
+            self.kill(rank)
+            self._end(self._members[rank])
+            self._members[rank].close()
+            self._start([rank])
 
     def take(self, index: int, items: Iterator[Any], size: int) -> Batch:
         """Take up to `size` tasks, the first with number `index`, from an iterator.
@@ -164,7 +178,7 @@ class ProcessTeam:
         if not self._heard and self._left():
             self._select(deadline)
 
-    def _left(self) -> list[_Member]:
+    def _left(self) -> list[Member]:
         # A list and not a generator: Python would lose an interrupt while it closes a generator.
         return [member for member in self._members if not member.has_ended]
 
@@ -177,12 +191,16 @@ class ProcessTeam:
     def receive(self, deadline: float | None) -> list[tuple[int, Message]]:
         """Wait for messages, with the ranks they come from; none once all workers have ended.
 
+        A tolerant team returns a message of `Kind.FAILURE` with a `Failure` for each failure that a
+        worker sends, and, after all that it has sent, one of `Kind.DIED` with a `DeadWorkerError`
+        for a worker that has died. What task it was at is known to the `TeamSync`.
+
         Raises
         ------
         OverdueError
             If none has arrived at `deadline`, in seconds of the monotonic clock.
         WorkerException
-            If a task has failed, or a worker has died.
+            If a task has failed, or a worker has died, in a team that is not tolerant.
         """
         if os.getpid() != self._owner:
             raise RuntimeError(
@@ -196,7 +214,7 @@ class ProcessTeam:
 
     def _handle(self, events: _Events, messages: list[tuple[int, Message]]) -> None:
         for key, _ in events:
-            member: _Member = key.data
+            member: Member = key.data
             if member.has_ended:
                 continue
             if key.fileobj is member.channel.socket:
@@ -205,9 +223,9 @@ class ProcessTeam:
                 # What it has sent before its end is received first.
                 while self._listen(member, messages):
                     pass
-                self._bury(member)
+                self._bury(member, messages)
 
-    def _listen(self, member: _Member, messages: list[tuple[int, Message]]) -> bool:
+    def _listen(self, member: Member, messages: list[tuple[int, Message]]) -> bool:
         """Receive one message of `member`; return False if there is none."""
         if member.channel.socket.fileno() not in self._selector.get_map():
             return False
@@ -224,27 +242,21 @@ class ProcessTeam:
         if message is None:
             self._ignore(member.channel.socket)
             return False
-        if message.kind == Kind.FAILURE:
+        if message.kind == Kind.FAILURE and not self._tolerant:
             raise exception_of(message.value)
         member.has_finished |= message.kind == Kind.FINISHED
         messages.append((member.rank, message))
         return True
 
-    def _bury(self, member: _Member) -> None:
+    def _bury(self, member: Member, messages: list[tuple[int, Message]]) -> None:
         self._end(member)
-        code = member.process.wait()
-        if not member.has_finished or code not in (0, None):
-            reason = (
-                f"Worker {member.rank} (pid {member.process.pid}) {member.process.how_ended()} "
-                f"{self._whereabouts(member.rank)}"
-            )
-            if code == -9:
-                reason += (
-                    " The system may have run out of memory; see sharedmem.available_memory()."
-                )
-            raise WorkerException(DeadWorkerError(reason, code))
+        error = member.death(self._whereabouts)
+        if error is not None:
+            if not self._tolerant:
+                raise WorkerException(error)
+            messages.append((member.rank, Message(Kind.DIED, -1, error)))
 
-    def _end(self, member: _Member) -> None:
+    def _end(self, member: Member) -> None:
         for waited_on in (member.channel.socket, member.process.sentinel):
             self._ignore(waited_on)
         member.process.wait()
@@ -267,9 +279,9 @@ class ProcessTeam:
         with signals_held():  # An interrupt would lose a message.
             self._handle(self._selector.select(0), self._heard)
 
-    def kill(self) -> None:
-        """Kill all workers; any thread may, while another one waits for them."""
-        for member in self._members:
+    def kill(self, rank: int | None = None) -> None:
+        """Kill one worker, or all; any thread may, while another one waits for them."""
+        for member in self._members if rank is None else self._members[rank : rank + 1]:
             member.process.kill()
 
     def end(self, *, patient: bool) -> None:
@@ -282,8 +294,8 @@ class ProcessTeam:
             self.kill()
             for member in self._left():
                 self._end(member)
-            for line in self._lines:
-                line.close()
+            for member in self._members:
+                member.close()
             self._selector.close()
             # Python drops an interrupt that comes during `__del__`, so this has none any more.
             self.__class__ = ProcessTeam

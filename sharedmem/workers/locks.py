@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
-import mmap
 import os
 import queue
 import threading
 import time
 import weakref
+from typing import Any
 
 from sharedmem.machine.cpython import lock_of_semaphore, semaphore_type
 from sharedmem.machine.descriptors import with_descriptors
 from sharedmem.machine.freeing import free_with
 from sharedmem.memory.memory_files import anonymous_file
+from sharedmem.workers.handed import handed
 
 
 class FileLock:
@@ -23,10 +24,14 @@ class FileLock:
     The kernel releases it when its holder dies.
     """
 
-    def __init__(self) -> None:
-        self._descriptor = anonymous_file("sharedmem-lock")
+    def __init__(self, descriptor: int = -1) -> None:
+        self._descriptor = anonymous_file("sharedmem-lock") if descriptor < 0 else descriptor
         free_with(self, [map(os.close, (self._descriptor,))])
         self._threads = threading.Lock()
+
+    def __reduce__(self) -> Any:
+        """Pickle for a spawned worker."""
+        return FileLock, (handed(self._descriptor),)
 
     def acquire(self, block: bool = True, timeout: float = -1, /) -> bool:
         """Take the lock, unless the time is over before that is possible."""
@@ -66,18 +71,24 @@ class FileLock:
 SEMAPHORE_BYTES = 64  # 32 in glibc, and a cache line of its own
 
 
-def process_lock(memory: mmap.mmap, offset: int) -> FileLock | threading.Lock:
-    """Return a new lock for forked workers: a semaphore in shared memory, if that is possible.
+def process_lock(address: int) -> FileLock | threading.Lock:
+    """Return a new lock for processes: a semaphore in shared memory, if that is possible.
 
-    `memory` must live as long as the lock.
+    Parameters
+    ----------
+    address : int
+        Where it may have `SEMAPHORE_BYTES`; the memory must live as long as the lock.
     """
-    semaphore = semaphore_type()
-    if semaphore is None:
+    if semaphore_type() is None:
         return FileLock()
-    address = ctypes.addressof(ctypes.c_char.from_buffer(memory, offset))
     if _libc.sem_init(ctypes.c_void_p(address), 1, 1):
         raise OSError(ctypes.get_errno(), "cannot make a semaphore")
-    lock: threading.Lock = lock_of_semaphore(semaphore, address)  # it has the same methods
+    return lock_at(address)
+
+
+def lock_at(address: int) -> threading.Lock:
+    """Return the lock on a semaphore that `process_lock` has made, here or in another process."""
+    lock: threading.Lock = lock_of_semaphore(semaphore_type(), address)  # it has the same methods
     return lock
 
 
@@ -87,9 +98,15 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class EventBell:
     """A bell for processes: an `eventfd` of the kernel."""
 
-    def __init__(self) -> None:
-        self._descriptor = with_descriptors(lambda: os.eventfd(0, os.EFD_CLOEXEC))
+    def __init__(self, descriptor: int = -1) -> None:
+        if descriptor < 0:
+            descriptor = with_descriptors(lambda: os.eventfd(0, os.EFD_CLOEXEC))
+        self._descriptor = descriptor
         self._close = weakref.finalize(self, os.close, self._descriptor)
+
+    def __reduce__(self) -> Any:
+        """Pickle for a spawned worker."""
+        return EventBell, (handed(self._descriptor),)
 
     def ring(self) -> None:
         """Wake the owner, now or in its next sleep."""

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-import mmap
 import threading
+from typing import Any
 
-from sharedmem.workers.locks import SEMAPHORE_BYTES, EventBell, FileLock, ThreadBell, process_lock
+from sharedmem.arrays.shared_array import SharedArray, allocate
+from sharedmem.kernels.loops.layout import address_of
+from sharedmem.workers.locks import (
+    SEMAPHORE_BYTES,
+    EventBell,
+    FileLock,
+    ThreadBell,
+    lock_at,
+    process_lock,
+)
 
 CACHE_LINE = 8  # int64 words; the index that each task writes is on a line of its worker
 PAST_ALL = 2**63 - 1
@@ -34,33 +43,33 @@ class TeamSync:
     n_workers : int
         Number of workers.
     processes : bool
-        Whether they are processes that will be forked, or threads.
+        Whether they are processes, or threads.
     fed : bool
         Whether tasks are handed out by the coordinator instead of claimed.
+
+    Notes
+    -----
+    Forked workers inherit it. To reach a spawned one it is pickled, within `descriptors_noted`.
     """
 
     def __init__(self, n_workers: int, *, processes: bool, fed: bool = False) -> None:
         self.n_workers = n_workers
         self.has_processes = processes
         self.fed = fed
-        n_bytes = 8 * (n_workers * (CACHE_LINE + 4) + len(Counter.ALL))
+        n_words = _n_words(n_workers)
         make_bell: type[EventBell | ThreadBell]
+        self.critical: FileLock | threading.Lock
+        self.mutex: FileLock | threading.Lock
         if processes:
-            at = -(-n_bytes // SEMAPHORE_BYTES) * SEMAPHORE_BYTES
-            memory = mmap.mmap(-1, at + 2 * SEMAPHORE_BYTES)
-            self.words = memoryview(memory)[:n_bytes].cast("q")
-            self.critical: FileLock | threading.Lock = process_lock(memory, at)
-            self.mutex: FileLock | threading.Lock = process_lock(memory, at + SEMAPHORE_BYTES)
+            self._memory = allocate((8 * n_words + 3 * SEMAPHORE_BYTES,), "u1", (0,))
+            self._memory[:] = 0
+            self.critical, self.mutex = map(process_lock, _places(self._memory, n_words))
+            self._divide(self._memory.data[: 8 * n_words].cast("q"))
             make_bell = EventBell
         else:
-            self.words = memoryview(bytearray(n_bytes)).cast("q")
             self.critical, self.mutex = threading.Lock(), threading.Lock()
+            self._divide(memoryview(bytearray(8 * n_words)).cast("q"))
             make_bell = ThreadBell
-        fields = self.words[n_workers * CACHE_LINE :]
-        self.fronts, self.awaited, self.given, self.finished = (
-            fields[k * n_workers : (k + 1) * n_workers] for k in range(4)
-        )
-        self.counters = fields[4 * n_workers :]
         for rank in range(n_workers):
             self.words[rank * CACHE_LINE] = -1
             self.fronts[rank] = 0 if fed else rank
@@ -74,6 +83,30 @@ class TeamSync:
         except OSError:
             self.close()
             raise
+
+    def _divide(self, words: memoryview) -> None:
+        n_workers, self.words = self.n_workers, words
+        fields = words[n_workers * CACHE_LINE :]
+        self.fronts, self.awaited, self.given, self.finished = (
+            fields[k * n_workers : (k + 1) * n_workers] for k in range(4)
+        )
+        self.counters = fields[4 * n_workers :]
+
+    def __getstate__(self) -> Any:
+        """Return the state for a spawned worker, which gets no thread locks and semaphores."""
+        locks = self.critical, self.mutex
+        files = [lock if isinstance(lock, FileLock) else None for lock in locks]
+        return self.n_workers, self.fed, self._memory, files, self.bells
+
+    def __setstate__(self, state: Any) -> None:
+        self.n_workers, self.fed, self._memory, files, self.bells = state
+        self.has_processes = True
+        n_words = _n_words(self.n_workers)
+        self.critical, self.mutex = (
+            file or lock_at(place)
+            for file, place in zip(files, _places(self._memory, n_words), strict=True)
+        )
+        self._divide(self._memory.data[: 8 * n_words].cast("q"))
 
     def index(self, rank: int) -> int:
         """Return the current or last task of worker `rank`; -1 before its first."""
@@ -91,3 +124,14 @@ class TeamSync:
         """Close the bells."""
         for bell in self.bells:
             bell.close()
+
+
+def _n_words(n_workers: int) -> int:
+    return n_workers * (CACHE_LINE + 4) + len(Counter.ALL)
+
+
+def _places(memory: SharedArray, n_words: int) -> tuple[int, int]:
+    """Return the addresses of the semaphores of `critical` and `mutex`."""
+    after = address_of(memory) + 8 * n_words
+    first = -(-after // SEMAPHORE_BYTES) * SEMAPHORE_BYTES
+    return first, first + SEMAPHORE_BYTES

@@ -1,7 +1,6 @@
 """The private parts of CPython do what this package uses them for."""
 
 import logging
-import mmap
 import os
 import signal
 import subprocess
@@ -10,6 +9,7 @@ import threading
 import weakref
 import zipfile
 
+import numpy as np
 import pytest
 
 from sharedmem.machine import cpython
@@ -106,8 +106,8 @@ def test_all_members_of_a_zip_file_are_opened_for_writing_by_one_method():
 def test_a_lock_of_multiprocessing_can_be_made_of_a_semaphore():
     if cpython.semaphore_type() is None:
         pytest.skip("libc is not glibc")
-    memory = mmap.mmap(-1, SEMAPHORE_BYTES)
-    lock = process_lock(memory, 0)
+    memory = np.zeros(SEMAPHORE_BYTES, np.uint8)
+    lock = process_lock(memory.ctypes.data)
     assert isinstance(lock, cpython.semaphore_type())
     assert lock.acquire()
     assert not lock.acquire(False), "SemLock._rebuild no longer makes a lock of a semaphore"

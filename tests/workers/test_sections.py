@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -13,6 +14,8 @@ import sharedmem
 from sharedmem import MapReduce, ProcessBackend, ThreadBackend, WorkerException
 from sharedmem.workers import locks, sections
 from sharedmem.workers.channel import Channel
+from sharedmem.workers.handed import descriptors_noted
+from sharedmem.workers.team_sync import TeamSync
 
 BACKENDS = [ProcessBackend, ThreadBackend]
 
@@ -253,3 +256,31 @@ def test_a_file_lock_respects_a_timeout():
     with lock:
         pass
     assert lock.acquire(True, 0.01)
+
+
+def test_a_pickled_team_sync_is_the_same_team():
+    """As in a spawned worker, which inherits the descriptors; here they are duplicated."""
+    with contextlib.closing(TeamSync(2, processes=True)) as team:
+        with descriptors_noted() as descriptors:
+            stream = pickle.dumps(team)
+        assert len(descriptors) == 2
+        kept = {descriptor: os.dup(descriptor) for descriptor in descriptors}
+        other = pickle.loads(stream)
+        other.words[0] = 17
+        assert team.index(0) == 17
+        with other.critical:
+            assert not team.critical.acquire(False)
+        other.bells[1].ring()
+        team.bells[1].sleep()
+        other.close()
+        for descriptor, copy in kept.items():
+            os.dup2(copy, descriptor, inheritable=False)
+            os.close(copy)
+
+
+def test_a_team_sync_is_not_pickled_for_a_process_without_its_descriptors():
+    with (
+        contextlib.closing(TeamSync(1, processes=True)) as team,
+        pytest.raises(TypeError, match="cannot be pickled"),
+    ):
+        pickle.dumps(team)

@@ -60,7 +60,7 @@ numpydoc_xref_aliases = {
     **{word: f"numpy.{word}" for word in ("dtype", "memmap", "ndarray", "ufunc")},
     "Grid": "sharedmem.arrays.chunks.Grid",
     "Moments": "sharedmem.kernels.moments.Moments",
-    "TraceSummary": "sharedmem.pool.trace.TraceSummary",
+    "TraceSummary": "sharedmem.pool.trace_summary.TraceSummary",
     "Event": "sharedmem.workers.recorder.Event",
     "Activity": "sharedmem.workers.recorder.Activity",
 }

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sharedmem.cli.inputs import Skipped
 from sharedmem.cli.statistics import Statistics
 from sharedmem.kernels.moments import Summary
+from sharedmem.machine.units import in_bytes
 
 # A longer table shows its first and last lines.
 SHOWN_LINES = 20
@@ -29,7 +30,7 @@ _EIGHTHS = "▏▎▍▌▋▊▉█"
 def as_text(found: Statistics) -> str:
     """Return the statistics of one array as text."""
     array = found.array
-    rows = [["shape", _shape(found)], ["dtype", f"{array.dtype}, {_in_bytes(array.nbytes)}"]]
+    rows = [["shape", _shape(found)], ["dtype", f"{array.dtype}, {in_bytes(array.nbytes)}"]]
     lines = [array.name]
     if found.axis is None:
         values = map(_number, found.summary)
@@ -48,7 +49,7 @@ def throughput(described: Sequence[Statistics]) -> str:
     seconds = sum(found.seconds for found in described)
     twice = " twice (once with --range LO HI)" if nbytes_read > nbytes else ""
     speed = nbytes_read / seconds / 1e9
-    return f"Read {_in_bytes(nbytes)}{twice} in {seconds:.3g} s: {speed:.3g} GB/s"
+    return f"Read {in_bytes(nbytes)}{twice} in {seconds:.3g} s: {speed:.3g} GB/s"
 
 
 def as_json(described: Sequence[Statistics], skipped: Sequence[Skipped] = ()) -> str:
@@ -82,7 +83,7 @@ def save_picture(described: Sequence[Statistics], path: Path) -> None:
     panels = figure.subplots(len(described), squeeze=False)[:, 0]
     for panel, found in zip(panels, described, strict=True):
         array = found.array
-        size = f"{_shape(found)} {array.dtype}, {_in_bytes(array.nbytes)}"
+        size = f"{_shape(found)} {array.dtype}, {in_bytes(array.nbytes)}"
         name = Path(array.name).name if array.reads is None else array.name
         name = name.encode("utf-8", "backslashreplace").decode()
         panel.set_title(f"{name}: {size}", loc="left", parse_math=False)
@@ -197,11 +198,6 @@ def _name_of(line: int, shape: tuple[int, ...]) -> str:
     if not 0 <= line < math.prod(shape):
         return ""
     return ", ".join(map(str, np.unravel_index(line, shape))) or "all"
-
-
-def _in_bytes(nbytes: int) -> str:
-    power = min(4, (len(str(nbytes)) - 1) // 3)
-    return f"{nbytes / 1000**power:.4g} {('bytes', 'kB', 'MB', 'GB', 'TB')[power]}"
 
 
 def _plain(value: Any) -> Any:

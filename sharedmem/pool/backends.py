@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import copy_context
+from functools import partial
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from sharedmem.engine.runners import ArrayRunner
@@ -13,6 +14,7 @@ from sharedmem.memory import open_files
 from sharedmem.pool.calls import run_imap, run_map
 from sharedmem.workers.process_team import ProcessTeam
 from sharedmem.workers.protocols import Collect, PoolCall
+from sharedmem.workers.recorder import Recorder
 from sharedmem.workers.sections import WorkerSync
 from sharedmem.workers.task_context import Context
 from sharedmem.workers.task_loop import items_of
@@ -103,19 +105,28 @@ class SerialBackend(_LocalBackend):
     @classmethod
     def run_imap(cls, call: PoolCall, items: Iterable[Any], *, in_order: bool) -> Iterator[Any]:
         """Yield the results of tasks; see :class:`Backend`."""
-        part = WorkerSync(TeamSync(1, processes=False), 0)
+        sync, func = TeamSync(1, processes=False), call.func
+        recorder = None if call.trace is None else Recorder(sync, 0)
+        part = recorder or WorkerSync(sync, 0)
+        if recorder is not None:
+            func = partial(recorder.run, func)
         context = Context(part, call.call)
         with call.contexts.acting(context):
             call.initialize()
-        for index, item in enumerate(items):
-            part.begin(index)
-            # Between tasks the pool is the consumer's.
-            with call.contexts.acting(context):
-                try:
-                    result = call.func(item)
-                except StopProcessGroup:
-                    return
-            yield result
+        try:
+            for index, item in enumerate(items):
+                part.begin(index)
+                # Between tasks the pool is the consumer's.
+                with call.contexts.acting(context):
+                    try:
+                        result = func(item)
+                    except StopProcessGroup:
+                        return
+                yield result
+        finally:
+            if call.trace is not None and recorder is not None:
+                call.trace.add(0, recorder.report())
+                call.trace.finish()
 
 
 class TeamBackend(_LocalBackend):

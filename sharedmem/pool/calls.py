@@ -74,12 +74,7 @@ def _work(
     rank: int,
     port: Port,
 ) -> None:
-    part: WorkerSync
-    if call.trace is None:
-        part, events = WorkerSync(sync, rank), None
-    else:
-        part = Recorder(sync, rank, lambda: port.sent_bytes)
-        events = part.events
+    part = WorkerSync(sync, rank) if call.trace is None else Recorder(sync, rank, port)
 
     def prepared() -> None:
         backend.begin(call, part)
@@ -89,7 +84,7 @@ def _work(
         finally:
             backend.finish()
 
-    run_to_the_end(prepared, part, port, events)
+    run_to_the_end(prepared, part, port)
 
 
 def _whereabouts(sync: TeamSync, item: Callable[[int], str], rank: int) -> str:
@@ -153,7 +148,7 @@ def run_map(backend: type[TeamBackend], call: PoolCall, sequence: Any, collect: 
                     collect(message.task, message.value)
                     team.acknowledge(rank, message)
                 elif call.trace is not None:
-                    call.trace.events[rank] = message.value
+                    call.trace.add(rank, message.value)
 
 
 def _receive(team: Team, deadline: float | None, call: PoolCall) -> list[tuple[int, Message]]:
@@ -217,4 +212,4 @@ def run_imap(
                 else:
                     waiting.update(feed.lose(rank))
                     if call.trace is not None:
-                        call.trace.events[rank] = message.value
+                        call.trace.add(rank, message.value)

@@ -83,8 +83,8 @@ class PoolState:
 
     def _call(self, n_workers: int, func: Callable[..., Any], chunksize: int | None) -> PoolCall:
         trace = None
-        if self._has_trace and n_workers:
-            trace = self.trace = Trace(n_workers)
+        if self._has_trace:
+            trace = self.trace = Trace(max(n_workers, 1))
         return PoolCall(
             self._contexts,
             self._contexts.next_call(),

@@ -4,81 +4,18 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from sharedmem.workers.recorder import Activity, Event
+from sharedmem.pool.trace_summary import NAMES, TraceSummary, label, summarize
+from sharedmem.workers.recorder import Activity, Event, Report
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_N_SLOWEST = 5
 # Up to so many bars are wide enough for edges between them.
 _EDGED_BARS = 200
 # In the order of the activities.
-_NAMES = "tasks", "wait for ordered", "wait for critical"
 _COLORS = "#4477aa", "#ddaa33", "#bb5566"
-
-
-@dataclass(frozen=True)
-class TraceSummary:
-    """Figures of a trace; as a string, a table of them.
-
-    Attributes
-    ----------
-    seconds : float
-        Duration of the call.
-    busy : ndarray of float64, shape (n_workers,)
-        Share of this time in which each worker ran tasks and did not wait for others.
-    waiting_ordered, waiting_critical : ndarray of float64, shape (n_workers,)
-        Seconds that each worker waited for its turn, and for critical sections.
-    imbalance : float
-        Busy time of the busiest worker divided by the mean, minus 1; 0 is perfect balance.
-    sent_bytes : int
-        Bytes of results.
-    slowest : list of Event
-        The claims that took longest; a claim may have several tasks.
-
-    See Also
-    --------
-    sharedmem.Trace.summary : Make a summary.
-
-    Examples
-    --------
-    >>> import sharedmem
-    >>> with sharedmem.MapReduce(np=2, trace=True) as pool:
-    ...     _ = pool.map(lambda i: i, range(10))
-    >>> summary = pool.trace.summary()
-    >>> summary.seconds > 0, bool((summary.busy <= 1).all())
-    (True, True)
-    """
-
-    seconds: float
-    busy: NDArray[np.float64]
-    waiting_ordered: NDArray[np.float64]
-    waiting_critical: NDArray[np.float64]
-    imbalance: float
-    sent_bytes: int
-    slowest: list[Event]
-
-    def __str__(self) -> str:
-        """Return the figures as a table."""
-        lines = [
-            f"{self.seconds:.3g} s, {len(self.busy)} workers, {self.busy.mean():.0%} busy, "
-            f"imbalance {self.imbalance:.0%}, {self.sent_bytes / 1e6:.3g} MB of results",
-            "worker  busy  waited for ordered  for critical",
-        ]
-        rows = zip(self.busy, self.waiting_ordered, self.waiting_critical, strict=True)
-        lines += [
-            f"{rank:6d} {busy:5.0%} {ordered:17.3g} s {critical:11.3g} s"
-            for rank, (busy, ordered, critical) in enumerate(rows)
-        ]
-        lines.append("slowest")
-        lines += [f"  {_label(event)}: {event.stop - event.start:.3g} s" for event in self.slowest]
-        return "\n".join(lines)
 
 
 class Trace:
@@ -111,7 +48,13 @@ class Trace:
 
     def __init__(self, n_workers: int) -> None:
         self.events: list[list[Event]] = [[] for _ in range(n_workers)]
+        self.memory_bytes = [0] * n_workers
         self.start = self.stop = time.perf_counter()
+
+    def add(self, rank: int, report: Report) -> None:
+        """Add what a worker reports at its end."""
+        self.events[rank] += report.events
+        self.memory_bytes[rank] = report.memory_bytes
 
     def finish(self) -> None:
         """Record the end of the call."""
@@ -137,23 +80,7 @@ class Trace:
         >>> len(pool.trace.summary().busy)
         2
         """
-        seconds = max(self.stop - self.start, 1e-9)
-        spent = np.zeros((len(Activity), len(self.events)))
-        for rank, events in enumerate(self.events):
-            for event in events:
-                spent[event.activity, rank] += event.stop - event.start
-        _, ordered, critical = spent
-        busy = spent[Activity.TASKS] - ordered - critical
-        claims = [event for events in self.events for event in events if not event.activity]
-        return TraceSummary(
-            seconds,
-            busy / seconds,
-            ordered,
-            critical,
-            float(busy.max() / busy.mean() - 1) if busy.mean() > 0 else 0.0,
-            sum(event.sent_bytes for event in claims),
-            sorted(claims, key=lambda event: event.start - event.stop)[:_N_SLOWEST],
-        )
+        return summarize(self.events, self.memory_bytes, self.stop - self.start)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the trace as a JSON file for Perfetto or ``about:tracing`` in Chrome.
@@ -192,8 +119,8 @@ class Trace:
             records += [
                 {
                     "ph": "X",
-                    "name": _label(event),
-                    "cat": _NAMES[event.activity],
+                    "name": label(event),
+                    "cat": NAMES[event.activity],
                     "ts": (event.start - self.start) * 1e6,
                     "dur": (event.stop - event.start) * 1e6,
                     "args": {"n_tasks": event.n_tasks, "sent_bytes": event.sent_bytes},
@@ -257,20 +184,11 @@ class Trace:
             ylabel="worker",
             yticks=range(len(self.events)),
             xlim=(0, self.stop - self.start),
-            title=str(self.summary()).splitlines()[0],
+            title=self.summary().headline(),
         )
         panel.invert_yaxis()
-        handles = [Patch(color=_COLORS[each], label=_NAMES[each]) for each in Activity]
+        handles = [Patch(color=_COLORS[each], label=NAMES[each]) for each in Activity]
         figure.legend(handles=handles, loc="outside lower right", ncols=len(Activity))
         if path is not None:
             figure.savefig(path, dpi=150)
         return figure
-
-
-def _label(event: Event) -> str:
-    name = _NAMES[event.activity]
-    if event.activity != Activity.TASKS:
-        return f"{name}, task {event.task}"
-    if event.n_tasks == 1:
-        return f"task {event.task}"
-    return f"tasks {event.task} to {event.task + event.n_tasks - 1}"

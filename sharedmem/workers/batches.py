@@ -36,6 +36,8 @@ class Results(ABC):
         Small immutable results of the current run.
     sent_bytes : int
         Bytes of results that have been pickled and sent.
+    received_bytes : int
+        Bytes of pickled items that have been received.
     add : callable
         Adds a result of any type.
     """
@@ -44,7 +46,7 @@ class Results(ABC):
 
     def __init__(self) -> None:
         self.pending: list[Any] = []
-        self.sent_bytes = 0
+        self.sent_bytes = self.received_bytes = 0
         self._first = 0
 
     def start(self, index: int) -> None:

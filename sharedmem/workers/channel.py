@@ -76,10 +76,16 @@ class Channel:
         A sequenced-packet socket.
     windowed : bool
         Whether sending from this end blocks while the result window is full.
+
+    Attributes
+    ----------
+    received_bytes : int
+        Size of what has been received.
     """
 
     def __init__(self, end: socket.socket, *, windowed: bool = False) -> None:
         self.socket = end
+        self.received_bytes = 0
         self._windowed = windowed
         self._outstanding = 0
         self._unacknowledged = 0
@@ -226,6 +232,7 @@ class Channel:
             if kind != Kind.SEGMENTS:
                 rest = memoryview(data)[_HEADER.size + 8 * n_segments :]
                 parts = read_parts(file, n_stream, n_buffers) if file >= 0 else (rest, ())
+                self.received_bytes += n_stream + sum(len(buffer) for buffer in parts[1])
                 value = unpack(index, *parts)
             if kind in (Kind.RESULTS, Kind.TASKS):
                 value = opened(index, value)

@@ -49,4 +49,6 @@ class ProcessPort(Results):
 
     def receive(self) -> Message | None:
         """Wait for tasks; return None, or a message of no tasks, when there are no more."""
-        return self._channel.receive(block=True)
+        message = self._channel.receive(block=True)
+        self.received_bytes = self._channel.received_bytes
+        return message

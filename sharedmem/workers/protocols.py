@@ -10,7 +10,7 @@ from sharedmem.memory import open_files
 from sharedmem.workers.deadlines import deadline_in
 from sharedmem.workers.process_port import ProcessPort
 from sharedmem.workers.process_team import ProcessTeam
-from sharedmem.workers.recorder import Event
+from sharedmem.workers.recorder import Report
 from sharedmem.workers.sections import Sections
 from sharedmem.workers.task_context import Call, Context, Contexts
 from sharedmem.workers.thread_team import ThreadPort, ThreadTeam
@@ -26,15 +26,11 @@ Collect: TypeAlias = Callable[[int, list[Any]], None]
 
 
 class Timeline(Protocol):
-    """A record of what the workers of a call did.
+    """A record of what the workers of a call did."""
 
-    Attributes
-    ----------
-    events : list of list of Event
-        The events of each worker.
-    """
-
-    events: list[list[Event]]
+    def add(self, rank: int, report: Report) -> None:
+        """Add what a worker reports at its end."""
+        ...
 
     def finish(self) -> None:
         """Note the end of the call."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import enum
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
+from sharedmem.machine.proc import proportional_memory
 from sharedmem.workers.sections import WorkerSync
 from sharedmem.workers.team_sync import TeamSync
 
@@ -54,6 +55,12 @@ class Event(NamedTuple):
         The number of tasks in the claim.
     sent_bytes : int
         Bytes of results that the worker has sent.
+    received_bytes : int
+        Bytes of items that the worker has received.
+    array_bytes : int
+        Bytes of arrays that a task of an array function has read and written.
+    name : str
+        The array function; empty for tasks of `map` and `imap`.
 
     See Also
     --------
@@ -75,6 +82,37 @@ class Event(NamedTuple):
     task: int
     n_tasks: int = 1
     sent_bytes: int = 0
+    received_bytes: int = 0
+    array_bytes: int = 0
+    name: str = ""
+
+
+class Report(NamedTuple):
+    """What a worker reports at its end.
+
+    Attributes
+    ----------
+    events : list of Event
+        What it did.
+    memory_bytes : int
+        The memory of its process, each page divided by the number of processes that share it; 0
+        for a thread, whose memory is the coordinator's.
+    """
+
+    events: list[Event]
+    memory_bytes: int = 0
+
+
+class Traffic(Protocol):
+    """The side of a worker in its team, which counts what it sends and receives."""
+
+    sent_bytes: int
+    received_bytes: int
+
+
+# Tasks of the caller share an event up to this duration, if they follow each other so closely.
+_EVENT_SECONDS = 0.001
+_GAP_SECONDS = 0.0001
 
 
 class Recorder(WorkerSync):
@@ -86,20 +124,23 @@ class Recorder(WorkerSync):
         What the workers of the call share.
     rank : int
         The number of the worker.
-    sent_bytes : callable
-        Returns the bytes that the worker has sent.
+    port : Traffic, optional
+        Counts the bytes that the worker sends and receives.
     """
 
-    def __init__(self, team: TeamSync, rank: int, sent_bytes: Callable[[], int]) -> None:
+    def __init__(self, team: TeamSync, rank: int, port: Traffic | None = None) -> None:
         super().__init__(team, rank)
         self.events: list[Event] = []
-        self._sent_bytes = sent_bytes
-        self._claim: tuple[int, float, int] | None = None
+        self._port = port
+        self._claim: tuple[int, float, int, int] | None = None
+        self._received = 0
 
     def claim(self, index: int) -> None:
         """Record the end of a claim and the start of the next."""
         self._close()
-        self._claim = index, time.perf_counter(), self._sent_bytes()
+        sent, received = self._traffic()
+        received, self._received = received - self._received, received
+        self._claim = index, time.perf_counter(), sent, received
         super().claim(index)
 
     def hand_in(self, index: int) -> None:
@@ -112,12 +153,41 @@ class Recorder(WorkerSync):
         self._close()
         super().leave()
 
+    def run(self, func: Callable[[Any], Any], item: Any) -> Any:
+        """Run a task of the caller, which claims none; short tasks share an event."""
+        start = time.perf_counter()
+        try:
+            return func(item)
+        finally:
+            self._note(self.index, start, time.perf_counter())
+
+    def _note(self, index: int, start: float, stop: float) -> None:
+        last = self.events[-1] if self.events else None
+        if (
+            last is not None
+            and last.activity == Activity.TASKS
+            and last.task + last.n_tasks == index
+            and start - last.stop < _GAP_SECONDS
+            and stop - last.start < _EVENT_SECONDS
+        ):
+            self.events[-1] = last._replace(stop=stop, n_tasks=last.n_tasks + 1)
+        else:
+            self.events.append(Event(Activity.TASKS, start, stop, index))
+
+    def report(self) -> Report:
+        """Return what the worker did, and its memory."""
+        return Report(self.events, proportional_memory() if self.team.has_processes else 0)
+
+    def _traffic(self) -> tuple[int, int]:
+        port = self._port
+        return (0, 0) if port is None else (port.sent_bytes, port.received_bytes)
+
     def _close(self) -> None:
         if self._claim is not None:
-            task, start, sent = self._claim
+            task, start, sent, received = self._claim
             now, n_tasks = time.perf_counter(), self.index + 1 - task
-            sent = self._sent_bytes() - sent
-            self.events.append(Event(Activity.TASKS, start, now, task, n_tasks, sent))
+            sent = self._traffic()[0] - sent
+            self.events.append(Event(Activity.TASKS, start, now, task, n_tasks, sent, received))
             self._claim = None
 
     def enter_turn(self) -> None:

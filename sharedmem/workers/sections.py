@@ -161,6 +161,10 @@ class WorkerSync(Sections):
             team.fronts[self.rank] = index
             self._wake_next()
 
+    def report(self) -> object:
+        """Return what the worker reports at its end: nothing."""
+        return None
+
     def hand_in(self, index: int) -> None:
         """Publish that the worker has done the tasks given to it that begin at `index`."""
         team = self.team

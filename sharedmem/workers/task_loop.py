@@ -86,8 +86,8 @@ def _run(
     words[slot] = index - 1
 
 
-def run_to_the_end(run: Callable[[], None], sync: WorkerSync, port: Port, note: object) -> None:
-    """Call `run`, which runs the tasks of a worker; send its failure, or a note."""
+def run_to_the_end(run: Callable[[], None], sync: WorkerSync, port: Port) -> None:
+    """Call `run`, which runs the tasks of a worker; send its failure, or its report."""
     try:
         run()
     except StopProcessGroup:
@@ -102,7 +102,7 @@ def run_to_the_end(run: Callable[[], None], sync: WorkerSync, port: Port, note: 
         if sync.team.has_processes:
             return
     sync.leave()
-    port.finish(note)
+    port.finish(sync.report())
 
 
 def item_text(sequence: Any, index: int) -> str:

@@ -21,7 +21,7 @@ OF_BACKENDS = ("admit", "array_runner", "check_options", "enter", "leave", "n_wo
 INTERNAL = {
     *(f"DaskBackend.{name}" for name in (*OF_BACKENDS, "run_imap", "run_map")),
     "MapReduce.runner",
-    "Trace.finish",
+    *("Trace.add", "Trace.finish"),
 }
 
 

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
@@ -174,6 +174,12 @@ def segments_noted() -> Iterator[dict[tuple[int, int], Segment]]:
         _noted.segments = before
 
 
+def note_segments(segments: Iterable[Segment]) -> None:
+    """Add to the segments that `segments_noted` collects in this thread, if it does."""
+    if _noted.segments is not None:
+        _noted.segments.update((segment.identity, segment) for segment in segments)
+
+
 def segment_of(array: NDArray[Any]) -> Segment:
     """Return the segment of an array."""
     segment = _segment_of(array)
@@ -239,6 +245,11 @@ def _bytes_in(segment: Segment, array: NDArray[Any]) -> tuple[int, int]:
 
 def _load(key: SegmentKey, layout: Layout) -> SharedArray:
     return restore(open_segment(key), layout)
+
+
+def is_in_segment(array: NDArray[Any]) -> bool:
+    """Return whether all elements of an array are in a segment of this process."""
+    return _segment_of(array) is not None
 
 
 def _segment_of(array: NDArray[Any]) -> Segment | None:

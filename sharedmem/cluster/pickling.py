@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from sharedmem.arrays.mapped_files import ArrayFile
 from sharedmem.arrays.shared_array import Layout, SharedArray, describe, restore
 from sharedmem.memory.segment_keys import SegmentKey, key_of, open_segment
-from sharedmem.workers.pickling import kept_in, without_traceback
+from sharedmem.workers.pickling import kept_in, named, without_traceback
 from sharedmem.workers.task_context import Contexts
 
 # Larger objects are sent to each worker once, and not with each claim.
@@ -236,8 +236,4 @@ def _reduce_by_name(obj: Any) -> Any:
         found = operator.attrgetter(function.__qualname__)(sys.modules[module])
     except (KeyError, AttributeError):
         return NotImplemented
-    return (_named, (module, function.__qualname__)) if found is obj else NotImplemented
-
-
-def _named(module: str, name: str) -> Any:
-    return operator.attrgetter(name)(importlib.import_module(module))
+    return (named, (module, function.__qualname__)) if found is obj else NotImplemented

@@ -6,12 +6,14 @@ import collections
 import copyreg
 import ctypes
 import functools
+import importlib
 import io
+import operator
 import os
 import pickle
 import struct
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -54,11 +56,15 @@ class Parcel(NamedTuple):
         return len(self.stream) + sum(buffer.nbytes for buffer in self.buffers)
 
 
-class _Reducers(dict[type, Callable[[Any], Any]]):
-    """The reducers of a pickler: those of `copyreg`, and ours for arrays and rows."""
+class Reducers(dict[type, Callable[[Any], Any]]):
+    """The reducers of a pickler: those of a table, and ours for arrays and rows."""
+
+    def __init__(self, table: Mapping[type, Callable[[Any], Any]]) -> None:
+        super().__init__({np.ndarray: _reduce_array})
+        self._table = table
 
     def __missing__(self, kind: type) -> Callable[[Any], Any]:
-        reducer = copyreg.dispatch_table.get(kind) or _row_reducer(kind)
+        reducer = self._table.get(kind) or _row_reducer(kind)
         if reducer is None:
             raise KeyError(kind)
         return without_traceback if kind is TracebackType else reducer
@@ -76,6 +82,11 @@ def _reduce_array(array: NDArray[Any]) -> Any:
     memory: Any = (ctypes.c_byte * array.nbytes).from_address(array.ctypes.data)
     memory.owner = array
     return rebuild, (pickle.PickleBuffer(memory), *rest)
+
+
+def named(module: str, name: str) -> Any:
+    """Return what a module has by a name."""
+    return operator.attrgetter(name)(importlib.import_module(module))
 
 
 def without_traceback(_: TracebackType) -> Any:
@@ -110,7 +121,7 @@ def _row(name: str, fields: tuple[str, ...], *values: object) -> Any:
     return _row_type(name, fields)(*values)
 
 
-_REDUCERS = _Reducers({np.ndarray: _reduce_array})
+_REDUCERS = Reducers(copyreg.dispatch_table)
 
 
 def kept_in(buffers: list[memoryview]) -> Callable[[pickle.PickleBuffer], bool]:

@@ -159,6 +159,8 @@ class Contexts:
     ----------
     of_thread : threading.local
         Its `context` is that of this thread, or None.
+    key : str
+        The name under which each process finds the object.
     """
 
     def __init__(
@@ -173,12 +175,12 @@ class Contexts:
         self._of_process: Context | None = None
         self.of_thread = _OfThread()
         self._consumed: list[tuple[int, Sections]] = []
-        self._key = key or os.urandom(16).hex()
-        _here[self._key] = self
+        self.key = key or os.urandom(16).hex()
+        _here[self.key] = self
 
     def __reduce__(self) -> Any:
         """Pickle by name: where tasks of a pool run, all references give the same object."""
-        return _contexts_here, (self._key, self._entropy, self.seed, self._n_calls)
+        return _contexts_here, (self.key, self._entropy, self.seed, self._n_calls)
 
     def start_from(self, number: int) -> None:
         """Give the next call at least this number."""

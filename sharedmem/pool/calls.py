@@ -18,6 +18,7 @@ from sharedmem.workers.recorder import Recorder
 from sharedmem.workers.sections import CoordinatorSync, WorkerSync
 from sharedmem.workers.task_loop import item_text, run_claims, run_fed, run_to_the_end
 from sharedmem.workers.team_sync import TeamSync
+from sharedmem.workers.tracebacks import our_calls_hidden
 
 if TYPE_CHECKING:  # which imports this module
     from sharedmem.pool.backends import TeamBackend
@@ -177,12 +178,14 @@ def run_imap(
     TimeoutError
         If a result takes longer than the timeout of the call.
     """
+    __tracebackhide__ = True
     n_taken = 0
     # Runs of results that have come, by the number of their first task.
     waiting: dict[int, list[Any]] = {}
     run = partial(run_fed, backend.isolated(call.func))
     backend.prepare(call)
     with contextlib.ExitStack() as stack:
+        stack.push(our_calls_hidden)
         with signals_held():
             team, sync = stack.enter_context(
                 _team(backend, call, run, lambda _: "from imap", fed=True)

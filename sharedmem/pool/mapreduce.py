@@ -26,6 +26,7 @@ from sharedmem.pool.feed import MISSING
 from sharedmem.pool.lost_writes import PrivateArrays
 from sharedmem.pool.signatures import as_method
 from sharedmem.pool.state import PoolState
+from sharedmem.workers.tracebacks import our_calls_hidden
 
 
 class MapReduce(PoolState):
@@ -180,13 +181,14 @@ class MapReduce(PoolState):
         ...     pool.map(lambda a, b: a * b, [(1, 2), (3, 4)], star=True)
         [2, 12]
         """
+        __tracebackhide__ = True
         func = check_function(func, star)
         check_optional("reduce", reduce)
         items = check_sequence(sequence)
         chunksize = None if chunksize is None else check_count("chunksize", chunksize, 1)
         n_tasks, n_results = len(items), 0
         results: list[Any] = [MISSING] * n_tasks
-        with self._bar(n_tasks) as advance:
+        with our_calls_hidden, self._bar(n_tasks) as advance:
 
             def collect(start: int, values: list[Any]) -> None:
                 if reduce is not None:

@@ -6,6 +6,7 @@ of Python has changed.
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import operator
 import os
@@ -29,6 +30,21 @@ locks of Python's own modules in this way; releasing a lock that is free raises 
 
 owns: Callable[[Any], bool] = operator.methodcaller("_is_owned")
 """Return whether this thread holds a reentrant lock, as `threading.Condition` asks."""
+
+
+run_exit_handlers: Callable[[], None] = atexit._run_exitfuncs
+"""Call what is registered by `atexit`, and forget it. A process that must not wait for its threads
+cannot end as Python ends it."""
+
+
+def interpreter_flags() -> list[str]:
+    """Return the options that start another interpreter in the mode of this one.
+
+    `multiprocessing` asks the same function.
+    """
+    private: Any = importlib.import_module("subprocess")
+    flags: list[str] = private._args_from_interpreter_flags()
+    return flags
 
 
 def forget_unfinished_imports() -> None:

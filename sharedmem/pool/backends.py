@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from sharedmem.engine.runners import ArrayRunner
 from sharedmem.errors import StopProcessGroup
-from sharedmem.machine import blas, foreign_libraries, limits
+from sharedmem.machine import blas, foreign_libraries, fork_dangers, limits
 from sharedmem.memory import open_files
 from sharedmem.pool.calls import run_imap, run_map
 from sharedmem.workers.process_team import ProcessTeam
@@ -196,7 +196,8 @@ class ProcessBackend(TeamBackend):
 
     @classmethod
     def prepare(cls, call: PoolCall | None = None) -> None:
-        """Write the text buffered in output streams: workers would write it again."""
+        """Write the text in output streams, and warn of libraries that break in workers."""
+        fork_dangers.warn_of_fork()
         if call is not None and call.contexts.seed is not None:
             import numpy.random  # noqa: F401 - here, so that not each worker of each call does it
         open_files.flush_output()

@@ -35,7 +35,8 @@ class Kind:
     FAILURE = 2
     FINISHED = 3
     SEGMENTS = 4
-    ALL = range(5)
+    WORK = 5
+    ALL = range(6)
     # Not sent: a team tells it of a worker.
     DIED = -1
 

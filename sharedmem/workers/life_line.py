@@ -37,19 +37,28 @@ class LifeLine:
             os.close(self._read_end)
         os.close(self._write_end)
 
+    def own_reader(self) -> int:
+        """Return a descriptor of the read end for one process, see `kill_at_end`."""
+        # Owner and signal belong to an open file, and an inherited one is shared.
+        path = f"/proc/self/fd/{self._read_end}"
+        return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+
     def follow(self) -> None:
         """Arrange that this process is killed when the coordinator is gone."""
-        # Owner and signal belong to an open file, and the inherited one is shared.
-        path = f"/proc/self/fd/{self._read_end}"
-        own = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        reader = self.own_reader()
         os.close(self._read_end)
-        fcntl.fcntl(own, fcntl.F_SETOWN, os.getpid())
-        fcntl.fcntl(own, fcntl.F_SETSIG, signal.SIGKILL)
-        fcntl.fcntl(own, fcntl.F_SETFL, fcntl.fcntl(own, fcntl.F_GETFL) | os.O_ASYNC)
+        kill_at_end(reader, os.getpid())
         # The coordinator may have died before the signal was armed.
         with contextlib.suppress(BlockingIOError):
-            os.read(own, 1)
+            os.read(reader, 1)
             os._exit(1)
+
+
+def kill_at_end(reader: int, pid: int) -> None:
+    """Arrange that a process, which keeps `reader` open, is killed at the end of its line."""
+    fcntl.fcntl(reader, fcntl.F_SETOWN, pid)
+    fcntl.fcntl(reader, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(reader, fcntl.F_SETFL, fcntl.fcntl(reader, fcntl.F_GETFL) | os.O_ASYNC)
 
 
 class _KeptAtFork(threading.local):

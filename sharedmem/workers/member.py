@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from sharedmem.errors import DeadWorkerError
 from sharedmem.workers.channel import Channel
+from sharedmem.workers.child_process import ChildProcess
 from sharedmem.workers.life_line import LifeLine
 from sharedmem.workers.process import WorkerProcess
 from sharedmem.workers.process_port import ProcessPort
@@ -34,7 +35,7 @@ class Member:
         If the system refuses a descriptor.
     """
 
-    process: WorkerProcess
+    process: ChildProcess
 
     def __init__(self, rank: int, work: Work, *, windowed: bool) -> None:
         self.rank = rank

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import importlib
 from collections.abc import Mapping
 from types import FunctionType
 from typing import Any
@@ -15,8 +15,8 @@ _came: dict[tuple[str, str], bytes | None] = {}
 
 
 def namespace_of(module: str) -> dict[str, Any]:
-    """Return the global variables of a module of this process."""
-    return vars(sys.modules[module])
+    """Return the global variables of a module, which a fresh interpreter imports now."""
+    return vars(importlib.import_module(module))
 
 
 def set_globals(

@@ -15,9 +15,9 @@ from functools import partial
 from typing import Any, NoReturn
 
 from sharedmem.machine import foreign_libraries, fork_locks
-from sharedmem.machine.descriptors import with_descriptors
 from sharedmem.machine.signals import set_mask, signals_blocked
 from sharedmem.memory import open_files
+from sharedmem.workers.child_process import ChildProcess
 from sharedmem.workers.life_line import LifeLine, kept_at_fork
 
 
@@ -48,7 +48,7 @@ thread_as_worker = partial(assigned, _of_thread, "is_worker", True)
 """Return a context in which `in_worker` returns True in this thread."""
 
 
-class WorkerProcess:
+class WorkerProcess(ChildProcess):
     """A forked process that runs `main` and exits.
 
     Parameters
@@ -67,90 +67,17 @@ class WorkerProcess:
     """
 
     def __init__(self, main: Callable[[], None], line: LifeLine, handled: Sequence[int]) -> None:
-        self._status: int | None = None
-        self._is_over = False
-        # One thread may kill the process while another one waits for it, and its number is reused.
-        self._ending = threading.Lock()
-        self.sentinel, kept_by_worker = (-1, -1) if _PIDFD_WORKS else with_descriptors(os.pipe)
-        try:
-            self.pid = _fork(main, line, handled)
-        except OSError:
-            if self.sentinel >= 0:
-                os.close(self.sentinel)
-            raise
-        finally:
-            if kept_by_worker >= 0:
-                os.close(kept_by_worker)
-
-    def watch(self) -> int:
-        """Return a descriptor that is readable once the process has ended."""
-        if self.sentinel < 0:
-            try:
-                self.sentinel = with_descriptors(lambda: os.pidfd_open(self.pid))
-            except ProcessLookupError:  # It has ended, and other code has waited for it.
-                self._is_over = True
-                self.sentinel, write_end = with_descriptors(os.pipe)
-                os.close(write_end)
-        return self.sentinel
-
-    def kill(self) -> None:
-        """Send SIGKILL, unless the process has already been waited for."""
-        with self._ending, contextlib.suppress(ProcessLookupError):
-            if self._is_over:
-                return
-            # If other code has waited for the process, its number may be that of another process.
-            descriptor = -1
-            if _PIDFD_WORKS:
-                with contextlib.suppress(OSError):  # no descriptor is left
-                    descriptor = self.watch()
-            if descriptor < 0:
-                os.kill(self.pid, signal.SIGKILL)
-            elif not self._is_over:
-                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-
-    def wait(self) -> int | None:
-        """Wait for the end; return the exit code, or minus the number of the signal that killed it.
-
-        Return None if other code in this process (a SIGCHLD handler, ``os.wait()``) has taken the
-        status.
-        """
-        with self._ending:
-            if not self._is_over:
-                with contextlib.suppress(ChildProcessError):
-                    self._status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-                self._is_over = True
-            if self.sentinel >= 0:
-                sentinel, self.sentinel = self.sentinel, -1
-                os.close(sentinel)
-            return self._status
-
-    def how_ended(self) -> str:
-        """Wait for the end; return how the process ended, in words."""
-        code = self.wait()
-        if code is None:
-            return (
-                "has ended; its status is unknown, since other code in this process has waited "
-                "for it (a SIGCHLD handler, os.wait())"
-            )
-        if code >= 0:
-            return f"exited with status {code}"
-        try:
-            name = signal.Signals(-code).name
-        except ValueError:
-            name = f"signal {-code}"
-        return f"was killed by {name}"
+        super().__init__(lambda _: _fork(main, line, handled))
 
 
-def _pidfd_works() -> bool:
-    # Linux < 5.3 (RHEL 8) has no pidfd; there a pipe serves that is closed with the worker.
-    try:
-        os.close(os.pidfd_open(os.getpid()))
-    except (AttributeError, OSError):
-        return False
-    return True
-
-
-_PIDFD_WORKS = _pidfd_works()
+def become_worker(mask: set[int]) -> None:
+    """Make this process a worker, in which `mask` is the set of blocked signals from now on."""
+    # In threads that begin later, and in this one.
+    _OfThread.is_worker = _of_thread.is_worker = True
+    # Ctrl-C reaches the whole process group, and the coordinator ends its workers. This is a
+    # handler, since programs that the worker starts would inherit SIG_IGN.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    set_mask(signal.SIG_SETMASK, mask)
 
 
 def _fork(main: Callable[[], None], line: LifeLine, handled: Sequence[int]) -> int:
@@ -195,16 +122,11 @@ def _run(
         fork_locks.enter_worker()
         foreign_libraries.enter_worker()
         open_files.enter_worker()
-        # In threads that begin later, and in this one.
-        _OfThread.is_worker = _of_thread.is_worker = True
         gc.freeze()  # A collection would write to, and so copy, each page of inherited objects.
         signal.set_wakeup_fd(-1)
         for number in handled:
             signal.signal(number, signal.SIG_DFL)
-        # Ctrl-C reaches the whole process group, and the coordinator ends its workers. This is a
-        # handler, since programs that the worker starts would inherit SIG_IGN.
-        signal.signal(signal.SIGINT, lambda *_: None)
-        set_mask(signal.SIG_SETMASK, mask)
+        become_worker(mask)
         with _coverage_kept():
             main()
         code = 0

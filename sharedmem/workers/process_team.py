@@ -42,6 +42,8 @@ class ProcessTeam:
         Whether tasks come from the coordinator, which then limits the results itself.
     tolerant : bool
         Whether `receive` returns failures and deaths of workers instead of raising them.
+    member : callable
+        Makes a worker that can be started; :class:`Member`, or with its parameters.
 
     Raises
     ------
@@ -57,18 +59,20 @@ class ProcessTeam:
         *,
         fed: bool,
         tolerant: bool = False,
+        member: Callable[..., Member] = Member,
     ) -> None:
         if sys.platform != "linux":
             raise OSError(
                 errno.ENOSYS,
-                f"ProcessBackend needs system calls of Linux, and this system is {sys.platform}: "
-                "use ThreadBackend, or np=0",
+                "workers that are processes need system calls of Linux, and this system is "
+                f"{sys.platform}: use ThreadBackend, or np=0",
             )
         self.size = n_workers
         self._work = work
         self._whereabouts = whereabouts
         self._fed = fed
         self._tolerant = tolerant
+        self._member = member
         self._members: list[Member] = []
         self._heard: list[tuple[int, Message]] = []
         self._selector = with_descriptors(selectors.DefaultSelector)
@@ -85,7 +89,7 @@ class ProcessTeam:
         """Start workers, and listen to them."""
         members: list[Member] = []
         try:
-            members += (Member(rank, self._work, windowed=not self._fed) for rank in ranks)
+            members += (self._member(rank, self._work, windowed=not self._fed) for rank in ranks)
             self._fork(members)
         finally:
             for member in members:

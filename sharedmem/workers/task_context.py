@@ -99,6 +99,11 @@ in_claim = partial(assigned, _claims, "is_running", True)
 """Return a context in which this thread runs tasks of a pool of another process."""
 
 
+def enter_claims() -> None:
+    """Note that all threads of this process run tasks of pools of another process."""
+    _Claims.is_running = True
+
+
 class _CriticalOfCalls:
     """The critical sections of all calls of `imap` whose results are being taken.
 
@@ -224,9 +229,8 @@ class Contexts:
         context = self.of_thread.context or self._of_process
         if context is None and _claims.is_running:
             raise RuntimeError(
-                "this pool is not the one that runs the task: a worker of the cluster made it when "
-                "it imported the module. Create the pool in the main program, or pass it to the "
-                "function"
+                "this pool is not the one that runs the task: a worker made it when it imported "
+                "the module. Create the pool in the main program, or pass it to the function"
             )
         if context is None:
             alone = _OutsideSync(_CriticalOfCalls(self._consumed))

@@ -113,3 +113,21 @@ def test_a_lock_of_multiprocessing_can_be_made_of_a_semaphore():
     assert not lock.acquire(False), "SemLock._rebuild no longer makes a lock of a semaphore"
     lock.release()
     assert lock.acquire(False)
+
+
+def test_exit_handlers_can_be_called_and_forgotten():
+    program = (
+        "import atexit; from sharedmem.machine.cpython import run_exit_handlers;"
+        "atexit.register(print, 'called'); run_exit_handlers(); run_exit_handlers()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "called\n", f"atexit._run_exitfuncs has changed: {done.stderr}"
+
+
+def test_the_options_of_an_interpreter_are_known():
+    program = "from sharedmem.machine.cpython import interpreter_flags; print(interpreter_flags())"
+    command = [sys.executable, "-O", "-B", "-X", "utf8", "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout == "['-O', '-B', '-X', 'utf8']\n", (
+        f"subprocess._args_from_interpreter_flags has changed: {done.stderr}"
+    )

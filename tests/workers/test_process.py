@@ -250,7 +250,7 @@ def test_a_stopped_worker_is_killed_after_the_timeout():
 
 
 def test_systems_without_pidfd(monkeypatch):
-    monkeypatch.setattr("sharedmem.workers.process._PIDFD_WORKS", False)
+    monkeypatch.setattr("sharedmem.workers.child_process._PIDFD_WORKS", False)
     pool = MapReduce(np=2)
     assert pool.map(lambda i: i, range(100)) == list(range(100))
     with pytest.raises(WorkerException, match="SIGKILL"):

@@ -18,6 +18,7 @@ from sharedmem.kernels.quiet import quiet
 from sharedmem.kernels.random import distributions, poisson as poisson_kernels
 from sharedmem.machine.tuning import tuning
 from sharedmem.pool.mapreduce import current_pool
+from sharedmem.pool.watches import one_call
 
 Array = NDArray[Any]
 Size = int | Sequence[int] | None
@@ -354,6 +355,7 @@ def poisson(
     return _draw(kernel, target, parameters, _key(seed, _POISSON), size, out)
 
 
+@one_call
 def permutation(x: int | ArrayLike, *, seed: Seed = None) -> Array:
     """Randomly permute a sequence, or return a permuted range.
 
@@ -418,7 +420,7 @@ def permutation(x: int | ArrayLike, *, seed: Seed = None) -> Array:
 def _permuted(items: Callable[[slice], Array], n: int, dtype: DTypeLike, seed: Seed) -> Array:
     """Return `n` items, some of which ``items(slice)`` returns, in random order."""
     out, seed = empty(n, dtype), _sequence(seed)
-    run = current_pool().runner.run(tuning.random_reads * out.nbytes)
+    run = current_pool().runner.run(tuning.random_reads * out.nbytes, moved=out.nbytes)
     permute(run, items, np.asarray(out), _key(seed, _BUCKETS), _key(seed, _SHUFFLES))
     return out
 
@@ -427,7 +429,7 @@ def _draw(
     kernel: Kernel, target: Array, parameters: tuple[Any, ...], key: Key, size: Size, out: Any
 ) -> Any:
     """Fill `target`, and return it, or a scalar if the user wants one."""
-    run = current_pool().runner.run(tuning.random_reads * target.nbytes)
+    run = current_pool().runner.run(tuning.random_reads * target.nbytes, moved=target.nbytes)
     fill(run, kernel, np.asarray(target), key, parameters)
     return target[()] if size is None and out is None else target
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -14,6 +12,7 @@ import numpy as np
 from sharedmem.engine.operands import as_tuple, check_outs
 from sharedmem.engine.regions import reads_dask
 from sharedmem.engine.user_kernels import releases_gil, warn_of_gil
+from sharedmem.kernels.loops import lines
 from sharedmem.kernels.machine_code import Code, Share
 from sharedmem.machine import blas, native_threads
 from sharedmem.machine.freeing import exhaust
@@ -24,8 +23,25 @@ from sharedmem.machine.tuning import tuning
 Run = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
 # ``stream(func, sequence)`` yields ``func(item)``, in order and not far ahead of the reader.
 Stream = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
-Bar = Callable[[int], AbstractContextManager[Callable[[int], object]]]
 Arrays = tuple[Any, ...]
+# The words of a kernel's block that have the number of tasks that are claimed, and of all.
+Words = tuple[int, int]
+
+
+class Watch(Protocol):
+    """Runs tasks in threads of the caller, and shows or records what they do."""
+
+    def expect(self, n_tasks: int) -> None:
+        """Count tasks that will come, in one run or several."""
+        ...
+
+    def run(self, work: Callable[[int], object], n_tasks: int, n_threads: int, nbytes: int) -> None:
+        """Call `work` with each number, by threads that read and write so many bytes."""
+        ...
+
+    def share(self, code: Code, block: int, n_threads: int, counter: Words, nbytes: int) -> None:
+        """Call a kernel, by threads that share its work and read and write so many bytes."""
+        ...
 
 
 class Form(Protocol):
@@ -57,8 +73,8 @@ class ArrayRunner:
     ----------
     n_workers : int
         Number of workers, or threads, the caller included; 0 for a serial pool.
-    bar : callable
-        Makes the block in which progress is shown, from the number of tasks.
+    watch : Watch or None
+        Runs tasks in threads of the caller, if that is shown or recorded.
     map, imap : callable
         Run tasks on the workers of the pool, as its methods do.
     shares_memory : bool
@@ -70,14 +86,16 @@ class ArrayRunner:
     """
 
     n_workers: int
-    bar: Bar
+    watch: Watch | None
     map: Run
     imap: Stream
     shares_memory: bool
     blas_threads: int | None
     form_of: Callable[[Any, Sequence[Any]], Form | None]
 
-    def run(self, nbytes: int | None, blas_threads: int | None = None) -> Run:
+    def run(
+        self, nbytes: int | None, blas_threads: int | None = None, *, moved: int | None = None
+    ) -> Run:
         """Return a function that runs tasks, which release the GIL, in threads of the caller.
 
         Sleeping threads wake up in a fraction of the time that forking workers takes, and need not
@@ -89,37 +107,57 @@ class ArrayRunner:
             Bytes that the tasks read together; few bytes need few threads. None sets no limit.
         blas_threads : int, optional
             Threads of BLAS libraries in each of several threads; by default no limit.
+        moved : int, optional
+            Bytes that the tasks read and write, if these are others.
         """
-        n_threads = self.n_threads(nbytes)
+        n_threads, watch = self.n_threads(nbytes), self.watch
+        moved = (nbytes or 0) if moved is None else moved
 
         def run(func: Callable[[Any], Any], sequence: Sequence[Any]) -> list[Any]:
             results: list[Any] = [None] * len(sequence)
-            lock = threading.Lock()
 
             def work(index: int) -> None:
                 results[index] = func(sequence[index])
-                with lock:
-                    advance(1)
 
             limit = blas.Limit(blas_threads if n_threads > 1 else None)
-            with self.bar(len(sequence)) as advance:
-                try:
-                    limit.set()
+            try:
+                limit.set()
+                if watch is None:
                     in_threads(work, range(len(sequence)), n_threads)
-                finally:
-                    exhaust(limit.lifting)
+                else:
+                    watch.run(work, len(sequence), n_threads, moved)
+            finally:
+                exhaust(limit.lifting)
             return results
 
         return run
 
-    def share(self, nbytes: int) -> Share:
-        """Return a function that calls a kernel in threads of the caller, which share its work."""
-        n_threads = self.n_threads(nbytes)
+    def share(
+        self,
+        nbytes: int,
+        counter: Words = (lines.NEXT, lines.N_TASKS),
+        *,
+        moved: int | None = None,
+    ) -> Share:
+        """Return a function that calls a kernel in threads of the caller, which share its work.
+
+        Parameters
+        ----------
+        nbytes : int
+            Bytes that the kernel reads and writes.
+        counter : tuple of int
+            The words of its block that have the number of tasks that are claimed, and of all.
+        moved : int, optional
+            Bytes that a call of the kernel reads and writes, if these are others.
+        """
+        n_threads, watch = self.n_threads(nbytes), self.watch
+        moved = nbytes if moved is None else moved
 
         def share(code: Code, block: int) -> None:
-            with self.bar(1) as advance:
+            if watch is None:
                 native_threads.run(code, block, n_threads)
-                advance(1)
+            else:
+                watch.share(code, block, n_threads, counter, moved)
 
         return share
 
@@ -176,14 +214,20 @@ class ArrayRunner:
         arrays = as_tuple(a)
         self.sees(*arrays, *as_tuple(out))
         check_outs(as_tuple(out), "out", private_ok=True)
-        run = self.map if holds_gil else self.run(sum(part.nbytes for part in arrays))
+        nbytes = sum(part.nbytes for part in arrays)
         step = tuning.chunks_per_worker * max(self.n_workers, 1)
 
-        def stream(func: Callable[[Any], Any], sequence: Sequence[Any]) -> Iterable[Any]:
-            for start in range(0, len(sequence), step):
-                yield from run(func, sequence[start : start + step])
+        def run_of(moved: int) -> Run:
+            return self.map if holds_gil else self.run(nbytes, moved=moved)
 
-        return stream, run, a, out
+        def stream(func: Callable[[Any], Any], sequence: Sequence[Any]) -> Iterable[Any]:
+            if self.watch is not None:
+                self.watch.expect(len(sequence))
+            for start in range(0, len(sequence), step):
+                some = sequence[start : start + step]
+                yield from run_of(nbytes * len(some) // len(sequence))(func, some)
+
+        return stream, run_of(nbytes), a, out
 
     def kernel_call(
         self, kernel: Any, inputs: Arrays, outs: Arrays, role: str = "out"
@@ -214,7 +258,8 @@ class ArrayRunner:
             warn_of_gil(kernel)
         private_ok = is_free or self.shares_memory
         check_outs(outs or inputs[:1], role, private_ok)
-        return self.run(None) if is_free else self.map, inputs, outs, private_ok
+        moved = sum(int(getattr(a, "nbytes", 0)) for a in (*inputs, *outs))
+        return self.run(None, moved=moved) if is_free else self.map, inputs, outs, private_ok
 
     def ufunc_call(
         self, inputs: Arrays, outs: Arrays

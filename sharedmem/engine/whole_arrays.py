@@ -19,6 +19,8 @@ Array = NDArray[Any]
 
 # Flags of an array: aligned, and in C order.
 _DENSE = 0x100 | 0x1
+# The words of an expression's block with the elements that are claimed, and all.
+_ELEMENTS = 0, 8
 
 
 def apply_whole(
@@ -53,7 +55,7 @@ def apply_whole(
     if form.is_small(out):
         form.by_numpy(inputs, out)
         return out, True
-    share = runner.share(out.nbytes + sum(a.nbytes for a in arrays))
+    share = runner.share(out.nbytes + sum(a.nbytes for a in arrays), _ELEMENTS)
     return out, form.together(share, inputs, out)
 
 
@@ -67,7 +69,7 @@ def compute_together(
     form = runner.form_of(ufunc, inputs)
     if form is None or form.is_small(out):
         return False
-    return form.together(runner.share(nbytes), inputs, out)
+    return form.together(runner.share(nbytes, _ELEMENTS), inputs, out)
 
 
 def _can_write(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], arrays: list[Array]) -> bool:

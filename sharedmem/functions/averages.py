@@ -18,10 +18,12 @@ from sharedmem.functions.nonfinite import warn_nonfinite
 from sharedmem.functions.reductions import mean, sum
 from sharedmem.kernels import sums
 from sharedmem.machine.tuning import tuning
+from sharedmem.pool.watches import one_call
 
 Array = NDArray[Any]
 
 
+@one_call
 def average(
     a: ArrayLike,
     axis: Axis = None,

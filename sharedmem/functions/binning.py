@@ -16,10 +16,12 @@ from sharedmem.kernels import histograms
 from sharedmem.kernels.loops.layout import as_numbers
 from sharedmem.machine.tuning import tuning
 from sharedmem.pool.mapreduce import current_pool
+from sharedmem.pool.watches import one_call
 
 Array = NDArray[Any]
 
 
+@one_call
 def bincount(x: ArrayLike, /, weights: ArrayLike | None = None, minlength: int = 0) -> Array:
     """Count the number of occurrences of each non-negative integer; see `numpy.bincount`.
 

@@ -14,39 +14,39 @@ from sharedmem.engine.runners import ArrayRunner
 from sharedmem.machine.tuning import tuning
 from sharedmem.pool.entered import innermost
 from sharedmem.pool.mapreduce import current_pool
-from sharedmem.pool.progress_bar import no_bar
 from sharedmem.pool.signatures import as_function
+from sharedmem.pool.watches import in_one_call
 
 
 @as_function(of=kernels.map_chunks)
 def map_chunks(*args: Any, **options: Any) -> Any:  # noqa: D103 - see `as_function`
-    return kernels.map_chunks(current_pool().runner, *args, **options)
+    return in_one_call(current_pool(), kernels.map_chunks, *args, **options)
 
 
 @as_function(of=stencils.map_overlap)
 def map_overlap(*args: Any, **options: Any) -> Any:  # noqa: D103
-    return stencils.map_overlap(current_pool().runner, *args, **options)
+    return in_one_call(current_pool(), stencils.map_overlap, *args, **options)
 
 
 @as_function(of=ufuncs.apply_ufunc)
 def apply_ufunc(*args: Any, **options: Any) -> Any:  # noqa: D103
-    return ufuncs.apply_ufunc(current_pool().runner, *args, **options)
+    return in_one_call(current_pool(), ufuncs.apply_ufunc, *args, **options)
 
 
 @as_function(of=reduce_array)
 def reduce(*args: Any, **options: Any) -> Any:  # noqa: D103
-    return reduce_array(current_pool().runner, *args, **options)
+    return in_one_call(current_pool(), reduce_array, *args, **options)
 
 
 def threads_of_caller(a: NDArray[Any]) -> int:
     """Return in how many threads of the caller a kernel reads an array; 0 if the pool has to say.
 
-    The pool shows the progress of its calls, or has workers that open the array themselves.
+    The pool shows or records its calls, or has workers that open the array themselves.
     """
     if a.nbytes < 2 * tuning.thread_bytes and innermost() is None:
         return 1
     runner = current_pool().runner
-    is_local = type(runner) is ArrayRunner and runner.bar is no_bar
+    is_local = type(runner) is ArrayRunner and runner.watch is None
     return runner.n_threads(a.nbytes) if is_local else 0
 
 

@@ -15,7 +15,9 @@ from sharedmem.functions.elementwise import by_chunk
 from sharedmem.functions.nonfinite import warn_nonfinite
 from sharedmem.functions.outputs import Out
 from sharedmem.functions.selection import can_write
+from sharedmem.kernels.loops import chains
 from sharedmem.pool.mapreduce import current_pool
+from sharedmem.pool.watches import one_call
 
 Array = NDArray[Any]
 
@@ -26,6 +28,7 @@ _NUMPYS: dict[Any, Any] = {
 }
 
 
+@one_call
 def accumulate(
     ufunc: Any, a: ArrayLike, axis: int = 0, dtype: DTypeLike | None = None, out: Out = None
 ) -> Any:
@@ -89,6 +92,7 @@ def accumulate(
     return _accumulate(ufunc, as_array(a), axis, dtype, out)
 
 
+@one_call
 def cumsum(
     a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None, out: Out = None
 ) -> Any:
@@ -134,6 +138,7 @@ def cumsum(
     return _cumulate(np.add, as_array(a), axis, dtype, out)
 
 
+@one_call
 def cumprod(
     a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None, out: Out = None
 ) -> Any:
@@ -178,6 +183,7 @@ def cumprod(
     return _cumulate(np.multiply, as_array(a), axis, dtype, out)
 
 
+@one_call
 def nancumsum(
     a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None, out: Out = None
 ) -> Any:
@@ -221,6 +227,7 @@ def nancumsum(
     return _nancumulate(np.add, in_memory(a), axis, dtype, out)
 
 
+@one_call
 def nancumprod(
     a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None, out: Out = None
 ) -> Any:
@@ -286,7 +293,10 @@ def _accumulate(
         stream, run, seen, target = runner.stored(a, out, gives_array=True)
         result = accumulate_stored(stream, run, ufunc, seen, axis, dtype, target)
         return result if out is None else out
-    result = engine.accumulate(runner.run(nbytes), runner.share(nbytes), ufunc, a, axis, dtype, out)
+    # Of several lines, each is scanned by a kernel of its own.
+    line = nbytes * (*a.shape[axis:], 1)[0] // max(a.size, 1)
+    share = runner.share(nbytes, (chains.NEXT, chains.N_CHUNKS), moved=line)
+    result = engine.accumulate(runner.run(nbytes), share, ufunc, a, axis, dtype, out)
     source = a if given is None else given
     if ufunc is np.add and result.size and not np.may_share_memory(result, source):
         # A sum that is infinite or NaN stays so to the end of its line.

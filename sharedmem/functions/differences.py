@@ -12,10 +12,12 @@ from numpy.typing import ArrayLike
 from sharedmem.engine.operands import in_memory
 from sharedmem.machine.tuning import tuning
 from sharedmem.pool.mapreduce import current_pool
+from sharedmem.pool.watches import one_call
 
 _MISSING: Any = inspect.signature(np.diff).parameters["append"].default
 
 
+@one_call
 def diff(
     a: ArrayLike, n: int = 1, axis: int = -1, prepend: Any = _MISSING, append: Any = _MISSING
 ) -> Any:

@@ -12,8 +12,10 @@ from sharedmem.expressions.levels import plan
 from sharedmem.expressions.whole_ufuncs import kind_of
 from sharedmem.functions.expression_plans import BoundPlan, as_operand
 from sharedmem.kernels.quiet import quiet
+from sharedmem.pool.watches import one_call
 
 
+@one_call
 def evaluate(
     expression: str | Mapping[Any, str] | Sequence[str],
     arrays: Mapping[str, Any] | None = None,

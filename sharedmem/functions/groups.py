@@ -21,11 +21,13 @@ from sharedmem.functions.sorted_groups import SortedGroups
 from sharedmem.kernels.reduction import Reduction, State
 from sharedmem.machine.limits import NEGLIGIBLE_BYTES, available_memory
 from sharedmem.pool.mapreduce import current_pool
+from sharedmem.pool.watches import one_call
 
 Array = NDArray[Any]
 Func = str | Reduction
 
 
+@one_call
 def group_reduce(
     a: Any,
     /,

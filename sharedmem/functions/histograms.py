@@ -16,10 +16,12 @@ from sharedmem.functions.extrema import minmax
 from sharedmem.kernels import histograms
 from sharedmem.kernels.reduction import LineReduction
 from sharedmem.machine.tuning import tuning
+from sharedmem.pool.watches import one_call
 
 Array = NDArray[Any]
 
 
+@one_call
 def histogram(
     a: Any,
     bins: Any = 10,
@@ -128,6 +130,7 @@ def _even_bins(
     return edges, histograms.histogram(dtype, edges, True, (first, last))
 
 
+@one_call
 def histogram2d(
     x: ArrayLike,
     y: ArrayLike,
@@ -185,6 +188,7 @@ def histogram2d(
     return hist, edges[0], edges[1]
 
 
+@one_call
 def histogramdd(
     sample: Any,
     bins: Any = 10,

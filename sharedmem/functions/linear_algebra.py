@@ -20,6 +20,7 @@ from sharedmem.kernels import counts, dots, norms
 from sharedmem.kernels.quiet import quiet, quietly
 from sharedmem.machine.tuning import tuning
 from sharedmem.pool.mapreduce import current_pool
+from sharedmem.pool.watches import one_call
 
 Array = NDArray[Any]
 
@@ -150,6 +151,7 @@ def run_over(grid: Grid, nbytes: int) -> Run:
     return current_pool().runner.run(nbytes) if len(grid) > 1 else run_serially
 
 
+@one_call
 def norm(
     x: ArrayLike, ord: float | str | None = None, axis: Axis = None, keepdims: bool = False
 ) -> Any:

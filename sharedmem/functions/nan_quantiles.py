@@ -13,12 +13,14 @@ from sharedmem.errors import warn_caller
 from sharedmem.functions.outputs import store
 from sharedmem.functions.quantiles import Function, Options, by_lines, check, is_numpys, options_of
 from sharedmem.functions.sorting import threads_for
+from sharedmem.pool.watches import one_call
 
 Array = NDArray[Any]
 
 FOR_ALL = {np.nanmedian: np.median, np.nanquantile: np.quantile, np.nanpercentile: np.percentile}
 
 
+@one_call
 def nanmedian(
     a: Any,
     axis: Axis = None,
@@ -73,6 +75,7 @@ def nanmedian(
     return _along_axes(np.nanmedian, a, axis, out, keepdims, {})
 
 
+@one_call
 def nanquantile(
     a: Any,
     q: Any,
@@ -138,6 +141,7 @@ def nanquantile(
     return _along_axes(np.nanquantile, a, axis, out, keepdims, options)
 
 
+@one_call
 def nanpercentile(
     a: Any,
     q: Any,

@@ -23,12 +23,14 @@ from sharedmem.functions import sorting
 from sharedmem.functions.outputs import check_out, kept_shape, store
 from sharedmem.machine.tuning import tuning
 from sharedmem.pool.mapreduce import current_pool
+from sharedmem.pool.watches import one_call
 
 Array = NDArray[Any]
 Function = Callable[..., Any]
 Options = dict[str, Any]  # q, method, and weights of NumPy's functions
 
 
+@one_call
 def median(
     a: Any,
     axis: Axis = None,
@@ -79,6 +81,7 @@ def median(
     return along_axes(np.median, a, axis, out, keepdims, {})
 
 
+@one_call
 def quantile(
     a: Any,
     q: Any,
@@ -140,6 +143,7 @@ def quantile(
     return along_axes(np.quantile, a, axis, out, keepdims, options_of(q, method, weights))
 
 
+@one_call
 def percentile(
     a: Any,
     q: Any,

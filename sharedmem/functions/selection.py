@@ -19,6 +19,7 @@ from sharedmem.functions.outputs import fits
 from sharedmem.kernels import mask_selection
 from sharedmem.machine.tuning import tuning
 from sharedmem.pool.mapreduce import current_pool
+from sharedmem.pool.watches import one_call
 
 Array = NDArray[Any]
 
@@ -103,6 +104,7 @@ def take(
     return result
 
 
+@one_call
 def compress(
     condition: ArrayLike, a: ArrayLike, axis: int | None = None, out: Array | None = None
 ) -> Any:
@@ -166,6 +168,7 @@ def compress(
     return result
 
 
+@one_call
 def nonzero(a: ArrayLike) -> tuple[Array, ...]:
     """Return the indices of the elements that are nonzero; see `numpy.nonzero`.
 

@@ -15,6 +15,7 @@ from sharedmem.engine.runners import Run
 from sharedmem.engine.sort_lines import sort_line
 from sharedmem.machine.tuning import tuning
 from sharedmem.pool.mapreduce import current_pool
+from sharedmem.pool.watches import one_call
 
 Array = NDArray[Any]
 
@@ -22,6 +23,7 @@ Array = NDArray[Any]
 PARALLEL = "biufcmMSU"
 
 
+@one_call
 def sort(
     a: ArrayLike,
     axis: int | None = -1,
@@ -109,6 +111,7 @@ def sort(
     return result if out is None else out
 
 
+@one_call
 def argsort(
     a: ArrayLike,
     axis: int | None = -1,
@@ -175,6 +178,7 @@ def argsort(
     return result
 
 
+@one_call
 def partition(
     a: ArrayLike, kth: Any, axis: int | None = -1, kind: Any = "introselect", order: Any = None
 ) -> Array:
@@ -239,7 +243,8 @@ def is_numpys(a: Array, kinds: str = PARALLEL) -> bool:
 def threads_for(a: Array) -> tuple[Run, int]:
     """Return a function that runs tasks of a sort of `a`, and the number of workers."""
     runner = current_pool().runner
-    return runner.run(tuning.sort_reads * a.nbytes), runner.n_workers
+    run = runner.run(tuning.sort_reads * a.nbytes, moved=2 * a.nbytes)
+    return run, runner.n_workers
 
 
 def _with_axis(a: ArrayLike, axis: int | None) -> tuple[Array, int]:

@@ -15,10 +15,12 @@ from sharedmem.engine.order_statistics import order_statistics
 from sharedmem.engine.runners import Run, run_serially
 from sharedmem.functions.sorting import along_lines, threads_for
 from sharedmem.machine.tuning import tuning
+from sharedmem.pool.watches import one_call
 
 Array = NDArray[Any]
 
 
+@one_call
 def topk(a: ArrayLike, k: int, axis: int = -1, largest: bool = True) -> tuple[Array, Array]:
     """Return the `k` largest elements along an axis, in descending order, and their indices.
 

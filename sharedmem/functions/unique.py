@@ -12,10 +12,12 @@ from sharedmem.engine.operands import in_memory
 from sharedmem.engine.runners import Run
 from sharedmem.functions.selection import take
 from sharedmem.functions.sorting import argsort, is_numpys, sort, threads_for
+from sharedmem.pool.watches import one_call
 
 Array = NDArray[Any]
 
 
+@one_call
 def unique(
     ar: ArrayLike,
     return_index: bool = False,

@@ -17,12 +17,17 @@ Place = tuple[int, int]
 # of an event loop keep such copies: a block holds its pool by itself.
 _entered: ContextVar[tuple[tuple[Place, weakref.ref[Any]], ...]]
 _entered = ContextVar("entered", default=())
+# One entry for each of these pools whose calls are shown or recorded: with none, to look for one of
+# these would take a part of the time of small calls.
+watched_blocks: list[None] = []
 
 
 def enter(pool: Any) -> None:
     """Make a pool the innermost, or raise what a signal's handler raises."""
     before = _entered.get()
     entered = (*before, (_place(), weakref.ref(pool)))
+    if pool.is_watched:
+        watched_blocks.append(None)
     try:
         _entered.set(entered)
     except BaseException:
@@ -36,10 +41,12 @@ def leave(pool: Any) -> None:
     There may be none: a generator may be closed in another thread, or task of asyncio, than the
     one in which it entered the block.
     """
-    pools = _entered.get()
+    pools, is_watched = _entered.get(), pool.is_watched
     for at in reversed(range(len(pools))):
         if pools[at][1]() is pool:
             _entered.set(pools[:at] + pools[at + 1 :])
+            if is_watched:
+                watched_blocks.pop()
             break
 
 

@@ -22,10 +22,12 @@ from sharedmem.pool.arguments import (
     is_team_backend,
 )
 from sharedmem.pool.backends import ThreadBackend
+from sharedmem.pool.caller_threads import ThreadsWatch
 from sharedmem.pool.feed import MISSING
 from sharedmem.pool.lost_writes import PrivateArrays
 from sharedmem.pool.signatures import as_method
 from sharedmem.pool.state import PoolState
+from sharedmem.pool.watches import in_one_call
 from sharedmem.workers.tracebacks import our_calls_hidden
 
 
@@ -45,8 +47,11 @@ class MapReduce(PoolState):
     np : int, optional
         Number of workers, by default :func:`cpu_count`, and 0 inside a worker. With 0 the caller
         runs all tasks serially, and exceptions are unchanged. With a cluster only 0 may be given.
-    progress : bool
-        Whether to show a progress bar of the tasks.
+    progress : bool, str, or callable
+        Whether to show a progress bar of each call; the label of such a bar; or a function
+        ``progress(done, total)``, which is called in the thread of the caller as tasks are done.
+        The total is None where `imap` cannot know it, and grows where an array function finds out
+        what is left to do. What the function raises ends the call.
     initializer : callable, optional
         Called without arguments in each worker before its first task.
     timeout : float, optional
@@ -73,8 +78,7 @@ class MapReduce(PoolState):
     ordered : context manager
         Block that tasks enter one at a time, in their order.
     trace : Trace or None
-        Record of the last call. Calls that the caller runs itself, serially or in its threads, are
-        not recorded.
+        Record of the last call of `map`, `imap`, or an array function.
 
     See Also
     --------
@@ -324,34 +328,35 @@ class MapReduce(PoolState):
         items = check_iterable("imap needs something", iterable)
         chunksize = None if chunksize is None else check_count("chunksize", chunksize, 1)
         backend, n_workers = self._workers()
-        return backend.run_imap(self._call(n_workers, func, chunksize), items, in_order=in_order)
+        call = self._call(n_workers, func, chunksize)
+        results = backend.run_imap(call, items, in_order=in_order)
+        return self._counted(results, iterable)
 
     @property
     def runner(self) -> ArrayRunner:
         """The runner of the next array call; see :class:`sharedmem.engine.runners.ArrayRunner`."""
         backend, n_workers = self._workers()
         shares = not backend.uses_processes
+        watch = ThreadsWatch(self) if self.is_watched else None
         return backend.array_runner(
-            ArrayRunner(
-                n_workers, self._bar, self.map, self.imap, shares, self._blas_threads, _form_of
-            )
+            ArrayRunner(n_workers, watch, self.map, self.imap, shares, self._blas_threads, _form_of)
         )
 
     @as_method(of=map_chunks)
     def map_chunks(self, *args: Any, **options: Any) -> Any:  # noqa: D102 - see `as_method`
-        return map_chunks(self.runner, *args, **options)
+        return in_one_call(self, map_chunks, *args, **options)
 
     @as_method(of=map_overlap)
     def map_overlap(self, *args: Any, **options: Any) -> Any:  # noqa: D102
-        return map_overlap(self.runner, *args, **options)
+        return in_one_call(self, map_overlap, *args, **options)
 
     @as_method(of=apply_ufunc)
     def apply_ufunc(self, *args: Any, **options: Any) -> Any:  # noqa: D102
-        return apply_ufunc(self.runner, *args, **options)
+        return in_one_call(self, apply_ufunc, *args, **options)
 
     @as_method(of=reduce_array)
     def reduce(self, *args: Any, **options: Any) -> Any:  # noqa: D102
-        return reduce_array(self.runner, *args, **options)
+        return in_one_call(self, reduce_array, *args, **options)
 
 
 def _form_of(ufunc: Any, inputs: Sequence[Any]) -> Any:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import AbstractContextManager, nullcontext
 from types import SimpleNamespace
 from typing import Any, Self
 
@@ -13,11 +14,14 @@ from sharedmem.machine.arguments import check_count
 from sharedmem.pool.arguments import check_backend, check_flag, check_optional, check_timeout
 from sharedmem.pool.backends import Backend, ProcessBackend, SerialBackend
 from sharedmem.pool.debug import get_debug
-from sharedmem.pool.progress_bar import no_bar, shown_bar
+from sharedmem.pool.progress_bar import Display, check_progress
 from sharedmem.pool.trace import Trace
+from sharedmem.pool.watches import advancing, counted, trace_of
 from sharedmem.workers.process import in_worker
 from sharedmem.workers.protocols import PoolCall
 from sharedmem.workers.task_context import Contexts, Critical, Ordered
+
+_unseen = nullcontext[Callable[[int], object]](lambda _: None)
 
 
 class PoolState:
@@ -28,7 +32,7 @@ class PoolState:
         backend: Backend = ProcessBackend,
         np: int | None = None,
         *,
-        progress: bool = False,
+        progress: bool | str | Callable[[int, int | None], object] = False,
         initializer: Callable[[], object] | None = None,
         timeout: float | None = None,
         seed: int | None = None,
@@ -46,12 +50,14 @@ class PoolState:
             blas_threads = check_count("blas_threads", blas_threads, smallest=1)
         self.backend = backend
         self.np = check_count("np", np, smallest=0)
-        self._bar = shown_bar if check_flag("progress", progress) else no_bar
+        self._progress = check_progress(progress)
         self._initializer = initializer
         self._timeout = check_timeout(timeout)
         seed = None if seed is None else check_count("seed", seed, 0)
         self._blas_threads = blas_threads
         self._has_trace = check_flag("trace", trace)
+        # Whether the progress of calls is shown, or they are recorded.
+        self.is_watched = self._has_trace or self._progress is not None
         self.trace: Trace | None = None
         self._contexts = contexts = Contexts(seed)
         self.critical, self.ordered = Critical(contexts), Ordered(contexts)
@@ -72,6 +78,27 @@ class PoolState:
         vars(other).update(self.__getstate__(), _contexts=contexts, **own)
         return other
 
+    def display(self) -> Display | None:
+        """Return a new display of progress, if it is shown."""
+        return None if self._progress is None else self._progress()
+
+    def new_trace(self, n_workers: int) -> Trace | None:
+        """Return a new trace, that of the last call from now on, if calls are recorded."""
+        if not self._has_trace:
+            return None
+        self.trace = trace = Trace(n_workers)
+        return trace
+
+    def _bar(self, n_tasks: int) -> AbstractContextManager[Callable[[int], object]]:
+        """Return the block of a call, which gives a function of the number of tasks just done."""
+        return advancing(self, n_tasks) if self.is_watched else _unseen
+
+    def _counted(self, results: Iterator[Any], items: Iterable[Any]) -> Iterator[Any]:
+        """Return results whose progress is shown as they are taken."""
+        if self._progress is None:
+            return results
+        return counted(self, results, len(items) if isinstance(items, Sized) else None)
+
     def _workers(self, n_tasks: int | None = None) -> tuple[Backend, int]:
         """Return the backend of the next call and its number of workers, 0 for a serial call."""
         if self.np == 0 or get_debug() or (self._is_serial_in_workers and in_worker()):
@@ -82,9 +109,7 @@ class PoolState:
         return self.backend, self.np if n_tasks is None else min(self.np, n_tasks)
 
     def _call(self, n_workers: int, func: Callable[..., Any], chunksize: int | None) -> PoolCall:
-        trace = None
-        if self._has_trace:
-            trace = self.trace = Trace(max(n_workers, 1))
+        trace = trace_of(self, max(n_workers, 1)) if self.is_watched else None
         return PoolCall(
             self._contexts,
             self._contexts.next_call(),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sharedmem.pool.trace_summary import NAMES, TraceSummary, label, summarize
-from sharedmem.workers.recorder import Activity, Event, Report
+from sharedmem.workers.recorder import Activity, Event, Report, append_task
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,12 +50,39 @@ class Trace:
     def __init__(self, n_workers: int) -> None:
         self.events: list[list[Event]] = [[] for _ in range(n_workers)]
         self.memory_bytes = [0] * n_workers
+        self._name = ""
         self.start = self.stop = time.perf_counter()
+
+    def make_room(self, n_workers: int, name: str = "") -> None:
+        """Have lists for so many workers at least, which report for an array function."""
+        self._name = name
+        n_more = n_workers - len(self.events)
+        self.events += ([] for _ in range(n_more))
+        self.memory_bytes += [0] * n_more
 
     def add(self, rank: int, report: Report) -> None:
         """Add what a worker reports at its end."""
-        self.events[rank] += report.events
+        self.events[rank] += (event._replace(name=self._name) for event in report.events)
         self.memory_bytes[rank] = report.memory_bytes
+
+    def add_kernel(self, name: str, start: float, stop: float, n_threads: int, nbytes: int) -> None:
+        """Add a kernel whose work threads of compiled code have shared until its end."""
+        self.make_room(n_threads)
+        for rank, part in enumerate(_parts(nbytes, n_threads)):
+            event = Event(Activity.TASKS, start, stop, 0, array_bytes=part, name=name)
+            self.events[rank].append(event)
+
+    def add_tasks(
+        self, name: str, caller: int, tasks: Sequence[tuple[int, float, float, int]], nbytes: int
+    ) -> None:
+        """Add tasks of the caller's threads: each with its thread, start, stop, and number."""
+        ranks = {caller: 0}
+        parts = _parts(nbytes, len(tasks))
+        for (thread, start, stop, task), part in zip(tasks, parts, strict=True):
+            rank = ranks.setdefault(thread, len(ranks))
+            self.make_room(rank + 1)
+            event = Event(Activity.TASKS, start, stop, task, array_bytes=part, name=name)
+            append_task(self.events[rank], event)
 
     def finish(self) -> None:
         """Record the end of the call."""
@@ -192,3 +220,8 @@ class Trace:
         if path is not None:
             figure.savefig(path, dpi=150)
         return figure
+
+
+def _parts(nbytes: int, n: int) -> Iterator[int]:
+    """Cut a number of bytes into `n` parts that differ by one at most."""
+    return (nbytes * (k + 1) // n - nbytes * k // n for k in range(n))

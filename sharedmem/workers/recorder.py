@@ -110,9 +110,28 @@ class Traffic(Protocol):
     received_bytes: int
 
 
-# Tasks of the caller share an event up to this duration, if they follow each other so closely.
+# Tasks that are not claimed share an event up to this duration, if they follow each other closely.
 _EVENT_SECONDS = 0.001
 _GAP_SECONDS = 0.0001
+
+
+def append_task(events: list[Event], task: Event) -> None:
+    """Add the event of a task; short ones are added to the last event."""
+    last = events[-1] if events else None
+    if (
+        last is not None
+        and last.activity == Activity.TASKS
+        and last.task + last.n_tasks == task.task
+        and task.start - last.stop < _GAP_SECONDS
+        and task.stop - last.start < _EVENT_SECONDS
+    ):
+        events[-1] = last._replace(
+            stop=task.stop,
+            n_tasks=last.n_tasks + 1,
+            array_bytes=last.array_bytes + task.array_bytes,
+        )
+    else:
+        events.append(task)
 
 
 class Recorder(WorkerSync):
@@ -159,20 +178,8 @@ class Recorder(WorkerSync):
         try:
             return func(item)
         finally:
-            self._note(self.index, start, time.perf_counter())
-
-    def _note(self, index: int, start: float, stop: float) -> None:
-        last = self.events[-1] if self.events else None
-        if (
-            last is not None
-            and last.activity == Activity.TASKS
-            and last.task + last.n_tasks == index
-            and start - last.stop < _GAP_SECONDS
-            and stop - last.start < _EVENT_SECONDS
-        ):
-            self.events[-1] = last._replace(stop=stop, n_tasks=last.n_tasks + 1)
-        else:
-            self.events.append(Event(Activity.TASKS, start, stop, index))
+            stop = time.perf_counter()
+            append_task(self.events, Event(Activity.TASKS, start, stop, self.index))
 
     def report(self) -> Report:
         """Return what the worker did, and its memory."""

@@ -21,7 +21,8 @@ OF_BACKENDS = ("admit", "array_runner", "check_options", "enter", "leave", "n_wo
 INTERNAL = {
     *(f"DaskBackend.{name}" for name in (*OF_BACKENDS, "run_imap", "run_map")),
     "MapReduce.runner",
-    *("Trace.add", "Trace.finish"),
+    *(f"MapReduce.{name}" for name in ("display", "new_trace")),
+    *(f"Trace.{name}" for name in ("add", "add_kernel", "add_tasks", "finish", "make_room")),
 }
 
 

@@ -54,7 +54,14 @@ class TestPools:
         assert type(other) is MapReduce
         assert repr(other) == repr(pool)
         assert other.backend is backend
-        kept = ("np", "_timeout", "_blas_threads", "_has_trace", "_bar", "_is_serial_in_workers")
+        kept = (
+            "np",
+            "_timeout",
+            "_blas_threads",
+            "_has_trace",
+            "_progress",
+            "_is_serial_in_workers",
+        )
         for name in kept:
             assert getattr(other, name) == getattr(pool, name)
         Prepare.done = False

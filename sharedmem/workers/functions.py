@@ -8,14 +8,13 @@ import os
 import pickle
 import weakref
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FunctionType, TracebackType
 from typing import Any
 
 import numpy as np
 
 from sharedmem.arrays.from_data import copy
-from sharedmem.arrays.mapped_files import ArrayFile
 from sharedmem.arrays.shared_array import note_segments, segments_noted
 from sharedmem.memory.segments import Segment
 from sharedmem.workers.fingerprints import (
@@ -28,14 +27,13 @@ from sharedmem.workers.fingerprints import (
 )
 from sharedmem.workers.module_globals import namespace_of, set_globals
 from sharedmem.workers.pickling import (
-    OUT_OF_BAND_BYTES,
     Parcel,
     Reducers,
     kept_in,
     named,
     without_traceback,
 )
-from sharedmem.workers.private_copies import private_array, shared_copy
+from sharedmem.workers.private_copies import SharedCopies
 
 # Longer streams are read from shared memory, and not sent with each reference.
 _INLINE_BYTES = 16 * 1024
@@ -77,6 +75,8 @@ class Reference:
 _references: OrderedDict[bytes, tuple[Fingerprint, Reference]] = OrderedDict()
 # In the processes that load them: by key.
 _functions: OrderedDict[int, Any] = OrderedDict()
+# Large arrays are copied once for all functions.
+_copies = SharedCopies()
 
 
 def _kept() -> list[Reference]:
@@ -115,7 +115,7 @@ def referred(func: Any) -> Any:
         if known is not None and known[0].is_valid() and known[1].is_valid():
             return known[1]
     try:
-        parcel = _dump(func, None, _Functions)
+        parcel = _dump(func, None, _Results, _copies.reduce)
     except Exception as error:
         name = getattr(func, "__qualname__", type(func).__name__)
         error.add_note(
@@ -142,13 +142,14 @@ def _loaded(key: int, stream: Any, kept: tuple[int, ...]) -> Any:
         return loaded
 
 
-def pack_any(value: object) -> Parcel:
+def pack_any(value: object, reduce_array: Callable[[Any], Any] | None = None) -> Parcel:
     """Pickle a message for workers: as :func:`pack`, but functions by reference, classes by value.
 
-    Functions and classes that workers import by name stay names.
+    Functions and classes that workers import by name stay names. `reduce_array` returns the reduced
+    form of an array, or NotImplemented.
     """
     buffers: list[memoryview] = []
-    return _dump(value, buffers, _Messages)
+    return _dump(value, buffers, _Messages, reduce_array)
 
 
 def pack_result(value: object) -> Parcel:
@@ -157,11 +158,16 @@ def pack_result(value: object) -> Parcel:
     return _dump(value, buffers, _Results)
 
 
-def _dump(value: object, buffers: list[memoryview] | None, reduction: type[_Results]) -> Parcel:
+def _dump(
+    value: object,
+    buffers: list[memoryview] | None,
+    reduction: type[_Results],
+    reduce_array: Callable[[Any], Any] | None = None,
+) -> Parcel:
     stream = io.BytesIO()
     callback = None if buffers is None else kept_in(buffers)
     pickler = _pickler_class()(stream, 5, callback)
-    pickler.reduction = reduction
+    pickler.reduction, pickler.reduce_array = reduction, reduce_array
     with segments_noted() as segments:
         pickler.dump(value)
     return Parcel(stream.getvalue(), buffers or (), list(segments.values()))
@@ -205,26 +211,6 @@ class _Messages(_Results):
         return referred(func).__reduce__()
 
 
-class _Functions(_Results):
-    """As in messages, but large arrays by reference: they are copied once for all functions."""
-
-    @classmethod
-    def reduce(cls, pickler: Any, obj: Any) -> Any:
-        if isinstance(obj, np.ndarray):
-            file = ArrayFile.of(obj)
-            if file is not None:
-                return ArrayFile.map, (file,)
-            if (
-                type(obj) is np.ndarray
-                and obj.nbytes >= OUT_OF_BAND_BYTES
-                and not obj.dtype.hasobject
-            ):
-                shared = shared_copy(obj)
-                if shared is not None:
-                    return private_array, (shared, obj.flags.writeable)
-        return super().reduce(pickler, obj)
-
-
 class _Namespace:
     """The global variables of a module, wherever this is unpickled."""
 
@@ -252,9 +238,12 @@ def _pickler_class() -> Any:
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         dispatch_table = Reducers(cloudpickle.Pickler.dispatch_table)
-        reduction = _Results
 
         def reducer_override(self, obj: Any) -> Any:
+            if self.reduce_array is not None and isinstance(obj, np.ndarray):
+                reduced = self.reduce_array(obj)
+                if reduced is not NotImplemented:
+                    return reduced
             return self.reduction.reduce(self, obj)
 
         def reduce_as_cloudpickle(self, obj: Any) -> Any:

@@ -16,7 +16,7 @@ from hypothesis import given, settings, strategies as st
 
 import sharedmem
 from sharedmem.arrays.shared_array import segment_of
-from sharedmem.workers import functions, private_copies
+from sharedmem.workers import functions
 from sharedmem.workers.channel import Channel, Kind
 from sharedmem.workers.functions import pack_any, pack_result, referred
 from sharedmem.workers.module_globals import note_globals
@@ -175,10 +175,10 @@ def test_what_can_be_imported_is_its_name(named: Any, peer: Peer) -> None:
 def test_a_large_array_is_copied_once_for_all_functions(peer: Peer) -> None:
     large = np.arange(1e5)
     assert peer(lambda: large.sum()) == large.sum()
-    copies = dict(private_copies._copies)
+    copies = dict(functions._copies._copies)
     for k in range(3):
         assert peer(lambda k=k: large[k]) == k
-    assert private_copies._copies == copies
+    assert functions._copies._copies == copies
     assert len(copies) == 1
 
 
@@ -219,7 +219,7 @@ def test_nothing_is_kept_alive(peer: Peer) -> None:
     ends = call()
     gc.collect()
     assert [end() for end in ends] == [None] * 3
-    assert not private_copies._copies
+    assert not functions._copies._copies
     # A worker drops what the coordinator has forgotten.
     assert peer(lambda: None) is None
     assert peer(n_loaded) == 1

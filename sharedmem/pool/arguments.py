@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from math import inf
 from numbers import Real
 from typing import Any
@@ -25,7 +26,11 @@ def check_function(func: Callable[..., Any], star: Any) -> Callable[[Any], Any]:
     if not callable(func):
         raise TypeError(f"func must be callable, got {func!r}; it comes first, then the sequence")
     is_spread = check_flag("star", star, "; a number of tasks is given by name: chunksize=16")
-    return (lambda item: func(*item)) if is_spread else func
+    return partial(_spread, func) if is_spread else func
+
+
+def _spread(func: Callable[..., Any], item: Any) -> Any:
+    return func(*item)
 
 
 def check_optional(name: str, func: Any) -> None:
@@ -41,6 +46,17 @@ def check_backend(backend: Any) -> None:
             f"backend must be ProcessBackend, ThreadBackend, or DaskBackend, got {backend!r}; "
             "give the number of workers by name: MapReduce(np=4)"
         )
+
+
+def check_persistent(backend: Any, persistent: Any) -> bool:
+    """Return whether workers stay between calls; refuse it where they are not processes here."""
+    is_persistent = check_flag("persistent", persistent)
+    if is_persistent and not getattr(backend, "may_stay", False):
+        raise ValueError(
+            "persistent=True needs workers that are processes of this machine: use ProcessBackend, "
+            "or leave it out. Threads start in no time, and the workers of a cluster stay anyway"
+        )
+    return is_persistent
 
 
 def is_team_backend(backend: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import copy_context
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from sharedmem.engine.runners import ArrayRunner
@@ -137,9 +138,12 @@ class TeamBackend(_LocalBackend):
     team : callable
         Starts a team, while signals are held: an interrupt would lose what is half made. See
         :class:`sharedmem.workers.process_team.ProcessTeam` for its parameters.
+    may_stay : bool
+        Whether a team can run one call after another.
     """
 
     team: ClassVar[type[ProcessTeam | ThreadTeam]]
+    may_stay: ClassVar[bool] = False
 
     @classmethod
     def run_map(cls, call: PoolCall, sequence: Any, collect: Collect) -> None:
@@ -166,9 +170,16 @@ class TeamBackend(_LocalBackend):
         return func
 
     @classmethod
-    def begin(cls, call: PoolCall, part: WorkerSync) -> None:
-        """Make this thread a worker of a call, permanently."""
-        call.contexts.of_thread.context = Context(part, call.call)
+    def begin(
+        cls,
+        call: PoolCall,
+        part: WorkerSync,
+        local: SimpleNamespace | None = None,
+        *,
+        is_new: bool = True,
+    ) -> None:
+        """Make this thread a worker of a call, until another call; `local` is its storage."""
+        call.contexts.of_thread.context = Context(part, call.call, local)
 
     @classmethod
     def finish(cls) -> None:
@@ -193,6 +204,7 @@ class ProcessBackend(TeamBackend):
 
     uses_processes = True
     team = ProcessTeam
+    may_stay = True
 
     @classmethod
     def prepare(cls, call: PoolCall | None = None) -> None:
@@ -208,14 +220,22 @@ class ProcessBackend(TeamBackend):
         return None if n_threads is None or blas.can_limit_after_fork() else n_threads
 
     @classmethod
-    def begin(cls, call: PoolCall, part: WorkerSync) -> None:
-        """Make this process a worker of a call, permanently."""
-        if call.blas_threads is not None:
+    def begin(
+        cls,
+        call: PoolCall,
+        part: WorkerSync,
+        local: SimpleNamespace | None = None,
+        *,
+        is_new: bool = True,
+    ) -> None:
+        """Make this process a worker of a call, until another call; `local` is its storage."""
+        if is_new and call.blas_threads is not None:
             if blas.can_limit_after_fork():
                 blas.limit(call.blas_threads)
             foreign_libraries.limit_loops(call.blas_threads)
-        call.contexts.enter_process(Context(part, call.call))
-        if call.contexts.seed is not None or foreign_libraries.has_global_generators():
+        call.contexts.enter_process(Context(part, call.call, local))
+        has_seed = call.contexts.seed is not None
+        if has_seed or (is_new and foreign_libraries.has_global_generators()):
             foreign_libraries.seed_generators(call.call.worker_seeds(call.n_workers)[part.rank])
 
     @classmethod

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sharedmem.machine import blas
 from sharedmem.machine.signals import signals_held
 from sharedmem.pool.feed import MISSING, Feed
+from sharedmem.pool.jobs import Job
+from sharedmem.pool.lost_writes import Changes
+from sharedmem.pool.standing_teams import ItemText
 from sharedmem.workers.channel import Kind, Message
-from sharedmem.workers.claims import claims
 from sharedmem.workers.deadlines import OverdueError, is_over
 from sharedmem.workers.protocols import Collect, PoolCall, Port, Team
-from sharedmem.workers.recorder import Recorder
-from sharedmem.workers.sections import CoordinatorSync, WorkerSync
-from sharedmem.workers.task_loop import item_text, run_claims, run_fed, run_to_the_end
+from sharedmem.workers.sections import CoordinatorSync
+from sharedmem.workers.task_loop import item_text, run_to_the_end
 from sharedmem.workers.team_sync import TeamSync
 from sharedmem.workers.tracebacks import our_calls_hidden
 
@@ -26,34 +27,47 @@ if TYPE_CHECKING:  # which imports this module
 
 @contextlib.contextmanager
 def _team(
-    backend: type[TeamBackend],
-    call: PoolCall,
-    run: Callable[[WorkerSync, Port], None],
-    item: Callable[[int], str],
-    *,
-    fed: bool,
+    backend: type[TeamBackend], call: PoolCall, job: Job, item: ItemText
 ) -> Iterator[tuple[Team, TeamSync]]:
-    """Start a team whose workers call `run`, and leave nothing of it behind.
+    """Start a team that does a job, or lease one, and leave nothing of it behind.
 
     Enter it while signals are held: an interrupt would lose a team that is not yet complete.
     """
-    with contextlib.ExitStack() as limit, contextlib.ExitStack() as stack:
-        limit.enter_context(blas.limited(backend.blas_limit(call.blas_threads)))
-        sync = TeamSync(call.n_workers, processes=backend.uses_processes, fed=fed)
-        stack.callback(_close, sync)
-        team = backend.team(
-            call.n_workers,
-            partial(_work, backend, call, sync, run),
-            partial(_whereabouts, sync, item),
-            fed=fed,
-        )
-        stack.push(partial(_end, team))
-        if backend.uses_processes and fed:
-            # Between results the consumer runs here, and may use BLAS.
-            limit.close()
+    with contextlib.ExitStack() as stack:
+        if call.teams is not None:
+            team, sync = call.teams.lease(backend, call, job, _whereabouts, item)
+            stack.push(partial(_end, team))
+        else:
+            team, sync = _started(backend, call, job, item, stack)
         yield team, sync
         if call.trace is not None:
             call.trace.finish()
+
+
+def _started(
+    backend: type[TeamBackend],
+    call: PoolCall,
+    job: Job,
+    item: ItemText,
+    stack: contextlib.ExitStack,
+) -> tuple[Team, TeamSync]:
+    fed = job.sequence is None
+    backend.prepare(call)
+    limit = stack.enter_context(contextlib.ExitStack())
+    limit.enter_context(blas.limited(backend.blas_limit(call.blas_threads)))
+    sync = TeamSync(call.n_workers, processes=backend.uses_processes, fed=fed)
+    stack.callback(_close, sync)
+    team = backend.team(
+        call.n_workers,
+        partial(_work, backend, call, sync, job),
+        partial(_whereabouts, sync, item),
+        fed=fed,
+    )
+    stack.push(partial(_end, team))
+    if backend.uses_processes and fed:
+        # Between results the consumer runs here, and may use BLAS.
+        limit.close()
+    return team, sync
 
 
 def _close(sync: TeamSync) -> None:
@@ -71,24 +85,24 @@ def _work(
     backend: type[TeamBackend],
     call: PoolCall,
     sync: TeamSync,
-    run: Callable[[WorkerSync, Port], None],
+    job: Job,
     rank: int,
     port: Port,
 ) -> None:
-    part = WorkerSync(sync, rank) if call.trace is None else Recorder(sync, rank, port)
+    part = job.part(sync, rank, port)
 
-    def prepared() -> None:
+    def run() -> Changes:
         backend.begin(call, part)
         call.initialize()
         try:
-            run(part, port)
+            return job.run(part, port)
         finally:
             backend.finish()
 
-    run_to_the_end(prepared, part, port)
+    run_to_the_end(run, part, port)
 
 
-def _whereabouts(sync: TeamSync, item: Callable[[int], str], rank: int) -> str:
+def _whereabouts(sync: TeamSync, item: ItemText, rank: int) -> str:
     index = sync.index(rank)
     if index < 0:
         return "before its first task."
@@ -120,25 +134,18 @@ def run_map(backend: type[TeamBackend], call: PoolCall, sequence: Any, collect: 
     TimeoutError
         If the call takes longer than its timeout.
     """
-    n_tasks = len(sequence)
     deadline = call.deadline()
-    func = backend.isolated(call.func)
-
-    def run(part: WorkerSync, port: Port) -> None:
-        run_claims(func, sequence, claims(part, n_tasks, call.chunksize), part, port)
-        if call.leave is not None:
-            call.leave(part.rank)
+    job = _job(backend, call, sequence)
 
     def watch() -> None:
         team.watch()
         if is_over(deadline):
             raise _overdue(call)
 
-    backend.prepare(call)
     with contextlib.ExitStack() as stack:
         with signals_held():
             team, sync = stack.enter_context(
-                _team(backend, call, run, lambda index: item_text(sequence, index), fed=False)
+                _team(backend, call, job, lambda index: item_text(sequence, index))
             )
             stack.enter_context(call.acting(CoordinatorSync(sync, watch)))
         while messages := _receive(team, deadline, call):
@@ -148,8 +155,22 @@ def run_map(backend: type[TeamBackend], call: PoolCall, sequence: Any, collect: 
                 if message.kind == Kind.RESULTS:
                     collect(message.task, message.value)
                     team.acknowledge(rank, message)
-                elif call.trace is not None:
-                    call.trace.add(rank, message.value)
+                else:
+                    report, changes = message.value
+                    if call.trace is not None:
+                        call.trace.add(rank, report)
+                    if call.writes is not None and changes:
+                        call.writes.append(changes)
+
+
+def _job(backend: type[TeamBackend], call: PoolCall, sequence: Any) -> Job:
+    return Job(
+        backend.isolated(call.func),
+        sequence,
+        call.chunksize,
+        call.trace is not None,
+        call.writes is not None,
+    )
 
 
 def _receive(team: Team, deadline: float | None, call: PoolCall) -> list[tuple[int, Message]]:
@@ -182,13 +203,11 @@ def run_imap(
     n_taken = 0
     # Runs of results that have come, by the number of their first task.
     waiting: dict[int, list[Any]] = {}
-    run = partial(run_fed, backend.isolated(call.func))
-    backend.prepare(call)
     with contextlib.ExitStack() as stack:
         stack.push(our_calls_hidden)
         with signals_held():
             team, sync = stack.enter_context(
-                _team(backend, call, run, lambda _: "from imap", fed=True)
+                _team(backend, call, _job(backend, call, None), lambda _: "from imap")
             )
             consumer = CoordinatorSync(sync, team.watch)
             stack.enter_context(call.contexts.consumed(consumer))
@@ -215,4 +234,4 @@ def run_imap(
                 else:
                     waiting.update(feed.lose(rank))
                     if call.trace is not None:
-                        call.trace.add(rank, message.value)
+                        call.trace.add(rank, message.value[0])

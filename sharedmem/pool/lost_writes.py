@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import functools
-import mmap
 from collections.abc import Callable, Iterator
 from types import FunctionType, MethodType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,48 +17,55 @@ from sharedmem.errors import warn_caller
 _LARGEST_BYTES = 1 << 20
 _MOST_ARRAYS = 8
 
+Changes: TypeAlias = dict[tuple[int, str], tuple[int, bytes]]
+"""Which elements a worker has changed, packed to bits, by the number and the name of the array."""
+
 
 class PrivateArrays:
-    """The private arrays that a function refers to, with their contents before a fork.
+    """The private arrays that a function refers to, with their contents before its tasks.
 
     Each worker changes a copy of its own. That may be intended: in a buffer for intermediate
     values all workers change the same elements. If each changes other elements, these are results.
 
     Parameters
     ----------
-    func : callable, optional
-        Function of the tasks; None looks for no arrays.
-    n_workers : int
-        Number of workers that will be started.
+    func : callable
+        Function of the tasks.
     """
 
-    def __init__(self, func: Callable[..., Any] | None, n_workers: int) -> None:
-        self._before: list[tuple[str, NDArray[Any], NDArray[np.uint8], NDArray[np.bool]]] = []
+    def __init__(self, func: Callable[..., Any]) -> None:
+        self._before: list[tuple[str, NDArray[Any], NDArray[np.uint8]]] = []
         for name, array in _arrays_of(func):
             if len(self._before) == _MOST_ARRAYS:
                 break
-            if not any(array is each for _, each, _, _ in self._before) and not is_shared(array):
-                shared = mmap.mmap(-1, n_workers * array.size)
-                is_changed = np.frombuffer(shared, np.bool).reshape(n_workers, array.size)
-                self._before.append((name, array, _bytes_of(array).copy(), is_changed))
+            if not any(array is each for _, each, _ in self._before) and not is_shared(array):
+                self._before.append((name, array, _bytes_of(array).copy()))
 
-    def note(self, rank: int) -> None:
-        """Note, in a worker, which elements it has changed."""
-        for _, array, before, is_changed in self._before:
+    def changes(self) -> Changes:
+        """Return which elements have changed, in the worker whose tasks have run."""
+        found: Changes = {}
+        for number, (name, array, before) in enumerate(self._before):
             now = _bytes_of(array)
             if now.shape == before.shape and not np.array_equal(now, before):
-                is_changed[rank] = (now != before).any(axis=1)
+                is_changed = (now != before).any(axis=1)
+                found[number, name] = len(is_changed), np.packbits(is_changed).tobytes()
+        return found
 
-    def warn(self) -> None:
-        """Warn of arrays in which each worker has changed other elements."""
-        for name, _, _, is_changed in self._before:
-            n_writers = is_changed.sum(axis=0)
-            if is_changed.any(axis=1).sum() > 1 and n_writers.max() == 1:
-                warn_caller(
-                    f"tasks have written to {name!r}, an array in private memory, each worker to "
-                    "other elements of its own copy: these results are lost. Make the array "
-                    "with sharedmem.empty or sharedmem.copy, or return the results"
-                )
+
+def warn_of(workers: list[Changes]) -> None:
+    """Warn of arrays in which each worker has changed other elements."""
+    for place in dict.fromkeys(place for changes in workers for place in changes):
+        parts = [changes[place] for changes in workers if place in changes]
+        n_writers = sum(
+            np.unpackbits(np.frombuffer(bits, np.uint8), count=size).astype(int)
+            for size, bits in parts
+        )
+        if len(parts) > 1 and np.max(n_writers) == 1:
+            warn_caller(
+                f"tasks have written to {place[1]!r}, an array in private memory, each worker to "
+                "other elements of its own copy: these results are lost. Make the array "
+                "with sharedmem.empty or sharedmem.copy, or return the results"
+            )
 
 
 def _bytes_of(array: NDArray[Any]) -> NDArray[np.uint8]:

@@ -24,7 +24,7 @@ from sharedmem.pool.arguments import (
 from sharedmem.pool.backends import ThreadBackend
 from sharedmem.pool.caller_threads import ThreadsWatch
 from sharedmem.pool.feed import MISSING
-from sharedmem.pool.lost_writes import PrivateArrays
+from sharedmem.pool.lost_writes import warn_of
 from sharedmem.pool.signatures import as_method
 from sharedmem.pool.state import PoolState
 from sharedmem.pool.watches import in_one_call
@@ -67,6 +67,10 @@ class MapReduce(PoolState):
         differ in its last bits from one outside.
     trace : bool
         Whether to record what each worker does, and when, in the attribute `trace`.
+    persistent : bool
+        Whether the workers of `map` and `imap` stay for the next call, so that short calls take
+        little time, and what workers have compiled or cached is kept. They are forked in the first
+        call, and end when the outermost ``with`` block of the pool is left. See the notes.
 
     Attributes
     ----------
@@ -99,6 +103,15 @@ class MapReduce(PoolState):
     Tasks see the caller's context variables, so that `numpy.errstate` and `numpy.printoptions`
     hold; in threads, each task has a copy of them.
 
+    With ``persistent=True`` workers inherit what there is at the first call only. Functions and
+    items are pickled, by cloudpickle: a function once, and again if something that it refers to is
+    another object, or contains other values. What is seen: the variables of closures and of
+    ``__main__``, default values, attributes of objects, and their contents. What is not seen: a
+    change of few elements of a private array > 16 KiB, and global variables of importable modules
+    that are no plain data. Private arrays are copied; shared arrays are passed by reference. What
+    tasks change in private memory stays with the worker, as `local` does. After an error, a
+    timeout, or Ctrl-C new workers are started. Array functions with functions of Python still fork.
+
     A worker exits without the exit handlers of the coordinator. What it has printed is written.
     Measurements of coverage.py go to a file of their own, for ``coverage combine --append``.
 
@@ -119,12 +132,16 @@ class MapReduce(PoolState):
     def __enter__(self) -> Self:
         """Make this the pool that array functions use in this thread."""
         self.backend.enter()
+        if self._teams is not None:
+            self._teams.enter()
         entered.enter(self)
         return self
 
     def __exit__(self, *exception: object) -> None:
         """Restore the pool that was in use before."""
         entered.leave(self)
+        if self._teams is not None:
+            self._teams.leave()
         self.backend.leave()
 
     def map(
@@ -186,6 +203,19 @@ class MapReduce(PoolState):
         [2, 12]
         """
         __tracebackhide__ = True
+        return self._map(func, sequence, reduce, star, chunksize)
+
+    def _map(
+        self,
+        func: Any,
+        sequence: Any,
+        reduce: Any = None,
+        star: Any = False,
+        chunksize: Any = None,
+        *,
+        stays: bool = True,
+    ) -> list[Any]:
+        __tracebackhide__ = True
         func = check_function(func, star)
         check_optional("reduce", reduce)
         items = check_sequence(sequence)
@@ -209,11 +239,11 @@ class MapReduce(PoolState):
             # If tasks return something, they may use private arrays as buffers. On a cluster, these
             # are read-only.
             may_lose = backend.uses_processes and reduce is None and is_team_backend(backend)
-            private = PrivateArrays(func if may_lose else None, n_workers)
-            call = self._call(n_workers, func, chunksize)
-            backend.run_map(call._replace(leave=private.note), items, collect)
-            if may_lose and all(result is None for result in results):
-                private.warn()
+            writes: list[Any] = []
+            call = self._call(n_workers, func, chunksize, stays=stays)
+            backend.run_map(call._replace(writes=writes if may_lose else None), items, collect)
+            if writes and all(result is None for result in results):
+                warn_of(writes)
         # A task that raised StopProcessGroup gave no result.
         if n_results == n_tasks:
             return results
@@ -322,13 +352,20 @@ class MapReduce(PoolState):
         return self._imap(func, iterable, star, chunksize, in_order=False)
 
     def _imap(
-        self, func: Any, iterable: Any, star: Any, chunksize: Any, *, in_order: bool
+        self,
+        func: Any,
+        iterable: Any,
+        star: Any = False,
+        chunksize: Any = None,
+        *,
+        in_order: bool = True,
+        stays: bool = True,
     ) -> Iterator[Any]:
         func = check_function(func, star)
         items = check_iterable("imap needs something", iterable)
         chunksize = None if chunksize is None else check_count("chunksize", chunksize, 1)
         backend, n_workers = self._workers()
-        call = self._call(n_workers, func, chunksize)
+        call = self._call(n_workers, func, chunksize, stays=stays)
         results = backend.run_imap(call, items, in_order=in_order)
         return self._counted(results, iterable)
 
@@ -339,7 +376,16 @@ class MapReduce(PoolState):
         shares = not backend.uses_processes
         watch = ThreadsWatch(self) if self.is_watched else None
         return backend.array_runner(
-            ArrayRunner(n_workers, watch, self.map, self.imap, shares, self._blas_threads, _form_of)
+            ArrayRunner(
+                n_workers,
+                watch,
+                # For themselves: kernels may refer to large private arrays.
+                functools.partial(self._map, stays=False),
+                functools.partial(self._imap, stays=False),
+                shares,
+                self._blas_threads,
+                _form_of,
+            )
         )
 
     @as_method(of=map_chunks)

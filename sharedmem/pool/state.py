@@ -11,10 +11,17 @@ from typing import Any, Self
 import numpy
 
 from sharedmem.machine.arguments import check_count
-from sharedmem.pool.arguments import check_backend, check_flag, check_optional, check_timeout
+from sharedmem.pool.arguments import (
+    check_backend,
+    check_flag,
+    check_optional,
+    check_persistent,
+    check_timeout,
+)
 from sharedmem.pool.backends import Backend, ProcessBackend, SerialBackend
 from sharedmem.pool.debug import get_debug
 from sharedmem.pool.progress_bar import Display, check_progress
+from sharedmem.pool.standing_teams import Teams
 from sharedmem.pool.trace import Trace
 from sharedmem.pool.watches import advancing, counted, trace_of
 from sharedmem.workers.process import in_worker
@@ -38,6 +45,7 @@ class PoolState:
         seed: int | None = None,
         blas_threads: int | None = 1,
         trace: bool = False,
+        persistent: bool = False,
     ) -> None:
         # Nested pools would start more workers than cores, so they are serial by default.
         self._is_serial_in_workers = np is None
@@ -59,6 +67,7 @@ class PoolState:
         # Whether the progress of calls is shown, or they are recorded.
         self.is_watched = self._has_trace or self._progress is not None
         self.trace: Trace | None = None
+        self._teams = Teams() if check_persistent(backend, persistent) else None
         self._contexts = contexts = Contexts(seed)
         self.critical, self.ordered = Critical(contexts), Ordered(contexts)
 
@@ -74,7 +83,11 @@ class PoolState:
         """Return another pool with the same settings."""
         other = type(self).__new__(type(self))
         contexts = copy.copy(self._contexts)
-        own = {"critical": Critical(contexts), "ordered": Ordered(contexts)}
+        own = {
+            "critical": Critical(contexts),
+            "ordered": Ordered(contexts),
+            "_teams": copy.copy(self._teams),
+        }
         vars(other).update(self.__getstate__(), _contexts=contexts, **own)
         return other
 
@@ -108,7 +121,11 @@ class PoolState:
             return SerialBackend, 0
         return self.backend, self.np if n_tasks is None else min(self.np, n_tasks)
 
-    def _call(self, n_workers: int, func: Callable[..., Any], chunksize: int | None) -> PoolCall:
+    def _call(
+        self, n_workers: int, func: Callable[..., Any], chunksize: int | None, *, stays: bool
+    ) -> PoolCall:
+        if self._teams is not None:
+            self._teams.size = self.np
         trace = trace_of(self, max(n_workers, 1)) if self.is_watched else None
         return PoolCall(
             self._contexts,
@@ -120,13 +137,15 @@ class PoolState:
             self._timeout,
             self._blas_threads,
             trace,
+            teams=self._teams if stays else None,
         )
 
     @property
     def local(self) -> SimpleNamespace:
         """Storage of the worker that asks: its `rank`, and whatever its tasks store.
 
-        It lasts for one call of the pool. Outside of a task, the rank is 0.
+        It lasts for one call of the pool, or for as long as its workers stay. Outside of a task,
+        the rank is 0.
 
         See Also
         --------

@@ -137,8 +137,11 @@ class Pickled:
         return unpack(index, self.stream, self._buffers)
 
 
-def entry_of(value: object) -> Entry:
-    """Return the present state of `value`: the next task, or the iterator, may change it."""
+def entry_of(value: object, pack: Callable[[object], Parcel] = pack) -> Entry:
+    """Return the present state of `value`: the next task, or the iterator, may change it.
+
+    `pack` pickles what is not small.
+    """
     if (entry := snapshot(value)) is not None:
         return entry
     parcel = pack(value)

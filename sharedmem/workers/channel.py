@@ -36,7 +36,8 @@ class Kind:
     FINISHED = 3
     SEGMENTS = 4
     WORK = 5
-    ALL = range(6)
+    JOB = 6
+    ALL = range(7)
     # Not sent: a team tells it of a worker.
     DIED = -1
 
@@ -103,6 +104,12 @@ class Channel:
         keep_room(theirs.fileno(), _MAX_SEGMENTS + 1)
         return cls(ours), cls(theirs, windowed=windowed)
 
+    def begin(self, *, windowed: bool) -> None:
+        """Begin another call, in which sending blocks while the window is full, or does not."""
+        self._windowed = windowed
+        self._outstanding = self._unacknowledged = 0
+        self._known_segments.clear()
+
     def close(self) -> None:
         """Close this end."""
         self.socket.close()
@@ -113,24 +120,48 @@ class Channel:
 
         Its buffers may be changed afterwards.
         """
-        stream, buffers, segments = parcel
-        size = parcel.nbytes
-        is_apart = bool(buffers) or size > INLINE_BYTES
         window_bytes = 0
         if self._windowed:
-            window_bytes = self._window_taken(size if is_apart else 0, segments)
-        while len(segments) > _MAX_SEGMENTS:
-            self._send(Kind.SEGMENTS, 0, 0, Parcel(b"", (), segments[:_MAX_SEGMENTS]), -1)
-            segments = segments[_MAX_SEGMENTS:]
-        file = anonymous_file("sharedmem-result") if is_apart else -1
+            nbytes = parcel.nbytes if _is_apart(parcel) else 0
+            window_bytes = self._window_taken(nbytes, parcel.segments)
+        self._send_all([self], kind, index, window_bytes, parcel)
+        return parcel.nbytes
+
+    @classmethod
+    def send_all(cls, channels: Sequence[Channel], kind: int, parcel: Parcel) -> None:
+        """Send `parcel` over several channels, whose other ends may be gone."""
+        cls._send_all(channels, kind, 0, 0, parcel, gone=(BrokenPipeError, ConnectionResetError))
+
+    @staticmethod
+    def _send_all(
+        channels: Sequence[Channel],
+        kind: int,
+        index: int,
+        window_bytes: int,
+        parcel: Parcel,
+        gone: tuple[type[OSError], ...] = (),
+    ) -> None:
+        stream, buffers, _ = parcel
+        file = anonymous_file("sharedmem-result") if _is_apart(parcel) else -1
         try:
-            if is_apart:
+            if file >= 0:
                 write_parts(file, stream, buffers)
-            self._send(kind, index, window_bytes, Parcel(stream, buffers, segments), file)
+            for channel in channels:
+                with contextlib.suppress(*gone):
+                    channel.send_parts(kind, index, window_bytes, parcel, file)
         finally:
             if file >= 0:
                 os.close(file)
-        return size
+
+    def send_parts(
+        self, kind: int, index: int, window_bytes: int, parcel: Parcel, file: int
+    ) -> None:
+        """Send `parcel`, whose stream and buffers are in a file unless that is -1."""
+        segments = parcel.segments
+        while len(segments) > _MAX_SEGMENTS:
+            self._send(Kind.SEGMENTS, 0, 0, Parcel(b"", (), segments[:_MAX_SEGMENTS]), -1)
+            segments = segments[_MAX_SEGMENTS:]
+        self._send(kind, index, window_bytes, parcel._replace(segments=segments), file)
 
     def _send(self, kind: int, index: int, nbytes: int, parcel: Parcel, file: int) -> None:
         stream, buffers, segments = parcel
@@ -212,6 +243,8 @@ class Channel:
                 )
             if not data:
                 return None
+            if len(data) == _ACK.size:  # of the last call of a worker that stays
+                continue
             message = self._open(data, descriptors)
             if message.kind != Kind.SEGMENTS:
                 # Kept until now, since unpickling looks segments up among the live ones.
@@ -246,6 +279,11 @@ class Channel:
                 if descriptor >= 0:
                     os.close(descriptor)
         return Message(kind, index, value, window_bytes)
+
+
+def _is_apart(parcel: Parcel) -> bool:
+    """Return whether a parcel is sent in a file."""
+    return bool(parcel.buffers) or parcel.nbytes > INLINE_BYTES
 
 
 def _descriptors(ancillary: Iterable[tuple[int, int, bytes]]) -> list[int]:

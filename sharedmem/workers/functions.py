@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import functools
 import io
+import marshal
 import os
 import pickle
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from types import FunctionType, TracebackType
+from types import CodeType, FunctionType, TracebackType
 from typing import Any
 
 import numpy as np
 
 from sharedmem.arrays.from_data import copy
 from sharedmem.arrays.shared_array import note_segments, segments_noted
+from sharedmem.machine.signals import is_from_handler
 from sharedmem.memory.segments import Segment
 from sharedmem.workers.fingerprints import (
     Fingerprint,
@@ -31,12 +33,15 @@ from sharedmem.workers.pickling import (
     Reducers,
     kept_in,
     named,
+    pack,
     without_traceback,
 )
 from sharedmem.workers.private_copies import SharedCopies
 
 # Longer streams are read from shared memory, and not sent with each reference.
 _INLINE_BYTES = 16 * 1024
+# What the fast pickler does not do right: names of this program, and kernels of numba.
+_SPECIAL = b"__main__", b"numba.core.serialize"
 # The functions that a process keeps.
 _MOST_FUNCTIONS = 32
 
@@ -148,14 +153,24 @@ def pack_any(value: object, reduce_array: Callable[[Any], Any] | None = None) ->
     Functions and classes that workers import by name stay names. `reduce_array` returns the reduced
     form of an array, or NotImplemented.
     """
-    buffers: list[memoryview] = []
-    return _dump(value, buffers, _Messages, reduce_array)
+    simple = _pack_simply(value) if reduce_array is None else None
+    return simple or _dump(value, [], _Messages, reduce_array)
 
 
 def pack_result(value: object) -> Parcel:
     """Pickle a result of a task: as :func:`pack`, but functions and classes by value."""
-    buffers: list[memoryview] = []
-    return _dump(value, buffers, _Results)
+    return _pack_simply(value) or _dump(value, [], _Results)
+
+
+def _pack_simply(value: object) -> Parcel | None:
+    """Pickle a value by the fast pickler, unless it contains what has no name to find it by."""
+    try:
+        parcel = pack(value)
+    except Exception as error:
+        if is_from_handler(error):
+            raise
+        return None
+    return None if any(map(parcel.stream.__contains__, _SPECIAL)) else parcel
 
 
 def _dump(
@@ -232,12 +247,19 @@ def _set_state(func: FunctionType, state: Any) -> None:
     set_globals(module, values, prints)
 
 
+def _reduce_code(code: CodeType) -> Any:
+    return marshal.loads, (marshal.dumps(code),)
+
+
 @functools.cache
 def _pickler_class() -> Any:
     import cloudpickle  # whose import takes time that few programs need to spend
 
+    # By marshal, code keeps the name of its file, which tracebacks show.
+    table = cloudpickle.Pickler.dispatch_table.new_child({CodeType: _reduce_code})
+
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-        dispatch_table = Reducers(cloudpickle.Pickler.dispatch_table)
+        dispatch_table = Reducers(table)
 
         def reducer_override(self, obj: Any) -> Any:
             if self.reduce_array is not None and isinstance(obj, np.ndarray):

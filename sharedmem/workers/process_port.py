@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import pickle
+from collections.abc import Callable
+from typing import Any
+
 from sharedmem.memory import open_files
 from sharedmem.workers.batches import Batch, Results, entry_of
 from sharedmem.workers.channel import INLINE_BYTES, Channel, Kind, Message
 from sharedmem.workers.failures import Failure, portable
-from sharedmem.workers.pickling import pack
+from sharedmem.workers.pickling import Parcel, pack
 
 
 class ProcessPort(Results):
-    """The side of a forked worker in its team: where tasks come from and results go."""
+    """The side of a forked worker in its team: where tasks come from and results go.
+
+    Attributes
+    ----------
+    pack : callable
+        Pickles results and failures.
+    """
 
     def __init__(self, channel: Channel) -> None:
         super().__init__()
+        self.pack: Callable[[object], Parcel] = pack
         self._channel = channel
         self._batch = Batch(self.pending)
 
     def add(self, result: object) -> None:
         """Add a result that is not of an atomic type."""
         try:
-            entry = entry_of(result)
+            entry = entry_of(result, self.pack)
         except BaseException as error:
             error.add_note(
                 f"The result, of type {type(result).__name__}, is pickled to reach the "
@@ -41,7 +52,11 @@ class ProcessPort(Results):
     def fail(self, index: int, failure: Failure) -> None:
         """Send the failure of task `index`."""
         open_files.flush_output()  # Next, the coordinator kills this process.
-        self._channel.send(Kind.FAILURE, index, pack(portable(failure)))
+        self._channel.send(Kind.FAILURE, index, self.pack(portable(failure, self._dumps)))
+
+    def _dumps(self, value: object) -> bytes:
+        parcel = self.pack(value)
+        return pickle.dumps(value) if parcel.buffers else parcel.stream
 
     def finish(self, note: object = None) -> None:
         """Send that this worker has no more tasks, with a note."""
@@ -52,3 +67,19 @@ class ProcessPort(Results):
         message = self._channel.receive(block=True)
         self.received_bytes = self._channel.received_bytes
         return message
+
+    def next_job(self) -> Any:
+        """Wait for the next call of a worker that stays; return None if there is no other.
+
+        Raises
+        ------
+        UnpackingError
+            If the job cannot be unpickled.
+        """
+        while (message := self.receive()) and message.kind != Kind.JOB:
+            pass  # tasks of a call that has stopped
+        return message and message.value
+
+    def begin(self, *, windowed: bool) -> None:
+        """Begin a call; see :class:`Channel`."""
+        self._channel.begin(windowed=windowed)

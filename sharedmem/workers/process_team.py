@@ -15,11 +15,11 @@ from sharedmem.errors import WorkerException
 from sharedmem.machine.descriptors import with_descriptors
 from sharedmem.machine.signals import handled_signals, signals_held
 from sharedmem.workers.batches import ATOMIC_TYPES, Batch, entry_of
-from sharedmem.workers.channel import Kind, Message
-from sharedmem.workers.deadlines import OverdueError, is_over, remaining
+from sharedmem.workers.channel import Channel, Kind, Message
+from sharedmem.workers.deadlines import OverdueError, deadline_in, is_over, remaining
 from sharedmem.workers.failures import exception_of
 from sharedmem.workers.member import Member, Work
-from sharedmem.workers.pickling import UnpackingError
+from sharedmem.workers.pickling import Parcel, UnpackingError, pack
 
 _Events: TypeAlias = list[tuple[selectors.SelectorKey, int]]
 
@@ -73,6 +73,7 @@ class ProcessTeam:
         self._fed = fed
         self._tolerant = tolerant
         self._member = member
+        self._pack: Callable[[object], Parcel] = pack
         self._members: list[Member] = []
         self._heard: list[tuple[int, Message]] = []
         self._selector = with_descriptors(selectors.DefaultSelector)
@@ -145,7 +146,7 @@ class ProcessTeam:
                 batch.entries.append(item)
                 continue
             try:
-                entry = entry_of(item)
+                entry = entry_of(item, self._pack)
             except BaseException as error:
                 error.add_note(
                     f"Item {index + len(batch)}, of type {type(item).__name__}, is pickled to "
@@ -170,6 +171,31 @@ class ProcessTeam:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._members[rank].channel.send(Kind.TASKS, index, parcel)
         return parcel.nbytes
+
+    def is_whole(self) -> bool:
+        """Return whether all workers wait for a job; between two calls they send nothing."""
+        return os.getpid() == self._owner and not (self._is_closed or self._selector.select(0))
+
+    def assign(self, n_workers: int, parcel: Parcel) -> None:
+        """Give a job to the first workers, which have finished the one before."""
+        members = self._members[:n_workers]
+        for member in members:
+            member.has_finished = False
+            member.channel.begin(windowed=False)
+        # A worker that has died is reported by `receive`.
+        Channel.send_all([member.channel for member in members], Kind.JOB, parcel)
+
+    def dismiss(self, seconds: float) -> None:
+        """Let workers that wait for a job exit by themselves; kill those that take longer."""
+        if self._is_closed or os.getpid() != self._owner:
+            return
+        self._tolerant = True
+        channels = [member.channel for member in self._left()]
+        Channel.send_all(channels, Kind.JOB, pack(None))
+        with contextlib.suppress(OverdueError):
+            while self.receive(deadline_in(seconds)):
+                pass
+        self.end(patient=False)
 
     def wait(self, deadline: float | None) -> None:
         """Wait until `receive` need not wait, and take nothing: an interrupt loses no message.

@@ -60,8 +60,10 @@ class PoolCall(NamedTuple):
         Threads of BLAS and OpenMP libraries in each worker; None sets no limit.
     trace : Timeline or None
         Collects what the workers do.
-    leave : callable or None
-        Called in each worker of a map with its rank, after its last task.
+    writes : list or None
+        Collects which private arrays the workers of a map change.
+    teams : Teams or None
+        The teams of the pool that stay; None starts one for the call.
     """
 
     contexts: Contexts
@@ -73,7 +75,8 @@ class PoolCall(NamedTuple):
     timeout: float | None
     blas_threads: int | None
     trace: Timeline | None
-    leave: Callable[[int], None] | None = None
+    writes: list[Any] | None = None
+    teams: Any = None
 
     def deadline(self) -> float | None:
         """Return the time of the monotonic clock at which the call, begun now, is overdue."""

@@ -55,6 +55,8 @@ class Context:
         The sections of the worker.
     call : Call
         The call that it works for.
+    local : SimpleNamespace, optional
+        That of the same worker in its last call.
 
     Attributes
     ----------
@@ -62,9 +64,9 @@ class Context:
         The `rank` of the worker, and whatever its tasks store.
     """
 
-    def __init__(self, sync: Sections, call: Call) -> None:
+    def __init__(self, sync: Sections, call: Call, local: SimpleNamespace | None = None) -> None:
         self.sync = sync
-        self.local = SimpleNamespace(rank=sync.rank)
+        self.local = local or SimpleNamespace(rank=sync.rank)
         self._call = call
         self._rng_index = -1
         self._rng: np.random.Generator | None = None

@@ -86,10 +86,11 @@ def _run(
     words[slot] = index - 1
 
 
-def run_to_the_end(run: Callable[[], None], sync: WorkerSync, port: Port) -> None:
-    """Call `run`, which runs the tasks of a worker; send its failure, or its report."""
+def run_to_the_end(run: Callable[[], object], sync: WorkerSync, port: Port) -> None:
+    """Call `run`, which runs the tasks of a worker; send its failure, or report and result."""
+    result: object = None
     try:
-        run()
+        result = run()
     except StopProcessGroup:
         port.flush()
     except BaseException as error:
@@ -102,7 +103,7 @@ def run_to_the_end(run: Callable[[], None], sync: WorkerSync, port: Port) -> Non
         if sync.team.has_processes:
             return
     sync.leave()
-    port.finish(sync.report())
+    port.finish((sync.report(), result))
 
 
 def item_text(sequence: Any, index: int) -> str:

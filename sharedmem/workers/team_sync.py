@@ -70,12 +70,7 @@ class TeamSync:
             self.critical, self.mutex = threading.Lock(), threading.Lock()
             self._divide(memoryview(bytearray(8 * n_words)).cast("q"))
             make_bell = ThreadBell
-        for rank in range(n_workers):
-            self.words[rank * CACHE_LINE] = -1
-            self.fronts[rank] = 0 if fed else rank
-            self.awaited[rank] = -1
-            self.given[rank] = -1
-            self.finished[rank] = -1 if fed else PAST_ALL
+        self.reset(n_workers, fed=fed)
         self.bells: list[EventBell | ThreadBell] = []
         try:
             for _ in range(n_workers):
@@ -83,6 +78,23 @@ class TeamSync:
         except OSError:
             self.close()
             raise
+
+    def reset(self, n_workers: int, *, fed: bool) -> None:
+        """Begin a call for the first workers, while none of them runs tasks."""
+        self.take_part(n_workers, fed=fed)
+        for rank in range(self.size):
+            self.words[rank * CACHE_LINE] = -1
+            self.fronts[rank] = 0 if fed else rank if rank < n_workers else PAST_ALL
+            self.awaited[rank] = -1
+            self.given[rank] = -1
+            self.finished[rank] = -1 if fed else PAST_ALL
+        for counter in Counter.ALL:
+            self.counters[counter] = 0
+
+    def take_part(self, n_workers: int, *, fed: bool) -> None:
+        """Take part, in a worker, in the call that has begun."""
+        self.n_workers = n_workers
+        self.fed = fed
 
     def _divide(self, words: memoryview) -> None:
         n_workers, self.words = self.n_workers, words
@@ -96,7 +108,7 @@ class TeamSync:
         """Return the state for a spawned worker, which gets no thread locks and semaphores."""
         locks = self.critical, self.mutex
         files = [lock if isinstance(lock, FileLock) else None for lock in locks]
-        return self.n_workers, self.fed, self._memory, files, self.bells
+        return self.size, self.fed, self._memory, files, self.bells
 
     def __setstate__(self, state: Any) -> None:
         self.n_workers, self.fed, self._memory, files, self.bells = state
@@ -107,6 +119,11 @@ class TeamSync:
             for file, place in zip(files, _places(self._memory, n_words), strict=True)
         )
         self._divide(self._memory.data[: 8 * n_words].cast("q"))
+
+    @property
+    def size(self) -> int:
+        """The number of workers that the team has; some may take no part in a call."""
+        return len(self.fronts)
 
     def index(self, rank: int) -> int:
         """Return the current or last task of worker `rank`; -1 before its first."""

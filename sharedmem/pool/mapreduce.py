@@ -203,7 +203,8 @@ class MapReduce(PoolState):
         [2, 12]
         """
         __tracebackhide__ = True
-        return self._map(func, sequence, reduce, star, chunksize)
+        with our_calls_hidden:
+            return self._map(func, sequence, reduce, star, chunksize)
 
     def _map(
         self,

@@ -164,7 +164,7 @@ class Teams:
 
     def leave(self) -> None:
         """End the teams, when the pool is left for the last time."""
-        self._blocks.pop()
+        del self._blocks[-1:]
         if not self._blocks:
             self.dismiss()
 

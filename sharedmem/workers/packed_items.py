@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from sharedmem.arrays.mapped_files import ArrayFile
 from sharedmem.arrays.shared_array import Layout, SharedArray, restore
 from sharedmem.arrays.strides import root_of
 from sharedmem.machine.signals import is_from_handler
@@ -43,9 +45,9 @@ class PackedItems:
         self._number = -1
         self._opened: Any = None
 
-    def _add(self, start: int, items: Sequence[Any]) -> None:
+    def _add(self, start: int, items: Any) -> None:
         try:
-            parcel = pack_any(items)
+            parcel = pack_any(items, _reduce_file if isinstance(items, np.ndarray) else None)
         except BaseException as error:
             at, item = _culprit(items)
             error.add_note(
@@ -73,6 +75,11 @@ class PackedItems:
                 raise error.reason from None
             self._number = number
         return self._opened[at]
+
+
+def _reduce_file(array: NDArray[Any]) -> Any:
+    file = ArrayFile.of(array)
+    return NotImplemented if file is None else (ArrayFile.map, (file,))
 
 
 def _culprit(items: Sequence[Any]) -> tuple[int, Any]:

@@ -100,6 +100,17 @@ def test_shared_arrays_are_items_and_sequences(pool):
     assert (shared == 2).all()
 
 
+def test_mapped_files_are_not_copied(pool, tmp_path):
+    mapped = np.memmap(tmp_path / "file", "f8", "w+", shape=(3, 1000))
+
+    def write(row):
+        row += 1
+
+    pool.map(write, mapped)
+    pool.map(lambda k: write(mapped[k]), range(3))
+    assert (mapped == 2).all()
+
+
 def test_items_that_cannot_be_pickled_are_named(pool):
     with pytest.raises(TypeError, match="cannot pickle") as caught:
         pool.map(print, [1, threading.Lock()])

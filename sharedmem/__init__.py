@@ -12,7 +12,8 @@ Arrays in shared memory
     in version 0.3: `anonymousmemmap`). Test whether processes share an array: `is_shared`.
 Pools of workers
     `MapReduce` (`Pool`), `MapReduceByThread` (`TPool`); the kinds of workers: `ProcessBackend`,
-    `ThreadBackend`, `DaskBackend`; one call in the background: `background`; a timeline of a call:
+    `ThreadBackend`, `DaskBackend`; one call in the background: `background`; an executor of
+    `concurrent.futures`: `Executor`; a timeline of a call:
     `Trace`.
 Kernels and expressions
     Cut an array into a sequence of `Chunk`: `chunks`. Call a function on each chunk: `map_chunks`,

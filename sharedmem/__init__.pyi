@@ -161,6 +161,9 @@ from .pool.debug import (
     get_debug as get_debug,
     set_debug as set_debug,
 )
+from .pool.executor import (
+    Executor as Executor,
+)
 from .pool.mapreduce import (
     MapReduce as MapReduce,
     MapReduceByThread as MapReduceByThread,

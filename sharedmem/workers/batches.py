@@ -7,7 +7,7 @@ import pickle
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -147,6 +147,14 @@ def entry_of(value: object, pack: Callable[[object], Parcel] = pack) -> Entry:
     parcel = pack(value)
     kept = Pickled(parcel.stream, parcel.buffers)
     return Entry(kept, parcel.nbytes, parcel.segments, bool(parcel.buffers))
+
+
+class Packable(Protocol):
+    """What a team sends to a worker."""
+
+    def pack(self) -> Parcel:
+        """Return it, pickled."""
+        ...
 
 
 class Batch:

@@ -119,3 +119,21 @@ def exception_of(failure: Failure) -> WorkerException:
     error = WorkerException(reason, failure.traceback)
     error.__cause__ = reason
     return error
+
+
+class RemoteError(Exception):
+    """The cause of an exception that was raised in a worker: it shows the traceback there."""
+
+    def __init__(self, traceback: str) -> None:
+        super().__init__(traceback)
+        self.tb = traceback
+
+    def __str__(self) -> str:
+        """Return the traceback, apart from that of the coordinator."""
+        return f'\n"""\n{self.tb}"""'
+
+
+def original_of(failure: Failure) -> BaseException:
+    """Return the exception of a failure itself, with the traceback in the worker as its cause."""
+    failure.reason.__cause__ = RemoteError(failure.traceback)
+    return failure.reason

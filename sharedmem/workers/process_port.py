@@ -49,6 +49,10 @@ class ProcessPort(Results):
         batch, self._batch = self._batch, Batch(self.pending)
         self.sent_bytes += self._channel.send(Kind.RESULTS, first, batch.pack())
 
+    def answer(self, index: int, parcel: Parcel) -> None:
+        """Send results that are pickled already."""
+        self._channel.send(Kind.RESULTS, index, parcel)
+
     def fail(self, index: int, failure: Failure) -> None:
         """Send the failure of task `index`."""
         open_files.flush_output()  # Next, the coordinator kills this process.

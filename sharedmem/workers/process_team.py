@@ -14,10 +14,10 @@ from typing import Any, TypeAlias
 from sharedmem.errors import WorkerException
 from sharedmem.machine.descriptors import with_descriptors
 from sharedmem.machine.signals import handled_signals, signals_held
-from sharedmem.workers.batches import ATOMIC_TYPES, Batch, entry_of
+from sharedmem.workers.batches import ATOMIC_TYPES, Batch, Packable, entry_of
 from sharedmem.workers.channel import Channel, Kind, Message
 from sharedmem.workers.deadlines import OverdueError, deadline_in, is_over, remaining
-from sharedmem.workers.failures import exception_of
+from sharedmem.workers.failures import Failure, exception_of
 from sharedmem.workers.member import Member, Work
 from sharedmem.workers.pickling import Parcel, UnpackingError, pack
 
@@ -132,6 +132,10 @@ class ProcessTeam:
             self._members[rank].close()
             self._start([rank])
 
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when `receive` need not wait."""
+        return self._selector.fileno()
+
     def take(self, index: int, items: Iterator[Any], size: int) -> Batch:
         """Take up to `size` tasks, the first with number `index`, from an iterator.
 
@@ -158,7 +162,7 @@ class ProcessTeam:
                 break
         return batch
 
-    def send(self, rank: int, index: int, batch: Batch) -> int:
+    def send(self, rank: int, index: int, batch: Packable) -> int:
         """Give a worker tasks, from number `index` on; an empty batch tells it that all are done.
 
         Returns
@@ -264,11 +268,14 @@ class ProcessTeam:
         except BlockingIOError:
             return False
         except UnpackingError as error:
-            raise WorkerException(
-                error.reason,
+            text = (
                 f"The result of task {error.index}, sent by worker {member.rank} "
-                f"(pid {member.process.pid}), cannot be unpickled in the coordinator.",
-            ) from error.reason
+                f"(pid {member.process.pid}), cannot be unpickled in the coordinator."
+            )
+            if not self._tolerant:
+                raise WorkerException(error.reason, text) from error.reason
+            failure = Failure(error.reason, text, type_lost=False)
+            message = Message(Kind.FAILURE, error.index, failure)
         if message is None:
             self._ignore(member.channel.socket)
             return False

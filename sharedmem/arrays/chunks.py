@@ -179,10 +179,7 @@ class Grid(Sequence[Chunk]):
         axes = zip(self.extents, self.counts, self.units, strict=True)
         for extent, count, unit in reversed(list(axes)):
             position, coordinate = divmod(position, count)
-            size, longer = divmod(-(-extent // unit), count)
-            start = coordinate * size + min(coordinate, longer)
-            stop = start + size + (coordinate < longer)
-            bounds.insert(0, (start * unit, min(stop * unit, extent)))
+            bounds.insert(0, _bounds(extent, count, unit, coordinate))
         interior = self._chunk(index, bounds, None)
         if not any(self.overlap):
             return interior
@@ -192,12 +189,38 @@ class Grid(Sequence[Chunk]):
         ]
         return self._chunk(index, halo, interior)
 
+    def _repr_html_(self) -> str:
+        """Return the figures and a picture, for notebooks."""
+        from sharedmem.arrays import pictures  # which needs this module
+
+        return pictures.of_grid(self)
+
     def _chunk(self, index: int, bounds: list[tuple[int, int]], interior: Chunk | None) -> Chunk:
         axes = (self.axis,) if isinstance(self.axis, int) else self.axis
         slices = [slice(None)] * (max(axes, default=-1) + 1)
         for axis, (start, stop) in zip(axes, bounds, strict=True):
             slices[axis] = slice(start, stop)
         return Chunk(slices, index, self.axis, interior)
+
+
+def _bounds(extent: int, count: int, unit: int, coordinate: int) -> tuple[int, int]:
+    """Return where a chunk along an axis starts and stops."""
+    size, longer = divmod(-(-extent // unit), count)
+    start = coordinate * size + min(coordinate, longer)
+    stop = start + size + (coordinate < longer)
+    return start * unit, min(stop * unit, extent)
+
+
+def cuts_of(grid: Grid, most: int) -> dict[int, list[int]]:
+    """Return where a grid cuts its axes, ends included: each chunk, or of many some."""
+    axes = (grid.axis,) if isinstance(grid.axis, int) else grid.axis
+    found = {}
+    along = zip(axes, grid.extents, grid.counts, grid.units, strict=True)
+    for axis, extent, count, unit in along:
+        step = max(-(-count // most), 1)
+        starts = [_bounds(extent, count, unit, at)[0] for at in range(0, count, step)]
+        found[axis] = [*(starts or [0]), extent]
+    return found
 
 
 def chunks(

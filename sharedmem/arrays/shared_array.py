@@ -131,6 +131,12 @@ class SharedArray(np.ndarray[Any, np.dtype[Any]]):
             _noted.segments[segment.identity] = segment
         return _load, (key_of(segment), layout)
 
+    def _repr_html_(self) -> str:
+        """Return the figures and a picture, for notebooks."""
+        from sharedmem.arrays import pictures  # which few programs need
+
+        return pictures.of_array(self, segment_of(self))
+
     def __setstate__(self, state: Any) -> None:
         raise TypeError("the memory of a SharedArray cannot be replaced; assign to array[...]")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 
 def lines(path: str | Path) -> list[str]:
@@ -43,3 +44,50 @@ def proportional_memory() -> int:
         if line.startswith("Pss:"):
             return int(line.split()[1]) * 1024
     return 0
+
+
+class Resident(NamedTuple):
+    """Bytes of mappings that are in memory.
+
+    Attributes
+    ----------
+    present : int
+        All of them.
+    huge : int
+        Those on huge pages.
+    shared : int
+        Those that other processes have mapped, too, and touched.
+    """
+
+    present: int = 0
+    huge: int = 0
+    shared: int = 0
+
+
+_COUNTED = {
+    "Rss:": 0,
+    "AnonHugePages:": 1,
+    "ShmemPmdMapped:": 1,
+    "Shared_Clean:": 2,
+    "Shared_Dirty:": 2,
+}
+
+
+def resident_between(start: int, stop: int) -> Resident | None:
+    """Return what is in memory of the mappings from `start` to `stop`; None if it is not told.
+
+    The kernel looks at the pages of each mapping up to these.
+    """
+    counts, is_in = [0, 0, 0], False
+    with contextlib.suppress(OSError), open("/proc/self/smaps") as file:
+        for line in file:
+            key, value, *_ = line.split()
+            if "-" in key and not key.endswith(":"):
+                first, _, end = key.partition("-")
+                if int(first, 16) >= stop:
+                    break
+                is_in = int(first, 16) >= start and int(end, 16) <= stop + (2 << 20)
+            elif is_in and key in _COUNTED:
+                counts[_COUNTED[key]] += int(value) * 1024
+        return Resident(*counts)
+    return None

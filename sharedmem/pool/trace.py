@@ -7,7 +7,8 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sharedmem.pool.trace_summary import NAMES, TraceSummary, label, summarize
+from sharedmem.pool.timeline import timeline
+from sharedmem.pool.trace_summary import COLORS, NAMES, TraceSummary, label, summarize
 from sharedmem.workers.recorder import Activity, Event, Report, append_task
 
 if TYPE_CHECKING:
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
 
 # Up to so many bars are wide enough for edges between them.
 _EDGED_BARS = 200
-# In the order of the activities.
-_COLORS = "#4477aa", "#ddaa33", "#bb5566"
+_FIGURES = "n_tasks", "sent_bytes", "received_bytes", "array_bytes"
 
 
 class Trace:
@@ -110,6 +110,10 @@ class Trace:
         """
         return summarize(self.events, self.memory_bytes, self.stop - self.start)
 
+    def _repr_html_(self) -> str:
+        """Return a timeline and the figures, for notebooks."""
+        return timeline(self.events, self.start, self.stop, self.summary())
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the trace as a JSON file for Perfetto or ``about:tracing`` in Chrome.
 
@@ -151,7 +155,7 @@ class Trace:
                     "cat": NAMES[event.activity],
                     "ts": (event.start - self.start) * 1e6,
                     "dur": (event.stop - event.start) * 1e6,
-                    "args": {"n_tasks": event.n_tasks, "sent_bytes": event.sent_bytes},
+                    "args": {name: getattr(event, name) for name in _FIGURES},
                 }
                 | where
                 for event in events
@@ -205,7 +209,7 @@ class Trace:
                 has_edges = activity == Activity.TASKS and len(bars) <= _EDGED_BARS
                 edge = "white" if has_edges else "none"
                 panel.broken_barh(
-                    bars, (rank - 0.4, 0.8), color=_COLORS[activity], edgecolor=edge, linewidth=0.3
+                    bars, (rank - 0.4, 0.8), color=COLORS[activity], edgecolor=edge, linewidth=0.3
                 )
         panel.set(
             xlabel="seconds since the call",
@@ -215,7 +219,7 @@ class Trace:
             title=self.summary().headline(),
         )
         panel.invert_yaxis()
-        handles = [Patch(color=_COLORS[each], label=NAMES[each]) for each in Activity]
+        handles = [Patch(color=COLORS[each], label=NAMES[each]) for each in Activity]
         figure.legend(handles=handles, loc="outside lower right", ncols=len(Activity))
         if path is not None:
             figure.savefig(path, dpi=150)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from sharedmem.workers.recorder import Activity, Event
 
 # In the order of the activities.
 NAMES = "tasks", "wait for ordered", "wait for critical"
+COLORS = "#4477aa", "#ddaa33", "#bb5566"
 _N_SLOWEST = 5
 
 
@@ -71,15 +72,33 @@ class TraceSummary:
             self.headline(),
             "worker  busy  waited for ordered  for critical     memory",
         ]
-        memory = map(in_bytes, self.memory_bytes.tolist())
-        columns = self.busy, self.waiting_ordered, self.waiting_critical, memory
         lines += [
             f"{rank:6d} {busy:5.0%} {ordered:17.3g} s {critical:11.3g} s {size:>10}"
-            for rank, (busy, ordered, critical, size) in enumerate(zip(*columns, strict=True))
+            for rank, busy, ordered, critical, size in self.rows()
         ]
         lines.append("slowest")
         lines += [f"  {label(event)}: {event.stop - event.start:.3g} s" for event in self.slowest]
         return "\n".join(lines)
+
+    def rows(self) -> Iterator[tuple[int, float, float, float, str]]:
+        """Return the figures of each worker, with its number.
+
+        See Also
+        --------
+        TraceSummary : The figures.
+
+        Examples
+        --------
+        >>> import sharedmem
+        >>> with sharedmem.MapReduce(np=2, trace=True) as pool:
+        ...     _ = pool.map(lambda i: i, range(10))
+        >>> [rank for rank, *_ in pool.trace.summary().rows()]
+        [0, 1]
+        """
+        memory = (in_bytes(nbytes) if nbytes else "" for nbytes in self.memory_bytes.tolist())
+        waits = self.waiting_ordered.tolist(), self.waiting_critical.tolist()
+        columns = self.busy.tolist(), *waits, memory
+        return zip(range(len(self.busy)), *columns, strict=True)
 
     def headline(self) -> str:
         """Return the figures of the whole call, in one line.
@@ -140,9 +159,10 @@ def summarize(
 
 def label(event: Event) -> str:
     """Return what an event is, in a few words."""
+    before = f"{event.name}, " if event.name else ""
     name = NAMES[event.activity]
     if event.activity != Activity.TASKS:
         return f"{name}, task {event.task}"
     if event.n_tasks == 1:
-        return f"task {event.task}"
-    return f"tasks {event.task} to {event.task + event.n_tasks - 1}"
+        return f"{before}task {event.task}"
+    return f"{before}tasks {event.task} to {event.task + event.n_tasks - 1}"

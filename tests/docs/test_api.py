@@ -14,6 +14,8 @@ PAGES = (Path(__file__).parents[2] / "docs/api").glob("*.rst")
 CHAPTERS = {path.stem: path.read_text() for path in PAGES}
 LIST = re.compile(r"^\.\. autosummary::\n(?:   :.*\n)*\n((?:   .*\n)+)", re.MULTILINE)
 CLASSES = ("Chunk", "DaskBackend", "Executor", "MapReduce", "Trace", "background")
+# Modules whose names are not names of the package.
+MODULES = ("joblib", "random")
 # Modules of classes that users get, and do not make.
 RESULTS = ("arrays.", "kernels.", "pool.", "workers.")
 # What the pool asks of a backend, and what the package asks of a pool.
@@ -30,7 +32,7 @@ def listed() -> Counter[str]:
     """Return how often each name is in a list of a chapter, or stated there."""
     names: list[str] = []
     for chapter, text in CHAPTERS.items():
-        prefix = "random." if chapter == "random" else ""
+        prefix = f"{chapter}." if chapter in MODULES else ""
         for lines in LIST.findall(text):
             names += (prefix + name.lstrip("~") for name in lines.split())
         names += re.findall(r"^\.\. py:data:: (\w+)$", text, re.MULTILINE)
@@ -40,10 +42,11 @@ def listed() -> Counter[str]:
 
 def public() -> set[str]:
     """Return the public names, and those of the members of classes."""
-    module = importlib.import_module("sharedmem.random")
-    functions = inspect.getmembers(module, inspect.isfunction)
     names = {*dir(sharedmem)}
-    names |= {f"random.{name}" for name, f in functions if f.__module__ == module.__name__}
+    for name in MODULES:
+        module = importlib.import_module(f"sharedmem.{name}")
+        members = inspect.getmembers(module, lambda m: inspect.isfunction(m) or inspect.isclass(m))
+        names |= {f"{name}.{own}" for own, m in members if m.__module__ == module.__name__}
     for owner in CLASSES:
         for base in getattr(sharedmem, owner).__mro__:
             if base.__module__.startswith("sharedmem"):

@@ -183,6 +183,10 @@ class DaskBackend:
         """Return the runner of array functions, given one that runs them on this machine."""
         return ClusterRunner(local, self)
 
+    def executor(self, np: int, *_: object) -> Any:
+        """Return the executor of the client."""
+        return self.client.get_executor()
+
     def n_workers(self, np: int | None = None) -> int:
         """Return the number of threads of the cluster's workers; wait for the first worker."""
         return self.admit().n_workers

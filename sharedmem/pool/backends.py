@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextvars import copy_context
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from sharedmem.engine.runners import ArrayRunner
 from sharedmem.errors import StopProcessGroup
@@ -21,6 +21,9 @@ from sharedmem.workers.task_context import Context
 from sharedmem.workers.task_loop import items_of
 from sharedmem.workers.team_sync import TeamSync
 from sharedmem.workers.thread_team import ThreadTeam
+
+if TYPE_CHECKING:
+    from concurrent import futures
 
 
 @runtime_checkable
@@ -63,6 +66,12 @@ class Backend(Protocol):
         """Return the runner of array functions, given one that runs them on this machine."""
         ...
 
+    def executor(
+        self, np: int, initializer: Callable[[], object] | None, blas_threads: int | None
+    ) -> futures.Executor:
+        """Return an executor of such workers, with the options of a pool."""
+        ...
+
 
 class _LocalBackend:
     """A backend of workers on this machine, which needs nothing between two calls."""
@@ -90,6 +99,16 @@ class _LocalBackend:
     def array_runner(cls, local: ArrayRunner) -> ArrayRunner:
         """Return the runner of this machine."""
         return local
+
+    @classmethod
+    def executor(
+        cls, np: int, initializer: Callable[[], object] | None, blas_threads: int | None
+    ) -> futures.Executor:
+        """Return an executor of processes, or, without workers, of the caller."""
+        from sharedmem.pool.executor import Executor  # which imports this module
+
+        backend: Any = cls if np else ProcessBackend
+        return Executor(np, backend=backend, initializer=initializer, blas_threads=blas_threads)
 
 
 class SerialBackend(_LocalBackend):
@@ -261,6 +280,15 @@ class ThreadBackend(TeamBackend):
     """
 
     team = ThreadTeam
+
+    @classmethod
+    def executor(
+        cls, np: int, initializer: Callable[[], object] | None, blas_threads: int | None
+    ) -> futures.Executor:
+        """Return an executor of threads."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        return ThreadPoolExecutor(np, initializer=initializer)
 
     @classmethod
     def isolated(cls, func: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -25,13 +25,13 @@ from sharedmem.pool.backends import ThreadBackend
 from sharedmem.pool.caller_threads import ThreadsWatch
 from sharedmem.pool.feed import MISSING
 from sharedmem.pool.lost_writes import warn_of
+from sharedmem.pool.pool_methods import PoolMethods
 from sharedmem.pool.signatures import as_method
-from sharedmem.pool.state import PoolState
 from sharedmem.pool.watches import in_one_call
 from sharedmem.workers.tracebacks import our_calls_hidden
 
 
-class MapReduce(PoolState):
+class MapReduce(PoolMethods):
     """A pool of workers, with a reduction in the coordinator.
 
     Workers are forked when `map` is called. The function may be any closure: it sees all variables
@@ -53,7 +53,7 @@ class MapReduce(PoolState):
         The total is None where `imap` cannot know it, and grows where an array function finds out
         what is left to do. What the function raises ends the call.
     initializer : callable, optional
-        Called without arguments in each worker before its first task.
+        Called in each worker before its first task, with `initargs`.
     timeout : float, optional
         Seconds after which a call raises :class:`TimeoutError` and its workers are killed. For
         `imap`, seconds to wait for a result. Threads and serial calls cannot be interrupted: a
@@ -71,6 +71,8 @@ class MapReduce(PoolState):
         Whether the workers of `map` and `imap` stay for the next call, so that short calls take
         little time, and what workers have compiled or cached is kept. They are forked in the first
         call, and end when the outermost ``with`` block of the pool is left. See the notes.
+    initargs : iterable
+        Arguments of `initializer`.
 
     Attributes
     ----------
@@ -132,14 +134,16 @@ class MapReduce(PoolState):
     def __enter__(self) -> Self:
         """Make this the pool that array functions use in this thread."""
         self.backend.enter()
+        self._enter()
         if self._teams is not None:
             self._teams.enter()
         entered.enter(self)
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        """Restore the pool that was in use before."""
+    def __exit__(self, kind: type[BaseException] | None = None, *exception: object) -> None:
+        """Restore the pool that was in use before; wait for calls that were not waited for."""
         entered.leave(self)
+        self._leave(kind)
         if self._teams is not None:
             self._teams.leave()
         self.backend.leave()
@@ -153,6 +157,7 @@ class MapReduce(PoolState):
         minlength: int = 0,
         *,
         chunksize: int | None = None,
+        callback: Callable[[Any], object] | None = None,
     ) -> list[Any]:
         """Call `func` on each item of `sequence`, in parallel.
 
@@ -176,6 +181,8 @@ class MapReduce(PoolState):
         chunksize : int, optional
             Number of tasks that a worker takes at a time. By default it grows while tasks are
             short.
+        callback : callable, optional
+            Called in the coordinator with each element of the returned list, as it arrives.
 
         Returns
         -------
@@ -204,7 +211,7 @@ class MapReduce(PoolState):
         """
         __tracebackhide__ = True
         with our_calls_hidden:
-            return self._map(func, sequence, reduce, star, chunksize)
+            return self._map(func, sequence, reduce, star, chunksize, callback)
 
     def _map(
         self,
@@ -213,12 +220,14 @@ class MapReduce(PoolState):
         reduce: Any = None,
         star: Any = False,
         chunksize: Any = None,
+        callback: Any = None,
         *,
         stays: bool = True,
     ) -> list[Any]:
         __tracebackhide__ = True
         func = check_function(func, star)
         check_optional("reduce", reduce)
+        check_optional("callback", callback)
         items = check_sequence(sequence)
         chunksize = None if chunksize is None else check_count("chunksize", chunksize, 1)
         n_tasks, n_results = len(items), 0
@@ -234,6 +243,9 @@ class MapReduce(PoolState):
                 nonlocal n_results
                 n_results += len(values)
                 results[start : start + len(values)] = values
+                if callback is not None:
+                    for value in values:
+                        callback(value)
                 advance(len(values))
 
             backend, n_workers = self._workers(n_tasks)

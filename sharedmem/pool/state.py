@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from types import SimpleNamespace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy
 
@@ -24,9 +26,30 @@ from sharedmem.pool.progress_bar import Display, check_progress
 from sharedmem.pool.standing_teams import Teams
 from sharedmem.pool.trace import Trace
 from sharedmem.pool.watches import advancing, counted, trace_of
-from sharedmem.workers.process import in_worker
+from sharedmem.workers.process import assigned, in_worker
 from sharedmem.workers.protocols import PoolCall
 from sharedmem.workers.task_context import Contexts, Critical, Ordered
+
+if TYPE_CHECKING:
+    from sharedmem.pool.async_result import AsyncCalls
+
+
+class _Deferred(threading.local):
+    is_running = False
+
+
+_deferred = _Deferred()
+
+
+def after_close(func: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that may call pools which have been closed since it was submitted."""
+
+    def run(*args: Any, **options: Any) -> Any:
+        with assigned(_deferred, "is_running", True):
+            return func(*args, **options)
+
+    return run
+
 
 _unseen = nullcontext[Callable[[int], object]](lambda _: None)
 
@@ -40,12 +63,13 @@ class PoolState:
         np: int | None = None,
         *,
         progress: bool | str | Callable[[int, int | None], object] = False,
-        initializer: Callable[[], object] | None = None,
+        initializer: Callable[..., object] | None = None,
         timeout: float | None = None,
         seed: int | None = None,
         blas_threads: int | None = 1,
         trace: bool = False,
         persistent: bool = False,
+        initargs: Iterable[Any] = (),
     ) -> None:
         # Nested pools would start more workers than cores, so they are serial by default.
         self._is_serial_in_workers = np is None
@@ -59,7 +83,7 @@ class PoolState:
         self.backend = backend
         self.np = check_count("np", np, smallest=0)
         self._progress = check_progress(progress)
-        self._initializer = initializer
+        self._initializer = initializer and partial(initializer, *initargs)
         self._timeout = check_timeout(timeout)
         seed = None if seed is None else check_count("seed", seed, 0)
         self._blas_threads = blas_threads
@@ -68,6 +92,9 @@ class PoolState:
         self.is_watched = self._has_trace or self._progress is not None
         self.trace: Trace | None = None
         self._teams = Teams() if check_persistent(backend, persistent) else None
+        self._is_closed = False
+        self._blocks: list[None] = []
+        self._calls_in_background: AsyncCalls | None = None
         self._contexts = contexts = Contexts(seed)
         self.critical, self.ordered = Critical(contexts), Ordered(contexts)
 
@@ -76,8 +103,14 @@ class PoolState:
         return f"{type(self).__name__}({backend}, np={self.np})"
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state of a copy, which has no trace of a call."""
-        return vars(self) | {"trace": None}
+        """Return the state of a copy, which is open, and has no calls yet."""
+        own: dict[str, Any] = {
+            "trace": None,
+            "_is_closed": False,
+            "_blocks": [],
+            "_calls_in_background": None,
+        }
+        return vars(self) | own
 
     def __copy__(self) -> Self:
         """Return another pool with the same settings."""
@@ -114,12 +147,20 @@ class PoolState:
 
     def _workers(self, n_tasks: int | None = None) -> tuple[Backend, int]:
         """Return the backend of the next call and its number of workers, 0 for a serial call."""
+        self._check_open()
         if self.np == 0 or get_debug() or (self._is_serial_in_workers and in_worker()):
             return SerialBackend, 0
         self.np = self.backend.n_workers(self.np)
         if n_tasks == 0:
             return SerialBackend, 0
         return self.backend, self.np if n_tasks is None else min(self.np, n_tasks)
+
+    def _check_open(self) -> None:
+        """Raise ValueError if the pool takes no more calls."""
+        if self._is_closed and not _deferred.is_running:
+            raise ValueError(
+                "the pool is closed, since close() or terminate() was called: make another one"
+            )
 
     def _call(
         self, n_workers: int, func: Callable[..., Any], chunksize: int | None, *, stays: bool

@@ -19,7 +19,9 @@ MODULES = ("joblib", "random")
 # Modules of classes that users get, and do not make.
 RESULTS = ("arrays.", "kernels.", "pool.", "workers.")
 # What the pool asks of a backend, and what the package asks of a pool.
-OF_BACKENDS = ("admit", "array_runner", "check_options", "enter", "leave", "n_workers")
+OF_BACKENDS = (
+    "admit", "array_runner", "check_options", "enter", "executor", "leave", "n_workers",
+)  # fmt: skip
 INTERNAL = {
     *(f"DaskBackend.{name}" for name in (*OF_BACKENDS, "run_imap", "run_map")),
     "MapReduce.runner",

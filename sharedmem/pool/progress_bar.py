@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import sys
 from collections.abc import Callable
@@ -83,6 +84,8 @@ class _Report:
 
 class _Bar:
     def __init__(self, label: str | None) -> None:
+        # Loaded before the call begins to be timed.
+        self._make = _bar_class("ipykernel" in sys.modules)
         self._label = label
         self._bar: Any = None
 
@@ -91,7 +94,7 @@ class _Bar:
             # Of a small array there is one step, and to show it takes longer than to do it.
             if done == total == 1 or sys.stderr is None or sys.stderr.closed:
                 return
-            self._bar = _bar_class()(desc=self._label, total=total)
+            self._bar = self._make(desc=self._label, total=total)
         self._bar.total = total
         self._bar.update(done - self._bar.n)
 
@@ -100,9 +103,10 @@ class _Bar:
             self._bar.close()
 
 
-def _bar_class() -> Any:
+@functools.cache
+def _bar_class(in_notebook: bool) -> Any:
     # tqdm.auto warns in notebooks without ipywidgets, and imports asyncio everywhere.
-    is_widget = "ipykernel" in sys.modules and importlib.util.find_spec("ipywidgets") is not None
+    is_widget = in_notebook and importlib.util.find_spec("ipywidgets") is not None
     tqdm: Any = importlib.import_module("tqdm.auto" if is_widget else "tqdm").tqdm
     # No thread, which would be there at each fork.
     return type("Bar", (tqdm,), {"monitor_interval": 0})

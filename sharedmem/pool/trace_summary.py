@@ -143,6 +143,8 @@ def summarize(
     _, ordered, critical = spent
     busy = spent[Activity.TASKS] - ordered - critical
     claims = [event for events in workers for event in events if not event.activity]
+    # A kernel is an event of each thread.
+    distinct = {(event.name, event.task, event.start): event for event in claims}.values()
     return TraceSummary(
         seconds,
         busy / seconds,
@@ -153,7 +155,7 @@ def summarize(
         sum(event.received_bytes for event in claims),
         sum(event.array_bytes for event in claims),
         np.array(memory_bytes, np.int64),
-        sorted(claims, key=lambda event: event.start - event.stop)[:_N_SLOWEST],
+        sorted(distinct, key=lambda event: event.start - event.stop)[:_N_SLOWEST],
     )
 
 

@@ -152,7 +152,7 @@ class Recorder(WorkerSync):
         self.events: list[Event] = []
         self._port = port
         self._claim: tuple[int, float, int, int] | None = None
-        self._received = 0
+        self._received = self._traffic()[1]  # a worker that stays has received items before
 
     def claim(self, index: int) -> None:
         """Record the end of a claim and the start of the next."""

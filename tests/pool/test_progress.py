@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import sys
 import threading
@@ -272,22 +273,30 @@ def test_the_counters_of_kernels_end_at_their_tasks(name, tuned, monkeypatch):
     assert {_ELEMENTS, (chains.NEXT, chains.N_CHUNKS)} == {(0, 8), (24, 7)}
 
 
-def test_an_interrupt_at_any_moment_ends_a_shown_call(tuned, monkeypatch):
+@pytest.mark.parametrize("name", ["sum", "map", "imap"])
+def test_an_interrupt_at_any_moment_ends_a_shown_call(name, tuned, monkeypatch):
     tuned(thread_bytes=1 << 14, chunk_bytes=1 << 15)
     monkeypatch.setattr(caller_threads, "_LOOK_SECONDS", 1e-4)
-    pool = MapReduce(np=2, progress=lambda done, total: None, trace=True)
-    expected, strike = sharedmem.sum(A), Strike(0)
-    with pool:
-        for at in range(0, 2000, 7):
-            strike = Strike(at)
-            try:
-                with strike:
-                    sharedmem.sum(A)
-            except KeyboardInterrupt:
-                pass
-            if strike.n_left >= 0:
-                break
+    reports = []
+    pool = MapReduce(np=0, progress=lambda *report: reports.append(report), trace=True)
+    arrays = MapReduce(np=2, progress=lambda *report: reports.append(report), trace=True)
+
+    def call():
+        if name == "sum":
+            with arrays:
+                return sharedmem.sum(A)
+        return [*getattr(pool, name)(abs, range(5))]
+
+    expected, strike = call(), Strike(0)
+    for at in range(0, 3000, 5):
+        strike = Strike(at)
+        with contextlib.suppress(KeyboardInterrupt), strike:
+            call()
+        if strike.n_left >= 0:
+            break
     assert strike.n_left >= 0, "the call has more moments than were struck"
-    with pool:
-        assert sharedmem.sum(A) == expected
-    assert pool.trace.events[0][-1].name == "sum"
+    reports.clear()
+    assert call() == expected
+    assert reports[-1][0] == reports[-1][1]
+    traced = arrays if name == "sum" else pool
+    assert traced.trace.events[0][-1].name == ("sum" if name == "sum" else "")

@@ -181,6 +181,16 @@ def test_memory_and_items_of_workers_are_in_the_summary():
     assert "of items" in str(summary)
 
 
+def test_workers_that_stay_count_the_bytes_of_each_call():
+    with MapReduce(np=2, trace=True, persistent=True) as pool:
+        found = []
+        for _ in range(3):
+            assert len([*pool.imap(len, (bytes(50_000) for _ in range(20)))]) == 20
+            check(pool.trace)
+            found.append(pool.trace.summary())
+    assert all(1e6 < summary.received_bytes < 1.1e6 for summary in found)
+
+
 def test_calls_inside_of_an_array_call_do_not_replace_its_trace(tuned):
     tuned(thread_bytes=1 << 14, chunk_bytes=1 << 15)
     pool = MapReduce(ThreadBackend, np=2, trace=True)

@@ -79,6 +79,8 @@ class background:  # noqa: N801 - the name is 0.3.8's
         self._state = "running"
         self._is_cancelled = False
 
+        name = self._name  # The team keeps `work`, which must not refer to this object.
+
         def work(_: int, port: Port) -> None:
             port.start(0)
             try:
@@ -87,7 +89,7 @@ class background:  # noqa: N801 - the name is 0.3.8's
                 port.add(result)
                 port.flush()
             except BaseException as error:
-                port.fail(0, describe_failure(error, f"background({self._name})"))
+                port.fail(0, describe_failure(error, f"background({name})"))
             port.finish()
 
         for call in list(_running):

@@ -75,6 +75,27 @@ def forbid_child_processes() -> None:
     process.current_process()._config["daemon"] = True
 
 
+def call_fork_hooks() -> None:
+    """Call what is registered by ``multiprocessing.util.register_after_fork``, in a forked child.
+
+    `multiprocessing` calls it in its own children only.
+    """
+    util: Any = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        util._run_after_forkers()
+
+
+def call_finalizers() -> None:
+    """Call the finalizers (``multiprocessing.util.Finalize``) that this process has registered.
+
+    Those that it has inherited are left out, as are those of priority -5 and less: the end of a
+    `multiprocessing.Queue` would wait until somebody reads it.
+    """
+    util: Any = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        util._run_finalizers(-1)
+
+
 def semaphore_type() -> Any:
     """Return the C type behind the locks of `multiprocessing`; None where libc is not glibc.
 

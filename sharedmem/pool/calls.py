@@ -89,6 +89,7 @@ def _work(
     rank: int,
     port: Port,
 ) -> None:
+    port.speak(rank)
     part = job.part(sync, rank, port)
 
     def run() -> Changes:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from sharedmem.machine.descriptors import keep_room, lack_of_descriptors, with_descriptors
-from sharedmem.machine.signals import is_from_handler
+from sharedmem.machine.signals import is_from_handler, suppressed
 from sharedmem.memory.memory_files import anonymous_file
 from sharedmem.memory.segments import Segment
 from sharedmem.workers.batches import opened
@@ -37,7 +37,8 @@ class Kind:
     SEGMENTS = 4
     WORK = 5
     JOB = 6
-    ALL = range(7)
+    SAID = 7
+    ALL = range(8)
     # Not sent: a team tells it of a worker.
     DIED = -1
 
@@ -50,9 +51,10 @@ class Message(NamedTuple):
     kind : int
         One of the numbers of :class:`Kind`.
     task : int
-        The number of the task, or of the first of several, that the message is about.
+        The number of the task, or of the first of several, that the message is about; of what a
+        worker says, when it says it.
     value : object
-        Results, a failure, or items to work on.
+        Results, a failure, items to work on, or what a worker says: a record or a warning.
     window_bytes : int
         Bytes of the result window that it takes.
     """
@@ -121,7 +123,8 @@ class Channel:
         Its buffers may be changed afterwards.
         """
         window_bytes = 0
-        if self._windowed:
+        # A thread, or a finalizer, may say something between any two lines of this method.
+        if self._windowed and kind != Kind.SAID:
             nbytes = parcel.nbytes if _is_apart(parcel) else 0
             window_bytes = self._window_taken(nbytes, parcel.segments)
         self._send_all([self], kind, index, window_bytes, parcel)
@@ -221,6 +224,33 @@ class Channel:
         UnpackingError
             If the message cannot be unpickled.
         """
+        while arrived := self._take(block=block):
+            message = self._open(*arrived)
+            if message.kind == Kind.SAID:
+                return message
+            if message.kind != Kind.SEGMENTS:
+                # Kept until now, since unpickling looks segments up among the live ones.
+                self._attached.clear()
+                return message
+        return None
+
+    def left_said(self) -> list[Message]:
+        """Return what a worker that has ended has said, and drop all else that it has sent."""
+        said: list[Message] = []
+        if self.socket.fileno() < 0:
+            return said
+        with suppressed(OSError, UnpackingError):
+            self.socket.shutdown(socket.SHUT_RD)  # Children of the worker may continue to send.
+            while arrived := self._take(block=False):
+                if arrived[0][0] == Kind.SAID:
+                    said.append(self._open(*arrived))
+                else:
+                    for descriptor in arrived[1]:
+                        os.close(descriptor)
+        return said
+
+    def _take(self, *, block: bool) -> tuple[bytes, list[int]] | None:
+        """Return a message and its descriptors; None if the other side has ended."""
         while True:
             try:
                 data, ancillary, flags, _ = self.socket.recvmsg(
@@ -241,15 +271,9 @@ class Channel:
                 raise OSError(
                     errno.EMFILE, f"the segments of a result were lost: {lack_of_descriptors()}"
                 )
-            if not data:
-                return None
             if len(data) == _ACK.size:  # of the last call of a worker that stays
                 continue
-            message = self._open(data, descriptors)
-            if message.kind != Kind.SEGMENTS:
-                # Kept until now, since unpickling looks segments up among the live ones.
-                self._attached.clear()
-                return message
+            return (data, descriptors) if data else None
 
     def _open(self, data: bytes, descriptors: list[int]) -> Message:
         """Return the message in `data`, and close or take over its descriptors."""

@@ -6,7 +6,6 @@ import contextlib
 import gc
 import os
 import signal
-import sys
 import threading
 import traceback
 import warnings
@@ -19,6 +18,7 @@ from sharedmem.machine.signals import set_mask, signals_blocked
 from sharedmem.memory import open_files
 from sharedmem.workers.child_process import ChildProcess
 from sharedmem.workers.life_line import LifeLine, kept_at_fork
+from sharedmem.workers.measured import measured
 
 
 class _OfThread(threading.local):
@@ -127,7 +127,7 @@ def _run(
         for number in handled:
             signal.signal(number, signal.SIG_DFL)
         become_worker(mask)
-        with _coverage_kept():
+        with measured():
             main()
         code = 0
     except BaseException:
@@ -137,33 +137,3 @@ def _run(
         open_files.flush_standard_streams()
         # Exit handlers and finalizers belong to the coordinator.
         os._exit(code)
-
-
-@contextlib.contextmanager
-def _coverage_kept() -> Iterator[None]:
-    """Measure coverage into a file of this worker, if the coordinator measures it.
-
-    coverage.py writes its data when the interpreter exits, which a worker does not; and the file
-    that it inherits belongs to the coordinator.
-    """
-    # A program may have another module of this name.
-    coverage_class: Any = getattr(sys.modules.get("coverage"), "Coverage", None)
-    current = coverage_class and coverage_class.current()
-    if not current:
-        yield
-        return
-    current.stop()
-    names = ("data_file", "branch", "source", "include", "omit")
-    options = {name: current.get_option(f"run:{name}") for name in names}
-    mine = coverage_class(
-        **options,
-        data_suffix=True,
-        config_file=current.config.config_file or False,
-        check_preimported=False,
-    )
-    mine.start()
-    try:
-        yield
-    finally:
-        mine.stop()
-        mine.save()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,9 @@ from sharedmem.memory import open_files
 from sharedmem.workers.batches import Batch, Results, entry_of
 from sharedmem.workers.channel import INLINE_BYTES, Channel, Kind, Message
 from sharedmem.workers.failures import Failure, portable
+from sharedmem.workers.logs import send_records
 from sharedmem.workers.pickling import Parcel, pack
+from sharedmem.workers.shown_warnings import send_warnings
 
 
 class ProcessPort(Results):
@@ -65,6 +68,16 @@ class ProcessPort(Results):
     def finish(self, note: object = None) -> None:
         """Send that this worker has no more tasks, with a note."""
         self._channel.send(Kind.FINISHED, 0, pack(note))
+
+    def speak(self, rank: int) -> None:
+        """Send what this process logs, and its warnings, from now on: this is worker `rank`."""
+
+        def say(what: object) -> None:
+            # The time by which the coordinator sorts what several workers say.
+            self._channel.send(Kind.SAID, time.monotonic_ns(), Parcel(pickle.dumps(what)))
+
+        send_records(say, rank)
+        send_warnings(say)
 
     def receive(self) -> Message | None:
         """Wait for tasks; return None, or a message of no tasks, when there are no more."""

@@ -7,6 +7,7 @@ import errno
 import os
 import selectors
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeAlias
@@ -22,6 +23,8 @@ from sharedmem.workers.member import Member, Work
 from sharedmem.workers.pickling import Parcel, UnpackingError, pack
 
 _Events: TypeAlias = list[tuple[selectors.SelectorKey, int]]
+# A worker that holds the lock for which the coordinator waits may have so much to say, and waits.
+_MANY_MESSAGES = 1000
 
 
 class ProcessTeam:
@@ -76,6 +79,7 @@ class ProcessTeam:
         self._pack: Callable[[object], Parcel] = pack
         self._members: list[Member] = []
         self._heard: list[tuple[int, Message]] = []
+        self._said: deque[Message] = deque()
         self._selector = with_descriptors(selectors.DefaultSelector)
         self._owner = os.getpid()
         self._is_closed = False
@@ -235,6 +239,8 @@ class ProcessTeam:
             If none has arrived at `deadline`, in seconds of the monotonic clock.
         WorkerException
             If a task has failed, or a worker has died, in a team that is not tolerant.
+        Exception
+            What a handler of records, or a filter of warnings, raises.
         """
         if os.getpid() != self._owner:
             raise RuntimeError(
@@ -243,8 +249,30 @@ class ProcessTeam:
             )
         messages, self._heard = self._heard, []
         while not messages and self._left():
-            self._handle(self._select(deadline), messages)
+            try:
+                self._handle(self._select(deadline), messages)
+                if self._said:
+                    self._handle_all(messages)
+            finally:
+                has_heard = self._hear()
+            if has_heard and not messages and is_over(deadline):
+                raise OverdueError
         return messages
+
+    def _hear(self) -> bool:
+        """Handle what workers have said; return whether they have said anything."""
+        has_heard = bool(self._said)
+        self._said = deque(sorted(self._said, key=lambda message: message.task))
+        while self._said:
+            self._said.popleft().value.hear()
+        return has_heard
+
+    def _handle_all(self, messages: list[tuple[int, Message]]) -> None:
+        """Handle what has arrived: also what was said before something that was read already."""
+        for _ in range(_MANY_MESSAGES):
+            if not (events := self._selector.select(0)):
+                break
+            self._handle(events, messages)
 
     def _handle(self, events: _Events, messages: list[tuple[int, Message]]) -> None:
         for key, _ in events:
@@ -279,6 +307,9 @@ class ProcessTeam:
         if message is None:
             self._ignore(member.channel.socket)
             return False
+        if message.kind == Kind.SAID:
+            self._said.append(message)
+            return True
         if message.kind == Kind.FAILURE and not self._tolerant:
             raise exception_of(message.value)
         member.has_finished |= message.kind == Kind.FINISHED
@@ -297,6 +328,7 @@ class ProcessTeam:
         for waited_on in (member.channel.socket, member.process.sentinel):
             self._ignore(waited_on)
         member.process.wait()
+        self._said.extend(member.channel.left_said())
         member.channel.close()
         member.has_ended = True  # Set last: after an interrupt `end` does all of this again.
 
@@ -313,8 +345,11 @@ class ProcessTeam:
 
     def watch(self) -> None:
         """Raise if a worker has died or failed, whose lock the coordinator may be waiting for."""
-        with signals_held():  # An interrupt would lose a message.
-            self._handle(self._selector.select(0), self._heard)
+        try:
+            with signals_held():  # An interrupt would lose a message.
+                self._handle_all(self._heard)
+        finally:
+            self._hear()
 
     def kill(self, rank: int | None = None) -> None:
         """Kill one worker, or all; any thread may, while another one waits for them."""
@@ -323,6 +358,10 @@ class ProcessTeam:
 
     def end(self, *, patient: bool) -> None:
         """Kill all workers that are left, and wait for them, `patient` or not."""
+        self._close()
+        self._hear()
+
+    def _close(self) -> None:
         if self._is_closed or os.getpid() != self._owner:
             return
         # A second Ctrl-C must not interrupt this.
@@ -340,5 +379,6 @@ class ProcessTeam:
 
 class _OpenTeam(ProcessTeam):
     def __del__(self) -> None:
-        # An interrupt may come between the start of a team and the block that ends it.
-        self.end(patient=False)
+        # An interrupt may come between the start of a team and the block that ends it. What workers
+        # have said is lost: the thread that collects garbage may hold the lock of a handler.
+        self._close()

@@ -86,6 +86,9 @@ class ThreadPort(Results):
         """Keep a note, which is sent when the thread ends."""
         self._note = note
 
+    def speak(self, rank: int) -> None:
+        """Do nothing: in threads, what tasks log is handled where it is."""
+
     def receive(self) -> Message | None:
         """Wait for tasks; return None, or a message of no tasks, when there are no more."""
         return self.tasks.get()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sharedmem.pool.jobs import Job
 from sharedmem.pool.lost_writes import Changes
+from sharedmem.workers.attention import heed
 from sharedmem.workers.failures import describe_failure
 from sharedmem.workers.functions import pack_result
 from sharedmem.workers.module_globals import note_globals
@@ -54,17 +55,21 @@ class Order(NamedTuple):
         The number of workers that take part.
     numpy_state : tuple
         NumPy's state of the caller.
+    attention : bytes
+        The warnings and records that the caller wants to hear.
     """
 
     job: Job
     call: Call
     n_workers: int
     numpy_state: NumpyState
+    attention: bytes
 
 
 def serve(post: Post, rank: int, port: ProcessPort) -> None:
     """Run the tasks of one call after another, until the coordinator lets the worker go."""
     port.pack = pack_result
+    port.speak(rank)
     local = SimpleNamespace(rank=rank)
     # Before the first function is unpickled: a pool that it refers to is that of this worker.
     sections = Sections(post.sync.critical, rank)
@@ -90,6 +95,8 @@ def _serve_next(post: Post, port: ProcessPort, local: SimpleNamespace, *, is_new
     fed = job.sequence is None
     sync.take_part(order.n_workers, fed=fed)
     port.begin(windowed=not fed)
+    heed(order.attention)
+    port.speak(local.rank)  # A fresh interpreter may have imported `logging` now.
     part = job.part(sync, local.rank, port)
 
     def run() -> Changes:

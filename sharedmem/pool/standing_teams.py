@@ -12,6 +12,7 @@ from sharedmem.machine import blas
 from sharedmem.machine.signals import signals_held
 from sharedmem.pool.jobs import Job
 from sharedmem.pool.serving import Order, Post, serve
+from sharedmem.workers.attention import attention
 from sharedmem.workers.channel import Kind, Message
 from sharedmem.workers.functions import referred
 from sharedmem.workers.numpy_state import numpy_state
@@ -184,7 +185,8 @@ class Teams:
         fed = job.sequence is None
         items = None if fed else packed(job.sequence, call.n_workers)
         job = job._replace(func=referred(job.func), sequence=items)
-        parcel = pack(Order(job, call.call, call.n_workers, numpy_state()))
+        order = Order(job, call.call, call.n_workers, numpy_state(), attention())
+        parcel = pack(order)
         size = max(self.size, call.n_workers)
         standing = self._taken(backend, size)
         if standing is None:

@@ -21,8 +21,12 @@ _importer = os.getpid()
 # The handlers that a worker has inherited, and does not use: nothing of them is closed.
 _unused: list[Any] = []
 
-Levels: TypeAlias = tuple[int, Mapping[str, int]]
-"""The level that `logging.disable` has set, and the levels of loggers by name."""
+# The process that sends its records.
+_sender_pid = 0
+
+Levels: TypeAlias = tuple[int, Mapping[str, int], bool]
+"""The level that `logging.disable` has set, the levels of loggers by name, and whether the root has
+handlers."""
 
 
 class _Other(NamedTuple):
@@ -75,18 +79,22 @@ def levels() -> Levels | None:
     manager = logging.root.manager
     loggers = {"root": logging.root, **manager.loggerDict}
     chosen = {name: getattr(logger, "level", 0) for name, logger in loggers.items()}
-    return manager.disable, {name: level for name, level in chosen.items() if level}
+    by_name = {name: level for name, level in chosen.items() if level}
+    return manager.disable, by_name, bool(logging.root.handlers)
 
 
 def set_levels(chosen: Levels) -> None:
     """Set the levels of all loggers to those of another process."""
     import logging
 
-    disabled, by_name = chosen
+    disabled, by_name, has_root_handler = chosen
     logging.disable(disabled)
     before = levels()
-    for name in {*(before[1] if before else ()), *by_name}:
+    for name in {"root", *by_name, *(before[1] if before else ())}:
         logging.getLogger(name).setLevel(by_name.get(name, logging.NOTSET))
+    if has_root_handler and not logging.root.handlers:
+        # For `send_records`: `logging.info` would add a handler to a root that has none.
+        logging.root.addHandler(logging.NullHandler())
 
 
 def send_records(send: Callable[[Record], None], rank: int) -> None:
@@ -94,11 +102,13 @@ def send_records(send: Callable[[Record], None], rank: int) -> None:
 
     Handlers that are added later are used as well; those that are here now belong to the
     coordinator. `logging` is not imported for that: a program that has not imported it before it
-    starts workers has no handlers of its own.
+    starts workers has no handlers of its own. Another call does nothing.
     """
+    global _sender_pid
     logging: Any = sys.modules.get("logging")
-    if logging is None:
+    if logging is None or _sender_pid == os.getpid():
         return
+    _sender_pid = os.getpid()
     sender = logging.Handler()
     # Without its lock, and so without waiting: what it sends is one message, from any thread.
     sender.handle = partial(_send, send, rank, sender)

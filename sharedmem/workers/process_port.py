@@ -70,7 +70,7 @@ class ProcessPort(Results):
         self._channel.send(Kind.FINISHED, 0, pack(note))
 
     def speak(self, rank: int) -> None:
-        """Send what this process logs, and its warnings, from now on: this is worker `rank`."""
+        """Send what this process, worker `rank`, logs from now on, and its warnings."""
 
         def say(what: object) -> None:
             # The time by which the coordinator sorts what several workers say.

@@ -7,6 +7,7 @@ import errno
 import os
 import selectors
 import sys
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
@@ -14,7 +15,7 @@ from typing import Any, TypeAlias
 
 from sharedmem.errors import WorkerException
 from sharedmem.machine.descriptors import with_descriptors
-from sharedmem.machine.signals import handled_signals, signals_held
+from sharedmem.machine.signals import handled_signals, is_from_handler, signals_held
 from sharedmem.workers.batches import ATOMIC_TYPES, Batch, Packable, entry_of
 from sharedmem.workers.channel import Channel, Kind, Message
 from sharedmem.workers.deadlines import OverdueError, deadline_in, is_over, remaining
@@ -181,8 +182,13 @@ class ProcessTeam:
         return parcel.nbytes
 
     def is_whole(self) -> bool:
-        """Return whether all workers wait for a job; between two calls they send nothing."""
-        return os.getpid() == self._owner and not (self._is_closed or self._selector.select(0))
+        """Return whether all workers wait for a job; between two calls they only say something."""
+        if os.getpid() != self._owner or self._is_closed:
+            return False
+        messages: list[tuple[int, Message]] = []
+        with contextlib.suppress(WorkerException):
+            self._handle_all(messages)
+        return not messages and len(self._left()) == self.size
 
     def assign(self, n_workers: int, parcel: Parcel) -> None:
         """Give a job to the first workers, which have finished the one before."""
@@ -240,7 +246,7 @@ class ProcessTeam:
         WorkerException
             If a task has failed, or a worker has died, in a team that is not tolerant.
         Exception
-            What a handler of records, or a filter of warnings, raises.
+            What a handler of records, or a filter of warnings, raises; a tolerant team prints it.
         """
         if os.getpid() != self._owner:
             raise RuntimeError(
@@ -264,7 +270,13 @@ class ProcessTeam:
         has_heard = bool(self._said)
         self._said = deque(sorted(self._said, key=lambda message: message.task))
         while self._said:
-            self._said.popleft().value.hear()
+            try:
+                self._said.popleft().value.hear()
+            except Exception as error:
+                # A tolerant team goes on, and its messages must not be lost.
+                if not self._tolerant or is_from_handler(error):
+                    raise
+                traceback.print_exc()
         return has_heard
 
     def _handle_all(self, messages: list[tuple[int, Message]]) -> None:

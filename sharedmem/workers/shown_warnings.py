@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import inspect
+import os
 import pickle
 import sys
 import warnings
@@ -14,6 +15,8 @@ from typing import Any, NamedTuple, TextIO
 
 # Of modules that the coordinator has not imported, and of code without a module.
 _registries: dict[str, dict[Any, Any]] = {}
+# The process that sends its warnings.
+_sender_pid = 0
 
 
 class Warned(NamedTuple):
@@ -54,8 +57,14 @@ class Warned(NamedTuple):
 
 
 def send_warnings(send: Callable[[Warned], None]) -> None:
-    """Send what this process would show as warnings; what it catches is not shown."""
-    warnings.showwarning = partial(_send, send, warnings.showwarning)
+    """Send what this process would show as warnings; what it catches is not shown.
+
+    Another call does nothing.
+    """
+    global _sender_pid
+    if _sender_pid != os.getpid():
+        _sender_pid = os.getpid()
+        warnings.showwarning = partial(_send, send, warnings.showwarning)
 
 
 def _send(

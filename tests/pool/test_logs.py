@@ -409,6 +409,51 @@ def test_interrupts_lose_nobody_and_nothing_hangs():
 # Warnings
 
 
+@pytest.mark.timeout(60)
+def test_workers_that_stay_take_over_levels_and_filters(kept):
+    def work(i):
+        log.debug("debug")
+        log.info("info")
+        warning_of(0)
+        return os.getpid()
+
+    with MapReduce(np=2, persistent=True) as pool:
+        with pytest.warns(UserWarning, match="careful 0"):
+            pids = {*pool.map(work, range(8), chunksize=1)}
+        assert {*kept.texts} == {"info"}
+        for level in ("DEBUG", "WARNING", "INFO"):
+            log.setLevel(level)
+            kept.records.clear()
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("once")
+                assert {*pool.map(work, range(8), chunksize=1)} <= pids
+            assert len(caught) == 1
+            expected = {"DEBUG": {"debug", "info"}, "WARNING": set(), "INFO": {"info"}}
+            assert {*kept.texts} == expected[level]
+        log.setLevel("NOTSET")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with pytest.raises(WorkerException) as error:
+                pool.map(work, range(8))
+        assert type(error.value.reason) is UserWarning
+
+
+@pytest.mark.timeout(60)
+def test_workers_that_stay_may_talk_between_calls_and_at_the_end(kept):
+    def work(i):
+        threading.Thread(target=lambda: (time.sleep(0.05), log.info("later"))).start()
+        return os.getpid()
+
+    with MapReduce(np=2, persistent=True) as pool:
+        pids = {*pool.map(work, range(2), chunksize=1)}
+        time.sleep(0.2)
+        assert {*pool.map(lambda i: os.getpid(), range(20), chunksize=1)} <= pids
+        assert kept.texts == ["later"] * 2
+        pool.map(work, range(2), chunksize=1)
+        time.sleep(0.2)
+    assert kept.texts == ["later"] * 4
+
+
 def warning_of(i, category=UserWarning):
     warnings.warn(f"careful {i}", category)  # noqa: B028
 

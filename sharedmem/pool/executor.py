@@ -24,6 +24,7 @@ from sharedmem.pool.backends import ProcessBackend, TeamBackend
 from sharedmem.pool.call_queue import Call, CallQueue
 from sharedmem.pool.debug import get_debug
 from sharedmem.pool.dispatcher import Dispatcher
+from sharedmem.workers.attention import attention
 from sharedmem.workers.deadlines import deadline_in, remaining
 from sharedmem.workers.executor_loop import serve
 from sharedmem.workers.functions import pack_any
@@ -241,7 +242,7 @@ class Executor(futures.Executor):
     def _start(self) -> CallQueue:
         queue = CallQueue()
         tickets = Tickets.new(self.np)
-        work = partial(serve, self._initialize, self._blas_threads, tickets)
+        work = partial(serve, self._initialize, self._blas_threads, tickets, attention())
         prepared = partial(_start_prepared, self._backend, self._blas_threads)
         with prepared():
             start: Any = self._backend.team

@@ -10,6 +10,7 @@ import numpy as np
 
 from sharedmem.machine import blas, foreign_libraries
 from sharedmem.memory import open_files
+from sharedmem.workers.attention import heed
 from sharedmem.workers.failures import describe_failure
 from sharedmem.workers.functions import pack_result
 from sharedmem.workers.pickling import UnpackingError
@@ -24,6 +25,7 @@ def serve(
     initialize: Callable[[], object] | None,
     blas_threads: int | None,
     tickets: Tickets,
+    attention: bytes,
     rank: int,
     port: ProcessPort,
 ) -> None:
@@ -37,9 +39,13 @@ def serve(
         Threads of BLAS and OpenMP libraries; None sets no limit.
     tickets : Tickets
         By which the coordinator recalls what it has sent.
+    attention : bytes
+        The warnings and records that the coordinator wants to hear.
     rank, port
         The number of the worker, and its side of the team.
     """
+    heed(attention)
+    port.speak(rank)
     try:
         _set_up(initialize, blas_threads)
     except BaseException as error:

@@ -105,7 +105,17 @@ def text_of(error: BaseException) -> str:
 
 def exception_of(failure: Failure) -> WorkerException:
     """Return the exception that the coordinator raises for a failure."""
-    reason = failure.reason
+    reason = _revived(failure)
+    if failure.type_lost:
+        text = f"an exception cannot be pickled, so that its type is lost: {reason}"
+        warn_caller(text, LostExceptionType)
+    error = WorkerException(reason, failure.traceback)
+    error.__cause__ = reason
+    return error
+
+
+def _revived(failure: Failure) -> BaseException:
+    """Return the reason of a failure with its traceback, and with what has led to it."""
     for raised in failure.chain:
         raised.error.__traceback__ = traceback_of(raised.stack)
     for outer, inner in pairwise(failure.chain):
@@ -113,12 +123,7 @@ def exception_of(failure: Failure) -> WorkerException:
             outer.error.__cause__ = inner.error
         else:
             outer.error.__context__ = inner.error
-    if failure.type_lost:
-        text = f"an exception cannot be pickled, so that its type is lost: {reason}"
-        warn_caller(text, LostExceptionType)
-    error = WorkerException(reason, failure.traceback)
-    error.__cause__ = reason
-    return error
+    return failure.reason
 
 
 class RemoteError(Exception):
@@ -134,6 +139,7 @@ class RemoteError(Exception):
 
 
 def original_of(failure: Failure) -> BaseException:
-    """Return the exception of a failure itself, with the traceback in the worker as its cause."""
-    failure.reason.__cause__ = RemoteError(failure.traceback)
-    return failure.reason
+    """Return the exception of a failure itself, whose cause shows the traceback in the worker."""
+    reason = _revived(failure)
+    reason.__cause__ = RemoteError(failure.traceback)
+    return reason

@@ -595,3 +595,20 @@ def test_a_death_after_warnings_is_reported_with_them():
             MapReduce(np=1).map(work, range(1))
     assert isinstance(error.value.reason, DeadWorkerError)
     assert len(caught) == 1
+
+
+@pytest.mark.timeout(60)
+def test_what_calls_of_an_executor_say_is_heard(kept):
+    def work(i):
+        log.info("call %d", i)
+        warning_of(0)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        with sharedmem.Executor(np=2) as executor:
+            list(executor.map(work, range(6)))
+            assert sorted(kept.texts) == [f"call {i}" for i in range(6)]
+            kept.emit = lambda record: 1 // 0  # printed, and no call is lost
+            assert list(executor.map(lambda i: log.info("x") or i, range(6))) == [*range(6)]
+    assert len(caught) == 1
+    assert {record.processName for record in kept.records} <= {"worker 0", "worker 1"}

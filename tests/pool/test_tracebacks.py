@@ -168,3 +168,9 @@ def test_code_without_lines_and_columns_has_a_traceback():
         eval(code)
     trace = caught.value.__traceback__.tb_next
     assert shown(ZeroDivisionError().with_traceback(traceback_of(stack_of(trace))))
+
+
+def test_exceptions_of_futures_show_the_lines_of_the_worker():
+    with sharedmem.Executor(np=1) as executor, pytest.raises(ValueError, match="inverse") as caught:
+        executor.submit(invert, 0).result()
+    assert functions(caught.value.__traceback__)[-1] == "invert"

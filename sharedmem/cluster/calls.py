@@ -109,7 +109,7 @@ class ClusterCall:
     def _send_function(self) -> None:
         pool_call, attaches = self._pool_call, self._members.attaches
         key = f"sharedmem-{self._token}"
-        self._job = Job(key, pool_call.call, pool_call.contexts, self._members)
+        self._job = Job(key, pool_call.call, pool_call.contexts, self._members, pool_call.tolerance)
         try:
             function, self._has_pool = pack((pool_call.func, pool_call.initializer), attaches)
         except Exception as error:

@@ -6,6 +6,7 @@ import collections
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from sharedmem.workers.attempts import Tolerance
 from sharedmem.workers.task_context import Call, Contexts
 
 # The names of calls that have ended, as far as this process knows.
@@ -53,12 +54,15 @@ class Job(NamedTuple):
         Those of the pool.
     members : Members
         The workers.
+    tolerance : Tolerance or None
+        What the call does when its tasks fail.
     """
 
     key: str
     call: Call
     contexts: Contexts
     members: Members
+    tolerance: Tolerance | None = None
 
     def turn(self, index: int) -> str:
         """Return the name of the event that all tasks before `index` have passed their turn."""

@@ -202,11 +202,16 @@ class ClaimSync(WorkerSync):
     def leave_turn(self) -> None:
         """Give the turn to the next task."""
         super().leave_turn()
-        if self.index == self._stop - 1:
+        if self.index == self._stop - 1 and self.team.fronts[0] > self.index:
             turn = self._job.turn(self._stop)
             self._here.ask("event_set", name=turn)
             if self._job.key in ended:  # the coordinator may have cleared it before
                 self._here.ask("event_clear", name=turn)
+
+    def run_again(self) -> bool:
+        """Prepare another attempt of a task, unless the next claim has its turn."""
+        may_run = self.index < self._stop - 1 or self.team.fronts[0] <= self.index
+        return may_run and super().run_again()
 
     def barrier(self) -> None:
         """Raise BrokenBarrierError: the tasks of a cluster may not run at the same time."""

@@ -14,8 +14,9 @@ from sharedmem.cluster.job import CallEndedError, Claim, Job, Outcome, Runs, Tas
 from sharedmem.cluster.pickling import Package, pack_results, pickled
 from sharedmem.cluster.sections import ClaimSync, Here
 from sharedmem.machine.fork_locks import new_lock
+from sharedmem.workers.attempts import tolerant
 from sharedmem.workers.batches import Pickled, Results, snapshot
-from sharedmem.workers.failures import describe_failure, portable
+from sharedmem.workers.failures import Failure, describe_failure, portable
 from sharedmem.workers.process import thread_as_worker
 from sharedmem.workers.task_context import Context, in_claim
 from sharedmem.workers.task_loop import run_claims
@@ -48,6 +49,10 @@ class _Results(Results):
         taken = snapshot(result)
         value = Pickled(pickled(result)) if taken is None else taken.kept
         self.pending.append(value)
+
+    def portable(self, failure: Failure) -> Failure:
+        """Return a failure in the form in which it can be sent."""
+        return portable(failure, pickled)
 
     def _send_run(self, first: int) -> None:
         self.runs.append((first, self.pending.copy()))
@@ -167,7 +172,8 @@ def run_claim(job: Package, function: Package, tasks: Package, *blocks: Any) -> 
             blocks_at_hand(dict(zip(places, blocks, strict=True))),
         ):
             items, bounds = _Items(claim, here), (claim.start, claim.stop)
-            has_stopped = run_claims(station.func, items, iter([bounds]), part, results)
+            func = tolerant(station.func, known.tolerance, part, results.portable)
+            has_stopped = run_claims(func, items, iter([bounds]), part, results)
         seconds = time.perf_counter() - began
         return pack_results(Outcome(results.runs, seconds, has_stopped))
     except CallEndedError:

@@ -64,19 +64,21 @@ def is_team_backend(backend: Any) -> bool:
     return issubclass(backend if isinstance(backend, type) else type(backend), TeamBackend)
 
 
-def check_timeout(timeout: Any, smallest: float | None = None) -> float | None:
+def check_timeout(
+    timeout: Any, smallest: float | None = None, name: str = "timeout"
+) -> float | None:
     """Return seconds that are positive, or at least `smallest`; None stands for no limit."""
     if timeout is None:
         return None
     if isinstance(timeout, bool) or not isinstance(timeout, Real):
-        raise TypeError(f"timeout must be a number of seconds, or None, got {timeout!r}")
+        raise TypeError(f"{name} must be a number of seconds, or None, got {timeout!r}")
     try:
         seconds = float(timeout)
     except OverflowError:
         seconds = inf if timeout > 0 else -inf  # type: ignore[operator]
     if not (seconds > 0 if smallest is None else seconds >= smallest):
         rule = "positive" if smallest is None else f"at least {smallest:g}"
-        raise ValueError(f"timeout must be {rule}, in seconds, got {timeout!r}")
+        raise ValueError(f"{name} must be {rule}, in seconds, got {timeout!r}")
     return seconds
 
 

@@ -12,13 +12,14 @@ from sharedmem.engine.runners import ArrayRunner
 from sharedmem.errors import StopProcessGroup
 from sharedmem.machine import blas, foreign_libraries, fork_dangers, limits
 from sharedmem.memory import open_files
-from sharedmem.pool.calls import run_imap, run_map
+from sharedmem.pool import calls, tolerant_calls
+from sharedmem.workers.attempts import tolerant
 from sharedmem.workers.process_team import ProcessTeam
 from sharedmem.workers.protocols import Collect, PoolCall
 from sharedmem.workers.recorder import Recorder
 from sharedmem.workers.sections import WorkerSync
 from sharedmem.workers.task_context import Context
-from sharedmem.workers.task_loop import items_of
+from sharedmem.workers.task_loop import by_index, items_of
 from sharedmem.workers.team_sync import TeamSync
 from sharedmem.workers.thread_team import ThreadTeam
 
@@ -118,16 +119,19 @@ class SerialBackend(_LocalBackend):
     def run_map(cls, call: PoolCall, sequence: Any, collect: Collect) -> None:
         """Run the tasks of a map; see :class:`Backend`."""
         # Taken as by workers: iterating might find no end.
-        items = items_of(sequence, 0, len(sequence))
+        items: Iterable[Any] = items_of(sequence, 0, len(sequence))
+        if call.tolerance is not None:
+            call, items = call._replace(func=by_index(call.func, sequence)), range(len(sequence))
         for index, result in enumerate(cls.run_imap(call, items, in_order=True)):
             collect(index, [result])
 
     @classmethod
     def run_imap(cls, call: PoolCall, items: Iterable[Any], *, in_order: bool) -> Iterator[Any]:
         """Yield the results of tasks; see :class:`Backend`."""
-        sync, func = TeamSync(1, processes=False), call.func
+        sync = TeamSync(1, processes=False)
         recorder = None if call.trace is None else Recorder(sync, 0)
         part = recorder or WorkerSync(sync, 0)
+        func = tolerant(call.func, call.tolerance, part, None)
         if recorder is not None:
             func = partial(recorder.run, func)
         context = Context(part, call.call)
@@ -167,12 +171,12 @@ class TeamBackend(_LocalBackend):
     @classmethod
     def run_map(cls, call: PoolCall, sequence: Any, collect: Collect) -> None:
         """Run the tasks of a map; see :class:`Backend`."""
-        run_map(cls, call, sequence, collect)
+        calls.run_map(cls, call, sequence, collect)
 
     @classmethod
     def run_imap(cls, call: PoolCall, items: Iterable[Any], *, in_order: bool) -> Iterator[Any]:
         """Yield the results of tasks; see :class:`Backend`."""
-        return run_imap(cls, call, items, in_order=in_order)
+        return calls.run_imap(cls, call, items, in_order=in_order)
 
     @classmethod
     def prepare(cls, call: PoolCall | None = None) -> None:
@@ -226,6 +230,18 @@ class ProcessBackend(TeamBackend):
     may_stay = True
 
     @classmethod
+    def run_map(cls, call: PoolCall, sequence: Any, collect: Collect) -> None:
+        """Run the tasks of a map; see :class:`Backend`."""
+        run = calls.run_map if call.tolerance is None else tolerant_calls.run_map
+        run(cls, call, sequence, collect)
+
+    @classmethod
+    def run_imap(cls, call: PoolCall, items: Iterable[Any], *, in_order: bool) -> Iterator[Any]:
+        """Yield the results of tasks; see :class:`Backend`."""
+        run = calls.run_imap if call.tolerance is None else tolerant_calls.run_imap
+        return run(cls, call, items, in_order=in_order)
+
+    @classmethod
     def prepare(cls, call: PoolCall | None = None) -> None:
         """Write the text in output streams, and warn of libraries that break in workers."""
         fork_dangers.warn_of_fork()
@@ -255,7 +271,8 @@ class ProcessBackend(TeamBackend):
         call.contexts.enter_process(Context(part, call.call, local))
         has_seed = call.contexts.seed is not None
         if has_seed or (is_new and foreign_libraries.has_global_generators()):
-            foreign_libraries.seed_generators(call.call.worker_seeds(call.n_workers)[part.rank])
+            seeds = call.call.worker_seeds(max(call.n_workers, part.number + 1))
+            foreign_libraries.seed_generators(seeds[part.number])
 
     @classmethod
     def finish(cls) -> None:

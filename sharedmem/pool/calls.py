@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # which imports this module
 
 
 @contextlib.contextmanager
-def _team(
+def team_for(
     backend: type[TeamBackend], call: PoolCall, job: Job, item: ItemText
 ) -> Iterator[tuple[Team, TeamSync]]:
     """Start a team that does a job, or lease one, and leave nothing of it behind.
@@ -51,20 +51,25 @@ def _started(
     item: ItemText,
     stack: contextlib.ExitStack,
 ) -> tuple[Team, TeamSync]:
-    fed = job.sequence is None
     backend.prepare(call)
     limit = stack.enter_context(contextlib.ExitStack())
     limit.enter_context(blas.limited(backend.blas_limit(call.blas_threads)))
-    sync = TeamSync(call.n_workers, processes=backend.uses_processes, fed=fed)
+    sync = TeamSync(
+        call.n_workers,
+        processes=backend.uses_processes,
+        fed=job.is_fed,
+        tolerant=job.survives,
+    )
     stack.callback(_close, sync)
     team = backend.team(
         call.n_workers,
         partial(_work, backend, call, sync, job),
         partial(_whereabouts, sync, item),
-        fed=fed,
+        fed=job.is_fed,
+        tolerant=job.survives,
     )
     stack.push(partial(_end, team))
-    if backend.uses_processes and fed:
+    if backend.uses_processes and job.is_fed:
         # Between results the consumer runs here, and may use BLAS.
         limit.close()
     return team, sync
@@ -136,23 +141,23 @@ def run_map(backend: type[TeamBackend], call: PoolCall, sequence: Any, collect: 
         If the call takes longer than its timeout.
     """
     deadline = call.deadline()
-    job = _job(backend, call, sequence)
+    job = job_of(backend, call, sequence)
 
     def watch() -> None:
         team.watch()
         if is_over(deadline):
-            raise _overdue(call)
+            raise overdue(call)
 
     with contextlib.ExitStack() as stack:
         with signals_held():
             team, sync = stack.enter_context(
-                _team(backend, call, job, lambda index: item_text(sequence, index))
+                team_for(backend, call, job, lambda index: item_text(sequence, index))
             )
             stack.enter_context(call.acting(CoordinatorSync(sync, watch)))
         while messages := _receive(team, deadline, call):
             for rank, message in messages:
                 if is_over(deadline):
-                    raise _overdue(call)
+                    raise overdue(call)
                 if message.kind == Kind.RESULTS:
                     collect(message.task, message.value)
                     team.acknowledge(rank, message)
@@ -164,13 +169,16 @@ def run_map(backend: type[TeamBackend], call: PoolCall, sequence: Any, collect: 
                         call.writes.append(changes)
 
 
-def _job(backend: type[TeamBackend], call: PoolCall, sequence: Any) -> Job:
+def job_of(backend: type[TeamBackend], call: PoolCall, sequence: Any) -> Job:
+    """Return the job of the workers in a call; without a sequence, the coordinator sends items."""
     return Job(
         backend.isolated(call.func),
         sequence,
         call.chunksize,
         call.trace is not None,
         call.writes is not None,
+        call.tolerance,
+        call.tolerance is not None and backend.uses_processes,
     )
 
 
@@ -178,10 +186,11 @@ def _receive(team: Team, deadline: float | None, call: PoolCall) -> list[tuple[i
     try:
         return team.receive(deadline)
     except OverdueError:
-        raise _overdue(call) from None
+        raise overdue(call) from None
 
 
-def _overdue(call: PoolCall) -> TimeoutError:
+def overdue(call: PoolCall) -> TimeoutError:
+    """Return the error of a call that takes too long."""
     return TimeoutError(
         f"the call took longer than timeout={call.timeout or 0:g} seconds; its workers were told "
         "to end"
@@ -208,7 +217,7 @@ def run_imap(
         stack.push(our_calls_hidden)
         with signals_held():
             team, sync = stack.enter_context(
-                _team(backend, call, _job(backend, call, None), lambda _: "from imap")
+                team_for(backend, call, job_of(backend, call, None), lambda _: "from imap")
             )
             consumer = CoordinatorSync(sync, team.watch)
             stack.enter_context(call.contexts.consumed(consumer))

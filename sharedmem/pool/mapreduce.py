@@ -27,7 +27,9 @@ from sharedmem.pool.feed import MISSING
 from sharedmem.pool.lost_writes import warn_of
 from sharedmem.pool.pool_methods import PoolMethods
 from sharedmem.pool.signatures import as_method
+from sharedmem.pool.tolerance import check_tolerance, placed, yielded
 from sharedmem.pool.watches import in_one_call
+from sharedmem.workers.failures import Failure
 from sharedmem.workers.tracebacks import our_calls_hidden
 
 
@@ -158,6 +160,9 @@ class MapReduce(PoolMethods):
         *,
         chunksize: int | None = None,
         callback: Callable[[Any], object] | None = None,
+        return_exceptions: bool = False,
+        retries: int = 0,
+        task_timeout: float | None = None,
     ) -> list[Any]:
         """Call `func` on each item of `sequence`, in parallel.
 
@@ -182,7 +187,19 @@ class MapReduce(PoolMethods):
             Number of tasks that a worker takes at a time. By default it grows while tasks are
             short.
         callback : callable, optional
-            Called in the coordinator with each element of the returned list, as it arrives.
+            Called in the coordinator with each element of the returned list, as it arrives, unless
+            it is the error of a task.
+        return_exceptions : bool
+            Whether a task that fails has its :class:`WorkerException` as result, on which `reduce`
+            is not called. A worker that dies costs the task that it ran, and is replaced. By default
+            the first error ends the call.
+        retries : int
+            Number of times that a task is run again if it fails or its worker dies, before tasks
+            that have not begun, and with the same numbers of `rng`.
+        task_timeout : float, optional
+            Seconds that a task may take, without what it waits for other tasks. Then its worker is
+            killed and replaced, and the task fails with a :class:`TimeoutError` as reason. Tasks of
+            threads and of a cluster cannot have it; serial calls ignore it.
 
         Returns
         -------
@@ -210,8 +227,9 @@ class MapReduce(PoolMethods):
         [2, 12]
         """
         __tracebackhide__ = True
+        options = return_exceptions, retries, task_timeout
         with our_calls_hidden:
-            return self._map(func, sequence, reduce, star, chunksize, callback)
+            return self._map(func, sequence, reduce, star, chunksize, callback, options)
 
     def _map(
         self,
@@ -221,6 +239,7 @@ class MapReduce(PoolMethods):
         star: Any = False,
         chunksize: Any = None,
         callback: Any = None,
+        options: tuple[Any, Any, Any] = (False, 0, None),
         *,
         stays: bool = True,
     ) -> list[Any]:
@@ -235,26 +254,25 @@ class MapReduce(PoolMethods):
         with our_calls_hidden, self._bar(n_tasks) as advance:
 
             def collect(start: int, values: list[Any]) -> None:
-                if reduce is not None:
-                    values = [
-                        reduce(*value) if isinstance(value, tuple) else reduce(value)
-                        for value in values
-                    ]
+                found = placed(values, reduce, tolerance)
                 nonlocal n_results
-                n_results += len(values)
-                results[start : start + len(values)] = values
+                n_results += len(found)
+                results[start : start + len(found)] = found
                 if callback is not None:
-                    for value in values:
-                        callback(value)
-                advance(len(values))
+                    for value, result in zip(values, found, strict=True):
+                        if type(value) is not Failure:
+                            callback(result)
+                advance(len(found))
 
             backend, n_workers = self._workers(n_tasks)
+            tolerance = check_tolerance(backend, *options)
             # If tasks return something, they may use private arrays as buffers. On a cluster, these
             # are read-only.
             may_lose = backend.uses_processes and reduce is None and is_team_backend(backend)
             writes: list[Any] = []
             call = self._call(n_workers, func, chunksize, stays=stays)
-            backend.run_map(call._replace(writes=writes if may_lose else None), items, collect)
+            call = call._replace(writes=writes if may_lose else None, tolerance=tolerance)
+            backend.run_map(call, items, collect)
             if writes and all(result is None for result in results):
                 warn_of(writes)
         # A task that raised StopProcessGroup gave no result.
@@ -269,6 +287,9 @@ class MapReduce(PoolMethods):
         star: bool = False,
         *,
         chunksize: int | None = None,
+        return_exceptions: bool = False,
+        retries: int = 0,
+        task_timeout: float | None = None,
     ) -> Iterator[Any]:
         """Yield the results of `func` on the items of `iterable`, in order.
 
@@ -286,6 +307,8 @@ class MapReduce(PoolMethods):
             Whether an item is spread over the arguments of `func`.
         chunksize : int, optional
             Number of items that are sent at a time. By default it grows while tasks are short.
+        return_exceptions, retries, task_timeout
+            What a task that fails costs; see `map`. Time limits hold while results are asked for.
 
         Returns
         -------
@@ -314,7 +337,8 @@ class MapReduce(PoolMethods):
         ...     list(itertools.islice(squares, 4))
         [0, 1, 4, 9]
         """
-        return self._imap(func, iterable, star, chunksize, in_order=True)
+        options = return_exceptions, retries, task_timeout
+        return self._imap(func, iterable, star, chunksize, options, in_order=True)
 
     def imap_unordered(
         self,
@@ -323,6 +347,9 @@ class MapReduce(PoolMethods):
         star: bool = False,
         *,
         chunksize: int | None = None,
+        return_exceptions: bool = False,
+        retries: int = 0,
+        task_timeout: float | None = None,
     ) -> Iterator[Any]:
         """Yield the results of `func` on the items of `iterable`, as they come.
 
@@ -336,6 +363,8 @@ class MapReduce(PoolMethods):
             Whether an item is spread over the arguments of `func`.
         chunksize : int, optional
             Number of items that are sent at a time. By default it grows while tasks are short.
+        return_exceptions, retries, task_timeout
+            What a task that fails costs; see `map`. Time limits hold while results are asked for.
 
         Returns
         -------
@@ -362,7 +391,8 @@ class MapReduce(PoolMethods):
         ...     sorted(pool.imap_unordered(abs, [-3, 1, -2]))
         [1, 2, 3]
         """
-        return self._imap(func, iterable, star, chunksize, in_order=False)
+        options = return_exceptions, retries, task_timeout
+        return self._imap(func, iterable, star, chunksize, options, in_order=False)
 
     def _imap(
         self,
@@ -370,6 +400,7 @@ class MapReduce(PoolMethods):
         iterable: Any,
         star: Any = False,
         chunksize: Any = None,
+        options: tuple[Any, Any, Any] = (False, 0, None),
         *,
         in_order: bool = True,
         stays: bool = True,
@@ -378,8 +409,9 @@ class MapReduce(PoolMethods):
         items = check_iterable("imap needs something", iterable)
         chunksize = None if chunksize is None else check_count("chunksize", chunksize, 1)
         backend, n_workers = self._workers()
-        call = self._call(n_workers, func, chunksize, stays=stays)
-        results = backend.run_imap(call, items, in_order=in_order)
+        tolerance = check_tolerance(backend, *options)
+        call = self._call(n_workers, func, chunksize, stays=stays)._replace(tolerance=tolerance)
+        results = yielded(backend.run_imap(call, items, in_order=in_order), tolerance)
         return self._counted(results, iterable)
 
     @property

@@ -92,9 +92,8 @@ def _serve_next(post: Post, port: ProcessPort, local: SimpleNamespace, *, is_new
         return False
     job, backend, sync = order.job, post.backend, post.sync
     call = post.call._replace(call=order.call, n_workers=order.n_workers)
-    fed = job.sequence is None
-    sync.take_part(order.n_workers, fed=fed)
-    port.begin(windowed=not fed)
+    sync.take_part(order.n_workers, fed=job.is_fed, tolerant=job.survives)
+    port.begin(windowed=not job.is_fed, tolerant=job.survives)
     heed(order.attention)
     port.speak(local.rank)  # A fresh interpreter may have imported `logging` now.
     part = job.part(sync, local.rank, port)

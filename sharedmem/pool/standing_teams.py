@@ -56,10 +56,12 @@ class StandingTeam:
     ) -> None:
         self.backend = backend
         self.owner = os.getpid()
-        self.sync = sync = TeamSync(size, processes=True)
+        self.sync = sync = TeamSync(size, processes=True, stays=True)
         self._items: list[ItemText] = [str]
         items = self._items  # A team that refers to itself would outlive its last user.
-        call = call._replace(func=id, trace=None, teams=None, writes=None)
+        self._call = call = call._replace(
+            func=id, trace=None, teams=None, writes=None, tolerance=None
+        )
         backend.prepare(call)
         with blas.limited(backend.blas_limit(call.blas_threads)):
             self.team: ProcessTeam = backend.team(  # type: ignore[assignment]
@@ -73,11 +75,19 @@ class StandingTeam:
         """Return whether it is a team of this process whose workers wait for a job."""
         return self.owner == os.getpid() and self.team.is_whole()
 
-    def begin(self, n_workers: int, parcel: Parcel, item: ItemText, *, fed: bool) -> None:
-        """Let the first workers begin a job."""
+    def begin(self, n_workers: int, job: Job, parcel: Parcel, item: ItemText) -> None:
+        """Let the first workers begin a job, of which `parcel` is the order."""
+        for rank in self.team.dead():
+            self.replace(rank)
         self._items[0] = item
-        self.sync.reset(n_workers, fed=fed)
-        self.team.assign(n_workers, parcel)
+        self.sync.reset(n_workers, fed=job.is_fed, tolerant=job.survives)
+        self.team.assign(range(n_workers), parcel, tolerant=job.survives)
+
+    def replace(self, rank: int) -> None:
+        """Start another worker in place of one that has died."""
+        self.backend.prepare(self._call)
+        with blas.limited(self.backend.blas_limit(self._call.blas_threads)):
+            self.team.replace(rank)
 
     def rest(self) -> bool:
         """Forget the last job; return whether the team can have another."""
@@ -109,30 +119,48 @@ class Lease:
         The team.
     n_workers : int
         The number of workers that take part.
+    job : Job
+        What they do.
+    parcel : Parcel
+        The order to do it.
     give_back : callable
         Called with the team when they have all finished.
     """
 
     def __init__(
-        self, standing: StandingTeam, n_workers: int, give_back: Callable[[StandingTeam], None]
+        self,
+        standing: StandingTeam,
+        n_workers: int,
+        job: Job,
+        parcel: Parcel,
+        give_back: Callable[[StandingTeam], None],
     ) -> None:
         self.size = n_workers
         self._standing = standing
         self._team = team = standing.team
-        self._n_running = n_workers
+        self._job, self._parcel = job, parcel
+        self._running = set(range(n_workers))
         self._give_back = give_back
         self.take, self.send, self.acknowledge = team.take, team.send, team.acknowledge
         self.watch, self.wait, self.kill = team.watch, team.wait, team.kill
 
     def receive(self, deadline: float | None) -> list[tuple[int, Message]]:
         """Wait for messages; none once all workers have finished."""
-        messages = self._team.receive(deadline) if self._n_running else []
-        self._n_running -= sum(message.kind == Kind.FINISHED for _, message in messages)
+        messages = self._team.receive(deadline) if self._running else []
+        for rank, message in messages:
+            if message.kind in (Kind.FINISHED, Kind.DIED):
+                self._running.discard(rank)
         return messages
+
+    def replace(self, rank: int) -> None:
+        """Start another worker, which does the job, in place of one that has died."""
+        self._standing.replace(rank)
+        self._team.assign([rank], self._parcel, tolerant=self._job.survives)
+        self._running.add(rank)
 
     def end(self, *, patient: bool) -> None:
         """Give the team back; end it if some workers have not finished."""
-        if self._n_running == 0 and self._standing.rest():
+        if not self._running and self._standing.rest():
             self._give_back(self._standing)
         else:
             self._standing.end(patient=patient)
@@ -182,8 +210,8 @@ class Teams:
         item: ItemText,
     ) -> tuple[Lease, TeamSync]:
         """Return a team that has begun a job, and what its workers share."""
-        fed = job.sequence is None
-        items = None if fed else packed(job.sequence, call.n_workers)
+        sequence = job.sequence
+        items = None if sequence is None else packed(sequence, call.n_workers)
         job = job._replace(func=referred(job.func), sequence=items)
         order = Order(job, call.call, call.n_workers, numpy_state(), attention())
         parcel = pack(order)
@@ -192,8 +220,8 @@ class Teams:
         if standing is None:
             with signals_held():  # An interrupt would lose a team that is not complete.
                 standing = StandingTeam(backend, call, size, whereabouts)
-        lease = Lease(standing, call.n_workers, self._idle.append)
-        standing.begin(call.n_workers, parcel, item, fed=fed)
+        lease = Lease(standing, call.n_workers, job, parcel, self._idle.append)
+        standing.begin(call.n_workers, job, parcel, item)
         return lease, standing.sync
 
     def _taken(self, backend: type[TeamBackend], size: int) -> StandingTeam | None:

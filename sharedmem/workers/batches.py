@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from sharedmem.memory.segments import Segment
-from sharedmem.workers.pickling import Parcel, pack, unpack
+from sharedmem.workers.failures import Failure
+from sharedmem.workers.pickling import Parcel, UnpackingError, pack, unpack
 
 # Results of these types are immutable and small, so that they may be pickled later and together.
 ATOMIC_TYPES = frozenset({int, float, complex, bool, type(None)}) | {
@@ -64,6 +65,10 @@ class Results(ABC):
     @abstractmethod
     def _send_run(self, first: int) -> None:
         """Send what is pending, the results of task `first` and the following ones."""
+
+    def portable(self, failure: Failure) -> Failure:
+        """Return a failure in the form in which it can be sent."""
+        return failure
 
     def stopped(self) -> bool:
         """Return whether the coordinator wants no more results: it kills processes instead."""
@@ -136,6 +141,10 @@ class Pickled:
         """Return the object; an error names task `index`."""
         return unpack(index, self.stream, self._buffers)
 
+    def copy(self) -> Pickled:
+        """Return the object with buffers of its own."""
+        return Pickled(self.stream, [memoryview(bytes(buffer)) for buffer in self._buffers])
+
 
 def entry_of(value: object, pack: Callable[[object], Parcel] = pack) -> Entry:
     """Return the present state of `value`: the next task, or the iterator, may change it.
@@ -188,16 +197,37 @@ class Batch:
         self.nbytes += entry.nbytes
         self.segments.update((segment.identity, segment) for segment in entry.segments)
 
+    def part(self, start: int, stop: int, *before: object) -> Batch:
+        """Return a batch of some of the objects, after others of atomic types."""
+        part = Batch([*before, *self.entries[start:stop]])
+        part.segments = self.segments
+        return part
+
+    def keep(self) -> None:
+        """Copy buffers that may change, so that the batch may be sent later."""
+        self.entries = [entry.copy() if type(entry) is Pickled else entry for entry in self.entries]
+
     def pack(self) -> Parcel:
         """Return all objects as one parcel."""
         return pack(self.entries)._replace(segments=list(self.segments.values()))
 
 
-def opened(first: int, entries: list[Any]) -> list[Any]:
-    """Return the objects of a batch; an error names the task, counted from `first`."""
+def opened(first: int, entries: list[Any], *, keeps_errors: bool = False) -> list[Any]:
+    """Return the objects of a batch; an error names the task, counted from `first`.
+
+    With `keeps_errors`, an `UnpackingError` takes the place of an object.
+    """
     if Pickled in map(type, entries):
+        open_one = _object_or_error if keeps_errors else Pickled.unpack
         return [
-            entry.unpack(first + at) if type(entry) is Pickled else entry
+            open_one(entry, first + at) if type(entry) is Pickled else entry
             for at, entry in enumerate(entries)
         ]
     return entries
+
+
+def _object_or_error(entry: Pickled, index: int) -> Any:
+    try:
+        return entry.unpack(index)
+    except UnpackingError as error:
+        return error

@@ -80,6 +80,8 @@ class Channel:
         A sequenced-packet socket.
     windowed : bool
         Whether sending from this end blocks while the result window is full.
+    tolerant : bool
+        Whether objects that cannot be unpickled are received as errors, among others.
 
     Attributes
     ----------
@@ -87,9 +89,12 @@ class Channel:
         Size of what has been received.
     """
 
-    def __init__(self, end: socket.socket, *, windowed: bool = False) -> None:
+    def __init__(
+        self, end: socket.socket, *, windowed: bool = False, tolerant: bool = False
+    ) -> None:
         self.socket = end
         self.received_bytes = 0
+        self._tolerant = tolerant
         self._windowed = windowed
         self._outstanding = 0
         self._unacknowledged = 0
@@ -97,18 +102,19 @@ class Channel:
         self._attached: list[Segment] = []
 
     @classmethod
-    def pair(cls, *, windowed: bool) -> tuple[Channel, Channel]:
+    def pair(cls, *, windowed: bool, tolerant: bool = False) -> tuple[Channel, Channel]:
         """Return the end of the coordinator and the end of the worker."""
         ours, theirs = with_descriptors(
             lambda: socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         )
         # The kernel drops descriptors that arrive when the limit is reached.
         keep_room(theirs.fileno(), _MAX_SEGMENTS + 1)
-        return cls(ours), cls(theirs, windowed=windowed)
+        return cls(ours, tolerant=tolerant), cls(theirs, windowed=windowed, tolerant=tolerant)
 
-    def begin(self, *, windowed: bool) -> None:
-        """Begin another call, in which sending blocks while the window is full, or does not."""
+    def begin(self, *, windowed: bool, tolerant: bool) -> None:
+        """Begin another call; for the parameters, see the class."""
         self._windowed = windowed
+        self._tolerant = tolerant
         self._outstanding = self._unacknowledged = 0
         self._known_segments.clear()
 
@@ -293,7 +299,7 @@ class Channel:
                 self.received_bytes += n_stream + sum(len(buffer) for buffer in parts[1])
                 value = unpack(index, *parts)
             if kind in (Kind.RESULTS, Kind.TASKS):
-                value = opened(index, value)
+                value = opened(index, value, keeps_errors=self._tolerant)
         except Exception as error:  # The message is damaged, or there is no memory to open it.
             if isinstance(error, UnpackingError) or is_from_handler(error):
                 raise

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
+import math
 import os
 import queue
 import threading
@@ -13,21 +15,23 @@ from typing import Any
 
 from sharedmem.machine.cpython import lock_of_semaphore, semaphore_type
 from sharedmem.machine.descriptors import with_descriptors
+from sharedmem.machine.fork_locks import new_lock
 from sharedmem.machine.freeing import free_with
 from sharedmem.memory.memory_files import anonymous_file
 from sharedmem.workers.handed import handed
 
 
 class FileLock:
-    """A lock between processes, for systems that do not let us place semaphores in memory.
+    """A lock between processes that the kernel releases when its holder dies.
 
-    The kernel releases it when its holder dies.
+    It takes a system call, and serves calls that go on then, and systems that do not let us place
+    semaphores in memory.
     """
 
     def __init__(self, descriptor: int = -1) -> None:
         self._descriptor = anonymous_file("sharedmem-lock") if descriptor < 0 else descriptor
         free_with(self, [map(os.close, (self._descriptor,))])
-        self._threads = threading.Lock()
+        self._threads = new_lock()
 
     def __reduce__(self) -> Any:
         """Pickle for a spawned worker."""
@@ -35,7 +39,8 @@ class FileLock:
 
     def acquire(self, block: bool = True, timeout: float = -1, /) -> bool:
         """Take the lock, unless the time is over before that is possible."""
-        deadline = time.monotonic() + timeout
+        timeout = timeout if block else 0
+        deadline = time.monotonic() + timeout if timeout >= 0 else math.inf
         if not self._threads.acquire(timeout=timeout):
             return False
         is_taken = False
@@ -50,7 +55,11 @@ class FileLock:
     def _take(self, *, block: bool) -> bool:
         try:
             fcntl.lockf(self._descriptor, fcntl.LOCK_EX | (0 if block else fcntl.LOCK_NB))
-        except (BlockingIOError, PermissionError):  # another process has it
+        except OSError as error:
+            # Another process has it. The kernel takes threads of two processes, of which each waits
+            # for a lock that another thread of the other one has, for a deadlock.
+            if error.errno not in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
+                raise
             return False
         return True
 

@@ -28,6 +28,8 @@ class Member:
         Called in the worker with its rank and its port.
     windowed : bool
         Whether the worker waits while the result window is full.
+    tolerant : bool
+        Whether objects that cannot be unpickled are received as errors.
 
     Raises
     ------
@@ -37,13 +39,13 @@ class Member:
 
     process: ChildProcess
 
-    def __init__(self, rank: int, work: Work, *, windowed: bool) -> None:
+    def __init__(self, rank: int, work: Work, *, windowed: bool, tolerant: bool) -> None:
         self.rank = rank
         self.has_finished = False
         self.has_ended = False
         self._line = LifeLine()
         try:
-            self.channel, self._theirs = Channel.pair(windowed=windowed)
+            self.channel, self._theirs = Channel.pair(windowed=windowed, tolerant=tolerant)
         except OSError:
             self._line.close()
             raise

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sharedmem.memory import open_files
-from sharedmem.workers.batches import Batch, Results, entry_of
+from sharedmem.workers.batches import Batch, Entry, Results, entry_of
 from sharedmem.workers.channel import INLINE_BYTES, Channel, Kind, Message
 from sharedmem.workers.failures import Failure, portable
 from sharedmem.workers.logs import send_records
@@ -33,14 +33,21 @@ class ProcessPort(Results):
 
     def add(self, result: object) -> None:
         """Add a result that is not of an atomic type."""
+        self.put(self.entry(result))
+
+    def entry(self, result: object) -> Entry:
+        """Return the present state of a result, which `put` adds."""
         try:
-            entry = entry_of(result, self.pack)
+            return entry_of(result, self.pack)
         except BaseException as error:
             error.add_note(
                 f"The result, of type {type(result).__name__}, is pickled to reach the "
                 "coordinator: return data, or write to a shared array."
             )
             raise
+
+    def put(self, entry: Entry) -> None:
+        """Add a result."""
         if self._batch.nbytes + entry.nbytes > INLINE_BYTES:
             self.flush()
         self._batch.add(entry)
@@ -59,7 +66,11 @@ class ProcessPort(Results):
     def fail(self, index: int, failure: Failure) -> None:
         """Send the failure of task `index`."""
         open_files.flush_output()  # Next, the coordinator kills this process.
-        self._channel.send(Kind.FAILURE, index, self.pack(portable(failure, self._dumps)))
+        self._channel.send(Kind.FAILURE, index, self.pack(self.portable(failure)))
+
+    def portable(self, failure: Failure) -> Failure:
+        """Return a failure in the form in which it can be sent."""
+        return portable(failure, self._dumps)
 
     def _dumps(self, value: object) -> bytes:
         parcel = self.pack(value)
@@ -97,6 +108,6 @@ class ProcessPort(Results):
             pass  # tasks of a call that has stopped
         return message and message.value
 
-    def begin(self, *, windowed: bool) -> None:
+    def begin(self, *, windowed: bool, tolerant: bool) -> None:
         """Begin a call; see :class:`Channel`."""
-        self._channel.begin(windowed=windowed)
+        self._channel.begin(windowed=windowed, tolerant=tolerant)

@@ -95,7 +95,10 @@ class ProcessTeam:
         """Start workers, and listen to them."""
         members: list[Member] = []
         try:
-            members += (self._member(rank, self._work, windowed=not self._fed) for rank in ranks)
+            members += (
+                self._member(rank, self._work, windowed=not self._fed, tolerant=self._tolerant)
+                for rank in ranks
+            )
             self._fork(members)
         finally:
             for member in members:
@@ -190,12 +193,17 @@ class ProcessTeam:
             self._handle_all(messages)
         return not messages and len(self._left()) == self.size
 
-    def assign(self, n_workers: int, parcel: Parcel) -> None:
-        """Give a job to the first workers, which have finished the one before."""
-        members = self._members[:n_workers]
+    def dead(self) -> list[int]:
+        """Return the ranks of workers that have ended."""
+        return [member.rank for member in self._members if member.has_ended]
+
+    def assign(self, ranks: Sequence[int], parcel: Parcel, *, tolerant: bool) -> None:
+        """Give a job to workers, which have finished the one before."""
+        self._tolerant = tolerant
+        members = [self._members[rank] for rank in ranks]
         for member in members:
             member.has_finished = False
-            member.channel.begin(windowed=False)
+            member.channel.begin(windowed=False, tolerant=tolerant)
         # A worker that has died is reported by `receive`.
         Channel.send_all([member.channel for member in members], Kind.JOB, parcel)
 

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from sharedmem.memory import open_files
+from sharedmem.workers.attempts import Tolerance
 from sharedmem.workers.deadlines import deadline_in
 from sharedmem.workers.process_port import ProcessPort
 from sharedmem.workers.process_team import ProcessTeam
@@ -64,6 +65,8 @@ class PoolCall(NamedTuple):
         Collects which private arrays the workers of a map change.
     teams : Teams or None
         The teams of the pool that stay; None starts one for the call.
+    tolerance : Tolerance or None
+        What the call does when its tasks fail; None ends it.
     """
 
     contexts: Contexts
@@ -77,6 +80,7 @@ class PoolCall(NamedTuple):
     trace: Timeline | None
     writes: list[Any] | None = None
     teams: Any = None
+    tolerance: Tolerance | None = None
 
     def deadline(self) -> float | None:
         """Return the time of the monotonic clock at which the call, begun now, is overdue."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from threading import BrokenBarrierError, get_ident
 from typing import Protocol
 
 from sharedmem.memory.open_files import flush_open, flushes
-from sharedmem.workers.team_sync import CACHE_LINE, PAST_ALL, Counter, TeamSync
+from sharedmem.workers.team_sync import CACHE_LINE, PAST_ALL, Counter, TeamSync, Word
 
 
 class CriticalLock(Protocol):
@@ -32,7 +34,21 @@ class Sections:
         The lock that it shares with the workers.
     rank : int
         The number of the worker; 0 for the coordinator.
+
+    Attributes
+    ----------
+    attempt : int
+        How often the current task has failed.
+    retries : int
+        How often it may fail and run again.
+    n_spent : int
+        How often it has failed in workers that have died.
+    has_entered : bool
+        Whether it has entered `critical` or `ordered`.
     """
+
+    attempt = retries = n_spent = 0
+    has_entered = False
 
     def __init__(self, critical: CriticalLock, rank: int = 0) -> None:
         self.rank = rank
@@ -53,6 +69,11 @@ class Sections:
     def barrier(self) -> None:
         """Do nothing; a task waits for all workers."""
 
+    def run_again(self) -> bool:
+        """Prepare another attempt of the current task; return whether it may run again."""
+        self.attempt += 1
+        return True
+
     def enter_critical(self) -> None:
         """Wait until no other worker is in a critical section."""
         me = get_ident()
@@ -63,6 +84,7 @@ class Sections:
             )
         self._acquire_critical()
         self._critical_owner = me
+        self.has_entered = True
 
     def _acquire_critical(self) -> None:
         self._critical.acquire()
@@ -133,6 +155,12 @@ class WorkerSync(Sections):
         """The number of the current task; -1 before the first."""
         return self.team.words[self.slot]
 
+    @property
+    def number(self) -> int:
+        """The rank, or another number if the worker has replaced one that has died."""
+        n_restarts = self.team.words[self.slot + Word.RESTARTS]
+        return self.rank + self.team.n_workers * n_restarts
+
     def begin(self, index: int) -> None:
         """Publish that the worker begins task `index`."""
         self.team.words[self.slot] = index
@@ -173,8 +201,10 @@ class WorkerSync(Sections):
             self._wake_next()
 
     def leave(self) -> None:
-        """Publish that the worker has no more tasks."""
+        """Publish that the worker has no more tasks; in a tolerant call, the coordinator does."""
         team = self.team
+        if team.tolerant:
+            return
         with team.mutex:
             team.fronts[self.rank] = PAST_ALL
             team.counters[Counter.LEFT] = 1
@@ -201,38 +231,79 @@ class WorkerSync(Sections):
                 if team.fronts[self.rank] < index:
                     team.fronts[self.rank] = index
                     self._wake_next()
-                is_turn = self._is_turn(index, self.rank)
+                is_turn = self._takes_turn(index)
                 if not is_turn:
                     team.awaited[self.rank] = index
             if not is_turn:
                 began = time.perf_counter()
-                self._sleep_until(lambda: self._is_turn(index, self.rank))
+                with self._clock_stopped():
+                    self._sleep_until(lambda: self._takes_turn(index))
                 self._seconds_waited += time.perf_counter() - began
         finally:  # Where a signal handler raises, others would be passed over for this worker.
             team.awaited[self.rank] = -1
 
     def leave_turn(self) -> None:
-        """Give the turn to the next task."""
+        """Give the turn to the next task; a task that fails, and will run again, keeps it."""
         try:
             for flush in flushes:
                 flush()
         except ValueError:
             flush_open()
         finally:
-            self.advance(self.index + 1)
+            is_kept = self.attempt < self.retries and sys.exception() is not None
+            self.advance(self.index + (not is_kept))
+
+    def run_again(self) -> bool:
+        """Prepare another attempt of the current task, which takes its turn again."""
+        team = self.team
+        with team.mutex:
+            team.fronts[self.rank] = min(team.fronts[self.rank], self.index)
+        if team.words[self.slot + Word.BEGAN]:
+            team.words[self.slot + Word.BEGAN] = time.monotonic_ns()
+        return super().run_again()
+
+    @contextlib.contextmanager
+    def _clock_stopped(self) -> Iterator[None]:
+        """Leave out of the time of the current task, if it is limited, what it waits for others."""
+        words, at = self.team.words, self.slot + Word.BEGAN
+        is_limited = words[at] > 0
+        words[at] -= is_limited and time.monotonic_ns()
+        try:
+            yield
+        finally:
+            words[at] += is_limited and time.monotonic_ns()
+
+    def _acquire_critical(self) -> None:
+        if self.team.words[self.slot + Word.BEGAN]:
+            with self._clock_stopped():
+                self._critical.acquire()
+        else:
+            self._critical.acquire()
 
     def turns_waited(self) -> float | None:
         """Return the seconds waited for turns; None if no task has entered an ordered block."""
         return self._seconds_waited if self.team.counters[Counter.TURNS_USED] else None
 
+    def _takes_turn(self, index: int) -> bool:
+        is_turn = self._is_turn(index, self.rank)
+        if is_turn:
+            self.team.counters[Counter.INSIDE] = self.rank + 1
+            self.has_entered = True
+        return is_turn
+
     def _is_turn(self, index: int, rank: int) -> bool:
         team = self.team
+        inside = team.counters[Counter.INSIDE]
+        if team.counters[Counter.LOST] < index or inside not in (0, rank + 1):
+            return False
         for other, front in enumerate(team.fronts.tolist()):
             if front < index and other != rank and team.given[other] != team.finished[other]:
                 return False
         return True
 
     def _wake_next(self) -> None:
+        if self.team.counters[Counter.INSIDE] == self.rank + 1:
+            self.team.counters[Counter.INSIDE] = 0
         awaited = self.team.awaited.tolist()
         waiting = [index for index in awaited if index >= 0]
         if waiting:

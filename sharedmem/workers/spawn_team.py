@@ -27,8 +27,10 @@ class _Program:
 class _SpawnedMember(Member):
     """A worker in a fresh interpreter."""
 
-    def __init__(self, program: _Program, rank: int, work: Work, *, windowed: bool) -> None:
-        super().__init__(rank, work, windowed=windowed)
+    def __init__(
+        self, program: _Program, rank: int, work: Work, *, windowed: bool, tolerant: bool
+    ) -> None:
+        super().__init__(rank, work, windowed=windowed, tolerant=tolerant)
         self._program = program
 
     def start(self, handled: Sequence[int]) -> None:

@@ -68,7 +68,7 @@ class Context:
         self.sync = sync
         self.local = local or SimpleNamespace(rank=sync.rank)
         self._call = call
-        self._rng_index = -1
+        self._rng_key = -1, 0
         self._rng: np.random.Generator | None = None
 
     @property
@@ -80,9 +80,10 @@ class Context:
                 "pool.rng was used outside a task: use it in the function that pool.map calls, and "
                 "numpy.random.default_rng() elsewhere"
             )
-        if self._rng is None or index != self._rng_index:
+        key = index, self.sync.attempt  # Each attempt draws the same numbers.
+        if self._rng is None or key != self._rng_key:
             self._rng = quietly(np.random.default_rng, self._call.task_seeds(index))
-            self._rng_index = index
+            self._rng_key = key
         return self._rng
 
 

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import reprlib
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from sharedmem.errors import StopProcessGroup
+from sharedmem.workers.attempts import Attempts
 from sharedmem.workers.batches import ATOMIC_TYPES, Results
 from sharedmem.workers.failures import describe_failure
+from sharedmem.workers.pickling import UnpackingError
+from sharedmem.workers.process_port import ProcessPort
 from sharedmem.workers.protocols import Port
 from sharedmem.workers.sections import WorkerSync
+from sharedmem.workers.team_sync import Word
+
+# Tasks whose results have not been sent run once more if the worker dies. So these are sent after
+# this time, and after a task that has been in a section, whose effects others may see.
+_UNSENT_NS = 20_000_000
 
 
 def run_claims(
@@ -57,6 +66,11 @@ def items_of(sequence: Any, start: int, stop: int) -> Iterable[Any]:
     return (sequence[index] for index in range(start, stop))
 
 
+def by_index(func: Callable[[Any], Any], sequence: Any) -> Callable[[int], Any]:
+    """Return `func` of the item at an index, whose errors are those of its task."""
+    return lambda index: func(sequence[index])
+
+
 def run_fed(func: Callable[[Any], Any], sync: WorkerSync, port: Port) -> None:
     """Run `func` on the items that the coordinator sends."""
     while (message := port.receive()) and message.value:
@@ -65,6 +79,50 @@ def run_fed(func: Callable[[Any], Any], sync: WorkerSync, port: Port) -> None:
         sync.check_released()
         port.flush()
         sync.hand_in(message.task)
+
+
+def run_batches(attempts: Attempts, sync: WorkerSync, port: ProcessPort) -> None:
+    """Run tasks whose items the coordinator sends, in a call that goes on when workers die."""
+    sync.team.words[sync.slot + Word.READY] = 1
+    n_done = 0
+    while (message := port.receive()) and message.value:
+        sync.n_spent, *items = message.value
+        sync.claim(message.task)
+        _run_attempts(attempts, items, message.task, sync, port)
+        sync.hand_in(n_done)
+        n_done += 1
+
+
+def _run_attempts(
+    attempts: Attempts, items: list[Any], start: int, sync: WorkerSync, port: ProcessPort
+) -> None:
+    words, index_at, began_at = sync.team.words, sync.slot, sync.slot + Word.BEGAN
+    port.start(start)
+    sent = time.monotonic_ns()
+    for index, item in enumerate(items, start):
+        now = time.monotonic_ns()
+        if sync.has_entered or now - sent > _UNSENT_NS:
+            sync.has_entered = False
+            port.flush()
+            sent = now = time.monotonic_ns()
+        words[index_at] = index
+        words[began_at] = now
+        try:
+            if type(item) is UnpackingError:
+                raise item.reason
+            result = attempts(item)
+            entry = None if type(result) in ATOMIC_TYPES else port.entry(result)
+        except StopProcessGroup:
+            raise
+        except BaseException as error:  # of pickling, before the task or after it
+            entry = port.entry(attempts.failure(error))
+        # To send results may take long, if the coordinator is busy.
+        words[began_at] = 0
+        if entry is None:
+            port.pending.append(result)
+        else:
+            port.put(entry)
+    port.flush()
 
 
 def _run(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, TypeAlias
 
 from sharedmem.arrays.shared_array import SharedArray, allocate
 from sharedmem.kernels.loops.layout import address_of
@@ -16,14 +16,25 @@ from sharedmem.workers.locks import (
     process_lock,
 )
 
-CACHE_LINE = 8  # int64 words; the index that each task writes is on a line of its worker
+_Lock: TypeAlias = "FileLock | threading.Lock"
+CACHE_LINE = 8  # int64 words; what each task writes is on a line of its worker
 PAST_ALL = 2**63 - 1
 
 
 class Counter:
     """Places of the counters that the workers of a call share, as plain integers."""
 
-    TAKEN, ARRIVED, GENERATION, LEFT, TURNS_USED = ALL = range(5)
+    TAKEN, ARRIVED, GENERATION, LEFT, TURNS_USED, INSIDE, LOST = ALL = range(7)
+
+
+class Word:
+    """Places on the line of a worker, as plain integers.
+
+    The time at which its task began is in nanoseconds of the monotonic clock: 0 between tasks or if
+    nobody asks, and minus the time that the task has run while it waits for other tasks.
+    """
+
+    INDEX, BEGAN, READY, RESTARTS = range(4)
 
 
 class TeamSync:
@@ -38,6 +49,11 @@ class TeamSync:
     tasks are claimed in rising order. Where the coordinator hands out the tasks, also in rising
     order, a worker that has done all of its tasks blocks no other: its next task is a later one.
 
+    In a tolerant call, tasks are lost when workers die, and are handed out once more: until then,
+    tasks after the first lost one wait, and so they do for a task that runs again. Since tasks may
+    have been inside their ordered block by then, the worker that is inside is noted. The locks are
+    such that the kernel releases, and `restart` undoes what else a dead worker has left.
+
     Parameters
     ----------
     n_workers : int
@@ -46,31 +62,47 @@ class TeamSync:
         Whether they are processes, or threads.
     fed : bool
         Whether tasks are handed out by the coordinator instead of claimed.
+    tolerant : bool
+        Whether the call goes on when a worker, which is a process, dies.
+    stays : bool
+        Whether other calls, tolerant or not, will follow.
 
     Notes
     -----
     Forked workers inherit it. To reach a spawned one it is pickled, within `descriptors_noted`.
     """
 
-    def __init__(self, n_workers: int, *, processes: bool, fed: bool = False) -> None:
+    def __init__(
+        self,
+        n_workers: int,
+        *,
+        processes: bool,
+        fed: bool = False,
+        tolerant: bool = False,
+        stays: bool = False,
+    ) -> None:
         self.n_workers = n_workers
         self.has_processes = processes
-        self.fed = fed
         n_words = _n_words(n_workers)
         make_bell: type[EventBell | ThreadBell]
-        self.critical: FileLock | threading.Lock
-        self.mutex: FileLock | threading.Lock
+        self.critical: _Lock
+        self.mutex: _Lock
+        self._locks: dict[bool, tuple[_Lock, _Lock]] = {}
         if processes:
             self._memory = allocate((8 * n_words + 3 * SEMAPHORE_BYTES,), "u1", (0,))
             self._memory[:] = 0
-            self.critical, self.mutex = map(process_lock, _places(self._memory, n_words))
+            if stays or not tolerant:
+                first, second = _places(self._memory, n_words)
+                self._locks[False] = process_lock(first), process_lock(second)
+            if stays or tolerant:
+                self._locks[True] = FileLock(), FileLock()
             self._divide(self._memory.data[: 8 * n_words].cast("q"))
             make_bell = EventBell
         else:
-            self.critical, self.mutex = threading.Lock(), threading.Lock()
+            self._locks[False] = threading.Lock(), threading.Lock()
             self._divide(memoryview(bytearray(8 * n_words)).cast("q"))
             make_bell = ThreadBell
-        self.reset(n_workers, fed=fed)
+        self.reset(n_workers, fed=fed, tolerant=tolerant)
         self.bells: list[EventBell | ThreadBell] = []
         try:
             for _ in range(n_workers):
@@ -79,10 +111,12 @@ class TeamSync:
             self.close()
             raise
 
-    def reset(self, n_workers: int, *, fed: bool) -> None:
+    def reset(self, n_workers: int, *, fed: bool, tolerant: bool) -> None:
         """Begin a call for the first workers, while none of them runs tasks."""
-        self.take_part(n_workers, fed=fed)
+        self.take_part(n_workers, fed=fed, tolerant=tolerant)
         for rank in range(self.size):
+            for word in range(CACHE_LINE):
+                self.words[rank * CACHE_LINE + word] = 0
             self.words[rank * CACHE_LINE] = -1
             self.fronts[rank] = 0 if fed else rank if rank < n_workers else PAST_ALL
             self.awaited[rank] = -1
@@ -90,11 +124,14 @@ class TeamSync:
             self.finished[rank] = -1 if fed else PAST_ALL
         for counter in Counter.ALL:
             self.counters[counter] = 0
+        self.counters[Counter.LOST] = PAST_ALL
 
-    def take_part(self, n_workers: int, *, fed: bool) -> None:
+    def take_part(self, n_workers: int, *, fed: bool, tolerant: bool) -> None:
         """Take part, in a worker, in the call that has begun."""
         self.n_workers = n_workers
         self.fed = fed
+        self.tolerant = tolerant
+        self.critical, self.mutex = self._locks[tolerant]
 
     def _divide(self, words: memoryview) -> None:
         n_workers, self.words = self.n_workers, words
@@ -106,19 +143,24 @@ class TeamSync:
 
     def __getstate__(self) -> Any:
         """Return the state for a spawned worker, which gets no thread locks and semaphores."""
-        locks = self.critical, self.mutex
-        files = [lock if isinstance(lock, FileLock) else None for lock in locks]
-        return self.size, self.fed, self._memory, files, self.bells
+        locks = {
+            tolerant: [lock if isinstance(lock, FileLock) else None for lock in pair]
+            for tolerant, pair in self._locks.items()
+        }
+        return self.size, self.fed, self.tolerant, self._memory, locks, self.bells
 
     def __setstate__(self, state: Any) -> None:
-        self.n_workers, self.fed, self._memory, files, self.bells = state
+        size, fed, tolerant, self._memory, locks, self.bells = state
+        self.n_workers = size
         self.has_processes = True
-        n_words = _n_words(self.n_workers)
-        self.critical, self.mutex = (
-            file or lock_at(place)
-            for file, place in zip(files, _places(self._memory, n_words), strict=True)
-        )
+        n_words = _n_words(size)
+        places = _places(self._memory, n_words)
+        self._locks = {
+            kind: (first or lock_at(places[0]), second or lock_at(places[1]))
+            for kind, (first, second) in locks.items()
+        }
         self._divide(self._memory.data[: 8 * n_words].cast("q"))
+        self.take_part(size, fed=fed, tolerant=tolerant)
 
     @property
     def size(self) -> int:
@@ -136,6 +178,38 @@ class TeamSync:
     def is_idle(self, rank: int) -> bool:
         """Return whether worker `rank` has done all tasks that it was given, and waits for more."""
         return self.fed and self.given[rank] == self.finished[rank]
+
+    def is_ready(self, rank: int) -> bool:
+        """Return whether worker `rank`, which is fed, has been initialized."""
+        return bool(self.words[rank * CACHE_LINE + Word.READY])
+
+    def give(self, rank: int, start: int) -> None:
+        """Note that worker `rank`, which has nothing to do, is given tasks from `start` on."""
+        # In this order: others see the front first.
+        self.fronts[rank] = start
+        self.given[rank] += 1
+
+    def hold(self, index: int) -> None:
+        """Let tasks wait for their turn if they come after `index`, the first lost one."""
+        self.counters[Counter.LOST] = index
+        self._ring_all()
+
+    def restart(self, rank: int) -> None:
+        """Undo what worker `rank` has left when it ended; its tasks have been taken from it."""
+        line = rank * CACHE_LINE
+        self.words[line + Word.READY] = self.words[line + Word.BEGAN] = 0
+        self.words[line + Word.RESTARTS] += 1
+        self.words[line + Word.INDEX] = self.awaited[rank] = -1
+        self.given[rank] = self.finished[rank] = -1
+        self.fronts[rank] = PAST_ALL
+        if self.counters[Counter.INSIDE] == rank + 1:
+            self.counters[Counter.INSIDE] = 0
+        # It may have been about to ring.
+        self._ring_all()
+
+    def _ring_all(self) -> None:
+        for bell in self.bells:
+            bell.ring()
 
     def close(self) -> None:
         """Close the bells."""

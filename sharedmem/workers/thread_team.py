@@ -108,12 +108,18 @@ class ThreadTeam:
 
     Parameters
     ----------
-    n_workers, work, whereabouts, fed
+    n_workers, work, whereabouts, fed, tolerant
         As for :class:`ProcessTeam`.
     """
 
     def __init__(
-        self, n_workers: int, work: _Work, whereabouts: Callable[[int], str], *, fed: bool
+        self,
+        n_workers: int,
+        work: _Work,
+        whereabouts: Callable[[int], str],
+        *,
+        fed: bool,
+        tolerant: bool = False,
     ) -> None:
         self.size = n_workers
         self._n_running = n_workers

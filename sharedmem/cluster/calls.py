@@ -13,7 +13,7 @@ from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, Self
 
 from sharedmem.cluster.dask_arrays import regions_of
-from sharedmem.cluster.job import Claim, Job, Runs, TaskError, ended
+from sharedmem.cluster.job import Claim, Job, Outcome, Runs, TaskError, ended
 from sharedmem.cluster.pickling import INLINE_BYTES, Package, pack
 from sharedmem.cluster.sections import ReduceSync, overdue, remove_lock
 from sharedmem.cluster.worker import forget, run_claim
@@ -21,7 +21,7 @@ from sharedmem.errors import DeadWorkerError, WorkerException
 from sharedmem.workers.batches import opened
 from sharedmem.workers.claims import Pace
 from sharedmem.workers.deadlines import is_over, remaining
-from sharedmem.workers.failures import exception_of
+from sharedmem.workers.failures import Failure, exception_of
 from sharedmem.workers.pickling import UnpackingError
 from sharedmem.workers.protocols import PoolCall
 from sharedmem.workers.task_loop import item_text
@@ -236,25 +236,26 @@ class ClusterCall:
                 raise overdue(self._pool_call.timeout) from None
             claim, future = self._claims.pop(key)
             future.release()  # which the traceback of an error might hold
-            if isinstance(answer, Package):
-                if self._has_pool:
-                    for operation, index in self._turns.end(claim):
-                        self._client.loop.add_callback(self._tell, operation, self._job.turn(index))
-                return claim, answer.unpack()
             if answer is None:  # from a worker that has joined since the call began
                 self._members = self._backend.admit(self._members)
                 self._send_function()
                 self._submit(claim)
-            else:
-                self._recover(claim, answer)
+                continue
+            is_done = isinstance(answer, Package)
+            outcome = answer.unpack() if is_done else self._recover(claim, answer)
+            if outcome is not None:
+                if self._has_pool:
+                    for operation, index in self._turns.end(claim):
+                        self._client.loop.add_callback(self._tell, operation, self._job.turn(index))
+                return claim, outcome
 
     async def _tell(self, operation: str, name: str) -> None:
         """Call the scheduler after all earlier calls: its connections may overtake each other."""
         async with self._telling:
             await getattr(self._client.scheduler, operation)(name=name)
 
-    def _recover(self, claim: Claim, error: BaseException) -> None:
-        """Submit a claim again, perhaps in parts, or raise its error."""
+    def _recover(self, claim: Claim, error: BaseException) -> Outcome | None:
+        """Submit a claim again, perhaps in parts, or raise its error, or return it as result."""
         from distributed.scheduler import KilledWorker
 
         if isinstance(error, TaskError):
@@ -263,7 +264,11 @@ class ClusterCall:
             # Dask blames all tasks of the worker, also those that it had not begun.
             is_last = claim.n_losses == _MAX_LOSSES
             if claim.is_suspect and (is_last or self._was_begun(claim)):
-                raise WorkerException(_killed(claim, error)) from error
+                death, tolerance = _killed(claim, error), self._pool_call.tolerance
+                if tolerance is None or not tolerance.returns_errors:
+                    raise WorkerException(death) from error
+                failure = Failure(death, "", type_lost=False)
+                return Outcome([(claim.start, [failure])], 0.0, has_stopped=False)
             for at in range(len(claim.items)):
                 one = claim.items[at : at + 1]
                 self._submit(Claim(claim.start + at, one, claim.n_losses + 1, is_suspect=True))
@@ -279,6 +284,7 @@ class ClusterCall:
         else:
             self._send_function()
             self._submit(claim._replace(n_losses=claim.n_losses + 1))
+        return None
 
     def _was_begun(self, claim: Claim) -> bool:
         ask = self._client.scheduler.event_is_set

@@ -191,8 +191,8 @@ class MapReduce(PoolMethods):
             it is the error of a task.
         return_exceptions : bool
             Whether a task that fails has its :class:`WorkerException` as result, on which `reduce`
-            is not called. A worker that dies costs the task that it ran, and is replaced. By default
-            the first error ends the call.
+            is not called. A worker that dies costs the task that it ran, and is replaced. By
+            default the first error ends the call.
         retries : int
             Number of times that a task is run again if it fails or its worker dies, before tasks
             that have not begun, and with the same numbers of `rng`.

@@ -77,17 +77,14 @@ class StandingTeam:
 
     def begin(self, n_workers: int, job: Job, parcel: Parcel, item: ItemText) -> None:
         """Let the first workers begin a job, of which `parcel` is the order."""
-        for rank in self.team.dead():
-            self.replace(rank)
+        if dead := self.team.dead():
+            self.backend.prepare(self._call)
+            with blas.limited(self.backend.blas_limit(self._call.blas_threads)):
+                for rank in dead:
+                    self.team.replace(rank)
         self._items[0] = item
         self.sync.reset(n_workers, fed=job.is_fed, tolerant=job.survives)
         self.team.assign(range(n_workers), parcel, tolerant=job.survives)
-
-    def replace(self, rank: int) -> None:
-        """Start another worker in place of one that has died."""
-        self.backend.prepare(self._call)
-        with blas.limited(self.backend.blas_limit(self._call.blas_threads)):
-            self.team.replace(rank)
 
     def rest(self) -> bool:
         """Forget the last job; return whether the team can have another."""
@@ -154,9 +151,9 @@ class Lease:
 
     def replace(self, rank: int) -> None:
         """Start another worker, which does the job, in place of one that has died."""
-        self._standing.replace(rank)
-        self._team.assign([rank], self._parcel, tolerant=self._job.survives)
+        self._team.replace(rank)
         self._running.add(rank)
+        self._team.assign([rank], self._parcel, tolerant=self._job.survives)
 
     def end(self, *, patient: bool) -> None:
         """Give the team back; end it if some workers have not finished."""

@@ -34,6 +34,8 @@ _Runs: TypeAlias = list[tuple[int, list[Any]]]
 # Longer ones would not fit into an integer of nanoseconds.
 _LONGEST_LIMIT = 1e9
 _GRACE_NS = 1_000_000_000
+# More workers in succession that die before they are initialized will do so always.
+_EARLY_DEATHS = 5
 
 
 class TolerantCall:
@@ -175,7 +177,7 @@ class TolerantCall:
         at = self._feed.task_of(rank, index)
         error = TimeoutError(
             f"task {at} (item: {self._item(at)}) took longer than task_timeout={self._limit:g} "
-            f"seconds; worker {rank}, which ran it, was killed"
+            "seconds; its worker was killed"
         )
         self._failures[rank] = at, Failure(error, "", type_lost=False)
         self._team.kill(rank)
@@ -190,6 +192,7 @@ class TolerantCall:
             if message.task < 0:
                 raise exception_of(message.value)
             self._failures.setdefault(rank, (message.task, message.value))
+            self._team.kill(rank)  # It would wait for another call.
         elif message.kind == Kind.FINISHED:
             # Others run the tasks that it had, but for the one that has stopped it.
             stopped, others = _without(self._sync.index(rank), self._feed.lose(rank))
@@ -214,7 +217,7 @@ class TolerantCall:
         guilty, others = _without(index, pieces)
         if not is_ready:
             self._n_early_deaths += 1
-            if self._n_early_deaths > self._team.size:
+            if self._n_early_deaths > self._team.size + _EARLY_DEATHS:
                 raise exception_of(failure)
         elif guilty is None and known is None and pieces:
             # It has died between two batches, or by the items of the next one.
@@ -268,8 +271,8 @@ def _started(
         assert not isinstance(team, ThreadTeam)
 
         def restart(rank: int) -> None:
+            backend.prepare(call)
             with signals_held(), blas.limited(backend.blas_limit(call.blas_threads)):
-                backend.prepare(call)
                 team.replace(rank)
 
         feed = TolerantFeed(team, sync, items, call.chunksize, n_items)

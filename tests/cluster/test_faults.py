@@ -141,3 +141,26 @@ def test_a_local_cluster_starts_and_ends_with_the_pool(tmp_path):
     started, *rest = run_script(tmp_path, OWN_CLUSTER).splitlines()
     assert "started a cluster of this machine: LocalCluster" in started
     assert rest == ["True True", "set()"]
+
+
+def test_errors_are_results(pool):
+    tries = sharedmem.zeros(8, dtype=int)
+
+    def work(i):
+        tries[i] += 1
+        if i == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+        with pool.ordered:
+            if i == 2 or (i == 6 and tries[i] < 3):
+                raise ValueError(i)
+        return i
+
+    results = pool.map(work, range(8), return_exceptions=True, retries=2)
+    assert [r for r in results if isinstance(r, int)] == [0, 1, 3, 4, 6, 7]
+    assert results[2].reason.args == (2,)
+    assert isinstance(results[5].reason, sharedmem.DeadWorkerError)
+    results = list(pool.imap(lambda i: 1 // i, range(-1, 2), return_exceptions=True))
+    assert results[::2] == [-1, 1]
+    assert isinstance(results[1].reason, ZeroDivisionError)
+    with pytest.raises(ValueError, match="task of DaskBackend cannot be ended"):
+        pool.map(work, range(8), task_timeout=1)

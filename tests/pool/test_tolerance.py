@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
+import random
 import signal
 import sys
 import threading
@@ -14,6 +16,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import sharedmem
+from interrupts import Strike
+from leftovers import children
 from sharedmem import (
     DeadWorkerError,
     LostExceptionType,
@@ -55,9 +59,11 @@ def reasons(results):
     return [type(r.reason) if isinstance(r, WorkerException) else r for r in results]
 
 
-@pytest.fixture(params=[1, 2, 5])
+@pytest.fixture(params=[(1, False), (2, False), (5, False), (2, True)])
 def workers(request):
-    return MapReduce(np=request.param)
+    n_workers, persistent = request.param
+    with MapReduce(np=n_workers, persistent=persistent) as pool:
+        yield pool
 
 
 def test_an_error_stands_at_the_place_of_its_result(pool):
@@ -579,7 +585,7 @@ def test_results_equal_those_of_a_model(tasks, n_workers, chunksize, retries, wh
     tries = sharedmem.zeros(len(tasks), "i8")
 
     def work(i):
-        with pool.critical:  # Otherwise the worker might die before the result of the task is sent.
+        with pool.critical:  # A task that enters no section may run twice.
             tries[i] += 1
         outcome, n_failures = tasks[i]
         if outcome == "sleep":
@@ -608,3 +614,78 @@ def test_results_equal_those_of_a_model(tasks, n_workers, chunksize, retries, wh
 def test_the_package_file_is_not_in_tracebacks(pool):
     (result,) = pool.map(lambda i: 1 / 0, range(1), return_exceptions=True)
     assert str(Path(sharedmem.__file__).parent) not in result.traceback
+
+
+def test_a_pool_whose_workers_stay_goes_on_after_deaths():
+    def work(i):
+        return die() if i == 3 else os.getpid()
+
+    with MapReduce(np=2, persistent=True) as pool:
+        before = set(pool.map(lambda i: time.sleep(0.01) or os.getpid(), range(8)))
+        for call in calls(pool, return_exceptions=True)[:2]:
+            results = call(work, 8)
+            assert isinstance(results[3].reason, DeadWorkerError)
+            assert all(isinstance(pid, int) for pid in results[:3] + results[4:])
+            assert pool.map(abs, range(-3, 0)) == [3, 2, 1]
+        after = set(pool.map(lambda i: time.sleep(0.01) or os.getpid(), range(8)))
+        assert len(before) == len(after) == 2
+
+
+def kill_some(chance):
+    """Kill eight workers of this process, now and then: more might die before they begin."""
+    for _ in range(8):
+        time.sleep(chance.uniform(0.002, 0.04))
+        pids = sorted(children())
+        with contextlib.suppress(ProcessLookupError, IndexError):
+            os.kill(int(chance.choice(pids)), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_kills_at_any_moment_cost_tasks_and_nothing_else(seed, persistent):
+    chance = random.Random(seed)
+    with MapReduce(np=3, persistent=persistent) as pool:
+        count = sharedmem.zeros((), "i8")
+
+        def work(i):
+            time.sleep(0.0003)
+            with pool.ordered, pool.critical:
+                count[()] += 1
+            return i
+
+        for call in calls(pool, return_exceptions=True)[:2]:
+            for options in ({}, {"retries": 20}):
+                killer = threading.Thread(target=kill_some, args=(chance,))
+                killer.start()
+                results = call(work, 300, **options)
+                killer.join()
+                assert all(r in (i, DeadWorkerError) for i, r in enumerate(reasons(results)))
+                n_lost = reasons(results).count(DeadWorkerError)
+                assert n_lost == 0 if options else n_lost <= 8
+    assert count >= 300
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("persistent", [False, True])
+def test_an_interrupt_at_any_call_leaves_nothing(persistent):
+    pool = MapReduce(np=2, persistent=persistent)
+
+    def work(i):
+        return die() if i % 3 == 1 else i
+
+    n_interrupts = 0
+    expected = [DeadWorkerError if i % 3 == 1 else i for i in range(6)]
+    with pool:
+        for at in itertools.count(7 * sys.version_info.minor % 173, 173):
+            strike = Strike(at)
+            try:
+                with strike:
+                    pool.map(work, range(6), return_exceptions=True)
+            except KeyboardInterrupt:
+                n_interrupts += 1
+            if n_interrupts % 5 == 0:
+                assert reasons(pool.map(work, range(6), return_exceptions=True)) == expected
+            if strike.n_left >= 0:
+                break
+    assert n_interrupts > 10

@@ -71,8 +71,9 @@ class Reducers(dict[type, Callable[[Any], Any]]):
 
 
 def _reduce_array(array: NDArray[Any]) -> Any:
-    # Without out-of-band buffers protocol 5 takes more time and memory to load an array.
-    if array.nbytes < OUT_OF_BAND_BYTES:
+    # Without out-of-band buffers protocol 5 takes more time and memory to load an array, but keeps
+    # its byte order.
+    if array.nbytes < OUT_OF_BAND_BYTES and array.dtype.isnative:
         return array.__reduce__()
     reduced: Any = array.__reduce_ex__(5)
     rebuild, (buffer, *rest) = reduced[:2]

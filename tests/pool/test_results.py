@@ -110,6 +110,14 @@ def test_the_memory_order_and_type_of_small_arrays_are_kept():
         np.testing.assert_array_equal(result, array)
 
 
+@pytest.mark.parametrize("size", [500, 10_000])
+@pytest.mark.parametrize("dtype", [">i4", "<i4", "f4,>f8"])
+def test_the_byte_order_of_arrays_is_kept(dtype, size):
+    (found,) = MapReduce(np=1).map(lambda _: np.ones(size, dtype), [0])
+    assert found.dtype == np.dtype(dtype)
+    assert (found == np.ones(size, dtype)).all()
+
+
 def test_large_str_and_bytes_are_returned(pool):
     texts = pool.map(lambda i: (str(i) * 3_000_000, b"x" * i), range(3))
     assert [(text[:1], len(text), data) for text, data in texts] == [

@@ -16,7 +16,13 @@ from typing import Any
 import numpy as np
 
 from sharedmem.arrays.from_data import copy
-from sharedmem.arrays.shared_array import note_segments, segments_noted
+from sharedmem.arrays.shared_array import (
+    describe,
+    is_in_segment,
+    note_segments,
+    restore,
+    segments_noted,
+)
 from sharedmem.machine.signals import is_from_handler
 from sharedmem.memory.segments import Segment
 from sharedmem.workers.fingerprints import (
@@ -36,7 +42,7 @@ from sharedmem.workers.pickling import (
     pack,
     without_traceback,
 )
-from sharedmem.workers.private_copies import SharedCopies
+from sharedmem.workers.private_copies import SharedCopies, shared_array
 
 # Longer streams are read from shared memory, and not sent with each reference.
 _INLINE_BYTES = 16 * 1024
@@ -120,7 +126,7 @@ def referred(func: Any) -> Any:
         if known is not None and known[0].is_valid() and known[1].is_valid():
             return known[1]
     try:
-        parcel = _dump(func, None, _Results, _copies.reduce)
+        parcel = _dump(func, None, _Results, _reduce_array)
     except Exception as error:
         name = getattr(func, "__qualname__", type(func).__name__)
         error.add_note(
@@ -135,6 +141,12 @@ def referred(func: Any) -> Any:
         while len(_references) > _MOST_FUNCTIONS:
             _references.popitem(last=False)
     return reference
+
+
+def _reduce_array(array: Any) -> Any:
+    if type(array) is np.ndarray and is_in_segment(array):  # shared, as it is in forked workers
+        return shared_array, (restore(*describe(array)), array.flags.writeable)
+    return _copies.reduce(array)
 
 
 def _loaded(key: int, stream: Any, kept: tuple[int, ...]) -> Any:

@@ -20,6 +20,7 @@ from hypothesis import given, strategies as st
 import sharedmem
 from interrupts import Strike
 from leftovers import children
+from sharedmem.workers.private_copies import SharedCopies
 
 joblib = pytest.importorskip("joblib")
 
@@ -260,6 +261,23 @@ def test_shared_arrays_are_passed_by_reference():
     assert out.tolist() == [9, 1, 2, 3, 4, 5, 6, 7]
     (returned,) = Parallel()([delayed(lambda: out[2:])()])
     assert sharedmem.is_shared(returned)
+
+
+def test_a_plain_view_of_a_shared_array_is_not_copied():
+    shared = sharedmem.zeros(LARGE)
+
+    def change(array):
+        array += 1
+        return array.sum(), sharedmem.is_shared(array)
+
+    assert (
+        Parallel(batch_size=1)(delayed(change)(np.asarray(shared)) for _ in range(2))
+        == [(LARGE, False)] * 2
+    )
+    assert not shared.any()
+    copies = SharedCopies()
+    assert copies.reduce(np.asarray(shared)) is not NotImplemented
+    assert not copies._copies
 
 
 def test_mapped_files_are_passed_by_name(tmp_path):

@@ -206,6 +206,21 @@ def test_shared_arrays_stay_shared(peer: Peer) -> None:
     assert shared[0] == 1
 
 
+@pytest.mark.parametrize("size", [3, 100_000])
+def test_plain_views_of_shared_arrays_stay_shared(peer: Peer, size: int) -> None:
+    shared = sharedmem.zeros(size)
+    view = np.asarray(shared)
+
+    def write() -> Any:
+        view[0] += 1
+        return view[0], type(view)
+
+    assert peer(write) == (1, np.ndarray)
+    shared[0] = 5
+    assert peer(write) == (6, np.ndarray)
+    assert shared[0] == 6
+
+
 def test_nothing_is_kept_alive(peer: Peer) -> None:
     def call() -> list[Any]:
         large, shared = np.zeros(100_000), sharedmem.zeros(100_000)

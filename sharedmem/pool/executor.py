@@ -181,9 +181,9 @@ class Executor(futures.Executor):
         1024
         """
         self._check_open()
-        name = getattr(fn, "__qualname__", None) or repr(fn)
         if self.np == 0 or get_debug():
             return self._run_here(fn, args, kwargs)
+        name = getattr(fn, "__qualname__", None) or repr(getattr(fn, "func", fn))
         try:
             call = Call(name, pack_any((fn, args, kwargs)))
         except Exception as error:

@@ -42,6 +42,8 @@ flushes: list[Callable[[], object]] = []
 called between two turns, and do nothing that takes time where nothing is pending."""
 
 _is_worker = False
+# Whether a file may have been opened since the last search for writers, and whether that is noted.
+_has_opened, _is_watched = True, False
 # The descriptors of the files on disk that were open at the last fork, and whether they are only
 # read.
 _files: dict[int, bool] = {}
@@ -73,7 +75,7 @@ def flush() -> None:
         If a write fails, for example because the disk is full.
     """
     errors: list[Exception] = []
-    for writer in _writers.search() if _is_worker or not all(_files.values()) else []:
+    for writer in _writers_to_flush():
         try:
             if _is_open(writer):
                 writer.flush()
@@ -83,6 +85,28 @@ def flush() -> None:
             errors.append(error)
     if errors:
         raise errors[0]
+
+
+def _writers_to_flush() -> list[Any]:
+    global _has_opened
+    if not _has_opened:
+        return _writers.unchanged()
+    _has_opened = not _is_watched
+    return _writers.search() if _is_worker or not all(_files.values()) else []
+
+
+def watch_opened() -> None:
+    """Search for writers, in a worker that stays, only after something was opened."""
+    global _is_watched
+    if not _is_watched:
+        _is_watched = True
+        sys.addaudithook(_note_opened)
+
+
+def _note_opened(event: str, _: object) -> None:
+    global _has_opened
+    if event == "open":
+        _has_opened = True
 
 
 def flush_open() -> None:

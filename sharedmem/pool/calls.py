@@ -29,10 +29,7 @@ if TYPE_CHECKING:  # which imports this module
 def team_for(
     backend: type[TeamBackend], call: PoolCall, job: Job, item: ItemText
 ) -> Iterator[tuple[Team, TeamSync]]:
-    """Start a team that does a job, or lease one, and leave nothing of it behind.
-
-    Enter it while signals are held: an interrupt would lose a team that is not yet complete.
-    """
+    """Start a team that does a job, or lease one, and leave nothing of it behind."""
     with contextlib.ExitStack() as stack:
         if call.teams is not None:
             team, sync = call.teams.lease(backend, call, job, _whereabouts, item)
@@ -42,6 +39,12 @@ def team_for(
         yield team, sync
         if call.trace is not None:
             call.trace.finish()
+
+
+def _starting(call: PoolCall) -> contextlib.AbstractContextManager[None]:
+    """Return a context in which no interrupt loses a team that is not yet complete."""
+    # A team that is leased kills its workers when it is lost.
+    return signals_held() if call.teams is None else contextlib.nullcontext()
 
 
 def _started(
@@ -149,7 +152,7 @@ def run_map(backend: type[TeamBackend], call: PoolCall, sequence: Any, collect: 
             raise overdue(call)
 
     with contextlib.ExitStack() as stack:
-        with signals_held():
+        with _starting(call):
             team, sync = stack.enter_context(
                 team_for(backend, call, job, lambda index: item_text(sequence, index))
             )
@@ -179,6 +182,7 @@ def job_of(backend: type[TeamBackend], call: PoolCall, sequence: Any) -> Job:
         call.writes is not None,
         call.tolerance,
         call.tolerance is not None and backend.uses_processes,
+        call.holds,
     )
 
 
@@ -215,7 +219,7 @@ def run_imap(
     waiting: dict[int, list[Any]] = {}
     with contextlib.ExitStack() as stack:
         stack.push(our_calls_hidden)
-        with signals_held():
+        with _starting(call):
             team, sync = stack.enter_context(
                 team_for(backend, call, job_of(backend, call, None), lambda _: "from imap")
             )

@@ -35,6 +35,8 @@ class Job(NamedTuple):
         What they do with tasks that fail.
     survives : bool
         Whether the call goes on when workers die: the coordinator hands out the tasks.
+    holds : bool
+        Whether nobody looks at results before the last one.
     """
 
     func: Callable[[Any], Any]
@@ -44,6 +46,7 @@ class Job(NamedTuple):
     may_lose: bool
     tolerance: Tolerance | None = None
     survives: bool = False
+    holds: bool = False
 
     @property
     def is_fed(self) -> bool:
@@ -56,6 +59,7 @@ class Job(NamedTuple):
 
     def run(self, part: WorkerSync, port: Port) -> Changes:
         """Run the tasks of a worker; return which private arrays they have changed."""
+        port.holds = self.holds
         private = PrivateArrays(self.func) if self.may_lose else None
         func, sequence = self.func, self.sequence
         if self.tolerance is not None and sequence is not None:

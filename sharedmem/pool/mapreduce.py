@@ -271,7 +271,11 @@ class MapReduce(PoolMethods):
             may_lose = backend.uses_processes and reduce is None and is_team_backend(backend)
             writes: list[Any] = []
             call = self._call(n_workers, func, chunksize, stays=stays)
-            call = call._replace(writes=writes if may_lose else None, tolerance=tolerance)
+            call = call._replace(
+                writes=writes if may_lose else None,
+                tolerance=tolerance,
+                holds=reduce is None and tolerance is None and not self.is_watched,
+            )
             backend.run_map(call, items, collect)
             if writes and all(result is None for result in results):
                 warn_of(writes)

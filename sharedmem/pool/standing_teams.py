@@ -14,8 +14,8 @@ from sharedmem.pool.jobs import Job
 from sharedmem.pool.serving import Order, Post, serve
 from sharedmem.workers.attention import attention
 from sharedmem.workers.channel import Kind, Message
-from sharedmem.workers.functions import referred
-from sharedmem.workers.numpy_state import numpy_state
+from sharedmem.workers.functions import pack_any, referred
+from sharedmem.workers.numpy_state import NumpyState, numpy_state
 from sharedmem.workers.packed_items import packed
 from sharedmem.workers.pickling import Parcel, pack
 from sharedmem.workers.process_team import ProcessTeam
@@ -43,6 +43,8 @@ class StandingTeam:
         The first call, whose options hold for all.
     size : int
         Number of workers.
+    state : tuple
+        NumPy's state, unless a call has another.
     whereabouts : callable
         Returns what a worker was doing, from the sync, the `item` of the call, and its rank.
     """
@@ -52,6 +54,7 @@ class StandingTeam:
         backend: type[TeamBackend],
         call: PoolCall,
         size: int,
+        state: NumpyState,
         whereabouts: Callable[[TeamSync, ItemText, int], str],
     ) -> None:
         self.backend = backend
@@ -66,10 +69,11 @@ class StandingTeam:
         with blas.limited(backend.blas_limit(call.blas_threads)):
             self.team: ProcessTeam = backend.team(  # type: ignore[assignment]
                 size,
-                partial(serve, Post(backend, call, sync)),
+                partial(serve, Post(backend, call, sync, state)),
                 lambda rank: whereabouts(sync, items[0], rank),
                 fed=False,
             )
+        self.team.pack = pack_any
 
     def is_whole(self) -> bool:
         """Return whether it is a team of this process whose workers wait for a job."""
@@ -176,6 +180,7 @@ class Teams:
 
     def __init__(self) -> None:
         self.size = 1
+        self._state: NumpyState | None = None
         self._idle: list[StandingTeam] = []
         self._blocks: list[None] = []
         self._at_end = weakref.finalize(self, _dismiss_all, self._idle)
@@ -210,13 +215,17 @@ class Teams:
         sequence = job.sequence
         items = None if sequence is None else packed(sequence, call.n_workers)
         job = job._replace(func=referred(job.func), sequence=items)
-        order = Order(job, call.call, call.n_workers, numpy_state(), attention())
+        state = numpy_state()
+        if self._state is None:
+            self._state = state
+        other = None if state == self._state else state
+        order: Order = tuple(job), call.call[:], call.n_workers, other, attention()
         parcel = pack(order)
         size = max(self.size, call.n_workers)
         standing = self._taken(backend, size)
         if standing is None:
             with signals_held():  # An interrupt would lose a team that is not complete.
-                standing = StandingTeam(backend, call, size, whereabouts)
+                standing = StandingTeam(backend, call, size, self._state, whereabouts)
         lease = Lease(standing, call.n_workers, job, parcel, self._idle.append)
         standing.begin(call.n_workers, job, parcel, item)
         return lease, standing.sync

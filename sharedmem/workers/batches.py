@@ -41,9 +41,12 @@ class Results(ABC):
         Bytes of pickled items that have been received.
     add : callable
         Adds a result of any type.
+    holds : bool
+        Whether nobody looks at results before the last one, so that small ones are sent together.
     """
 
     add: Callable[[Any], None]
+    holds = False
 
     def __init__(self) -> None:
         self.pending: list[Any] = []
@@ -61,6 +64,10 @@ class Results(ABC):
             self._send_run(self._first)
             self._first += n_results
             self.pending.clear()
+
+    def settle(self) -> None:
+        """Send what is pending at the end of a claim, unless it is held."""
+        self.flush()
 
     @abstractmethod
     def _send_run(self, first: int) -> None:
@@ -207,9 +214,10 @@ class Batch:
         """Copy buffers that may change, so that the batch may be sent later."""
         self.entries = [entry.copy() if type(entry) is Pickled else entry for entry in self.entries]
 
-    def pack(self) -> Parcel:
-        """Return all objects as one parcel."""
-        return pack(self.entries)._replace(segments=list(self.segments.values()))
+    def pack(self, *others: object) -> Parcel:
+        """Return all objects as one parcel, perhaps with what is told of them."""
+        value = (self.entries, *others) if others else self.entries
+        return pack(value)._replace(segments=list(self.segments.values()))
 
 
 def opened(first: int, entries: list[Any], *, keeps_errors: bool = False) -> list[Any]:

@@ -9,6 +9,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from sharedmem.machine.descriptors import keep_room, lack_of_descriptors, with_descriptors
@@ -28,7 +29,10 @@ _MAX_SEGMENTS = 250
 
 
 class Kind:
-    """Kinds of messages, as plain integers; results and tasks are sent in batches."""
+    """Kinds of messages, as plain integers; results and tasks are sent in batches.
+
+    `RUNS` are several batches of results, and `LAST` is that, and that the worker has finished.
+    """
 
     RESULTS = 0
     TASKS = 1
@@ -38,7 +42,9 @@ class Kind:
     WORK = 5
     JOB = 6
     SAID = 7
-    ALL = range(8)
+    RUNS = 8
+    LAST = 9
+    ALL = range(10)
     # Not sent: a team tells it of a worker.
     DIED = -1
 
@@ -69,6 +75,11 @@ class Message(NamedTuple):
 # buffers and segments; the sizes of the segments follow, then the stream unless it is in the file.
 _HEADER = struct.Struct("=BBqqqqq")
 _ACK = struct.Struct("=q")
+_RECEIVED_BYTES = _HEADER.size + 8 * _MAX_SEGMENTS + INLINE_BYTES
+_ANCILLARY_BYTES = socket.CMSG_SPACE(4 * (_MAX_SEGMENTS + 1))
+# As plain integers, which are combined in less time.
+_WAIT, _CUT = int(socket.MSG_CMSG_CLOEXEC), int(socket.MSG_CTRUNC)
+_DO_NOT_WAIT = _WAIT | int(socket.MSG_DONTWAIT)
 
 
 class Channel:
@@ -260,9 +271,7 @@ class Channel:
         while True:
             try:
                 data, ancillary, flags, _ = self.socket.recvmsg(
-                    _HEADER.size + 8 * _MAX_SEGMENTS + INLINE_BYTES,
-                    socket.CMSG_SPACE(4 * (_MAX_SEGMENTS + 1)),
-                    socket.MSG_CMSG_CLOEXEC | (0 if block else socket.MSG_DONTWAIT),
+                    _RECEIVED_BYTES, _ANCILLARY_BYTES, _WAIT if block else _DO_NOT_WAIT
                 )
             except ConnectionResetError:
                 # Raised once if the worker ended with acknowledgements unread; what it has sent
@@ -271,7 +280,7 @@ class Channel:
             descriptors = _descriptors(ancillary)
             if descriptors:
                 keep_room(max(descriptors), _MAX_SEGMENTS + 1)
-            if flags & socket.MSG_CTRUNC:
+            if flags & _CUT:
                 for descriptor in descriptors:
                     os.close(descriptor)
                 raise OSError(
@@ -300,6 +309,8 @@ class Channel:
                 value = unpack(index, *parts)
             if kind in (Kind.RESULTS, Kind.TASKS):
                 value = opened(index, value, keeps_errors=self._tolerant)
+            elif kind in (Kind.RUNS, Kind.LAST):
+                value = _opened_runs(index, *value)
         except Exception as error:  # The message is damaged, or there is no memory to open it.
             if isinstance(error, UnpackingError) or is_from_handler(error):
                 raise
@@ -314,6 +325,23 @@ class Channel:
 def _is_apart(parcel: Parcel) -> bool:
     """Return whether a parcel is sent in a file."""
     return bool(parcel.buffers) or parcel.nbytes > INLINE_BYTES
+
+
+def _opened_runs(first: int, entries: list[Any], runs: list[tuple[int, int]], *note: Any) -> Any:
+    """Return the objects of each run, with the number of its first task, and the note."""
+    places = [(first, 0), *runs, (-1, len(entries))]
+    found = [(index, opened(index, entries[at:to])) for (index, at), (_, to) in pairwise(places)]
+    return found, *note
+
+
+def parts_of(message: Message) -> list[Message]:
+    """Return the messages that a message of several runs stands for."""
+    runs, *note = message.value
+    parts = [Message(Kind.RESULTS, index, values) for index, values in runs]
+    parts[-1] = parts[-1]._replace(window_bytes=message.window_bytes)
+    if message.kind == Kind.LAST:
+        parts.append(Message(Kind.FINISHED, 0, *note))
+    return parts
 
 
 def _descriptors(ancillary: Iterable[tuple[int, int, bytes]]) -> list[int]:

@@ -15,6 +15,9 @@ from sharedmem.workers.logs import send_records
 from sharedmem.workers.pickling import Parcel, pack
 from sharedmem.workers.shown_warnings import send_warnings
 
+# More results are sent at the end of a claim.
+_MOST_HELD = 1024
+
 
 class ProcessPort(Results):
     """The side of a forked worker in its team: where tasks come from and results go.
@@ -30,6 +33,20 @@ class ProcessPort(Results):
         self.pack: Callable[[object], Parcel] = pack
         self._channel = channel
         self._batch = Batch(self.pending)
+        # Where further runs begin in what is pending: the number of the task, and the place.
+        self._runs: list[tuple[int, int]] = []
+
+    def start(self, index: int) -> None:
+        """Set the number of the task of the next result."""
+        if self.pending:
+            self._runs.append((index, len(self.pending)))
+        else:
+            super().start(index)
+
+    def settle(self) -> None:
+        """Send what is pending at the end of a claim, unless it is held."""
+        if not self.holds or len(self.pending) > _MOST_HELD:
+            self.flush()
 
     def add(self, result: object) -> None:
         """Add a result that is not of an atomic type."""
@@ -56,8 +73,18 @@ class ProcessPort(Results):
             self.flush()
 
     def _send_run(self, first: int) -> None:
+        batch, runs = self._taken()
+        if not runs:
+            self.sent_bytes += self._channel.send(Kind.RESULTS, first, batch.pack())
+            return
+        self.sent_bytes += self._channel.send(Kind.RUNS, first, batch.pack(runs))
+        index, place = runs[-1]
+        self._first = index - place
+
+    def _taken(self) -> tuple[Batch, list[tuple[int, int]]]:
         batch, self._batch = self._batch, Batch(self.pending)
-        self.sent_bytes += self._channel.send(Kind.RESULTS, first, batch.pack())
+        runs, self._runs = self._runs, []
+        return batch, runs
 
     def answer(self, index: int, parcel: Parcel) -> None:
         """Send results that are pickled already."""
@@ -78,7 +105,12 @@ class ProcessPort(Results):
 
     def finish(self, note: object = None) -> None:
         """Send that this worker has no more tasks, with a note."""
-        self._channel.send(Kind.FINISHED, 0, pack(note))
+        if not self.pending:
+            self._channel.send(Kind.FINISHED, 0, pack(note))
+            return
+        batch, runs = self._taken()
+        self.sent_bytes += self._channel.send(Kind.LAST, self._first, batch.pack(runs, note))
+        self.pending.clear()
 
     def speak(self, rank: int) -> None:
         """Send what this process, worker `rank`, logs from now on, and its warnings."""

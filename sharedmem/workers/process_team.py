@@ -17,7 +17,7 @@ from sharedmem.errors import WorkerException
 from sharedmem.machine.descriptors import with_descriptors
 from sharedmem.machine.signals import handled_signals, is_from_handler, signals_held
 from sharedmem.workers.batches import ATOMIC_TYPES, Batch, Packable, entry_of
-from sharedmem.workers.channel import Channel, Kind, Message
+from sharedmem.workers.channel import Channel, Kind, Message, parts_of
 from sharedmem.workers.deadlines import OverdueError, deadline_in, is_over, remaining
 from sharedmem.workers.failures import Failure, exception_of
 from sharedmem.workers.member import Member, Work
@@ -77,7 +77,7 @@ class ProcessTeam:
         self._fed = fed
         self._tolerant = tolerant
         self._member = member
-        self._pack: Callable[[object], Parcel] = pack
+        self.pack: Callable[[object], Parcel] = pack
         self._members: list[Member] = []
         self._heard: list[tuple[int, Message]] = []
         self._said: deque[Message] = deque()
@@ -158,7 +158,7 @@ class ProcessTeam:
                 batch.entries.append(item)
                 continue
             try:
-                entry = entry_of(item, self._pack)
+                entry = entry_of(item, self.pack)
             except BaseException as error:
                 error.add_note(
                     f"Item {index + len(batch)}, of type {type(item).__name__}, is pickled to "
@@ -332,8 +332,11 @@ class ProcessTeam:
             return True
         if message.kind == Kind.FAILURE and not self._tolerant:
             raise exception_of(message.value)
-        member.has_finished |= message.kind == Kind.FINISHED
-        messages.append((member.rank, message))
+        member.has_finished |= message.kind in (Kind.FINISHED, Kind.LAST)
+        if message.kind in (Kind.RUNS, Kind.LAST):
+            messages += ((member.rank, part) for part in parts_of(message))
+        else:
+            messages.append((member.rank, message))
         return True
 
     def _bury(self, member: Member, messages: list[tuple[int, Message]]) -> None:

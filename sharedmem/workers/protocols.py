@@ -67,6 +67,8 @@ class PoolCall(NamedTuple):
         The teams of the pool that stay; None starts one for the call.
     tolerance : Tolerance or None
         What the call does when its tasks fail; None ends it.
+    holds : bool
+        Whether nobody looks at results before the last one.
     """
 
     contexts: Contexts
@@ -81,6 +83,7 @@ class PoolCall(NamedTuple):
     writes: list[Any] | None = None
     teams: Any = None
     tolerance: Tolerance | None = None
+    holds: bool = False
 
     def deadline(self) -> float | None:
         """Return the time of the monotonic clock at which the call, begun now, is overdue."""

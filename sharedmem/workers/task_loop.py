@@ -48,7 +48,7 @@ def run_claims(
                 # No other worker can run the tasks that this one has claimed.
                 has_stopped = True
             sync.check_released()
-            port.flush()
+            port.settle()
             start = sync.index + 1
         if has_stopped:
             return True

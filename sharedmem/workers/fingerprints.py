@@ -102,7 +102,7 @@ class _Printer(pickle.Pickler):
         return NotImplemented
 
     def _reduce_array(self, array: NDArray[Any]) -> Any:
-        if is_in_segment(array):
+        if array.base is not None and is_in_segment(array):
             segment, layout = describe(array)
             self.referents.append(weakref.ref(segment))
             return _stand_for, (segment.identity, *layout)

@@ -5,6 +5,8 @@ import gc
 import itertools
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from threading import BrokenBarrierError
@@ -14,7 +16,9 @@ import numpy as np
 import pytest
 
 import sharedmem
+from interrupts import Strike
 from sharedmem import MapReduce, StopProcessGroup, ThreadBackend, WorkerException
+from sharedmem.errors import DeadWorkerError
 from sharedmem.machine import blas
 
 
@@ -359,3 +363,65 @@ def test_a_fork_of_the_coordinator_leaves_the_team_alone(pool):
 def test_other_workers_do_not_stay(backend):
     with pytest.raises(ValueError, match="persistent=True needs"):
         MapReduce(backend, np=2, persistent=True)
+
+
+def test_an_interrupt_at_any_moment_leaves_the_pool_usable(pool):
+    moments, n_interrupted = range(3, 2000, 13), 0
+    for at in moments:
+        factor = at  # the function is pickled anew
+        strike = Strike(at)
+        with contextlib.suppress(KeyboardInterrupt), strike:
+            assert pool.map(lambda i, k=factor: i * k, range(3)) == [0, at, 2 * at]
+        n_interrupted += strike.n_left < 0
+        assert pool.map(square, range(3)) == [0, 1, 4]
+        if strike.n_left >= 0:
+            break
+    assert n_interrupted > 10
+    for at in range(0, 400, 17):
+        with contextlib.suppress(KeyboardInterrupt), Strike(at):
+            assert list(pool.imap(square, range(3))) == [0, 1, 4]
+        assert list(pool.imap(square, range(3))) == [0, 1, 4]
+
+
+def test_a_worker_killed_at_any_moment_ends_one_call_at_most(pool):
+    random, reasons = np.random.default_rng(0), []
+    for _ in range(30):
+        victim = int(random.choice(sorted(pids(pool))))
+        timer = threading.Timer(random.uniform(0, 0.005), os.kill, (victim, signal.SIGKILL))
+        timer.start()
+        for _ in range(5):
+            try:
+                assert pool.map(square, range(8)) == [i * i for i in range(8)]
+                assert list(pool.imap(square, range(8))) == [i * i for i in range(8)]
+            except WorkerException as error:
+                reasons.append(type(error.reason))
+        timer.join()
+        time.sleep(0.02)  # A worker that dies when a call begins ends that.
+    assert set(reasons) <= {DeadWorkerError}
+    assert pool.map(square, range(3)) == [0, 1, 4]
+
+
+def test_a_program_may_exit_with_workers(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sharedmem, sys\n"
+        "pool = sharedmem.MapReduce(np=2, persistent=True)\n"
+        "files = []\n"
+        "def work(i):\n"
+        "    files.append(open(sys.argv[1], 'a'))\n"
+        "    print(i, file=files[-1])\n"
+        "pool.map(work, range(2), chunksize=1)\n"
+        "assert sorted(open(sys.argv[1]).read().split()) == ['0', '1']\n"
+        "stream = pool.imap(work, range(100))\n"
+        "next(stream)\n"
+    )
+    for how in ("", "sys.exit(0)", "import os; os._exit(0)", "import os; os.kill(os.getpid(), 9)"):
+        ends = program.with_name("ends.py")
+        ends.write_text(program.read_text() + how)
+        found = subprocess.run(
+            [sys.executable, ends, tmp_path / f"text{len(how)}"],
+            capture_output=True,
+            timeout=30,
+            check=False,
+        )
+        assert (found.returncode, found.stderr) == (-9 if "kill" in how else 0, b"")

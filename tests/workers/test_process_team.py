@@ -19,6 +19,7 @@ from sharedmem.workers.process_team import ProcessTeam
 
 def work(rank, port):
     while (message := port.receive()) and message.value:
+        port.start(message.task)
         for item in message.value:
             if item == "die":
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -28,7 +29,6 @@ def work(rank, port):
             if item == "stop":
                 os.kill(os.getpid(), signal.SIGSTOP)
             port.pending.append(item)
-        port.start(message.task)
         port.flush()
     port.finish()
 

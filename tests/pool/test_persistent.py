@@ -263,7 +263,7 @@ def test_the_death_of_a_worker(pool, when):
 
 
 def test_a_timeout():
-    with MapReduce(np=2, persistent=True, timeout=0.2) as pool:
+    with MapReduce(np=2, persistent=True, timeout=2) as pool:
         assert pool.map(square, range(3)) == [0, 1, 4]
         with pytest.raises(TimeoutError):
             pool.map(time.sleep, [0, 60])

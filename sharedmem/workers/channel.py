@@ -335,7 +335,9 @@ def _opened_runs(first: int, entries: list[Any], runs: list[tuple[int, int]], *n
 
 
 def parts_of(message: Message) -> list[Message]:
-    """Return the messages that a message of several runs stands for."""
+    """Return the messages that a message stands for: it may have several runs of results."""
+    if message.kind not in (Kind.RUNS, Kind.LAST):
+        return [message]
     runs, *note = message.value
     parts = [Message(Kind.RESULTS, index, values) for index, values in runs]
     parts[-1] = parts[-1]._replace(window_bytes=message.window_bytes)

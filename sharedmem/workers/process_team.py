@@ -333,10 +333,7 @@ class ProcessTeam:
         if message.kind == Kind.FAILURE and not self._tolerant:
             raise exception_of(message.value)
         member.has_finished |= message.kind in (Kind.FINISHED, Kind.LAST)
-        if message.kind in (Kind.RUNS, Kind.LAST):
-            messages += ((member.rank, part) for part in parts_of(message))
-        else:
-            messages.append((member.rank, message))
+        messages += ((member.rank, part) for part in parts_of(message))
         return True
 
     def _bury(self, member: Member, messages: list[tuple[int, Message]]) -> None:

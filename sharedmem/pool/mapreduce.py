@@ -116,6 +116,7 @@ class MapReduce(PoolMethods):
     tasks change in private memory stays with the worker, as `local` does. After an error, a
     timeout, or Ctrl-C new workers are started. Array functions with functions of Python still fork.
 
+    Records of `logging`, and warnings, that a worker process issues are handled in the coordinator.
     A worker exits without the exit handlers of the coordinator. What it has printed is written.
     Measurements of coverage.py go to a file of their own, for ``coverage combine --append``.
 

@@ -8,11 +8,12 @@ import os
 import pickle
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import InvalidStateError
 from typing import Any
 
 from sharedmem.machine.descriptors import with_descriptors
 from sharedmem.machine.freeing import free_with
+from sharedmem.pool.call_future import CallFuture
 from sharedmem.workers.channel import INLINE_BYTES
 from sharedmem.workers.pickling import Parcel
 
@@ -52,7 +53,7 @@ class Call:
 
     def __init__(self, name: str, parcel: Parcel) -> None:
         self.name = name
-        self.future: Future[Any] = Future()
+        self.future = CallFuture()
         self.is_suspect = False
         self.nbytes = min(len(parcel.stream), INLINE_BYTES)
         self.is_small = self.nbytes <= _SMALL_BYTES and not (parcel.buffers or parcel.segments)

@@ -247,15 +247,17 @@ class Executor(futures.Executor):
         with prepared():
             start: Any = self._backend.team
             team = start(self.np, work, _whereabouts, fed=True, tolerant=True)
-        run = Dispatcher(queue, team, tickets, prepared).run
+        dispatcher = Dispatcher(queue, team, tickets, prepared)
         # Threads begin with the context variables of the caller, as forked workers do.
-        thread = threading.Thread(target=copy_context().run, args=(run,), daemon=True)
+        run = copy_context().run
+        thread = threading.Thread(target=run, args=(_dispatch, dispatcher), daemon=True)
+        _running[thread] = queue
         try:
             thread.start()
         except BaseException:
+            del _running[thread]
             team.end(patient=False)
             raise
-        _running[thread] = queue
         shutting = map(setattr, (queue,), ("is_shut",), (True,))
         ringing = map(os.eventfd_write, (queue.bell,), (1,))
         # The last step keeps the queue, and so its bell, until the others are done.
@@ -441,9 +443,16 @@ def _whereabouts(_: int) -> str:
 
 
 # Those that have not ended; a fork does not have the threads.
-_running: weakref.WeakKeyDictionary[threading.Thread, CallQueue] = weakref.WeakKeyDictionary()
+_running: dict[threading.Thread, CallQueue] = {}
 os.register_at_fork(after_in_child=_running.clear)
 _is_exiting = False
+
+
+def _dispatch(dispatcher: Dispatcher) -> None:
+    try:
+        dispatcher.run()
+    finally:
+        _running.pop(threading.current_thread(), None)
 
 
 def _finish_all() -> None:

@@ -355,8 +355,10 @@ class Executor(futures.Executor):
         queue.shut(cancel=cancel_futures)
         if wait and thread is not threading.current_thread():
             thread.join()
-            self._queue = self._thread = None
-            self._at_end.clear()
+            # Python would lose an interrupt in the callback of a weak reference to a thread.
+            with signals_held():
+                self._queue = self._thread = thread = None
+                self._at_end.clear()
 
     def kill_workers(self) -> None:
         """End the workers now, and cancel the calls that were not sent to one.

@@ -339,10 +339,12 @@ def test_an_interrupt_in_the_block_ends_the_workers():
     assert type(calls[0].exception()) is DeadWorkerError
 
 
-@pytest.mark.parametrize("at", range(0, 240, 7))
+@pytest.mark.parametrize("at", range(0, 900, 19))
 def test_interrupts_lose_nothing(at):
     def work():
-        with Executor(np=1) as executor, Strike(at):
+        with Strike(at), Executor(np=1) as executor:
+            executor.submit(abs, -1).result()
+            list(executor.map(abs, [-1, -2]))
             for i in itertools.count():
                 executor.submit(abs, -i).result()
 
@@ -350,6 +352,16 @@ def test_interrupts_lose_nothing(at):
         work()
     with Executor(np=1) as executor:
         assert executor.submit(abs, -1).result() == 1
+
+
+@pytest.mark.parametrize("at", range(0, 60, 3))
+def test_interrupts_at_the_end_lose_nothing(at):
+    executor = Executor(np=1)
+    calls = [executor.submit(abs, -i) for i in range(10)]
+    with contextlib.suppress(KeyboardInterrupt), Strike(at):
+        executor.shutdown()
+    executor.shutdown()
+    assert [call.result() for call in calls] == list(range(10))
 
 
 def test_a_fork_of_the_coordinator_has_no_part_in_it(executor):

@@ -92,7 +92,7 @@ class TolerantCall:
         Returns
         -------
         list of (int, list)
-            _Runs of results, each with the number of the first task.
+            Runs of results, each with the number of the first task.
 
         Raises
         ------
@@ -165,7 +165,7 @@ class TolerantCall:
             if began == 0:
                 # Between two tasks, unless something has stopped it there.
                 end = max(heard, self._entered) + (self._retries + 2) * limit + _GRACE_NS
-            if began < 0 or not self._sync.is_ready(rank) or rank in self._failures:
+            if began < 0 or not self._sync.ready_since(rank) or rank in self._failures:
                 continue  # It waits for others, or is being initialized, or ends.
             if now < end:
                 next_check = min(next_check, end)
@@ -185,8 +185,11 @@ class TolerantCall:
     def _take(self, rank: int, message: Message, runs: _Runs) -> None:
         if message.kind == Kind.RESULTS:
             self._n_early_deaths = 0
-            runs.append((message.task, [_opened(value, rank) for value in message.value]))
-            self._feed.settle(rank, message.task, len(message.value))
+            values = message.value
+            if UnpackingError in map(type, values):
+                values = [_opened(value, rank) for value in values]
+            runs.append((message.task, values))
+            self._feed.settle(rank, message.task, len(values))
             self._team.acknowledge(rank, message)
         elif message.kind == Kind.FAILURE:
             if message.task < 0:
@@ -211,11 +214,11 @@ class TolerantCall:
     def _bury(self, rank: int, error: DeadWorkerError, runs: _Runs) -> None:
         pieces = self._feed.lose(rank)
         self._dead.add(rank)
-        index, is_ready = self._sync.index(rank), self._sync.is_ready(rank)
+        index, was_ready = self._sync.index(rank), self._sync.ready_since(rank) > 0
         known = self._failures.pop(rank, None)
         index, failure = known or (index, Failure(error, "", type_lost=False))
         guilty, others = _without(index, pieces)
-        if not is_ready:
+        if not was_ready:
             self._n_early_deaths += 1
             if self._n_early_deaths > self._team.size + _EARLY_DEATHS:
                 raise exception_of(failure)

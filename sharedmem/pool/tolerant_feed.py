@@ -6,6 +6,7 @@ import heapq
 import time
 from collections import deque
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any, NamedTuple
 
 from sharedmem.pool.standing_teams import Lease
@@ -61,7 +62,7 @@ class TolerantFeed:
     chunksize : int or None
         Items per batch; None lets batches grow.
     n_items : int or None
-        The number of items, if it is known; otherwise, batches stay short.
+        The number of items, if these are the numbers of tasks; otherwise, batches stay short.
 
     Attributes
     ----------
@@ -127,13 +128,19 @@ class TolerantFeed:
             is_far = self._n_items is None and self.n_given - n_taken >= bound
             if rank < 0 or len(self._pieces[rank]) >= n_ahead or is_far:
                 return
-            batch = self._team.take(self.n_given, self._items, self._size)
+            batch = self._take()
             if len(batch) == 0:
                 self.is_exhausted = True
                 return
-            batch.keep()
             start, self.n_given = self.n_given, self.n_given + len(batch)
             self._give(rank, Piece(start, batch))
+
+    def _take(self) -> Batch:
+        if self._n_items is not None:  # The items are numbers of tasks.
+            return Batch(list(islice(self._items, self._size)))
+        batch = self._team.take(self.n_given, self._items, self._size)
+        batch.keep()
+        return batch
 
     def _give(self, rank: int, piece: Piece) -> None:
         if self._pieces[rank]:
@@ -153,7 +160,8 @@ class TolerantFeed:
     def settle(self, rank: int, start: int, n_results: int) -> None:
         """Note that the results of tasks from `start` on have come from a worker."""
         now = time.monotonic_ns()
-        elapsed, self._heard[rank] = (now - self._heard[rank]) / 1e9, now
+        began = max(self._heard[rank], self._sync.ready_since(rank))
+        elapsed, self._heard[rank] = (now - began) / 1e9, now
         piece = self._pieces[rank].popleft()
         n_left = len(piece.batch) - n_results
         if n_left:

@@ -83,7 +83,7 @@ def run_fed(func: Callable[[Any], Any], sync: WorkerSync, port: Port) -> None:
 
 def run_batches(attempts: Attempts, sync: WorkerSync, port: ProcessPort) -> None:
     """Run tasks whose items the coordinator sends, in a call that goes on when workers die."""
-    sync.team.words[sync.slot + Word.READY] = 1
+    sync.team.words[sync.slot + Word.READY] = time.monotonic_ns()
     n_done = 0
     while (message := port.receive()) and message.value:
         sync.n_spent, *items = message.value

@@ -30,8 +30,9 @@ class Counter:
 class Word:
     """Places on the line of a worker, as plain integers.
 
-    The time at which its task began is in nanoseconds of the monotonic clock: 0 between tasks or if
-    nobody asks, and minus the time that the task has run while it waits for other tasks.
+    The times at which it was ready and at which its task began are in nanoseconds of the monotonic
+    clock: 0 before, and between tasks; and minus the time that the task has run while it waits for
+    other tasks.
     """
 
     INDEX, BEGAN, READY, RESTARTS = range(4)
@@ -179,9 +180,9 @@ class TeamSync:
         """Return whether worker `rank` has done all tasks that it was given, and waits for more."""
         return self.fed and self.given[rank] == self.finished[rank]
 
-    def is_ready(self, rank: int) -> bool:
-        """Return whether worker `rank`, which is fed, has been initialized."""
-        return bool(self.words[rank * CACHE_LINE + Word.READY])
+    def ready_since(self, rank: int) -> int:
+        """Return when worker `rank` of a tolerant call was initialized; 0 if it is not yet."""
+        return self.words[rank * CACHE_LINE + Word.READY]
 
     def give(self, rank: int, start: int) -> None:
         """Note that worker `rank`, which has nothing to do, is given tasks from `start` on."""

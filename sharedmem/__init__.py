@@ -12,9 +12,8 @@ Arrays in shared memory
     in version 0.3: `anonymousmemmap`). Test whether processes share an array: `is_shared`.
 Pools of workers
     `MapReduce` (`Pool`), `MapReduceByThread` (`TPool`); the kinds of workers: `ProcessBackend`,
-    `ThreadBackend`, `DaskBackend`; one call in the background: `background`; an executor of
-    `concurrent.futures`: `Executor`; a timeline of a call:
-    `Trace`.
+    `SpawnBackend`, `ThreadBackend`, `DaskBackend`; one call in the background: `background`; an
+    executor of `concurrent.futures`: `Executor`; a timeline of a call: `Trace`.
 Kernels and expressions
     Cut an array into a sequence of `Chunk`: `chunks`. Call a function on each chunk: `map_chunks`,
     `map_overlap`. Apply a ufunc: `apply_ufunc`. Evaluate an expression: `evaluate`. Reduce with a
@@ -59,7 +58,7 @@ if sys.platform == "win32":
 
 # Loaded here and not on first use: a process forked while another thread imports a module inherits
 # that module's lock, which is never released. Hooks that run after a fork are registered here, too.
-for _module in ("arrays.binary_files", "pool.background", "pool.mapreduce"):
+for _module in ("arrays.binary_files", "pool.background", "pool.mapreduce", "pool.spawn_backend"):
     importlib.import_module(f"sharedmem.{_module}")
 
 __version__ = "1.0.0"

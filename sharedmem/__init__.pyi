@@ -168,6 +168,9 @@ from .pool.mapreduce import (
     MapReduce as MapReduce,
     MapReduceByThread as MapReduceByThread,
 )
+from .pool.spawn_backend import (
+    SpawnBackend as SpawnBackend,
+)
 from .pool.trace import (
     Trace as Trace,
 )

@@ -114,7 +114,9 @@ def shortened(text: str, limit: int = 20_000) -> str:
 def warn_caller(text: str, category: type[Warning] = RuntimeWarning) -> None:
     """Issue a warning at the line that called this package."""
     level, frame = 1, inspect.currentframe()
-    while frame and frame.f_globals.get("__name__", "").partition(".")[0] == "sharedmem":
+    # Context managers of ours are entered by those of the standard library.
+    ours = "sharedmem", "contextlib"
+    while frame and frame.f_globals.get("__name__", "").partition(".")[0] in ours:
         level, frame = level + 1, frame.f_back
     warnings.warn(text, category, stacklevel=level)
 

@@ -43,14 +43,14 @@ def check_backend(backend: Any) -> None:
     """Raise TypeError if `backend` is not a backend, but a number of workers, for example."""
     if not (is_team_backend(backend) or isinstance(backend, Backend)):
         raise TypeError(
-            f"backend must be ProcessBackend, ThreadBackend, or DaskBackend, got {backend!r}; "
-            "give the number of workers by name: MapReduce(np=4)"
+            "backend must be ProcessBackend, SpawnBackend, ThreadBackend, or DaskBackend, got "
+            f"{backend!r}; give the number of workers by name: MapReduce(np=4)"
         )
 
 
 def check_persistent(backend: Any, persistent: Any) -> bool:
     """Return whether workers stay between calls; refuse it where they are not processes here."""
-    is_persistent = check_flag("persistent", persistent)
+    is_persistent = check_flag("persistent", persistent) or getattr(backend, "must_stay", False)
     if is_persistent and not getattr(backend, "may_stay", False):
         raise ValueError(
             "persistent=True needs workers that are processes of this machine: use ProcessBackend, "

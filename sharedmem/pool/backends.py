@@ -15,7 +15,7 @@ from sharedmem.memory import open_files
 from sharedmem.pool import calls, tolerant_calls
 from sharedmem.workers.attempts import tolerant
 from sharedmem.workers.process_team import ProcessTeam
-from sharedmem.workers.protocols import Collect, PoolCall
+from sharedmem.workers.protocols import Collect, PoolCall, Team
 from sharedmem.workers.recorder import Recorder
 from sharedmem.workers.sections import WorkerSync
 from sharedmem.workers.task_context import Context
@@ -161,12 +161,13 @@ class TeamBackend(_LocalBackend):
     team : callable
         Starts a team, while signals are held: an interrupt would lose what is half made. See
         :class:`sharedmem.workers.process_team.ProcessTeam` for its parameters.
-    may_stay : bool
-        Whether a team can run one call after another.
+    may_stay, must_stay : bool
+        Whether a team can run one call after another, and whether it always does.
     """
 
-    team: ClassVar[type[ProcessTeam | ThreadTeam]]
+    team: ClassVar[Callable[..., Team]]
     may_stay: ClassVar[bool] = False
+    must_stay: ClassVar[bool] = False
 
     @classmethod
     def run_map(cls, call: PoolCall, sequence: Any, collect: Collect) -> None:
@@ -177,6 +178,11 @@ class TeamBackend(_LocalBackend):
     def run_imap(cls, call: PoolCall, items: Iterable[Any], *, in_order: bool) -> Iterator[Any]:
         """Yield the results of tasks; see :class:`Backend`."""
         return calls.run_imap(cls, call, items, in_order=in_order)
+
+    @classmethod
+    def team_with(cls, n_threads: int | None) -> Callable[..., Team]:
+        """Return `team` for workers in which libraries will have so many threads."""
+        return cls.team
 
     @classmethod
     def prepare(cls, call: PoolCall | None = None) -> None:
@@ -226,7 +232,7 @@ class ProcessBackend(TeamBackend):
     """
 
     uses_processes = True
-    team = ProcessTeam
+    team: ClassVar[Callable[..., Team]] = ProcessTeam
     may_stay = True
 
     @classmethod
@@ -265,14 +271,19 @@ class ProcessBackend(TeamBackend):
     ) -> None:
         """Make this process a worker of a call, until another call; `local` is its storage."""
         if is_new and call.blas_threads is not None:
-            if blas.can_limit_after_fork():
-                blas.limit(call.blas_threads)
-            foreign_libraries.limit_loops(call.blas_threads)
+            cls.limit_threads(call.blas_threads)
         call.contexts.enter_process(Context(part, call.call, local))
         has_seed = call.contexts.seed is not None
         if has_seed or (is_new and foreign_libraries.has_global_generators()):
             seeds = call.call.worker_seeds(max(call.n_workers, part.number + 1))
             foreign_libraries.seed_generators(seeds[part.number])
+
+    @classmethod
+    def limit_threads(cls, n_threads: int) -> None:
+        """Limit the threads of libraries in a worker."""
+        if blas.can_limit_after_fork():
+            blas.limit(n_threads)
+        foreign_libraries.limit_loops(n_threads)
 
     @classmethod
     def finish(cls) -> None:

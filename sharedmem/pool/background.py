@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NoReturn
 
 from sharedmem.errors import DeadWorkerError, WorkerException
@@ -30,8 +31,8 @@ class background:  # noqa: N801 - the name is 0.3.8's
         Called immediately with `args` and `kwargs`. It may be a closure; nothing of it is pickled.
     *args
         Positional arguments of `function`.
-    backend : {ProcessBackend, ThreadBackend}
-        Whether it runs in a process or in a thread.
+    backend : {ProcessBackend, SpawnBackend, ThreadBackend}
+        Whether it runs in a forked process, in a fresh interpreter, or in a thread.
     **kwargs
         Keyword arguments of `function`.
 
@@ -65,8 +66,9 @@ class background:  # noqa: N801 - the name is 0.3.8's
             raise TypeError(f"function must be callable, got {function!r}")
         if not is_team_backend(backend):
             raise TypeError(
-                f"backend must be ProcessBackend or ThreadBackend, got {backend!r}: background "
-                "runs a call on this machine; to start one on a cluster, use Dask's client.submit"
+                "backend must be ProcessBackend, SpawnBackend, or ThreadBackend, got "
+                f"{backend!r}: background runs a call on this machine; to start one on a cluster, "
+                "use Dask's client.submit"
             )
         self._name = getattr(function, "__qualname__", repr(function))
         self._is_process = backend.uses_processes
@@ -79,22 +81,10 @@ class background:  # noqa: N801 - the name is 0.3.8's
         self._state = "running"
         self._is_cancelled = False
 
-        name = self._name  # The team keeps `work`, which must not refer to this object.
-
-        def work(_: int, port: Port) -> None:
-            port.start(0)
-            try:
-                result = function(*args, **kwargs)
-                backend.finish()
-                port.add(result)
-                port.flush()
-            except BaseException as error:
-                port.fail(0, describe_failure(error, f"background({name})"))
-            port.finish()
-
         for call in list(_running):
             call.done()
         where = f"in background({self._name})."
+        work = partial(_run, function, args, kwargs, backend, self._name)
         backend.prepare()
         with signals_held():
             self._team: Team = backend.team(1, work, lambda _: where, fed=True)
@@ -298,6 +288,26 @@ class background:  # noqa: N801 - the name is 0.3.8's
             death = DeadWorkerError(f"background({self._name}) was cancelled", death.exitcode)
             self._error, self._state = WorkerException(death), "cancelled"
         _running.discard(self)
+
+
+def _run(
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    backend: type[TeamBackend] | TeamBackend,
+    name: str,
+    _: int,
+    port: Port,
+) -> None:
+    port.start(0)
+    try:
+        result = function(*args, **kwargs)
+        backend.finish()
+        port.add(result)
+        port.flush()
+    except BaseException as error:
+        port.fail(0, describe_failure(error, f"background({name})"))
+    port.finish()
 
 
 def _is_owned(lock: Any) -> bool:

@@ -64,7 +64,7 @@ def _started(
         tolerant=job.survives,
     )
     stack.callback(_close, sync)
-    team = backend.team(
+    team = backend.team_with(call.blas_threads)(
         call.n_workers,
         partial(_work, backend, call, sync, job),
         partial(_whereabouts, sync, item),

@@ -245,7 +245,7 @@ class Executor(futures.Executor):
         work = partial(serve, self._initialize, self._blas_threads, tickets, attention())
         prepared = partial(_start_prepared, self._backend, self._blas_threads)
         with prepared():
-            start: Any = self._backend.team
+            start: Any = self._backend.team_with(self._blas_threads)
             team = start(self.np, work, _whereabouts, fed=True, tolerant=True)
         dispatcher = Dispatcher(queue, team, tickets, prepared)
         # Threads begin with the context variables of the caller, as forked workers do.

@@ -43,9 +43,10 @@ class MapReduce(PoolMethods):
 
     Parameters
     ----------
-    backend : {ProcessBackend, ThreadBackend} or DaskBackend
-        Kind of the workers: forked processes; threads, for functions that release the GIL, or
-        where forking is not allowed; or workers of a cluster, see :class:`sharedmem.DaskBackend`.
+    backend : {ProcessBackend, SpawnBackend, ThreadBackend} or DaskBackend
+        Kind of the workers: forked processes; fresh interpreters, for programs that must not fork;
+        threads, for functions that release the GIL; or workers of a cluster, see
+        :class:`sharedmem.DaskBackend`.
     np : int, optional
         Number of workers, by default :func:`cpu_count`, and 0 inside a worker. With 0 the caller
         runs all tasks serially, and exceptions are unchanged. With a cluster only 0 may be given.
@@ -424,14 +425,15 @@ class MapReduce(PoolMethods):
         """The runner of the next array call; see :class:`sharedmem.engine.runners.ArrayRunner`."""
         backend, n_workers = self._workers()
         shares = not backend.uses_processes
+        stays = getattr(backend, "must_stay", False)
         watch = ThreadsWatch(self) if self.is_watched else None
         return backend.array_runner(
             ArrayRunner(
                 n_workers,
                 watch,
-                # For themselves: kernels may refer to large private arrays.
-                functools.partial(self._map, stays=False),
-                functools.partial(self._imap, stays=False),
+                # For themselves, if possible: kernels may refer to large private arrays.
+                functools.partial(self._map, stays=stays),
+                functools.partial(self._imap, stays=stays),
                 shares,
                 self._blas_threads,
                 _form_of,

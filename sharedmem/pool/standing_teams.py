@@ -67,7 +67,7 @@ class StandingTeam:
         )
         backend.prepare(call)
         with blas.limited(backend.blas_limit(call.blas_threads)):
-            self.team: ProcessTeam = backend.team(  # type: ignore[assignment]
+            self.team: ProcessTeam = backend.team_with(call.blas_threads)(  # type: ignore[assignment]
                 size,
                 partial(serve, Post(backend, call, sync, state)),
                 lambda rank: whereabouts(sync, items[0], rank),

@@ -6,12 +6,15 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from sharedmem.workers.functions import referred
+
 NumpyState: TypeAlias = tuple[Any, Any, Any]
 
 
 def numpy_state() -> NumpyState:
     """Return the state of this thread."""
-    return np.geterr(), np.geterrcall(), np.get_printoptions()
+    call = np.geterrcall()
+    return np.geterr(), call and referred(call), np.get_printoptions()
 
 
 def set_numpy_state(state: NumpyState) -> None:

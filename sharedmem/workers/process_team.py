@@ -49,6 +49,11 @@ class ProcessTeam:
     member : callable
         Makes a worker that can be started; :class:`Member`, or with its parameters.
 
+    Attributes
+    ----------
+    pack : callable
+        Pickles items.
+
     Raises
     ------
     OSError

@@ -35,6 +35,7 @@ def main(mask: Sequence[int], descriptors: Sequence[int]) -> NoReturn:
         for descriptor in descriptors:  # Programs that a task starts need none of them.
             os.set_inheritable(descriptor, False)
         end, reader, *_ = descriptors
+        channel_end = socket.socket(fileno=end)  # which lasts until the process ends
         # The coordinator may have died before it could arrange for the end of this process.
         with contextlib.suppress(BlockingIOError):
             os.read(reader, 1)
@@ -43,7 +44,7 @@ def main(mask: Sequence[int], descriptors: Sequence[int]) -> NoReturn:
         cpython.forbid_child_processes()
         open_files.enter_worker()
         task_context.enter_claims()
-        code = _work(socket.socket(fileno=end))
+        code = _work(channel_end)
     except BaseException:
         with contextlib.suppress(Exception):
             traceback.print_exc()

@@ -197,8 +197,8 @@ MISTAKES = {
     "number of workers as the backend": (
         lambda: MapReduce(4),
         TypeError,
-        "backend must be ProcessBackend, ThreadBackend, or DaskBackend, got 4; give the number of "
-        "workers by name: MapReduce(np=4)",
+        "backend must be ProcessBackend, SpawnBackend, ThreadBackend, or DaskBackend, got 4; give "
+        "the number of workers by name: MapReduce(np=4)",
     ),
     "negative number of workers": (
         lambda: MapReduce(np=-1),

@@ -143,10 +143,21 @@ def referred(func: Any) -> Any:
     return reference
 
 
-def _reduce_array(array: Any) -> Any:
-    if type(array) is np.ndarray and is_in_segment(array):  # shared, as it is in forked workers
+def is_shared_view(value: object) -> bool:
+    """Return whether a value is a plain view of a shared array."""
+    return type(value) is np.ndarray and is_in_segment(value)
+
+
+def reduce_view(array: Any) -> Any:
+    """Return what pickles a plain view of a shared array as one; NotImplemented for others."""
+    if is_shared_view(array):  # shared, as it is in forked workers
         return shared_array, (restore(*describe(array)), array.flags.writeable)
-    return _copies.reduce(array)
+    return NotImplemented
+
+
+def _reduce_array(array: Any) -> Any:
+    reduced = reduce_view(array)
+    return _copies.reduce(array) if reduced is NotImplemented else reduced
 
 
 def _loaded(key: int, stream: Any, kept: tuple[int, ...]) -> Any:

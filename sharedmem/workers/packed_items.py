@@ -13,7 +13,7 @@ from sharedmem.arrays.shared_array import Layout, SharedArray, restore
 from sharedmem.arrays.strides import root_of
 from sharedmem.machine.signals import is_from_handler
 from sharedmem.workers.batches import ATOMIC_TYPES, Pickled
-from sharedmem.workers.functions import pack_any
+from sharedmem.workers.functions import is_shared_view, pack_any, reduce_view
 from sharedmem.workers.pickling import UnpackingError
 from sharedmem.workers.task_loop import items_of
 
@@ -47,7 +47,7 @@ class PackedItems:
 
     def _add(self, start: int, items: Any) -> None:
         try:
-            parcel = pack_any(items, _reduce_file if isinstance(items, np.ndarray) else None)
+            parcel = pack_any(items, _reduce_array if _has_places(items) else None)
         except BaseException as error:
             at, item = _culprit(items)
             error.add_note(
@@ -77,9 +77,15 @@ class PackedItems:
         return self._opened[at]
 
 
-def _reduce_file(array: NDArray[Any]) -> Any:
+def _has_places(items: Any) -> bool:
+    """Return whether items lie in files or in shared memory, where tasks may write to them."""
+    is_list = type(items) in (list, tuple)
+    return isinstance(items, np.ndarray) or (is_list and any(map(is_shared_view, items)))
+
+
+def _reduce_array(array: NDArray[Any]) -> Any:
     file = ArrayFile.of(array)
-    return NotImplemented if file is None else (ArrayFile.map, (file,))
+    return reduce_view(array) if file is None else (ArrayFile.map, (file,))
 
 
 def _culprit(items: Sequence[Any]) -> tuple[int, Any]:
@@ -99,6 +105,8 @@ def packed(sequence: Any, n_workers: int) -> Any:
             return sequence
         n_blocks = _BLOCKS_PER_WORKER * n_workers
         return PackedItems(sequence, max(_LEAST_ITEMS, -(-len(sequence) // n_blocks)))
+    if is_shared_view(sequence):
+        return sequence.view(SharedArray)
     if kind is range or _is_data(sequence):
         return sequence
     try:

@@ -425,3 +425,17 @@ def test_a_program_may_exit_with_workers(tmp_path):
             check=False,
         )
         assert (found.returncode, found.stderr) == (-9 if "kill" in how else 0, b"")
+
+
+def test_tasks_write_to_items_that_are_plain_views_of_shared_arrays() -> None:
+    shared = sharedmem.zeros((6, 2))
+    plain = np.asarray(shared)
+
+    def write(row: Any) -> None:
+        row += 1
+
+    with MapReduce(np=2, persistent=True) as pool:
+        pool.map(write, [plain[0], plain[1]])
+        assert shared.tolist() == [[1, 1]] * 2 + [[0, 0]] * 4
+        pool.map(write, plain)
+        assert shared.tolist() == [[2, 2]] * 2 + [[1, 1]] * 4

@@ -142,10 +142,11 @@ def _reduce_several(
         holds_gil = not all(isinstance(one, LineReduction) for one in reductions)
         stream, _, arrays, _ = runner.stored(arrays, holds_gil=holds_gil)
     requests = [Request(one, arrays, axis, keepdims) for one in reductions]
-    if is_stored:
-        return reduce_stores(stream, requests)
-    run = _run(runner, reductions, arrays, axis)
-    return reduce_together(run, requests, runner.n_workers)
+    with runner.one_call():
+        if is_stored:
+            return reduce_stores(stream, requests)
+        run = _run(runner, reductions, arrays, axis)
+        return reduce_together(run, requests, runner.n_workers)
 
 
 def _run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -30,6 +31,10 @@ Words = tuple[int, int]
 
 class Watch(Protocol):
     """Runs tasks in threads of the caller, and shows or records what they do."""
+
+    def call(self) -> AbstractContextManager[None]:
+        """Return the block in which all that is run is one call."""
+        ...
 
     def expect(self, n_tasks: int) -> None:
         """Count tasks that will come, in one run or several."""
@@ -160,6 +165,10 @@ class ArrayRunner:
                 watch.share(code, block, n_threads, counter, moved)
 
         return share
+
+    def one_call(self) -> AbstractContextManager[None]:
+        """Return the block of a call whose tasks run in several phases."""
+        return nullcontext() if self.watch is None else self.watch.call()
 
     def n_threads(self, nbytes: int | None) -> int:
         """Return in how many threads of the caller tasks run that read so many bytes together."""

@@ -15,27 +15,26 @@ from sharedmem.machine.tuning import tuning
 from sharedmem.pool.entered import innermost
 from sharedmem.pool.mapreduce import current_pool
 from sharedmem.pool.signatures import as_function
-from sharedmem.pool.watches import in_one_call
 
 
 @as_function(of=kernels.map_chunks)
 def map_chunks(*args: Any, **options: Any) -> Any:  # noqa: D103 - see `as_function`
-    return in_one_call(current_pool(), kernels.map_chunks, *args, **options)
+    return kernels.map_chunks(current_pool().runner, *args, **options)
 
 
 @as_function(of=stencils.map_overlap)
 def map_overlap(*args: Any, **options: Any) -> Any:  # noqa: D103
-    return in_one_call(current_pool(), stencils.map_overlap, *args, **options)
+    return stencils.map_overlap(current_pool().runner, *args, **options)
 
 
 @as_function(of=ufuncs.apply_ufunc)
 def apply_ufunc(*args: Any, **options: Any) -> Any:  # noqa: D103
-    return in_one_call(current_pool(), ufuncs.apply_ufunc, *args, **options)
+    return ufuncs.apply_ufunc(current_pool().runner, *args, **options)
 
 
 @as_function(of=reduce_array)
 def reduce(*args: Any, **options: Any) -> Any:  # noqa: D103
-    return in_one_call(current_pool(), reduce_array, *args, **options)
+    return reduce_array(current_pool().runner, *args, **options)
 
 
 def threads_of_caller(a: NDArray[Any]) -> int:

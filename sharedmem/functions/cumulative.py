@@ -28,7 +28,6 @@ _NUMPYS: dict[Any, Any] = {
 }
 
 
-@one_call
 def accumulate(
     ufunc: Any, a: ArrayLike, axis: int = 0, dtype: DTypeLike | None = None, out: Out = None
 ) -> Any:
@@ -92,7 +91,6 @@ def accumulate(
     return _accumulate(ufunc, as_array(a), axis, dtype, out)
 
 
-@one_call
 def cumsum(
     a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None, out: Out = None
 ) -> Any:
@@ -138,7 +136,6 @@ def cumsum(
     return _cumulate(np.add, as_array(a), axis, dtype, out)
 
 
-@one_call
 def cumprod(
     a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None, out: Out = None
 ) -> Any:
@@ -183,7 +180,6 @@ def cumprod(
     return _cumulate(np.multiply, as_array(a), axis, dtype, out)
 
 
-@one_call
 def nancumsum(
     a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None, out: Out = None
 ) -> Any:
@@ -227,7 +223,6 @@ def nancumsum(
     return _nancumulate(np.add, in_memory(a), axis, dtype, out)
 
 
-@one_call
 def nancumprod(
     a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None, out: Out = None
 ) -> Any:
@@ -284,6 +279,7 @@ def _cumulate(
     return _accumulate(ufunc, *_with_axis(a, axis), dtype, out, given)
 
 
+@one_call
 def _accumulate(
     ufunc: Any, a: Array, axis: int, dtype: Any, out: Any, given: Array | None = None
 ) -> Any:
@@ -312,6 +308,7 @@ def _with_axis(a: Array, axis: int | None) -> tuple[Array, int]:
     return (a, axis) if a.ndim else (a.reshape(1), normalize_axis_index(axis, 1))
 
 
+@one_call
 def _nancumulate(ufunc: Any, a: Array, axis: int | None, dtype: Any, out: Any) -> Any:
     """Accumulate a copy without NaN, in place if it has the type of the result."""
     if a.dtype.kind == "O":

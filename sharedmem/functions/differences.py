@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from sharedmem.engine.operands import in_memory
 from sharedmem.machine.tuning import tuning
@@ -17,7 +17,6 @@ from sharedmem.pool.watches import one_call
 _MISSING: Any = inspect.signature(np.diff).parameters["append"].default
 
 
-@one_call
 def diff(
     a: ArrayLike, n: int = 1, axis: int = -1, prepend: Any = _MISSING, append: Any = _MISSING
 ) -> Any:
@@ -65,6 +64,12 @@ def diff(
         for part in (in_memory(part) for part in (prepend, a, append) if part is not _MISSING)
     ]
     a = np.concatenate(parts, axis) if len(parts) > 1 else a
+    return _differences(a, n, axis)
+
+
+@one_call
+def _differences(a: NDArray[Any], n: int, axis: int) -> NDArray[Any]:
+    """Return the differences of the n-th order."""
     before: tuple[slice, ...] = (*[slice(None)] * axis, slice(None, -1))
     after: tuple[slice, ...] = (*[slice(None)] * axis, slice(1, None))
     subtract = np.not_equal if a.dtype.kind == "b" else np.subtract

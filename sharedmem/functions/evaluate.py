@@ -15,7 +15,6 @@ from sharedmem.kernels.quiet import quiet
 from sharedmem.pool.watches import one_call
 
 
-@one_call
 def evaluate(
     expression: str | Mapping[Any, str] | Sequence[str],
     arrays: Mapping[str, Any] | None = None,
@@ -140,19 +139,21 @@ def _evaluate(expression: Any, arrays: Any, named: dict[str, Any], out: Any) -> 
             if len(_plans) >= MAX_PLANS:
                 _plans.clear()
             _plans[key] = bound
+    compute = _in_phases if bound.has_phases else BoundPlan.results
     if isinstance(expression, str):
-        return bound.results(values, out)[0]
+        return compute(bound, values, out)[0]
     if out is not None:
         raise TypeError(
             f"out is for the result of one expression, got {type(expression).__name__} of "
             f"{len(texts)}; evaluate the one with out= alone"
         )
-    results = bound.results(values, None)
+    results = compute(bound, values, None)
     return dict(zip(expression, results, strict=True)) if hasattr(expression, "keys") else results
 
 
 MAX_PLANS = 256
 _plans: dict[Any, BoundPlan] = {}
+_in_phases = one_call(BoundPlan.results)
 
 
 def _texts_of(expression: Any) -> tuple[str, ...]:

@@ -42,6 +42,11 @@ class BoundPlan:
     plan : Plan
     values : mapping
         An array or a number for each name.
+
+    Attributes
+    ----------
+    has_phases : bool
+        Whether arrays are read in several passes.
     """
 
     def __init__(self, plan: Plan, values: Values) -> None:
@@ -49,6 +54,7 @@ class BoundPlan:
         arguments = [*itertools.chain(*plan.levels)]
         reduced = {step.text for argument in arguments for step in argument.reductions}
         self._levels, self._shape = plan.levels, shapes[0]
+        self.has_phases = bool(plan.levels) or len(plan.texts) > 1
         self._first = _bound_all(plan.levels[0], values) if plan.levels else []
         self._results = [
             (

@@ -104,7 +104,6 @@ def take(
     return result
 
 
-@one_call
 def compress(
     condition: ArrayLike, a: ArrayLike, axis: int | None = None, out: Array | None = None
 ) -> Any:
@@ -151,6 +150,12 @@ def compress(
     is_line = data.ndim == 1 and axis in (None, 0, -1)
     if out is not None or len(chosen) > data.size or not (is_line or axis is None):
         return take(data, flatnonzero(chosen), axis, out)
+    return _kept(data, chosen)
+
+
+@one_call
+def _kept(data: Array, chosen: Array) -> Array:
+    """Return the chosen elements of a large array."""
     mask = _mask(chosen)
     line, word = data.reshape(-1)[: len(mask)], mask_selection.WORDS.get(data.itemsize)
     grid, starts = _places(mask)
@@ -168,7 +173,6 @@ def compress(
     return result
 
 
-@one_call
 def nonzero(a: ArrayLike) -> tuple[Array, ...]:
     """Return the indices of the elements that are nonzero; see `numpy.nonzero`.
 
@@ -202,6 +206,12 @@ def nonzero(a: ArrayLike) -> tuple[Array, ...]:
     data = in_memory(a)
     if data.nbytes <= tuning.chunk_bytes or data.ndim == 0 or data.dtype.kind not in "biufcmM":
         return np.nonzero(data)
+    return _located(data)
+
+
+@one_call
+def _located(data: Array) -> tuple[Array, ...]:
+    """Return the indices of the nonzero elements of a large array."""
     mask = _mask(data)
     grid, starts = _places(mask)
     indices = np.empty((data.ndim, starts[-1]), np.intp)

@@ -23,7 +23,6 @@ Array = NDArray[Any]
 PARALLEL = "biufcmMSU"
 
 
-@one_call
 def sort(
     a: ArrayLike,
     axis: int | None = -1,
@@ -111,7 +110,6 @@ def sort(
     return result if out is None else out
 
 
-@one_call
 def argsort(
     a: ArrayLike,
     axis: int | None = -1,
@@ -172,13 +170,12 @@ def argsort(
 
     run, n_workers = threads_for(a)
     if a.ndim == 1:
-        return argsort_line(run, a, n_workers)
+        return one_call(argsort_line)(run, a, n_workers)
     result = np.empty_like(a, np.intp, order="K")
     along_lines(a, result, axis, argsort_short, argsort_long)
     return result
 
 
-@one_call
 def partition(
     a: ArrayLike, kth: Any, axis: int | None = -1, kind: Any = "introselect", order: Any = None
 ) -> Array:
@@ -263,6 +260,7 @@ def _check_out(out: Array, a: Array) -> tuple[Array, Array]:
     return result, a.copy() if np.may_share_memory(a, result) and not is_same else a
 
 
+@one_call
 def along_lines(
     a: Array,
     results: Array,

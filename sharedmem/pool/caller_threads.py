@@ -7,9 +7,10 @@ import ctypes
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from sharedmem.engine.runners import Words
+from sharedmem.engine.runners import Run, Words
 from sharedmem.kernels.machine_code import Code
 from sharedmem.machine import native_threads
 from sharedmem.machine.helper_threads import in_threads
@@ -22,6 +23,7 @@ from sharedmem.pool.watches import (
     expect,
     phase,
     tasks_of,
+    watched,
 )
 
 # Between two looks at what a kernel has done.
@@ -41,6 +43,15 @@ class ThreadsWatch:
 
     def __init__(self, pool: WatchedPool) -> None:
         self._pool = pool
+
+    def call(self) -> contextlib.AbstractContextManager[None]:
+        """See :class:`sharedmem.engine.runners.Watch`."""
+        return watched(self._pool, array_function())
+
+    def map(self, run: Run, func: Callable[[Any], Any], sequence: Sequence[Any]) -> list[Any]:
+        """Run tasks of an array function on the workers of the pool."""
+        with self.call():
+            return run(func, sequence)
 
     def expect(self, n_tasks: int) -> None:
         """See :class:`sharedmem.engine.runners.Watch`."""

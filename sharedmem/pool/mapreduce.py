@@ -28,7 +28,6 @@ from sharedmem.pool.lost_writes import warn_of
 from sharedmem.pool.pool_methods import PoolMethods
 from sharedmem.pool.signatures import as_method
 from sharedmem.pool.tolerance import check_tolerance, placed, yielded
-from sharedmem.pool.watches import in_one_call
 from sharedmem.workers.failures import Failure
 from sharedmem.workers.tracebacks import our_calls_hidden
 
@@ -427,12 +426,13 @@ class MapReduce(PoolMethods):
         shares = not backend.uses_processes
         stays = getattr(backend, "must_stay", False)
         watch = ThreadsWatch(self) if self.is_watched else None
+        # For themselves, if possible: kernels may refer to large private arrays.
+        run = functools.partial(self._map, stays=stays)
         return backend.array_runner(
             ArrayRunner(
                 n_workers,
                 watch,
-                # For themselves, if possible: kernels may refer to large private arrays.
-                functools.partial(self._map, stays=stays),
+                run if watch is None else functools.partial(watch.map, run),
                 functools.partial(self._imap, stays=stays),
                 shares,
                 self._blas_threads,
@@ -442,19 +442,19 @@ class MapReduce(PoolMethods):
 
     @as_method(of=map_chunks)
     def map_chunks(self, *args: Any, **options: Any) -> Any:  # noqa: D102 - see `as_method`
-        return in_one_call(self, map_chunks, *args, **options)
+        return map_chunks(self.runner, *args, **options)
 
     @as_method(of=map_overlap)
     def map_overlap(self, *args: Any, **options: Any) -> Any:  # noqa: D102
-        return in_one_call(self, map_overlap, *args, **options)
+        return map_overlap(self.runner, *args, **options)
 
     @as_method(of=apply_ufunc)
     def apply_ufunc(self, *args: Any, **options: Any) -> Any:  # noqa: D102
-        return in_one_call(self, apply_ufunc, *args, **options)
+        return apply_ufunc(self.runner, *args, **options)
 
     @as_method(of=reduce_array)
     def reduce(self, *args: Any, **options: Any) -> Any:  # noqa: D102
-        return in_one_call(self, reduce_array, *args, **options)
+        return reduce_array(self.runner, *args, **options)
 
 
 def _form_of(ufunc: Any, inputs: Sequence[Any]) -> Any:

@@ -7,7 +7,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
 from sharedmem.pool.entered import innermost, watched_blocks
 from sharedmem.pool.progress_bar import Display
@@ -245,32 +245,27 @@ def _closing(steps: Steps, results: Iterator[R]) -> Iterator[R]:
         steps.close()
 
 
-def in_one_call(pool: Any, function: Callable[..., R], *args: Any, **options: Any) -> R:
-    """Call a function of the engine with the runner of a pool; what it runs is one call."""
-    if not pool.is_watched:
-        return function(pool.runner, *args, **options)
-    with watched(pool, array_function()):
-        return function(pool.runner, *args, **options)
-
-
 def array_function() -> str:
     """Return the name of the function of this package that the user has called."""
     frame, name = inspect.currentframe(), ""
-    while frame and frame.f_globals.get("__name__", "").startswith(_PACKAGE):
-        name = frame.f_code.co_name
+    while frame and (module := frame.f_globals.get("__name__", "")).startswith(_PACKAGE):
+        name = name if module == __name__ else frame.f_code.co_name
         frame = frame.f_back
     return name
 
 
 def one_call(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorate an array function, of which all that it runs on the pool is one call."""
+    """Decorate a part of an array function, of which all that it runs on the pool is one call.
+
+    Small calls do without: the check would take some of their time.
+    """
 
     @functools.wraps(function)
     def call(*args: P.args, **options: P.kwargs) -> R:
         pool = innermost() if watched_blocks else None
         if pool is None or not pool.is_watched:
             return function(*args, **options)
-        with watched(pool, function.__name__):
+        with watched(pool, array_function() or function.__name__):
             return function(*args, **options)
 
     return call

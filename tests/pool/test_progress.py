@@ -233,10 +233,11 @@ def test_a_kernel_stops_soon_if_the_function_fails(monkeypatch):
     block[lines.N_TASKS] = 1 << 40
 
     def run(code, address, n_threads):
+        if threading.current_thread() is threading.main_thread():
+            raise ZeroDivisionError
+        block[lines.NEXT] = 1 << 39
         while block[lines.NEXT] < block[lines.N_TASKS]:
-            if threading.current_thread() is threading.main_thread():
-                raise ZeroDivisionError
-            block[lines.NEXT] = max(block[lines.NEXT], 1 << 39)
+            time.sleep(0.001)
 
     def fail(done, total):
         raise ZeroDivisionError

@@ -140,7 +140,7 @@ def check(trace):
 @pytest.mark.parametrize("n", [0, 2])
 @pytest.mark.parametrize("name", ARRAY_CALLS)
 def test_array_calls_are_traced_with_the_same_bits(backend, n, name, tuned):
-    tuned(thread_bytes=1 << 14, chunk_bytes=1 << 15)
+    tuned(thread_bytes=1 << 14, chunk_bytes=1 << 15, sort_bytes=1 << 14, sort_line_bytes=1 << 14)
     expected = ARRAY_CALLS[name]()
     with MapReduce(backend, np=n, trace=True) as pool:
         np.testing.assert_equal(ARRAY_CALLS[name](), expected)

@@ -14,11 +14,11 @@ from harness.timing import OLD, OURS, POOL, Call, SetUp
 MPIRE, JOBLIB, PYMP, FUTURES = "mpire", "joblib", "pymp", "concurrent.futures"
 DASK, NUMEXPR, SKLEARN = "Dask", "numexpr", "scikit-learn"
 BOTTLENECK, BLOSC2, PRANGE = "bottleneck", "blosc2", "numba prange"
-FLOX, PANDAS, POLARS = "flox", "pandas", "polars"
+FLOX, PANDAS, POLARS, EMCEE = "flox", "pandas", "polars", "emcee"
 PACKAGES = {
     MPIRE: "mpire", JOBLIB: "joblib", PYMP: "pymp", DASK: "dask", NUMEXPR: "numexpr",
     SKLEARN: "sklearn", BOTTLENECK: "bottleneck", BLOSC2: "blosc2",
-    FLOX: "flox", PANDAS: "pandas", POLARS: "polars",
+    FLOX: "flox", PANDAS: "pandas", POLARS: "polars", EMCEE: "emcee",
 }  # fmt: skip
 FORK = multiprocessing.get_context("fork")
 Items = Callable[[int], Sequence[Any]]

@@ -111,6 +111,11 @@ FAMILIES = {
         "Start-up and tasks", "joblib keeps its workers from call to call; others start new ones.",
         ("start-2", "equal-2"),
     ),
+    "persistent": Family(
+        "Workers that stay", "Programs that call a pool many times, with its start and its end. "
+        "The reference is a pool that forks its workers at each call.",
+        ("maps", "emcee", "submit"),
+    ),
     "inputs": Family(
         "Large inputs",
         "multiprocessing and concurrent.futures pickle them, joblib writes them to a file and maps "

@@ -22,7 +22,7 @@ class Question(NamedTuple):
     rows: Mapping[str, str]
 
 
-MOST_ROWS = 40  # of all tables together
+MOST_ROWS = 42  # of all tables together
 QUESTIONS = (
     Question(
         "Is a reduction faster?",
@@ -93,6 +93,16 @@ QUESTIONS = (
             "pool/start-shared": "the fixed cost in a large process",
             "pool/tasks-2": "the cost of a task",
             "pool/equal-2": "tasks that are worth a worker",
+        },
+    ),
+    Question(
+        "What do many small calls cost?",
+        "Whole programs, with the start and the end of their workers, which stay from call to "
+        "call. The reference is a pool that forks its workers at each call.",
+        {
+            "persistent/maps": "the fixed cost of a call",
+            "persistent/emcee": "a sampler, with tasks of 0.3 ms",
+            "persistent/submit": "tasks of an executor",
         },
     ),
     Question(

@@ -52,8 +52,8 @@ test: unit kernels callers pools types doctests lint
 # Tests that compile many kernels, for minutes. They have a process of their own: it grows to more
 # than a gigabyte, which would make every fork in the other tests slow.
 KERNELS := tests/kernels tests/functions tests/expressions tests/engine/test_reduce_stored.py tests/cli
-# Tests that call many compiled kernels from processes that they start.
-CALLERS := tests/project/test_benchmarks.py tests/cluster
+# Tests that call many compiled kernels from processes that they start, or other packages.
+CALLERS := tests/project/test_benchmarks.py tests/cluster tests/programs
 # Tests that fork thousands of times, which is cheap as long as their process has not imported numba:
 # tests/memory, which does so, is the last.
 POOLS := tests/workers tests/pool tests/memory

@@ -21,7 +21,7 @@ PAGES = [
 
 
 def test_each_program_of_the_readme_has_its_output():
-    assert len(PROGRAMS) == README.count("```python") == 5
+    assert len(PROGRAMS) == README.count("```python") == 6
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -54,7 +54,7 @@ def sources(page: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize(
-    ("program", "output"), PROGRAMS, ids=["array", "map", "reduction", "kernel", "one-pass"]
+    ("program", "output"), PROGRAMS, ids=["array", "map", "reduction", "kernel", "one-pass", "pool"]
 )
 def test_programs_print_the_output_in_the_readme(program, output, tmp_path):
     (tmp_path / "program.py").write_text(program)

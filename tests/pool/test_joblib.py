@@ -337,6 +337,11 @@ def test_threads_of_blas_in_workers(n_threads):
     assert found <= {min(most, n_threads or max(joblib.cpu_count() // 2, 1)), n_threads}
 
 
+def test_workers_may_be_fresh_interpreters():
+    with joblib.parallel_config("sharedmem", n_jobs=2, workers=sharedmem.SpawnBackend):
+        assert Parallel()(delayed(lambda i: i * i)(i) for i in range(3)) == [0, 1, 4]
+
+
 def test_initializers():
     values = sharedmem.zeros(2)
 

@@ -31,14 +31,26 @@ def team_for(
 ) -> Iterator[tuple[Team, TeamSync]]:
     """Start a team that does a job, or lease one, and leave nothing of it behind."""
     with contextlib.ExitStack() as stack:
-        if call.teams is not None:
-            team, sync = call.teams.lease(backend, call, job, _whereabouts, item)
-            stack.push(partial(_end, team))
-        else:
-            team, sync = _started(backend, call, job, item, stack)
-        yield team, sync
-        if call.trace is not None:
-            call.trace.finish()
+        yield _join(backend, call, job, item, stack)
+
+
+def _join(
+    backend: type[TeamBackend],
+    call: PoolCall,
+    job: Job,
+    item: ItemText,
+    stack: contextlib.ExitStack,
+) -> tuple[Team, TeamSync]:
+    """Start a team that does a job, or lease one; `stack` ends it, after the end of the trace."""
+    team: Team
+    if call.teams is not None:
+        team, sync = call.teams.lease(backend, call, job, _whereabouts, item)
+        stack.push(partial(_end, team))
+    else:
+        team, sync = _started(backend, call, job, item, stack)
+    if call.trace is not None:
+        stack.callback(call.trace.finish)
+    return team, sync
 
 
 def _starting(call: PoolCall) -> contextlib.AbstractContextManager[None]:
@@ -153,9 +165,8 @@ def run_map(backend: type[TeamBackend], call: PoolCall, sequence: Any, collect: 
 
     with contextlib.ExitStack() as stack:
         with _starting(call):
-            team, sync = stack.enter_context(
-                team_for(backend, call, job, lambda index: item_text(sequence, index))
-            )
+            item = partial(item_text, sequence)
+            team, sync = _join(backend, call, job, item, stack)
             stack.enter_context(call.acting(CoordinatorSync(sync, watch)))
         while messages := _receive(team, deadline, call):
             for rank, message in messages:
@@ -220,9 +231,8 @@ def run_imap(
     with contextlib.ExitStack() as stack:
         stack.push(our_calls_hidden)
         with _starting(call):
-            team, sync = stack.enter_context(
-                team_for(backend, call, job_of(backend, call, None), lambda _: "from imap")
-            )
+            job = job_of(backend, call, None)
+            team, sync = _join(backend, call, job, lambda _: "from imap", stack)
             consumer = CoordinatorSync(sync, team.watch)
             stack.enter_context(call.contexts.consumed(consumer))
         feed = Feed(team, sync, items, call.chunksize)

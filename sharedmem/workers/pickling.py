@@ -64,7 +64,11 @@ class Reducers(dict[type, Callable[[Any], Any]]):
         self._table = table
 
     def __missing__(self, kind: type) -> Callable[[Any], Any]:
-        reducer = self._table.get(kind) or _row_reducer(kind)
+        reducer: Callable[[Any], Any] | None
+        try:  # Not by `get`: that of a ChainMap closes a generator, which may lose an interrupt.
+            reducer = self._table[kind]
+        except KeyError:
+            reducer = _row_reducer(kind)
         if reducer is None:
             raise KeyError(kind)
         return without_traceback if kind is TracebackType else reducer

@@ -178,7 +178,7 @@ def test_a_worker_that_dies(own_pool):
 def test_a_worker_that_dies_between_calls(own_pool):
     pids = own_pool.map(lambda i: os.getpid(), range(2), chunksize=1)
     os.kill(pids[0], signal.SIGKILL)
-    time.sleep(0.05)
+    os.waitid(os.P_PID, pids[0], os.WEXITED | os.WNOWAIT)
     assert own_pool.map(abs, range(3)) == [0, 1, 2]
 
 

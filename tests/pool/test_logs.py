@@ -612,3 +612,27 @@ def test_what_calls_of_an_executor_say_is_heard(kept):
             assert list(executor.map(lambda i: log.info("x") or i, range(6))) == [*range(6)]
     assert len(caught) == 1
     assert {record.processName for record in kept.records} <= {"worker 0", "worker 1"}
+
+
+@pytest.mark.timeout(60)
+def test_fresh_interpreters_are_heard():
+    lines, errors = run("""
+        logging.basicConfig(level="INFO", format="%(processName)s %(message)s", stream=sys.stdout)
+
+        def mark(record):
+            record.msg = "marked " + record.msg
+            return True
+
+        logging.getLogger("app").addFilter(mark)
+
+        def work(i):
+            logging.info("root")
+            logging.getLogger("app").info("%d", i)
+            logging.getLogger("app").debug("unseen")
+            warnings.warn("old", DeprecationWarning)
+
+        with sharedmem.MapReduce(sharedmem.SpawnBackend, np=1) as pool:
+            pool.map(work, range(2))
+    """)
+    assert lines == ["worker 0 root", "worker 0 marked 0", "worker 0 root", "worker 0 marked 1"]
+    assert errors.count("DeprecationWarning: old") == 1

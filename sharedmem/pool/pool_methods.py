@@ -160,7 +160,7 @@ class PoolMethods(PoolState):
         """Call `func` in a worker, and do not wait for its result.
 
         Such calls run on an :class:`Executor` of the pool, whose workers are started by the first
-        one. They are not tasks: the pool's `rng`, `ordered`, and `critical` are for maps.
+        one. They are not tasks: the pool's `rng`, `ordered`, and `critical` raise in them.
 
         Parameters
         ----------

@@ -15,6 +15,7 @@ from sharedmem.workers.failures import describe_failure
 from sharedmem.workers.functions import pack_result
 from sharedmem.workers.pickling import UnpackingError
 from sharedmem.workers.process_port import ProcessPort
+from sharedmem.workers.task_context import enter_claims
 from sharedmem.workers.tickets import Tickets
 
 # What is told about the worker itself, and not about a call.
@@ -44,6 +45,7 @@ def serve(
     rank, port
         The number of the worker, and its side of the team.
     """
+    enter_claims()
     heed(attention)
     port.speak(rank)
     try:

@@ -232,8 +232,9 @@ class Contexts:
         context = self.of_thread.context or self._of_process
         if context is None and _claims.is_running:
             raise RuntimeError(
-                "this pool is not the one that runs the task: a worker made it when it imported "
-                "the module. Create the pool in the main program, or pass it to the function"
+                "this pool is not the one that runs the task. Either a worker made it when it "
+                "imported the module: create it in the main program, or pass it to the function. "
+                "Or the task is a call of an executor, as those of apply_async are: use pool.map"
             )
         if context is None:
             alone = _OutsideSync(_CriticalOfCalls(self._consumed))

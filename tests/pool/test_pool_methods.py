@@ -9,6 +9,7 @@ import pickle
 import threading
 import time
 from concurrent import futures
+from functools import partial
 
 import numpy as np
 import pytest
@@ -55,6 +56,29 @@ def test_sections_and_random_numbers_in_map_async():
     assert total[0] == 45
     with MapReduce(np=0, seed=1) as pool:
         assert pool.map(work, range(10)) == numbers
+
+
+def test_calls_of_an_executor_are_told_that_they_have_no_sections():
+    def enter(name):
+        with getattr(pool, name):
+            pass
+
+    def nested(i):
+        with MapReduce(np=2) as inner:
+
+            def work(j):
+                with inner.critical:
+                    return i + j
+
+            return inner.map(work, range(2))
+
+    with MapReduce(np=2) as pool:
+        for work in (*(partial(enter, name) for name in ("critical", "ordered")), pool.barrier):
+            with pytest.raises(WorkerException, match="a call of an executor"):
+                pool.apply(work)
+            with pytest.raises(RuntimeError, match="a call of an executor"):
+                pool.executor().submit(work).result(LONG)
+        assert pool.apply(nested, (1,)) == [1, 2]
 
 
 def test_errors_are_those_of_map(processes):

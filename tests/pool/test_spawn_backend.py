@@ -226,7 +226,7 @@ def test_a_pool_that_a_worker_has_made_itself(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     import module_with_a_pool
 
-    with pytest.raises(WorkerException, match="a worker made it when it imported the module"):
+    with pytest.raises(WorkerException, match="made it when it imported the module"):
         module_with_a_pool.pool.map(module_with_a_pool.work, range(2))
 
 

@@ -7,7 +7,6 @@ import pickle
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from functools import cached_property
 from multiprocessing.process import current_process
 from typing import Any
 
@@ -184,18 +183,18 @@ class _Batch:
     def __init__(self, calls: Any, copies: SharedCopies | None) -> None:
         self._calls = calls
         self._copies = copies
+        self._parcel: Parcel | None = None
         func = calls.items[0][0]
         name = getattr(func, "__qualname__", type(func).__name__)
         self.__qualname__ = name if len(calls) == 1 else f"a batch of {len(calls)} calls of {name}"
 
-    @cached_property
-    def _parcel(self) -> Parcel:
-        return pack_any(self._calls, None if self._copies is None else self._copies.reduce)
-
     def __reduce__(self) -> Any:
-        note_segments(self._parcel.segments)
-        buffers = [pickle.PickleBuffer(buffer) for buffer in self._parcel.buffers]
-        return _unpickled, (pickle.PickleBuffer(self._parcel.stream), buffers)
+        if self._parcel is None:  # A function is pickled for its fingerprint, too.
+            reduce_array = None if self._copies is None else self._copies.reduce
+            self._parcel = pack_any(self._calls, reduce_array)
+        stream, buffers, segments = self._parcel
+        note_segments(segments)
+        return _unpickled, (pickle.PickleBuffer(stream), [*map(pickle.PickleBuffer, buffers)])
 
 
 def _unpickled(stream: Any, buffers: Sequence[Any]) -> Any:

@@ -97,7 +97,7 @@ class AsyncResult:
         if callback is not None or error_callback is not None:
             future.add_done_callback(tell)
 
-    @functools.cached_property
+    @property
     def _error(self) -> BaseException:
         if self._future.cancelled():
             return futures.CancelledError("the pool was terminated before the call began")

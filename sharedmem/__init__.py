@@ -13,7 +13,8 @@ Arrays in shared memory
 Pools of workers
     `MapReduce` (`Pool`), `MapReduceByThread` (`TPool`); the kinds of workers: `ProcessBackend`,
     `SpawnBackend`, `ThreadBackend`, `DaskBackend`; one call in the background: `background`; an
-    executor of `concurrent.futures`: `Executor`; a timeline of a call: `Trace`.
+    executor of `concurrent.futures`: `Executor`; what a pool does not wait for: `AsyncResult`; a
+    timeline of a call: `Trace`.
 Kernels and expressions
     Cut an array into a sequence of `Chunk`: `chunks`. Call a function on each chunk: `map_chunks`,
     `map_overlap`. Apply a ufunc: `apply_ufunc`. Evaluate an expression: `evaluate`. Reduce with a

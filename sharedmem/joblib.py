@@ -45,7 +45,7 @@ class SharedmemBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[
         Threads of BLAS and OpenMP libraries in each worker. By default each worker has its share of
         the cores, or what ``OMP_NUM_THREADS`` and its like say.
     **backend_kwargs
-        Options of workers, which `joblib.Parallel` takes, too: `workers`, their kind, either
+        Options of workers, which ``joblib.Parallel`` takes, too: `workers`, their kind, either
         ProcessBackend (the default) or SpawnBackend; `initializer` and `initargs`, called in each
         worker when it starts; `idle_worker_timeout`, the seconds after which workers without calls
         end, by default 300.
@@ -58,8 +58,8 @@ class SharedmemBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[
     Notes
     -----
     Calls that run at the same time have workers of their own. Large arrays, as arguments or in
-    objects, are copied to shared memory once per call of `joblib.Parallel`, and each batch of tasks
-    may write to its own copy of them. So they must not change during the call.
+    objects, are copied to shared memory once per call of ``joblib.Parallel``, and each batch of
+    tasks may write to its own copy of them. So they must not change during the call.
 
     Examples
     --------
@@ -74,6 +74,18 @@ class SharedmemBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[
 
     _workers: Executor | None = None
     _copies: SharedCopies | None = None
+
+    def __init__(
+        self,
+        nesting_level: int | None = None,
+        inner_max_num_threads: int | None = None,
+        **backend_kwargs: Any,
+    ) -> None:
+        super().__init__(
+            nesting_level=nesting_level,
+            inner_max_num_threads=inner_max_num_threads,
+            **backend_kwargs,
+        )
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
         """Return the number of workers that `n_jobs` stands for here."""

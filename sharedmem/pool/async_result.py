@@ -178,6 +178,11 @@ class AsyncResult:
     def ready(self) -> bool:
         """Return whether the call has ended.
 
+        Returns
+        -------
+        bool
+            True if :meth:`get` would not wait.
+
         See Also
         --------
         AsyncResult.successful : Return whether it has a result.
@@ -192,7 +197,12 @@ class AsyncResult:
         return self._future.done()
 
     def successful(self) -> bool:
-        """Return whether the call has ended, and has a result.
+        """Return whether the call has a result.
+
+        Returns
+        -------
+        bool
+            False if it has raised an exception, or was cancelled.
 
         Raises
         ------

@@ -312,8 +312,12 @@ class MapReduce(PoolMethods):
             Whether an item is spread over the arguments of `func`.
         chunksize : int, optional
             Number of items that are sent at a time. By default it grows while tasks are short.
-        return_exceptions, retries, task_timeout
-            What a task that fails costs; see `map`. Time limits hold while results are asked for.
+        return_exceptions : bool
+            Whether an error stands at the place of a task that fails; see `map`.
+        retries : int
+            Number of times that such a task is run again.
+        task_timeout : float, optional
+            Seconds that a task may take. The limit holds while results are asked for.
 
         Returns
         -------
@@ -368,8 +372,12 @@ class MapReduce(PoolMethods):
             Whether an item is spread over the arguments of `func`.
         chunksize : int, optional
             Number of items that are sent at a time. By default it grows while tasks are short.
-        return_exceptions, retries, task_timeout
-            What a task that fails costs; see `map`. Time limits hold while results are asked for.
+        return_exceptions : bool
+            Whether an error stands at the place of a task that fails; see `map`.
+        retries : int
+            Number of times that such a task is run again.
+        task_timeout : float, optional
+            Seconds that a task may take. The limit holds while results are asked for.
 
         Returns
         -------

@@ -268,8 +268,12 @@ class PoolMethods(PoolState):
             Called in the workers.
         iterable : iterable
             Tuples of arguments.
-        chunksize, callback, error_callback
-            See :meth:`map_async`.
+        chunksize : int, optional
+            Number of tasks that a worker takes at a time.
+        callback : callable, optional
+            Called with the list of all results, in another thread.
+        error_callback : callable, optional
+            Called with the exception of a map that fails, in another thread.
 
         Returns
         -------
@@ -398,7 +402,12 @@ class PoolMethods(PoolState):
             calls.shutdown(wait=True)
 
     def is_master(self) -> bool:
-        """Return True in the coordinator, and False in a worker.
+        """Return whether the caller is the coordinator, and not a worker.
+
+        Returns
+        -------
+        bool
+            True in the coordinator, False in a worker.
 
         See Also
         --------

@@ -268,7 +268,7 @@ def test_no_descriptor_is_left(call):
     done = python(
         LIMIT + "import os, sharedmem, selectors; sharedmem.MapReduce(np=1).map(abs, [1])\n"
         "set(r.RLIMIT_NOFILE, (64, 64))\n"
-        "files = [os.open('/dev/null', 0) for _ in range(56)]\n" + call
+        "files = [os.open('/dev/null', 0) for _ in range(58)]\n" + call
     )
     assert "OSError: [Errno 24] this process has reached its limit of 64 open descriptors (`u" in (
         done.stderr

@@ -141,6 +141,7 @@ def test_a_call_that_kills_as_it_is_unpickled_is_lost_alone(executor):
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.slow
 def test_killed_workers_lose_at_most_what_they_ran(executor, seed):
     random = np.random.default_rng(seed)
     executor.submit(abs, 0).result()

@@ -53,6 +53,7 @@ def slow_pid():
     st.sampled_from(["all", 1, "2*n_jobs"]),
     st.sampled_from([-1, 2, 3]),
 )
+@pytest.mark.slow
 def test_results_are_those_of_a_loop(items, return_as, batch_size, pre_dispatch, n_jobs):
     parallel = Parallel(
         n_jobs, return_as=return_as, batch_size=batch_size, pre_dispatch=pre_dispatch
@@ -337,6 +338,7 @@ def test_threads_of_blas_in_workers(n_threads):
     assert found <= {min(most, n_threads or max(joblib.cpu_count() // 2, 1)), n_threads}
 
 
+@pytest.mark.slow
 def test_workers_may_be_fresh_interpreters():
     with joblib.parallel_config("sharedmem", n_jobs=2, workers=sharedmem.SpawnBackend):
         assert Parallel()(delayed(lambda i: i * i)(i) for i in range(3)) == [0, 1, 4]
@@ -368,6 +370,7 @@ def data():
     return x, (x[:, 0] + rng.normal(size=60) > 0).astype(int)
 
 
+@pytest.mark.slow
 def test_scikit_learn_gets_the_results_of_a_serial_run(data):
     pytest.importorskip("sklearn")
     from sklearn.ensemble import RandomForestClassifier

@@ -380,6 +380,7 @@ def test_background_writes_to_inherited_handlers():
     assert lines == ["text", "ended"]
 
 
+@pytest.mark.slow
 def test_interrupts_lose_nobody_and_nothing_hangs():
     logger = logging.getLogger("struck")
     logger.propagate = False

@@ -365,6 +365,7 @@ def test_other_workers_do_not_stay(backend):
         MapReduce(backend, np=2, persistent=True)
 
 
+@pytest.mark.slow
 def test_an_interrupt_at_any_moment_leaves_the_pool_usable(pool):
     moments, n_interrupted = range(3, 2000, 13), 0
     for at in moments:
@@ -383,6 +384,7 @@ def test_an_interrupt_at_any_moment_leaves_the_pool_usable(pool):
         assert list(pool.imap(square, range(3))) == [0, 1, 4]
 
 
+@pytest.mark.slow
 def test_a_worker_killed_at_any_moment_ends_one_call_at_most(pool):
     random, reasons = np.random.default_rng(0), []
     for _ in range(30):

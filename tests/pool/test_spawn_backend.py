@@ -267,6 +267,7 @@ def test_a_fork_of_the_coordinator_does_not_end_its_workers(own_pool):
 
 @pytest.mark.timeout(300)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.slow
 def test_an_interrupt_at_any_call(own_pool):
     """Both of the start of interpreters and of later calls, which start some again."""
     n_interrupts, step = 0, 199

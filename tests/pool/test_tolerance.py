@@ -292,6 +292,7 @@ def test_a_worker_that_dies_in_a_section_holds_up_nobody(where):
             assert log[: int(count)].tolist() == [i for i in range(20) if i % 7 != 3]
 
 
+@pytest.mark.slow
 def test_tasks_that_run_again_keep_their_turn(workers):
     pool = workers
     log = sharedmem.zeros(100, "i8")
@@ -579,6 +580,7 @@ def run_outcome(pool, outcome, i):
     retries=st.integers(0, 2),
     which=st.integers(0, 1),
 )
+@pytest.mark.slow
 def test_results_equal_those_of_a_model(tasks, n_workers, chunksize, retries, which):
     """Each task has an outcome for its first attempts, and then returns."""
     pool = MapReduce(np=n_workers)
@@ -668,6 +670,7 @@ def test_kills_at_any_moment_cost_tasks_and_nothing_else(seed, persistent):
 @pytest.mark.timeout(300)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("persistent", [False, True])
+@pytest.mark.slow
 def test_an_interrupt_at_any_call_leaves_nothing(persistent):
     pool = MapReduce(np=2, persistent=persistent)
 

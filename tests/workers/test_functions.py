@@ -94,6 +94,7 @@ ARRAYS = st.lists(st.integers(-3, 3), min_size=1, max_size=4).map(np.array)
 
 @given(st.data())
 @settings(max_examples=60)
+@pytest.mark.slow
 def test_a_worker_sees_each_change_of_a_value(peer: Peer, data: st.DataObject) -> None:
     cell: Any = 0
     inside: dict[str, Any] = {"a": [0], "array": np.zeros(3)}

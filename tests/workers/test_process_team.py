@@ -108,6 +108,7 @@ def test_one_worker_is_killed():
         assert receive_kinds(team, 1) == [(0, Kind.RESULTS, [5])]
 
 
+@pytest.mark.slow
 def test_replacements_leave_no_descriptor():
     with tolerant_team() as team:
         before = descriptors()
@@ -133,6 +134,7 @@ def test_a_refused_replacement_raises_and_leaves_nothing(monkeypatch):
         assert receive_kinds(team, 1) == [(1, Kind.RESULTS, [6])]
 
 
+@pytest.mark.slow
 def test_an_interrupt_at_any_call_of_a_replacement_loses_nothing():
     with tolerant_team() as team:
         for at in itertools.count(0, 11):

@@ -102,7 +102,6 @@ QUESTIONS = (
         {
             "persistent/maps": "the fixed cost of a call",
             "persistent/emcee": "a sampler, with tasks of 0.3 ms",
-            "persistent/submit": "tasks of an executor",
         },
     ),
     Question(

@@ -13,7 +13,7 @@ from sharedmem.cli.options import parser
 PAGES = (Path(__file__).parents[2] / "docs/api").glob("*.rst")
 CHAPTERS = {path.stem: path.read_text() for path in PAGES}
 LIST = re.compile(r"^\.\. autosummary::\n(?:   :.*\n)*\n((?:   .*\n)+)", re.MULTILINE)
-CLASSES = ("Chunk", "DaskBackend", "Executor", "MapReduce", "Trace", "background")
+CLASSES = ("AsyncResult", "Chunk", "DaskBackend", "Executor", "MapReduce", "Trace", "background")
 # Modules whose names are not names of the package.
 MODULES = ("joblib", "random")
 # Modules of classes that users get, and do not make.

@@ -472,6 +472,7 @@ with joblib.parallel_config(backend="sharedmem", n_jobs=2):
 
 
 @pytest.mark.parametrize("end", ["pass", "sys.exit(3)", "os._exit(4)", "os.kill(os.getpid(), 9)"])
+@pytest.mark.slow
 def test_no_worker_outlives_its_program(end):
     program = [sys.executable, "-W", "ignore", "-c", EXITS.replace("END", end)]
     started = time.monotonic()

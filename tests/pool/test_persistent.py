@@ -403,6 +403,7 @@ def test_a_worker_killed_at_any_moment_ends_one_call_at_most(pool):
     assert pool.map(square, range(3)) == [0, 1, 4]
 
 
+@pytest.mark.slow
 def test_a_program_may_exit_with_workers(tmp_path):
     program = tmp_path / "program.py"
     program.write_text(

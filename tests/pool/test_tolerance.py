@@ -108,6 +108,7 @@ def test_an_exception_that_is_returned_is_a_result(pool):
     "end", [die, lambda: os._exit(3), lambda: os.kill(os.getpid(), signal.SIGTERM)]
 )
 @pytest.mark.parametrize("chunksize", [None, 1, 4])
+@pytest.mark.slow
 def test_a_death_costs_one_task(workers, end, chunksize):
     def work(i):
         if i in (0, 5, 6, 11):
@@ -119,6 +120,7 @@ def test_a_death_costs_one_task(workers, end, chunksize):
         assert reasons(call(work, 12, chunksize=chunksize)) == expected
 
 
+@pytest.mark.slow
 def test_each_task_may_die(workers):
     for call in calls(workers, return_exceptions=True):
         results = call(die, 7)
@@ -204,6 +206,7 @@ def hold_the_gil():
 @pytest.mark.parametrize(
     "block", [lambda: time.sleep(60), hold_the_gil, lambda: os.kill(os.getpid(), signal.SIGSTOP)]
 )
+@pytest.mark.slow
 def test_a_task_that_takes_too_long_is_ended(block):
     pool = MapReduce(np=2)
 
@@ -644,6 +647,7 @@ def kill_some(chance):
 
 @pytest.mark.parametrize("persistent", [False, True])
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.slow
 def test_kills_at_any_moment_cost_tasks_and_nothing_else(seed, persistent):
     chance = random.Random(seed)
     with MapReduce(np=3, persistent=persistent) as pool:

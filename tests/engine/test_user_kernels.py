@@ -2,6 +2,7 @@
 
 import operator
 import os
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 import sharedmem
+from sharedmem.workers.functions import pack_any
 
 SECONDS = 120
 
@@ -23,6 +25,17 @@ def scale():
             x[i] *= factor
 
     return scale
+
+
+@numba.njit
+def add_one(x):
+    return x + 1
+
+
+def test_a_kernel_of_a_module_is_sent_by_its_name():
+    parcel = pack_any([add_one])
+    assert parcel.nbytes < 200
+    assert pickle.loads(parcel.stream)[0] is add_one
 
 
 @pytest.mark.parametrize("n", [3, 2_000_000])

@@ -104,11 +104,8 @@ def test_an_exception_that_is_returned_is_a_result(pool):
     assert result is WorkerException
 
 
-@pytest.mark.parametrize(
-    "end", [die, lambda: os._exit(3), lambda: os.kill(os.getpid(), signal.SIGTERM)]
-)
-@pytest.mark.parametrize("chunksize", [None, 1, 4])
-@pytest.mark.slow
+@pytest.mark.parametrize("end", [die, lambda: os._exit(3)])
+@pytest.mark.parametrize("chunksize", [None, 4])
 def test_a_death_costs_one_task(workers, end, chunksize):
     def work(i):
         if i in (0, 5, 6, 11):
@@ -573,7 +570,8 @@ def run_outcome(pool, outcome, i):
         return i
 
 
-@settings(max_examples=25)
+@pytest.mark.timeout(180)
+@settings(max_examples=15)
 @given(
     tasks=st.lists(
         st.tuples(st.sampled_from(OUTCOMES), st.integers(0, 2)), min_size=1, max_size=12
@@ -609,7 +607,7 @@ def test_results_equal_those_of_a_model(tasks, n_workers, chunksize, retries, wh
             return i
         return {"raise": ValueError, "sleep": TimeoutError}.get(outcome, DeadWorkerError)
 
-    options = {"return_exceptions": True, "retries": retries, "task_timeout": 0.2}
+    options = {"return_exceptions": True, "retries": retries, "task_timeout": 1}
     call = calls(pool, **options)[which]
     assert reasons(call(work, len(tasks), chunksize=chunksize)) == [
         model(i) for i in range(len(tasks))

@@ -9,7 +9,6 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -162,12 +161,7 @@ def make(value: Any) -> Callable[[], Any]:
     return lambda: value
 
 
-@numba.njit(cache=False)
-def kernel(x: float) -> float:
-    return x + 1
-
-
-@pytest.mark.parametrize("named", [make, Model, len, np.sum, np.add, kernel, Model.read])
+@pytest.mark.parametrize("named", [make, Model, len, np.sum, np.add, Model.read])
 def test_what_can_be_imported_is_its_name(named: Any, peer: Peer) -> None:
     assert len(pack_any(named).stream) < 200
     assert peer(lambda: named) is named

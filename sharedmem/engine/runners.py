@@ -13,7 +13,6 @@ import numpy as np
 from sharedmem.engine.operands import as_tuple, check_outs
 from sharedmem.engine.regions import reads_dask
 from sharedmem.engine.user_kernels import releases_gil, warn_of_gil
-from sharedmem.kernels.loops import lines
 from sharedmem.kernels.machine_code import Code, Share
 from sharedmem.machine import blas, native_threads
 from sharedmem.machine.freeing import exhaust
@@ -65,6 +64,13 @@ class Form(Protocol):
     def together(self, share: Share, inputs: Sequence[Any], out: Any) -> bool:
         """Compute all of `out` by a kernel, if there is one for this; return whether it did."""
         ...
+
+
+def _words_of_lines() -> Words:
+    # Not at the top: LLVM takes longer to load than all else that a map needs.
+    from sharedmem.kernels.loops import lines
+
+    return lines.NEXT, lines.N_TASKS
 
 
 @dataclass(slots=True)
@@ -140,7 +146,7 @@ class ArrayRunner:
     def share(
         self,
         nbytes: int,
-        counter: Words = (lines.NEXT, lines.N_TASKS),
+        counter: Words | None = None,
         *,
         moved: int | None = None,
     ) -> Share:
@@ -150,8 +156,9 @@ class ArrayRunner:
         ----------
         nbytes : int
             Bytes that the kernel reads and writes.
-        counter : tuple of int
-            The words of its block that have the number of tasks that are claimed, and of all.
+        counter : tuple of int, optional
+            The words of its block that have the number of tasks that are claimed, and of all; by
+            default those of kernels of lines.
         moved : int, optional
             Bytes that a call of the kernel reads and writes, if these are others.
         """
@@ -162,7 +169,7 @@ class ArrayRunner:
             if watch is None:
                 native_threads.run(code, block, n_threads)
             else:
-                watch.share(code, block, n_threads, counter, moved)
+                watch.share(code, block, n_threads, counter or _words_of_lines(), moved)
 
         return share
 

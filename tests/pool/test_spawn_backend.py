@@ -21,6 +21,8 @@ from interrupts import Strike
 from leftovers import children
 from sharedmem import DeadWorkerError, MapReduce, ProcessBackend, SpawnBackend, WorkerException
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def pool():
@@ -140,7 +142,6 @@ class MyError(Exception):
         super().__init__(place, text)
 
 
-@pytest.mark.slow
 def test_failures_name_task_and_worker(own_pool):
     class LocalError(Exception):
         pass
@@ -162,7 +163,6 @@ def test_failures_name_task_and_worker(own_pool):
     assert own_pool.map(abs, range(3)) == [0, 1, 2]
 
 
-@pytest.mark.slow
 def test_a_worker_that_dies(own_pool):
     def work(i):
         if i == 5:
@@ -177,7 +177,6 @@ def test_a_worker_that_dies(own_pool):
     assert own_pool.map(abs, range(3)) == [0, 1, 2]
 
 
-@pytest.mark.slow
 def test_a_worker_that_dies_between_calls(own_pool):
     pids = own_pool.map(lambda i: os.getpid(), range(2), chunksize=1)
     os.kill(pids[0], signal.SIGKILL)
@@ -185,7 +184,6 @@ def test_a_worker_that_dies_between_calls(own_pool):
     assert own_pool.map(abs, range(3)) == [0, 1, 2]
 
 
-@pytest.mark.slow
 def test_a_timeout():
     pool = MapReduce(SpawnBackend, np=2, timeout=3)
     assert pool.map(abs, range(2)) == [0, 1]
@@ -234,7 +232,6 @@ def test_a_pool_that_a_worker_has_made_itself(tmp_path, monkeypatch):
         module_with_a_pool.pool.map(module_with_a_pool.work, range(2))
 
 
-@pytest.mark.slow
 def test_background():
     call = sharedmem.background(lambda x: (os.getpid(), x), 17, backend=SpawnBackend)
     pid, x = call.wait(30)
@@ -258,7 +255,6 @@ def test_an_executor():
         assert executor.submit(abs, -1).result() == 1
 
 
-@pytest.mark.slow
 def test_a_fork_of_the_coordinator_does_not_end_its_workers(own_pool):
     pids = set(own_pool.map(lambda i: os.getpid(), range(2), chunksize=1))
 
@@ -273,7 +269,6 @@ def test_a_fork_of_the_coordinator_does_not_end_its_workers(own_pool):
 
 @pytest.mark.timeout(300)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.slow
 def test_an_interrupt_at_any_call(own_pool):
     """Both of the start of interpreters and of later calls, which start some again."""
     n_interrupts, step = 0, 199
@@ -347,13 +342,11 @@ def run(program, *, how, tmp_path, environment=()):
 
 
 @pytest.mark.parametrize("how", ["script", "module", "command", "stdin", "isolated"])
-@pytest.mark.slow
 def test_programs_need_no_main_guard(how, tmp_path):
     done = run(PROGRAM + "main()\n", how=how, tmp_path=tmp_path)
     assert (done.stdout, done.stderr) == ("[0, 3, 6, 9, 12]\n", "")
 
 
-@pytest.mark.slow
 def test_calls_in_threads(tmp_path):
     done = run(PROGRAM + AS_THREAD, how="script", tmp_path=tmp_path)
     assert (done.stdout, done.stderr) == ("[0, 3, 6, 9, 12]\n" * 2, "")
@@ -378,13 +371,11 @@ main()
 """
 
 
-@pytest.mark.slow
 def test_a_coordinator_that_has_started_threads_of_openmp(tmp_path):
     done = run(PROGRAM + OPENMP, how="script", tmp_path=tmp_path)
     assert (done.stdout, done.stderr) == ("[0, 3, 6, 9, 12]\n", "")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("library", "program"),
     [
@@ -409,7 +400,6 @@ def test_libraries_that_break_in_forks(library, program, tmp_path):
     assert (done.stdout, done.stderr) == ("[0, 3, 6, 9, 12]\n", "")
 
 
-@pytest.mark.slow
 def test_the_environment_of_mpi(tmp_path):
     """A worker that imports mpi4py must not pass for the rank that started it."""
     (tmp_path / "mpi4py.py").write_text(
@@ -429,7 +419,6 @@ def test_the_environment_of_mpi(tmp_path):
 
 
 @pytest.mark.parametrize("end", ["", "os._exit(0)", "os.kill(os.getpid(), 9)", "1 / 0"])
-@pytest.mark.slow
 def test_a_program_that_ends_while_workers_stay(end, tmp_path):
     program = """
     pool = MapReduce(SpawnBackend, np=2)

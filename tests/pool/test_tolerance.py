@@ -28,6 +28,8 @@ from sharedmem import (
     WorkerException,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -117,7 +119,6 @@ def test_a_death_costs_one_task(workers, end, chunksize):
         assert reasons(call(work, 12, chunksize=chunksize)) == expected
 
 
-@pytest.mark.slow
 def test_each_task_may_die(workers):
     for call in calls(workers, return_exceptions=True):
         results = call(die, 7)
@@ -203,7 +204,6 @@ def hold_the_gil():
 @pytest.mark.parametrize(
     "block", [lambda: time.sleep(60), hold_the_gil, lambda: os.kill(os.getpid(), signal.SIGSTOP)]
 )
-@pytest.mark.slow
 def test_a_task_that_takes_too_long_is_ended(block):
     pool = MapReduce(np=2)
 
@@ -292,7 +292,6 @@ def test_a_worker_that_dies_in_a_section_holds_up_nobody(where):
             assert log[: int(count)].tolist() == [i for i in range(20) if i % 7 != 3]
 
 
-@pytest.mark.slow
 def test_tasks_that_run_again_keep_their_turn(workers):
     pool = workers
     log = sharedmem.zeros(100, "i8")
@@ -581,7 +580,6 @@ def run_outcome(pool, outcome, i):
     retries=st.integers(0, 2),
     which=st.integers(0, 1),
 )
-@pytest.mark.slow
 def test_results_equal_those_of_a_model(tasks, n_workers, chunksize, retries, which):
     """Each task has an outcome for its first attempts, and then returns."""
     pool = MapReduce(np=n_workers)
@@ -645,7 +643,6 @@ def kill_some(chance):
 
 @pytest.mark.parametrize("persistent", [False, True])
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.slow
 def test_kills_at_any_moment_cost_tasks_and_nothing_else(seed, persistent):
     chance = random.Random(seed)
     with MapReduce(np=3, persistent=persistent) as pool:
@@ -672,7 +669,6 @@ def test_kills_at_any_moment_cost_tasks_and_nothing_else(seed, persistent):
 @pytest.mark.timeout(300)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("persistent", [False, True])
-@pytest.mark.slow
 def test_an_interrupt_at_any_call_leaves_nothing(persistent):
     pool = MapReduce(np=2, persistent=persistent)
 

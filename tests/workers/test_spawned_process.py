@@ -20,6 +20,8 @@ from sharedmem import WorkerException
 from sharedmem.machine.signals import signals_held
 from sharedmem.workers.spawn_team import spawn_team
 
+pytestmark = pytest.mark.slow
+
 # On one core two interpreters, which import NumPy, take a second to start.
 PATIENCE = 20
 
@@ -79,7 +81,6 @@ def test_workers_have_the_settings_of_this_interpreter(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("n_threads", [None, 1])
-@pytest.mark.slow
 def test_libraries_in_workers_have_so_many_threads(monkeypatch, n_threads):
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
 
@@ -209,7 +210,6 @@ def _wait_for_messages(rank, port):
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.03, 0.1, 0.3, 1.0])
-@pytest.mark.slow
 def test_workers_are_killed_when_their_coordinator_dies(seconds):
     with subprocess.Popen(
         [
@@ -245,7 +245,6 @@ def _is_running(pid):
     return False
 
 
-@pytest.mark.slow
 def test_ctrl_c_while_interpreters_start():
     """It reaches the whole process group, also workers that have no handler yet."""
     program = """

@@ -116,8 +116,13 @@ def _warning(method: Any, names: set[bytes], name_of: Any) -> Any:
     return warn_and_call
 
 
-def limit_loops(n_threads: int) -> None:
-    """Limit the threads of OpenMP and of numba's loops, which `enter_worker` may have started."""
+def limit_threads(n_threads: int) -> None:
+    """Limit the threads of BLAS, OpenMP, and numba's loops in a worker.
+
+    Those of loops may be there already, started by `enter_worker`.
+    """
+    if blas.can_limit_after_fork():
+        blas.limit(n_threads)
     for library in blas.libraries():
         if library.user_api == "openmp":
             library.set_num_threads(n_threads)

@@ -281,9 +281,7 @@ class ProcessBackend(TeamBackend):
     @classmethod
     def limit_threads(cls, n_threads: int) -> None:
         """Limit the threads of libraries in a worker."""
-        if blas.can_limit_after_fork():
-            blas.limit(n_threads)
-        foreign_libraries.limit_loops(n_threads)
+        foreign_libraries.limit_threads(n_threads)
 
     @classmethod
     def finish(cls) -> None:

@@ -138,8 +138,6 @@ class MapReduce(PoolMethods):
         """Make this the pool that array functions use in this thread."""
         self.backend.enter()
         self._enter()
-        if self._teams is not None:
-            self._teams.enter()
         entered.enter(self)
         return self
 
@@ -147,8 +145,6 @@ class MapReduce(PoolMethods):
         """Restore the pool that was in use before; wait for calls that were not waited for."""
         entered.leave(self)
         self._leave(kind)
-        if self._teams is not None:
-            self._teams.leave()
         self.backend.leave()
 
     def map(

@@ -390,16 +390,20 @@ class PoolMethods(PoolState):
         self._blocks.append(None)
 
     def _leave(self, kind: type[BaseException] | None) -> None:
-        """Wait for all calls when the outermost block is left; end them after an interrupt."""
+        """Wait for all calls when the outermost block is left; end them after an interrupt.
+
+        Workers that stay end, too.
+        """
         del self._blocks[-1:]
-        calls = self._calls_in_background
-        if self._blocks or calls is None:
+        if self._blocks:
             return
-        self._calls_in_background = None
-        if kind is not None and issubclass(kind, KeyboardInterrupt):
-            calls.kill()
-        else:
-            calls.shutdown(wait=True)
+        calls, self._calls_in_background = self._calls_in_background, None
+        if calls is not None:
+            if kind is not None and issubclass(kind, KeyboardInterrupt):
+                calls.kill()
+            else:
+                calls.shutdown(wait=True)
+        self._dismiss()
 
     def is_master(self) -> bool:
         """Return whether the caller is the coordinator, and not a worker.

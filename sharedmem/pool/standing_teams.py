@@ -182,22 +182,11 @@ class Teams:
         self.size = 1
         self._state: NumpyState | None = None
         self._idle: list[StandingTeam] = []
-        self._blocks: list[None] = []
         self._at_end = weakref.finalize(self, _dismiss_all, self._idle)
 
     def __reduce__(self) -> Any:
         """Return none for a copy of the pool, whose workers are not started yet."""
         return Teams, ()
-
-    def enter(self) -> None:
-        """Keep the teams until the pool has been left as often."""
-        self._blocks.append(None)
-
-    def leave(self) -> None:
-        """End the teams, when the pool is left for the last time."""
-        del self._blocks[-1:]
-        if not self._blocks:
-            self.dismiss()
 
     def dismiss(self) -> None:
         """End the teams that no call uses; the next call starts another."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sharedmem.machine import blas, foreign_libraries
+from sharedmem.machine import foreign_libraries
 from sharedmem.memory import open_files
 from sharedmem.workers.attention import heed
 from sharedmem.workers.failures import describe_failure
@@ -63,9 +63,7 @@ def serve(
 
 def _set_up(initialize: Callable[[], object] | None, blas_threads: int | None) -> None:
     if blas_threads is not None:
-        if blas.can_limit_after_fork():
-            blas.limit(blas_threads)
-        foreign_libraries.limit_loops(blas_threads)
+        foreign_libraries.limit_threads(blas_threads)
     if foreign_libraries.has_global_generators():
         foreign_libraries.seed_generators(np.random.SeedSequence().generate_state(8))
     if initialize is not None:

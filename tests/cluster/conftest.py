@@ -15,8 +15,11 @@ from sharedmem import DaskBackend, MapReduce
 
 GRACE_SECONDS = 5.0
 
-# A lock is released soon after its holder has died, and a task kills few workers.
+# A lock is released soon after its holder has died, and a task kills few workers. A worker that is
+# away, since it was just killed, when this time has passed since it was killed before, would be
+# given up.
 CONFIG = {
+    "distributed.deploy.lost-worker-timeout": "1h",
     "distributed.scheduler.allowed-failures": 1,
     "distributed.scheduler.locks.lease-timeout": "2s",
     "distributed.scheduler.locks.lease-validation-interval": "200ms",

@@ -1,5 +1,6 @@
 """Interrupts at each possible moment in turn."""
 
+import gc
 import os
 import signal
 import sys
@@ -19,7 +20,7 @@ class Strike:
     def __call__(self, frame, event, argument):
         if event in ("call", "c_return") and os.getpid() == self.pid:
             self.n_left -= 1
-            if self.n_left < 0 and not _in_finalizer(frame):  # Python drops what is raised there.
+            if self.n_left < 0 and not _is_dropped(frame):
                 sys.setprofile(None)
                 signal.raise_signal(self.number)
 
@@ -30,7 +31,11 @@ class Strike:
         sys.setprofile(None)
 
 
-def _in_finalizer(frame):
-    while frame is not None and frame.f_code.co_name != "__del__":
+def _is_dropped(frame):
+    """Return whether Python drops what is raised here: in finalizers, and callbacks of `gc`."""
+    callbacks = {getattr(callback, "__code__", None) for callback in gc.callbacks}
+    while frame is not None:
+        if frame.f_code.co_name == "__del__" or frame.f_code in callbacks:
+            return True
         frame = frame.f_back
-    return frame is not None
+    return False

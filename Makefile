@@ -53,7 +53,7 @@ test: unit kernels callers pools types doctests lint
 # than a gigabyte, which would make every fork in the other tests slow.
 KERNELS := tests/kernels tests/functions tests/expressions tests/engine/test_reduce_stored.py tests/cli
 # Tests that call many compiled kernels from processes that they start, or other packages.
-CALLERS := tests/project/test_benchmarks.py tests/cluster tests/programs
+CALLERS := tests/project/test_benchmarks.py tests/cluster tests/objects tests/programs
 # Tests that fork thousands of times, which is cheap as long as their process has not imported numba:
 # tests/memory, which does so, is the last.
 POOLS := tests/workers tests/pool tests/memory

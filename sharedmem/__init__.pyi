@@ -150,6 +150,9 @@ from .machine.limits import (
     cpu_count as cpu_count,
     total_memory as total_memory,
 )
+from .objects.sharing import (
+    share as share,
+)
 from .pool.async_result import (
     AsyncResult as AsyncResult,
 )

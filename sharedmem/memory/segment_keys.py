@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sharedmem.machine.proc import lines, stat_fields
 from sharedmem.memory.memory_files import identify
@@ -30,8 +30,18 @@ class SegmentKey(NamedTuple):
 
 def key_of(segment: Segment) -> SegmentKey:
     """Return the key for :func:`open_segment`, valid while this process has the segment."""
-    process = _pid_namespace(), os.getpid(), _start_time(os.getpid())
-    return SegmentKey(boot(), *process, segment.fd, segment.identity, segment.nbytes)
+    return _key(*_this_process(os.getpid()), segment.fd, segment.identity, segment.nbytes)
+
+
+# The same key for all arrays of a segment: a pickle contains it once.
+@functools.lru_cache(64)
+def _key(*entries: Any) -> SegmentKey:
+    return SegmentKey(boot(), *entries)
+
+
+@functools.lru_cache(1)
+def _this_process(pid: int) -> tuple[str, int, int | None]:
+    return _pid_namespace(), pid, _start_time(pid)
 
 
 def open_segment(key: SegmentKey) -> Segment:

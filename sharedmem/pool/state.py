@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy
 
 from sharedmem.machine.arguments import check_count
+from sharedmem.machine.progress_bar import Display, check_progress
 from sharedmem.pool.arguments import (
     check_backend,
     check_flag,
@@ -22,7 +23,6 @@ from sharedmem.pool.arguments import (
 )
 from sharedmem.pool.backends import Backend, ProcessBackend, SerialBackend
 from sharedmem.pool.debug import get_debug
-from sharedmem.pool.progress_bar import Display, check_progress
 from sharedmem.pool.standing_teams import Teams
 from sharedmem.pool.trace import Trace
 from sharedmem.pool.watches import advancing, counted, trace_of

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import ParamSpec, Protocol, TypeVar
 
+from sharedmem.machine.progress_bar import Display
 from sharedmem.pool.entered import innermost, watched_blocks
-from sharedmem.pool.progress_bar import Display
 from sharedmem.pool.trace import Trace
 from sharedmem.workers.recorder import Activity, Event
 

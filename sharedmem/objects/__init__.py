@@ -1,0 +1,1 @@
+"""Objects whose arrays and buffers lie in one piece of shared memory."""

@@ -1,0 +1,35 @@
+"""Kinds of objects that are not taken apart by the rules of their class alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from sharedmem.objects import arrow_kinds, pandas_kinds
+from sharedmem.objects.array_kinds import reduce_array
+
+
+def dismantled(obj: Any) -> Any:
+    """Return the reduced form of an object with its memory as arrays or buffers.
+
+    It is NotImplemented if the rules of the class do that.
+
+    Raises
+    ------
+    TypeError
+        If a pickle of the object would contain a copy of its memory.
+    """
+    if isinstance(obj, np.ndarray):
+        return reduce_array(obj)
+    rule = _RULES.get(type(obj).__module__.partition(".")[0])
+    return NotImplemented if rule is None else rule(obj)
+
+
+# By package: it is imported where there is an object of it.
+_RULES: dict[str, Callable[[Any], Any]] = {
+    "pandas": pandas_kinds.reduce_object,
+    "polars": arrow_kinds.reduce_frame,
+    "pyarrow": arrow_kinds.reduce_buffer,
+}

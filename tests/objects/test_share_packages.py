@@ -5,7 +5,6 @@ import pickle
 import numpy as np
 import pytest
 
-import sharedmem
 from sharedmem import share
 
 N = 2000
@@ -100,9 +99,10 @@ def test_writes_to_a_frame_are_seen(elsewhere):
     }
     # A new column, and a column that is replaced, are private.
     elsewhere("x['a'] = 0.0; x['d'] = 1", shared)
-    assert shared.a[0] == 10 and "d" not in shared
+    assert shared.a[0] == 10
+    assert "d" not in shared
+    fixed = share(frame, readonly=True)
     with pytest.raises(ValueError, match="read-only"):
-        fixed = share(frame, readonly=True)
         fixed.iloc[0, 0] = 1
 
 
@@ -147,10 +147,12 @@ def test_arrow(elsewhere):
     # Memory of other tables is pickled by value, in each protocol.
     for protocol in range(2, 6):
         stream = pickle.dumps(table, protocol)
-        assert len(stream) > 8 * N and pickle.loads(stream).equals(table)
+        assert len(stream) > 8 * N
+        assert pickle.loads(stream).equals(table)
     buffers = []
     stream = pickle.dumps(table, 5, buffer_callback=buffers.append)
-    assert pickle.loads(stream, buffers=buffers).equals(table) and buffers
+    assert pickle.loads(stream, buffers=buffers).equals(table)
+    assert buffers
 
 
 def test_polars(elsewhere):
@@ -174,11 +176,13 @@ def test_polars(elsewhere):
     # Polars copies the codes of categories.
     for dtype in pl.Categorical, pl.Enum(["a", "b"]):
         series = pl.Series("c", ["a", "b", None], dtype=dtype)
-        assert share(series).equals(series) and pickle.loads(pickle.dumps(series)).equals(series)
+        assert share(series).equals(series)
+        assert pickle.loads(pickle.dumps(series)).equals(series)
         assert share(series).dtype == dtype
     # Frames in private memory are pickled as before.
     private = pickle.dumps(frame)
-    assert len(private) > 8 * N and pickle.loads(private).equals(frame)
+    assert len(private) > 8 * N
+    assert pickle.loads(private).equals(frame)
     with pytest.raises(TypeError, match=r"share frame\.collect"):
         share(frame.lazy())
     with pytest.raises(TypeError, match="dtype Object"):
@@ -196,7 +200,8 @@ def test_xarray(elsewhere):
     )
     shared, _ = check(data, lambda a, b: a.identical(b), limit=4000)
     elsewhere("x[3, 1] = -1; x.z[2] = 100", shared)
-    assert shared[3, 1] == -1 and shared.z[2] == 100
+    assert shared[3, 1] == -1
+    assert shared.z[2] == 100
     dataset = xr.Dataset({"a": data, "b": data * 2})
     check(dataset, lambda a, b: a.identical(b), limit=6000)
 
@@ -205,6 +210,7 @@ def test_quantities():
     units = pytest.importorskip("astropy.units")
     shared, loaded = check(np.arange(N) * 1.0 * units.m, lambda a, b: (a == b).all())
     loaded[3] = 7 * units.km
-    assert shared[3].value == 7000 and shared.unit == units.m
+    assert shared[3].value == 7000
+    assert shared.unit == units.m
     pint = pytest.importorskip("pint")
     check(np.arange(N) * 1.0 * pint.get_application_registry().m, lambda a, b: (a == b).all())

@@ -116,6 +116,20 @@ def _check_container(a: Any) -> None:
             "would be lost here: fill them or drop them first, with a.fillna(value), a.dropna(), "
             "a.fill_null(value) or a.drop_nulls()"
         )
+    elif (foreign := _foreign_dtype(a)) is not None:
+        raise TypeError(
+            f"dtype {foreign} of a {type(a).__name__} has its own rules, such as units, which "
+            "would be lost here: convert it with astype()"
+        )
+
+
+def _foreign_dtype(a: Any) -> Any:
+    """Return a dtype of a column that is neither NumPy's nor of pandas itself; None without one."""
+    if not hasattr(a, "isna"):
+        return None
+    dtypes = {*a.dtypes} if getattr(a, "ndim", 1) == 2 else {a.dtype}
+    modules = ((dtype, type(dtype).__module__.partition(".")[0]) for dtype in dtypes)
+    return next((dtype for dtype, module in modules if module not in ("numpy", "pandas")), None)
 
 
 def _has_missing(a: Any) -> bool:

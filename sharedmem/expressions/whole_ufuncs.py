@@ -84,7 +84,7 @@ class UfuncForm:
 
     def by_numpy(self, inputs: Sequence[Any], out: NDArray[Any]) -> None:
         """Compute all of `out`."""
-        float_flags.warned_at_caller(self._name, self._ufunc, *inputs, out)
+        float_flags.warned_at_caller(self._name, self._ufunc, *inputs, out=out)
 
     def together(self, share: Share, inputs: Sequence[Any], out: NDArray[Any]) -> bool:
         """Compute all of `out`, with NumPy's bits and warnings; return whether it can be done."""

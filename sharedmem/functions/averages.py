@@ -9,6 +9,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.typing import ArrayLike, NDArray
 
 from sharedmem.arrays.chunks import Chunk, chunks
+from sharedmem.arrays.labels import REDUCTION, Dims, with_labels
 from sharedmem.engine.line_view import memory_order
 from sharedmem.engine.operands import as_array, in_memory
 from sharedmem.engine.reduce import Axis, reduce as reduce_array
@@ -23,6 +24,7 @@ from sharedmem.pool.watches import one_call
 Array = NDArray[Any]
 
 
+@with_labels(REDUCTION, "a")
 @one_call
 def average(
     a: ArrayLike,
@@ -31,6 +33,7 @@ def average(
     returned: bool = False,
     *,
     keepdims: bool = False,
+    dim: Dims = None,
 ) -> Any:
     """Compute the weighted average along axes, from compensated sums; see `numpy.average`.
 
@@ -47,6 +50,8 @@ def average(
         Whether to return the sum of the weights, too.
     keepdims : bool, optional
         Whether the averaged axes stay, with length one.
+    dim : hashable or sequence of them, optional
+        The name of `axis`, of an array of xarray.
 
     Returns
     -------

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from sharedmem.arrays.labels import SCAN, Dims, with_labels
 from sharedmem.engine import accumulate as engine
 from sharedmem.engine.accumulate_stored import accumulate_stored
 from sharedmem.engine.operands import as_array, in_memory, is_store
@@ -28,8 +29,15 @@ _NUMPYS: dict[Any, Any] = {
 }
 
 
+@with_labels(SCAN, "a")
 def accumulate(
-    ufunc: Any, a: ArrayLike, axis: int = 0, dtype: DTypeLike | None = None, out: Out = None
+    ufunc: Any,
+    a: ArrayLike,
+    axis: int = 0,
+    dtype: DTypeLike | None = None,
+    out: Out = None,
+    *,
+    dim: Dims = None,
 ) -> Any:
     """Accumulate the result of applying a ufunc to all elements along an axis.
 
@@ -50,6 +58,8 @@ def accumulate(
         small integers have the default integer type.
     out : ndarray, optional
         Array for the result, with the shape of `a`. It may be `a` itself.
+    dim : hashable, optional
+        The name of `axis`, of an array of xarray.
 
     Returns
     -------
@@ -91,8 +101,14 @@ def accumulate(
     return _accumulate(ufunc, as_array(a), axis, dtype, out)
 
 
+@with_labels(SCAN, "a")
 def cumsum(
-    a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None, out: Out = None
+    a: ArrayLike,
+    axis: int | None = None,
+    dtype: DTypeLike | None = None,
+    out: Out = None,
+    *,
+    dim: Dims = None,
 ) -> Any:
     """Return the cumulative sum of the elements along an axis; see `numpy.cumsum`.
 
@@ -107,6 +123,8 @@ def cumsum(
         or smaller integers.
     out : ndarray, optional
         Array for the result, with its shape. It may be `a` itself.
+    dim : hashable, optional
+        The name of `axis`, of an array of xarray.
 
     Returns
     -------
@@ -136,8 +154,14 @@ def cumsum(
     return _cumulate(np.add, as_array(a), axis, dtype, out)
 
 
+@with_labels(SCAN, "a")
 def cumprod(
-    a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None, out: Out = None
+    a: ArrayLike,
+    axis: int | None = None,
+    dtype: DTypeLike | None = None,
+    out: Out = None,
+    *,
+    dim: Dims = None,
 ) -> Any:
     """Return the cumulative product of the elements along an axis; see `numpy.cumprod`.
 
@@ -152,6 +176,8 @@ def cumprod(
         or smaller integers.
     out : ndarray, optional
         Array for the result, with its shape. It may be `a` itself.
+    dim : hashable, optional
+        The name of `axis`, of an array of xarray.
 
     Returns
     -------
@@ -180,8 +206,14 @@ def cumprod(
     return _cumulate(np.multiply, as_array(a), axis, dtype, out)
 
 
+@with_labels(SCAN, "a")
 def nancumsum(
-    a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None, out: Out = None
+    a: ArrayLike,
+    axis: int | None = None,
+    dtype: DTypeLike | None = None,
+    out: Out = None,
+    *,
+    dim: Dims = None,
 ) -> Any:
     """Return the cumulative sum along an axis, treating NaN as zero; see `numpy.nancumsum`.
 
@@ -196,6 +228,8 @@ def nancumsum(
         or smaller integers.
     out : ndarray, optional
         Array for the result, with its shape. It may be `a` itself.
+    dim : hashable, optional
+        The name of `axis`, of an array of xarray.
 
     Returns
     -------
@@ -223,8 +257,14 @@ def nancumsum(
     return _nancumulate(np.add, in_memory(a), axis, dtype, out)
 
 
+@with_labels(SCAN, "a")
 def nancumprod(
-    a: ArrayLike, axis: int | None = None, dtype: DTypeLike | None = None, out: Out = None
+    a: ArrayLike,
+    axis: int | None = None,
+    dtype: DTypeLike | None = None,
+    out: Out = None,
+    *,
+    dim: Dims = None,
 ) -> Any:
     """Return the cumulative product along an axis, treating NaN as one; see `numpy.nancumprod`.
 
@@ -239,6 +279,8 @@ def nancumprod(
         or smaller integers.
     out : ndarray, optional
         Array for the result, with its shape. It may be `a` itself.
+    dim : hashable, optional
+        The name of `axis`, of an array of xarray.
 
     Returns
     -------

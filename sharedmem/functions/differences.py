@@ -9,6 +9,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 from numpy.typing import ArrayLike, NDArray
 
+from sharedmem.arrays.labels import DIFFERENCES, Dims, with_labels
 from sharedmem.engine.operands import in_memory
 from sharedmem.machine.tuning import tuning
 from sharedmem.pool.mapreduce import current_pool
@@ -17,8 +18,15 @@ from sharedmem.pool.watches import one_call
 _MISSING: Any = inspect.signature(np.diff).parameters["append"].default
 
 
+@with_labels(DIFFERENCES, "a")
 def diff(
-    a: ArrayLike, n: int = 1, axis: int = -1, prepend: Any = _MISSING, append: Any = _MISSING
+    a: ArrayLike,
+    n: int = 1,
+    axis: int = -1,
+    prepend: Any = _MISSING,
+    append: Any = _MISSING,
+    *,
+    dim: Dims = None,
 ) -> Any:
     """Calculate the n-th discrete difference along an axis; see `numpy.diff`.
 
@@ -32,6 +40,8 @@ def diff(
         Axis to take differences along, by default the last.
     prepend, append : array_like, optional
         Values to put before or after `a` along the axis; scalars are repeated.
+    dim : hashable, optional
+        The name of `axis`, of an array of xarray.
 
     Returns
     -------

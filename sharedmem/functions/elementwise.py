@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sharedmem.arrays.chunks import Chunk, bytes_a_chunk, chunks
 from sharedmem.arrays.conversion import check_plain
+from sharedmem.arrays.labels import ELEMENTWISE, with_labels
 from sharedmem.arrays.shared_array import populate
 from sharedmem.engine.line_view import memory_order
 from sharedmem.engine.operands import check_disk, in_memory
@@ -58,13 +59,19 @@ def where(condition: ArrayLike, *choices: ArrayLike) -> Any:
         return nonzero(condition)
     if len(choices) != 2:
         raise ValueError(f"got {len(choices)} of x and y: give both or neither")
-    return by_chunk(_choose, (condition, *choices))
+    return _chosen(condition, *choices)
+
+
+@with_labels(ELEMENTWISE, "condition", "x", "y")
+def _chosen(condition: Any, x: Any, y: Any) -> Any:
+    return by_chunk(_choose, (condition, x, y))
 
 
 def _choose(condition: Any, x: Any, y: Any, out: Array | None = None) -> Any:
     return store(np.where(condition, x, y), out)
 
 
+@with_labels(ELEMENTWISE, "a", "a_min", "a_max", "min", "max")
 def clip(
     a: ArrayLike,
     a_min: ArrayLike | None = None,

@@ -6,6 +6,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from sharedmem.arrays.labels import REDUCTION, Dims, with_labels
 from sharedmem.engine.operands import as_array
 from sharedmem.engine.reduce import Axis
 from sharedmem.functions import numpy_rules as rules
@@ -13,6 +14,7 @@ from sharedmem.functions.outputs import Out
 from sharedmem.functions.reduction_rules import Options
 
 
+@with_labels(REDUCTION, "a")
 def min(
     a: ArrayLike,
     axis: Axis = None,
@@ -20,6 +22,8 @@ def min(
     keepdims: bool = False,
     initial: Any = None,
     where: Any = True,
+    *,
+    dim: Dims = None,
 ) -> Any:
     """Return the minimum of array elements over given axes, as `numpy.min` does.
 
@@ -38,6 +42,8 @@ def min(
         The largest value that the result can have. Required with `where`.
     where : array_like of bool, optional
         The elements to include, broadcast to the shape of `a`. By default, all elements.
+    dim : hashable or sequence of them, optional
+        The name of `axis`, of an array of xarray.
 
     Returns
     -------
@@ -68,6 +74,7 @@ def min(
     return rules.MIN.apply(a, Options(axis, None, out, keepdims, where, initial))
 
 
+@with_labels(REDUCTION, "a")
 def max(
     a: ArrayLike,
     axis: Axis = None,
@@ -75,6 +82,8 @@ def max(
     keepdims: bool = False,
     initial: Any = None,
     where: Any = True,
+    *,
+    dim: Dims = None,
 ) -> Any:
     """Return the maximum of array elements over given axes, as `numpy.max` does.
 
@@ -93,6 +102,8 @@ def max(
         The smallest value that the result can have. Required with `where`.
     where : array_like of bool, optional
         The elements to include, broadcast to the shape of `a`. By default, all elements.
+    dim : hashable or sequence of them, optional
+        The name of `axis`, of an array of xarray.
 
     Returns
     -------
@@ -124,7 +135,10 @@ def max(
     return rules.MAX.apply(a, Options(axis, None, out, keepdims, where, initial))
 
 
-def minmax(a: Any, axis: Axis = None, *, keepdims: bool = False) -> tuple[Any, Any]:
+@with_labels(REDUCTION, "a")
+def minmax(
+    a: Any, axis: Axis = None, *, keepdims: bool = False, dim: Dims = None
+) -> tuple[Any, Any]:
     """Return the minimum and the maximum of array elements, in one pass.
 
     Parameters
@@ -135,6 +149,8 @@ def minmax(a: Any, axis: Axis = None, *, keepdims: bool = False) -> tuple[Any, A
         The axes to reduce. By default, all axes.
     keepdims : bool, optional
         If True, the reduced axes are left in the result with length one. By default False.
+    dim : hashable or sequence of them, optional
+        The name of `axis`, of an array of xarray.
 
     Returns
     -------
@@ -166,7 +182,10 @@ def minmax(a: Any, axis: Axis = None, *, keepdims: bool = False) -> tuple[Any, A
     return smallest, largest
 
 
-def ptp(a: ArrayLike, axis: Axis = None, out: Out = None, keepdims: bool = False) -> Any:
+@with_labels(REDUCTION, "a")
+def ptp(
+    a: ArrayLike, axis: Axis = None, out: Out = None, keepdims: bool = False, *, dim: Dims = None
+) -> Any:
     """Return the range of values (maximum - minimum), as `numpy.ptp` does but in one pass.
 
     Parameters
@@ -180,6 +199,8 @@ def ptp(a: ArrayLike, axis: Axis = None, out: Out = None, keepdims: bool = False
         result, NumPy computes the result, serially.
     keepdims : bool, optional
         If True, the reduced axes are left in the result with length one. By default False.
+    dim : hashable or sequence of them, optional
+        The name of `axis`, of an array of xarray.
 
     Returns
     -------
@@ -208,8 +229,14 @@ def ptp(a: ArrayLike, axis: Axis = None, out: Out = None, keepdims: bool = False
     return rules.PTP.apply(as_array(a), Options(axis, None, out, keepdims))
 
 
+@with_labels(REDUCTION, "a")
 def argmin(
-    a: ArrayLike, axis: int | None = None, out: Out = None, *, keepdims: bool = False
+    a: ArrayLike,
+    axis: int | None = None,
+    out: Out = None,
+    *,
+    keepdims: bool = False,
+    dim: Dims = None,
 ) -> Any:
     """Return the indices of the minimum values along an axis, as `numpy.argmin` does.
 
@@ -224,6 +251,8 @@ def argmin(
         result, NumPy computes the result, serially.
     keepdims : bool, optional
         If True, the reduced axes are left in the result with length one. By default False.
+    dim : hashable, optional
+        The name of `axis`, of an array of xarray.
 
     Returns
     -------
@@ -252,8 +281,14 @@ def argmin(
     return rules.ARGMIN.apply(a, Options(axis, None, out, keepdims))
 
 
+@with_labels(REDUCTION, "a")
 def argmax(
-    a: ArrayLike, axis: int | None = None, out: Out = None, *, keepdims: bool = False
+    a: ArrayLike,
+    axis: int | None = None,
+    out: Out = None,
+    *,
+    keepdims: bool = False,
+    dim: Dims = None,
 ) -> Any:
     """Return the indices of the maximum values along an axis, as `numpy.argmax` does.
 
@@ -268,6 +303,8 @@ def argmax(
         result, NumPy computes the result, serially.
     keepdims : bool, optional
         If True, the reduced axes are left in the result with length one. By default False.
+    dim : hashable, optional
+        The name of `axis`, of an array of xarray.
 
     Returns
     -------

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sharedmem.arrays.chunks import Chunk, Grid, chunks
+from sharedmem.arrays.labels import REDUCTION, Dims, with_labels
 from sharedmem.engine.operands import check_disk, in_memory
 from sharedmem.engine.reduce import Axis
 from sharedmem.engine.runners import Run, run_serially
@@ -151,9 +152,15 @@ def run_over(grid: Grid, nbytes: int) -> Run:
     return current_pool().runner.run(nbytes) if len(grid) > 1 else run_serially
 
 
+@with_labels(REDUCTION, "x")
 @one_call
 def norm(
-    x: ArrayLike, ord: float | str | None = None, axis: Axis = None, keepdims: bool = False
+    x: ArrayLike,
+    ord: float | str | None = None,
+    axis: Axis = None,
+    keepdims: bool = False,
+    *,
+    dim: Dims = None,
 ) -> Any:
     """Return the norm of a vector or matrix; see `numpy.linalg.norm`.
 
@@ -168,6 +175,8 @@ def norm(
         Axis of the vectors, or axes of the matrices.
     keepdims : bool, optional
         Whether these axes stay, with length one.
+    dim : hashable or sequence of them, optional
+        The name of `axis`, of an array of xarray.
 
     Returns
     -------

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sharedmem.arrays.labels import QUANTILES, REDUCTION, Dims, with_labels
 from sharedmem.engine.operands import in_memory
 from sharedmem.engine.reduce import Axis
 from sharedmem.errors import warn_caller
@@ -20,6 +21,7 @@ Array = NDArray[Any]
 FOR_ALL = {np.nanmedian: np.median, np.nanquantile: np.quantile, np.nanpercentile: np.percentile}
 
 
+@with_labels(REDUCTION, "a")
 @one_call
 def nanmedian(
     a: Any,
@@ -27,6 +29,8 @@ def nanmedian(
     out: Array | None = None,
     overwrite_input: bool = False,
     keepdims: bool = False,
+    *,
+    dim: Dims = None,
 ) -> Any:
     """Compute the median along axes, ignoring NaN; see `numpy.nanmedian`.
 
@@ -42,6 +46,8 @@ def nanmedian(
         Accepted for compatibility with NumPy. The array is never changed.
     keepdims : bool, optional
         Whether the reduced axes stay, with length one.
+    dim : hashable or sequence of them, optional
+        The name of `axis`, of an array of xarray.
 
     Returns
     -------
@@ -75,6 +81,7 @@ def nanmedian(
     return _along_axes(np.nanmedian, a, axis, out, keepdims, {})
 
 
+@with_labels(QUANTILES, "a")
 @one_call
 def nanquantile(
     a: Any,
@@ -86,6 +93,7 @@ def nanquantile(
     keepdims: bool = False,
     *,
     weights: Any = None,
+    dim: Dims = None,
 ) -> Any:
     """Compute the q-th quantile along axes, ignoring NaN; see `numpy.nanquantile`.
 
@@ -107,6 +115,8 @@ def nanquantile(
         Whether the reduced axes stay, with length one.
     weights : array_like, optional
         Weight of each element. Weighted quantiles are left to NumPy, which is serial.
+    dim : hashable or sequence of them, optional
+        The name of `axis`, of an array of xarray.
 
     Returns
     -------
@@ -141,6 +151,7 @@ def nanquantile(
     return _along_axes(np.nanquantile, a, axis, out, keepdims, options)
 
 
+@with_labels(QUANTILES, "a")
 @one_call
 def nanpercentile(
     a: Any,
@@ -152,6 +163,7 @@ def nanpercentile(
     keepdims: bool = False,
     *,
     weights: Any = None,
+    dim: Dims = None,
 ) -> Any:
     """Compute the q-th percentile along axes, ignoring NaN; see `numpy.nanpercentile`.
 
@@ -173,6 +185,8 @@ def nanpercentile(
         Whether the reduced axes stay, with length one.
     weights : array_like, optional
         Weight of each element. Weighted quantiles are left to NumPy, which is serial.
+    dim : hashable or sequence of them, optional
+        The name of `axis`, of an array of xarray.
 
     Returns
     -------

@@ -6,12 +6,14 @@ from typing import Any
 
 from numpy.typing import ArrayLike, DTypeLike
 
+from sharedmem.arrays.labels import REDUCTION, Dims, with_labels
 from sharedmem.engine.reduce import Axis
 from sharedmem.functions import numpy_rules as rules
 from sharedmem.functions.outputs import Out
 from sharedmem.functions.reduction_rules import Options
 
 
+@with_labels(REDUCTION, "a")
 def nansum(
     a: ArrayLike,
     axis: Axis = None,
@@ -20,6 +22,8 @@ def nansum(
     keepdims: bool = False,
     initial: Any = None,
     where: Any = True,
+    *,
+    dim: Dims = None,
 ) -> Any:
     """Return the sum over given axes, ignoring NaN, as `numpy.nansum` does but compensated.
 
@@ -40,6 +44,8 @@ def nansum(
         The value to start from.
     where : array_like of bool, optional
         The elements to include, broadcast to the shape of `a`. By default, all elements.
+    dim : hashable or sequence of them, optional
+        The name of `axis`, of an array of xarray.
 
     Returns
     -------
@@ -70,6 +76,7 @@ def nansum(
     return rules.NANSUM.apply(a, Options(axis, dtype, out, keepdims, where, initial))
 
 
+@with_labels(REDUCTION, "a")
 def nanprod(
     a: ArrayLike,
     axis: Axis = None,
@@ -78,6 +85,8 @@ def nanprod(
     keepdims: bool = False,
     initial: Any = None,
     where: Any = True,
+    *,
+    dim: Dims = None,
 ) -> Any:
     """Return the product over given axes, ignoring NaN, as `numpy.nanprod` does.
 
@@ -98,6 +107,8 @@ def nanprod(
         The value to start from.
     where : array_like of bool, optional
         The elements to include, broadcast to the shape of `a`. By default, all elements.
+    dim : hashable or sequence of them, optional
+        The name of `axis`, of an array of xarray.
 
     Returns
     -------
@@ -127,6 +138,7 @@ def nanprod(
     return rules.NANPROD.apply(a, Options(axis, dtype, out, keepdims, where, initial))
 
 
+@with_labels(REDUCTION, "a")
 def nanmean(
     a: ArrayLike,
     axis: Axis = None,
@@ -135,6 +147,7 @@ def nanmean(
     keepdims: bool = False,
     *,
     where: Any = True,
+    dim: Dims = None,
 ) -> Any:
     """Return the mean over given axes, ignoring NaN, as `numpy.nanmean` does but compensated.
 
@@ -153,6 +166,8 @@ def nanmean(
         If True, the reduced axes are left in the result with length one. By default False.
     where : array_like of bool, optional
         The elements to include, broadcast to the shape of `a`. By default, all elements.
+    dim : hashable or sequence of them, optional
+        The name of `axis`, of an array of xarray.
 
     Returns
     -------
@@ -188,6 +203,7 @@ def nanmean(
     return rules.NANMEAN.apply(a, Options(axis, dtype, out, keepdims, where))
 
 
+@with_labels(REDUCTION, "a")
 def nanmin(
     a: ArrayLike,
     axis: Axis = None,
@@ -195,6 +211,8 @@ def nanmin(
     keepdims: bool = False,
     initial: Any = None,
     where: Any = True,
+    *,
+    dim: Dims = None,
 ) -> Any:
     """Return the minimum over given axes, ignoring NaN, as `numpy.nanmin` does.
 
@@ -213,6 +231,8 @@ def nanmin(
         The largest value that the result can have. Required with `where`.
     where : array_like of bool, optional
         The elements to include, broadcast to the shape of `a`. By default, all elements.
+    dim : hashable or sequence of them, optional
+        The name of `axis`, of an array of xarray.
 
     Returns
     -------
@@ -248,6 +268,7 @@ def nanmin(
     return rules.NANMIN.apply(a, Options(axis, None, out, keepdims, where, initial))
 
 
+@with_labels(REDUCTION, "a")
 def nanmax(
     a: ArrayLike,
     axis: Axis = None,
@@ -255,6 +276,8 @@ def nanmax(
     keepdims: bool = False,
     initial: Any = None,
     where: Any = True,
+    *,
+    dim: Dims = None,
 ) -> Any:
     """Return the maximum over given axes, ignoring NaN, as `numpy.nanmax` does.
 
@@ -273,6 +296,8 @@ def nanmax(
         The smallest value that the result can have. Required with `where`.
     where : array_like of bool, optional
         The elements to include, broadcast to the shape of `a`. By default, all elements.
+    dim : hashable or sequence of them, optional
+        The name of `axis`, of an array of xarray.
 
     Returns
     -------
@@ -308,8 +333,14 @@ def nanmax(
     return rules.NANMAX.apply(a, Options(axis, None, out, keepdims, where, initial))
 
 
+@with_labels(REDUCTION, "a")
 def nanargmin(
-    a: ArrayLike, axis: int | None = None, out: Out = None, *, keepdims: bool = False
+    a: ArrayLike,
+    axis: int | None = None,
+    out: Out = None,
+    *,
+    keepdims: bool = False,
+    dim: Dims = None,
 ) -> Any:
     """Return the indices of the minimum values, ignoring NaN, as `numpy.nanargmin` does.
 
@@ -324,6 +355,8 @@ def nanargmin(
         result, NumPy computes the result, serially.
     keepdims : bool, optional
         If True, the reduced axes are left in the result with length one. By default False.
+    dim : hashable, optional
+        The name of `axis`, of an array of xarray.
 
     Returns
     -------
@@ -352,8 +385,14 @@ def nanargmin(
     return rules.NANARGMIN.apply(a, Options(axis, None, out, keepdims))
 
 
+@with_labels(REDUCTION, "a")
 def nanargmax(
-    a: ArrayLike, axis: int | None = None, out: Out = None, *, keepdims: bool = False
+    a: ArrayLike,
+    axis: int | None = None,
+    out: Out = None,
+    *,
+    keepdims: bool = False,
+    dim: Dims = None,
 ) -> Any:
     """Return the indices of the maximum values, ignoring NaN, as `numpy.nanargmax` does.
 
@@ -368,6 +407,8 @@ def nanargmax(
         result, NumPy computes the result, serially.
     keepdims : bool, optional
         If True, the reduced axes are left in the result with length one. By default False.
+    dim : hashable, optional
+        The name of `axis`, of an array of xarray.
 
     Returns
     -------

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from sharedmem.arrays.chunks import Chunk, chunks
 from sharedmem.arrays.conversion import check_plain
+from sharedmem.arrays.labels import QUANTILES, REDUCTION, Dims, with_labels
 from sharedmem.engine.long_lines import is_comparable
 from sharedmem.engine.operands import as_array, in_memory, is_store
 from sharedmem.engine.order_statistics import OfStored, SelectingLine
@@ -30,6 +31,7 @@ Function = Callable[..., Any]
 Options = dict[str, Any]  # q, method, and weights of NumPy's functions
 
 
+@with_labels(REDUCTION, "a")
 @one_call
 def median(
     a: Any,
@@ -37,6 +39,8 @@ def median(
     out: Array | None = None,
     overwrite_input: bool = False,
     keepdims: bool = False,
+    *,
+    dim: Dims = None,
 ) -> Any:
     """Compute the median along axes; see `numpy.median`.
 
@@ -53,6 +57,8 @@ def median(
         Accepted for compatibility with NumPy. The array is never changed.
     keepdims : bool, optional
         Whether the reduced axes stay, with length one.
+    dim : hashable or sequence of them, optional
+        The name of `axis`, of an array of xarray.
 
     Returns
     -------
@@ -81,6 +87,7 @@ def median(
     return along_axes(np.median, a, axis, out, keepdims, {})
 
 
+@with_labels(QUANTILES, "a")
 @one_call
 def quantile(
     a: Any,
@@ -92,6 +99,7 @@ def quantile(
     keepdims: bool = False,
     *,
     weights: Any = None,
+    dim: Dims = None,
 ) -> Any:
     """Compute the q-th quantile along axes; see `numpy.quantile`.
 
@@ -114,6 +122,8 @@ def quantile(
         Whether the reduced axes stay, with length one.
     weights : array_like, optional
         Weight of each element. Weighted quantiles are left to NumPy, which is serial.
+    dim : hashable or sequence of them, optional
+        The name of `axis`, of an array of xarray.
 
     Returns
     -------
@@ -143,6 +153,7 @@ def quantile(
     return along_axes(np.quantile, a, axis, out, keepdims, options_of(q, method, weights))
 
 
+@with_labels(QUANTILES, "a")
 @one_call
 def percentile(
     a: Any,
@@ -154,6 +165,7 @@ def percentile(
     keepdims: bool = False,
     *,
     weights: Any = None,
+    dim: Dims = None,
 ) -> Any:
     """Compute the q-th percentile along axes; see `numpy.percentile`.
 
@@ -175,6 +187,8 @@ def percentile(
         Whether the reduced axes stay, with length one.
     weights : array_like, optional
         Weight of each element. Weighted quantiles are left to NumPy, which is serial.
+    dim : hashable or sequence of them, optional
+        The name of `axis`, of an array of xarray.
 
     Returns
     -------

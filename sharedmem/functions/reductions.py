@@ -6,12 +6,14 @@ from typing import Any
 
 from numpy.typing import ArrayLike, DTypeLike
 
+from sharedmem.arrays.labels import REDUCTION, Dims, with_labels
 from sharedmem.engine.reduce import Axis
 from sharedmem.functions import numpy_rules as rules
 from sharedmem.functions.outputs import Out
 from sharedmem.functions.reduction_rules import Options
 
 
+@with_labels(REDUCTION, "a")
 def sum(
     a: ArrayLike,
     axis: Axis = None,
@@ -20,6 +22,8 @@ def sum(
     keepdims: bool = False,
     initial: Any = None,
     where: Any = True,
+    *,
+    dim: Dims = None,
 ) -> Any:
     """Return the sum of array elements over given axes, as `numpy.sum` does but compensated.
 
@@ -40,6 +44,8 @@ def sum(
         The value to start from.
     where : array_like of bool, optional
         The elements to include, broadcast to the shape of `a`. By default, all elements.
+    dim : hashable or sequence of them, optional
+        The name of `axis`, of an array of xarray.
 
     Returns
     -------
@@ -82,6 +88,7 @@ def sum(
     return rules.SUM.apply(a, Options(axis, dtype, out, keepdims, where, initial))
 
 
+@with_labels(REDUCTION, "a")
 def prod(
     a: ArrayLike,
     axis: Axis = None,
@@ -90,6 +97,8 @@ def prod(
     keepdims: bool = False,
     initial: Any = None,
     where: Any = True,
+    *,
+    dim: Dims = None,
 ) -> Any:
     """Return the product of array elements over given axes, as `numpy.prod` does.
 
@@ -110,6 +119,8 @@ def prod(
         The value to start from.
     where : array_like of bool, optional
         The elements to include, broadcast to the shape of `a`. By default, all elements.
+    dim : hashable or sequence of them, optional
+        The name of `axis`, of an array of xarray.
 
     Returns
     -------
@@ -143,6 +154,7 @@ def prod(
     return rules.PROD.apply(a, Options(axis, dtype, out, keepdims, where, initial))
 
 
+@with_labels(REDUCTION, "a")
 def mean(
     a: ArrayLike,
     axis: Axis = None,
@@ -151,6 +163,7 @@ def mean(
     keepdims: bool = False,
     *,
     where: Any = True,
+    dim: Dims = None,
 ) -> Any:
     """Return the mean of array elements over given axes, as `numpy.mean` does but compensated.
 
@@ -169,6 +182,8 @@ def mean(
         If True, the reduced axes are left in the result with length one. By default False.
     where : array_like of bool, optional
         The elements to include, broadcast to the shape of `a`. By default, all elements.
+    dim : hashable or sequence of them, optional
+        The name of `axis`, of an array of xarray.
 
     Returns
     -------
@@ -204,7 +219,10 @@ def mean(
     return rules.MEAN.apply(a, Options(axis, dtype, out, keepdims, where))
 
 
-def count_nonzero(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) -> Any:
+@with_labels(REDUCTION, "a")
+def count_nonzero(
+    a: ArrayLike, axis: Axis = None, *, keepdims: bool = False, dim: Dims = None
+) -> Any:
     """Count the elements that are not zero, as `numpy.count_nonzero` does.
 
     Parameters
@@ -215,6 +233,8 @@ def count_nonzero(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) ->
         The axes to reduce. By default, all axes.
     keepdims : bool, optional
         If True, the reduced axes are left in the result with length one. By default False.
+    dim : hashable or sequence of them, optional
+        The name of `axis`, of an array of xarray.
 
     Returns
     -------
@@ -240,8 +260,15 @@ def count_nonzero(a: ArrayLike, axis: Axis = None, *, keepdims: bool = False) ->
     return rules.COUNT_NONZERO.reduce(a, axis, keepdims)
 
 
+@with_labels(REDUCTION, "a")
 def any(
-    a: ArrayLike, axis: Axis = None, out: Out = None, keepdims: bool = False, *, where: Any = True
+    a: ArrayLike,
+    axis: Axis = None,
+    out: Out = None,
+    keepdims: bool = False,
+    *,
+    where: Any = True,
+    dim: Dims = None,
 ) -> Any:
     """Test whether any array element over given axes is true, as `numpy.any` does.
 
@@ -258,6 +285,8 @@ def any(
         If True, the reduced axes are left in the result with length one. By default False.
     where : array_like of bool, optional
         The elements to include, broadcast to the shape of `a`. By default, all elements.
+    dim : hashable or sequence of them, optional
+        The name of `axis`, of an array of xarray.
 
     Returns
     -------
@@ -289,8 +318,15 @@ def any(
     return rules.ANY.apply(a, Options(axis, None, out, keepdims, where))
 
 
+@with_labels(REDUCTION, "a")
 def all(
-    a: ArrayLike, axis: Axis = None, out: Out = None, keepdims: bool = False, *, where: Any = True
+    a: ArrayLike,
+    axis: Axis = None,
+    out: Out = None,
+    keepdims: bool = False,
+    *,
+    where: Any = True,
+    dim: Dims = None,
 ) -> Any:
     """Test whether all array elements over given axes are true, as `numpy.all` does.
 
@@ -307,6 +343,8 @@ def all(
         If True, the reduced axes are left in the result with length one. By default False.
     where : array_like of bool, optional
         The elements to include, broadcast to the shape of `a`. By default, all elements.
+    dim : hashable or sequence of them, optional
+        The name of `axis`, of an array of xarray.
 
     Returns
     -------

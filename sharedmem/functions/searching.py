@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sharedmem.arrays.chunks import chunks
+from sharedmem.arrays.labels import ELEMENTWISE, with_labels
 from sharedmem.engine.argsort_lines import argsort_line, has_keys
 from sharedmem.engine.nearly_sorted_lines import is_nearly_sorted
 from sharedmem.engine.operands import in_memory
@@ -16,6 +17,7 @@ from sharedmem.functions.sorting import PARALLEL, threads_for
 from sharedmem.machine.tuning import tuning
 
 
+@with_labels(ELEMENTWISE, "v")
 def searchsorted(a: ArrayLike, v: ArrayLike, side: Any = "left", sorter: Any = None) -> Any:
     """Find indices where elements should be inserted to maintain order; see `numpy.searchsorted`.
 
@@ -76,6 +78,7 @@ def searchsorted(a: ArrayLike, v: ArrayLike, side: Any = "left", sorter: Any = N
     return found.reshape(v.shape)
 
 
+@with_labels(ELEMENTWISE, "x")
 def digitize(x: ArrayLike, bins: ArrayLike, right: bool = False) -> Any:
     """Return the indices of the bins to which each value belongs; see `numpy.digitize`.
 

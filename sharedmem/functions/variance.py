@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from sharedmem.arrays.labels import REDUCTION, Dims, with_labels
 from sharedmem.engine.operands import as_array
 from sharedmem.engine.reduce import Axis
 from sharedmem.errors import warn_caller
@@ -21,6 +22,7 @@ from sharedmem.kernels.moments import Moments, Summary
 from sharedmem.kernels.quiet import quietly
 
 
+@with_labels(REDUCTION, "a")
 def var(
     a: ArrayLike,
     axis: Axis = None,
@@ -32,6 +34,7 @@ def var(
     where: Any = True,
     mean: Any = None,
     correction: float | None = None,
+    dim: Dims = None,
 ) -> Any:
     """Return the variance over given axes, as `numpy.var` does but in one pass.
 
@@ -58,6 +61,8 @@ def var(
         serially.
     correction : float, optional
         Another name of `ddof`.
+    dim : hashable or sequence of them, optional
+        The name of `axis`, of an array of xarray.
 
     Returns
     -------
@@ -94,6 +99,7 @@ def var(
     return rules.VAR.apply(a, Options(axis, dtype, out, keepdims, where, None, ddof, mean))
 
 
+@with_labels(REDUCTION, "a")
 def std(
     a: ArrayLike,
     axis: Axis = None,
@@ -105,6 +111,7 @@ def std(
     where: Any = True,
     mean: Any = None,
     correction: float | None = None,
+    dim: Dims = None,
 ) -> Any:
     """Return the standard deviation over given axes, as `numpy.std` does but in one pass.
 
@@ -131,6 +138,8 @@ def std(
         serially.
     correction : float, optional
         Another name of `ddof`.
+    dim : hashable or sequence of them, optional
+        The name of `axis`, of an array of xarray.
 
     Returns
     -------
@@ -167,6 +176,7 @@ def std(
     return rules.STD.apply(a, Options(axis, dtype, out, keepdims, where, None, ddof, mean))
 
 
+@with_labels(REDUCTION, "a")
 def nanvar(
     a: ArrayLike,
     axis: Axis = None,
@@ -178,6 +188,7 @@ def nanvar(
     where: Any = True,
     mean: Any = None,
     correction: float | None = None,
+    dim: Dims = None,
 ) -> Any:
     """Return the variance over given axes, ignoring NaN, as `numpy.nanvar` does.
 
@@ -204,6 +215,8 @@ def nanvar(
         serially.
     correction : float, optional
         Another name of `ddof`.
+    dim : hashable or sequence of them, optional
+        The name of `axis`, of an array of xarray.
 
     Returns
     -------
@@ -239,6 +252,7 @@ def nanvar(
     return rules.NANVAR.apply(a, Options(axis, dtype, out, keepdims, where, None, ddof, mean))
 
 
+@with_labels(REDUCTION, "a")
 def nanstd(
     a: ArrayLike,
     axis: Axis = None,
@@ -250,6 +264,7 @@ def nanstd(
     where: Any = True,
     mean: Any = None,
     correction: float | None = None,
+    dim: Dims = None,
 ) -> Any:
     """Return the standard deviation over given axes, ignoring NaN, as `numpy.nanstd` does.
 
@@ -276,6 +291,8 @@ def nanstd(
         serially.
     correction : float, optional
         Another name of `ddof`.
+    dim : hashable or sequence of them, optional
+        The name of `axis`, of an array of xarray.
 
     Returns
     -------
@@ -320,7 +337,8 @@ def _degrees_lost(ddof: float, correction: float | None) -> float:
     return correction
 
 
-def moments(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Moments:
+@with_labels(REDUCTION, "a")
+def moments(a: Any, axis: Axis = None, *, keepdims: bool = False, dim: Dims = None) -> Moments:
     """Return the mean, variance, skew, and kurtosis over given axes, in one pass.
 
     Parameters
@@ -331,6 +349,8 @@ def moments(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Moments:
         The axes to reduce. By default, all axes.
     keepdims : bool, optional
         If True, the reduced axes are left in the result with length one. By default False.
+    dim : hashable or sequence of them, optional
+        The name of `axis`, of an array of xarray.
 
     Returns
     -------

@@ -84,13 +84,13 @@ _words: ContextVar[set[str]] = ContextVar("words")
 _noting = error_state("call", lambda word, _: _words.get().add(word))
 
 
-def warned_at_caller(name: str, function: Callable[..., T], *args: Any) -> T:
+def warned_at_caller(name: str, function: Callable[..., T], *args: Any, **named: Any) -> T:
     """Call a function; tell of the exceptions of a ufunc in it as :func:`tell` does, and once.
 
     NumPy would warn in each thread, and name the line that applies the ufunc to a chunk.
     """
     words: set[str] = set()
-    result = called_in((*_noting, (_words, words)), function, *args)
+    result = called_in((*_noting, (_words, words)), function, *args, **named)
     if words:
         tell_kinds({kind for kind, word in _WORDS.items() if word in words}, name)
     return result

@@ -411,3 +411,10 @@ class DataArray:
 def test_a_dask_array_inside_one_of_xarray_is_read_by_a_cluster():
     with pytest.raises(TypeError, match="workers of a cluster"):
         sharedmem.sum(DataArray(dask.array.ones(3, chunks=2)))
+
+
+def test_labels_of_xarray_come_back_from_a_cluster(pool):
+    xarray = pytest.importorskip("xarray")
+    values = np.arange(6.0).reshape(2, 3)
+    grid = xarray.DataArray(dask.array.from_array(values, (1, 2)), {"x": [5, 7]}, ("x", "y"), "v")
+    xarray.testing.assert_identical(sharedmem.sum(grid, dim="y"), grid.compute().sum("y"))

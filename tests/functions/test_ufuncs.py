@@ -183,3 +183,7 @@ def test_numpy_computes_where_its_loops_are_not_found(monkeypatch, computed, wit
     a = np.linspace(0, 1, 300)
     np.testing.assert_array_equal(sharedmem.apply_ufunc(np.exp, a), np.exp(a))
     assert not computed
+
+
+def test_extrema_of_two_arrays_cause_no_warning_of_numpy():
+    assert sharedmem.apply_ufunc(np.maximum, np.zeros(2), np.ones(2)).tolist() == [1, 1]

@@ -19,8 +19,7 @@ from sharedmem.arrays.shared_array import SharedArray
 P = ParamSpec("P")
 R = TypeVar("R")
 Arguments = dict[str, Any]
-# The place of an argument: its name, and where it is in what a parameter gathers: an index, or the
-# name of that parameter.
+# The place of an argument: its parameter, and the index or name in the tuple or dict that this is.
 Place = tuple[str, int | str | None]
 
 # The names of axes of xarray's arrays.
@@ -56,7 +55,8 @@ def with_labels(rule: Rule, *operands: str) -> Callable[[Callable[P, R]], Callab
     rule : Rule
         How results are labeled.
     *operands : str
-        The parameters whose labels count: one, or several that are broadcast to each other.
+        The parameters whose labels count: one, or several that are broadcast to each other; as
+        ``*name`` that of a tuple of arrays, as ``**name`` that of a dict.
 
     Notes
     -----
@@ -68,20 +68,15 @@ def with_labels(rule: Rule, *operands: str) -> Callable[[Callable[P, R]], Callab
         signature = inspect.signature(function)
         parameters = signature.parameters.values()
         checks = ["dim is None"] if "dim" in signature.parameters else []
-        for name in operands:
-            is_one = signature.parameters[name].kind is not inspect.Parameter.VAR_POSITIONAL
-            checks.append(
-                f"type({name}) in _UNLABELED"
-                if is_one
-                else f"_UNLABELED.issuperset(map(type, {name}))"
-            )
+        checks += map(_check_of, operands)
         bare = [p.replace(annotation=p.empty, default=p.empty) for p in parameters]
         name = getattr(function, "__name__", "")
+        passed = ", ".join(_passed(p) for p in parameters if p.name != "dim")
         made_at = inspect.unwrap(function).__code__
         code = (
             "\n" * (made_at.co_firstlineno - 1) + f"def {name}{inspect.Signature(bare)}:\n"
             f" if {' and '.join(checks)}:\n"
-            f"  return _function({', '.join(map(_passed, parameters))})\n"
+            f"  return _function({passed})\n"
             " return _Call(_rule, _operands, _function, _signature, locals()).result()"
         )
         namespace: dict[str, Any] = {
@@ -89,7 +84,7 @@ def with_labels(rule: Rule, *operands: str) -> Callable[[Callable[P, R]], Callab
             "_UNLABELED": _UNLABELED,
             "_Call": _Call,
             "_rule": rule,
-            "_operands": operands,
+            "_operands": tuple(operand.lstrip("*") for operand in operands),
             "_function": function,
             "_signature": signature,
         }
@@ -103,6 +98,15 @@ def with_labels(rule: Rule, *operands: str) -> Callable[[Callable[P, R]], Callab
         return wrapped
 
     return decorate
+
+
+def _check_of(operand: str) -> str:
+    """Return the test of whether an argument has no labels."""
+    if operand.startswith("**"):
+        return f"_UNLABELED.issuperset(map(type, {operand[2:]}.values()))"
+    if operand.startswith("*"):
+        return f"_UNLABELED.issuperset(map(type, {operand[1:]}))"
+    return f"type({operand}) in _UNLABELED"
 
 
 def _passed(parameter: inspect.Parameter) -> str:
@@ -204,11 +208,12 @@ class _Call:
 
     def _check(self, x: Labeled, found: dict[Place, Labeled]) -> None:
         """Refuse arguments whose labels differ from those of the array."""
-        for (name, _), held in found.items():
+        for (parameter, key), held in found.items():
+            name = key if isinstance(key, str) else parameter
             n_axes, n_own = len(x.shape), len(held.shape)
             if name == "weights" and n_own < n_axes:
                 axes = self.axes
-            elif name in (*self.operands, "where", "weights") and n_own <= n_axes:
+            elif {parameter, name} & {*self.operands, "where", "weights"} and n_own <= n_axes:
                 axes = (*range(n_axes - n_own, n_axes),)
             else:
                 raise TypeError(f"{name} has labels, which would be lost here: give its values")
@@ -235,11 +240,10 @@ class _Call:
     def _places(self) -> Iterator[tuple[Place, Any]]:
         """Yield each argument, also those that a parameter gathers."""
         for name, value in self.arguments.items():
-            kind = self.signature.parameters[name].kind
-            if kind is inspect.Parameter.VAR_POSITIONAL:
+            if name in self.operands and isinstance(value, tuple):
                 yield from (((name, at), each) for at, each in enumerate(value))
-            elif kind is inspect.Parameter.VAR_KEYWORD:
-                yield from (((key, name), each) for key, each in value.items())
+            elif isinstance(value, dict):
+                yield from (((name, key), each) for key, each in value.items())
             else:
                 yield (name, None), value
 
@@ -253,7 +257,7 @@ class _Call:
                 gathered = arguments[name]
                 arguments[name] = (*gathered[:key], value, *gathered[key + 1 :])
             else:
-                arguments[key] = {**arguments[key], name: value}
+                arguments[name] = {**arguments[name], key: value}
         return arguments
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.arrays.chunks import Grid, bytes_a_chunk
+from sharedmem.arrays.labels import ELEMENTWISE, with_labels
 from sharedmem.arrays.shared_array import allocate, populate
 from sharedmem.engine.cuts import cut
 from sharedmem.engine.line_view import memory_order
@@ -133,6 +134,19 @@ def apply_ufunc(
         out, is_done = apply_whole(runner, ufunc, inputs, out)
         if is_done:
             return out
+    return _apply_to_chunks(runner, ufunc, inputs, out, where, order, options)
+
+
+@with_labels(ELEMENTWISE, "*inputs")
+def _apply_to_chunks(
+    runner: ArrayRunner,
+    ufunc: Any,
+    inputs: tuple[Any, ...],
+    out: Any,
+    where: Any,
+    order: str,
+    options: dict[str, Any],
+) -> Any:
     n_core_axes = _core_axes(ufunc)
     name = str(getattr(ufunc, "__name__", ufunc))
     if len(inputs) != ufunc.nin:

@@ -7,7 +7,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from sharedmem.arrays.labels import ELEMENTWISE, with_labels
 from sharedmem.engine import apply_ufunc as ufuncs, map_chunks as kernels, map_overlap as stencils
 from sharedmem.engine.line_view import as_lines
 from sharedmem.engine.reduce_array import reduce_array
@@ -28,7 +27,6 @@ def map_overlap(*args: Any, **options: Any) -> Any:  # noqa: D103
     return stencils.map_overlap(current_pool().runner, *args, **options)
 
 
-@with_labels(ELEMENTWISE, "inputs")
 @as_function(of=ufuncs.apply_ufunc)
 def apply_ufunc(*args: Any, **options: Any) -> Any:  # noqa: D103
     return ufuncs.apply_ufunc(current_pool().runner, *args, **options)

@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Self
 
-from sharedmem.arrays.labels import ELEMENTWISE, with_labels
 from sharedmem.engine.apply_ufunc import apply_ufunc
 from sharedmem.engine.map_chunks import map_chunks
 from sharedmem.engine.map_overlap import map_overlap
@@ -453,7 +452,6 @@ class MapReduce(PoolMethods):
     def map_overlap(self, *args: Any, **options: Any) -> Any:  # noqa: D102
         return map_overlap(self.runner, *args, **options)
 
-    @with_labels(ELEMENTWISE, "inputs")
     @as_method(of=apply_ufunc)
     def apply_ufunc(self, *args: Any, **options: Any) -> Any:  # noqa: D102
         return apply_ufunc(self.runner, *args, **options)

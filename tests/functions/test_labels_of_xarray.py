@@ -115,7 +115,8 @@ def test_elementwise_functions(array, data):
         sharedmem.where(array > 0, array, 7.0), xarray.where(array > 0, array, 7.0, keep_attrs=True)
     )
     other = array.copy().rename(data.draw(st.sampled_from([None, "temperature", "other"])))
-    check(sharedmem.apply_ufunc(np.maximum, array, other), np.maximum(array, other))
+    name = array.name if array.name == other.name else None
+    check(sharedmem.apply_ufunc(np.maximum, array, other), np.maximum(array, other).rename(name))
     scaled = sharedmem.apply_ufunc(np.maximum, array.to_dataset(name="v"), 1)
     check(scaled, np.maximum(array.to_dataset(name="v"), 1))
     if array.ndim:

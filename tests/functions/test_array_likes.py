@@ -167,10 +167,10 @@ CALLS = {
     ],
     "sum": [lambda f, a: f(a), lambda f, a: f(a, axis=-1), lambda f, a: f(ONES, where=a)],
 }
-# These take no array.
+# These take no array, or keep all of it.
 WITHOUT = (
     "available_memory background chunks cpu_count empty fromfile fromiter get_debug "
-    "is_shared ones set_debug total_memory zeros"
+    "is_shared ones set_debug share total_memory zeros"
 )
 FUNCTIONS = [
     name

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from leftovers import left_since, look, own_shared_memory_files
+from leftovers import look, new_in, own_shared_memory_files
 
 GRACE_SECONDS = 2.0
 
@@ -27,6 +27,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 failed = pytest.StashKey[bool]()
+# What there was after the last test, unless a fixture of several tests is set up for the next one.
+seen = pytest.StashKey[dict[str, set[str]] | None]()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -38,18 +40,28 @@ def pytest_runtest_makereport(
     return report
 
 
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest
+) -> None:
+    if fixturedef.scope != "function":
+        request.config.stash[seen] = None
+
+
 @pytest.fixture(autouse=True)
 def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    before = look()
+    # Where thousands of mappings are listed, a look takes longer than many tests.
+    before = request.config.stash.get(seen, None) or look()
+    request.config.stash[seen] = None
     yield
     if request.node.stash[failed]:
         return  # its traceback keeps objects alive
     deadline = time.monotonic() + GRACE_SECONDS
-    while left := left_since(before):
+    while left := new_in(now := look(), before):
         if time.monotonic() > deadline:
             pytest.fail(f"the test left behind {left}")
         gc.collect()
         time.sleep(0.01)
+    request.config.stash[seen] = now
 
 
 @pytest.fixture

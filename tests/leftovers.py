@@ -88,4 +88,9 @@ def look() -> dict[str, set[str]]:
 
 def left_since(before: dict[str, set[str]]) -> dict[str, set[str]]:
     """Return what did not exist before; kinds without any are left out."""
-    return {kind: new for kind, now in look().items() if (new := now - before[kind])}
+    return new_in(look(), before)
+
+
+def new_in(now: dict[str, set[str]], before: dict[str, set[str]]) -> dict[str, set[str]]:
+    """Return what of `now` did not exist before; kinds without any are left out."""
+    return {kind: new for kind, found in now.items() if (new := found - before[kind])}

@@ -35,8 +35,8 @@ ifeq (0,$(MAKELEVEL)$(filter -j% --jobs%,$(MAKEFLAGS)))
 MAKEFLAGS += --jobs=2 --output-sync=target
 endif
 
-.PHONY: demo docs test lint types pools unit kernels callers doctests versions version faults soak dtypes \
-	processors fuzz coverage compat bench regressions clean
+.PHONY: demo docs test lint types pools unit kernels engine callers doctests versions version faults soak \
+	dtypes processors fuzz coverage compat bench regressions clean
 
 demo: $(VENV)/with-plot
 	$(BIN)/python examples/demo.py
@@ -47,26 +47,32 @@ docs: $(VENV)/with-test $(VENV)/with-docs
 	$(BIN)/pytest -q tests/docs
 
 # The longest first.
-test: unit kernels callers pools types doctests lint
+test: unit kernels callers pools engine types doctests lint
 
 # Tests that compile many kernels, for minutes. They have a process of their own: it grows to more
 # than a gigabyte, which would make every fork in the other tests slow.
 KERNELS := tests/kernels tests/functions tests/expressions tests/engine/test_reduce_stored.py tests/cli
 # Tests that call many compiled kernels from processes that they start, or other packages.
 CALLERS := tests/project/test_benchmarks.py tests/cluster tests/objects tests/programs
-# Tests that fork thousands of times, which is cheap as long as their process has not imported numba:
-# tests/memory, which does so, is the last.
+# Tests that load numba, LLVM, or other large packages, which makes every fork slow.
+ENGINE := tests/engine tests/machine/test_numba_internals.py tests/machine/test_helper_threads.py \
+	tests/pool/test_spawn_backend.py tests/pool/test_trace.py
+# Tests that fork thousands of times.
 POOLS := tests/workers tests/pool tests/memory
-UNIT := $(foreach path,$(KERNELS) $(CALLERS) $(POOLS) tests/docs,--ignore=$(path))
+but = $(foreach path,$(1),--ignore=$(path))
+UNIT := $(call but,$(KERNELS) $(CALLERS) $(ENGINE) $(POOLS) tests/docs)
 
 pools: $(VENV)/with-test
-	$(BIN)/pytest -q $(POOLS)
+	$(BIN)/pytest -q $(POOLS) $(call but,$(ENGINE))
 
 unit: $(VENV)/with-test
 	$(BIN)/pytest -q $(UNIT)
 
 kernels: $(VENV)/with-test
 	$(BIN)/pytest -q $(KERNELS)
+
+engine: $(VENV)/with-test
+	$(BIN)/pytest -q $(ENGINE) $(call but,$(KERNELS))
 
 callers: $(VENV)/with-test
 	$(BIN)/pytest -q $(CALLERS)
@@ -91,13 +97,12 @@ version-%:
 	$(call usable,$$python) || { echo "Python $*: not on this machine"; exit 0; }; \
 	$(MAKE) --no-print-directory VENV=.venv-$* PYTHON=$$python version
 
-# Tests whose outcome does not depend on the version of Python: arithmetic, which the others cover.
-# Faults take minutes; `make faults VENV=.venv-3.13` injects them into another version.
-SAME := $(addprefix tests/,compat faults project) \
-	$(addprefix tests/engine/test_,apply_ufunc.py map_chunks.py map_overlap.py reduce.py)
+# Without tests whose outcome does not depend on the version of Python: arithmetic, which the others
+# cover. Faults take minutes; `make faults VENV=.venv-3.13` injects them into another version.
+SAME := $(addprefix tests/engine/test_,apply_ufunc.py map_chunks.py map_overlap.py reduce.py)
 version: $(VENV)/with-test
-	$(BIN)/pytest -q -m "not slow" $(POOLS)
-	$(BIN)/pytest -q -m "not slow" $(UNIT) $(SAME:%=--ignore=%)
+	$(BIN)/pytest -q -m "not slow" $(POOLS) tests/arrays tests/machine $(call but,$(ENGINE))
+	$(BIN)/pytest -q -m "not slow" $(ENGINE) $(call but,$(KERNELS) $(SAME))
 
 # Some scenarios need these packages, and are skipped without them.
 faults: $(VENV)/with-test

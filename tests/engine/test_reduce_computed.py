@@ -5,7 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 import sharedmem
 from sharedmem.engine.computed import Computed
@@ -84,6 +84,8 @@ shapes = st.one_of(
 layouts = st.tuples(st.sets(st.integers(0, 2), max_size=2), st.booleans(), st.booleans())
 
 
+@pytest.mark.slow
+@settings(max_examples=50)
 @given(
     shape=shapes,
     dtype=st.sampled_from(["f8", "f4", "i4", "c16"]).map(np.dtype),

@@ -158,8 +158,9 @@ def views(draw):
     return arrays, axes, draw(st.booleans())
 
 
+@pytest.mark.slow
 @given(views())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100)
 def test_arrays_are_reduced_together_as_numpy_would(drawn):
     (x, w), axes, keepdims = drawn
     full, weights = np.broadcast_arrays(x, w)
@@ -175,7 +176,7 @@ def test_arrays_are_reduced_together_as_numpy_would(drawn):
 
 
 @given(views())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60)
 def test_pieces_of_arrays_belong_together(drawn):
     (x, w), _, _ = drawn
     full, weights = np.broadcast_arrays(x, w)

@@ -7,15 +7,15 @@ import pytest
 from sharedmem import MapReduce, ProcessBackend, ThreadBackend
 
 BACKENDS = [ProcessBackend, ThreadBackend]
-# Serial, one worker, as many as the machine of the tests has cores, and more.
-POOLS = [(ProcessBackend, 0)] + [(b, n) for b in BACKENDS for n in (1, 2, 5)]
+# Serial, one worker, as many as the machine of the tests has cores, and more. Other versions of
+# Python run none and two.
+POOLS = [
+    pytest.param((backend, n), id=f"{backend.__name__}-{n}", marks=[pytest.mark.slow] * (n % 2))
+    for backend, n in [(ProcessBackend, 0)] + [(b, n) for b in BACKENDS for n in (1, 2, 5)]
+]
 
 
-def names(pools):
-    return [f"{backend.__name__}-{n}" for backend, n in pools]
-
-
-@pytest.fixture(params=POOLS, ids=names(POOLS))
+@pytest.fixture(params=POOLS)
 def pool(request):
     backend, n = request.param
     return MapReduce(backend, np=n)

@@ -15,7 +15,14 @@ from sharedmem.memory import memory_files
 from sharedmem.workers import pickling
 from sharedmem.workers.batches import Pickled
 
-POOLS = [(ProcessBackend, 0)] + [(b, n) for b in (ProcessBackend, ThreadBackend) for n in (1, 2, 5)]
+# Other versions of Python run none and two workers.
+POOLS = [
+    pytest.param(backend, n, id=f"{backend.__name__}-{n}", marks=[pytest.mark.slow] * (n % 2))
+    for backend, n in [
+        (ProcessBackend, 0),
+        *((b, n) for b in (ProcessBackend, ThreadBackend) for n in (1, 2, 5)),
+    ]
+]
 
 
 MAPS = Path("/proc/self/maps")
@@ -100,7 +107,7 @@ def look_of(value):
     return kind, repr(value) if isinstance(value, np.void) else value
 
 
-@pytest.mark.parametrize(("backend", "n"), POOLS, ids=[f"{b.__name__}-{n}" for b, n in POOLS])
+@pytest.mark.parametrize(("backend", "n"), POOLS)
 @given(runs=VALUES)
 @settings(max_examples=6)
 def test_results_and_items_keep_type_and_value(backend, n, runs):

@@ -73,8 +73,15 @@ def spin(n):
 """
 
 
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
-@pytest.mark.parametrize("task", BUSY)
+@pytest.mark.parametrize(
+    ("task", "end"),
+    [
+        # The kernel is compiled each time.
+        pytest.param(task, end, marks=[pytest.mark.slow] * (task == "kernel" and end != 9))
+        for task in BUSY
+        for end in (signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV)
+    ],
+)
 def test_workers_are_killed_when_their_coordinator_dies(task, end):
     program = (SPIN.format(nogil=False) if task == "kernel" else "") + textwrap.dedent(f"""
         def work(i):

@@ -9,8 +9,8 @@ import omits the modules, and the functions that would hide Python's own (`all`,
 Arrays in shared memory
     Create: `empty`, `zeros`, `ones`, `full`, `empty_like`, `zeros_like`, `ones_like`, `full_like`.
     From existing data: `array`, `copy`, `fromiter`, `fromfile`. The class: `SharedArray` (its name
-    in version 0.3: `anonymousmemmap`). Objects with their arrays: `share`. Test whether processes
-    share an array: `is_shared`.
+    in version 0.3: `anonymousmemmap`). Objects and sequences with their arrays: `share`,
+    `SharedList`. Test whether processes share an array, or an object: `is_shared`.
 Pools of workers
     `MapReduce` (`Pool`), `MapReduceByThread` (`TPool`); the kinds of workers: `ProcessBackend`,
     `SpawnBackend`, `ThreadBackend`, `DaskBackend`; one call in the background: `background`; an

@@ -26,7 +26,6 @@ from .arrays.from_data import (
 from .arrays.shared_array import (
     SharedArray as SharedArray,
     anonymousmemmap as anonymousmemmap,
-    is_shared as is_shared,
 )
 from .cluster.backend import (
     DaskBackend as DaskBackend,
@@ -150,7 +149,11 @@ from .machine.limits import (
     cpu_count as cpu_count,
     total_memory as total_memory,
 )
+from .objects.shared_list import (
+    SharedList as SharedList,
+)
 from .objects.sharing import (
+    is_shared as is_shared,
     share as share,
 )
 from .pool.async_result import (

@@ -147,5 +147,7 @@ def _check_scalar(a: Any) -> None:
     """Refuse an object with elements that NumPy takes for a scalar."""
     kind = type(a)
     if isinstance(a, Iterable) or hasattr(kind, "shape"):
-        way_out = "a.toarray()" if hasattr(kind, "toarray") else "list(a), or sharedmem.fromiter"
+        way_out = "list(a), or sharedmem.fromiter"
+        if hasattr(kind, "toarray"):
+            way_out = "a.toarray(), or to share it as it is, sharedmem.share(a)"
         raise TypeError(f"a {kind.__name__} is not an array: give {way_out}")

@@ -308,40 +308,14 @@ def allocate(shape: tuple[int, ...], dtype: DTypeLike | None, axes: Sequence[int
         raise memory_error(errno.ENOMEM, nbytes) from None
 
 
-def is_shared(x: Any) -> bool:
-    """Return whether other processes see writes to an array.
-
-    Parameters
-    ----------
-    x : object
-        Any object.
-
-    Returns
-    -------
-    bool
-        True for a :class:`SharedArray` and its views, a :class:`numpy.memmap` of mode ``'r+'`` or
-        ``'w+'``, and, on Linux, any other array in a writable shared mapping. False for arrays in
-        private memory, a memmap of mode ``'r'`` or ``'c'``, and objects other than arrays.
-
-    See Also
-    --------
-    copy : Copy an array to shared memory.
-
-    Examples
-    --------
-    >>> import numpy as np, sharedmem
-    >>> a = sharedmem.zeros(3)
-    >>> sharedmem.is_shared(a), sharedmem.is_shared(np.asarray(a)), sharedmem.is_shared(a + 1)
-    (True, True, False)
-    """
-    if not isinstance(x, np.ndarray):
-        return False
-    if _segment_of(x) is not None:
+def is_shared_array(array: NDArray[Any]) -> bool:
+    """Return whether other processes see writes to an array."""
+    if _segment_of(array) is not None:
         return True
-    if root_of(x).base is None:  # memory that NumPy has allocated
+    if root_of(array).base is None:  # memory that NumPy has allocated
         return False
-    low, high = byte_bounds(x.shape, x.strides, x.itemsize)
-    return is_mapped_shared(address_of(x) + low, address_of(x) + high)
+    low, high = byte_bounds(array.shape, array.strides, array.itemsize)
+    return is_mapped_shared(address_of(array) + low, address_of(array) + high)
 
 
 anonymousmemmap = SharedArray  # its name in version 0.3

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sharedmem.arrays.chunks import Grid, has_chunks
 from sharedmem.arrays.conversion import as_ndarray, check_plain, has_rules, read_only, unwrapped
 from sharedmem.arrays.mapped_files import reserve
-from sharedmem.arrays.shared_array import SharedArray, is_shared
+from sharedmem.arrays.shared_array import SharedArray, is_shared_array
 from sharedmem.kernels import Reduction
 from sharedmem.kernels.loops.layout import address_of
 
@@ -159,7 +159,7 @@ def as_input(a: Any, private_ok: bool) -> Array:
     if is_store(a):
         return as_array(a)
     view = as_ndarray(a).view()
-    return view if private_ok or is_shared(view) else read_only(view)
+    return view if private_ok or is_shared_array(view) else read_only(view)
 
 
 def check_outs(outs: Iterable[Any], role: str, private_ok: bool) -> None:
@@ -171,7 +171,7 @@ def check_outs(outs: Iterable[Any], role: str, private_ok: bool) -> None:
 def check_writable(target: Any, role: str, private_ok: bool) -> None:
     """Refuse an array that workers could not write to, or whose changes would be lost."""
     check_target(target, role)
-    if not private_ok and not is_shared(target):
+    if not private_ok and not is_shared_array(target):
         raise ValueError(
             f"{named(target, role)} is in private memory, where the writes of worker processes "
             "are lost; make it with sharedmem.copy(a) or sharedmem.empty_like(a), or use threads: "

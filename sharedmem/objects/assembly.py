@@ -18,10 +18,10 @@ from sharedmem.machine.helper_threads import in_threads
 from sharedmem.machine.limits import NEGLIGIBLE_BYTES, available_memory, cpu_count
 from sharedmem.machine.progress_bar import Display
 from sharedmem.machine.tuning import tuning
-from sharedmem.objects.dismantling import Place
+from sharedmem.objects.dismantling import Dismantler, Place
 
 
-def new_block(nbytes: int) -> SharedArray:
+def _new_block(nbytes: int) -> SharedArray:
     """Return memory for all parts of an object.
 
     Raises
@@ -35,6 +35,18 @@ def new_block(nbytes: int) -> SharedArray:
             f"{available} bytes are available: share fewer of them, or keep them in files"
         )
     return allocate((nbytes,), np.uint8, (0,))
+
+
+def copied(
+    dismantler: Dismantler, readonly: bool = False, display: Display | None = None
+) -> tuple[SharedArray, list[SharedArray]]:
+    """Return a new block, and the parts of an object in it, by number."""
+    block = _new_block(dismantler.nbytes)
+    arrays = [placed(block, place, dismantler.dtypes) for place in dismantler.places]
+    _copy_parts(arrays, dismantler.parts, display)
+    for array in arrays if readonly else map(arrays.__getitem__, dismantler.frozen):
+        array.flags.writeable = False
+    return block, arrays
 
 
 def placed(block: SharedArray, place: Place, dtypes: Sequence[np.dtype[Any]]) -> SharedArray:
@@ -59,7 +71,7 @@ class Assembler(pickle.Unpickler):
         return self._objects(number)
 
 
-def copy_parts(
+def _copy_parts(
     targets: Sequence[SharedArray], parts: Sequence[NDArray[Any]], display: Display | None
 ) -> None:
     """Copy parts to their places, in threads, and show how many bytes are done."""

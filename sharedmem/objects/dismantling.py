@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sharedmem.arrays.shared_array import SharedArray
 from sharedmem.arrays.strides import memory_order
 from sharedmem.objects import kinds
+from sharedmem.objects.references import ByReference
 
 # Each part begins in a cache line of its own, as Arrow recommends, too.
 _ALIGNMENT = 64
@@ -33,7 +34,7 @@ class Dismantler(pickle.Pickler):
         The parts, by number.
     places : list
         Their places in the block.
-    frozen : list of int
+    frozen : set of int
         The numbers of those that nobody may write to.
     dtypes : list of dtype
         The dtypes, by number.
@@ -45,7 +46,7 @@ class Dismantler(pickle.Pickler):
         self.nbytes = 0
         self.parts: list[NDArray[Any]] = []
         self.places: list[Place] = []
-        self.frozen: list[int] = []
+        self.frozen: set[int] = set()
         self.dtypes: list[np.dtype[Any]] = []
         # By identity: of parts, and of what `_alive` keeps.
         self._numbers: dict[Any, int] = {}
@@ -67,6 +68,8 @@ class Dismantler(pickle.Pickler):
 
     def reducer_override(self, obj: Any) -> Any:
         """Return the reduced form of an object whose kind has a rule, or else NotImplemented."""
+        if isinstance(obj, ByReference):
+            return obj.reduce_by_value()
         return kinds.dismantled(obj)
 
     def add_array(self, array: NDArray[Any]) -> int | None:
@@ -105,7 +108,7 @@ class Dismantler(pickle.Pickler):
             self._alive.append(buffer)
             self.add_array(array)
             if raw.readonly:
-                self.frozen.append(number)
+                self.frozen.add(number)
         return number
 
     RULES: ClassVar[dict[type, Callable[..., Any]]] = {

@@ -13,6 +13,7 @@ import numpy as np
 from sharedmem.arrays.shared_array import SharedArray
 from sharedmem.objects.assembly import placed
 from sharedmem.objects.dismantling import Dismantler, Place
+from sharedmem.objects.references import ByReference, Reduced
 
 # So many references take less than a KiB or two; types of shorter lists stay what they are.
 _MANY = 64
@@ -21,45 +22,6 @@ _ARRAYS = frozenset({np.ndarray, SharedArray, np.memmap})
 
 # The class, the keys (None in a list), the numbers of the arrays, and where it is described.
 Group = tuple[type[Any], list[Any] | None, list[int], int]
-
-
-class GroupDismantler(Dismantler):
-    """A Dismantler that takes lists and dicts of many arrays as groups."""
-
-    def __init__(self, readonly: bool) -> None:
-        super().__init__()
-        self._readonly = readonly
-        self.groups: list[Group] = []
-
-    def add_list(self, items: list[Any]) -> int | None:
-        """Return the number of a list of many arrays, which is negative; None for another list."""
-        return self._add_group(ArrayList, items, None, items)
-
-    def add_dict(self, items: dict[Any, Any]) -> int | None:
-        """Return the number of a dict of many arrays by strings or numbers; None for another."""
-        if len(items) < _MANY or not {*map(type, items)} <= _KEYS:
-            return None
-        return self._add_group(ArrayDict, items, [*items], [*items.values()])
-
-    def _add_group(
-        self, kind: type[Any], owner: object, keys: list[Any] | None, arrays: list[Any]
-    ) -> int | None:
-        if len(arrays) < _MANY or not {*map(type, arrays)} <= _ARRAYS:
-            return None
-        if (known := self._numbers.get(id(owner))) is not None:
-            return known
-        members = [number for array in arrays if (number := self.add_array(array)) is not None]
-        if len(members) < len(arrays):
-            return None
-        places = [*map(self.places.__getitem__, members)]
-        content = pickle.dumps((kind, keys, self.dtypes, places, self._readonly))
-        self.groups.append((kind, keys, members, self.nbytes))
-        self.add_array(np.frombuffer(content, np.uint8))
-        self._alive.append(owner)
-        number = self._numbers[id(owner)] = -len(self.groups)
-        return number
-
-    RULES: ClassVar = {**Dismantler.RULES, list: add_list, dict: add_dict}
 
 
 def assembled(group: Group, block: SharedArray, arrays: Sequence[Any]) -> Any:
@@ -110,7 +72,7 @@ def _has_form(array: Any, place: Place, dtype: np.dtype[Any]) -> bool:
     return bool(array.transpose(axes).flags.c_contiguous)
 
 
-class ArrayList(list[Any]):
+class ArrayList(ByReference, list[Any]):
     """A list of arrays in one block: pickled by a reference while it is as it was made."""
 
     __slots__ = ("keys_made", "members", "origin")
@@ -120,6 +82,10 @@ class ArrayList(list[Any]):
     def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
         if _is_as_made(self, None, self):
             return load_group, self.origin
+        return self.reduce_by_value()
+
+    def reduce_by_value(self) -> Reduced:
+        """Return the reduced form of a list."""
         return list, (), None, iter(self)
 
     def __copy__(self) -> list[Any]:
@@ -131,7 +97,7 @@ class ArrayList(list[Any]):
         return copied
 
 
-class ArrayDict(dict[Any, Any]):
+class ArrayDict(ByReference, dict[Any, Any]):
     """A dict of arrays in one block: pickled by a reference while it is as it was made."""
 
     __slots__ = ("keys_made", "members", "origin")
@@ -141,6 +107,10 @@ class ArrayDict(dict[Any, Any]):
     def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
         if _is_as_made(self, self, self.values()):
             return load_group, self.origin
+        return self.reduce_by_value()
+
+    def reduce_by_value(self) -> Reduced:
+        """Return the reduced form of a dict."""
         return dict, (), None, None, iter(self.items())
 
     def __copy__(self) -> dict[Any, Any]:
@@ -150,3 +120,48 @@ class ArrayDict(dict[Any, Any]):
         memo[id(self)] = copied = dict[Any, Any]()
         copied.update((key, copy.deepcopy(item, memo)) for key, item in self.items())
         return copied
+
+
+class GroupDismantler(Dismantler):
+    """A Dismantler that takes lists and dicts of many arrays as groups."""
+
+    def __init__(self, readonly: bool) -> None:
+        super().__init__()
+        self._readonly = readonly
+        self.groups: list[Group] = []
+
+    def add_list(self, items: list[Any]) -> int | None:
+        """Return the number of a list of many arrays, which is negative; None for another list."""
+        return self._add_group(ArrayList, items, None, items)
+
+    def add_dict(self, items: dict[Any, Any]) -> int | None:
+        """Return the number of a dict of many arrays by strings or numbers; None for another."""
+        if len(items) < _MANY or not {*map(type, items)} <= _KEYS:
+            return None
+        return self._add_group(ArrayDict, items, [*items], [*items.values()])
+
+    def _add_group(
+        self, kind: type[Any], owner: object, keys: list[Any] | None, arrays: list[Any]
+    ) -> int | None:
+        if len(arrays) < _MANY or not {*map(type, arrays)} <= _ARRAYS:
+            return None
+        if (known := self._numbers.get(id(owner))) is not None:
+            return known
+        members = [number for array in arrays if (number := self.add_array(array)) is not None]
+        if len(members) < len(arrays):
+            return None
+        places = [*map(self.places.__getitem__, members)]
+        content = pickle.dumps((kind, keys, self.dtypes, places, self._readonly))
+        self.groups.append((kind, keys, members, self.nbytes))
+        self.add_array(np.frombuffer(content, np.uint8))
+        self._alive.append(owner)
+        number = self._numbers[id(owner)] = -len(self.groups)
+        return number
+
+    RULES: ClassVar = {
+        **Dismantler.RULES,
+        list: add_list,
+        ArrayList: add_list,
+        dict: add_dict,
+        ArrayDict: add_dict,
+    }

@@ -28,3 +28,13 @@ def register(kind: type[Any], reducer: Callable[[Any], Any]) -> None:
 def shared_view(array: NDArray[Any]) -> NDArray[Any]:
     """Return an array as a SharedArray if it is in shared memory, or else as an ndarray."""
     return restore(*describe(array)) if is_in_segment(array) else array.view(np.ndarray)
+
+
+class ByReference:
+    """A container of this package that is pickled by reference, and is copied by value."""
+
+    __slots__ = ()
+
+    def reduce_by_value(self) -> Reduced:
+        """Return the reduced form of a container with the same items."""
+        raise NotImplementedError

@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar, cast
 
+import numpy as np
+
+from sharedmem.arrays.shared_array import SharedArray, is_shared_array
 from sharedmem.machine.progress_bar import check_progress
-from sharedmem.objects.assembly import Assembler, copy_parts, new_block, placed
-from sharedmem.objects.groups import GroupDismantler, assembled
+from sharedmem.machine.signals import suppressed
+from sharedmem.objects.assembly import Assembler, copied
+from sharedmem.objects.dismantling import Dismantler
+from sharedmem.objects.groups import ArrayDict, ArrayList, GroupDismantler, assembled
+from sharedmem.objects.shared_list import SharedList
+from sharedmem.objects.travel import check_travels
 
 T = TypeVar("T")
+_TRAVELING = frozenset({SharedArray, ArrayList, ArrayDict, SharedList})
 
 
 def share(
@@ -70,15 +78,55 @@ def share(
     make_display = check_progress(progress)
     dismantler = GroupDismantler(readonly)
     stream = dismantler.stream_of(obj)
-    block = new_block(dismantler.nbytes)
-    arrays = [placed(block, place, dismantler.dtypes) for place in dismantler.places]
     display = make_display() if make_display else None
     try:
-        copy_parts(arrays, dismantler.parts, display)
+        block, arrays = copied(dismantler, readonly, display)
     finally:
         if display is not None:
             display.close()
-    for array in arrays if readonly else map(arrays.__getitem__, dismantler.frozen):
-        array.flags.writeable = False
     groups = [assembled(group, block, arrays) for group in dismantler.groups]
-    return cast(T, Assembler(stream, [*arrays, *reversed(groups)].__getitem__).load())
+    made = Assembler(stream, [*arrays, *reversed(groups)].__getitem__).load()
+    if type(made) not in _TRAVELING:
+        check_travels(made, len(stream), len(arrays))
+    return cast(T, made)
+
+
+def is_shared(x: object) -> bool:
+    """Return whether other processes see writes to an array, or to all arrays of an object.
+
+    Parameters
+    ----------
+    x : object
+        Any object.
+
+    Returns
+    -------
+    bool
+        True for a :class:`SharedArray` and its views, a :class:`numpy.memmap` of mode ``'r+'`` or
+        ``'w+'``, and, on Linux, any other array in a writable shared mapping. False for arrays in
+        private memory, and a memmap of mode ``'r'`` or ``'c'``. Another object is shared if it has
+        arrays or buffers, and all of them are: what :func:`share` returns is.
+
+    See Also
+    --------
+    copy : Copy an array to shared memory.
+    share : Copy an object with its arrays.
+
+    Examples
+    --------
+    >>> import numpy as np, sharedmem
+    >>> a = sharedmem.zeros(3)
+    >>> sharedmem.is_shared(a), sharedmem.is_shared(np.asarray(a)), sharedmem.is_shared(a + 1)
+    (True, True, False)
+    >>> sharedmem.is_shared([a, a + 1]), sharedmem.is_shared([a, "text"])
+    (False, True)
+    """
+    if isinstance(x, SharedList):
+        return True
+    if isinstance(x, np.ndarray):
+        return is_shared_array(x)
+    dismantler = Dismantler()
+    with suppressed(Exception):  # what cannot be pickled is not shared
+        dismantler.stream_of(x)
+        return bool(dismantler.parts) and all(map(is_shared_array, dismantler.parts))
+    return False

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.arrays.shared_array import is_shared
+from sharedmem.arrays.shared_array import is_shared_array
 from sharedmem.errors import warn_caller
 
 # Each array is copied, which must not take as long as a fork.
@@ -38,7 +38,7 @@ class PrivateArrays:
         for name, array in _arrays_of(func):
             if len(self._before) == _MOST_ARRAYS:
                 break
-            if not any(array is each for _, each, _ in self._before) and not is_shared(array):
+            if not any(array is each for _, each, _ in self._before) and not is_shared_array(array):
                 self._before.append((name, array, _bytes_of(array).copy()))
 
     def changes(self) -> Changes:

@@ -1,36 +1,20 @@
 """Tests of share: what it returns equals what pickle returns, in one segment, by reference."""
 
 import copy
-import dataclasses
 import pickle
 import warnings
-from collections import OrderedDict, defaultdict, deque, namedtuple
-from decimal import Decimal
+from collections import defaultdict
 
 import cloudpickle
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from hypothesis.extra import numpy as hnp
 
 import sharedmem
+from object_graphs import Model, arrays_of, leaves, nested, reloaded, same
 from sharedmem import SharedArray, share
 from sharedmem.arrays.shared_array import segment_of
 from sharedmem.objects import assembly
-
-Pair = namedtuple("Pair", ["first", "second"])
-
-
-@dataclasses.dataclass
-class Model:
-    weights: np.ndarray
-    notes: dict = dataclasses.field(default_factory=dict)
-    parent: object = None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Frozen:
-    values: np.ndarray
 
 
 class Labeled(np.ndarray):
@@ -45,98 +29,6 @@ class Labeled(np.ndarray):
 class Own(np.ndarray):
     def __reduce__(self):
         return Own, ((3,),)
-
-
-def same(a, b):
-    """Return whether two objects are equal, type by type; arrays may be SharedArrays."""
-    kinds = {type(a), type(b)}
-    if kinds <= {np.ndarray, SharedArray}:
-        if a.dtype != b.dtype or a.shape != b.shape:
-            return False
-        if a.dtype.hasobject:
-            return all(map(same, a.flat, b.flat))
-        return np.ascontiguousarray(a).tobytes() == np.ascontiguousarray(b).tobytes()
-    # A list or a dict of many arrays is of a subclass.
-    if len(kinds) > 1 and kinds - {list, dict} != {type(a)}:
-        return False
-    if isinstance(a, dict):
-        return same([*a.items()], [*b.items()])
-    if isinstance(a, list | tuple | deque):
-        return len(a) == len(b) and all(map(same, a, b))
-    if dataclasses.is_dataclass(a):
-        names = [field.name for field in dataclasses.fields(a)]
-        return all(same(getattr(a, name), getattr(b, name)) for name in names)
-    return a == b or (a != a and b != b)
-
-
-def reloaded(obj):
-    return pickle.loads(pickle.dumps(obj, 5))  # earlier protocols lose the byte order
-
-
-def arrays_of(obj, found=None):
-    """Return the arrays in containers."""
-    found = [] if found is None else found
-    if isinstance(obj, np.ndarray):
-        found.append(obj)
-    elif isinstance(obj, dict):
-        arrays_of([*obj.values()], found)
-    elif isinstance(obj, list | tuple | deque):
-        for item in obj:
-            arrays_of(item, found)
-    elif dataclasses.is_dataclass(obj):
-        arrays_of([getattr(obj, field.name) for field in dataclasses.fields(obj)], found)
-    return found
-
-
-dtypes = st.one_of(
-    hnp.scalar_dtypes(),
-    hnp.array_dtypes(),
-    st.sampled_from([np.dtype(">i4"), np.dtype("S3"), np.dtype("V5"), np.dtype("O")]),
-)
-
-
-@st.composite
-def arrays(draw):
-    dtype = draw(dtypes)
-    shape = draw(hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4))
-    if dtype.hasobject:
-        a = np.empty(shape, dtype)
-        a[...] = draw(st.sampled_from([None, 1, "text"]))
-    else:
-        n_bytes = int(np.prod(shape, dtype=int)) * dtype.itemsize
-        seed = draw(st.integers(0, 2**16))
-        content = np.random.default_rng(seed).integers(0, 2, n_bytes, dtype="u1")
-        a = np.ndarray(shape, dtype, content.tobytes()).copy()
-    view = a.transpose(draw(st.permutations(range(a.ndim))))
-    key = draw(hnp.basic_indices(view.shape, allow_newaxis=True, allow_ellipsis=True))
-    part = view[key]
-    return part if isinstance(part, np.ndarray) else view
-
-
-leaves = st.one_of(
-    arrays(),
-    st.none(),
-    st.integers(),
-    st.floats(),
-    st.text(max_size=3),
-    st.binary(max_size=3),
-    st.dates(),
-    st.sampled_from([Decimal("1.5"), range(3), np.float32(2), slice(1, 2)]),
-)
-
-
-def nested(children):
-    return st.one_of(
-        st.lists(children, max_size=4),
-        st.lists(arrays(), min_size=60, max_size=70),
-        st.lists(children, max_size=3).map(tuple),
-        st.lists(children, max_size=3).map(deque),
-        st.dictionaries(st.text(max_size=2), children, max_size=4),
-        st.dictionaries(st.integers(0, 9), children, max_size=3).map(OrderedDict),
-        st.builds(Pair, children, children),
-        st.builds(Model, children, st.dictionaries(st.text(max_size=1), children, max_size=2)),
-        st.builds(Frozen, children),
-    )
 
 
 @settings(max_examples=40)
@@ -388,3 +280,55 @@ def test_containers_with_defaults():
     shared = share(defaultdict(list, a=[np.ones(2)]))
     assert shared["missing"] == []
     assert type(shared["a"][0]) is SharedArray
+
+
+class Private:
+    """An object that copies its array when it is unpickled."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def __getstate__(self):
+        return {"values": self.values}
+
+    def __setstate__(self, state):
+        self.values = state["values"].copy()
+
+
+class Stripped(Private):
+    """An object that keeps the memory, and forgets that it is a SharedArray."""
+
+    def __setstate__(self, state):
+        self.values = np.asarray(state["values"])
+
+
+@pytest.mark.parametrize("kind", [Private, Stripped])
+def test_objects_that_would_travel_by_value_are_refused_by_name(kind):
+    with pytest.raises(TypeError, match=rf"{kind.__name__} copies its memory \(80000 bytes\)"):
+        share({"model": [kind(np.ones(10_000))]})
+    assert share(kind(np.ones(10))).values[0] == 1
+
+
+def test_sharing_again_makes_a_copy():
+    first = share({"list": MANY, "dict": dict(enumerate(MANY)), "a": np.ones(3)})
+    second = share(first)
+    first["list"][3][...] = first["dict"][4][...] = first["a"][...] = -1
+    assert same(second, {"list": MANY, "dict": dict(enumerate(MANY)), "a": np.ones(3)})
+    assert len(pickle.dumps(second)) < 1500
+
+
+def test_is_shared():
+    obj = {"a": np.ones(3), "b": [np.ma.array([1, 2], mask=[0, 1])]}
+    shared = share(obj)
+    assert sharedmem.is_shared(shared)
+    assert sharedmem.is_shared(share(MANY))
+    assert not sharedmem.is_shared(obj)
+    assert not sharedmem.is_shared([shared, np.ones(2)])
+    for other in ([], "text", None, (i for i in range(3))):
+        assert not sharedmem.is_shared(other)
+
+
+def test_copy_names_share():
+    sparse = pytest.importorskip("scipy.sparse")
+    with pytest.raises(TypeError, match=r"csr_array is not an array: .* sharedmem\.share\(a\)"):
+        sharedmem.copy(sparse.csr_array(np.eye(3)))

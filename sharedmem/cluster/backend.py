@@ -125,6 +125,8 @@ class DaskBackend:
         """
         import distributed
 
+        from sharedmem.cluster.node_arrays import ShareArrays
+
         if os.getpid() != self._owner:
             raise RuntimeError(
                 f"{self!r} belongs to process {self._owner}, of which process {os.getpid()} is a "
@@ -143,6 +145,8 @@ class DaskBackend:
                     address = self._cluster.scheduler_address
                     _logger.info("started a cluster of this machine: %s", self._cluster)
                 self._client = distributed.Client(address, set_as_default=False)
+                if self._cluster is not None:
+                    self._client.register_plugin(ShareArrays())
         return self._client
 
     def enter(self) -> None:

@@ -14,8 +14,9 @@ PAGES = (Path(__file__).parents[2] / "docs/api").glob("*.rst")
 CHAPTERS = {path.stem: path.read_text() for path in PAGES}
 LIST = re.compile(r"^\.\. autosummary::\n(?:   :.*\n)*\n((?:   .*\n)+)", re.MULTILINE)
 CLASSES = ("AsyncResult", "Chunk", "DaskBackend", "Executor", "MapReduce", "Trace", "background")
-# Modules whose names are not names of the package.
-MODULES = ("joblib", "random")
+# Modules whose names are not names of the package; those with a chapter of their own.
+MODULES = ("dask", "joblib", "random")
+OWN_CHAPTER = ("joblib", "random")
 # Modules of classes that users get, and do not make.
 RESULTS = ("arrays.", "kernels.", "pool.", "workers.")
 # What the pool asks of a backend, and what the package asks of a pool.
@@ -34,7 +35,7 @@ def listed() -> Counter[str]:
     """Return how often each name is in a list of a chapter, or stated there."""
     names: list[str] = []
     for chapter, text in CHAPTERS.items():
-        prefix = f"{chapter}." if chapter in MODULES else ""
+        prefix = f"{chapter}." if chapter in OWN_CHAPTER else ""
         for lines in LIST.findall(text):
             names += (prefix + name.lstrip("~") for name in lines.split())
         names += re.findall(r"^\.\. py:data:: (\w+)$", text, re.MULTILINE)
@@ -48,7 +49,10 @@ def public() -> set[str]:
     for name in MODULES:
         module = importlib.import_module(f"sharedmem.{name}")
         members = inspect.getmembers(module, lambda m: inspect.isfunction(m) or inspect.isclass(m))
-        names |= {f"{name}.{own}" for own, m in members if m.__module__ == module.__name__}
+        given = getattr(module, "__all__", ())
+        names |= {
+            f"{name}.{own}" for own, m in members if own in given or m.__module__ == module.__name__
+        }
     for owner in CLASSES:
         for base in getattr(sharedmem, owner).__mro__:
             if base.__module__.startswith("sharedmem"):

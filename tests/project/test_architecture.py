@@ -41,7 +41,7 @@ def named(table: str) -> Iterator[str]:
     """Yield the modules in a table of docs/design.md, each with its folder."""
     folder = ""
     for first, second in re.findall(r"^\|([^|]*)\| `(\w+)` \|", table, re.MULTILINE):
-        if first.strip(" `") or second in ("errors", "joblib", "random", "sharedmem"):
+        if first.strip(" `") or second in ("dask", "errors", "joblib", "random", "sharedmem"):
             folder = first.strip(" `")
         yield f"{folder}{second}"
 

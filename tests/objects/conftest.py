@@ -27,7 +27,7 @@ while stream := received():
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def elsewhere() -> Iterator[Callable[..., Any]]:
     """Return a function that runs a program in another interpreter, with a pickled object `x`."""
     command = [sys.executable, "-c", OTHER]

@@ -40,8 +40,12 @@ def _in_segment(buffer: Any) -> NDArray[Any] | None:
 
 def _reduce_shared_buffer(buffer: Any) -> Reduced:
     memory = _in_segment(buffer)
-    # Arrow's own rules depend on the protocol, which a reducer does not know.
-    return (typing.cast, (None, _ByOwnRules(buffer))) if memory is None else (as_buffer, (memory,))
+    if memory is not None:
+        return as_buffer, (memory,)
+    # Arrow's own rules depend on the protocol, which a reducer does not know. A pickler replaces
+    # the proxy by the buffer, which has no such attribute; `copy.copy` gets it from the proxy.
+    proxy = _ByOwnRules(buffer)
+    return getattr, (proxy, "proxied", proxy)
 
 
 def is_shared_table(columns: Iterable[Any]) -> bool:
@@ -54,10 +58,10 @@ class _ByOwnRules:
     """Pickled as an object is by the rules of its class."""
 
     def __init__(self, obj: object) -> None:
-        self._obj = obj
+        self.proxied = obj
 
     def __reduce_ex__(self, protocol: typing.SupportsIndex) -> Any:
-        return self._obj.__reduce_ex__(protocol)
+        return self.proxied.__reduce_ex__(protocol)
 
 
 def reduce_frame(obj: Any) -> Any:
@@ -76,8 +80,15 @@ def reduce_frame(obj: Any) -> Any:
 
 
 def _arrow_table(frame: Any) -> Any:
-    """Return a frame or a series of polars as a table of Arrow with the same memory."""
+    """Return a frame or a series of polars as a table of Arrow with the same memory.
+
+    Raises
+    ------
+    TypeError
+        If Arrow has no such dtype.
+    """
     import polars
+    import pyarrow
 
     if isinstance(frame, polars.Series):
         frame = frame.to_frame()
@@ -86,7 +97,13 @@ def _arrow_table(frame: Any) -> Any:
             "a column of polars with the dtype Object has pointers to Python objects, which are "
             "invalid in other processes"
         )
-    return frame.to_arrow(compat_level=polars.CompatLevel.newest())
+    try:
+        return frame.to_arrow(compat_level=polars.CompatLevel.newest())
+    except pyarrow.ArrowInvalid as error:
+        raise TypeError(
+            f"polars is shared as a table of Arrow, which lacks one of the dtypes {frame.dtypes}: "
+            "cast the column first"
+        ) from error
 
 
 def as_frame(name: str, table: Any) -> Any:
@@ -96,15 +113,15 @@ def as_frame(name: str, table: Any) -> Any:
     for kind in (polars.DataFrame, polars.Series):
         register(kind, _reduce_shared_frame)
     frame: Any = polars.from_arrow(table)
+    frame.columns = table.column_names  # polars gives a column without a name another one
     return frame if name == "DataFrame" else frame.to_series(0)
 
 
 def _reduce_shared_frame(frame: Any) -> Any:
-    import polars
-
-    frame_dtypes = [frame.dtype] if isinstance(frame, polars.Series) else frame.dtypes
-    if polars.Object not in frame_dtypes:
+    try:
         table = _arrow_table(frame)
-        if is_shared_table(table.columns):
-            return as_frame, (type(frame).__name__, table)
+    except TypeError:
+        return frame.__reduce_ex__(4)
+    if is_shared_table(table.columns):
+        return as_frame, (type(frame).__name__, table)
     return frame.__reduce_ex__(4)

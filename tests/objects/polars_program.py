@@ -64,3 +64,9 @@ for dtype in pl.Categorical, pl.Enum(["a", "b"]):
     assert "copies its memory" in refusal(large["c"])
 assert "share frame.collect()" in refusal(frame.lazy())
 assert "dtype Object" in refusal(pl.DataFrame({"o": pl.Series([object()], dtype=pl.Object)}))
+
+# Arrow lacks some dtypes; frames that have them are pickled as before.
+wide = pl.Series("w", [1, 2], dtype=pl.Int128)
+assert "Int128" in refusal(wide)
+assert pickle.loads(pickle.dumps(wide)).equals(wide)
+assert share(pl.Series([1, 2])).name == ""

@@ -1,5 +1,6 @@
 """Tests of share with objects of other packages: equal, of the same type, and by reference."""
 
+import copy
 import importlib.util
 import pickle
 import subprocess
@@ -157,6 +158,8 @@ def test_arrow(elsewhere):
     stream = pickle.dumps(table, 5, buffer_callback=buffers.append)
     assert pickle.loads(stream, buffers=buffers).equals(table)
     assert buffers
+    buffer = pa.py_buffer(b"private")
+    assert copy.copy(buffer).equals(copy.deepcopy(buffer))
 
 
 def test_polars():

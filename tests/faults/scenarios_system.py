@@ -237,6 +237,7 @@ def another_thread_frees_what_it_compiled(stage: Stage) -> None:
     import llvmlite.binding
     import numba
 
+    numba.njit(lambda x: x + 2)(1.0)  # what only the first compilation does takes a second
     code = "\n".join(f"define i32 @f{i}() {{\n ret i32 {i}\n}}" for i in range(500))
     with another_thread(lambda: llvmlite.binding.parse_assembly(code)):
         for _ in range(3):

@@ -29,7 +29,7 @@ class Frozen:
 def same(a, b):
     """Return whether two objects are equal, type by type; arrays may be SharedArrays."""
     kinds = {type(a), type(b)}
-    if kinds <= {np.ndarray, SharedArray}:
+    if isinstance(a, np.ndarray) and (len(kinds) == 1 or kinds == {np.ndarray, SharedArray}):
         if a.dtype != b.dtype or a.shape != b.shape:
             return False
         if a.dtype.hasobject:

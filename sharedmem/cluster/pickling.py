@@ -19,8 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharedmem.arrays.mapped_files import ArrayFile
-from sharedmem.arrays.shared_array import Layout, SharedArray, describe, restore
+from sharedmem.arrays.shared_array import (
+    Layout,
+    SharedArray,
+    describe,
+    is_in_segment,
+    restore,
+)
 from sharedmem.memory.segment_keys import SegmentKey, key_of, open_segment
+from sharedmem.objects.array_kinds import by_parts
 from sharedmem.workers.pickling import kept_in, named, without_traceback
 from sharedmem.workers.task_context import Contexts
 
@@ -136,10 +143,11 @@ def _pickler_class() -> Any:
             return super().reducer_override(obj) if reduced is NotImplemented else reduced
 
         def _reduce_array(self, array: NDArray[Any]) -> Any:
+            if not isinstance(array, SharedArray) and type(array) not in (np.ndarray, np.memmap):
+                return by_parts(array) if is_in_segment(array) else NotImplemented
             if self.is_result:  # which the receiver may write to
-                if isinstance(array, SharedArray) or type(array) is np.ndarray:
-                    return array.view(np.ndarray).__reduce__()
-                return NotImplemented
+                is_file = isinstance(array, np.memmap)
+                return NotImplemented if is_file else array.view(np.ndarray).__reduce__()
             file = ArrayFile.of(array)
             if file is not None:
                 return ArrayFile.map, (file,)

@@ -18,38 +18,46 @@ _ARRAY_RULES = "__reduce__", "__reduce_ex__", "__setstate__"
 def reduce_array(array: NDArray[Any]) -> Any:
     """Return the reduced form of an array of a subclass, in which its memory is plain arrays.
 
+    It is NotImplemented for ndarrays, and where the elements are objects.
+
     Raises
     ------
     TypeError
         If a pickle of the array would contain a copy of its memory.
     """
-    return _reduced(array, lambda part: part.view(np.ndarray))
+    reduced = by_parts(array)
+    kind = type(array)
+    is_held = kind is np.ndarray or array.dtype.hasobject or array is np.ma.masked
+    if reduced is NotImplemented and not is_held:
+        raise TypeError(
+            f"the memory of a {kind.__module__}.{kind.__qualname__} cannot be shared, since the "
+            "class has its own rules for pickles: share numpy.asarray(array), and make the object "
+            "of that"
+        )
+    return reduced
 
 
-def _reduce_by_reference(array: Any) -> Any:
-    reduced = _reduced(array, shared_view) if is_in_segment(array) else NotImplemented
-    return array.__reduce_ex__(5) if reduced is NotImplemented else reduced
+def _plain_view(array: NDArray[Any]) -> NDArray[Any]:
+    return array.view(np.ndarray)
 
 
-def _reduced(array: NDArray[Any], leaf: Callable[[Any], Any]) -> Any:
-    """Return the reduced form of an array of a subclass, in which `leaf` stands for its memory."""
+def by_parts(array: NDArray[Any], leaf: Callable[[Any], Any] = _plain_view) -> Any:
+    """Return the reduced form of an array of a subclass, in which its memory is what `leaf` makes.
+
+    It is NotImplemented for ndarrays, and for arrays that only the rules of their class describe.
+    """
     kind = type(array)
     if kind is np.ndarray or array.dtype.hasobject or array is np.ma.masked:
         return NotImplemented
     if isinstance(array, np.ma.MaskedArray) and kind.__reduce__ is np.ma.MaskedArray.__reduce__:
-        mask = array.mask
-        mask = mask if mask is np.ma.nomask else leaf(mask)
+        mask = array.mask if array.mask is np.ma.nomask else leaf(array.mask)
         fill_value = vars(array)["_fill_value"]
         fill_value = None if fill_value is None else fill_value.item()
-        data = leaf(array.data.view(np.ndarray))
-        return as_masked, (kind, data, mask, fill_value, array.hardmask)
+        return as_masked, (kind, leaf(array.data), mask, fill_value, array.hardmask)
     is_simple = all(getattr(kind, name) is getattr(np.ndarray, name) for name in _ARRAY_RULES)
     if is_simple or _is_quantity(array):
         return as_kind, (kind, leaf(array), getattr(array, "__dict__", None) or None)
-    raise TypeError(
-        f"the memory of a {kind.__module__}.{kind.__qualname__} cannot be shared, since the class "
-        "has its own rules for pickles: share numpy.asarray(array), and make the object of that"
-    )
+    return NotImplemented
 
 
 def _is_quantity(array: object) -> bool:
@@ -74,3 +82,8 @@ def as_masked(
     register(kind, _reduce_by_reference)
     options: Any = {"keep_mask": False, "hard_mask": is_hard, "fill_value": fill_value}
     return kind(np.asarray(data), mask=mask, copy=False, **options)
+
+
+def _reduce_by_reference(array: Any) -> Any:
+    reduced = by_parts(array, shared_view) if is_in_segment(array) else NotImplemented
+    return array.__reduce_ex__(5) if reduced is NotImplemented else reduced

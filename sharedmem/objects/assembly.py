@@ -50,12 +50,13 @@ def copied(
 
 
 def placed(block: SharedArray, place: Place, dtypes: Sequence[np.dtype[Any]]) -> SharedArray:
-    """Return the array at a place in a block."""
+    """Return the array at a place in a block: shared, unless the block was sent by value."""
     offset, shape, number, axes = place
+    kind = type(block)
     if axes is None:
-        return np.ndarray.__new__(SharedArray, shape, dtypes[number], block, offset)
+        return np.ndarray.__new__(kind, shape, dtypes[number], block, offset)
     sizes = [shape[axis] for axis in axes]
-    array = np.ndarray.__new__(SharedArray, sizes, dtypes[number], block, offset)
+    array = np.ndarray.__new__(kind, sizes, dtypes[number], block, offset)
     return array.transpose(sorted(range(len(sizes)), key=axes.__getitem__))
 
 

@@ -264,9 +264,9 @@ _KINDS: dict[str, tuple[tuple[str, ...], Callable[[Any], Labeled]]] = {
 
 
 def remade(values: Any, results: list[Any]) -> Any:
-    """Return results as a tuple of the type that values have."""
+    """Return results as a list or a tuple of the type that values have."""
     kind = type(values)
-    return kind(*results) if hasattr(kind, "_fields") else tuple(results)
+    return kind(*results) if hasattr(kind, "_fields") else kind(results)
 
 
 def _mixed(a: Any, b: Any) -> TypeError:

@@ -37,9 +37,9 @@ class Rule:
     label : callable
         Gives a result its labels, from the result, the labeled array, and the call.
     has_axis : bool
-        Whether the function works along axes; else it takes elements one by one.
+        Whether the function works along the axes that are given, of which None stands for all.
     reduces : bool
-        Whether these axes are missing in the result.
+        Whether results are of several elements. If not, and without axes, each is of one element.
     """
 
     label: Callable[[Any, Labeled, _Call], Any]
@@ -183,15 +183,16 @@ class _Call:
         value = self._called(changes)
         if out is not None:
             return value
-        if isinstance(value, tuple):
+        if isinstance(value, tuple | list):
             return remade(value, [self.rule.label(each, x, self) for each in value])
         return self.rule.label(value, x, self)
 
     def _find_axes(self, x: Labeled) -> None:
         """Find the axes that the function works along, by their names if these are given."""
-        if not self.rule.has_axis:
-            return
         arguments, n_axes = self.arguments, len(x.shape)
+        if not self.rule.has_axis:
+            self.axes = (*range(n_axes),) if self.rule.reduces else ()
+            return
         if (dim := arguments.get("dim")) is not None:
             if arguments["axis"] != self.signature.parameters["axis"].default:
                 raise TypeError(f"got dim={dim!r} and axis={arguments['axis']!r}: give one")
@@ -269,8 +270,10 @@ def _like_array(value: Any, x: Labeled, call: _Call) -> Any:
     if np.shape(value) != x.shape:
         raise ValueError(
             f"the result has shape {np.shape(value)}, but the labels are those of shape {x.shape}: "
-            "give all arrays labels of the axes that are broadcast, or none"
+            "give all arrays labels of the axes that are broadcast, or give arrays without labels"
         )
+    if isinstance(value, SharedArray):
+        value = np.asarray(value)  # pickles of tables have their elements, not a reference
     return x.renamed(x.reduced(value, (), keepdims=False), call.others)
 
 
@@ -291,8 +294,16 @@ def _of_later(value: Any, x: Labeled, call: _Call) -> Any:
     return _like_array(value, x.without(axis, x.shape[axis] - value.shape[axis]), call)
 
 
+def _of_expression(value: Any, x: Labeled, call: _Call) -> Any:
+    """Label a result that has the axes of the arrays, or none."""
+    if np.shape(value) == () != x.shape:
+        return x.renamed(x.reduced(value, call.axes, keepdims=False), call.others)
+    return _like_array(value, x, call)
+
+
 REDUCTION = Rule(_without_axes, reduces=True)
 QUANTILES = Rule(_of_quantiles, reduces=True)
 SCAN = Rule(_like_array)
 DIFFERENCES = Rule(_of_later)
 ELEMENTWISE = Rule(_like_array, has_axis=False)
+EXPRESSIONS = Rule(_of_expression, has_axis=False, reduces=True)

@@ -51,7 +51,7 @@ def average(
     keepdims : bool, optional
         Whether the averaged axes stay, with length one.
     dim : hashable or sequence of them, optional
-        The name of `axis`, of an array of xarray.
+        The names of the axes of an array of xarray, instead of `axis`.
 
     Returns
     -------

@@ -59,7 +59,7 @@ def accumulate(
     out : ndarray, optional
         Array for the result, with the shape of `a`. It may be `a` itself.
     dim : hashable, optional
-        The name of `axis`, of an array of xarray.
+        The name of the axis of an array of xarray, instead of `axis`.
 
     Returns
     -------
@@ -124,7 +124,7 @@ def cumsum(
     out : ndarray, optional
         Array for the result, with its shape. It may be `a` itself.
     dim : hashable, optional
-        The name of `axis`, of an array of xarray.
+        The name of the axis of an array of xarray, instead of `axis`.
 
     Returns
     -------
@@ -177,7 +177,7 @@ def cumprod(
     out : ndarray, optional
         Array for the result, with its shape. It may be `a` itself.
     dim : hashable, optional
-        The name of `axis`, of an array of xarray.
+        The name of the axis of an array of xarray, instead of `axis`.
 
     Returns
     -------
@@ -229,7 +229,7 @@ def nancumsum(
     out : ndarray, optional
         Array for the result, with its shape. It may be `a` itself.
     dim : hashable, optional
-        The name of `axis`, of an array of xarray.
+        The name of the axis of an array of xarray, instead of `axis`.
 
     Returns
     -------
@@ -280,7 +280,7 @@ def nancumprod(
     out : ndarray, optional
         Array for the result, with its shape. It may be `a` itself.
     dim : hashable, optional
-        The name of `axis`, of an array of xarray.
+        The name of the axis of an array of xarray, instead of `axis`.
 
     Returns
     -------

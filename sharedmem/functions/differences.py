@@ -41,7 +41,7 @@ def diff(
     prepend, append : array_like, optional
         Values to put before or after `a` along the axis; scalars are repeated.
     dim : hashable, optional
-        The name of `axis`, of an array of xarray.
+        The name of the axis of an array of xarray, instead of `axis`.
 
     Returns
     -------

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from sharedmem.arrays.labels import EXPRESSIONS, with_labels
 from sharedmem.expressions.language import CONSTANTS
-from sharedmem.expressions.levels import plan
+from sharedmem.expressions.levels import Plan, plan
 from sharedmem.expressions.whole_ufuncs import kind_of
 from sharedmem.functions.expression_plans import BoundPlan, as_operand
 from sharedmem.kernels.quiet import quiet
@@ -50,12 +51,14 @@ def evaluate(
         may have another dtype that NumPy's rule "same_kind" allows. Several expressions take none.
     **named : array_like, array in a file, or number
         Arrays by name, broadcast against each other. Files are read and written chunk by chunk.
+        Labels of pandas and xarray have to be equal.
 
     Returns
     -------
     SharedArray, scalar, or ndarray
         `out`, or the result, with the dtype that NumPy gives it. Of a reduction along an axis, it
-        is an ndarray. Several expressions give a dict with the same keys, or a list.
+        is an ndarray. Several expressions give a dict with the same keys, or a list. Results of all
+        axes, or of none, have the labels of the arrays.
 
     Raises
     ------
@@ -128,27 +131,39 @@ def evaluate(
 @quiet
 def _evaluate(expression: Any, arrays: Any, named: dict[str, Any], out: Any) -> Any:
     texts = _texts_of(expression)
-    key = _key(texts, named) if arrays is None else None
-    bound, values = _plans.get(key), named
-    if bound is None:
-        planned = plan(*texts)
-        given = _given({*planned.names}, {} if arrays is None else arrays, named)
-        values = {name: as_operand(value) for name, value in given.items()}
-        bound = BoundPlan(planned, values)
-        if key is not None:
-            if len(_plans) >= MAX_PLANS:
-                _plans.clear()
-            _plans[key] = bound
-    compute = _in_phases if bound.has_phases else BoundPlan.results
-    if isinstance(expression, str):
-        return compute(bound, values, out)[0]
-    if out is not None:
+    if out is not None and not isinstance(expression, str):
         raise TypeError(
             f"out is for the result of one expression, got {type(expression).__name__} of "
             f"{len(texts)}; evaluate the one with out= alone"
         )
-    results = compute(bound, values, None)
+    key = _key(texts, named) if arrays is None else None
+    bound = _plans.get(key)
+    if bound is not None:
+        results = _computed(bound, named, out)
+    else:
+        planned = plan(*texts)
+        given = _given({*planned.names}, {} if arrays is None else arrays, named)
+        results = _planned(planned, key, given, out)
+    if isinstance(expression, str):
+        return results[0]
     return dict(zip(expression, results, strict=True)) if hasattr(expression, "keys") else results
+
+
+@with_labels(EXPRESSIONS, "**values")
+def _planned(planned: Plan, key: Any, values: dict[str, Any], out: Any) -> Any:
+    """Return the results of expressions that have no bound plan yet, or whose plan is not kept."""
+    values = {name: as_operand(value) for name, value in values.items()}
+    bound = BoundPlan(planned, values)
+    if key is not None:
+        if len(_plans) >= MAX_PLANS:
+            _plans.clear()
+        _plans[key] = bound
+    return _computed(bound, values, out)
+
+
+def _computed(bound: BoundPlan, values: dict[str, Any], out: Any) -> list[Any]:
+    compute = _in_phases if bound.has_phases else BoundPlan.results
+    return compute(bound, values, out)
 
 
 MAX_PLANS = 256

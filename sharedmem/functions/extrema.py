@@ -43,7 +43,7 @@ def min(
     where : array_like of bool, optional
         The elements to include, broadcast to the shape of `a`. By default, all elements.
     dim : hashable or sequence of them, optional
-        The name of `axis`, of an array of xarray.
+        The names of the axes of an array of xarray, instead of `axis`.
 
     Returns
     -------
@@ -103,7 +103,7 @@ def max(
     where : array_like of bool, optional
         The elements to include, broadcast to the shape of `a`. By default, all elements.
     dim : hashable or sequence of them, optional
-        The name of `axis`, of an array of xarray.
+        The names of the axes of an array of xarray, instead of `axis`.
 
     Returns
     -------
@@ -150,7 +150,7 @@ def minmax(
     keepdims : bool, optional
         If True, the reduced axes are left in the result with length one. By default False.
     dim : hashable or sequence of them, optional
-        The name of `axis`, of an array of xarray.
+        The names of the axes of an array of xarray, instead of `axis`.
 
     Returns
     -------
@@ -200,7 +200,7 @@ def ptp(
     keepdims : bool, optional
         If True, the reduced axes are left in the result with length one. By default False.
     dim : hashable or sequence of them, optional
-        The name of `axis`, of an array of xarray.
+        The names of the axes of an array of xarray, instead of `axis`.
 
     Returns
     -------
@@ -252,7 +252,7 @@ def argmin(
     keepdims : bool, optional
         If True, the reduced axes are left in the result with length one. By default False.
     dim : hashable, optional
-        The name of `axis`, of an array of xarray.
+        The name of the axis of an array of xarray, instead of `axis`.
 
     Returns
     -------
@@ -304,7 +304,7 @@ def argmax(
     keepdims : bool, optional
         If True, the reduced axes are left in the result with length one. By default False.
     dim : hashable, optional
-        The name of `axis`, of an array of xarray.
+        The name of the axis of an array of xarray, instead of `axis`.
 
     Returns
     -------

@@ -176,7 +176,7 @@ def norm(
     keepdims : bool, optional
         Whether these axes stay, with length one.
     dim : hashable or sequence of them, optional
-        The name of `axis`, of an array of xarray.
+        The names of the axes of an array of xarray, instead of `axis`.
 
     Returns
     -------

@@ -47,7 +47,7 @@ def nanmedian(
     keepdims : bool, optional
         Whether the reduced axes stay, with length one.
     dim : hashable or sequence of them, optional
-        The name of `axis`, of an array of xarray.
+        The names of the axes of an array of xarray, instead of `axis`.
 
     Returns
     -------
@@ -116,7 +116,7 @@ def nanquantile(
     weights : array_like, optional
         Weight of each element. Weighted quantiles are left to NumPy, which is serial.
     dim : hashable or sequence of them, optional
-        The name of `axis`, of an array of xarray.
+        The names of the axes of an array of xarray, instead of `axis`.
 
     Returns
     -------
@@ -186,7 +186,7 @@ def nanpercentile(
     weights : array_like, optional
         Weight of each element. Weighted quantiles are left to NumPy, which is serial.
     dim : hashable or sequence of them, optional
-        The name of `axis`, of an array of xarray.
+        The names of the axes of an array of xarray, instead of `axis`.
 
     Returns
     -------

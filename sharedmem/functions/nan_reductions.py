@@ -45,7 +45,7 @@ def nansum(
     where : array_like of bool, optional
         The elements to include, broadcast to the shape of `a`. By default, all elements.
     dim : hashable or sequence of them, optional
-        The name of `axis`, of an array of xarray.
+        The names of the axes of an array of xarray, instead of `axis`.
 
     Returns
     -------
@@ -108,7 +108,7 @@ def nanprod(
     where : array_like of bool, optional
         The elements to include, broadcast to the shape of `a`. By default, all elements.
     dim : hashable or sequence of them, optional
-        The name of `axis`, of an array of xarray.
+        The names of the axes of an array of xarray, instead of `axis`.
 
     Returns
     -------
@@ -167,7 +167,7 @@ def nanmean(
     where : array_like of bool, optional
         The elements to include, broadcast to the shape of `a`. By default, all elements.
     dim : hashable or sequence of them, optional
-        The name of `axis`, of an array of xarray.
+        The names of the axes of an array of xarray, instead of `axis`.
 
     Returns
     -------
@@ -232,7 +232,7 @@ def nanmin(
     where : array_like of bool, optional
         The elements to include, broadcast to the shape of `a`. By default, all elements.
     dim : hashable or sequence of them, optional
-        The name of `axis`, of an array of xarray.
+        The names of the axes of an array of xarray, instead of `axis`.
 
     Returns
     -------
@@ -297,7 +297,7 @@ def nanmax(
     where : array_like of bool, optional
         The elements to include, broadcast to the shape of `a`. By default, all elements.
     dim : hashable or sequence of them, optional
-        The name of `axis`, of an array of xarray.
+        The names of the axes of an array of xarray, instead of `axis`.
 
     Returns
     -------
@@ -356,7 +356,7 @@ def nanargmin(
     keepdims : bool, optional
         If True, the reduced axes are left in the result with length one. By default False.
     dim : hashable, optional
-        The name of `axis`, of an array of xarray.
+        The name of the axis of an array of xarray, instead of `axis`.
 
     Returns
     -------
@@ -408,7 +408,7 @@ def nanargmax(
     keepdims : bool, optional
         If True, the reduced axes are left in the result with length one. By default False.
     dim : hashable, optional
-        The name of `axis`, of an array of xarray.
+        The name of the axis of an array of xarray, instead of `axis`.
 
     Returns
     -------

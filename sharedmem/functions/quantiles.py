@@ -58,7 +58,7 @@ def median(
     keepdims : bool, optional
         Whether the reduced axes stay, with length one.
     dim : hashable or sequence of them, optional
-        The name of `axis`, of an array of xarray.
+        The names of the axes of an array of xarray, instead of `axis`.
 
     Returns
     -------
@@ -123,7 +123,7 @@ def quantile(
     weights : array_like, optional
         Weight of each element. Weighted quantiles are left to NumPy, which is serial.
     dim : hashable or sequence of them, optional
-        The name of `axis`, of an array of xarray.
+        The names of the axes of an array of xarray, instead of `axis`.
 
     Returns
     -------
@@ -188,7 +188,7 @@ def percentile(
     weights : array_like, optional
         Weight of each element. Weighted quantiles are left to NumPy, which is serial.
     dim : hashable or sequence of them, optional
-        The name of `axis`, of an array of xarray.
+        The names of the axes of an array of xarray, instead of `axis`.
 
     Returns
     -------

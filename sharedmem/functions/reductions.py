@@ -45,7 +45,7 @@ def sum(
     where : array_like of bool, optional
         The elements to include, broadcast to the shape of `a`. By default, all elements.
     dim : hashable or sequence of them, optional
-        The name of `axis`, of an array of xarray.
+        The names of the axes of an array of xarray, instead of `axis`.
 
     Returns
     -------
@@ -120,7 +120,7 @@ def prod(
     where : array_like of bool, optional
         The elements to include, broadcast to the shape of `a`. By default, all elements.
     dim : hashable or sequence of them, optional
-        The name of `axis`, of an array of xarray.
+        The names of the axes of an array of xarray, instead of `axis`.
 
     Returns
     -------
@@ -183,7 +183,7 @@ def mean(
     where : array_like of bool, optional
         The elements to include, broadcast to the shape of `a`. By default, all elements.
     dim : hashable or sequence of them, optional
-        The name of `axis`, of an array of xarray.
+        The names of the axes of an array of xarray, instead of `axis`.
 
     Returns
     -------
@@ -234,7 +234,7 @@ def count_nonzero(
     keepdims : bool, optional
         If True, the reduced axes are left in the result with length one. By default False.
     dim : hashable or sequence of them, optional
-        The name of `axis`, of an array of xarray.
+        The names of the axes of an array of xarray, instead of `axis`.
 
     Returns
     -------
@@ -286,7 +286,7 @@ def any(
     where : array_like of bool, optional
         The elements to include, broadcast to the shape of `a`. By default, all elements.
     dim : hashable or sequence of them, optional
-        The name of `axis`, of an array of xarray.
+        The names of the axes of an array of xarray, instead of `axis`.
 
     Returns
     -------
@@ -344,7 +344,7 @@ def all(
     where : array_like of bool, optional
         The elements to include, broadcast to the shape of `a`. By default, all elements.
     dim : hashable or sequence of them, optional
-        The name of `axis`, of an array of xarray.
+        The names of the axes of an array of xarray, instead of `axis`.
 
     Returns
     -------

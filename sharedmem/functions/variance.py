@@ -62,7 +62,7 @@ def var(
     correction : float, optional
         Another name of `ddof`.
     dim : hashable or sequence of them, optional
-        The name of `axis`, of an array of xarray.
+        The names of the axes of an array of xarray, instead of `axis`.
 
     Returns
     -------
@@ -139,7 +139,7 @@ def std(
     correction : float, optional
         Another name of `ddof`.
     dim : hashable or sequence of them, optional
-        The name of `axis`, of an array of xarray.
+        The names of the axes of an array of xarray, instead of `axis`.
 
     Returns
     -------
@@ -216,7 +216,7 @@ def nanvar(
     correction : float, optional
         Another name of `ddof`.
     dim : hashable or sequence of them, optional
-        The name of `axis`, of an array of xarray.
+        The names of the axes of an array of xarray, instead of `axis`.
 
     Returns
     -------
@@ -292,7 +292,7 @@ def nanstd(
     correction : float, optional
         Another name of `ddof`.
     dim : hashable or sequence of them, optional
-        The name of `axis`, of an array of xarray.
+        The names of the axes of an array of xarray, instead of `axis`.
 
     Returns
     -------
@@ -350,7 +350,7 @@ def moments(a: Any, axis: Axis = None, *, keepdims: bool = False, dim: Dims = No
     keepdims : bool, optional
         If True, the reduced axes are left in the result with length one. By default False.
     dim : hashable or sequence of them, optional
-        The name of `axis`, of an array of xarray.
+        The names of the axes of an array of xarray, instead of `axis`.
 
     Returns
     -------

@@ -303,10 +303,34 @@ def test_pools_and_functions_that_are_no_table_of_labels():
     series = pandas.Series([3.0, 1.0, 2.0], index=[*"abc"], name="s")
     with sharedmem.MapReduce(np=2) as pool:
         roots = pool.apply_ufunc(np.sqrt, series)
+        assert isinstance(pool.reduce(sharedmem.kernels.sums.add("f8", "f8"), series), float)
         assert sharedmem.cumsum(series).to_dict() == {"a": 3, "b": 4, "c": 6}
     pandas.testing.assert_series_equal(roots, np.sqrt(series))
-    for result in (sharedmem.sort(series), sharedmem.evaluate("x + 1", x=series)):
-        assert isinstance(result, np.ndarray)
+    for result in (sharedmem.sort(series), sharedmem.take(series, [0])):
+        assert type(result) is np.ndarray
+
+
+@pytest.mark.filterwarnings("ignore")
+@settings(max_examples=20)
+@given(frames(["f8", "i2"]))
+def test_expressions(frame):
+    columns = {f"c{at}": frame.iloc[:, at] for at in range(frame.shape[1])}
+    for text in ("c0 * 2", f"c0 - c{len(columns) - 1}"):
+        found = sharedmem.evaluate(text, columns)
+        first, last = frame.iloc[:, 0], frame.iloc[:, -1]
+        expected = first * 2 if "*" in text else first - last.set_axis(first.index)
+        pandas.testing.assert_series_equal(found, expected, check_names=False, check_dtype=False)
+    results = sharedmem.evaluate({"double": "2 * x", "count": "count_nonzero(x)"}, x=frame)
+    pandas.testing.assert_frame_equal(results["double"], frame.astype(float) * 2, check_dtype=False)
+    assert results["count"] == np.count_nonzero(plain(frame))
+    row = pandas.Series(np.arange(frame.shape[1]), index=frame.columns)
+    found = sharedmem.evaluate("x + row", x=frame, row=row)
+    np.testing.assert_array_equal(found, plain(frame) + row.to_numpy())
+    with pytest.raises(ValueError, match=r"the result has shape \(1, "):
+        sharedmem.evaluate("sum(x, axis=0, keepdims=True)", x=pandas.concat([frame, frame]))
+    if len(frame) > 1 and not frame.index[::-1].equals(frame.index):
+        with pytest.raises(ValueError, match="the labels of y are"):
+            sharedmem.evaluate("x - y", x=frame, y=frame[::-1])
 
 
 class Table(pandas.DataFrame):

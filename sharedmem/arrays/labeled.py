@@ -203,7 +203,7 @@ class _OfXarray:
         return self.variable.data
 
     def axis_of(self, dim: Any) -> Any:
-        return self.variable.get_axis_num(dim)
+        return None if dim is ... else self.variable.get_axis_num(dim)  # as xarray's methods
 
     def check(self, other: Labeled, axes: Axes, name: str) -> None:
         if not isinstance(other, _OfXarray) or (self.name is None) != (other.name is None):
@@ -239,7 +239,8 @@ class _OfXarray:
         first = self.reduced(value[0] if q.ndim else value, axes, keepdims)
         if not q.ndim:
             return first.assign_coords({name: float(q)})
-        return _OfXarray(first.expand_dims({name: q})).holding(value)
+        several = _OfXarray(first.expand_dims({name: q}))
+        return several.holding(value.reshape(several.shape))
 
     def without(self, axis: int, n: int) -> Labeled:
         holding = self.holding(np.broadcast_to(np.int8(), self.shape))

@@ -180,6 +180,13 @@ def test_arguments_that_do_not_fit():
         sharedmem.apply_ufunc(np.add, GRID.to_dataset(), GRID.to_dataset(name="other"))
 
 
+def test_all_axes_and_axes_that_are_kept():
+    check(sharedmem.sum(GRID, dim=...), GRID.sum(...))
+    kept = sharedmem.quantile(GRID, [0.0, 1.0], dim="y", keepdims=True)
+    assert kept.sizes == {"quantile": 2, "x": 2, "y": 1}
+    assert kept.sel(quantile=1, x=2).item() == 5
+
+
 def test_weights_and_masks():
     weights = xarray.DataArray([3.0, 1.0], {"x": [1, 2]}, "x")
     average = sharedmem.average(GRID, weights=weights, dim="x")

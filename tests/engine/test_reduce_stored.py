@@ -512,7 +512,7 @@ def test_default_chunks_go_by_the_file_that_is_written(tmp_path):
     own=st.integers(1, 12),
     n=st.integers(1, 40),
 )
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_a_grid_is_refused_where_two_tasks_would_write_to_one_chunk(length, unit, own, n):
     class Stored:
         def __init__(self, unit):

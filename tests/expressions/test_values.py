@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from sharedmem.expressions.expression import bound
 from sharedmem.expressions.fusion import fuse, fuse_values
@@ -99,6 +99,7 @@ def test_several_values_are_reduced_in_one_pass(shape, share):
         assert result.tobytes() == array.tobytes()
 
 
+@settings(max_examples=30)
 @given(st.tuples(st.integers(1, 5), st.integers(1, 300), st.integers(1, 70)))
 def test_any_shape_gives_the_same_bits(shape):
     specs, values, wanted = zip(*(call(*one, shape) for one in CALLS[:4]), strict=True)

@@ -62,7 +62,7 @@ def check(result, expected):
     np.testing.assert_array_equal(np.signbit(result.real), np.signbit(expected.real))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=30)
 @given(
     program=st.lists(calls, min_size=1, max_size=8),
     shape=st.sampled_from(SHAPES),
@@ -90,7 +90,7 @@ def test_each_call_gives_numpys_result_whatever_was_called_before(sizes, program
             check(out, expected)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=30)
 @given(
     start=st.integers(0, 8),
     step=st.sampled_from([1, 2, -1]),

@@ -340,7 +340,10 @@ def test_an_interrupt_in_the_block_ends_the_workers():
     assert type(calls[0].exception()) is DeadWorkerError
 
 
-@pytest.mark.parametrize("at", range(0, 900, 19))
+# Other versions of Python strike at each third of these calls.
+@pytest.mark.parametrize(
+    "at", [pytest.param(at, marks=[pytest.mark.slow] * (at % 57 > 0)) for at in range(0, 900, 19)]
+)
 def test_interrupts_lose_nothing(at):
     def work():
         with Strike(at), Executor(np=1) as executor:

@@ -195,7 +195,7 @@ def test_critical_sections_may_be_full_of_records(kept):
 
 @pytest.mark.timeout(60)
 def test_threads_and_finalizers_of_a_worker_may_log_while_it_sends_results(kept):
-    # All texts together would be hundreds of megabytes, which would make later forks slow.
+    # Texts that were kept would fill memory, which would make later forks slow.
     lengths = collections.Counter()
     kept.emit = lambda record: lengths.update([len(record.getMessage())])
 
@@ -216,7 +216,8 @@ def test_threads_and_finalizers_of_a_worker_may_log_while_it_sends_results(kept)
 
     def chat():
         for k in itertools.count():
-            log.info("x" * (k % 100 * 500))
+            log.info("x" * (k % 10 * 5000))
+            time.sleep(0.001)
 
     for i, arrays in enumerate(MapReduce(np=2).imap(work, range(4))):
         assert all((array == i).all() for array in arrays)

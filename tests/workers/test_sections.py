@@ -104,7 +104,7 @@ def test_no_turn_is_missed_if_a_worker_is_delayed_at_any_line(backend, chunksize
         turns(2, backend, lambda at=at: hold_up(at, 0.006), chunksize, 6)
 
 
-@pytest.mark.parametrize("n_workers", [1, 2, 5])
+@pytest.mark.parametrize("n_workers", [1, pytest.param(2, marks=pytest.mark.slow), 5])
 def test_a_task_may_retry_after_an_exception_in_its_turn(n_workers):
     for at in range(1, 40, n_workers):
         turns(n_workers, ProcessBackend, lambda at=at: strike(at))

@@ -1,4 +1,4 @@
-"""Run scenarios in fresh interpreters, and check from outside what they leave behind."""
+"""Run scenarios in interpreters of their own, and check from outside what they leave behind."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import os
 import re
 import secrets
+import select
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from scenario import SCENARIOS, Case
 
@@ -58,7 +59,7 @@ Outcomes = dict[Case, Outcome]
 def run(name: str, backend: str, workers: Sequence[int], seed: str, repeats: int = 1) -> Outcomes:
     """Run cases of one scenario in an interpreter and a session of their own.
 
-    All share one interpreter, which takes longer to start than most cases take to run.
+    All share one interpreter, a fork of one that has imported the package and called nothing.
     """
     scenario = SCENARIOS[name]
     began = time.perf_counter()
@@ -66,26 +67,13 @@ def run(name: str, backend: str, workers: Sequence[int], seed: str, repeats: int
         report = Path(folder) / "report"
         shm = _private_shm(folder)
         before = os.listdir(shm)
-        counts = ",".join(map(str, workers))
-        process = subprocess.Popen(
-            [
-                *_with_shm(shm),
-                *(sys.executable, str(HERE / "performance.py"), scenario.module),
-                *(name, backend, counts, seed, str(repeats), str(report)),
-            ],
-            env=ENVIRONMENT,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=folder,
-            start_new_session=True,
+        process = _Fork(
+            *(folder, shm, scenario.module, name, backend, list(workers), seed, repeats),
+            str(report),
         )
         faults = []
-        try:
-            # The interpreter itself enforces the limit of each round.
-            code = process.wait((repeats * len(workers) + 1) * scenario.limit)
-        except subprocess.TimeoutExpired:
-            code = None
+        # The interpreter itself enforces the limit of each round.
+        code = process.wait((repeats * len(workers) + 1) * scenario.limit)
         seconds = time.perf_counter() - began
         faults += _end_session(process)
         if code != (scenario.exits or 0):
@@ -119,10 +107,41 @@ def start_load(seconds: float, seed: str) -> subprocess.Popen[str]:
     )
 
 
-def _end_session(process: subprocess.Popen[bytes]) -> list[str]:
+class _Fork:
+    """An interpreter: a fork of one that has imported the package, and has not called it."""
+
+    def __init__(self, *request: Any) -> None:
+        self.code: int | None = None
+        self._parent = _IDLE.pop() if _IDLE else _start()
+        self._parent.stdin.write(f"{json.dumps(request)}\n".encode())
+        self.pid = int(self._parent.stdout.readline())
+
+    def wait(self, seconds: float | None = None) -> int | None:
+        """Return the exit code, or None if it has not ended after this time."""
+        if self.code is None and select.select([self._parent.stdout], [], [], seconds)[0]:
+            self.code = int(self._parent.stdout.readline())
+            _IDLE.append(self._parent)
+        return self.code
+
+
+# They end when this process does, which closes their standard input.
+_IDLE: list[Any] = []
+
+
+def _start() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, str(HERE / "performance.py")],
+        bufsize=0,
+        env=ENVIRONMENT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+
+
+def _end_session(process: _Fork) -> list[str]:
     """Wait for all processes of a session to end, and kill the rest."""
     deadline = time.monotonic() + GRACE_SECONDS
-    if process.returncode is None:
+    if process.code is None:
         deadline = 0.0
     while (left := list(_alive_in(process.pid))) and time.monotonic() < deadline:
         time.sleep(0.005)
@@ -163,14 +182,6 @@ def _can_unshare() -> bool:
         bool(shutil.which("unshare"))
         and not subprocess.run(probe, stderr=subprocess.DEVNULL).returncode
     )
-
-
-def _with_shm(folder: str) -> list[str]:
-    """Return the prefix of a command that is to see `folder` as /dev/shm."""
-    if folder == "/dev/shm":
-        return []
-    script = 'mount --bind "$0" /dev/shm && exec "$@"'
-    return ["unshare", "--mount", "sh", "-c", script, folder]
 
 
 def _new_files(folder: str, before: Sequence[str]) -> set[str]:

@@ -1,11 +1,13 @@
-"""Run one scenario in this interpreter, and report what is observed from inside."""
+"""Run scenarios, each in a fork of this interpreter, and report what is observed from inside."""
 
 from __future__ import annotations
 
+import ctypes
 import faulthandler
 import gc
 import importlib
 import json
+import os
 import re
 import sys
 import time
@@ -20,16 +22,50 @@ GRACE_SECONDS = 2.0
 
 
 def main() -> None:
-    """Run the scenario that the arguments name for each number of workers, until it fails."""
-    module, name, backend, workers, seed, repeats, report = sys.argv[1:]
+    """Read requests; in a fork for each, which has called nothing yet, run what it asks for."""
+    while request := sys.stdin.readline():
+        pid = os.fork()
+        if not pid:
+            folder, shm, *arguments = json.loads(request)
+            settle(folder, shm)
+            run_scenario(*arguments)
+            return
+        print(pid, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+
+
+def settle(folder: str, shm: str) -> None:
+    """Begin a session in a folder, with an output and a /dev/shm of its own."""
+    os.setsid()
+    os.chdir(folder)
+    for descriptor, (path, flags) in enumerate(
+        [(os.devnull, os.O_RDONLY), *[("output", os.O_WRONLY | os.O_APPEND)] * 2]
+    ):
+        opened = os.open(path, flags)
+        os.dup2(opened, descriptor)
+        os.close(opened)
+    if shm != "/dev/shm":
+        libc = ctypes.CDLL(None)
+        libc.unshare(_CLONE_NEWNS)
+        libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None)
+        libc.mount(os.fsencode(shm), b"/dev/shm", None, _MS_BIND, None)
+
+
+_CLONE_NEWNS, _MS_BIND, _MS_REC, _MS_PRIVATE = 0x20000, 1 << 12, 1 << 14, 1 << 18
+
+
+def run_scenario(
+    module: str, name: str, backend: str, workers: list[int], seed: str, repeats: int, report: str
+) -> None:
+    """Run a scenario for each number of workers, until it fails."""
     importlib.import_module(module)
     scenario = SCENARIOS[name]
-    for n_workers in map(int, workers.split(",")):
+    for n_workers in workers:
         if scenario.exits is not None:
             keep_limit(scenario)
             scenario.function(Stage(backend, n_workers, seed))
             return
-        outcome = run_rounds(scenario, backend, n_workers, seed, int(repeats))
+        outcome = run_rounds(scenario, backend, n_workers, seed, repeats)
         with Path(report).open("a") as file:
             print(json.dumps([n_workers, *outcome]), file=file)
     faulthandler.cancel_dump_traceback_later()

@@ -15,10 +15,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from distributed import WorkerPlugin
-from distributed.protocol.serialize import deserialize, register_serialization_family, serialize
+from distributed.protocol.serialize import (
+    deserialize,
+    pickle_dumps,
+    pickle_loads,
+    register_serialization_family,
+    serialize,
+)
 from distributed.spill import SpillBuffer
 
 from sharedmem.arrays.shared_array import segments_noted
+from sharedmem.cluster.pickling import by_value
 from sharedmem.memory.fill import fill
 from sharedmem.memory.memory_files import map_privately, mapped_bytes
 from sharedmem.memory.segment_keys import SegmentKey, key_of, open_segment
@@ -108,6 +115,20 @@ def _load(parts: dict[str, Any], frames: Sequence[Any]) -> Any:
 register_serialization_family(NAME, _dump, _load)
 
 
+def _dump_by_value(value: object, context: Any = None) -> tuple[dict[str, Any], list[Any]]:
+    """Pickle as Dask does, but arrays in shared memory by value.
+
+    References to them do not hold on other machines, nor on disk, when the array is freed.
+    """
+    with segments_noted() as noted:
+        header, frames = pickle_dumps(value, context=context)
+    if noted:
+        stream, buffers = by_value(value)
+        header["writeable"] = tuple(not buffer.readonly for buffer in buffers)
+        frames = [stream, *buffers]
+    return header, frames
+
+
 def _pack(task: Any, value: Any) -> tuple[Any, _Parcel] | None:
     """Copy the large buffers of a result to a segment, if it has any.
 
@@ -122,9 +143,7 @@ def _pack(task: Any, value: Any) -> tuple[Any, _Parcel] | None:
     if not type(value).__weakrefoffset__:
         return None
     try:
-        with segments_noted() as noted:
-            header, frames = serialize(value, serializers=_PLAIN, on_error="raise")
-        parcel = None if noted else _parcel(task, header, frames)
+        parcel = _parcel(task, *serialize(value, serializers=_PLAIN, on_error="raise"))
     except Exception:  # Dask sends it as usual, or reports why that is impossible.
         _logger.info("the result of %s is not put into shared memory", task, exc_info=True)
         return None
@@ -177,8 +196,9 @@ class ShareArrays(WorkerPlugin):
     clients.
 
     Arrays are as writable as those that Dask sends. Pages that a task writes to become private to
-    its worker. Results that a worker moves to disk are written in full. The memory is freed when
-    no worker has the array.
+    its worker. Results that a worker moves to disk, or sends to another machine, are written in
+    full, also where they contain a :class:`sharedmem.SharedArray`. The memory is freed when no
+    worker has the array.
 
     Examples
     --------
@@ -193,6 +213,7 @@ class ShareArrays(WorkerPlugin):
 
     def setup(self, worker: Any) -> None:
         """Answer the requests of other workers; called by Dask."""
+        register_serialization_family("pickle", _dump_by_value, pickle_loads)
         if worker.address.startswith("inproc://"):  # whose peers are in the same process
             return
         self._worker = worker
@@ -204,6 +225,7 @@ class ShareArrays(WorkerPlugin):
     def teardown(self, worker: Any) -> None:
         """Answer requests as without the plugin; called by Dask."""
         worker.handlers["get_data"] = worker.get_data
+        register_serialization_family("pickle", pickle_dumps, pickle_loads)
 
     async def _get_data(
         self, comm: Any, keys: Sequence[Any], who: str | None = None, serializers: Any = None

@@ -28,6 +28,7 @@ from sharedmem.arrays.shared_array import (
 )
 from sharedmem.memory.segment_keys import SegmentKey, key_of, open_segment
 from sharedmem.objects.array_kinds import by_parts
+from sharedmem.objects.references import ByReference
 from sharedmem.workers.pickling import kept_in, named, without_traceback
 from sharedmem.workers.task_context import Contexts
 
@@ -102,13 +103,20 @@ def pack_results(value: object) -> Package:
     return Package(stream, *buffers)
 
 
+def by_value(value: object) -> tuple[bytes, list[memoryview]]:
+    """Pickle a value without references to shared memory; return the stream and large buffers."""
+    buffers: list[memoryview] = []
+    stream, _ = _dump(value, kept_in(buffers), is_result=True, protocol=5)
+    return stream, buffers
+
+
 def pickled(value: object) -> bytes:
     """Pickle one result immediately, since the next task may change it."""
     return _dump(value, None, is_result=True)[0]
 
 
 def _dump(
-    value: object, is_in_band: Callable[[pickle.PickleBuffer], bool] | None, **options: bool
+    value: object, is_in_band: Callable[[pickle.PickleBuffer], bool] | None, **options: int
 ) -> tuple[bytes, Any]:
     stream = io.BytesIO()
     pickler = _pickler_class()(stream, 5, is_in_band)
@@ -124,6 +132,7 @@ def _pickler_class() -> Any:
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         attaches = True
         is_result = False
+        protocol = 4  # for results: their arrays are in the stream
         has_pool = False
 
         def reducer_override(self, obj: Any) -> Any:
@@ -134,6 +143,8 @@ def _pickler_class() -> Any:
             elif isinstance(obj, Contexts):
                 self.has_pool = True
                 reduced = NotImplemented
+            elif isinstance(obj, ByReference) and (self.is_result or not self.attaches):
+                reduced = obj.reduce_by_value()
             elif type(obj).__module__.startswith("h5py."):
                 reduced = _reduce_dataset(obj)
             elif type(obj).__module__.startswith("zarr.storage"):
@@ -147,7 +158,8 @@ def _pickler_class() -> Any:
                 return by_parts(array) if is_in_segment(array) else NotImplemented
             if self.is_result:  # which the receiver may write to
                 is_file = isinstance(array, np.memmap)
-                return NotImplemented if is_file else array.view(np.ndarray).__reduce__()
+                plain = array.view(np.ndarray)
+                return NotImplemented if is_file else plain.__reduce_ex__(self.protocol)
             file = ArrayFile.of(array)
             if file is not None:
                 return ArrayFile.map, (file,)

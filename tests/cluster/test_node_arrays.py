@@ -1,6 +1,6 @@
 """Workers of one node that share large arrays: one copy in memory, and the values of plain Dask."""
 
-import gc
+import collections
 import itertools
 import os
 import signal
@@ -196,15 +196,45 @@ def test_an_array_whose_worker_dies_before_it_is_attached_is_computed_again(clie
     assert here not in client.nthreads()
 
 
+def evict(dask_worker):
+    while dask_worker.data.memory:
+        assert dask_worker.data.evict() > 0
+
+
 def test_results_on_disk_are_complete(client, workers):
     here, there = workers
     array = on(client, here, np.ones, N)
     client.replicate([array])
-    client.run(lambda dask_worker: dask_worker.data.evict())
-    gc.collect()
+    client.run(evict)
     assert not segments_of(client, here)
     assert not segments_of(client, there)
     assert [on(client, worker, np.sum, array).result() for worker in workers] == [N, N]
+
+
+def share_much():
+    """Return an object that Dask pickles, and whose arrays are shared."""
+    values = [np.full(i, float(i)) for i in range(400)]
+    return collections.OrderedDict(many=sharedmem.share(values), list=sharedmem.SharedList(values))
+
+
+def total(x):
+    return [float(sum(part.sum() for part in parts)) for parts in x.values()]
+
+
+def test_shared_objects_go_to_disk_and_to_clients_by_value(client, workers):
+    shared = on(client, workers[0], share_much)
+    expected = on(client, workers[0], total, shared).result()
+    assert expected[0] == expected[1] == sum(i * i for i in range(400))
+    client.run(evict)
+    found = [on(client, worker, total, shared).result() for worker in workers]
+    assert found == [expected, expected]
+    assert total(shared.result()) == expected
+
+
+def test_shared_lists_are_results_of_a_map(pool):
+    (found,) = pool.map(lambda i: share_much(), range(1))
+    assert total(found) == [sum(i * i for i in range(400))] * 2
+    found["many"][0] = 1  # it is a list that the caller owns
 
 
 def test_a_worker_that_cannot_attach_gets_copies(client, workers):

@@ -279,3 +279,44 @@ def test_work_by_rank_as_in_openmp():
 
         pool.map(work, range(pool.np))
     assert int(partial_sums.sum()) == data.sum()
+
+
+class Matrix:
+    """A sparse matrix of three arrays, as packages make them."""
+
+    def __init__(self, data, indices, ends):
+        self.data, self.indices, self.ends = data, indices, ends
+
+    def dot_row(self, i, vector):
+        row = slice(self.ends[i], self.ends[i + 1])
+        return float(self.data[row] @ vector[self.indices[row]])
+
+
+def test_a_sparse_matrix_over_shared_arrays():
+    data, indices = numpy.arange(1.0, 7.0), numpy.array([0, 2, 2, 0, 1, 2])
+    matrix = Matrix(
+        sharedmem.copy(data), sharedmem.copy(indices), sharedmem.copy(numpy.array([0, 2, 3, 6]))
+    )
+    vector = numpy.array([1.0, 10.0, 100.0])
+    with sharedmem.MapReduce(np=2) as pool:
+        assert pool.map(lambda i: matrix.dot_row(i, vector), range(3)) == [201, 300, 654]
+
+        def halve(i):
+            matrix.data[matrix.ends[i] : matrix.ends[i + 1]] /= 2
+
+        pool.map(halve, range(3))
+    assert matrix.data.tolist() == (data / 2).tolist()
+
+
+def test_a_dict_of_shared_arrays():
+    columns = {name: sharedmem.copy(numpy.arange(5.0)) for name in "abc"}
+    with sharedmem.MapReduce(np=2) as pool:
+
+        def square(name):
+            columns[name] **= 2
+            return name
+
+        pool.map(square, sorted(columns))
+    assert {name: float(column.sum()) for name, column in columns.items()} == dict.fromkeys(
+        "abc", 30.0
+    )

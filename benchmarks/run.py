@@ -39,8 +39,8 @@ ROUNDS, QUICK_ROUNDS = 5, 3
 # Seconds; a contender whose turn takes longer runs once, and a row stops after three rounds.
 SLOW, QUICK_SLOW = 3.0, 1.0
 PEERS = (
-    "numpy numba numexpr Bottleneck blosc2 dask emcee flox joblib mpire pandas polars pymp-pypi "
-    "scikit-learn scipy"
+    "numpy numba numexpr Bottleneck blosc2 dask emcee flox joblib mpire pandas polars pyarrow "
+    "pymp-pypi ray scikit-learn scipy"
 )
 # What a measured time depends on: the package, the rows, and how they are timed.
 TIMED = (

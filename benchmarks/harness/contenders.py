@@ -15,10 +15,11 @@ MPIRE, JOBLIB, PYMP, FUTURES = "mpire", "joblib", "pymp", "concurrent.futures"
 DASK, NUMEXPR, SKLEARN = "Dask", "numexpr", "scikit-learn"
 BOTTLENECK, BLOSC2, PRANGE = "bottleneck", "blosc2", "numba prange"
 FLOX, PANDAS, POLARS, EMCEE = "flox", "pandas", "polars", "emcee"
+SCIPY, RAY = "scipy", "Ray"
 PACKAGES = {
     MPIRE: "mpire", JOBLIB: "joblib", PYMP: "pymp", DASK: "dask", NUMEXPR: "numexpr",
     SKLEARN: "sklearn", BOTTLENECK: "bottleneck", BLOSC2: "blosc2",
-    FLOX: "flox", PANDAS: "pandas", POLARS: "polars", EMCEE: "emcee",
+    FLOX: "flox", PANDAS: "pandas", POLARS: "polars", EMCEE: "emcee", SCIPY: "scipy", RAY: "ray",
 }  # fmt: skip
 FORK = multiprocessing.get_context("fork")
 Items = Callable[[int], Sequence[Any]]

@@ -124,6 +124,14 @@ FAMILIES = {
     "results": Family(
         "Results and imap", "Memory is that of the coordinator.", ("results-shared",)
     ),
+    "share": Family(
+        "Objects given to workers",
+        "To workers that were started before, and that read the whole object. sharedmem shares a "
+        "copy (`share`, and `SharedList` for dicts), joblib writes a file and maps it, Ray puts a "
+        "copy into its store, and multiprocessing pickles. Memory is the growth of all processes "
+        "above the object itself, with shared pages counted once.",
+        ("csr", "records-memory", "small-empty"),
+    ),
     "sections": Family(
         "Ordered and critical sections, barriers", "Sections run in one worker at a time.",
         ("ordered-2", "critical"),

@@ -54,6 +54,7 @@ selection/histogram-?MiB selection/bincount selection/nonzero selection/take
 groups/mean-1000 groups/several
 one_pass files/sum files/expression files/zarr*
 cluster/tasks-100 cluster/histogram cluster/stencil
+share/csr-again share/records-memory share/small-empty
 """
 
 

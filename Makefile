@@ -112,6 +112,7 @@ faults: $(VENV)/with-test
 soak: $(VENV)/with-test
 	PYTHONPATH=tests $(BIN)/python tests/faults/strikes.py --strikes 10000
 	PYTHONPATH=tests $(BIN)/python tests/faults --soak --repeat 100 --load 600
+	SHAREDMEM_TEST_SEEDS=20 $(BIN)/pytest -q tests/pool -k "kill and (moment or lose)"
 
 dtypes: $(VENV)/with-test
 	SHAREDMEM_TEST_ALL_DTYPES=1 $(BIN)/pytest tests/kernels tests/functions tests/expressions tests/cli

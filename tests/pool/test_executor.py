@@ -140,7 +140,8 @@ def test_a_call_that_kills_as_it_is_unpickled_is_lost_alone(executor):
     assert list(others) == list(range(20))
 
 
-@pytest.mark.parametrize("seed", range(3))
+# `make soak` has more.
+@pytest.mark.parametrize("seed", range(int(os.environ.get("SHAREDMEM_TEST_SEEDS", "1"))))
 @pytest.mark.slow
 def test_killed_workers_lose_at_most_what_they_ran(executor, seed):
     random = np.random.default_rng(seed)

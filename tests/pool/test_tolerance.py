@@ -29,6 +29,8 @@ from sharedmem import (
 )
 
 pytestmark = pytest.mark.slow
+# `make soak` has more.
+N_SEEDS = int(os.environ.get("SHAREDMEM_TEST_SEEDS", "1"))
 
 
 def die(*_):
@@ -106,8 +108,7 @@ def test_an_exception_that_is_returned_is_a_result(pool):
     assert result is WorkerException
 
 
-@pytest.mark.parametrize("end", [die, lambda: os._exit(3)])
-@pytest.mark.parametrize("chunksize", [None, 4])
+@pytest.mark.parametrize(("end", "chunksize"), [(die, None), (lambda: os._exit(3), 4)])
 def test_a_death_costs_one_task(workers, end, chunksize):
     def work(i):
         if i in (0, 5, 6, 11):
@@ -642,7 +643,7 @@ def kill_some(chance):
 
 
 @pytest.mark.parametrize("persistent", [False, True])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(N_SEEDS))
 def test_kills_at_any_moment_cost_tasks_and_nothing_else(seed, persistent):
     chance = random.Random(seed)
     with MapReduce(np=3, persistent=persistent) as pool:

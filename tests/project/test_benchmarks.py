@@ -45,7 +45,9 @@ def old_python(tmp_path):
 # The rows of each script, but where there are many of a kind, one of each.
 SMOKE = """
 cold_start/import sections/ordered-2 sections/critical sections/barrier
-pool/start-shared pool/tasks-2 pool/equal-2 pool/blas persistent inputs
+pool/start-shared pool/tasks-2 pool/equal-2 pool/blas inputs
+persistent/maps persistent/submit persistent/emcee persistent/evolution-processor
+persistent/compiled persistent/joblib
 results/results-shared results/memory-shared results/imap*
 growth scaling/*-2 published programs foundation large reductions/sum*
 axes/sum-columns axes/sum-tall-short elementwise/exp* elementwise/sqrt* elementwise/add-f4

@@ -67,8 +67,8 @@ def test_installs_into_a_clean_environment(kind, distributions, tmp_path):
     (site_packages,) = environment.glob("lib/python*/site-packages")
     (site_packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
     done = run(
-        sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index",
-        "--no-build-isolation", distributions[kind],
+        sys.executable, "-m", "pip", "--python", python, "install", "--no-compile", "--no-deps",
+        "--no-index", "--no-build-isolation", distributions[kind],
         cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.arrays.shared_array import SharedArray
+from sharedmem.arrays.shared_array import SharedArray, _PrivateArray
 from sharedmem.arrays.strides import memory_order
 from sharedmem.objects import kinds
 from sharedmem.objects.references import ByReference
@@ -115,5 +115,6 @@ class Dismantler(pickle.Pickler):
         np.ndarray: add_array,
         np.memmap: add_array,
         SharedArray: add_array,
+        _PrivateArray: add_array,
         pickle.PickleBuffer: add_buffer,
     }

@@ -27,9 +27,22 @@ def dismantled(obj: Any) -> Any:
     return NotImplemented if rule is None else rule(obj)
 
 
+def _refuse_memory(obj: Any) -> Any:
+    """Refuse an array that its package pickles as bytes, and whose memory is its own."""
+    if hasattr(obj, "__array__") and not isinstance(obj, type):
+        kind = type(obj)
+        raise TypeError(
+            f"the memory of a {kind.__module__}.{kind.__qualname__} cannot be shared: share "
+            "numpy.asarray(x), and make the object of that where it is used"
+        )
+    return NotImplemented
+
+
 # By package: it is imported where there is an object of it.
 _RULES: dict[str, Callable[[Any], Any]] = {
+    "jaxlib": _refuse_memory,
     "pandas": pandas_kinds.reduce_object,
     "polars": arrow_kinds.reduce_frame,
     "pyarrow": arrow_kinds.reduce_buffer,
+    "torch": _refuse_memory,
 }

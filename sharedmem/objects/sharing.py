@@ -66,7 +66,10 @@ def share(
     it contains the place of the memory, and not its contents. Strings, bytes, arrays of Python
     objects, and numbers are not in shared memory; they are pickled by value.
 
-    What is written to an array in one process is seen in all of them.
+    What is written to an array in one process is seen in all of them. What replaces an array by
+    another one is seen in this process only: a new element of a sparse matrix, a new column of a
+    DataFrame, and what pandas copies on write, since another object of the process refers to the
+    same columns. Tables of Arrow and frames of polars are read-only.
 
     Examples
     --------

@@ -151,6 +151,18 @@ def test_a_subclass_with_its_own_pickles_is_refused_by_name():
         share([np.ones(3).view(Own)])
 
 
+def test_tensors_are_refused_by_name():
+    tensor = type("Tensor", (), {"__module__": "torch", "__array__": lambda self: np.ones(3)})
+    with pytest.raises(TypeError, match=r"memory of a torch\.Tensor cannot be shared"):
+        share({"weights": tensor()})
+
+
+def test_arrays_of_numpy_that_were_shared():
+    made = np.array(sharedmem.ones(3), subok=True)
+    assert type(share(made)) is SharedArray
+    assert type(share(np.asarray(sharedmem.ones(3)))) is SharedArray
+
+
 def test_what_cannot_be_pickled_is_named():
     with pytest.raises((TypeError, pickle.PicklingError), match="generator"):
         share([np.ones(3), {"rows": (i for i in range(3))}])

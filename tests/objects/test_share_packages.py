@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sharedmem import share
+from sharedmem import is_shared, share
 
 N = 2000
 
@@ -109,6 +109,31 @@ def test_writes_to_a_frame_are_seen(elsewhere):
     fixed = share(frame, readonly=True)
     with pytest.raises(ValueError, match="read-only"):
         fixed.iloc[0, 0] = 1
+
+
+def test_what_pandas_copies_on_write_is_private():
+    pd = pytest.importorskip("pandas")
+    shared = share(pd.DataFrame({"a": np.arange(5.0)}))
+    same_memory = pickle.loads(pickle.dumps(shared))
+    column = shared["a"]
+    shared.iloc[0, 0] = -1
+    assert column[0] == same_memory.a[0] == 0
+    assert not is_shared(shared)
+    assert pickle.loads(pickle.dumps(shared)).equals(shared)
+
+
+def test_new_elements_of_a_sparse_matrix_are_private():
+    sparse = pytest.importorskip("scipy.sparse")
+    shared = share(sparse.lil_array(np.eye(300)).tocsr())
+    same_memory = pickle.loads(pickle.dumps(shared))
+    shared[3, 3] = 5
+    shared *= 2
+    assert same_memory[3, 3] == 10
+    with pytest.warns(sparse.SparseEfficiencyWarning):
+        shared[3, 4] = 7
+    assert not is_shared(shared)
+    assert (pickle.loads(pickle.dumps(shared)) != shared).nnz == 0
+    assert same_memory[3, 4] == 0
 
 
 def test_operations_on_a_shared_frame_give_the_usual_results():

@@ -44,6 +44,9 @@ def _this_process(pid: int) -> tuple[str, int, int | None]:
     return _pid_namespace(), pid, _start_time(pid)
 
 
+os.register_at_fork(after_in_child=_this_process.cache_clear)
+
+
 def open_segment(key: SegmentKey) -> Segment:
     """Return the segment of a key: one that this process has, or else attach it from its process.
 

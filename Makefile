@@ -57,8 +57,8 @@ CALLERS := tests/project/test_benchmarks.py tests/cluster tests/objects tests/pr
 # Tests that load numba, LLVM, or other large packages, which makes every fork slow.
 ENGINE := tests/engine tests/machine/test_numba_internals.py tests/machine/test_helper_threads.py \
 	tests/pool/test_spawn_backend.py tests/pool/test_trace.py
-# Tests that fork thousands of times; the last of tests/pool load LLVM.
-POOLS := tests/workers tests/memory tests/pool
+# Tests that fork thousands of times; those that load LLVM are the last.
+POOLS := tests/workers tests/pool tests/memory
 but = $(foreach path,$(1),--ignore=$(path))
 UNIT := $(call but,$(KERNELS) $(CALLERS) $(ENGINE) $(POOLS) tests/docs)
 

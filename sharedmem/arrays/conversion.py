@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -125,11 +125,9 @@ def _check_container(a: Any) -> None:
 
 def _foreign_dtype(a: Any) -> Any:
     """Return a dtype of a column that is neither NumPy's nor of pandas itself; None without one."""
-    if not hasattr(a, "isna"):
-        return None
-    dtypes = {*a.dtypes} if getattr(a, "ndim", 1) == 2 else {a.dtype}
-    modules = ((dtype, type(dtype).__module__.partition(".")[0]) for dtype in dtypes)
-    return next((dtype for dtype, module in modules if module not in ("numpy", "pandas")), None)
+    dtypes = (column.dtype for column in _extended_columns(a))
+    packages = ((dtype, type(dtype).__module__.partition(".")[0]) for dtype in dtypes)
+    return next((dtype for dtype, package in packages if package != "pandas"), None)
 
 
 def _has_missing(a: Any) -> bool:
@@ -137,10 +135,18 @@ def _has_missing(a: Any) -> bool:
         return bool(np.any(a.null_count() if callable(a.null_count) else a.null_count))
     if hasattr(a, "itercolumns"):
         return any(map(_has_missing, a.itercolumns()))
-    if not hasattr(a, "isna"):  # as pandas's objects have it, whose own types know NA
-        return False
-    columns = (column for _, column in a.items()) if a.ndim == 2 else (a,)
-    return any(not isinstance(part.dtype, np.dtype) and part.isna().any() for part in columns)
+    return any(column.isna().any() for column in _extended_columns(a))
+
+
+def _extended_columns(a: Any) -> Iterator[Any]:
+    """Yield columns of pandas whose dtype is not NumPy's: those know NA, and may have rules."""
+    if not hasattr(a, "isna"):
+        return
+    if a.ndim == 2:
+        dtypes = enumerate(a.dtypes)
+        yield from (a.iloc[:, at] for at, each in dtypes if not isinstance(each, np.dtype))
+    elif not isinstance(a.dtype, np.dtype):
+        yield a
 
 
 def _check_scalar(a: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -59,10 +60,18 @@ class Labeled(Protocol):
 
 def labeled(a: Any) -> Labeled | None:
     """Return an array of pandas or xarray; None for other objects."""
-    for library, (names, kind) in _KINDS.items():
-        module = sys.modules.get(library)
-        if module is not None and isinstance(a, tuple(getattr(module, n, ()) for n in names)):
-            return kind(a)
+    given: Any = type(a)
+    kind = _kind_for(given)
+    return None if kind is None else kind(a)
+
+
+@functools.lru_cache(256)
+def _kind_for(given: type) -> Callable[[Any], Labeled] | None:
+    """Return what holds objects of a type, if its package is loaded: else there are none."""
+    for package, (names, kind) in _KINDS.items():
+        module = sys.modules.get(package)
+        if module is not None and issubclass(given, tuple(getattr(module, n, ()) for n in names)):
+            return kind
     return None
 
 

@@ -68,13 +68,19 @@ def accumulate(
     return result if out is None else out
 
 
+# Flags of an array: aligned, and in C order.
+_DENSE = 0x100 | 0x1
+
+
 def sum_small(a: Array) -> Array | None:
     """Return the cumulative sum of a short line of floats; None if it has to be looked at closer.
 
     It may not be contiguous, or may need a warning.
     """
     is_plain = type(a) in PLAIN and a.ndim == 1 and a.dtype.char in "fd" and a.dtype.isnative
-    if not (is_plain and a.flags.carray and 0 < a.nbytes <= tuning.scan_chunk_bytes):
+    if not (
+        is_plain and 0 < a.nbytes <= tuning.scan_chunk_bytes and a.flags.num & _DENSE == _DENSE
+    ):
         return None
     result = np.empty(a.size, a.dtype)
     grain = tuning.scan_chunk_bytes // a.itemsize

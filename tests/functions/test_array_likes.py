@@ -82,6 +82,9 @@ class Column:
     def __array__(self, dtype=None, copy=None):
         return np.array([1.0, np.nan])
 
+    def __getitem__(self, place):
+        return self.column
+
 
 def pandas_column(dtype):
     return Column(dtype=dtype, isna=lambda: np.array([False, True]))
@@ -98,7 +101,9 @@ LOSING = {
     "unit in xarray": DataArray(Distance()),
     "mask in xarray": DataArray(MASKED[0]),
     "pandas": pandas_column(dtype="Int64"),
-    "frame": Column(ndim=2, isna=None, items=lambda: [("a", pandas_column(dtype="Int64"))]),
+    "frame": Column(
+        ndim=2, isna=None, dtypes=["Int64"], iloc=Column(column=pandas_column("Int64"))
+    ),
     "Arrow": Column(null_count=1),
     "polars": Column(null_count=lambda: 1),
     "table": Column(itercolumns=lambda: [Column(null_count=1)]),

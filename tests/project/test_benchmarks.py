@@ -44,19 +44,15 @@ def old_python(tmp_path):
 
 # The rows of each script, but where there are many of a kind, one of each.
 SMOKE = """
-cold_start/import sections/ordered-2 sections/critical sections/barrier
-pool/start-shared pool/tasks-2 pool/equal-2 pool/blas inputs
-persistent/maps persistent/submit persistent/emcee persistent/evolution-processor
-persistent/compiled persistent/joblib
-results/results-shared results/memory-shared results/imap*
-growth scaling/*-2 published programs foundation large reductions/sum*
-axes/sum-columns axes/sum-tall-short elementwise/exp* elementwise/sqrt* elementwise/add-f4
-scans/cumsum* orders random_fill/normal random_fill/integers random_fill/permutation
-selection/histogram-?MiB selection/bincount selection/nonzero selection/take
-groups/mean-1000 groups/several
-one_pass files/sum files/expression files/zarr*
-cluster/tasks-100 cluster/histogram cluster/stencil
-share/csr-again share/records-memory share/small-empty
+cold_start/import sections/ordered-2 sections/critical
+pool/start-shared pool/tasks-2 pool/blas inputs persistent/maps persistent/submit
+results/results-shared results/imap*
+growth/tasks-100 growth/sum-65536 scaling/exp-2 published/numexpr-vml-0 published/dask-mean
+programs foundation large/sum large/file reductions/sum* axes/sum-columns
+elementwise/exp* elementwise/add-f4 scans/cumsum* orders/sort-1MiB orders/search-8MiB
+random_fill/normal selection/histogram-?MiB selection/take groups/mean-1000
+one_pass files/sum files/zarr* cluster/tasks-100
+share/csr-again share/small-empty
 """
 
 

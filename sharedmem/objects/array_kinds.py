@@ -52,8 +52,8 @@ def by_parts(array: NDArray[Any], leaf: Callable[[Any], Any] = _plain_view) -> A
     if isinstance(array, np.ma.MaskedArray) and kind.__reduce__ is np.ma.MaskedArray.__reduce__:
         mask = array.mask if array.mask is np.ma.nomask else leaf(array.mask)
         fill_value = vars(array)["_fill_value"]
-        fill_value = None if fill_value is None else fill_value.item()
-        return as_masked, (kind, leaf(array.data), mask, fill_value, array.hardmask)
+        fill = None if fill_value is None else (fill_value.item(), fill_value.dtype)
+        return as_masked, (kind, leaf(array.data), mask, fill, array.hardmask)
     is_simple = all(getattr(kind, name) is getattr(np.ndarray, name) for name in _ARRAY_RULES)
     if is_simple or _is_quantity(array):
         return as_kind, (kind, leaf(array), getattr(array, "__dict__", None) or None)
@@ -76,12 +76,18 @@ def as_kind(kind: type[Any], array: NDArray[Any], attributes: dict[str, Any] | N
 
 
 def as_masked(
-    kind: type[Any], data: NDArray[Any], mask: Any, fill_value: object, is_hard: bool
+    kind: type[Any],
+    data: NDArray[Any],
+    mask: Any,
+    fill: tuple[Any, np.dtype[Any]] | None,
+    is_hard: bool,
 ) -> Any:
     """Return a masked array with the memory of an array and of a mask."""
     register(kind, _reduce_by_reference)
-    options: Any = {"keep_mask": False, "hard_mask": is_hard, "fill_value": fill_value}
-    return kind(np.asarray(data), mask=mask, copy=False, **options)
+    made = kind(np.asarray(data), mask=mask, copy=False, keep_mask=False, hard_mask=is_hard)
+    # As it was: NumPy's own values for strings may be longer than the elements.
+    vars(made)["_fill_value"] = fill and np.array(*fill)
+    return made
 
 
 def _reduce_by_reference(array: Any) -> Any:

@@ -131,6 +131,37 @@ def test_masks_are_shared_too(elsewhere):
     assert share(np.ma.masked) is np.ma.masked
 
 
+MASKED = [
+    np.ma.array([1.0, 2.0], mask=[0, 1], fill_value=7),
+    np.ma.array([(1, 2.0)], mask=[(0, 1)], dtype=[("a", "i8"), ("b", "f8")]),
+    np.ma.array(5, mask=True),
+    np.ma.array(np.arange(4), mask=[0, 1, 0, 0], hard_mask=True),
+    np.ma.array(np.array(["2020"], "M8[ns]"), mask=[1], fill_value=np.datetime64("2021", "ns")),
+    np.ma.array(["a", "bc"], mask=[0, 1]),
+    np.ma.array(np.arange(6).reshape(2, 3).T, mask=np.eye(3, 2)),
+    np.ma.empty((0, 3)),
+]
+
+
+@pytest.mark.parametrize("masked", MASKED, ids=repr)
+def test_masked_arrays(masked):
+    shared = share(masked)
+    for each in shared, reloaded(shared):
+        assert type(each) is np.ma.MaskedArray
+        assert (each.dtype, each.shape) == (masked.dtype, masked.shape)
+        assert each.tolist() == masked.tolist()
+        assert each.fill_value == masked.fill_value
+        assert each.hardmask == masked.hardmask
+        assert sharedmem.is_shared(each)
+
+
+def test_records_in_a_list_with_structured_arrays():
+    records = np.rec.fromarrays([np.arange(3)], names="a")
+    arrays = [records, records.view(np.ndarray), np.zeros(3, [("a", "i8")])]
+    for each in share(arrays), reloaded(share(arrays)):
+        assert [type(a[0]) for a in each] == [type(a[0]) for a in arrays]
+
+
 def test_attributes_of_subclasses_are_kept():
     labeled = np.arange(3.0).view(Labeled)
     labeled.label = {"unit": "m"}

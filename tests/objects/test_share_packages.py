@@ -196,6 +196,22 @@ def test_polars():
     assert done.returncode == 0, done.stderr
 
 
+def test_empty_objects():
+    pd, pa = pytest.importorskip("pandas"), pytest.importorskip("pyarrow")
+    for obj in (
+        *(pd.DataFrame(), pd.DataFrame({"a": []}), pd.DataFrame(index=range(3)), pd.Index([])),
+        *(
+            pa.table({}),
+            pa.table({"a": pa.array([], pa.int64())}),
+            pa.chunked_array([], pa.int32()),
+        ),
+        *(pa.array([None]), pa.array([1, 2, 3])[1:]),
+    ):
+        shared = share(obj)
+        assert shared.equals(obj)
+        assert pickle.loads(pickle.dumps(shared)).equals(obj)
+
+
 def test_xarray(elsewhere):
     xr = pytest.importorskip("xarray")
     data = xr.DataArray(

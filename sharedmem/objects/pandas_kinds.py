@@ -29,9 +29,11 @@ def reduce_object(obj: Any) -> Any:
 
 def _reduce_chunks(array: Any) -> Reduced:
     """Reduce an array on memory of Arrow, without the copy in one chunk that pandas would make."""
-    make, args, state, *_ = array.__reduce_ex__(2)
     chunks = vars(array)["_pa_array"].chunks
-    return make, args, {**state, "_pa_array": chunks} if chunks else state
+    if not chunks:
+        return tuple(array.__reduce_ex__(2)[:3])
+    state = {name: value for name, value in vars(array).items() if name != "_cache"}
+    return object.__new__, (type(array),), {**state, "_pa_array": chunks}
 
 
 def as_made(

@@ -320,3 +320,15 @@ def test_a_dict_of_shared_arrays():
     assert {name: float(column.sum()) for name, column in columns.items()} == dict.fromkeys(
         "abc", 30.0
     )
+
+
+def test_tens_of_thousands_of_small_arrays():
+    arrays = [sharedmem.empty(3, "i8") for _ in range(25_000)]
+    with sharedmem.MapReduce(np=2) as pool:
+
+        def fill(start):
+            for i in range(start, start + 1000):
+                arrays[i][:] = i
+
+        pool.map(fill, range(0, len(arrays), 1000))
+    assert all(int(array[0]) == i == int(array[2]) for i, array in enumerate(arrays))

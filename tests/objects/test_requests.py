@@ -164,3 +164,23 @@ def test_ragged_arrays_written_by_workers():
 
         pool.map(fill, range(0, 1000, 100))
     assert all((array == k).all() and len(array) == k % 5 for k, array in enumerate(shared))
+
+
+FEW_DESCRIPTORS = """
+import resource
+import sharedmem
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+arrays = [sharedmem.full(8, k) for k in range(50_000)]
+with sharedmem.MapReduce(np=2) as pool:
+    made = pool.map(lambda k: sharedmem.full(8, k), range(2000))
+print(sum(a[0] for a in arrays[::1000]), sum(a[7] for a in made))
+"""
+
+
+def test_many_arrays_with_few_descriptors():
+    done = subprocess.run([sys.executable, "-c", FEW_DESCRIPTORS], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == (
+        f"{1000.0 * sum(range(50))} {float(sum(range(2000)))}\n",
+        "",
+    )

@@ -38,6 +38,8 @@ def descriptors() -> set[str]:
 def free_kept_memory() -> None:
     """Free the memory of dropped arrays, which is kept for later ones."""
     if spare_memory := sys.modules.get("sharedmem.memory.spare_memory"):
+        if small_arrays := sys.modules.get("sharedmem.arrays.small_arrays"):
+            small_arrays.release()
         spare_memory.release()
 
 

@@ -15,7 +15,9 @@ from numpy.typing import DTypeLike
 from sharedmem.arrays.constructors import empty
 from sharedmem.arrays.from_data import copy
 from sharedmem.arrays.shared_array import SharedArray, check_dtype, segment_of
+from sharedmem.machine.tuning import tuning
 from sharedmem.memory import fill
+from sharedmem.memory.memory_files import read_into
 
 # Bytes of a pipe that are read at a time.
 _STREAM_BYTES = 1 << 20
@@ -94,7 +96,10 @@ def fromfile(
         raise ValueError(f"offset={offset} points {-n_left} bytes past the end of the file")
     length = max(n_left, 0) // checked.itemsize
     array = empty(length if count < 0 else min(count, length), checked)
-    fill.read(segment_of(array), opened.fileno(), start)
+    if array.nbytes <= tuning.arena_bytes:
+        read_into(opened.fileno(), np.asarray(array).view("u1").data, start)
+    else:
+        fill.read(segment_of(array), opened.fileno(), start)
     opened.seek(start + array.nbytes)
     return array
 

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from sharedmem.arrays.conversion import as_ndarray, check_plain
-from sharedmem.arrays.shared_array import SharedArray, allocate, segment_of
+from sharedmem.arrays.shared_array import SharedArray, allocate, make, segment_of
+from sharedmem.arrays.small_arrays import ready
 from sharedmem.arrays.strides import memory_order
+from sharedmem.machine.tuning import tuning
 from sharedmem.memory import fill
 
 
@@ -60,7 +62,13 @@ def empty(
         ...
     TypeError: dtype object contains pointers to Python objects, ...
     """
-    return SharedArray(shape, dtype, order)
+    if type(shape) is int and order == "C":
+        try:
+            made: SharedArray = ready[None, shape, dtype].pop()
+            return made
+        except (LookupError, TypeError):  # nothing is ready, or `dtype` is not hashable
+            pass
+    return make(shape, dtype, order)
 
 
 def empty_like(
@@ -102,13 +110,7 @@ def empty_like(
     >>> sharedmem.empty_like([[1, 2], [3, 4]], dtype="f4").shape
     (2, 2)
     """
-    check_plain(array)
-    given: Any = array
-    if hasattr(given, "shape") and not isinstance(given, np.ndarray):  # in a file: must not be read
-        given = np.broadcast_to(np.empty((), given.dtype), given.shape)
-    prototype = as_ndarray(given)
-    dtype = prototype.dtype if dtype is None else dtype
-    return allocate(prototype.shape, dtype, memory_order(prototype, order))
+    return _like(array, dtype, order)
 
 
 def zeros(
@@ -151,7 +153,13 @@ def zeros(
     >>> sharedmem.zeros(3)
     SharedArray([0., 0., 0.])
     """
-    return _clear(empty(shape, dtype, order=order))
+    if type(shape) is int and order == "C":
+        try:
+            made: SharedArray = ready[0, shape, dtype].pop()
+            return made
+        except (LookupError, TypeError):
+            pass
+    return make(shape, dtype, order, 0)
 
 
 def zeros_like(
@@ -193,7 +201,7 @@ def zeros_like(
     >>> sharedmem.zeros_like([1, 2])
     SharedArray([0, 0])
     """
-    return _clear(empty_like(array, dtype, order=order))
+    return _like(array, dtype, order, zeros=True)
 
 
 def ones(
@@ -236,7 +244,13 @@ def ones(
     >>> sharedmem.ones(3)
     SharedArray([1., 1., 1.])
     """
-    return full(shape, 1, dtype, order=order)
+    if type(shape) is int and order == "C":
+        try:
+            made: SharedArray = ready[1, shape, dtype].pop()
+            return made
+        except (LookupError, TypeError):
+            pass
+    return filled(make(shape, dtype, order, 1), 1)
 
 
 def ones_like(array: ArrayLike, dtype: DTypeLike | None = None, *, order: str = "K") -> SharedArray:
@@ -374,9 +388,16 @@ def full_like(
     return filled(empty_like(array, dtype, order=order), value)
 
 
-def _clear(array: SharedArray) -> SharedArray:
-    fill.clear(segment_of(array))
-    return array
+def _like(
+    array: ArrayLike, dtype: DTypeLike | None, order: str, *, zeros: bool = False
+) -> SharedArray:
+    check_plain(array)
+    given: Any = array
+    if hasattr(given, "shape") and not isinstance(given, np.ndarray):  # in a file: must not be read
+        given = np.broadcast_to(np.empty((), given.dtype), given.shape)
+    prototype = as_ndarray(given)
+    dtype = prototype.dtype if dtype is None else dtype
+    return allocate(prototype.shape, dtype, memory_order(prototype, order), zeros=zeros)
 
 
 def filled(array: SharedArray, value: Any) -> SharedArray:
@@ -384,14 +405,17 @@ def filled(array: SharedArray, value: Any) -> SharedArray:
     if array.dtype.names is not None and not isinstance(value, np.ndarray):
         check_plain(value)
         value = np.array(value, array.dtype)  # a tuple is one element of a structured type
-    source, target, segment = as_ndarray(value), np.asarray(array), segment_of(array)
+    source, target = as_ndarray(value), np.asarray(array)
     if source.ndim and source.shape != target.shape:
         source = np.broadcast_to(source, target.shape)
+    if array.nbytes <= tuning.arena_bytes:
+        np.copyto(target, source if source.ndim else value, casting="unsafe")
+        return array
     if not target.flags.c_contiguous:
         axes = memory_order(target, "K")
         target, source = target.transpose(axes), source.transpose(axes) if source.ndim else source
     if source.ndim:
-        fill.fill(segment, target, source)
+        fill.fill(segment_of(array), target, source)
     else:  # given as it is: NumPy refuses a Python integer that does not fit
-        fill.fill_value(segment, target, value)
+        fill.fill_value(segment_of(array), target, value)
     return array

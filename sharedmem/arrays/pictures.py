@@ -44,10 +44,11 @@ def of_array(array: SharedArray, segment: Segment) -> str:
         ("size", in_bytes(array.nbytes)),
         ("order", _order(array)),
     ]
-    if array.nbytes < segment.nbytes:
+    is_small = segment.blocks is not None  # and shares pages with others
+    if array.nbytes < segment.nbytes and not is_small:
         rows.append(("view of", in_bytes(segment.nbytes)))
     memory = resident_between(segment.address, segment.address + segment.nbytes)
-    if memory is not None:
+    if memory is not None and not is_small:
         rows += [
             ("in memory", in_bytes(memory.present)),
             ("on huge pages", in_bytes(memory.huge)),
@@ -59,7 +60,8 @@ def of_array(array: SharedArray, segment: Segment) -> str:
         rows.append(("chunks by default", f"{len(grid)} along axis 0"))
         cuts[0] = cuts_of(grid, _MOST_LINES)[0]
     values = ""
-    if array.size <= _MOST_VALUES and memory is not None and memory.present >= segment.nbytes:
+    is_there = memory is not None and memory.present >= segment.nbytes
+    if array.size <= _MOST_VALUES and (is_small or is_there):
         values = f"<pre>{escape(str(array))}</pre>"
     return _side_by_side(table(rows), _drawing(cuts)) + values
 

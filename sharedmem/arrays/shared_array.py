@@ -12,9 +12,12 @@ from typing import Any, NamedTuple, SupportsIndex
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from sharedmem.arrays.small_arrays import get_ready, small_array
 from sharedmem.arrays.strides import byte_bounds, root_of
 from sharedmem.kernels.loops.layout import address_of
 from sharedmem.machine.arguments import check_shape
+from sharedmem.machine.tuning import tuning
+from sharedmem.memory import fill
 from sharedmem.memory.segment_keys import SegmentKey, key_of, open_segment
 from sharedmem.memory.segments import Segment, find_segment, is_mapped_shared
 from sharedmem.memory.syscalls import memory_error
@@ -35,6 +38,8 @@ class _PrivateArray(np.ndarray[Any, np.dtype[Any]]):
 
     NumPy creates such arrays in C, for example in ``np.array(x, subok=True)``.
     """
+
+    __slots__ = ()
 
     def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
         return array[()] if return_scalar else array
@@ -96,15 +101,15 @@ class SharedArray(np.ndarray[Any, np.dtype[Any]]):
     ('SharedArray', 'ndarray')
     """
 
+    # With a dict, arrays would be tracked by the garbage collector, which clears weak references to
+    # them while other garbage may still use them: see `arenas`.
+    __slots__ = ()
+
     def __new__(
         cls, shape: int | Sequence[int], dtype: DTypeLike | None = "f8", order: str = "C"
     ) -> SharedArray:
         """Return a new array, as :func:`sharedmem.empty` does."""
-        sizes = check_shape(shape)
-        axes = range(len(sizes))
-        if order not in ("C", "F"):
-            raise ValueError(f"order must be 'C' or 'F', got {order!r}")
-        return allocate(sizes, dtype, axes if order == "C" else axes[::-1])
+        return make(shape, dtype, order)
 
     def __array_finalize__(self, obj: object) -> None:
         kind = type(self.base)
@@ -198,6 +203,8 @@ def describe(array: NDArray[Any]) -> tuple[Segment, Layout]:
     """Return the segment of an array and its place there; see :func:`restore`."""
     segment = segment_of(array)
     offset = address_of(array) - segment.address
+    if segment.blocks is not None:
+        segment.blocks.expose(*_bytes_in(segment, array))
     return segment, Layout(offset, array.shape, array.strides, array.dtype, array.flags.writeable)
 
 
@@ -227,9 +234,10 @@ def restore(segment: Segment, layout: Layout) -> SharedArray:
 def populate(array: NDArray[Any]) -> None:
     """Allocate the pages of an array in a segment, as huge pages, before it is written to.
 
-    That is faster than page faults, and costs little if the pages exist.
+    That is faster than page faults, and costs little if the pages exist. A small array, which may
+    lie among others, is left as it is.
     """
-    segment = _segment_of(array) if array.size else None
+    segment = _segment_of(array) if array.nbytes > tuning.arena_bytes else None
     if segment is not None:
         start, stop = _bytes_in(segment, array)
         if stop - start <= 2 * array.nbytes:  # otherwise most pages are those of other arrays
@@ -238,7 +246,7 @@ def populate(array: NDArray[Any]) -> None:
 
 def is_present(array: NDArray[Any]) -> bool:
     """Return whether all pages of an array exist, so that `populate` has nothing to do."""
-    segment = _segment_of(array)
+    segment = _segment_of(array) if array.nbytes > tuning.arena_bytes else None
     return segment is None or not segment.lacks_pages(*_bytes_in(segment, array))
 
 
@@ -285,27 +293,57 @@ def check_dtype(dtype: DTypeLike | None) -> np.dtype[Any]:
     return checked
 
 
-def allocate(shape: tuple[int, ...], dtype: DTypeLike | None, axes: Sequence[int]) -> SharedArray:
-    """Return a new array with `axes` in memory from slowest to fastest."""
+def make(
+    shape: int | Sequence[int], dtype: DTypeLike | None, order: str, fill_value: int | None = None
+) -> SharedArray:
+    """Return a new array, which is filled if `fill_value` is 0.
+
+    If such arrays have been made before, others are made for `ready`.
+    """
+    sizes = check_shape(shape)
+    if order not in ("C", "F"):
+        raise ValueError(f"order must be 'C' or 'F', got {order!r}")
+    axes = range(len(sizes))
+    array = allocate(sizes, dtype, axes if order == "C" else axes[::-1], zeros=fill_value == 0)
+    is_simple = type(shape) is int and type(dtype) in (str, type) and array.dtype.kind in "biufc"
+    if is_simple and array.nbytes <= tuning.arena_bytes:
+        get_ready(fill_value, sizes[0], dtype, array)
+    return array
+
+
+def allocate(
+    shape: tuple[int, ...], dtype: DTypeLike | None, axes: Sequence[int], *, zeros: bool = False
+) -> SharedArray:
+    """Return a new array with `axes` in memory from slowest to fastest.
+
+    With `zeros`, it is filled with zeros.
+    """
     dtype = check_dtype(dtype)
     if not dtype.itemsize or dtype.subdtype:
         # NumPy gives 'S' a size of one byte, and a subarray dtype further axes.
         template = np.empty(0, dtype)
         axes = (*axes, *range(len(axes), len(axes) + template.ndim - 1))
         shape, dtype = shape + template.shape[1:], template.dtype
+    is_c = len(axes) < 2 or axes == range(len(axes))
+    sizes = shape if is_c else tuple(shape[axis] for axis in axes)
     nbytes = math.prod(shape) * dtype.itemsize
+    array: SharedArray
     try:
-        memory: Any = Segment(nbytes)
-        if len(axes) < 2 or axes == range(len(axes)):
-            return np.ndarray.__new__(SharedArray, shape, dtype, memory)
-        sizes = [shape[axis] for axis in axes]
-        array = np.ndarray.__new__(SharedArray, sizes, dtype, memory)
-        return array.transpose(sorted(range(len(sizes)), key=list(axes).__getitem__))
+        if nbytes <= tuning.arena_bytes:
+            blank = small_array(sizes, dtype, nbytes, zeros=zeros)
+            blank.__class__ = SharedArray
+            array = blank
+        else:
+            memory: Any = Segment(nbytes)
+            if zeros:
+                fill.clear(memory)
+            array = np.ndarray.__new__(SharedArray, sizes, dtype, memory)
     except MemoryError as error:
         if error.args:
             raise
         # Python had no memory for its own objects.
         raise memory_error(errno.ENOMEM, nbytes) from None
+    return array if is_c else array.transpose(sorted(range(len(sizes)), key=list(axes).__getitem__))
 
 
 def is_shared_array(array: NDArray[Any]) -> bool:

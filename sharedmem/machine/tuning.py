@@ -50,6 +50,12 @@ class Tuning:
     spare_bytes: int = _number(128 * MIB, "bytes", "foundation/full-128MiB")
     spare_share: int = _number(64, "parts")
 
+    # Arenas. Arrays up to this size share segments, whose sizes grow from the second number to the
+    # third.
+    arena_bytes: int = _number(64 * KIB, "bytes")
+    first_arena_bytes: int = _number(64 * KIB, "bytes")
+    largest_arena_bytes: int = _number(4 * MIB, "bytes")
+
     # Threads. Waking one takes as long as a core needs for this much: see `sharedmem info`.
     thread_bytes: int = _number(2 * MIB, "bytes", "growth/sum-4194304")
     # More tasks than workers, so that workers end together though some are slower.

@@ -58,6 +58,8 @@ class Segment(np.ndarray[Any, np.dtype[np.uint8]]):
         Address of the first byte; a multiple of 2 MiB if the segment has 1 MiB or more.
     is_zero : bool
         Whether the segment was made with new memory, which is zero.
+    blocks : Blocks, optional
+        What is known of its blocks if it is an arena of this process; see `arenas`.
 
     Raises
     ------
@@ -70,13 +72,14 @@ class Segment(np.ndarray[Any, np.dtype[np.uint8]]):
     array on it, so that the last array frees the memory.
     """
 
-    __slots__ = ("_memory", "_unseen", "address", "is_zero")
+    __slots__ = ("_memory", "_unseen", "address", "blocks", "is_zero")
 
     _memory: Memory
     # The memory, if it is kept when the segment is freed; empty if others may know it.
     _unseen: list[Memory]
     address: int
     is_zero: bool
+    blocks: Any
 
     def __new__(cls, nbytes: int) -> Segment:
         """Return a segment with memory that was kept, or else with new memory."""
@@ -123,7 +126,7 @@ class Segment(np.ndarray[Any, np.dtype[np.uint8]]):
     ) -> Segment:
         segment = super().__new__(cls, nbytes, np.uint8, memory.bytes)
         segment.address, segment.is_zero = memory.address, is_zero
-        segment._memory, segment._unseen = memory, unseen
+        segment._memory, segment._unseen, segment.blocks = memory, unseen, None
         memory.segment = step_with(segment, keeping)
         return segment
 

@@ -11,15 +11,17 @@ import functools
 import operator
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import compress, count, repeat
+from typing import TypeVar
 
 from sharedmem.machine.descriptors import closed_at_lack
 from sharedmem.machine.limits import total_memory
 from sharedmem.machine.tuning import tuning
 from sharedmem.memory.memory_files import HUGE_PAGE, Memory
 
+_Item = TypeVar("_Item")
 Shelf = deque[Memory]
 
 # Full shelves drop what they have kept for longest. Those of large memory bound the bytes.
@@ -56,8 +58,18 @@ def largest_kept() -> int:
 
 def moment() -> int:
     """Return the moment between two forks that it is; -1 while a thread is forking."""
-    number = _moment[0]
-    return -1 if _forking else number
+    now = number()
+    return -1 if _forking else now
+
+
+def number() -> int:
+    """Return the number of the moment, which is another one while a thread is forking."""
+    return _moment[0]
+
+
+def unless_forked(items: Iterable[_Item], number: int) -> Iterator[_Item]:
+    """Yield an item, in one step of C functions, if the moment has this number."""
+    return compress(items, map(operator.eq, (number,), _moment))
 
 
 def keeping(unseen: list[Memory], shelf: Shelf, moment: int) -> Iterator[None]:
@@ -71,7 +83,7 @@ def keeping(unseen: list[Memory], shelf: Shelf, moment: int) -> Iterator[None]:
     moment : int
         The moment before the segment had the memory.
     """
-    return map(shelf.append, compress(unseen, map(operator.eq, (moment,), _moment)))
+    return map(shelf.append, unless_forked(unseen, moment))
 
 
 def take(shelf: Shelf, length: int) -> Memory | None:

@@ -57,7 +57,7 @@ class PackedItems:
             raise
         self._blocks.append(Pickled(parcel.stream, parcel.buffers))
         for segment in parcel.segments:
-            layout = Layout(0, (segment.nbytes,), (1,), np.dtype("u1"), writeable=True)
+            layout = Layout(0, (0,), (1,), np.dtype("u1"), writeable=True)
             self._held[segment.identity] = restore(segment, layout)
 
     def __len__(self) -> int:

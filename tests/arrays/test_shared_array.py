@@ -170,8 +170,8 @@ def test_where_numpy_keeps_the_subclass_it_is_private():
 
 
 def test_a_view_that_leaves_the_segment_is_private():
-    a = sharedmem.empty(512)  # one page
-    wild = np.lib.stride_tricks.as_strided(a, (2, 512), (8, 8), subok=True)
+    a = sharedmem.empty(1 << 14)  # whole pages
+    wild = np.lib.stride_tricks.as_strided(a, (2, 1 << 14), (8, 8), subok=True)
     assert type(wild) is not SharedArray
 
 

@@ -233,10 +233,10 @@ LIMIT = "import resource as r; hard = r.getrlimit(r.RLIMIT_NOFILE)[1]\nset = r.s
 def test_the_limit_on_descriptors_is_raised_when_it_is_reached():
     done = python(
         LIMIT + "set(r.RLIMIT_NOFILE, (400, hard)); import sharedmem\n"
-        "arrays = [sharedmem.empty(1) for _ in range(100)]\n"
+        "arrays = [sharedmem.empty(10_000) for _ in range(100)]\n"
         "sharedmem.MapReduce(np=2).map(abs, [1])\n"
         "print(r.getrlimit(r.RLIMIT_NOFILE)[0])\n"
-        "arrays += [sharedmem.empty(1) for _ in range(400)]\n"
+        "arrays += [sharedmem.empty(10_000) for _ in range(400)]\n"
         "print(r.getrlimit(r.RLIMIT_NOFILE)[0] == hard)"
     )
     assert (done.stdout, done.stderr) == ("400\nTrue\n", "")
@@ -247,7 +247,7 @@ def test_shared_arrays_take_no_descriptor_if_few_are_left(n_workers):
     """They are inherited nevertheless, and workers find room for what they need."""
     done = python(
         LIMIT + "set(r.RLIMIT_NOFILE, (64, 64)); import sharedmem\n"
-        "arrays = [sharedmem.zeros(10) for _ in range(200)]\n"
+        "arrays = [sharedmem.zeros(10_000) for _ in range(200)]\n"
         "def task(i): arrays[i][:] += i; return arrays[i][2:]\n"
         f"views = sharedmem.MapReduce(np={n_workers}).map(task, range(200))\n"
         "for view in views: view += 1\n"
@@ -278,7 +278,7 @@ def test_no_descriptor_is_left(call):
 def test_the_limit_is_raised_for_descriptors_of_results():
     done = python(
         LIMIT + "set(r.RLIMIT_NOFILE, (300, hard)); import sharedmem\n"
-        "make = lambda i: [sharedmem.full(1, 100 * i + k) for k in range(100)]\n"
+        "make = lambda i: [sharedmem.full(10_000, 100 * i + k) for k in range(100)]\n"
         "arrays = sum(sharedmem.MapReduce(np=2).map(make, range(20)), [])\n"
         "print([int(a[0]) for a in arrays] == list(range(2000)))"
     )
@@ -294,10 +294,10 @@ def test_no_mapping_is_left():
         "start = ctypes.addressof(ctypes.c_char.from_buffer(memory))\n"
         "for at in range(start, start + limit * 4096, 8192):\n"
         "    libc.mprotect(ctypes.c_void_p(at), ctypes.c_size_t(4096), 0)\n"
-        "arrays = [sharedmem.zeros(10) for _ in range(20)]",
+        "arrays = [sharedmem.zeros(10_000) for _ in range(20)]",
         env={},  # what else is in memory decides whether there is room to tell
     )
-    assert "MemoryError: cannot get 4096 bytes of shared memory: this process has " in done.stderr
+    assert "MemoryError: cannot get 81920 bytes of shared memory: this process has " in done.stderr
     assert "and vm.max_map_count allows " in done.stderr
     assert "raise the limit: sysctl -w vm.max_map_count=" in done.stderr
 
@@ -319,15 +319,15 @@ def test_the_error_is_the_same_where_python_has_no_memory_left(monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr("sharedmem.arrays.shared_array.Segment", no_memory)
-    with pytest.raises(MemoryError, match="cannot get 8000 bytes of shared memory: Cannot alloc"):
-        sharedmem.empty(1000)
+    with pytest.raises(MemoryError, match="cannot get 80000 bytes of shared memory: Cannot alloc"):
+        sharedmem.empty(10_000)
 
 
 def test_a_thousand_segments_are_freed():
     spare_memory.release()
     before = descriptors(), len(MAPS.read_text().splitlines())
     for _ in range(1000):
-        sharedmem.ones(1000)
+        sharedmem.ones(10_000)
     made = [Segment(1 + k) for k in range(1000)]
     assert all(find_segment(segment.address, segment.nbytes) is segment for segment in made)
     del made

@@ -19,7 +19,7 @@ from sharedmem.memory import memory_files, segments, spare_memory
 from sharedmem.memory.memory_files import HUGE_PAGE
 from sharedmem.memory.segments import Segment, find_segment
 
-SIZES = [1, 4096, 5000, 1 << 20, 3 << 20, 20 << 20]
+SIZES = [70_000, 100_000, 1 << 18, 1 << 20, 3 << 20, 20 << 20]
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +93,7 @@ SHARES = [share_by_fork, share_by_a_map, share_by_background, share_by_pickle, s
 
 
 @pytest.mark.parametrize("share", SHARES)
-@pytest.mark.parametrize("nbytes", [5000, 3 << 20])
+@pytest.mark.parametrize("nbytes", [100_000, 3 << 20])
 def test_memory_that_others_may_see_is_freed(share, nbytes):
     array = sharedmem.ones(nbytes, "u1")
     memory = memory_of(array)
@@ -103,7 +103,7 @@ def test_memory_that_others_may_see_is_freed(share, nbytes):
     assert not kept()
 
 
-@pytest.mark.parametrize("nbytes", [5000, 3 << 20])
+@pytest.mark.parametrize("nbytes", [100_000, 3 << 20])
 def test_memory_of_another_process_is_never_kept(nbytes):
     (array,) = sharedmem.MapReduce(np=1).map(lambda _: sharedmem.ones(nbytes, "u1"), [0])
     memory = memory_of(array)
@@ -112,7 +112,7 @@ def test_memory_of_another_process_is_never_kept(nbytes):
     assert memory() is None
 
 
-@pytest.mark.parametrize("nbytes", [5000, 3 << 20])
+@pytest.mark.parametrize("nbytes", [100_000, 3 << 20])
 def test_an_old_pickle_never_finds_the_next_array(nbytes):
     array = sharedmem.ones(nbytes, "u1")
     stream = pickle.dumps(array)
@@ -132,7 +132,7 @@ def raises_reference_error(stream):
     return False
 
 
-@pytest.mark.parametrize("nbytes", [5000, 3 << 20])
+@pytest.mark.parametrize("nbytes", [100_000, 3 << 20])
 def test_a_child_keeps_what_it_inherited(nbytes):
     """The parent frees the array, and others of its size follow."""
     live = {1: sharedmem.ones(nbytes, "u1")}
@@ -151,22 +151,22 @@ def test_a_fork_frees_what_is_kept_before_and_afterwards():
     assert in_child(lambda: not kept())
     assert not kept()
     assert not spare_memory._forking
-    sharedmem.ones(5000, "u1")
+    sharedmem.ones(100_000, "u1")
     assert kept()
 
 
 def test_what_is_made_while_another_thread_forks_is_not_kept(monkeypatch):
     """The array may be dropped after the fork, and before the hooks that follow it."""
     monkeypatch.setattr(spare_memory, "_forking", [None])
-    sharedmem.ones(5000, "u1")
+    sharedmem.ones(100_000, "u1")
     assert not kept()
 
 
 def test_forked_processes_keep_small_memory_only():
     def work():
-        sharedmem.ones(5000, "u1")
+        sharedmem.ones(100_000, "u1")
         sharedmem.ones(3 << 20, "u1")
-        return [memory.length for memory in kept()] == [8192]
+        return [memory.length for memory in kept()] == [102_400]
 
     assert in_child(work)
 
@@ -175,7 +175,7 @@ def test_what_is_kept_is_bounded():
     largest = spare_memory.largest_kept()
     sharedmem.empty(largest + 1, "u1")
     assert not kept()
-    for nbytes in (5000, 1 << 20, largest // 8, largest // 4, largest):
+    for nbytes in (100_000, 1 << 20, largest // 8, largest // 4, largest):
         arrays = [sharedmem.empty(nbytes, "u1") for _ in range(40)]
         del arrays
     lengths = [memory.length for memory in kept()]
@@ -216,7 +216,7 @@ def test_what_is_kept_is_freed_where_memory_is_refused(monkeypatch):
 
 
 def test_what_is_kept_is_closed_where_descriptors_are_refused(monkeypatch):
-    sharedmem.empty(5000, "u1")
+    sharedmem.empty(100_000, "u1")
     create = os.memfd_create
 
     def refuse(*arguments):
@@ -225,18 +225,18 @@ def test_what_is_kept_is_closed_where_descriptors_are_refused(monkeypatch):
         return create(*arguments)
 
     monkeypatch.setattr(os, "memfd_create", refuse)
-    array = sharedmem.empty(30000, "u1")
+    array = sharedmem.empty(200_000, "u1")
     assert find_segment(array.ctypes.data, 1).fd >= 0
 
 
 def test_memory_whose_descriptor_was_closed_has_none():
     """The number may be that of another file now."""
-    array = sharedmem.ones(5000, "u1")
+    array = sharedmem.ones(100_000, "u1")
     descriptor = memory_of(array)().fd
     del array
     other = os.open(os.devnull, os.O_RDONLY)
     os.dup2(other, descriptor)
-    array = sharedmem.ones(5000, "u1")
+    array = sharedmem.ones(100_000, "u1")
     assert find_segment(array.ctypes.data, 1).fd == -1
     stream = pickle.dumps(array)
     assert np.shares_memory(pickle.loads(stream), array)
@@ -248,9 +248,9 @@ def test_memory_whose_descriptor_was_closed_has_none():
 
 def test_memory_without_a_file_is_kept(monkeypatch):
     monkeypatch.setattr(memory_files, "memfd_flags", lambda: None)
-    memory = memory_of(sharedmem.ones(5000, "u1"))
-    assert memory_of(sharedmem.empty(5000, "u1")) == memory
-    assert not sharedmem.zeros(5000, "u1").any()
+    memory = memory_of(sharedmem.ones(100_000, "u1"))
+    assert memory_of(sharedmem.empty(100_000, "u1")) == memory
+    assert not sharedmem.zeros(100_000, "u1").any()
 
 
 def test_garbage_that_is_collected_leaves_its_memory():
@@ -268,8 +268,8 @@ def test_threads_never_get_the_same_memory():
 
     def work(rank):
         for i in range(300):
-            array = sharedmem.empty(5000, "u1")
-            other = sharedmem.zeros(5000, "u1")
+            array = sharedmem.empty(100_000, "u1")
+            other = sharedmem.zeros(100_000, "u1")
             array[:] = rank
             if other.any() or (array != rank).any():
                 wrong.append((rank, i))
@@ -367,7 +367,7 @@ def watcher(live):
 
 
 def test_segments_say_whether_their_memory_is_new():
-    segment = Segment(5000)
+    segment = Segment(100_000)
     assert segment.is_zero
     del segment
-    assert not Segment(5000).is_zero
+    assert not Segment(100_000).is_zero

@@ -19,11 +19,12 @@ import pytest
 
 import sharedmem
 from leftovers import left_since, look
+from sharedmem.arrays import small_arrays
 from sharedmem.engine import plans, runners
 from sharedmem.kernels import quiet
 from sharedmem.machine import blas, float_flags, freeing, helper_threads, native_threads
 from sharedmem.machine.freeing import exhaust
-from sharedmem.memory import fill, memory_files, segments, spare_memory, syscalls
+from sharedmem.memory import arenas, fill, memory_files, segments, spare_memory, syscalls
 from sharedmem.memory.memory_files import map_privately
 from sharedmem.memory.segments import HUGE_PAGE, Segment, find_segment
 
@@ -45,6 +46,7 @@ RAISED = {signal.SIGINT: KeyboardInterrupt, signal.SIGALRM: AlarmError}
 MODULES = (
     *(blas, helper_threads, runners, freeing, quiet, float_flags),
     *(fill, memory_files, native_threads, plans, segments, spare_memory, syscalls),
+    *(arenas, small_arrays),
 )
 SOURCES = {module.__file__ for module in MODULES} | {np.seterr.__code__.co_filename}
 
@@ -273,6 +275,8 @@ MAKE = {
     "small, with new memory": lambda: spare_memory.release() and Segment(100),
     "large, with new memory": lambda: spare_memory.release() and Segment(HUGE_PAGE + 1),
     "array": lambda: sharedmem.empty((3, 4)),
+    "array, with a new arena": lambda: (small_arrays.release(), sharedmem.zeros(7)),
+    "arrays that are made ahead": lambda: small_arrays.ready.clear() or sharedmem.ones(5),
     "private": lambda: map_privately(OUT_SEGMENT.fd, 4096),
 }
 

@@ -101,8 +101,7 @@ class SharedArray(np.ndarray[Any, np.dtype[Any]]):
     ('SharedArray', 'ndarray')
     """
 
-    # With a dict, arrays would be tracked by the garbage collector, which clears weak references to
-    # them while other garbage may still use them: see `arenas`.
+    # As ndarray: with a dict, the garbage collector would look at each of many arrays again and again.
     __slots__ = ()
 
     def __new__(

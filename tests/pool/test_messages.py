@@ -32,7 +32,7 @@ def open_for_reading():
 
 
 def load_what_is_freed():
-    array = sharedmem.ones(3)
+    array = sharedmem.ones(10_000)
     stream = pickle.dumps(array)
     del array
     pickle.loads(stream)
@@ -171,7 +171,7 @@ MISTAKES = {
     "pickle of a freed array": (
         load_what_is_freed,
         ReferenceError,
-        "the shared array that process {} pickled (24 bytes) has been freed there; keep a "
+        "the shared array that process {} pickled (80000 bytes) has been freed there; keep a "
         "reference, or send a copy instead: array.copy()",
     ),
     "dict for a sequence": (

@@ -101,7 +101,7 @@ class SharedArray(np.ndarray[Any, np.dtype[Any]]):
     ('SharedArray', 'ndarray')
     """
 
-    # As ndarray: with a dict, the garbage collector would look at each of many arrays again and again.
+    # Like ndarray: with a dict, arrays would take more time of the garbage collector than to make.
     __slots__ = ()
 
     def __new__(

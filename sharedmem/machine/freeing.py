@@ -8,6 +8,7 @@ them, are not interrupted.
 from __future__ import annotations
 
 import collections
+import ctypes
 import itertools
 import weakref
 from collections.abc import Iterator
@@ -21,6 +22,9 @@ exhaust = collections.deque[Any](maxlen=0).extend
 
 # Keyed by the identity of the owner: an entry lasts until another object has its address.
 _endings: dict[int, weakref.ref[Any]] = {}
+# Never freed: Python crashes if a callback frees its own reference, and some owners die after all
+# modules, at the end of the interpreter.
+ctypes.pythonapi.Py_IncRef(ctypes.py_object(_endings))
 _is_in_nothing = ().__contains__
 
 

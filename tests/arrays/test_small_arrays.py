@@ -291,6 +291,14 @@ def test_threads_never_get_the_same_memory():
     assert not wrong
 
 
+@pytest.mark.parametrize("last", ["", "del a", "os.register_at_fork(before=a.__len__); del a"])
+def test_the_interpreter_ends_with_arenas(last):
+    """What the hooks of `os.fork` refer to dies after all modules."""
+    program = f"import os, sharedmem; a = [sharedmem.ones(n) for n in (5, 5, 5, 10**5)]; {last}"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def watcher(check, *, now=False):
     """Fork a process that checks something, now or when the returned function is called."""
     wait, tell = os.pipe()

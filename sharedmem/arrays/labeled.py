@@ -58,15 +58,21 @@ class Labeled(Protocol):
         """Return one result of those of all parts."""
 
 
-def labeled(a: Any) -> Labeled | None:
-    """Return an array of pandas or xarray; None for other objects."""
+def labeled(a: Any, *, with_elements: bool = True) -> Labeled | None:
+    """Return an array of pandas or xarray; None for other objects.
+
+    Raises
+    ------
+    TypeError
+        If an ndarray cannot have its elements, unless only its labels are needed.
+    """
     given: Any = type(a)
     kind = _kind_for(given)
-    return None if kind is None else kind(a)
+    return None if kind is None else kind(a, with_elements)
 
 
 @functools.lru_cache(256)
-def _kind_for(given: type) -> Callable[[Any], Labeled] | None:
+def _kind_for(given: type) -> Callable[[Any, bool], Labeled] | None:
     """Return what holds objects of a type, if its package is loaded: else there are none."""
     for package, (names, kind) in _KINDS.items():
         module = sys.modules.get(package)
@@ -78,10 +84,15 @@ def _kind_for(given: type) -> Callable[[Any], Labeled] | None:
 class _OfPandas:
     """A Series or a DataFrame."""
 
-    def __init__(self, given: Any) -> None:
-        check_plain(given)
+    def __init__(self, given: Any, with_elements: bool = True) -> None:
         self.given, self.shape, self.labels = given, given.shape, given.axes
         self.dtypes = [*given.dtypes] if given.ndim == 2 else [given.dtype]
+        if with_elements:
+            self._check_elements()
+
+    def _check_elements(self) -> None:
+        given = self.given
+        check_plain(given)
         for at, dtype in enumerate(self.dtypes):
             if not _has_numbers(dtype):
                 what = f"column {given.columns[at]!r}" if given.ndim == 2 else "a Series"
@@ -190,7 +201,7 @@ def _numpy_dtype(dtype: Any) -> np.dtype[Any]:
 class _OfXarray:
     """A DataArray, or a Dataset of one variable."""
 
-    def __init__(self, given: Any) -> None:
+    def __init__(self, given: Any, with_elements: bool = True) -> None:
         names = [*given.data_vars] if hasattr(given, "data_vars") else [None]
         if len(names) != 1:
             raise TypeError(
@@ -200,7 +211,7 @@ class _OfXarray:
         self.given, self.name = given, names[0]
         self.variable = given if names == [None] else given[names[0]]
         self.shape, self.dims = self.variable.shape, self.variable.dims
-        if self.variable.dtype.kind == "O":
+        if with_elements and self.variable.dtype.kind == "O":
             raise TypeError(
                 f"a {type(given).__name__} has dtype object: convert it with astype() to a dtype "
                 "of numbers or times"
@@ -267,7 +278,7 @@ class _OfXarray:
         return self.given.copy(deep=False, data=data)
 
 
-_KINDS: dict[str, tuple[tuple[str, ...], Callable[[Any], Labeled]]] = {
+_KINDS: dict[str, tuple[tuple[str, ...], Callable[[Any, bool], Labeled]]] = {
     "pandas": (("Series", "DataFrame"), _OfPandas),
     "xarray": (("DataArray", "Dataset"), _OfXarray),
 }

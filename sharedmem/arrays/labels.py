@@ -301,6 +301,30 @@ def _of_expression(value: Any, x: Labeled, call: _Call) -> Any:
     return _like_array(value, x, call)
 
 
+def check_aligned(a: Any, **others: Any) -> None:
+    """Refuse arrays that are combined with `a`, element by element, by other labels.
+
+    Parameters
+    ----------
+    a : array_like
+    **others : array_like or None
+        Arrays by the names of their parameters. Those without labels, or of another shape, are not
+        compared.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the labels differ.
+    """
+    if type(a) in _UNLABELED:
+        return
+    for name, other in others.items():
+        held = None if type(other) in _UNLABELED else labeled(other, with_elements=False)
+        x = None if held is None else labeled(a, with_elements=False)
+        if x is not None and held is not None and x.shape == held.shape:
+            x.check(held, (*range(len(x.shape)),), name)
+
+
 REDUCTION = Rule(_without_axes, reduces=True)
 QUANTILES = Rule(_of_quantiles, reduces=True)
 SCAN = Rule(_like_array)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from sharedmem.arrays.chunks import Chunk, chunks
+from sharedmem.arrays.labels import check_aligned
 from sharedmem.engine.operands import in_memory
 from sharedmem.functions.extrema import minmax
 from sharedmem.kernels import histograms
@@ -57,6 +58,7 @@ def bincount(x: ArrayLike, /, weights: ArrayLike | None = None, minlength: int =
     >>> sharedmem.bincount([0, 1, 1, 3]).tolist()
     [1, 2, 0, 1]
     """
+    check_aligned(x, weights=weights)
     x = in_memory(x)
     values = None if weights is None else in_memory(weights)
     if (

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from sharedmem.arrays.labels import check_aligned
 from sharedmem.engine.group_reduce import GroupReduction
 from sharedmem.engine.operands import as_array, common_shape, in_memory, is_dask, is_store
 from sharedmem.engine.reduce import reduce
@@ -123,6 +124,8 @@ def group_reduce(
     >>> seasons.tolist()
     ['summer', 'winter']
     """
+    for labels in by:
+        check_aligned(a, by=labels)
     array = as_array(a)
     is_one = isinstance(func, str | Reduction)
     named: dict[Any, Any] = {"": func} if is_one else _named(func)

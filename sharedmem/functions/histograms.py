@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sharedmem.arrays.conversion import as_ndarray, check_plain
+from sharedmem.arrays.labels import check_aligned
 from sharedmem.engine.operands import PLAIN, as_array, in_memory, is_store
 from sharedmem.functions.binning import can_weigh, in_cells
 from sharedmem.functions.chunkwise import reduce
@@ -76,6 +77,7 @@ def histogram(
         if found is not None and a.size:
             return reduce(found[1], a), found[0].copy()
     by_rule = isinstance(bins, str)
+    check_aligned(a, weights=weights)
     a = as_array(a) if weights is None and not by_rule else in_memory(a)
     bins = bins if np.isscalar(bins) else in_memory(bins)
     uniform = np.ndim(bins) == 0
@@ -179,6 +181,7 @@ def histogram2d(
     >>> sharedmem.histogram2d([0, 1, 1], [0, 1, 1], bins=2)[0].tolist()
     [[1.0, 0.0], [0.0, 2.0]]
     """
+    check_aligned(x, y=y, weights=weights)
     x, y = in_memory(x), in_memory(y)
     if len(x) != len(y):
         raise ValueError(f"x and y must have the same length, got {len(x)} and {len(y)}")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sharedmem.arrays.chunks import Chunk, Grid, chunks
-from sharedmem.arrays.labels import REDUCTION, Dims, with_labels
+from sharedmem.arrays.labels import REDUCTION, Dims, check_aligned, with_labels
 from sharedmem.engine.operands import check_disk, in_memory
 from sharedmem.engine.reduce import Axis
 from sharedmem.engine.runners import Run, run_serially
@@ -76,6 +76,8 @@ def dot(a: ArrayLike, b: ArrayLike, out: Array | None = None) -> Any:
     0.5
     """
     check_disk(out)
+    if getattr(a, "ndim", 0) < 2:  # of matrices, columns meet rows
+        check_aligned(a, b=b)
     a, b = in_memory(a), in_memory(b)
     if not a.ndim == b.ndim == 1 or len(a) != len(b) or not _are_numbers(a, b):
         return np.dot(a, b, out)
@@ -114,6 +116,7 @@ def vdot(a: ArrayLike, b: ArrayLike, /) -> Any:
     >>> complex(sharedmem.vdot([[1 + 2j], [3j]], [[1j], [1]]))
     (2-2j)
     """
+    check_aligned(a, b=b)
     a, b = in_memory(a), in_memory(b)
     if a.size != b.size or not _are_numbers(a, b):
         return np.vdot(a, b)

@@ -11,6 +11,7 @@ from numpy.lib.array_utils import normalize_axis_index
 from numpy.typing import ArrayLike, NDArray
 
 from sharedmem.arrays.chunks import Chunk, Grid, bytes_a_chunk, chunks
+from sharedmem.arrays.labels import check_aligned
 from sharedmem.arrays.shared_array import populate
 from sharedmem.engine.line_view import memory_order
 from sharedmem.engine.operands import check_disk, in_memory
@@ -144,6 +145,7 @@ def compress(
     [[3, 4], [5, 6]]
     """
     check_disk(out)
+    check_aligned(a, condition=condition)
     data, chosen = in_memory(a), in_memory(condition)
     if chosen.ndim != 1 or max(data.nbytes, chosen.nbytes) <= tuning.chunk_bytes:
         return np.compress(chosen, data, axis, out)

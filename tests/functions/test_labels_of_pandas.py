@@ -181,6 +181,29 @@ def test_arrays_that_are_broadcast_must_have_equal_labels(frame, data):
         sharedmem.sum(frame, axis=0, where=mask.iloc[order])
 
 
+PAIRS = {
+    "dot b": lambda a, b: sharedmem.dot(a, b),
+    "vdot b": lambda a, b: sharedmem.vdot(a, b),
+    "compress condition": lambda a, b: sharedmem.compress(b, a),
+    "bincount weights": lambda a, b: sharedmem.bincount(a, b),
+    "histogram weights": lambda a, b: sharedmem.histogram(a, 3, weights=b),
+    "histogram2d y": lambda a, b: sharedmem.histogram2d(a, b, 3),
+    "group_reduce by": lambda a, b: sharedmem.group_reduce(a, b, func="sum"),
+    "histogram2d weights": lambda a, b: sharedmem.histogram2d(a, a, 3, weights=b),
+}
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_functions_of_pairs_without_labels_need_equal_labels(pair):
+    a = pandas.Series([1, 2, 0], index=[*"abc"])
+    call, name = PAIRS[pair], pair.split()[1]
+    with pytest.raises(ValueError, match=f"labels of {name} are"):
+        call(a, pandas.Series([3, 0, 1], index=[*"bac"]))
+    expected = call(a.to_numpy(), np.array([3, 0, 1]))
+    for b in (pandas.Series([3, 0, 1], index=[*"abc"]), np.array([3, 0, 1])):
+        np.testing.assert_equal(call(a, b), expected)
+
+
 def test_weights_have_the_labels_of_the_axis():
     frame = pandas.DataFrame({"x": [1, 2, 6], "y": [0.5, 0.5, 2]}, index=[*"abc"])
     weights = pandas.Series([3, 2, 1], index=frame.index)

@@ -14,9 +14,9 @@ PAGES = (Path(__file__).parents[2] / "docs/api").glob("*.rst")
 CHAPTERS = {path.stem: path.read_text() for path in PAGES}
 LIST = re.compile(r"^\.\. autosummary::\n(?:   :.*\n)*\n((?:   .*\n)+)", re.MULTILINE)
 CLASSES = ("AsyncResult", "Chunk", "DaskBackend", "Executor", "MapReduce", "Trace", "background")
-# Modules whose names are not names of the package; those with a chapter of their own.
+MODULE = re.compile(r"^\.\. (?:current)?module:: sharedmem\.?(\w*)$", re.MULTILINE)
+# Modules whose names are not names of the package.
 MODULES = ("dask", "joblib", "random")
-OWN_CHAPTER = ("joblib", "random")
 # Modules of classes that users get, and do not make.
 RESULTS = ("arrays.", "kernels.", "pool.", "workers.")
 # What the pool asks of a backend, and what the package asks of a pool.
@@ -34,10 +34,12 @@ INTERNAL = {
 def listed() -> Counter[str]:
     """Return how often each name is in a list of a chapter, or stated there."""
     names: list[str] = []
-    for chapter, text in CHAPTERS.items():
-        prefix = f"{chapter}." if chapter in OWN_CHAPTER else ""
-        for lines in LIST.findall(text):
-            names += (prefix + name.lstrip("~") for name in lines.split())
+    for text in CHAPTERS.values():
+        _, *parts = MODULE.split(text)
+        for module, part in zip(parts[::2], parts[1::2], strict=True):
+            prefix = f"{module}." if module in MODULES else ""
+            for lines in LIST.findall(part):
+                names += (prefix + name.lstrip("~") for name in lines.split())
         names += re.findall(r"^\.\. py:data:: (\w+)$", text, re.MULTILINE)
         names += re.findall(r"^\.\. module:: sharedmem\.([\w.]+)$", text, re.MULTILINE)
     return Counter(names)

@@ -40,11 +40,18 @@ def pytest_runtest_makereport(
     return report
 
 
-def pytest_fixture_setup(
-    fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest
-) -> None:
-    if fixturedef.scope != "function":
-        request.config.stash[seen] = None
+class FixturesOfSeveralTests:
+    """A plugin, since pytest does not tell a conftest.py of fixtures of the session."""
+
+    def pytest_fixture_setup(
+        self, fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest
+    ) -> None:
+        if fixturedef.scope != "function":
+            request.config.stash[seen] = None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(FixturesOfSeveralTests())
 
 
 @pytest.fixture(autouse=True)

@@ -679,7 +679,7 @@ def test_an_interrupt_at_any_call_leaves_nothing(persistent):
     n_interrupts = 0
     expected = [DeadWorkerError if i % 3 == 1 else i for i in range(6)]
     with pool:
-        for at in itertools.count(7 * sys.version_info.minor % 173, 173):
+        for at in itertools.count(7 * sys.version_info.minor % 347, 347):
             strike = Strike(at)
             try:
                 with strike:

@@ -77,7 +77,7 @@ def spin(n):
     ("task", "end"),
     [
         # The kernel is compiled each time.
-        pytest.param(task, end, marks=[pytest.mark.slow] * (task == "kernel" and end != 9))
+        pytest.param(task, end, marks=[pytest.mark.slow] * (task == "kernel"))
         for task in BUSY
         for end in (signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV)
     ],
@@ -315,7 +315,7 @@ def test_interrupts_are_not_left_blocked():
 # An interrupt in a finalizer is lost by Python.
 @pytest.mark.timeout(300)  # Half a minute where nothing else runs.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize(("backend", "step"), [(ThreadBackend, 5), (ProcessBackend, 61)])
+@pytest.mark.parametrize(("backend", "step"), [(ThreadBackend, 5), (ProcessBackend, 121)])
 def test_a_pool_works_again_after_an_interrupt_at_any_call(backend, step):
     pool = MapReduce(backend, np=2)
     n_interrupts = 0

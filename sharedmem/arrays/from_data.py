@@ -8,9 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from sharedmem.arrays.constructors import empty_like, filled
+from sharedmem.arrays.constructors import empty, filled
 from sharedmem.arrays.conversion import as_ndarray
-from sharedmem.arrays.shared_array import SharedArray, check_dtype
+from sharedmem.arrays.shared_array import SharedArray, allocate, check_dtype
+from sharedmem.arrays.strides import memory_order
+from sharedmem.machine.tuning import tuning
+
+_NUMBERS = np.typecodes["AllInteger"] + np.typecodes["AllFloat"] + "?"
+_dtypes = {char: np.dtype(char) for char in _NUMBERS}
 
 
 def copy(a: ArrayLike, *, order: str = "K") -> SharedArray:
@@ -55,7 +60,13 @@ def copy(a: ArrayLike, *, order: str = "K") -> SharedArray:
                  [3, 4]])
     """
     values = as_ndarray(a)
-    return filled(empty_like(values, order=order), values)
+    axes, dtype = memory_order(values, order), values.dtype
+    is_small = values.ndim == 1 and values.nbytes <= tuning.arena_bytes
+    if is_small and dtype is _dtypes.get(dtype.char):
+        made = empty(len(values), dtype.char)  # which is made ahead if it is short
+        made[...] = values
+        return made
+    return filled(allocate(values.shape, dtype, axes), values)
 
 
 def array(obj: ArrayLike, dtype: DTypeLike | None = None, *, order: str = "K") -> SharedArray:
@@ -96,7 +107,8 @@ def array(obj: ArrayLike, dtype: DTypeLike | None = None, *, order: str = "K") -
     SharedArray([1., 2., 3.], dtype=float32)
     """
     values = as_ndarray(obj, None if isinstance(obj, np.ndarray) else dtype)
-    return filled(empty_like(values, dtype, order=order), values)
+    dtype = values.dtype if dtype is None else dtype
+    return filled(allocate(values.shape, dtype, memory_order(values, order)), values)
 
 
 def fromiter(iterable: Iterable[Any], dtype: DTypeLike | None, count: int = -1) -> SharedArray:

@@ -96,6 +96,7 @@ def test_more_memory_than_the_machine_has_raises(nbytes):
         sharedmem.zeros(nbytes, "u1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["u1", "f4", "f8", "c16", "S7", "i4,f8"])
 def test_large_fills(dtype):
     value = np.array(7, "i4").astype(dtype)
@@ -106,6 +107,7 @@ def test_large_fills(dtype):
     np.testing.assert_array_equal(sharedmem.full(shape, row, dtype), np.full(shape, row, dtype))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [1, -1, 2])
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("shape", [(LARGE,), (3, LARGE // 3), (LARGE // 3, 3), (50, 70, 200)])

@@ -71,6 +71,7 @@ def test_arrays_of_all_sizes_are_apart(nbytes):
     assert all(sharedmem.ones(nbytes, "u1").all() for _ in range(40))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(), 7, (7,), (2, 3), (2, 0), [3, 1]])
 @pytest.mark.parametrize("dtype", ["f8", "i2", ">f4", "S3", "M8[s]", "i4,f8", "?", bool, None])
 def test_memory_that_served_before_is_filled(shape, dtype):
@@ -245,10 +246,11 @@ def add_one(array):
     return array
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"persistent": True}])
 def test_arrays_that_are_sent_again_and_again(options):
     with sharedmem.MapReduce(np=2, **options) as pool:
-        for _ in range(30):
+        for _ in range(15):
             arrays = [sharedmem.full(13, i) for i in range(40)]
             results = pool.map(add_one, arrays)
             assert all(np.shares_memory(a, b) for a, b in zip(arrays, results, strict=True))

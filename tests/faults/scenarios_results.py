@@ -239,6 +239,6 @@ def no_descriptor_for_a_shared_result(stage: Stage) -> None:
 
     def work(i: int) -> object:
         resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))
-        return [sharedmem.full(1, k) for k in range(100)]
+        return [sharedmem.full(10_000, k) for k in range(100)]
 
     stage.pool.map(work, range(5))

@@ -113,6 +113,7 @@ def test_openmp_regions_run_in_one_thread_if_openmp_cannot_be_paused(team_librar
     assert output_of(program, team_library) == ["[(1, 1)]"]
 
 
+@pytest.mark.slow
 def test_numba_parallel_loops_run_in_workers_after_loops_in_the_coordinator():
     program = """
         if numba.threading_layer() == "omp":
@@ -130,6 +131,7 @@ def test_numba_parallel_loops_run_in_workers_after_loops_in_the_coordinator():
     assert lines in ([], ["[(45, 1), (190, 1)]", "45 45"])
 
 
+@pytest.mark.slow
 def test_workers_do_not_wait_for_locks_of_numba_parallel_loops():
     program = """
         import threading

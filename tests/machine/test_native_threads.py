@@ -143,6 +143,7 @@ def test_a_forked_process_has_threads_of_its_own(code):
     share(code, 100, 2)
 
 
+@pytest.mark.slow
 def test_a_fork_while_another_thread_calls(code):
     is_over = threading.Event()
 
@@ -153,7 +154,7 @@ def test_a_fork_while_another_thread_calls(code):
     caller = threading.Thread(target=call)
     caller.start()
     try:
-        for _ in range(20):
+        for _ in range(10):
             child = os.fork()
             if not child:
                 try:

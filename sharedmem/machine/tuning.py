@@ -52,7 +52,7 @@ class Tuning:
 
     # Arenas. Arrays up to this size share segments, whose sizes grow from the second number to the
     # third.
-    arena_bytes: int = _number(64 * KIB, "bytes")
+    arena_bytes: int = _number(64 * KIB, "bytes", "share/small-empty")
     first_arena_bytes: int = _number(64 * KIB, "bytes")
     largest_arena_bytes: int = _number(4 * MIB, "bytes")
 

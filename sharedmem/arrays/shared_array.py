@@ -304,8 +304,7 @@ def make(
         raise ValueError(f"order must be 'C' or 'F', got {order!r}")
     axes = range(len(sizes))
     array = allocate(sizes, dtype, axes if order == "C" else axes[::-1], zeros=fill_value == 0)
-    is_simple = type(shape) is int and type(dtype) in (str, type) and array.dtype.kind in "biufc"
-    if is_simple and array.nbytes <= tuning.arena_bytes:
+    if type(shape) is int and type(dtype) in (str, type) and array.dtype.kind in "biufc":
         get_ready(fill_value, sizes[0], dtype, array)
     return array
 

@@ -74,19 +74,19 @@ def get_ready(filled_with: int | None, length: int, given: Any, like: Any) -> No
     given : str or type
         For the key of `ready`: what was given for the dtype.
     like : array
-        An array of this length and dtype, on an arena.
+        An array of this length and dtype.
     """
-    key = filled_with, length, given
-    kind = arenas.class_of[(like.nbytes + 63) >> 6]
-    slot_bytes = arenas.slot_bytes[kind]
-    if slot_bytes > _LARGEST_READY:
+    if like.nbytes > _LARGEST_READY:
         return
+    key = filled_with, length, given
     if key not in _asked:
         if len(_asked) >= _MOST_KEYS:
             _asked.clear()
             ready.clear()
         _asked.add(key)
         return
+    kind = arenas.class_of[(like.nbytes + 63) >> 6]
+    slot_bytes = arenas.slot_bytes[kind]
     number = spare_memory.number()
     block, is_zero = arenas.new_block(kind)
     n = block.nbytes // slot_bytes

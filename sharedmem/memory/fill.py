@@ -46,7 +46,7 @@ def fill(segment: Segment, target: NDArray[Any], source: NDArray[Any]) -> None:
         _fill_piece(segment, target[(*index, ...)], source[index])
 
     n_threads = _n_threads(target.nbytes // piece_bytes)
-    in_threads(fill_piece, _pieces(target, piece_bytes), n_threads)
+    in_threads(fill_piece, pieces(target, piece_bytes), n_threads)
 
 
 def fill_value(segment: Segment, target: NDArray[Any], value: Any) -> None:
@@ -99,7 +99,7 @@ def _n_threads(n_pieces: int) -> int:
     return min(n_pieces, cpu_count()) if n_pieces > 1 else 1
 
 
-def _pieces(array: NDArray[Any], nbytes: int) -> Iterator[_Index]:
+def pieces(array: NDArray[Any], nbytes: int) -> Iterator[_Index]:
     """Yield the indices of pieces of a C-contiguous array, each contiguous and of `nbytes`."""
     axis = 0
     while axis < array.ndim and array.strides[axis] > nbytes:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharedmem.arrays.shared_array import describe, is_in_segment, restore
-from sharedmem.objects.references import Reduced, register
+from sharedmem.arrays.shared_array import is_in_segment
+from sharedmem.objects.references import Reduced, register, shared_view
 
 
 def reduce_buffer(obj: Any) -> Any:
@@ -35,13 +35,13 @@ def _in_segment(buffer: Any) -> NDArray[Any] | None:
     if buffer is None or not buffer.size or not buffer.is_cpu:
         return None
     array = np.frombuffer(buffer, np.uint8)
-    return restore(*describe(array)) if is_in_segment(array) else None
+    return array if is_in_segment(array) else None
 
 
 def _reduce_shared_buffer(buffer: Any) -> Reduced:
     memory = _in_segment(buffer)
     if memory is not None:
-        return as_buffer, (memory,)
+        return as_buffer, (shared_view(memory),)
     # Arrow's own rules depend on the protocol, which a reducer does not know. A pickler replaces
     # the proxy by the buffer, which has no such attribute; `copy.copy` gets it from the proxy.
     proxy = _ByOwnRules(buffer)

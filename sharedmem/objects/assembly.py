@@ -18,6 +18,7 @@ from sharedmem.machine.helper_threads import in_threads
 from sharedmem.machine.limits import NEGLIGIBLE_BYTES, available_memory, cpu_count
 from sharedmem.machine.progress_bar import Display
 from sharedmem.machine.tuning import tuning
+from sharedmem.memory.fill import pieces
 from sharedmem.objects.dismantling import Dismantler, Place
 
 
@@ -124,10 +125,5 @@ def _pieces(
     target, source = np.asarray(target).transpose(axes), source.transpose(axes)
     if source.flags.c_contiguous:
         target, source = target.reshape(-1), source.reshape(-1)
-    if target.nbytes > nbytes and target.ndim and target.size > 1:
-        n_rows = max(len(target) * nbytes // target.nbytes, 1)
-        for start in range(0, len(target), n_rows):
-            rows = slice(start, start + n_rows) if len(target) > 1 else 0
-            yield from _pieces(target[rows], source[rows], nbytes)
-    else:
-        yield target, source
+    for index in pieces(target, nbytes):
+        yield target[(*index, ...)], source[index]

@@ -26,7 +26,7 @@ def test_arrays_are_filled_if_no_thread_can_be_started(monkeypatch):
 @pytest.mark.parametrize("shape", [(), (0,), (7,), (5, 3), (2, 3, 4, 5), (1, 1), (3, 0, 2)])
 def test_pieces_are_contiguous_and_cover_an_array_once(shape, nbytes):
     visits = np.zeros(shape, "i8")
-    for index in fill._pieces(visits, nbytes):
+    for index in fill.pieces(visits, nbytes):
         piece = visits[(*index, ...)]
         assert piece.flags.c_contiguous
         assert piece.nbytes <= max(nbytes, 8)

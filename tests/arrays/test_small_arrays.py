@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import sharedmem
-from forks import in_child
+from forks import in_child, watcher
 from sharedmem.arrays import small_arrays
 from sharedmem.arrays.shared_array import SharedArray
 from sharedmem.machine.tuning import tuning
@@ -299,28 +299,6 @@ def test_the_interpreter_ends_with_arenas(last):
     program = f"import os, sharedmem; a = [sharedmem.ones(n) for n in (5, 5, 5, 10**5)]; {last}"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True)
     assert (done.returncode, done.stderr) == (0, b"")
-
-
-def watcher(check, *, now=False):
-    """Fork a process that checks something, now or when the returned function is called."""
-    wait, tell = os.pipe()
-    pid = os.fork()
-    if not pid:
-        code = 1
-        try:
-            os.close(tell)
-            checked = not now or check()
-            os.read(wait, 1)
-            code = 0 if checked and check() else 1
-        finally:
-            os._exit(code)
-    os.close(wait)
-
-    def end():
-        os.close(tell)
-        return os.waitpid(pid, 0)[1]
-
-    return end
 
 
 LENGTHS = [0, 3, 8, 9, 100, 2000, LARGEST // 8]

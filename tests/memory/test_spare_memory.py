@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import sharedmem
-from forks import in_child
+from forks import in_child, watcher
 from sharedmem.memory import memory_files, segments, spare_memory
 from sharedmem.memory.memory_files import HUGE_PAGE
 from sharedmem.memory.segments import Segment, find_segment
@@ -136,7 +136,7 @@ def raises_reference_error(stream):
 def test_a_child_keeps_what_it_inherited(nbytes):
     """The parent frees the array, and others of its size follow."""
     live = {1: sharedmem.ones(nbytes, "u1")}
-    end = watcher(live)
+    end = watcher(lambda: all(is_intact(each, value) for value, each in live.items()))
     live.clear()
     others = [sharedmem.full(nbytes, 2, "u1") for _ in range(3)]
     assert end() == 0
@@ -333,7 +333,9 @@ def test_no_two_arrays_ever_share_memory(actions):
                 else:
                     assert raises_reference_error(streams[old])
             elif action == "fork":
-                children.append(watcher(live))
+                children.append(
+                    watcher(lambda: all(is_intact(each, value) for value, each in live.items()))
+                )
             assert all(is_intact(each, value) for value, each in live.items())
     finally:
         live.clear()
@@ -343,27 +345,6 @@ def test_no_two_arrays_ever_share_memory(actions):
 
 def is_intact(array, number):
     return (array[:: max(array.size // 50, 1)] == number).all()
-
-
-def watcher(live):
-    """Fork a process that checks, when the returned function is called, what it has inherited."""
-    wait, tell = os.pipe()
-    pid = os.fork()
-    if not pid:
-        code = 1
-        try:
-            os.close(tell)
-            os.read(wait, 1)
-            code = 0 if all(is_intact(each, value) for value, each in live.items()) else 1
-        finally:
-            os._exit(code)
-    os.close(wait)
-
-    def end():
-        os.close(tell)
-        return os.waitpid(pid, 0)[1]
-
-    return end
 
 
 def test_segments_say_whether_their_memory_is_new():
